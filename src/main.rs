@@ -1,0 +1,3 @@
+//! The `pgbaton` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! PostgreSQL as seen from a client and from the shell: connections, positions, files, tools.

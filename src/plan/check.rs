@@ -1,0 +1,129 @@
+//! Checks: what was examined before anything is done.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Exit;
+
+/// One thing that was examined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// A stable name for scripts.
+    pub name: String,
+    /// The node concerned, if it is one node.
+    pub node_id: Option<i32>,
+    /// The result.
+    pub verdict: Verdict,
+    /// What was found, worded as the primary text of an error when it failed.
+    pub message: String,
+    /// Facts, as whole sentences.
+    pub detail: Option<String>,
+    /// What to type, as whole sentences.
+    pub hint: Option<String>,
+    /// The exit code if this is what stops the command.
+    pub exit: Exit,
+    /// The option that waives this check, if one does.
+    pub waiver: Option<Waiver>,
+    /// The failure was waived by that option.
+    #[serde(default)]
+    pub waived: bool,
+}
+
+/// The result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Pass,
+    /// The operation goes on, but somebody should know.
+    Warning,
+    /// The operation does not start.
+    Fail,
+}
+
+/// The option that lets an operation start although a check failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiver {
+    /// `-F`, `--force`.
+    Force,
+    /// `--accept-data-loss`.
+    AcceptDataLoss,
+}
+
+impl Waiver {
+    /// Returns the option as it is typed.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Force => "--force",
+            Self::AcceptDataLoss => "--accept-data-loss",
+        }
+    }
+}
+
+impl Check {
+    /// A check that passed.
+    pub fn pass(name: &str, message: impl Into<String>) -> Self {
+        Self {
+            name: name.to_string(),
+            node_id: None,
+            verdict: Verdict::Pass,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            exit: Exit::Failed,
+            waiver: None,
+            waived: false,
+        }
+    }
+
+    /// A check that found something to know.
+    pub fn warning(name: &str, message: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, ..Self::pass(name, message) }
+    }
+
+    /// A check that stops the command with exit code 1, unless [`Check::exit`] says otherwise.
+    pub fn fail(name: &str, message: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::pass(name, message) }
+    }
+
+    /// Names the node.
+    #[must_use]
+    pub fn node(mut self, node_id: i32) -> Self {
+        self.node_id = Some(node_id);
+        self
+    }
+
+    /// Adds facts.
+    #[must_use]
+    pub fn detail(mut self, text: impl Into<String>) -> Self {
+        self.detail = Some(text.into());
+        self
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        self.hint = Some(text.into());
+        self
+    }
+
+    /// Sets the exit code.
+    #[must_use]
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Lets an option waive the failure; `given` says whether it was.
+    #[must_use]
+    pub fn waivable(mut self, waiver: Waiver, given: bool) -> Self {
+        self.waiver = Some(waiver);
+        self.waived = given && self.verdict == Verdict::Fail;
+        self
+    }
+
+    /// Returns whether this check stops the command.
+    pub fn stops(&self) -> bool {
+        self.verdict == Verdict::Fail && !self.waived
+    }
+}

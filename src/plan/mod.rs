@@ -1,0 +1,209 @@
+//! Plans: what a mutating command is going to do, as a value.
+//!
+//! A planner (`plan/clone.rs`, …) is a pure function from facts and options to a [`Plan`]. The plan is shown, journalled
+//! and executed by [`run`](run::run); `--dry-run` prints the very value that would run. Nothing here touches the world:
+//! effects and questions are carried out by a [`World`](run::World), of which there are two, the live one
+//! (`commands/world.rs`) and the scripted one of the tests.
+//!
+//! The types are closed enums on purpose: the line that is shown is derived from the same value as the effect, a journal
+//! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
+//! printed and performed.
+
+pub mod check;
+pub mod journal;
+pub mod op;
+pub mod run;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Check, Verdict, Waiver};
+pub use op::{Command, Endpoint, Op, Piece, Probe, Setting, Statement};
+
+use crate::error::Exit;
+
+/// Everything a mutating command will do.
+///
+/// Order of execution: `phases` one after the other; then `verify`; and `always` in every case. When a step fails before
+/// the step marked [`Step::no_return`] has been started, `back` restores the old state. Once that step has been started,
+/// `back` is never run again, by nobody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The operation as a sentence without a full stop: `clone standby "node2" from "node1"`.
+    pub title: String,
+    /// What was examined, and with what result. All checks are evaluated; none hides another.
+    pub checks: Vec<Check>,
+    /// The work.
+    pub phases: Vec<Phase>,
+    /// The way back from a failure before the point of no return, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub back: Vec<Back>,
+    /// Done whatever happened, each failure only a warning: unpausing daemons belongs here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub always: Vec<Step>,
+    /// What must be true at the end, each within its own time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verify: Vec<Verify>,
+    /// The exit code when the way back itself fails.
+    pub back_failed: Exit,
+    /// The exit code when something fails after the point of no return, or in a phase that tolerates failures, or in
+    /// `verify`.
+    pub incomplete: Exit,
+}
+
+/// Steps that belong together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// A heading, in the imperative, lower case.
+    pub title: String,
+    /// One after the other, or all at once.
+    pub order: Order,
+    /// What a failed step means for the rest.
+    pub on_failure: OnFailure,
+    /// Clients cannot write while this phase runs. Marks are then written without waiting for the disk, except the one
+    /// before the point of no return.
+    #[serde(default)]
+    pub outage: bool,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// How the steps of a phase are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// One after the other; a failure stops the phase.
+    InOrder,
+    /// All at once; a failure is looked at when all have ended.
+    AllAtOnce,
+}
+
+/// What a failed step means for what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The operation ends: with the way back before the point of no return, as incomplete after it.
+    Stop,
+    /// The failure is reported, the following phases still run, and the operation ends as incomplete.
+    Continue,
+}
+
+/// One effect, and everything that is needed to journal, bound, resume and explain it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// A name, unique in the plan: the journal's key.
+    pub id: String,
+    /// What is done, in the imperative, lower case, with names in double quotes: `create slot "repmgr_slot_2" on "node1"`.
+    pub title: String,
+    /// The effect.
+    pub op: Op,
+    /// Seconds after which the step has failed. Every step has a bound.
+    pub timeout_s: u32,
+    /// What it means when the journal says `started` and nothing else.
+    pub on_resume: OnResume,
+    /// The exit code when this step fails before the point of no return.
+    pub exit: Exit,
+    /// Starting this step is the point of no return.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_return: bool,
+    /// SIGINT and SIGTERM may cut this step short. Not so for pg_rewind: cut short, it leaves a broken directory.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub interruptible: bool,
+}
+
+/// What to do with a step that was started by an earlier run and never reported its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnResume {
+    /// Doing it twice ends in the same state as doing it once.
+    Again,
+    /// Do it again unless this holds, in which case it is done.
+    AgainUnless(Probe),
+    /// Nobody can tell what it left: stop, and say what to do.
+    Stop {
+        /// A whole sentence.
+        hint: String,
+    },
+}
+
+/// A step of the way back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Back {
+    /// Run only if one of these steps was started; always, if empty.
+    pub if_started: Vec<String>,
+    /// The step.
+    pub step: Step,
+}
+
+/// A question that must be answered with yes at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verify {
+    /// The expectation as a sentence without a full stop: `node "node2" streams from "node1"`.
+    pub title: String,
+    /// The question.
+    pub probe: Probe,
+    /// Seconds within which the answer must become yes.
+    pub timeout_s: u32,
+}
+
+impl Plan {
+    /// Returns all steps of the phases, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.phases.iter().flat_map(|phase| phase.steps.iter())
+    }
+
+    /// Returns whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps().next().is_none()
+    }
+}
+
+impl Step {
+    /// Starts a step that may be repeated, may be interrupted, and fails with `exit`.
+    pub fn new(id: impl Into<String>, title: impl Into<String>, op: Op, timeout_s: u32, exit: Exit) -> Self {
+        Self {
+            id: id.into(),
+            title: title.into(),
+            op,
+            timeout_s,
+            on_resume: OnResume::Again,
+            exit,
+            no_return: false,
+            interruptible: true,
+        }
+    }
+
+    /// Says what an interruption of this step means.
+    #[must_use]
+    pub fn on_resume(mut self, on_resume: OnResume) -> Self {
+        self.on_resume = on_resume;
+        self
+    }
+
+    /// Marks this step as the point of no return.
+    #[must_use]
+    pub fn no_return(mut self) -> Self {
+        self.no_return = true;
+        self
+    }
+
+    /// Says that this step, once started, must be let finish.
+    #[must_use]
+    pub fn uninterruptible(mut self) -> Self {
+        self.interruptible = false;
+        self
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}

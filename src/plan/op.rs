@@ -1,0 +1,316 @@
+//! Effects and questions: the closed vocabulary that plans are written in.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One mechanical effect, complete enough to show, perform or replay.
+///
+/// No variant holds a password: secrets are named, and the world resolves the name when it performs the effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Run a program and wait for it.
+    Run(Command),
+    /// Run statements on a server, in one transaction if there are several.
+    Sql {
+        /// The server.
+        on: Endpoint,
+        /// The statements, in order.
+        statements: Vec<Statement>,
+    },
+    /// Make a directory, with its parents, unless it is there; `mode` is set in both cases.
+    MakeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Remove everything in a directory, but not the directory.
+    ClearDirectory {
+        /// The directory; it need not exist.
+        path: PathBuf,
+        /// Names that stay.
+        keep: Vec<String>,
+    },
+    /// Remove a directory and everything in it, if it is there.
+    RemoveDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Write a file: whole or not at all, synced.
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// What is in it afterwards.
+        contents: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Remove a file if it is there.
+    RemoveFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Rewrite a file of `name = 'value'` lines: the named settings go, the new ones are appended, the rest stays as it is.
+    WriteSettings {
+        /// The file; made if missing.
+        path: PathBuf,
+        /// Settings that must not stay.
+        remove: Vec<String>,
+        /// Settings to append.
+        set: Vec<Setting>,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Move all entries of one directory into another on the same file system, then remove the first one.
+    ///
+    /// Repeatable: entries that have been moved are not there any more. `last` makes the order that safety rests on: what is
+    /// named there is moved after everything else, in that order.
+    MoveEntries {
+        /// The directory to empty.
+        from: PathBuf,
+        /// Where its entries go.
+        to: PathBuf,
+        /// Entries that are moved before all others.
+        first: Vec<String>,
+        /// Entries that are moved after all others.
+        last: Vec<String>,
+    },
+    /// Wait until a question is answered with yes.
+    Wait(Probe),
+}
+
+/// A program with its arguments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// The program: an absolute path, or a name looked up in PATH.
+    pub program: String,
+    /// Its arguments. No shell reads them.
+    pub args: Vec<String>,
+    /// Variables set for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// Variables set for it whose values are secrets: (variable, name of the secret).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<(String, String)>,
+    /// Where its output goes instead of into pipes: needed for pg_ctl, whose child the postmaster would keep a pipe open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+/// A server to ask or to change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// How to name it to people.
+    pub name: String,
+    /// How to reach it, without a password.
+    pub conninfo: String,
+    /// The name of the password that the world holds for it, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// An SQL statement with its parameters, which are sent as text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statement {
+    /// The text, with `$1`, `$2`, … cast to what they should be.
+    pub text: String,
+    /// The values; None is NULL.
+    pub params: Vec<Option<String>>,
+}
+
+/// A `name = 'value'` line of a PostgreSQL configuration file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The parameter.
+    pub name: String,
+    /// The value, in pieces because a part of it may be a secret.
+    pub value: Vec<Piece>,
+}
+
+/// A part of a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// As it stands.
+    Text(String),
+    /// The secret of that name, quoted as a conninfo value.
+    Secret(String),
+}
+
+/// A read-only question, written once and used for waiting, for resuming and for the final verification.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// A query whose one value is `t`.
+    Sql {
+        /// What it means when it holds: `slot "repmgr_slot_2" exists`.
+        says: String,
+        /// The server.
+        on: Endpoint,
+        /// The query.
+        statement: Statement,
+    },
+    /// A server answers queries, on this role if one is given.
+    Accepts {
+        /// The server.
+        on: Endpoint,
+        /// In recovery (a standby), not in recovery (a primary), or either.
+        in_recovery: Option<bool>,
+    },
+    /// A file or directory exists.
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No process runs on a data directory.
+    Stopped {
+        /// The data directory.
+        data_directory: PathBuf,
+    },
+    /// Something does not hold.
+    Not(Box<Probe>),
+}
+
+impl Command {
+    /// Starts a command.
+    pub fn new(program: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            log: None,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    /// Writes the line as one would type it in a shell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.env {
+            write!(f, "{name}={} ", shell_words::quote(value))?;
+        }
+        f.write_str(&shell_words::quote(&self.program))?;
+        for arg in &self.args {
+            write!(f, " {}", shell_words::quote(arg))?;
+        }
+        Ok(())
+    }
+}
+
+impl Statement {
+    /// A statement without parameters.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), params: Vec::new() }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn bind(mut self, value: impl ToString) -> Self {
+        self.params.push(Some(value.to_string()));
+        self
+    }
+
+    /// Adds a parameter that may be NULL.
+    #[must_use]
+    pub fn bind_opt(mut self, value: Option<impl ToString>) -> Self {
+        self.params.push(value.map(|value| value.to_string()));
+        self
+    }
+}
+
+impl fmt::Display for Statement {
+    /// Writes the statement with its parameters in place, as it could be typed in psql.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.text.as_str();
+        while let Some(at) = rest.find('$') {
+            let (before, after) = rest.split_at(at);
+            f.write_str(before)?;
+            let digits = after.chars().skip(1).take_while(char::is_ascii_digit).count();
+            let (marker, tail) = after.split_at(1 + digits);
+            let number = marker.get(1..).and_then(|n| n.parse::<usize>().ok());
+            match number.and_then(|n| self.params.get(n.wrapping_sub(1))) {
+                Some(Some(value)) => write!(f, "'{}'", value.replace('\'', "''"))?,
+                Some(None) => f.write_str("NULL")?,
+                None => f.write_str(marker)?,
+            }
+            rest = tail;
+        }
+        f.write_str(rest)
+    }
+}
+
+impl Setting {
+    /// A setting without secrets.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: vec![Piece::Text(value.into())] }
+    }
+}
+
+impl fmt::Display for Op {
+    /// Writes what is done, in one line, without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(command) => command.fmt(f),
+            Self::Sql { on, statements } => {
+                write!(f, "{}: ", on.name)?;
+                for (i, statement) in statements.iter().enumerate() {
+                    write!(f, "{}{statement}", if i == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+            Self::MakeDirectory { path, mode } => write!(f, "mkdir -p -m {mode:04o} {}", path.display()),
+            Self::ClearDirectory { path, .. } => write!(f, "empty {}", path.display()),
+            Self::RemoveDirectory { path } => write!(f, "rm -r {}", path.display()),
+            Self::WriteFile { path, .. } => write!(f, "write {}", path.display()),
+            Self::RemoveFile { path } => write!(f, "rm {}", path.display()),
+            Self::WriteSettings { path, set, .. } => {
+                write!(f, "write {}:", path.display())?;
+                for setting in set {
+                    write!(f, " {setting}")?;
+                }
+                Ok(())
+            }
+            Self::MoveEntries { from, to, .. } => write!(f, "mv {}/* {}/", from.display(), to.display()),
+            Self::Wait(probe) => write!(f, "wait until {probe}"),
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value: String = self
+            .value
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.as_str(),
+                Piece::Secret(_) => "********",
+            })
+            .collect();
+        write!(f, "{} = '{}'", self.name, value.replace('\'', "''"))
+    }
+}
+
+impl fmt::Display for Probe {
+    /// Writes what it means when the answer is yes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sql { says, .. } => f.write_str(says),
+            Self::Accepts { on, in_recovery: None } => write!(f, "{} accepts connections", on.name),
+            Self::Accepts { on, in_recovery: Some(true) } => {
+                write!(f, "{} accepts connections as a standby", on.name)
+            }
+            Self::Accepts { on, in_recovery: Some(false) } => {
+                write!(f, "{} accepts connections as a primary", on.name)
+            }
+            Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
+            Self::Stopped { data_directory } => {
+                write!(f, "no server runs on \"{}\"", data_directory.display())
+            }
+            Self::Not(probe) => write!(f, "not: {probe}"),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The environment of this process, read once and handed down.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Environment variables, and who runs the program.
+///
+/// Read once in `main`; tests build their own with [`Environment::from_pairs`].
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// The effective user's name, if the system knows one.
+    pub user: Option<String>,
+    /// The effective user's home directory: `HOME` first, as libpq does, then the user database.
+    pub home: Option<PathBuf>,
+    /// The effective user id.
+    pub uid: u32,
+}
+
+impl Environment {
+    /// Reads the environment of this process; variables that are no UTF-8 are left out.
+    pub fn of_process() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let uid = rustix::process::geteuid().as_raw();
+        let entry = passwd_entry(&std::fs::read_to_string("/etc/passwd").unwrap_or_default(), uid);
+        let home = variables.get("HOME").filter(|home| !home.is_empty()).cloned();
+        Self {
+            user: entry.as_ref().map(|(name, _)| name.clone()).or_else(|| variables.get("USER").cloned()),
+            home: home.or(entry.map(|(_, home)| home)).map(PathBuf::from),
+            uid,
+            variables,
+        }
+    }
+
+    /// Builds an environment for a test.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let variables: BTreeMap<String, String> =
+            pairs.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Self {
+            user: variables.get("USER").cloned(),
+            home: variables.get("HOME").map(PathBuf::from),
+            uid: 1000,
+            variables,
+        }
+    }
+
+    /// Returns a variable's value; an empty value counts as set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Returns a variable's value unless it is empty.
+    pub fn non_empty(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// Finds the name and home directory of a user id in the text of a passwd file.
+fn passwd_entry(text: &str, uid: u32) -> Option<(String, String)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let id = fields.nth(1)?;
+        let home = fields.nth(2)?;
+        (id.parse() == Ok(uid)).then(|| (name.to_string(), home.to_string()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_user_by_id() {
+        let text = "root:x:0:0:root:/root:/bin/bash\npostgres:x:113:121:x,,,:/var/lib/postgresql:/bin/bash\n";
+        assert_eq!(passwd_entry(text, 113), Some(("postgres".into(), "/var/lib/postgresql".into())));
+        assert_eq!(passwd_entry(text, 4), None);
+    }
+}
