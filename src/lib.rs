@@ -23,6 +23,7 @@
 //! but `output` knows a format. A new verb touches four places: its clap type, its command file, the match in
 //! `commands/mod.rs`, and a planner if it changes anything.
 
+pub mod config;
 pub mod error;
 pub mod pg;
 pub mod plan;
