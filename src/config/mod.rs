@@ -129,7 +129,8 @@ impl Outcome {
 
 /// Reads a file.
 ///
-/// `options` are parameters that the command line sets; they win over the file. `check_conninfo` says what is wrong with
+/// `options` are parameters that the command line sets; they win over the file, and their paths are absolute already.
+/// `check_conninfo` says what is wrong with
 /// a connection string, without repeating a password.
 ///
 /// # Errors
@@ -353,24 +354,31 @@ impl Reader<'_> {
                 wrong(&["state_directory", "data_directory"], "config_conflict", message);
             }
         }
-        if config.failover == value::Failover::Automatic {
-            for (key, command) in
-                [("promote_command", &config.promote_command), ("follow_command", &config.follow_command)]
-            {
-                if command.is_none() {
-                    let message = format!("automatic failover needs \"{key}\"");
-                    let problem = Problem::warning("config_conflict", message).key(key);
-                    found.push(
-                        config
-                            .origin("failover")
-                            .place(problem)
-                            .detail("Without it the daemon does not start."),
-                    );
-                }
-            }
-        }
         self.problems.append(&mut found);
+        self.problems.extend(warnings(config));
     }
+}
+
+/// Finds what works, but probably not as it was meant.
+fn warnings(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if !config.node_name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let message = "\"node_name\" has characters that PostgreSQL replaces in application_name";
+        let problem = Problem::warning("config_node_name", message).key("node_name").detail(
+            "pg_stat_replication shows another name, and synchronous_standby_names has to use that one.",
+        );
+        found.push(config.origin("node_name").place(problem));
+    }
+    let commands = [("promote_command", &config.promote_command), ("follow_command", &config.follow_command)];
+    for (key, command) in commands {
+        if config.failover == value::Failover::Automatic && command.is_none() {
+            let problem = Problem::warning("config_conflict", format!("automatic failover needs \"{key}\""))
+                .key(key)
+                .detail("Without it the daemon does not start.");
+            found.push(config.origin("failover").place(problem));
+        }
+    }
+    found
 }
 
 #[cfg(test)]

@@ -191,11 +191,10 @@ fn number_length(text: &str) -> usize {
     if digits == 0 {
         return 0;
     }
-    // A hexadecimal number is a zero, a unit letter x, and then digits and letters.
-    let is_hex =
-        unsigned.strip_prefix("0x").is_some_and(|hex| hex.starts_with(|c: char| c.is_ascii_hexdigit()));
-    let belongs = |c: char| c.is_ascii_alphabetic() || is_hex && c.is_ascii_digit();
-    sign + digits + length_while(after, belongs)
+    let hex = unsigned.strip_prefix("0x").map_or(0, |hex| length_while(hex, |c| c.is_ascii_hexdigit()));
+    let number = if hex > 0 { 2 + hex } else { digits };
+    let unit = unsigned.get(number..).unwrap_or_default();
+    sign + number + length_while(unit, |c| c.is_ascii_alphabetic())
 }
 
 fn exponent_length(text: &str) -> usize {
@@ -358,7 +357,9 @@ mod tests {
                     x = 10.0.0.1\n\
                     x = '\\377'\n\
                     x = '\\0'\n\
-                    x = = 1\n";
+                    x = = 1\n\
+                    x = 0x1fG5\n\
+                    x = 1e5\n";
         snapbox::assert_data_eq!(
             problems(text),
             str![[r#"
@@ -373,6 +374,8 @@ mod tests {
 9: syntax error in configuration file, the quoted value is not UTF-8
 10: syntax error in configuration file, the quoted value has a null byte
 11: syntax error in configuration file, near token "="
+12: syntax error in configuration file, near token "5"
+13: syntax error in configuration file, near token "5"
 
 "#]]
         );

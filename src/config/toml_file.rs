@@ -39,7 +39,8 @@ pub fn parse(text: &str, path: &Path) -> Contents {
 
 fn given(value: &Spanned<DeValue<'_>>, text: &str) -> Given {
     let single = match value.get_ref() {
-        DeValue::String(string) => Some(Given::Text(string.to_string())),
+        // No program can be given a null byte.
+        DeValue::String(string) if !string.contains('\0') => Some(Given::Text(string.to_string())),
         DeValue::Boolean(boolean) => Some(Given::Boolean(*boolean)),
         DeValue::Integer(integer) => {
             i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Given::Integer)
@@ -54,7 +55,7 @@ fn given(value: &Spanned<DeValue<'_>>, text: &str) -> Given {
                 .map(|(key, item)| Some((key.get_ref().to_string(), item.get_ref().as_str()?.to_string())));
             pairs.collect::<Option<_>>().map(Given::Pairs)
         }
-        DeValue::Float(_) | DeValue::Datetime(_) => None,
+        DeValue::String(_) | DeValue::Float(_) | DeValue::Datetime(_) => None,
     };
     single.unwrap_or_else(|| Given::Other(text.get(value.span()).unwrap_or_default().to_string()))
 }
