@@ -50,7 +50,8 @@ pub enum Source {
 }
 
 impl Shown {
-    /// Collects the parameters. `redact_conninfo` takes the passwords out of a connection string.
+    /// Collects the parameters. `redact_conninfo` takes the passwords out of a connection string; it leaves out rather
+    /// than masks, so that nobody saves the mask as a password.
     pub fn new(config: &Config, redact_conninfo: impl Fn(&str) -> String) -> Self {
         let parameters = config.values().filter_map(|(parameter, mut value)| {
             if parameter.name == "conninfo" {
@@ -63,7 +64,7 @@ impl Shown {
 
     /// Writes a pgbaton.toml that means the same, whatever the format of the file was.
     ///
-    /// Redacted passwords are the exception.
+    /// Passwords in the conninfo are the exception: they are not shown.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut group = "";

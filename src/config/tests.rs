@@ -305,7 +305,7 @@ fn shown_configurations_load_again() {
 
 #[test]
 fn shown_values_say_where_they_come_from() {
-    let mut shown = Shown::new(&config(""), |_| "host=node1 password=…".into());
+    let mut shown = Shown::new(&config(""), |_| "host=redacted".into());
     shown.parameters.truncate(5);
     snapbox::assert_data_eq!(
         shown.to_toml(),
@@ -313,7 +313,7 @@ fn shown_values_say_where_they_come_from() {
 # This node
 node_id = 1  # from /etc/pgbaton.toml:1
 node_name = "node1"  # from /etc/pgbaton.toml:2
-conninfo = "host=node1 password=…"  # from /etc/pgbaton.toml:3
+conninfo = "host=redacted"  # from /etc/pgbaton.toml:3
 data_directory = "/data"  # from /etc/pgbaton.toml:4
 config_directory = ""  # default
 
