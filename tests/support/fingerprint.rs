@@ -1,9 +1,8 @@
 //! The state of the world, for tests that something changes nothing.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::processes::{self, run_tool};
@@ -81,24 +80,12 @@ impl Fingerprint {
     /// Takes it: of the servers with all that is in their directories, and of further directories.
     pub fn of(servers: &[&TestServer], directories: &[&Path]) -> Self {
         let mut facts = BTreeMap::new();
-        for server in servers {
-            let name = &server.name;
-            let running = server.is_running();
-            facts.insert(format!("{name}: running"), running.to_string());
-            add_files(&server.dir, name, &mut facts, &|path| is_own(path, running));
-            if server.data.join("global/pg_control").exists() {
-                for label in CONTROL {
-                    facts.insert(format!("{name}: control: {label}"), server.control_data(label));
-                }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = servers.iter().map(|server| scope.spawn(|| of_server(server))).collect();
+            for thread in threads {
+                facts.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
-            if running {
-                for (label, sql) in QUERIES {
-                    facts.insert(format!("{name}: {label}"), server.psql(sql));
-                }
-                facts.insert(format!("{name}: contents"), dump(server));
-            }
-            facts.insert(format!("{name}: processes"), lasting_processes(&server.dir));
-        }
+        });
         for dir in directories {
             add_files(dir, &dir.to_string_lossy(), &mut facts, &|_| false);
         }
@@ -129,6 +116,26 @@ impl Fingerprint {
         let differences = self.differences(later);
         assert!(differences.is_empty(), "something has changed:\n{}", differences.join("\n"));
     }
+}
+
+fn of_server(server: &TestServer) -> BTreeMap<String, String> {
+    let name = &server.name;
+    let running = server.is_running();
+    let mut facts = BTreeMap::from([(format!("{name}: running"), running.to_string())]);
+    add_files(&server.dir, name, &mut facts, &|path| is_own(path, running));
+    if server.data.join("global/pg_control").exists() {
+        let text = server.all_control_data();
+        let lines = text.lines().filter(|line| CONTROL.iter().any(|label| line.starts_with(label)));
+        facts.insert(format!("{name}: control data"), lines.collect::<Vec<_>>().join("\n"));
+    }
+    if running {
+        for (label, sql) in QUERIES {
+            facts.insert(format!("{name}: {label}"), server.psql(sql));
+        }
+        facts.insert(format!("{name}: contents"), dump(server));
+    }
+    facts.insert(format!("{name}: processes"), lasting_processes(&server.dir));
+    facts
 }
 
 /// Whether a path, relative to a server's directory, belongs to what the server writes by itself.
@@ -171,24 +178,21 @@ fn add_files(
             } else if metadata.is_symlink() {
                 format!("link to {}", path.read_link().unwrap_or_default().display())
             } else {
-                format!("file, mode {mode:o}\n{}", contents(&path))
+                format!("file, mode {mode:o}\n{}", contents(&path, &metadata))
             };
             facts.insert(format!("{name}: {}", relative.display()), what);
         }
     }
 }
 
-/// Returns a small text as it is, so that a difference can be read, and anything else as size and hash.
-fn contents(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    match std::str::from_utf8(&bytes) {
-        Ok(text) if bytes.len() < 65_536 && !bytes.contains(&0) => text.to_string(),
-        _ => {
-            let mut hasher = DefaultHasher::new();
-            bytes.hash(&mut hasher);
-            format!("{} bytes, hash {:016x}", bytes.len(), hasher.finish())
-        }
-    }
+/// Returns a small text as it is, so that a difference can be read, and of anything else when it was last written.
+///
+/// What is neither text nor small belongs to stopped servers, where any write is a change: hashing it takes seconds.
+fn contents(path: &Path, metadata: &Metadata) -> String {
+    let text = (metadata.len() < 65_536).then(|| std::fs::read_to_string(path).ok()).flatten();
+    text.filter(|text| !text.contains('\0')).unwrap_or_else(|| {
+        format!("{} bytes, written at {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    })
 }
 
 /// Returns roles, databases and all their contents as SQL.
