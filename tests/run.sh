@@ -140,7 +140,11 @@ do_test() (
     fi
 )
 
-do_doctest() { cargo test --locked --doc; }
+do_doctest() (
+    # Where the tests have just been built.
+    [ -z "$is_root" ] || use_readable_tree
+    cargo test --locked --doc
+)
 
 # The unprivileged user must be able to read the sources and to execute what is built from them. A checkout below /root
 # is copied to where that is so.
