@@ -72,10 +72,11 @@ fn after_match<'a>(field: &'a str, token: &str) -> Option<&'a str> {
     let mut token = token.chars();
     let mut chars = field.chars();
     loop {
-        match chars.next()? {
-            ':' => return token.next().is_none().then_some(chars.as_str()),
-            '\\' if token.next()? == chars.next()? => {}
-            c if c != '\\' && token.next()? == c => {}
+        // A colon of the token matches one that is not escaped too: IPv6 addresses work as they are.
+        match (chars.next()?, token.next()) {
+            (':', None) => return Some(chars.as_str()),
+            ('\\', Some(wanted)) if chars.next()? == wanted => {}
+            (c, Some(wanted)) if c != '\\' && c == wanted => {}
             _ => return None,
         }
     }
@@ -96,7 +97,8 @@ mod tests {
     fn the_first_line_that_matches_wins() {
         assert_eq!(password("x:*:*:*:no\n*:5432:d:u:yes\n*:*:*:*:later"), Some("yes".into()));
         assert_eq!(password("# *:*:*:*:comment\nh\\:1:5432:d:u:yes\r\n"), Some("yes".into()));
-        assert_eq!(password("h:1:5432:d:u:no"), None);
+            assert_eq!(password("h:1:5432:d:u:yes"), Some("yes".into()));
+        assert_eq!(password("h:5432:d:u:no"), None);
         assert_eq!(password("*:*:*:u"), None);
         assert_eq!(password("*:*:*:*"), None);
     }
