@@ -1,0 +1,382 @@
+//! Connecting as libpq does, but never for longer than allowed.
+//!
+//! Name resolution, socket, TLS, authentication and the first settings run under one deadline. `connect_timeout` of libpq
+//! covers most of that, of the driver only the socket: a server that is stopped while it holds a connection, or a resolver
+//! that hangs, would hold a command for ever. A hung resolver thread outlives its deadline, so programs end their runtime
+//! with `shutdown_background()`.
+
+use std::collections::hash_map::RandomState;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::attempt::{self, Address, Common, Failure, Next};
+use super::client::{Route, Session};
+use super::conninfo::Conninfo;
+use super::failure::{Answered, ConnectError, Kind};
+use super::quote::quote_literal;
+use super::resolve::{Host, Target, TargetSession, resolve};
+use super::stream::Watch;
+use super::tls;
+use crate::error::sentence;
+use crate::secret::Secret;
+use crate::system::environment::Environment;
+
+/// The bound for one address where the connection string gives none: repmgr's.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Looks up a host name.
+pub type Resolver = fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// How to connect, beside what the connection string says.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// The bound for everything together.
+    pub deadline: Duration,
+    /// The bound for each later query, unless the call has its own.
+    pub query_deadline: Duration,
+    /// The application name, over that of the connection string.
+    pub application_name: Option<String>,
+    /// The password, over that of the connection string and of the password file.
+    pub password: Option<Secret>,
+    /// Session settings beyond those that every session gets.
+    pub settings: Vec<(String, String)>,
+    /// How names are looked up.
+    pub resolver: Resolver,
+}
+
+impl Default for ConnectOptions {
+    /// Ten seconds for the connection, ten for each query, the system's resolver.
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(10),
+            query_deadline: Duration::from_secs(10),
+            application_name: None,
+            password: None,
+            settings: Vec::new(),
+            resolver: |host, port| {
+                Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+            },
+        }
+    }
+}
+
+/// Connects to the first server of a connection string that will do.
+///
+/// # Errors
+/// See [`Kind`]. [`ConnectError::answered`] says what the failure shows about the server being alive.
+pub async fn connect(
+    conninfo: &Conninfo,
+    environment: &Environment,
+    options: &ConnectOptions,
+) -> Result<Session, ConnectError> {
+    let deadline = Instant::now() + options.deadline;
+    let mut resolved = resolve(conninfo, environment)?;
+    if let Some(name) = &options.application_name {
+        resolved.application_name = Some(name.clone());
+    }
+    resolved.application_name.get_or_insert_with(|| "pgbaton".into());
+    for target in &mut resolved.targets {
+        target.password = options.password.clone().or(target.password.take());
+    }
+    if resolved.shuffle {
+        shuffle(&mut resolved.targets);
+    }
+    let tls = match resolved.tls.mode {
+        tls::SslMode::Disable => Err("TLS is off".into()),
+        _ => tls::context(&resolved.tls),
+    };
+    let passes: &[TargetSession] = match resolved.target_session {
+        TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
+        TargetSession::Any => &[TargetSession::Any],
+        TargetSession::ReadWrite => &[TargetSession::ReadWrite],
+        TargetSession::ReadOnly => &[TargetSession::ReadOnly],
+        TargetSession::Primary => &[TargetSession::Primary],
+        TargetSession::Standby => &[TargetSession::Standby],
+    };
+    let mut search =
+        Search { common: Arc::new(Common { resolved, tls }), options, deadline, failures: Vec::new() };
+    for pass in passes {
+        // What the first pass found wrong is found again by the second one.
+        search.failures.clear();
+        match search.pass(*pass).await {
+            Ok(session) => return Ok(session),
+            Err(Next::Stop) => break,
+            Err(Next::Address | Next::Host) => {}
+        }
+    }
+    Err(search.into_error())
+}
+
+/// One walk through the hosts.
+struct Search<'a> {
+    common: Arc<Common>,
+    options: &'a ConnectOptions,
+    deadline: Instant,
+    failures: Vec<(String, ConnectError)>,
+}
+
+impl Search<'_> {
+    async fn pass(&mut self, wanted: TargetSession) -> Result<Session, Next> {
+        let common = Arc::clone(&self.common);
+        'hosts: for target in &common.resolved.targets {
+            let addresses = match self.addresses(target).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    self.failures.push((describe_host(target), error));
+                    continue;
+                }
+            };
+            for address in addresses {
+                let watch = Watch::default();
+                let limit = self.limit();
+                let tried = timeout_at(limit, self.one(target, &address, wanted, &watch)).await;
+                let failure = match tried {
+                    Ok(Ok(session)) => return Ok(session),
+                    Ok(Err(failure)) => failure,
+                    Err(_) => {
+                        let error = ConnectError::new(Kind::TimedOut, watch.answered(), "timeout expired");
+                        (error.detail(silence(watch.answered())), Next::Address)
+                    }
+                };
+                self.failures.push((attempt::describe(target, &address), failure.0));
+                match failure.1 {
+                    Next::Address => {}
+                    Next::Host => continue 'hosts,
+                    Next::Stop => return Err(Next::Stop),
+                }
+            }
+        }
+        Err(Next::Host)
+    }
+
+    /// Returns when the time for one address is over.
+    fn limit(&self) -> Instant {
+        match self.common.resolved.connect_timeout {
+            Some(Duration::ZERO) => self.deadline,
+            given => self.deadline.min(Instant::now() + given.unwrap_or(ADDRESS_TIMEOUT)),
+        }
+    }
+
+    async fn addresses(&self, target: &Target) -> Result<Vec<Address>, ConnectError> {
+        let name = match &target.host {
+            Host::Socket(directory) => {
+                return Ok(vec![Address::Socket(directory.join(format!(".s.PGSQL.{}", target.port)))]);
+            }
+            Host::Tcp { address: Some(address), .. } => {
+                return Ok(vec![Address::Tcp(SocketAddr::new(*address, target.port))]);
+            }
+            Host::Tcp { name, .. } => name.clone().unwrap_or_default(),
+        };
+        let failed = |kind, why: String| {
+            let primary = format!("could not translate host name \"{name}\" to address: {why}");
+            Err(ConnectError::new(kind, Answered::Nothing, primary))
+        };
+        match timeout_at(self.limit(), (self.options.resolver)(name.clone(), target.port)).await {
+            Ok(Ok(addresses)) if !addresses.is_empty() => {
+                let mut addresses: Vec<Address> = addresses.into_iter().map(Address::Tcp).collect();
+                if self.common.resolved.shuffle {
+                    shuffle(&mut addresses);
+                }
+                Ok(addresses)
+            }
+            Ok(Ok(_)) => failed(Kind::Resolve, "it has none".into()),
+            Ok(Err(error)) => failed(Kind::Resolve, error.to_string()),
+            Err(_) => failed(Kind::Resolve, "timeout expired".into()),
+        }
+    }
+
+    /// Connects to one address, and makes sure that it is the wanted kind of server.
+    async fn one(
+        &self,
+        target: &Target,
+        address: &Address,
+        wanted: TargetSession,
+        watch: &Watch,
+    ) -> Result<Session, (ConnectError, Next)> {
+        let connected = attempt::connect(&self.common, target, address, watch).await;
+        let ((client, connection), encryption) =
+            connected.map_err(|Failure { error, next, .. }| (error, next))?;
+        let said = |name: &str| connection.parameter(name).map(str::to_string);
+        let version = version_num(&said("server_version").unwrap_or_default());
+        let (in_recovery, read_only) = (said("in_hot_standby"), said("default_transaction_read_only"));
+        // Ends when the client is dropped or the server goes away; whoever uses the client hears about that.
+        tokio::spawn(async move { connection.await.ok() });
+
+        let route = Route {
+            common: Arc::clone(&self.common),
+            target: target.clone(),
+            address: address.clone(),
+            encryption,
+        };
+        let session = Session::new(client, route, version, self.options.query_deadline);
+        let failed = |error: super::client::SqlError| {
+            let kind = Kind::Other(error.sqlstate);
+            let error = ConnectError {
+                detail: error.detail,
+                ..ConnectError::new(kind, Answered::Spoke, error.primary)
+            };
+            (error, Next::Stop)
+        };
+        // Servers before 14 do not report both when the session starts, and have to be asked.
+        let refused = match (wanted, in_recovery, read_only) {
+            (TargetSession::Any | TargetSession::PreferStandby, _, _) => None,
+            (TargetSession::ReadWrite | TargetSession::ReadOnly, Some(recovery), Some(read_only)) => {
+                wrong(wanted, recovery == "on" || read_only == "on")
+            }
+            (TargetSession::ReadWrite | TargetSession::ReadOnly, _, _) => {
+                let answer =
+                    session.query_one("SELECT pg_catalog.current_setting('transaction_read_only')", &[]);
+                wrong(wanted, answer.await.map_err(failed)?.get(0) == Some("on"))
+            }
+            (TargetSession::Primary | TargetSession::Standby, Some(recovery), _) => {
+                wrong(wanted, recovery == "on")
+            }
+            (TargetSession::Primary | TargetSession::Standby, None, _) => {
+                let answer = session.query_one("SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text", &[]);
+                wrong(wanted, answer.await.map_err(failed)?.get(0) == Some("true"))
+            }
+        };
+        if let Some(why) = refused {
+            return Err((ConnectError::new(Kind::WrongTarget, Answered::Spoke, why), Next::Host));
+        }
+        session.batch(&settings(self.options, version)).await.map_err(failed)?;
+        Ok(session)
+    }
+
+    /// Makes one error of all failures.
+    fn into_error(mut self) -> ConnectError {
+        let warnings = self.common.resolved.warnings.join(" ");
+        let answered =
+            self.failures.iter().map(|(_, error)| error.answered).max().unwrap_or(Answered::Nothing);
+        if self.failures.len() == 1
+            && let Some((place, error)) = self.failures.pop()
+        {
+            let primary = match error.kind {
+                Kind::Resolve => error.primary,
+                _ => format!("connection to {place} failed: {}", error.primary),
+            };
+            let detail = [error.detail.unwrap_or_default(), warnings].join(" ").trim().to_string();
+            return ConnectError { primary, detail: Some(detail).filter(|text| !text.is_empty()), ..error };
+        }
+        let lines = self.failures.iter().map(|(place, error)| match error.kind {
+            Kind::Resolve => sentence(&error.primary),
+            _ => sentence(&format!("{place}: {}", error.primary)),
+        });
+        let detail = lines.chain(Some(warnings)).collect::<Vec<_>>().join(" ").trim_end().to_string();
+        let primary = match self.failures.len() {
+            0 => "there was no time to try any server".into(),
+            count => format!("could not connect to any of {count} addresses"),
+        };
+        // The last of those that said most: if one of them ended the search, it is the last one.
+        let telling = self.failures.into_iter().map(|(_, error)| error).max_by_key(|error| error.answered);
+        let (kind, hint) = telling.map_or((Kind::TimedOut, None), |error| (error.kind, error.hint));
+        ConnectError { kind, primary, detail: Some(detail), hint, answered }
+    }
+}
+
+/// Says what a timeout tells.
+fn silence(answered: Answered) -> &'static str {
+    match answered {
+        Answered::Nothing => "Nobody accepted the connection.",
+        Answered::Silent => "The connection was accepted, but no answer came.",
+        Answered::Spoke => "The server answered at first, and then no more.",
+    }
+}
+
+/// Says why a server will not do, if `target_session_attrs` wants another kind; `so` is read-only, or in recovery.
+fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
+    match (wanted, so) {
+        (TargetSession::ReadWrite, true) => Some("session is read-only"),
+        (TargetSession::ReadOnly, false) => Some("session is not read-only"),
+        (TargetSession::Primary, true) => Some("server is in hot standby mode"),
+        (TargetSession::Standby, false) => Some("server is not in hot standby mode"),
+        _ => None,
+    }
+}
+
+/// Writes the one statement that gives a session its settings, whatever the role, the database or `options` set before.
+///
+/// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
+/// nobody's function instead of the server's. `idle_session_timeout`: locks live as long as their session.
+fn settings(options: &ConnectOptions, version: u32) -> String {
+    let timeout = super::client::statement_timeout(options.query_deadline).to_string();
+    let mut settings = vec![
+        ("search_path", "pg_catalog, pg_temp"),
+        ("synchronous_commit", "local"),
+        ("statement_timeout", &timeout),
+        ("DateStyle", "ISO"),
+        ("IntervalStyle", "postgres"),
+        ("bytea_output", "hex"),
+    ];
+    if version >= 140_000 {
+        settings.push(("idle_session_timeout", "0"));
+    }
+    settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let call = |(name, value): &(&str, &str)| {
+        format!("pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value))
+    };
+    format!("SELECT {}", settings.iter().map(call).collect::<Vec<_>>().join(", "))
+}
+
+/// Makes a number of a version as PQserverVersion does: 15.20 is 150020, 18beta1 is 180000.
+fn version_num(text: &str) -> u32 {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let major = parts.next().unwrap_or(0);
+    let beta = !text.contains('.') || text.contains("beta") || text.contains("rc") || text.contains("devel");
+    let minor = parts.next().unwrap_or(0);
+    major * 10_000 + if beta { 0 } else { minor }
+}
+
+/// Names a host that has no address.
+fn describe_host(target: &Target) -> String {
+    match &target.host {
+        Host::Tcp { name: Some(name), .. } => format!("server at \"{name}\", port {}", target.port),
+        _ => format!("server on port {}", target.port),
+    }
+}
+
+/// Puts things into a random order. Load balancing needs nothing better than what the standard library seeds its maps with.
+fn shuffle<T>(items: &mut [T]) {
+    for i in (1..items.len()).rev() {
+        let random = RandomState::new().build_hasher().finish();
+        items.swap(i, usize::try_from(random % (i as u64 + 1)).unwrap_or(0));
+    }
+}
+
+/// Opens another connection the same way, for a request to cancel.
+pub(super) async fn open_again(route: &Route) -> Result<super::stream::Stream, ConnectError> {
+    let opened =
+        attempt::open(&route.common, &route.target, &route.address, route.encryption, &Watch::default())
+            .await;
+    opened.map_err(|failure| failure.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_become_numbers() {
+        for (text, number) in
+            [("15.20 (Debian 15.20-0+deb12u1)", 150_020), ("18beta1", 180_000), ("13.4", 130_004), ("", 0)]
+        {
+            assert_eq!(version_num(text), number);
+        }
+    }
+
+    #[test]
+    fn a_shuffle_loses_nothing() {
+        let mut items: Vec<u32> = (0..100).collect();
+        shuffle(&mut items);
+        assert_ne!(items, (0..100).collect::<Vec<_>>());
+        items.sort_unstable();
+        assert_eq!(items, (0..100).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,129 @@
+//! The password file.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::secret::Secret;
+
+/// What a password file gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// The password of the first line that matches.
+    pub password: Option<Secret>,
+    /// Why the file was ignored, as a whole sentence, if it was there and ignored.
+    pub warning: Option<String>,
+}
+
+/// What a password is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The host name, the address if there is no name, or `localhost` for the default socket directory.
+    pub host: &'a str,
+    /// The port, as it was written.
+    pub port: &'a str,
+    /// The database.
+    pub dbname: &'a str,
+    /// The role.
+    pub user: &'a str,
+}
+
+/// Looks into a password file, as libpq does: a file that is not there gives nothing, one that others may read is ignored
+/// with a warning.
+pub fn look_up(file: &Path, wanted: Wanted<'_>) -> Lookup {
+    let ignored = |why: String| Lookup { password: None, warning: Some(why) };
+    let Ok(metadata) = file.metadata() else { return Lookup::default() };
+    if !metadata.is_file() {
+        return ignored(format!("Password file \"{}\" is not a plain file.", file.display()));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return ignored(format!(
+            "Password file \"{}\" has group or world access and is ignored; permissions should be u=rw (0600) or less.",
+            file.display()
+        ));
+    }
+    match std::fs::read(file) {
+        Ok(text) => Lookup { password: find(&String::from_utf8_lossy(&text), wanted), warning: None },
+        Err(error) => ignored(format!("Password file \"{}\" could not be read: {error}.", file.display())),
+    }
+}
+
+/// Finds the password in the text of a password file.
+fn find(text: &str, wanted: Wanted<'_>) -> Option<Secret> {
+    text.split('\n').filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut rest = line.trim_end_matches('\r');
+        for token in [wanted.host, wanted.port, wanted.dbname, wanted.user] {
+            rest = after_match(rest, token)?;
+        }
+        let mut password = String::new();
+        let mut chars = rest.chars().peekable();
+        while let Some(c) = chars.next_if(|c| *c != ':') {
+            // A backslash at the very end stands for itself.
+            password.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+        }
+        Some(Secret::new(password))
+    })
+}
+
+/// Returns what follows a field, if the field is `*` or, with its escapes resolved, the token.
+fn after_match<'a>(field: &'a str, token: &str) -> Option<&'a str> {
+    if let Some(rest) = field.strip_prefix("*:") {
+        return Some(rest);
+    }
+    let mut token = token.chars();
+    let mut chars = field.chars();
+    loop {
+        // A colon of the token matches one that is not escaped too: IPv6 addresses work as they are.
+        match (chars.next()?, token.next()) {
+            (':', None) => return Some(chars.as_str()),
+            ('\\', Some(wanted)) if chars.next()? == wanted => {}
+            (c, Some(wanted)) if c != '\\' && c == wanted => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn password(text: &str) -> Option<String> {
+        let wanted = Wanted { host: "h:1", port: "5432", dbname: "d", user: "u" };
+        find(text, wanted).map(|secret| secret.reveal().to_string())
+    }
+
+    #[test]
+    fn the_first_line_that_matches_wins() {
+        assert_eq!(password("x:*:*:*:no\n*:5432:d:u:yes\n*:*:*:*:later"), Some("yes".into()));
+        assert_eq!(password("# *:*:*:*:comment\nh\\:1:5432:d:u:yes\r\n"), Some("yes".into()));
+            assert_eq!(password("h:1:5432:d:u:yes"), Some("yes".into()));
+        assert_eq!(password("h:5432:d:u:no"), None);
+        assert_eq!(password("*:*:*:u"), None);
+        assert_eq!(password("*:*:*:*"), None);
+    }
+
+    #[test]
+    fn escapes_in_passwords_are_resolved_and_a_colon_ends_them() {
+        assert_eq!(password(r"*:*:*:*:a\:b\\c:ignored"), Some(r"a:b\c".into()));
+        assert_eq!(password("*:*:*:*:"), Some(String::new()));
+        assert_eq!(password(&format!("*:*:*:*:{}", "x".repeat(100_000))).unwrap().len(), 100_000);
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_ignored_with_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pgpass");
+        let wanted = Wanted { host: "h", port: "1", dbname: "d", user: "u" };
+        assert_eq!(look_up(&file, wanted), Lookup::default());
+        let mut made = tempfile::NamedTempFile::new_in(directory.path()).unwrap();
+        std::io::Write::write_all(&mut made, b"*:*:*:*:secret\n").unwrap();
+        made.persist(&file).unwrap();
+        assert_eq!(look_up(&file, wanted).password, Some(Secret::new("secret")));
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let lookup = look_up(&file, wanted);
+        assert_eq!(lookup.password, None);
+        assert!(lookup.warning.unwrap().contains("group or world access"));
+        assert!(look_up(directory.path(), wanted).warning.unwrap().contains("not a plain file"));
+    }
+}

@@ -1,0 +1,28 @@
+//! Quoting of SQL: the one place. Everything that can be a parameter is one; this is for what cannot.
+
+/// Quotes an identifier, always: a name that is a keyword today may not have been one yesterday.
+pub fn quote_ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a string literal, right whatever `standard_conforming_strings` is.
+pub fn quote_literal(value: &str) -> String {
+    let quoted = value.replace('\'', "''");
+    match quoted.contains('\\') {
+        true => format!(" E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_doubled_and_backslashes_escaped() {
+        assert_eq!(quote_ident("a\"b"), "\"a\"\"b\"");
+        assert_eq!(quote_literal("it's"), "'it''s'");
+        // The space keeps the E apart from a keyword written right before it, as in quote_literal() of libpq.
+        assert_eq!(quote_literal("a\\'b"), " E'a\\\\''b'");
+    }
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# Checks everything: formatting, lints, scripts, and all tests against real PostgreSQL servers.
+#
+#   tests/run.sh [--all] [--only PART]... [--list-parts] [ARGUMENTS FOR cargo test ...]
+#
+#   --all           slow tests too, and every supported version of PostgreSQL
+#   --only PART     only this part (again for more parts)
+#   --list-parts    name the parts
+#
+#   tests/run.sh --only test standby         the tests whose name contains "standby"
+#   tests/run.sh --only test --test harness  one file of tests
+#
+# For a Debian with Rust (https://rustup.rs), as root or as an ordinary user. What is missing is installed, with root's or
+# sudo's rights, or named if there are none. As root, the tests run as an unprivileged user, pgbaton-test, which is created:
+# PostgreSQL refuses root. Nothing is fetched that is already there.
+#
+# PGBATON_TEST_REQUIRE_ALL=1 (set by .ci/run): a missing tool or version of PostgreSQL is a failure.
+# PGBATON_TEST_PG=DIR: use the PostgreSQL programs in DIR/N/bin. More variables: tests/support/mod.rs.
+set -euo pipefail
+umask 022
+
+parts=(packages postgresql fmt clippy scripts test doctest)
+chosen=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --all) export PGBATON_TEST_SLOW=1 ;;
+        --only) chosen+=("${2:?--only needs the name of a part}"); shift ;;
+        --list-parts) printf '%s\n' "${parts[@]}"; exit ;;
+        -h | --help) sed -n '2,18s/^# \{0,1\}//p' "$0"; exit ;;
+        *) break ;;
+    esac
+    shift
+done
+test_arguments=("$@")
+for part in "${chosen[@]}"; do
+    [[ " ${parts[*]} " = *" $part "* ]] || { echo "ERROR: no such part: $part (one of ${parts[*]})" >&2; exit 2; }
+done
+
+tree=$(cd "$(dirname "$0")/.." && pwd)
+cd "$tree"
+required=${PGBATON_TEST_REQUIRE_ALL:-}
+slow=${PGBATON_TEST_SLOW:-}
+user=${PGBATON_TEST_USER:-pgbaton-test}
+is_root=''
+[ "$(id -u)" != 0 ] || is_root=1
+# Where root's tests keep things between runs. For others it is their own cache.
+if [ -n "$is_root" ]; then store=/var/cache/pgbaton-test; else store=${XDG_CACHE_HOME:-$HOME/.cache}/pgbaton-test; fi
+# rustup's place is not on the PATH of every non-interactive shell.
+command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
+die() { printf 'ERROR: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ -n "$is_root" ]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_install() { command -v apt-get >/dev/null && as_root true 2>/dev/null; }
+
+# ---- parts ----------------------------------------------------------------------------------------------------------
+
+do_packages() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
+    pkg-config --exists libpq 2>/dev/null || missing+=(libpq-dev)
+    command -v setpriv >/dev/null || missing+=(util-linux)
+    # Useful but not needed: never a reason to fail, except where everything is required.
+    local wanted=()
+    command -v shellcheck >/dev/null || wanted+=(shellcheck)
+    if [ ${#missing[@]} -gt 0 ] || { [ ${#wanted[@]} -gt 0 ] && [ -n "$required" ]; }; then
+        may_install || die "needed: sudo apt-get install ${missing[*]} ${wanted[*]}"
+        as_root apt-get -qq update
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install \
+            "${missing[@]}" "${wanted[@]}" >/dev/null
+    fi
+    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+    if [ -n "$is_root" ] && ! id "$user" >/dev/null 2>&1; then
+        mkdir -p "$store"
+        useradd --system --user-group --home-dir "$store/home" --create-home --shell /bin/sh "$user"
+    fi
+}
+
+# has_all DIR VERSION...
+has_all() {
+    local dir=$1 version
+    shift
+    for version in "$@"; do [ -x "$dir/$version/bin/initdb" ] || return 1; done
+}
+
+versions=(15)
+[ -z "$required$slow" ] || versions=(13 15 17 18)
+
+# The first directory that has every version that this run is about, if there is one.
+find_postgresql() {
+    local dir places=(/opt/pgtest "$store/pg" /var/cache/pgbaton-test/pg)
+    # A machine's own PostgreSQL is good enough for a quick look.
+    [ -n "$required$slow" ] || places+=(/usr/lib/postgresql)
+    [ -z "${PGBATON_TEST_PG:-}" ] || places=("$PGBATON_TEST_PG")
+    for dir in "${places[@]}"; do
+        if has_all "$dir" "${versions[@]}"; then
+            echo "$dir"
+            return
+        fi
+    done
+}
+
+do_postgresql() {
+    [ -z "$(find_postgresql)" ] || return 0
+    [ -z "${PGBATON_TEST_PG:-}" ] || die "PGBATON_TEST_PG=$PGBATON_TEST_PG lacks one of PostgreSQL ${versions[*]}"
+    tests/pg-versions.sh -d "$store/pg" "${versions[@]}"
+}
+
+do_fmt() { cargo fmt --check; }
+
+do_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+
+do_scripts() {
+    local scripts=(tests/*.sh tests/support/*.sh examples/*.sh .ci/run)
+    if command -v shellcheck >/dev/null; then
+        shellcheck "${scripts[@]}"
+    else
+        echo "shellcheck is not installed: only the syntax is checked"
+        printf '%s\n' "${scripts[@]}" | xargs -n1 bash -n
+    fi
+}
+
+do_test() (
+    local found
+    found=$(find_postgresql)
+    # Without one, tests say themselves what they miss.
+    [ -z "$found" ] || export PGBATON_TEST_PG="$found"
+    if [ -n "$is_root" ]; then
+        use_readable_tree
+        local triple
+        triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+        export "CARGO_TARGET_${triple}_RUNNER=$PWD/tests/support/as-user.sh" PGBATON_TEST_USER="$user"
+    fi
+    # Documentation tests are a part of their own: rustdoc builds them where only root can execute them.
+    if [ ${#test_arguments[@]} -gt 0 ]; then
+        cargo test --locked "${test_arguments[@]}"
+    else
+        cargo test --locked --all-targets --no-fail-fast
+    fi
+)
+
+do_doctest() (
+    # Where the tests have just been built.
+    [ -z "$is_root" ] || use_readable_tree
+    cargo test --locked --doc
+)
+
+# The unprivileged user must be able to read the sources and to execute what is built from them. A checkout below /root
+# is copied to where that is so.
+use_readable_tree() {
+    local target=${CARGO_TARGET_DIR:-$PWD/target} copy=$store/tree
+    mkdir -p "$target"
+    if runuser -u "$user" -- test -x "$target" -a -x "$tree" &&
+        [ -z "$(runuser -u "$user" -- find "$tree" \( -path "$tree/target" -o -name .git \) -prune -o ! -readable -print -quit)" ]
+    then
+        return
+    fi
+    echo "$user cannot read $tree or $target: testing a copy in $copy"
+    mkdir -p "$copy"
+    # What is built there stays: times of files are kept, so that the next run builds only what has changed.
+    find "$copy" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
+    tar -C "$tree" --exclude=./target --exclude=./.git -cf - . | tar -C "$copy" -xf -
+    chmod -R a+rX "$copy"
+    cd "$copy"
+    export CARGO_TARGET_DIR=$copy/target
+}
+
+# ---- all of them ----------------------------------------------------------------------------------------------------
+
+report=()
+failed=''
+for part in "${parts[@]}"; do
+    if [ ${#chosen[@]} -gt 0 ] && [[ " ${chosen[*]} " != *" $part "* ]]; then continue; fi
+    printf '\n== %s\n' "$part"
+    begun=$SECONDS
+    # In a subshell with `set -e`, which a function called in a condition would not have.
+    set +e
+    (set -e; "do_$part")
+    status=$?
+    set -e
+    result=ok
+    if [ $status != 0 ]; then
+        result=FAILED
+        failed=1
+    fi
+    report+=("$(printf '%-12s %-6s %4d s' "$part" "$result" $((SECONDS - begun)))")
+    # Without these two nothing else can succeed.
+    if [ $status != 0 ] && [[ $part = packages || $part = postgresql ]]; then break; fi
+done
+printf '\n'
+printf '%s\n' "${report[@]}"
+[ -z "$failed" ] || exit 1

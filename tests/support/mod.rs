@@ -1,0 +1,162 @@
+//! The test ground: real PostgreSQL clusters, faults on demand, and the program under test.
+//!
+//! An integration test begins like this:
+//!
+//! ```ignore
+//! mod support;
+//! use support::{TestCluster, postgres};
+//!
+//! #[test]
+//! fn standby_streams() {
+//!     let Some(pg) = postgres(15) else { return };
+//!     let cluster = TestCluster::new(&pg);
+//!     let node1 = cluster.primary("node1");
+//!     let node2 = cluster.standby("node2", &node1);
+//!     node2.node_config(2, "");
+//!     node2.pgbaton(["standby", "register"]).run().code(0);
+//! }
+//! ```
+//!
+//! Rules that keep the tests parallel and the machine clean:
+//! - whatever a test needs exclusively (ports, directories, the right to run a cluster) is a locked file, so the kernel
+//!   frees it when the test process dies, however it dies (`claims.rs`);
+//! - one [`TestCluster`] per test: it holds one of four places that all test processes of a user share, and two of them
+//!   in one test could wait for each other;
+//! - nothing waits without a deadline, and nothing sleeps for a fixed time in the hope that something has happened;
+//! - servers are stopped and directories removed when the values are dropped, also after a panic. With
+//!   `PGBATON_TEST_KEEP=1` the directories stay, and are named.
+//!
+//! Environment: `PGBATON_TEST_PG` (directory with `N/bin`), `PGBATON_TEST_DIR` (where clusters live),
+//! `PGBATON_TEST_REQUIRE_ALL=1` (a missing PostgreSQL fails the test), `PGBATON_TEST_SLOW=1` (slow tests, all versions),
+//! `PGBATON_TEST_KEEP=1`.
+
+// Every test file compiles its own copy and uses a part of it.
+#![allow(dead_code, unused_imports)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report, and the bans protect the program, not its tests"
+)]
+
+mod claims;
+mod fingerprint;
+mod processes;
+mod program;
+mod proxy;
+mod server;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use fingerprint::Fingerprint;
+pub use processes::{Output, Running, clean_command, run_tool};
+pub use program::Pgbaton;
+pub use proxy::{Fault, Proxy};
+pub use server::{StopMode, TestCluster, TestServer};
+
+/// How long something may take that normally takes a moment.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// An installed major version of PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct Pg {
+    /// 15, for example.
+    pub major: u32,
+    /// Where its programs are.
+    pub bindir: PathBuf,
+}
+
+impl Pg {
+    /// Returns the path of one of its programs.
+    pub fn tool(&self, name: &str) -> PathBuf {
+        self.bindir.join(name)
+    }
+}
+
+/// Returns all installed major versions, oldest first.
+pub fn majors() -> Vec<Pg> {
+    let roots = match std::env::var_os("PGBATON_TEST_PG") {
+        Some(dir) => vec![PathBuf::from(dir)],
+        None => vec!["/opt/pgtest".into(), "/usr/lib/postgresql".into()],
+    };
+    let mut found: Vec<Pg> = Vec::new();
+    for entry in roots.iter().filter_map(|root| root.read_dir().ok()).flatten().flatten() {
+        let Ok(major) = entry.file_name().to_string_lossy().parse() else { continue };
+        let bindir = entry.path().join("bin");
+        // The first directory wins: a machine's own PostgreSQL is only used where nothing better is there.
+        if bindir.join("initdb").exists() && found.iter().all(|pg| pg.major != major) {
+            found.push(Pg { major, bindir });
+        }
+    }
+    found.sort_by_key(|pg| pg.major);
+    found
+}
+
+/// Returns PostgreSQL of this major version, or says that the test is skipped; where everything is required, fails.
+pub fn postgres(major: u32) -> Option<Pg> {
+    refuse_root();
+    let found = majors().into_iter().find(|pg| pg.major == major);
+    if found.is_none() {
+        let missing = format!(
+            "PostgreSQL {major} is not installed (tests/pg-versions.sh installs it, and tests/run.sh knows where)"
+        );
+        assert!(!is_set("PGBATON_TEST_REQUIRE_ALL"), "{missing}");
+        skipped(&missing);
+    }
+    found
+}
+
+/// Returns the versions that a test of general behaviour runs with: one, or all of them in a slow run.
+pub fn versions() -> Vec<Pg> {
+    if is_set("PGBATON_TEST_SLOW") {
+        [13, 15, 17, 18].into_iter().filter_map(postgres).collect()
+    } else {
+        postgres(15).into_iter().collect()
+    }
+}
+
+/// Whether slow tests run; says so if not.
+pub fn slow() -> bool {
+    let slow = is_set("PGBATON_TEST_SLOW");
+    if !slow {
+        skipped("slow (PGBATON_TEST_SLOW=1 runs it)");
+    }
+    slow
+}
+
+/// Whether directories are kept after the tests.
+pub fn keeps() -> bool {
+    is_set("PGBATON_TEST_KEEP")
+}
+
+/// Waits until something is true, or fails with its name.
+#[track_caller]
+pub fn wait_for(what: &str, deadline: Duration, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < deadline, "waited {deadline:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Tells why a test did nothing, past the capture of a passing test's output.
+fn skipped(why: &str) {
+    let name = std::thread::current().name().unwrap_or("test").to_string();
+    let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
+}
+
+fn refuse_root() {
+    assert!(
+        !rustix::process::geteuid().is_root(),
+        "PostgreSQL does not run as root: run the tests with ./tests/run.sh, which changes to an unprivileged user"
+    );
+}

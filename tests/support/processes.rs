@@ -1,0 +1,327 @@
+//! Processes: children with a deadline, and those of a PostgreSQL server, found by their working directory.
+
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, Once};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+/// What a finished program left behind.
+#[derive(Clone)]
+pub struct Output {
+    /// The command line, for messages.
+    pub command: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Everything it wrote to stdout.
+    pub stdout: String,
+    /// Everything it wrote to stderr.
+    pub stderr: String,
+    /// How long it ran.
+    pub took: Duration,
+    /// Replacements for [`Output::visible`]: what differs from run to run, and what it is shown as.
+    pub(super) redactions: Arc<Vec<(String, String)>>,
+}
+
+impl Output {
+    /// Fails unless the program ended with this exit code.
+    #[track_caller]
+    pub fn code(&self, expected: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(expected), "{self:?}");
+        self
+    }
+
+    /// Fails unless stderr contains this text.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "stderr does not say {text:?}\n{self:?}");
+        self
+    }
+
+    /// Reads stdout as exactly one JSON document.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("no JSON document: {error}\n{self:?}"))
+    }
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { command, stdout, stderr, status, took, .. } = self;
+        write!(f, "$ {command}\n{stdout}------- stderr -------\n{stderr}[{status} after {took:.1?}]")
+    }
+}
+
+/// A program that is running, in a process group of its own. Killed with its group if dropped.
+pub struct Running {
+    child: Child,
+    command: String,
+    begun: Instant,
+    stdout: Pipe,
+    stderr: Pipe,
+    pub(super) redactions: Arc<Vec<(String, String)>>,
+}
+
+impl Running {
+    /// Starts a program. Its output is collected from the start.
+    pub fn start(mut command: Command) -> Self {
+        adopt_orphans();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let text = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {text}: {error}"));
+        let stdout = Pipe::collect(child.stdout.take().unwrap());
+        let stderr = Pipe::collect(child.stderr.take().unwrap());
+        Self { child, command: text, begun: Instant::now(), stdout, stderr, redactions: Arc::default() }
+    }
+
+    /// Sends a signal to the program, not to its children.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for the end; false if it has not come within this time.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let begun = Instant::now();
+        while self.is_running() {
+            if begun.elapsed() > time {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Waits until stderr contains this text.
+    #[track_caller]
+    pub fn wait_for_stderr(&mut self, text: &str, deadline: Duration) {
+        while !self.stderr.so_far().contains(text) {
+            // Looked at again after the end: the text may have been the last that it said.
+            let ended = !self.is_running();
+            if (ended && !self.stderr.so_far().contains(text)) || self.begun.elapsed() > deadline {
+                panic!("stderr of {} does not say {text:?}\n{}", self.command, self.so_far());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(mut self, deadline: Duration) -> Output {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if self.begun.elapsed() > deadline {
+                let so_far = self.so_far();
+                panic!("still running after {deadline:?}, killed: {}\n{so_far}", self.command);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let took = self.begun.elapsed();
+        // A program that starts a server must not leave it holding its output: `pgbaton ... | tee log` would hang.
+        for pipe in [&self.stdout, &self.stderr] {
+            let begun = Instant::now();
+            while !pipe.reader.is_finished() {
+                if begun.elapsed() > Duration::from_secs(5) {
+                    panic!(
+                        "ended, but a child of it holds its output open: {}\n{}",
+                        self.command,
+                        self.so_far()
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Output {
+            command: self.command.clone(),
+            status,
+            stdout: self.stdout.so_far(),
+            stderr: self.stderr.so_far(),
+            took,
+            redactions: Arc::clone(&self.redactions),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        format!("{}------- stderr -------\n{}", self.stdout.so_far(), self.stderr.so_far())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// One end of a pipe, read by a thread as it fills.
+struct Pipe {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Pipe {
+    fn collect(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                to.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+}
+
+/// Makes a command with an environment that holds nothing of the caller's but what is needed to find programs.
+pub fn clean_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LC_ALL", "C").env("TZ", "UTC");
+    // Directories under /root and the like would give psql a warning about the place it was started in.
+    command.current_dir("/");
+    command
+}
+
+/// Runs a tool to its end, whatever that is.
+#[track_caller]
+pub fn run_tool<I: AsRef<std::ffi::OsStr>>(program: &Path, args: impl IntoIterator<Item = I>) -> Output {
+    let mut command = clean_command(program);
+    command.args(args);
+    Running::start(command).wait(Duration::from_secs(120))
+}
+
+/// Makes this process the parent of what its children leave behind.
+///
+/// Where pid 1 does not reap, as in many containers, a killed postmaster would stay a zombie for ever, and PostgreSQL
+/// takes a zombie for alive: it would refuse to start over its postmaster.pid.
+fn adopt_orphans() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap());
+}
+
+/// Reaps the servers that this process has adopted and that have ended.
+///
+/// Tests start servers through pg_ctl only, so a child by the name of postgres is never one that somebody waits for.
+pub fn reap_adopted() {
+    let me = rustix::process::getpid().as_raw_nonzero().to_string();
+    for (pid, stat) in each_process(|dir| std::fs::read_to_string(dir.join("stat")).ok()) {
+        if stat.contains(&format!("(postgres) Z {me} ")) {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// Returns the living processes of the server with this data directory: the postmaster and its children work there.
+pub fn of_data_directory(data: &Path) -> Vec<Pid> {
+    working_in(|cwd| cwd == data)
+}
+
+/// Sends a signal to a process that may just have ended.
+pub fn send(pid: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Returns the state letter of a process, as in ps.
+pub fn state(pid: Pid) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Returns the command lines of all living processes that mention a directory, or work in or below it.
+pub fn mentioning(dir: &Path) -> Vec<(Pid, String)> {
+    let text = dir.to_string_lossy().into_owned();
+    each_process(|process| {
+        let line = std::fs::read(process.join("cmdline")).ok().filter(|line| !line.is_empty())?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_string();
+        let cwd = std::fs::read_link(process.join("cwd")).ok();
+        (line.contains(&text) || cwd.is_some_and(|cwd| cwd.starts_with(dir))).then_some(line)
+    })
+}
+
+/// Ends every process that works in or below a directory: servers in their own quick way first, then by force.
+pub fn end_all_below(dir: &Path) {
+    let alive = || working_in(|cwd| cwd.starts_with(dir));
+    let pids = alive();
+    if !pids.is_empty() {
+        // Only a postmaster that ends in its own way gives back its shared memory.
+        for pid in &pids {
+            send(*pid, Signal::CONT);
+        }
+        for pid in postmasters_below(dir, &pids) {
+            send(pid, Signal::QUIT);
+        }
+        let begun = Instant::now();
+        while !alive().is_empty() {
+            if begun.elapsed() > Duration::from_secs(7) {
+                alive().into_iter().for_each(|pid| send(pid, Signal::KILL));
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                eprintln!("processes in {} do not end", dir.display());
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    reap_adopted();
+    each_pid_file(dir, |_, shared_memory| {
+        // Of a server that was killed: the file outlives it, and so does the segment, of which a machine has few.
+        if let Some(id) = shared_memory {
+            let _ = run_tool(Path::new("/usr/bin/ipcrm"), ["-m", &id]);
+        }
+    });
+}
+
+fn postmasters_below(dir: &Path, alive: &[Pid]) -> Vec<Pid> {
+    let mut found = Vec::new();
+    each_pid_file(dir, |pid, _| found.extend(alive.iter().copied().filter(|alive| Some(*alive) == pid)));
+    found
+}
+
+/// Reads the postmaster.pid files of `dir/data` and `dir/*/data`: process id and shared memory id.
+fn each_pid_file(dir: &Path, mut see: impl FnMut(Option<Pid>, Option<String>)) {
+    let below = dir.read_dir().into_iter().flatten().flatten().map(|entry| entry.path().join("data"));
+    for data in std::iter::once(dir.join("data")).chain(below) {
+        let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else { continue };
+        let lines: Vec<&str> = text.lines().collect();
+        let pid = lines.first().and_then(|line| line.trim().parse().ok()).and_then(Pid::from_raw);
+        let shared_memory = lines.get(6).and_then(|line| line.split_whitespace().nth(1)).map(str::to_string);
+        see(pid, shared_memory);
+    }
+}
+
+fn working_in(is_there: impl Fn(&Path) -> bool) -> Vec<Pid> {
+    // A zombie has no working directory, so it does not count as alive.
+    let found = each_process(|process| {
+        let cwd = std::fs::read_link(process.join("cwd")).ok()?;
+        is_there(&cwd).then_some(())
+    });
+    found.into_iter().map(|(pid, ())| pid).collect()
+}
+
+fn each_process<T>(look: impl Fn(&PathBuf) -> Option<T>) -> Vec<(Pid, T)> {
+    let entries = Path::new("/proc").read_dir().unwrap().flatten().map(|entry| entry.path());
+    entries
+        .filter_map(|dir| {
+            let pid = Pid::from_raw(dir.file_name()?.to_str()?.parse().ok()?)?;
+            Some((pid, look(&dir)?))
+        })
+        .collect()
+}

@@ -1,0 +1,118 @@
+//! Running the program under test.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::processes::{Output, Running, clean_command};
+
+/// What differs from run to run and can be told by its form. In this order.
+static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    let form = |pattern: &str| Regex::new(pattern).unwrap();
+    vec![
+        (form(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d(:?\d\d)?| [A-Z]{3})?"), "[TIME]"),
+        (form(r"\b[67]\d{18}\b"), "[SYSTEM]"),
+        (form(r"\b[0-9A-F]{1,8}/[0-9A-F]{5,8}\b"), "[LSN]"),
+        (form(r"(?i)\b(pid|process)( |=|: ?)\d+\b"), "$1$2[PID]"),
+        (form(r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?)\b"), "[DURATION]"),
+        (form(r#"("[a-z_]*_s": ?)\d+(\.\d+)?"#), "${1}[DURATION]"),
+    ]
+});
+
+/// How long a run may take before it is killed and the test fails.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A run of pgbaton in preparation.
+pub struct Pgbaton {
+    command: Command,
+    deadline: Duration,
+    redactions: Vec<(String, String)>,
+}
+
+impl Pgbaton {
+    /// Prepares a run with a cleared environment and the home directory `dir/home`.
+    pub fn new(dir: &Path) -> Self {
+        let mut command = clean_command(Path::new(env!("CARGO_BIN_EXE_pgbaton")));
+        let home = dir.join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        command.current_dir(&home).env("HOME", &home).env("COLUMNS", "100");
+        Self {
+            command,
+            deadline: DEADLINE,
+            redactions: vec![(dir.to_string_lossy().into_owned(), "[DIR]".into())],
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<str>) -> Self {
+        self.command.arg(arg.as_ref());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<I: AsRef<str>>(self, args: impl IntoIterator<Item = I>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.command.env(name, value.as_ref());
+        self
+    }
+
+    /// Runs it in another directory.
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Gives it more time, or less.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Has [`Output::visible`] show something else for a text, such as a port.
+    pub fn redact(mut self, text: &str, shown: &str) -> Self {
+        self.redactions.push((text.to_string(), shown.to_string()));
+        self
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub fn run(self) -> Output {
+        let deadline = self.deadline;
+        self.spawn().wait(deadline)
+    }
+
+    /// Starts it, for tests that send signals or break something meanwhile.
+    #[track_caller]
+    pub fn spawn(self) -> Running {
+        let mut running = Running::start(self.command);
+        running.redactions = Arc::new(self.redactions);
+        running
+    }
+}
+
+impl Output {
+    /// Returns everything that a user sees, with what differs from run to run replaced: directories, ports of the test's
+    /// servers, times, durations, LSNs, system identifiers, process ids. Made for snapshots.
+    pub fn visible(&self) -> String {
+        let exit =
+            self.status.code().map_or_else(|| self.status.to_string(), |code| format!("exit status: {code}"));
+        let mut text = format!("{}------- stderr -------\n{}[{exit}]\n", self.stdout, self.stderr);
+        for (real, shown) in self.redactions.iter() {
+            // A port must not be replaced inside a longer number.
+            let real =
+                Regex::new(&format!(r"\b{{start-half}}{}\b{{end-half}}", regex::escape(real))).unwrap();
+            text = real.replace_all(&text, shown).into_owned();
+        }
+        for (form, shown) in FORMS.iter() {
+            text = form.replace_all(&text, *shown).into_owned();
+        }
+        text
+    }
+}
