@@ -12,7 +12,7 @@
 //! | [`cli`] | clap types, one file per noun; the doc comment is the help | nothing of ours |
 //! | [`commands`] | one file per verb: options in, calls down, report out | everything below |
 //! | [`facts`] | what is true now: plain structs, gathered in parallel | `registry`, `pg` |
-//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`; executor, journal; one pure planner per operation | types of `facts` |
+//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`; executor, journal; one pure planner per operation | types of `facts`; the journal: `system` |
 //! | [`registry`] | the schemas `repmgr` and `pgbaton`: rows in, rows out | `pg` |
 //! | [`output`] | streams, tables, JSON, CSV, plans and errors as text | data types |
 //! | [`config`] | `pgbaton.toml`, `repmgr.conf`: one list of parameters, every default with its origin | `system` |
@@ -27,6 +27,7 @@ pub mod config;
 pub mod error;
 pub mod pg;
 pub mod plan;
+pub mod registry;
 pub mod secret;
 pub mod system;
 

@@ -1,3 +1,7 @@
 //! The operating system: the only users of `std::process`, of the environment and of file writes.
 
 pub mod environment;
+pub mod files;
+pub mod lock;
+pub mod process;
+pub mod signals;
