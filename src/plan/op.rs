@@ -209,6 +209,7 @@ impl Statement {
 
     /// Adds a parameter.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a caller has a number as often as a reference")]
     pub fn bind(mut self, value: impl ToString) -> Self {
         self.params.push(Some(value.to_string()));
         self

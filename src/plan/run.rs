@@ -26,6 +26,8 @@ use crate::error::{Error, Exit};
 use crate::plan::journal::{Flush, Mark, Past, Record, Stage, now};
 use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
 
+pub use crate::system::signals::Signal;
+
 /// How long a question that decides what to do next may go without an answer.
 ///
 /// Also how long a point of no return that reported an error may take to show an effect after all: the answer to a
@@ -55,26 +57,6 @@ pub trait World {
 
     /// Tells people what is going on. Must not fail and must not block: nobody may be listening any more.
     fn narrate(&self, narration: Narration<'_>);
-}
-
-/// A request to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// SIGINT, as from Ctrl-C.
-    Int,
-    /// SIGTERM.
-    Term,
-}
-
-impl Signal {
-    /// Returns the exit code of a command that this signal ended.
-    pub fn exit(self) -> Exit {
-        match self {
-            Self::Int => Exit::Interrupted,
-            Self::Term => Exit::Terminated,
-        }
-    }
 }
 
 /// What is going on, for people.

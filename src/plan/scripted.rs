@@ -174,10 +174,6 @@ impl ScriptedWorld {
         self.facts.borrow().contains(fact)
     }
 
-    pub(crate) fn establish(&self, fact: &str) {
-        self.facts.borrow_mut().insert(fact.to_string());
-    }
-
     /// Returns how often a step's effect was begun.
     pub(crate) fn performed(&self, step: &str) -> usize {
         self.events.borrow().iter().filter(|event| **event == Event::Performed(step.to_string())).count()
@@ -239,7 +235,7 @@ impl ScriptedWorld {
     fn take_effect(&self, step: &str) {
         let Some((adds, removes)) = self.effects.get(step) else { return };
         let mut facts = self.facts.borrow_mut();
-        removes.iter().for_each(|fact| drop(facts.remove(*fact)));
+        facts.retain(|fact| !removes.contains(&fact.as_str()));
         // What a server starts as is decided by what lies in its data directory.
         for fact in adds {
             let as_primary = *fact == "old server" && !facts.contains("standby.signal");
