@@ -340,17 +340,21 @@ impl Delay {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Reads a delay: an integer, which counts milliseconds, or one with a unit.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let known = matches!(unit.trim_start(), "" | "ms" | "s" | "min" | "h" | "d");
+        (known && unit.len() < text.len()).then(|| Self(text.to_string()))
+    }
 }
 
 impl Type for Option<Delay> {
     fn read(given: &Given, _: &Parameter) -> Option<Self> {
-        let text = given.scalar()?.trim().to_string();
-        let number = text.trim_start_matches(|c: char| c.is_ascii_digit());
-        let digits = text.len() - number.len();
-        match (digits, number.trim_start()) {
-            (0, "") => Some(None),
-            (1.., "" | "ms" | "s" | "min" | "h" | "d") => Some(Some(Delay(text))),
-            _ => None,
+        match given.scalar()?.trim() {
+            "" => Some(None),
+            text => Delay::parse(text).map(Some),
         }
     }
 

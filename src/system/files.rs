@@ -211,6 +211,16 @@ pub fn free_space(path: &Path) -> anyhow::Result<u64> {
     Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
 }
 
+/// Gives a file another name in its directory.
+///
+/// # Errors
+/// Fails if it cannot be renamed.
+pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::rename(from, to)
+        .with_context(|| format!("could not rename \"{}\" to \"{}\"", from.display(), to.display()))?;
+    sync_parent(to)
+}
+
 /// Waits until the names in a directory are on disk.
 ///
 /// # Errors

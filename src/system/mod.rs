@@ -2,6 +2,7 @@
 
 pub mod environment;
 pub mod files;
+pub mod inspect;
 pub mod lock;
 pub mod process;
 pub mod signals;
