@@ -10,9 +10,12 @@
 //! printed and performed.
 
 pub mod check;
+pub mod clone;
 pub mod journal;
 pub mod op;
+pub mod register;
 pub mod run;
+pub mod service;
 pub mod settings;
 
 #[cfg(test)]
