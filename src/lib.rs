@@ -23,8 +23,12 @@
 //! but `output` knows a format. A new verb touches four places: its clap type, its command file, the match in
 //! `commands/mod.rs`, and a planner if it changes anything.
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod error;
+pub mod facts;
+pub mod output;
 pub mod pg;
 pub mod plan;
 pub mod registry;
