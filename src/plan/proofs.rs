@@ -11,15 +11,16 @@ use crate::plan::scripted::{Event, Moment, ScriptedWorld, Trouble, fact, no};
 use crate::plan::{Back, Command, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
 
 /// Steps before the point of no return, in order; then the point itself; then the rest.
-const BEFORE: [&str; 8] = [
+const BEFORE: [&str; 9] = [
     "make-slot",
     "pause",
     "checkpoint-old",
     "checkpoint-new",
     "write-signal",
+    "warm-up",
     "stop-old",
     "wait-down",
-    "warm-up",
+    "compare-wal",
 ];
 const METADATA: &str = "metadata";
 const AFTER_OUTAGE: [&str; 3] = ["follow-3", "start-old", "drop-stale"];
@@ -84,9 +85,11 @@ fn switchover() -> Plan {
                     Order::InOrder,
                     OnFailure::Stop,
                     vec![
+                        // Not the first one: its mark is not waited for.
+                        step("warm-up", early),
                         step("stop-old", early).on_resume(OnResume::AgainUnless(no("old primary"))),
                         wait_down(),
-                        step("warm-up", early),
+                        step("compare-wal", early),
                         promote,
                         step(METADATA, Exit::Query),
                     ],
@@ -123,6 +126,9 @@ fn switchover() -> Plan {
 fn servers() -> ScriptedWorld {
     ScriptedWorld::new(&["old primary"])
         .never_together("old primary", "new primary")
+        .never_twice("make-slot", "slot")
+        .never_twice("promote", "new primary")
+        .never_twice("start-old", "old server")
         .effect("make-slot", &["slot"], &[])
         .effect("pause", &["paused"], &[])
         .effect("write-signal", &["standby.signal"], &[])
@@ -245,7 +251,7 @@ async fn a_defective_plan_is_refused_before_any_effect() {
         |plan| plan.always.push(step("promote", Exit::Failed)),
         |plan| plan.phases[0].steps[0].no_return = true,
         |plan| plan.phases[2].order = Order::AllAtOnce,
-        |plan| plan.phases[2].steps[3].on_resume = OnResume::Again,
+        |plan| plan.phases[2].steps[4].on_resume = OnResume::Again,
         |plan| plan.back[0].if_started.push("nothing".to_string()),
     ];
     for (i, defect) in defects.iter().enumerate() {
@@ -312,8 +318,8 @@ async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33() 
     let plan = switchover();
     for id in BACK {
         for trouble in [Trouble::Fails, Trouble::Hangs] {
-            let history = format!("warm-up fails, then {id} {trouble:?}");
-            let world = servers().trouble("warm-up", Trouble::Fails).trouble(id, trouble);
+            let history = format!("compare-wal fails, then {id} {trouble:?}");
+            let world = servers().trouble("compare-wal", Trouble::Fails).trouble(id, trouble);
             let outcome = world.run(&plan).await.unwrap();
             assert_eq!((outcome.exit, outcome.ended), (Exit::NoPrimary, Ended::BackFailed), "{history}");
             assert!(outcome.changed && outcome.resumable, "{history}");
@@ -508,9 +514,13 @@ async fn a_signal_after_the_point_of_no_return_finishes_the_running_step_and_lea
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_comes_just_before_the_mark_of_the_promotion_still_leads_back() {
-    let (world, outcome, history) = run_with("warm-up", Trouble::Sent(Signal::Int, Moment::AfterDone)).await;
-    assert_eq!(outcome.unwrap().ended, Ended::WentBack, "{history}");
-    assert_eq!(world.performed("promote"), 0);
+    // With the mark of the step before; and with the last question that the promotion asks.
+    for (id, moment) in [("compare-wal", Moment::AfterDone), ("standby.signal", Moment::Asked)] {
+        let (world, outcome, history) = run_with(id, Trouble::Sent(Signal::Int, moment)).await;
+        let outcome = outcome.unwrap();
+        assert_eq!((outcome.exit, outcome.ended), (Exit::Interrupted, Ended::WentBack), "{history}");
+        assert!(is_restored(&world) && world.performed("promote") == 0, "{history}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -518,7 +528,7 @@ async fn a_second_signal_does_not_stop_the_way_back() {
     for id in BACK {
         for moment in MOMENTS {
             let world = servers()
-                .trouble("warm-up", Trouble::Sent(Signal::Int, Moment::AfterStarted))
+                .trouble("compare-wal", Trouble::Sent(Signal::Int, Moment::AfterStarted))
                 .trouble(id, Trouble::Sent(Signal::Term, moment));
             let outcome = world.run(&switchover()).await.unwrap();
             assert_eq!(
@@ -663,7 +673,7 @@ async fn a_killed_operation_is_ended_by_abandon_before_the_point_of_no_return_in
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_operation_is_over_even_if_its_way_back_fails() {
     let plan = switchover();
-    let (world, ..) = run_with("warm-up", Trouble::Killed(Moment::AfterEffect)).await;
+    let (world, ..) = run_with("compare-wal", Trouble::Killed(Moment::AfterEffect)).await;
     world.repair();
     world.add_trouble("back-start", Trouble::Fails);
     let outcome = world.abandon(&plan).await.unwrap();
@@ -676,14 +686,17 @@ async fn a_killed_way_back_is_continued_and_never_turned_into_a_promotion() {
     let plan = switchover();
     for id in BACK {
         for moment in MOMENTS {
-            let history = format!("warm-up fails, {id} killed {moment:?}");
-            let world = servers().trouble("warm-up", Trouble::Fails).trouble(id, Trouble::Killed(moment));
+            let history = format!("compare-wal fails, {id} killed {moment:?}");
+            let world = servers().trouble("compare-wal", Trouble::Fails).trouble(id, Trouble::Killed(moment));
             assert!(world.run(&plan).await.is_none(), "{history}");
             world.repair();
             let outcome = world.run(&plan).await.unwrap();
             assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack), "{history}");
             assert!(is_restored(&world), "{history}");
             assert_eq!(world.performed("promote"), 0, "{history}");
+            if id == "back-start" && moment == Moment::AfterEffect {
+                assert_eq!(world.performed(id), 1, "{history}: repeated without asking");
+            }
         }
     }
 }
@@ -763,7 +776,7 @@ async fn killed_at_any_moment_and_killed_again_at_any_moment_it_ends_switched_or
 #[tokio::test(start_paused = true)]
 async fn killed_at_any_moment_of_a_way_back_it_ends_restored() {
     let plan = switchover();
-    for failing in ["pause", "write-signal", "stop-old", "warm-up"] {
+    for failing in ["pause", "write-signal", "stop-old", "compare-wal"] {
         count_moments(async |first| {
             let history = format!("{failing} fails, killed at {first}");
             let world = servers().trouble(failing, Trouble::FailsAfterEffect).dies_at(first);
@@ -781,7 +794,7 @@ async fn killed_at_any_moment_of_a_way_back_it_ends_restored() {
 async fn a_power_failure_at_any_moment_ends_switched_by_resume_and_whole_by_abandon() {
     let plan = switchover();
     for abandons in [false, true] {
-        for failing in [None, Some("warm-up")] {
+        for failing in [None, Some("compare-wal")] {
             count_moments(async |first| {
                 let history = format!("{failing:?} fails, power lost at {first}, abandon: {abandons}");
                 let world = servers().dies_at(first);
@@ -792,9 +805,14 @@ async fn a_power_failure_at_any_moment_ends_switched_by_resume_and_whole_by_aban
                 world.lose_power();
                 assert_safe(&world, &history);
                 world.repair();
+                let went_back = BACK.iter().any(|id| world.performed(id) > 0);
+                let forward = || BEFORE.map(|id| world.performed(id));
+                let before = forward();
                 if !abandons {
                     resume_to_the_end(&world, &plan, &history).await;
                     assert_whole(&world, &history);
+                    assert!(!went_back || is_restored(&world), "{history}");
+                    assert!(!went_back || forward() == before, "{history}: went back and forth");
                 } else if world.ended().is_none() {
                     let outcome = world.abandon(&plan).await.unwrap();
                     assert_safe(&world, &history);

@@ -573,7 +573,10 @@ impl<'a, W: World> Run<'a, W> {
         }
         // The first mark of an outage is still before it; see `Phase::outage` for the others.
         let flush = if phase.outage && !first && !step.no_return { Flush::Later } else { Flush::Now };
-        let again = self.past.started(Stage::Forward, &step.id);
+        // After the point of no return steps are performed although their marks cannot be recorded. So a missing mark says
+        // little there, and whoever can be asked is asked.
+        let may_ask = matches!(step.on_resume, OnResume::AgainUnless(_));
+        let again = self.past.started(Stage::Forward, &step.id) || (self.past.past_no_return() && may_ask);
         self.attempt(Stage::Forward, step, numbering, flush, again).await
     }
 

@@ -19,6 +19,8 @@ use crate::plan::{Plan, Probe, Step};
 /// A moment in the life of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
+    /// A question is asked; here the trouble is with the fact.
+    Asked,
     /// Its `started` mark is about to be written.
     BeforeStarted,
     /// Its `started` mark is in the journal.
@@ -67,6 +69,7 @@ pub(crate) struct ScriptedWorld {
     effects: BTreeMap<&'static str, Effect>,
     facts: RefCell<BTreeSet<String>>,
     never_together: Option<(&'static str, &'static str)>,
+    never_twice: BTreeMap<&'static str, &'static str>,
     violations: RefCell<Vec<String>>,
     pub(crate) events: RefCell<Vec<Event>>,
     pub(crate) told: RefCell<Vec<String>>,
@@ -105,6 +108,12 @@ impl ScriptedWorld {
     /// Names two facts that must never hold at the same time.
     pub(crate) fn never_together(mut self, one: &'static str, other: &'static str) -> Self {
         self.never_together = Some((one, other));
+        self
+    }
+
+    /// Forbids a step while a fact holds: doing it again would fail, or do harm.
+    pub(crate) fn never_twice(mut self, step: &'static str, fact: &'static str) -> Self {
+        self.never_twice.insert(step, fact);
         self
     }
 
@@ -256,6 +265,9 @@ impl World for ScriptedWorld {
         self.events.borrow_mut().push(Event::Performed(step.id.clone()));
         let error = || Error::new(Exit::LocalCommand, format!("could not {}", step.title));
         let id = step.id.as_str();
+        if self.never_twice.get(id).is_some_and(|fact| self.is(fact)) {
+            self.violations.borrow_mut().push(format!("{id} performed again"));
+        }
         // Every effect takes a while, so that signals arrive in the middle of it.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         if self.has(id, Trouble::Fails) {
@@ -279,6 +291,8 @@ impl World for ScriptedWorld {
             Probe::Exists { path } => {
                 let fact = path.to_string_lossy();
                 self.events.borrow_mut().push(Event::Asked(fact.to_string()));
+                self.moment(&fact, Moment::Asked).await;
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 anyhow::ensure!(!self.unanswered.borrow().contains(fact.as_ref()), "no answer about {fact}");
                 Ok(self.is(&fact))
             }
