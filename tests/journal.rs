@@ -72,8 +72,9 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::Stopped { .. } => 12,
             Probe::Not(_) => 13,
         },
+        Op::WriteSecretFile { .. } => 14,
     };
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=13).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=14).collect::<Vec<_>>());
 }

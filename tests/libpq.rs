@@ -367,7 +367,7 @@ fn environment_service_and_password_files_count_as_in_libpq() {
         for name in ["user", "dbname", "sslmode"] {
             let expected = theirs.get(name).map(|value| String::from_utf8(value.clone()).unwrap());
             let mine = mine.get(name).filter(|value| !value.is_empty());
-            let fallback = (name == "dbname").then(|| mine.is_none()).unwrap_or_default();
+            let fallback = name == "dbname" && mine.is_none();
             assert!(
                 fallback || mine == expected.as_deref() || mine.is_none(),
                 "{text}: {name} {mine:?} {expected:?}"

@@ -33,7 +33,7 @@ pub struct Found {
 /// Exit code 6 if nobody answers and nothing was seen before, 7 if the metadata cannot be read.
 pub async fn cluster(context: &Context) -> Result<Found> {
     let config = context.config_if_any()?;
-    let now = Timestamp::now();
+    let now = crate::plan::journal::now();
     let topology = config.and_then(|_| last_seen(context));
     let given = context.given_conninfo()?;
     let (first, whom) = match (given, config) {
@@ -128,7 +128,7 @@ async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> 
             let known: Vec<(i32, ServerFacts)> = facts
                 .nodes
                 .iter()
-                .filter(|node| newer.iter().any(|row| *row == node.row))
+                .filter(|node| newer.contains(&node.row))
                 .filter_map(|node| Some((node.row.node_id, node.facts()?.clone())))
                 .collect();
             gather(&newer, &known, &context.environment, deadline).await

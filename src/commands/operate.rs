@@ -1,6 +1,6 @@
 //! Carrying out a plan: checks, dry run, lock, journal, run, outcome. Every mutating command ends here.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -170,7 +170,7 @@ fn warnings(plan: &Plan) -> Vec<Issue> {
 ///
 /// # Errors
 /// Exit code 30, naming who has it.
-pub async fn lock(context: &Context, directory: &PathBuf) -> Result<LocalLock> {
+pub async fn lock(context: &Context, directory: &Path) -> Result<LocalLock> {
     crate::system::files::make_directory(directory, 0o700).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not make the state directory", &error)
             .hint("Set state_directory in the configuration to a directory that this user can write.")
@@ -180,7 +180,7 @@ pub async fn lock(context: &Context, directory: &PathBuf) -> Result<LocalLock> {
 }
 
 /// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
-fn make_way(context: &Context, directory: &PathBuf) -> Result<()> {
+fn make_way(context: &Context, directory: &Path) -> Result<()> {
     let left = journal::unfinished(directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
     for entry in left {

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
         if let Some(session) = session
             && let Ok(facts) = locate::from_session(context, session, "the primary").await
         {
-            locate::remember(context, &facts, jiff::Timestamp::now());
+            locate::remember(context, &facts, crate::plan::journal::now());
         }
     }
     let done = result?;

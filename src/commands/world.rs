@@ -291,7 +291,7 @@ impl World for Live<'_> {
                 None,
             ),
             Narration::StepInterrupted(step) => {
-                ui.say(Level::Warning, &format!("interrupted: {}", step.title))
+                ui.say(Level::Warning, &format!("interrupted: {}", step.title));
             }
             Narration::PastNoReturn => ui.say(Level::Notice, "there is no way back from here"),
             Narration::GoingBack => ui.say(Level::Notice, "going back to the old state"),

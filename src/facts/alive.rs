@@ -21,10 +21,7 @@ pub enum Alive {
 /// Judges whether the server of a registered node is alive.
 pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
     let name = &node.row.node_name;
-    let silence = match &node.server {
-        Ok(_) => return Alive::Yes(format!("Node \"{name}\" answers.")),
-        Err(silence) => silence,
-    };
+    let Err(silence) = &node.server else { return Alive::Yes(format!("Node \"{name}\" answers.")) };
     if silence.answered == Answered::Spoke {
         return Alive::Yes(format!("Node \"{name}\" answers: {}.", silence.message));
     }

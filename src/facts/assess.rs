@@ -817,5 +817,5 @@ pub fn ago(now: Timestamp, then: Timestamp) -> String {
         _ => (seconds / 86_400, "day"),
     };
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural} ago ({:.0})", then)
+    format!("{count} {unit}{plural} ago ({then:.0})")
 }

@@ -36,7 +36,7 @@ pub fn text(plan: &Plan) -> String {
                 out.push_str("     -- point of no return --\n");
             }
             out.push_str(&format!("{number:>3}  {}\n", step.title));
-            out.push_str(&format!("     {} (at most {} s)\n", step.op, step.timeout_s));
+            out.push_str(&format!("     {}\n", shortened(&step.op.to_string())));
         }
     }
     for (heading, steps) in [
@@ -107,6 +107,15 @@ pub fn checks(checks: &[Check]) -> Value {
             })
         })
         .collect()
+}
+
+/// Cuts what is too long to read; JSON has all of it.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 600;
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}… (--format json shows all of it)", text.get(..at).unwrap_or_default()),
+        None => text.to_string(),
+    }
 }
 
 fn counted(number: usize, what: &str) -> String {

@@ -100,6 +100,7 @@ pub fn start_log(data: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::files;
 
     #[test]
     fn the_options_of_the_last_start_come_without_program_and_directory() {
@@ -113,10 +114,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let etc = root.path().join("etc/postgresql/15/main");
         std::fs::create_dir_all(&etc).unwrap();
-        std::fs::write(etc.join("postgresql.conf"), "data_directory = '/var/lib/postgresql/15/main'  # x\n")
-            .unwrap();
+        let conf = "data_directory = '/var/lib/postgresql/15/main'  # x\n";
+        files::write(&etc.join("postgresql.conf"), conf.as_bytes(), 0o644).unwrap();
         std::fs::create_dir_all(root.path().join("proc/7")).unwrap();
-        let cgroup = |text: &str| std::fs::write(root.path().join("proc/7/cgroup"), text).unwrap();
+        let cgroup =
+            |text: &str| files::write(&root.path().join("proc/7/cgroup"), text.as_bytes(), 0o644).unwrap();
         let main = Path::new("/var/lib/postgresql/15/main");
 
         cgroup("0::/user.slice/user-1000.slice/session-1.scope\n");

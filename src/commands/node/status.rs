@@ -55,7 +55,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         None
     };
     let facts = locate::from_session(context, &session, &whom).await?;
-    let now = jiff::Timestamp::now();
+    let now = crate::plan::journal::now();
     locate::remember(context, &facts, now);
     let unfinished = operation::unfinished_id(context);
     let view = Viewpoint {

@@ -74,7 +74,7 @@ pub async fn run(context: &Context) -> Result<Report> {
             &format!("node \"{}\" (ID {}) is registered as primary", row.node_name, row.node_id),
         );
         if let Ok(facts) = locate::from_session(context, &session, &whom).await {
-            locate::remember(context, &facts, jiff::Timestamp::now());
+            locate::remember(context, &facts, crate::plan::journal::now());
         }
     } else if !context.global.dry_run {
         context.ui.say(

@@ -609,6 +609,6 @@ async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<ope
         Happening { event: "standby_clone", successful: result.is_ok(), details, ..Happening::default() };
     notify(context, session.as_ref().map(|(session, _)| session), &event).await;
     if result.is_ok() {
-        locate::remember(context, &facts.cluster, jiff::Timestamp::now());
+        locate::remember(context, &facts.cluster, crate::plan::journal::now());
     }
 }

@@ -87,7 +87,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         if let Some(session) = to_primary
             && let Ok(facts) = locate::from_session(context, session, &primary_row.node_name).await
         {
-            locate::remember(context, &facts, jiff::Timestamp::now());
+            locate::remember(context, &facts, crate::plan::journal::now());
         }
     }
     let done = result?;
