@@ -102,16 +102,80 @@ fn count() -> usize {
 }
 
 const NAMES: &[&str] = &[
-    "host", "port", "dbname", "user", "password", "sslmode", "options", "service", "requiressl", "ssl", "hots",
-    "application_name", "sslnegotiation", "authtype", "tty", "connect_timeout", "Host", "h\u{e4}",
+    "host",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "sslmode",
+    "options",
+    "service",
+    "requiressl",
+    "ssl",
+    "hots",
+    "application_name",
+    "sslnegotiation",
+    "authtype",
+    "tty",
+    "connect_timeout",
+    "Host",
+    "h\u{e4}",
 ];
 const VALUES: &[&str] = &[
-    "a", "localhost", "5432", "::1", "true", "require", "1", "0", "/var/run", "a b", "''", "\\", "'", "\"", "=", "%20",
-    "%41", "%", "%0", "%00", "%zz", "%c3%a4", "%ff", "\u{e4}", "\u{a0}", "\t", "\n", "\u{b}", ",", "",
+    "a",
+    "localhost",
+    "5432",
+    "::1",
+    "true",
+    "require",
+    "1",
+    "0",
+    "/var/run",
+    "a b",
+    "''",
+    "\\",
+    "'",
+    "\"",
+    "=",
+    "%20",
+    "%41",
+    "%",
+    "%0",
+    "%00",
+    "%zz",
+    "%c3%a4",
+    "%ff",
+    "\u{e4}",
+    "\u{a0}",
+    "\t",
+    "\n",
+    "\u{b}",
+    ",",
+    "",
 ];
 const MARKS: &[&str] = &[
-    "=", " ", " ", "'", "\\", "\\'", "\t", "\r\n", "@", ":", "/", "?", "&", ",", "[", "]", "%", "//", "postgres://",
-    "postgresql://", "#", "\u{c}",
+    "=",
+    " ",
+    " ",
+    "'",
+    "\\",
+    "\\'",
+    "\t",
+    "\r\n",
+    "@",
+    ":",
+    "/",
+    "?",
+    "&",
+    ",",
+    "[",
+    "]",
+    "%",
+    "//",
+    "postgres://",
+    "postgresql://",
+    "#",
+    "\u{c}",
 ];
 
 /// Makes a string that is nearly right: right ones and plain noise find little.
@@ -202,14 +266,15 @@ fn whatever_is_quoted_is_read_back_by_libpq() {
 fn environment_service_and_password_files_count_as_in_libpq() {
     let home = tempfile::tempdir().unwrap();
     let file = |name: &str| home.path().join(name).to_str().unwrap().to_string();
-    let compiled: Values = [("port", "5432"), ("channel_binding", "prefer"), ("sslmode", "prefer"), ("options", "")]
-        .into_iter()
-        .chain([("sslcompression", "0"), ("sslsni", "1"), ("ssl_min_protocol_version", "TLSv1.2")])
-        .chain([("gssencmode", "prefer"), ("krbsrvname", "postgres"), ("target_session_attrs", "any")])
-        .chain([("sslnegotiation", "postgres"), ("sslcertmode", "allow"), ("gssdelegation", "0")])
-        .chain([("load_balance_hosts", "disable")])
-        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-        .collect();
+    let compiled: Values =
+        [("port", "5432"), ("channel_binding", "prefer"), ("sslmode", "prefer"), ("options", "")]
+            .into_iter()
+            .chain([("sslcompression", "0"), ("sslsni", "1"), ("ssl_min_protocol_version", "TLSv1.2")])
+            .chain([("gssencmode", "prefer"), ("krbsrvname", "postgres"), ("target_session_attrs", "any")])
+            .chain([("sslnegotiation", "postgres"), ("sslcertmode", "allow"), ("gssdelegation", "0")])
+            .chain([("load_balance_hosts", "disable")])
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect();
     std::fs::write(
         file("service.conf"),
         "[one]\nport=1\nuser=of service\nsslmode=require\n# x\n[two]\nhost=127.0.0.1\nport=2\nport=3\ndbname=\n[bad]\nhots=x\n",
@@ -223,9 +288,26 @@ fn environment_service_and_password_files_count_as_in_libpq() {
         }
     };
     const VARIABLES: &[&str] = &[
-        "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE", "PGOPTIONS", "PGAPPNAME",
-        "PGSSLMODE", "PGREQUIRESSL", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS", "PGSSLROOTCERT", "PGCHANNELBINDING",
-        "PGSERVICEFILE", "PGSYSCONFDIR", "PGCLIENTENCODING", "PGGSSENCMODE", "PGSSLSNI",
+        "PGHOST",
+        "PGHOSTADDR",
+        "PGPORT",
+        "PGDATABASE",
+        "PGUSER",
+        "PGPASSWORD",
+        "PGSERVICE",
+        "PGOPTIONS",
+        "PGAPPNAME",
+        "PGSSLMODE",
+        "PGREQUIRESSL",
+        "PGCONNECT_TIMEOUT",
+        "PGTARGETSESSIONATTRS",
+        "PGSSLROOTCERT",
+        "PGCHANNELBINDING",
+        "PGSERVICEFILE",
+        "PGSYSCONFDIR",
+        "PGCLIENTENCODING",
+        "PGGSSENCMODE",
+        "PGSSLSNI",
     ];
     for (name, _) in std::env::vars() {
         if name.starts_with("PG") && !name.starts_with("PGBATON") {
@@ -273,7 +355,12 @@ fn environment_service_and_password_files_count_as_in_libpq() {
     // A service named in the string, over the environment.
     set("PGSERVICEFILE", Some(&file("service.conf")));
     set("PGUSER", Some("of environment"));
-    for text in ["service=one", "service=two user=x", "service=two port=''", "service=one sslmode=disable host=127.0.0.1"] {
+    for text in [
+        "service=one",
+        "service=two user=x",
+        "service=two port=''",
+        "service=one sslmode=disable host=127.0.0.1",
+    ] {
         let conninfo = Conninfo::parse(text).unwrap();
         let mine = effective(&conninfo, &Environment::of_process()).unwrap();
         let (theirs, _) = libpq_connect(&format!("{text} hostaddr=127.0.0.1"));
@@ -281,7 +368,10 @@ fn environment_service_and_password_files_count_as_in_libpq() {
             let expected = theirs.get(name).map(|value| String::from_utf8(value.clone()).unwrap());
             let mine = mine.get(name).filter(|value| !value.is_empty());
             let fallback = (name == "dbname").then(|| mine.is_none()).unwrap_or_default();
-            assert!(fallback || mine == expected.as_deref() || mine.is_none(), "{text}: {name} {mine:?} {expected:?}");
+            assert!(
+                fallback || mine == expected.as_deref() || mine.is_none(),
+                "{text}: {name} {mine:?} {expected:?}"
+            );
         }
     }
     set("PGUSER", None);
@@ -289,19 +379,47 @@ fn environment_service_and_password_files_count_as_in_libpq() {
     assert!(effective(&Conninfo::parse("service=none").unwrap(), &Environment::of_process()).is_err());
 
     // Password files, as random as the strings.
-    let fields = ["*", "127.0.0.1", "localhost", "::1", "5432", "54321", "u", "d", "u\\:v", "a\\\\b", "", "\\*", "a:b", "#x"];
+    let fields = [
+        "*",
+        "127.0.0.1",
+        "localhost",
+        "::1",
+        "5432",
+        "54321",
+        "u",
+        "d",
+        "u\\:v",
+        "a\\\\b",
+        "",
+        "\\*",
+        "a:b",
+        "#x",
+    ];
     let mut found = 0;
     for _ in 0..3_000 {
         let mut text = String::new();
         for _ in 0..random.below(6) {
-            let line: Vec<&str> = (0..4).map(|_| if random.below(2) == 0 { "*" } else { random.pick(&fields) }).collect();
+            let line: Vec<&str> =
+                (0..4).map(|_| if random.below(2) == 0 { "*" } else { random.pick(&fields) }).collect();
             let password = random.pick(&["secret", "s\\:t", "s:t", "s\\\\t", "", "t\\", "p w"]);
             text += &format!("{}:{password}{}", line.join(":"), random.pick(&["\n", "\n", "\r\n", ""]));
         }
         std::fs::write(file("pass"), &text).unwrap();
         std::fs::set_permissions(file("pass"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let host = random.pick(&["host=127.0.0.1", "hostaddr=::1", "host=/tmp", "host=/var/run/postgresql", "", "host=''"]);
-        let rest = random.pick(&["user=u dbname=d", "user=u:v dbname=d", "user='a\\\\b' dbname=u port=54321", "user=u"]);
+        let host = random.pick(&[
+            "host=127.0.0.1",
+            "hostaddr=::1",
+            "host=/tmp",
+            "host=/var/run/postgresql",
+            "",
+            "host=''",
+        ]);
+        let rest = random.pick(&[
+            "user=u dbname=d",
+            "user=u:v dbname=d",
+            "user='a\\\\b' dbname=u port=54321",
+            "user=u",
+        ]);
         let conninfo = format!("{host} {rest} passfile={}", file("pass"));
         let (_, theirs) = libpq_connect(&conninfo);
         let resolved = resolve(&Conninfo::parse(&conninfo).unwrap(), &Environment::of_process()).unwrap();

@@ -97,7 +97,7 @@ mod tests {
     fn the_first_line_that_matches_wins() {
         assert_eq!(password("x:*:*:*:no\n*:5432:d:u:yes\n*:*:*:*:later"), Some("yes".into()));
         assert_eq!(password("# *:*:*:*:comment\nh\\:1:5432:d:u:yes\r\n"), Some("yes".into()));
-            assert_eq!(password("h:1:5432:d:u:yes"), Some("yes".into()));
+        assert_eq!(password("h:1:5432:d:u:yes"), Some("yes".into()));
         assert_eq!(password("h:5432:d:u:no"), None);
         assert_eq!(password("*:*:*:u"), None);
         assert_eq!(password("*:*:*:*"), None);

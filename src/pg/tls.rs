@@ -261,7 +261,8 @@ pub fn handshake_error(ssl: &SslRef, error: &openssl::ssl::Error) -> String {
     match ssl.verify_result() {
         X509VerifyResult::OK => match error.ssl_error() {
             Some(stack) => {
-                let reasons: Vec<&str> = stack.errors().iter().filter_map(openssl::error::Error::reason).collect();
+                let reasons: Vec<&str> =
+                    stack.errors().iter().filter_map(openssl::error::Error::reason).collect();
                 format!("SSL error: {}", reasons.join(", "))
             }
             None => format!("SSL error: {error}"),
