@@ -159,6 +159,9 @@ fn fingerprint_changes_only_when_something_does() {
         let after = take();
         let differences = before.differences(&after);
         assert!(differences.iter().any(|line| line == expected), "{expected} is not in {differences:#?}");
+        let name = expected.trim_end_matches(':');
+        let others = before.without(name).differences(&after.clone().without(name));
+        assert!(others.iter().all(|line| line != expected), "{expected} is still in {others:#?}");
         before = after;
     }
 }
@@ -172,6 +175,8 @@ fn program_runs_with_a_deadline_and_a_clean_environment() {
     assert!(config.exists());
     let output = node1.pgbaton(["--version"]).run();
     assert!(output.visible().ends_with("]\n"), "{output:?}");
+    let output = node1.pgbaton(["--no-such-option", &node1.port.to_string()]).run();
+    assert!(!output.visible().contains(&node1.port.to_string()), "{output:?}");
     let mut command = clean_command(Path::new("/bin/sh"));
     command.args(["-c", "echo begun >&2; sleep 60"]);
     let mut running = Running::start(command);
@@ -181,6 +186,20 @@ fn program_runs_with_a_deadline_and_a_clean_environment() {
     }));
     let message = panic.err().and_then(|panic| panic.downcast::<String>().ok()).unwrap();
     assert!(message.contains("still running") && message.contains("begun"), "{message}");
+}
+
+#[test]
+fn snapshots_show_nothing_that_differs_from_run_to_run() {
+    let mut command = clean_command(Path::new("/bin/echo"));
+    command.arg(concat!(
+        "at 2026-11-21T10:00:00Z or 2026-11-21 10:00:00.123 UTC, process 4711 of 7575757575757575757\n",
+        "wrote 0/3000148 after 1.25 s and 3 ms: step 1/3, 24576 bytes, \"outage_s\": 0.75",
+    ));
+    let output = Running::start(command).wait(SOON);
+    let expected = "at [TIME] or [TIME], process [PID] of [SYSTEM]\n\
+                    wrote [LSN] after [DURATION] and [DURATION]: step 1/3, 24576 bytes, \"outage_s\": [DURATION]\n\
+                    ------- stderr -------\n[exit status: 0]\n";
+    assert_eq!(output.visible(), expected);
 }
 
 /// Whether a server answers a query over TCP within a time.

@@ -88,24 +88,26 @@ has_all() {
     for version in "$@"; do [ -x "$dir/$version/bin/initdb" ] || return 1; done
 }
 
+versions=(15)
+[ -z "$required$slow" ] || versions=(13 15 17 18)
+
 # The first directory that has every version that this run is about, if there is one.
 find_postgresql() {
-    local dir versions=(15)
-    [ -z "$required$slow" ] || versions=(13 15 17 18)
-    for dir in "${PGBATON_TEST_PG:-/opt/pgtest}" "$store/pg" /var/cache/pgbaton-test/pg; do
+    local dir places=(/opt/pgtest "$store/pg" /var/cache/pgbaton-test/pg)
+    # A machine's own PostgreSQL is good enough for a quick look.
+    [ -n "$required$slow" ] || places+=(/usr/lib/postgresql)
+    [ -z "${PGBATON_TEST_PG:-}" ] || places=("$PGBATON_TEST_PG")
+    for dir in "${places[@]}"; do
         if has_all "$dir" "${versions[@]}"; then
             echo "$dir"
             return
         fi
     done
-    # A machine's own PostgreSQL is good enough for a quick look.
-    if [ -z "$required$slow" ] && has_all /usr/lib/postgresql "${versions[@]}"; then echo /usr/lib/postgresql; fi
 }
 
 do_postgresql() {
-    local versions=(15)
-    [ -z "$required$slow" ] || versions=(13 15 17 18)
     [ -z "$(find_postgresql)" ] || return 0
+    [ -z "${PGBATON_TEST_PG:-}" ] || die "PGBATON_TEST_PG=$PGBATON_TEST_PG lacks one of PostgreSQL ${versions[*]}"
     tests/pg-versions.sh -d "$store/pg" "${versions[@]}"
 }
 
@@ -124,8 +126,10 @@ do_scripts() {
 }
 
 do_test() (
-    PGBATON_TEST_PG=$(find_postgresql)
-    [ -z "$PGBATON_TEST_PG" ] || export PGBATON_TEST_PG
+    local found
+    found=$(find_postgresql)
+    # Without one, tests say themselves what they miss.
+    [ -z "$found" ] || export PGBATON_TEST_PG="$found"
     if [ -n "$is_root" ]; then
         use_readable_tree
         local triple
@@ -140,7 +144,11 @@ do_test() (
     fi
 )
 
-do_doctest() { cargo test --locked --doc; }
+do_doctest() (
+    # Where the tests have just been built.
+    [ -z "$is_root" ] || use_readable_tree
+    cargo test --locked --doc
+)
 
 # The unprivileged user must be able to read the sources and to execute what is built from them. A checkout below /root
 # is copied to where that is so.

@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -59,7 +59,9 @@ pub struct TestCluster {
 
 /// Lives until the last server is gone. Fields are dropped in this order: the place is given back last.
 pub(super) struct Shared {
-    pub(super) dir: RunDirectory,
+    dir: RunDirectory,
+    /// All ports handed out, with what a snapshot shows for them.
+    ports: Mutex<Vec<(String, String)>>,
     _permit: ClusterPermit,
 }
 
@@ -79,7 +81,7 @@ impl TestCluster {
     pub fn new(pg: &Pg) -> Self {
         refuse_root();
         let permit = ClusterPermit::wait();
-        let shared = Shared { dir: RunDirectory::make(), _permit: permit };
+        let shared = Shared { dir: RunDirectory::make(), ports: Mutex::default(), _permit: permit };
         std::fs::create_dir(shared.dir.path.join("home")).unwrap();
         Self { pg: pg.clone(), shared: Arc::new(shared) }
     }
@@ -87,11 +89,6 @@ impl TestCluster {
     /// Returns the cluster's directory; tests may put things into it.
     pub fn dir(&self) -> &Path {
         &self.shared.dir.path
-    }
-
-    /// Reserves a port, for a proxy or a server that the test starts itself.
-    pub fn port(&self) -> Port {
-        Port::reserve()
     }
 
     /// Makes and starts a server with the roles `postgres` and `repmgr` (superusers) and `baton`, and the databases
@@ -136,6 +133,7 @@ impl TestCluster {
             std::fs::DirBuilder::new().mode(0o700).create(path).unwrap();
         }
         let port = Port::reserve();
+        self.shared.ports.lock().unwrap().push((port.number.to_string(), format!("[PORT:{name}]")));
         let local = format!("port = {}\nunix_socket_directories = '{}'\n", port.number, socket_dir.display());
         std::fs::write(dir.join("server.conf"), local).unwrap();
         TestServer {
@@ -169,7 +167,7 @@ pub struct TestServer {
     /// What it logs, whoever started it.
     pub log: PathBuf,
     _port: Port,
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl TestServer {
@@ -438,7 +436,9 @@ impl TestServer {
         if self.config().exists() {
             program = program.arg("-f").arg(self.config().to_string_lossy());
         }
-        program.args(args).redact(&self.pg.bindir.to_string_lossy(), "[BINDIR]")
+        program = program.args(args).redact(&self.pg.bindir.to_string_lossy(), "[BINDIR]");
+        let ports = self.shared.ports.lock().unwrap();
+        ports.iter().fold(program, |program, (port, shown)| program.redact(port, shown))
     }
 
     #[track_caller]

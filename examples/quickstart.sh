@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# A look at pgbaton in a few minutes: three PostgreSQL servers on this machine, a primary and two standbys, made and shown
+# with the commands that a DBA would type.
+#
+#   examples/quickstart.sh           make them (or, if they are there, show them)
+#   examples/quickstart.sh --stop    stop the servers and remove everything the script has made, but not the packages
+#
+# For Debian with Rust (https://rustup.rs). As an ordinary user it runs everything as that user; as root, the servers belong
+# to a user pgbaton-demo, which is created, because PostgreSQL refuses root. Missing packages are installed with root's or
+# sudo's rights, or named if there are none. Servers listen on 127.0.0.1 only; on a machine with other users note that
+# whoever is on it may connect to them.
+set -euo pipefail
+umask 022
+
+say() { printf '\n%s\n' "$*"; }
+die() { printf 'ERROR: %s\n' "$*" >&2; exit 1; }
+
+tree=$(cd "$(dirname "$0")/.." && pwd)
+is_root=''
+[ "$(id -u)" != 0 ] || is_root=1
+if [ -n "$is_root" ]; then owner='pgbaton-demo'; else owner=$(id -un); fi
+base=${PGBATON_QUICKSTART_DIR:-/var/tmp/pgbaton-quickstart-$(id -un)}
+stop_command=examples/quickstart.sh
+[ -z "${PGBATON_QUICKSTART_DIR:-}" ] || stop_command="PGBATON_QUICKSTART_DIR=$base $stop_command"
+
+as_owner() {
+    # From a directory that the owner can read, and without variables that would send psql or pgbaton elsewhere.
+    local clean=(env -i "PATH=$PATH" "LANG=${LANG:-C}" "TERM=${TERM:-dumb}" "HOME=$base" "USER=$owner")
+    if [ -n "$is_root" ]; then
+        (cd / && runuser -u "$owner" -- "${clean[@]}" "$@")
+    else
+        (cd / && "${clean[@]}" "$@")
+    fi
+}
+
+# Shows a command as it could be typed.
+show() {
+    local word line=''
+    for word in "$@"; do
+        if [[ $word =~ ^[A-Za-z0-9_./:=@,-]+$ ]]; then line+=" $word"; else line+=" '${word//\'/\'\\\'\'}'"; fi
+    done
+    printf '\n$%s\n' "$line"
+}
+
+run() { show "$@"; as_owner "$@"; }
+
+as_root() { if [ -n "$is_root" ]; then "$@"; else sudo -n "$@"; fi; }
+
+find_postgresql() {
+    local dir
+    for dir in $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin | sort -rV); do
+        if [ -x "$dir/initdb" ] && [ -x "$dir/pg_basebackup" ]; then
+            echo "$dir"
+            return
+        fi
+    done
+}
+
+install_packages() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
+    [ -n "$(find_postgresql)" ] || missing+=(postgresql)
+    if [ ${#missing[@]} -gt 0 ]; then
+        if ! command -v apt-get >/dev/null || ! as_root true 2>/dev/null; then
+            die "please install first: sudo apt-get install ${missing[*]}"
+        fi
+        say "Installing ${missing[*]} ..."
+        # With the server package, Debian would make and start a server of its own, which nobody has asked for.
+        local no_server=/etc/postgresql-common/createcluster.d/pgbaton-quickstart.conf
+        as_root mkdir -p "$(dirname "$no_server")"
+        echo 'create_main_cluster = false' | as_root tee "$no_server" >/dev/null
+        as_root apt-get -qq update
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}" >/dev/null
+        as_root rm "$no_server"
+    fi
+}
+
+# A plain debug build: it takes half a minute where an optimised one takes several, and nobody sees the difference here.
+build() {
+    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+    say "Building pgbaton ..."
+    # A copy where the owner can run it: the checkout may be below /root.
+    (cd "$tree" && cargo build --locked --quiet &&
+        install -D -m 755 "${CARGO_TARGET_DIR:-target}/debug/pgbaton" "$base/bin/pgbaton")
+}
+
+# Says where to put things, and that it is ours. A predictable name in a directory that everybody can write to: somebody
+# else's must not be used.
+make_base() {
+    if [ -n "$is_root" ] && ! id "$owner" >/dev/null 2>&1; then
+        useradd --system --user-group --no-create-home --home-dir "$base" --shell /bin/sh "$owner"
+    fi
+    mkdir -p "$base"
+    if [ -L "$base" ] || [ "$(stat -c %u "$base")" != "$(id -u)" ]; then die "$base belongs to somebody else"; fi
+}
+
+is_running() { as_owner "$pg_bindir/pg_ctl" -D "$base/$1/data" status >/dev/null 2>&1; }
+
+# Puts the first ports from 5440 on where nothing listens into `ports`.
+find_ports() {
+    local port=5440
+    ports=()
+    while [ ${#ports[@]} -lt 3 ]; do
+        # Connecting is the test that needs no other tool.
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ports+=("$port")
+        port=$((port + 1))
+    done
+}
+
+# write_node ID PORT: directories, configuration of pgbaton, and what is this server's own of PostgreSQL's.
+#
+# The servers share a machine, and a standby's postgresql.conf is a copy of its primary's: so the port stands in a file
+# beside each data directory, which postgresql.conf includes by a relative path.
+write_node() {
+    local id=$1 port=$2 dir=$base/node$1
+    mkdir -p "$dir"
+    chmod 700 "$dir"
+    printf '%s\n' "port = $port" "unix_socket_directories = '$dir'" >"$dir/server.conf"
+    cat >"$dir/node$id.toml" <<END
+node_id = $id
+node_name = "node$id"
+conninfo = "host=127.0.0.1 port=$port user=repmgr dbname=repmgr connect_timeout=5"
+data_directory = "$dir/data"
+pg_bindir = "$pg_bindir"
+state_directory = "$dir/state"
+END
+    [ -z "$is_root" ] || chown -R "$owner:" "$dir"
+}
+
+make_first_server() {
+    local data=$base/node1/data
+    # Whoever is on this machine may connect: good enough for a demonstration, not for a server.
+    show "$pg_bindir/initdb" -D "$data" -U postgres -A trust
+    as_owner "$pg_bindir/initdb" -D "$data" -U postgres -A trust >/dev/null
+    as_owner tee -a "$data/postgresql.conf" >/dev/null <<END
+
+# pg_rewind needs this, or checksums. What standbys need besides is PostgreSQL's default.
+wal_log_hints = on
+listen_addresses = '127.0.0.1'
+include_if_exists = '../server.conf'
+END
+    run "$pg_bindir/pg_ctl" -s -w -D "$data" -l "$base/node1/postgresql.log" start
+    run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d postgres \
+        -c "CREATE ROLE repmgr LOGIN SUPERUSER" -c "CREATE DATABASE repmgr OWNER repmgr"
+}
+
+# make_standby ID SOURCE_ID OPTION...
+make_standby() {
+    local toml=$base/node$1/node$1.toml port=${ports[$2 - 1]}
+    shift 2
+    run "$pgbaton" -f "$toml" standby clone -h 127.0.0.1 -p "$port" -U repmgr -d repmgr "$@"
+    run "$pgbaton" -f "$toml" node start
+    run "$pgbaton" -f "$toml" standby register "$@"
+}
+
+remove() {
+    local node
+    pg_bindir=$(cat "$base/pg_bindir" 2>/dev/null || find_postgresql)
+    # Standbys first, so that none has to wait for a primary that is gone.
+    for node in node3 node2 node1; do
+        if [ -d "$base/$node/data" ] && is_running "$node"; then
+            as_owner "$pg_bindir/pg_ctl" -s -w -D "$base/$node/data" -m fast stop
+        fi
+    done
+    rm -rf "${base:?}"
+    if [ -n "$is_root" ] && id "$owner" >/dev/null 2>&1; then userdel "$owner"; fi
+    echo "Stopped the servers and removed $base."
+}
+
+finish() {
+    # Exit code 25: something is not as it should be, and the table says what.
+    run "$pgbaton" -f "$base/node1/node1.toml" cluster show || [ $? = 25 ]
+    say "The servers go on running. To stop them and remove everything: $stop_command --stop"
+}
+
+case ${1:-} in
+    '') ;;
+    --stop)
+        if [ ! -d "$base" ]; then
+            echo "There is nothing in $base."
+        else
+            make_base
+            remove
+        fi
+        exit
+        ;;
+    *)
+        sed -n '2,12s/^# \{0,1\}//p' "$0"
+        exit 2
+        ;;
+esac
+
+pgbaton=$base/bin/pgbaton
+install_packages
+make_base
+build
+
+if [ -e "$base/complete" ]; then
+    pg_bindir=$(cat "$base/pg_bindir")
+    for node in node1 node2 node3; do
+        is_running "$node" || run "$pgbaton" -f "$base/$node/$node.toml" node start
+    done
+    finish
+    exit
+fi
+if [ -e "$base/pg_bindir" ]; then
+    die "an earlier run was interrupted. Remove what it left first: $stop_command --stop"
+fi
+
+pg_bindir=$(find_postgresql)
+echo "$pg_bindir" >"$base/pg_bindir"
+find_ports
+for id in 1 2 3; do write_node "$id" "${ports[id - 1]}"; done
+
+say "A primary: an ordinary server with a role and a database for pgbaton."
+make_first_server
+run "$pgbaton" -f "$base/node1/node1.toml" primary register
+
+say "A standby of it: copied, started, registered."
+make_standby 2 1
+
+say "A standby of the standby."
+make_standby 3 2 --upstream-node-id 2
+
+touch "$base/complete"
+finish
