@@ -331,10 +331,27 @@ fn lists_of_hosts_and_kinds_of_servers_as_psql() {
         }
         let error = desk.fails(&list(&[p2], "target_session_attrs=read-write"));
         assert_eq!((error.kind, error.answered), (Kind::WrongTarget, Answered::Spoke));
-        // Of a server that is stopping, the next one is tried; a session with a read-only default is not read-write.
+        if pg.major >= 16 {
+            desk.agree(true, &list(&[p1, p2], "load_balance_hosts=random target_session_attrs=standby"));
+        }
+        // A session with a read-only default is not read-write, not even on the primary.
         node1.psql("ALTER ROLE free SET default_transaction_read_only = on");
         desk.agree(false, &list(&[p1], "target_session_attrs=read-write"));
         desk.agree(true, &list(&[p1], "target_session_attrs=primary"));
+        // A standby that takes no connections: the next server is tried.
+        node2.append_conf("hot_standby = off");
+        node2.stop(support::StopMode::Fast);
+        let ctl = pg.tool("pg_ctl");
+        let data = node2.data.to_str().unwrap();
+        let log = node2.dir.join("start.log");
+        run_tool(&ctl, ["start", "-W", "-D", data, "-l", log.to_str().unwrap()]).code(0);
+        let begun = Instant::now();
+        let mut error = desk.fails(&list(&[p2], ""));
+        while error.kind == Kind::Refused && begun.elapsed() < SOON {
+            error = desk.fails(&list(&[p2], ""));
+        }
+        assert_eq!((error.kind, error.answered), (Kind::StartingUp, Answered::Spoke));
+        desk.agree(true, &list(&[p2, p1], ""));
     }
 }
 
@@ -574,6 +591,10 @@ fn nothing_that_hangs_outlasts_the_deadline() {
     assert!(fillers.len() < 64, "the queue does not fill");
     let hole = format!("host=127.0.0.1 port={} user=u", address.port());
     assert_eq!(timed(&hole, &options), (Kind::TimedOut, Answered::Nothing));
+
+    // Of two such hosts the first takes all the time, so about the second one nothing can be said.
+    let two = format!("host=127.0.0.1,127.0.0.1 port={} user=u connect_timeout=60", address.port());
+    assert_eq!(timed(&two, &options), (Kind::TimedOut, Answered::Silent));
 
     // A resolver that never answers; the next host is tried all the same.
     let hanging = ConnectOptions {

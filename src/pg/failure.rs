@@ -10,7 +10,8 @@ use tokio_postgres::error::DbError;
 /// whatever fails on this side of the wire leaves it at `Silent`: it cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answered {
-    /// No answer at all: the name was not resolved, or nobody accepted the connection.
+    /// No answer at all: the name was not resolved, or nobody accepted the connection. A server that has been stopped for so
+    /// long that the queue of its socket is full looks the same from another host.
     Nothing,
     /// It cannot be told. The connection was accepted and then nothing came that a PostgreSQL server would say (it hangs,
     /// is stopped, or is something else); or the server was not asked, because of an error on this side.
