@@ -432,6 +432,8 @@ fn tls_as_psql() {
         desk.agree(true, &format!("{tcp} user=certified {} sslpassword=phrase", identity("locked.key")));
         desk.agree(false, &format!("{tcp} user=certified {} sslpassword=wrong", identity("locked.key")));
         desk.agree(false, &format!("{tcp} user=certified {}", identity("locked.key")));
+        let error = desk.fails(&format!("{tcp} user=certified {}", identity("locked.key")));
+        assert!(error.primary.ends_with("it is encrypted, and there is no sslpassword"), "{error}");
         // Where libpq looks by itself.
         let home = desk.home.join(".postgresql");
         std::fs::create_dir(&home).unwrap();

@@ -200,7 +200,11 @@ impl Search<'_> {
                 Ok(addresses)
             }
             Ok(Ok(_)) => failed(Answered::Nothing, "it has none".into()),
-            Ok(Err(error)) => failed(Answered::Nothing, error.to_string()),
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+                failed(Answered::Nothing, why.into())
+            }
             Err(_) => failed(self.worth(begun), "timeout expired".into()),
         }
     }
