@@ -12,7 +12,7 @@
 //! | [`cli`] | clap types, one file per noun; the doc comment is the help | nothing of ours |
 //! | [`commands`] | one file per verb: options in, calls down, report out | everything below |
 //! | [`facts`] | what is true now: plain structs, gathered in parallel | `registry`, `pg` |
-//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`; executor, journal; one pure planner per operation | types of `facts` |
+//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`; executor, journal; one pure planner per operation | types of `facts`; the journal: `system` |
 //! | [`registry`] | the schemas `repmgr` and `pgbaton`: rows in, rows out | `pg` |
 //! | [`output`] | streams, tables, JSON, CSV, plans and errors as text | data types |
 //! | [`config`] | `pgbaton.toml`, `repmgr.conf`: one list of parameters, every default with its origin | `system` |
@@ -23,9 +23,15 @@
 //! but `output` knows a format. A new verb touches four places: its clap type, its command file, the match in
 //! `commands/mod.rs`, and a planner if it changes anything.
 
+pub mod cli;
+pub mod commands;
+pub mod config;
 pub mod error;
+pub mod facts;
+pub mod output;
 pub mod pg;
 pub mod plan;
+pub mod registry;
 pub mod secret;
 pub mod system;
 

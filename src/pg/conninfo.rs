@@ -198,6 +198,19 @@ impl Conninfo {
         shown.to_string()
     }
 
+    /// Says whether it leads to this host itself: over a socket or a loopback address, all of it.
+    ///
+    /// A service may name another host, so a string with one is not judged to be local.
+    pub fn is_this_host(&self) -> bool {
+        let local = |host: &str| {
+            matches!(host, "" | "localhost")
+                || host.starts_with(['/', '@'])
+                || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        let named = self.get("hostaddr").or_else(|| self.get("host"));
+        self.get("service").is_none() && named.is_none_or(|list| list.split(',').all(local))
+    }
+
     /// Returns the keywords that libpq 18 does not know, each with the known one that it most likely stands for.
     pub fn unknown_keywords(&self) -> Vec<(&str, Option<&'static str>)> {
         let known = |name: &str| KEYWORDS.iter().any(|keyword| keyword.name == name);

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod client;
 pub mod connect;
 pub mod conninfo;
+pub mod control;
 pub mod failure;
 pub mod history;
 pub mod lsn;
@@ -17,6 +18,7 @@ pub mod resolve;
 pub mod service;
 mod stream;
 pub mod tls;
+pub mod tools;
 
 pub use client::{Row, Session, SqlError};
 pub use connect::{ConnectOptions, connect};

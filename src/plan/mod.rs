@@ -10,9 +10,20 @@
 //! printed and performed.
 
 pub mod check;
+pub mod clone;
 pub mod journal;
 pub mod op;
+pub mod register;
 pub mod run;
+pub mod service;
+pub mod settings;
+
+#[cfg(test)]
+mod proofs;
+#[cfg(test)]
+pub(crate) mod scripted;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +70,10 @@ pub struct Phase {
     pub order: Order,
     /// What a failed step means for the rest.
     pub on_failure: OnFailure,
-    /// Clients cannot write while this phase runs. Marks are then written without waiting for the disk, except the one
-    /// before the point of no return.
+    /// Clients cannot write while this phase runs. Marks are then written without waiting for the disk, except the first
+    /// one of the phase and the one before the point of no return. After a crash of the machine a step between these
+    /// may therefore have been started although the journal says nothing: a resumed run treats it as started, so
+    /// [`OnResume::Stop`] has no place here.
     #[serde(default)]
     pub outage: bool,
     /// The steps.
@@ -100,7 +113,14 @@ pub struct Step {
     pub timeout_s: u32,
     /// What it means when the journal says `started` and nothing else.
     pub on_resume: OnResume,
-    /// The exit code when this step fails before the point of no return.
+    /// What must be true at the moment this step is started, asked in every run: here the journal is not believed.
+    ///
+    /// A journal that could not be written any more does not tell of a way back that was run all the same. So a step that
+    /// would do harm on an old state asks for itself: a promotion, whether the old primary is still shut down; the start
+    /// of a former primary, whether `standby.signal` is still there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Probe>,
+    /// The exit code when this step fails before the point of no return, or is the point of no return.
     pub exit: Exit,
     /// Starting this step is the point of no return.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -155,6 +175,42 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps().next().is_none()
     }
+
+    /// Returns the step whose start is the point of no return, if the plan has one.
+    pub fn no_return(&self) -> Option<&Step> {
+        self.steps().find(|step| step.no_return)
+    }
+
+    /// Returns what is wrong with the plan itself, if anything is: a defect of the planner, found before any effect.
+    pub fn defect(&self) -> Option<String> {
+        let mut ids = BTreeSet::new();
+        let back = self.back.iter().map(|back| &back.step);
+        for step in self.steps().chain(back).chain(&self.always) {
+            if !ids.insert(&step.id) {
+                return Some(format!("two steps have the id \"{}\"", step.id));
+            }
+        }
+        if self.steps().filter(|step| step.no_return).count() > 1 {
+            return Some("two steps are the point of no return".to_string());
+        }
+        // Beside other steps "before" and "after" mean nothing, and a failure there must never be passed over.
+        let shared =
+            |phase: &&Phase| phase.order == Order::AllAtOnce || phase.on_failure == OnFailure::Continue;
+        for phase in self.phases.iter().filter(shared) {
+            if let Some(step) = phase.steps.iter().find(|step| step.no_return) {
+                return Some(format!("\"{}\", the point of no return, needs a phase in order", step.id));
+            }
+        }
+        if let Some(step) = self.no_return().filter(|step| step.on_resume == OnResume::Again) {
+            return Some(format!("\"{}\", the point of no return, may not be repeated unasked", step.id));
+        }
+        let known: BTreeSet<&String> = self.steps().map(|step| &step.id).collect();
+        let named = self.back.iter().flat_map(|back| &back.if_started);
+        named
+            .into_iter()
+            .find(|id| !known.contains(id))
+            .map(|id| format!("the way back names a step \"{id}\" that is not in the plan"))
+    }
 }
 
 impl Step {
@@ -166,6 +222,7 @@ impl Step {
             op,
             timeout_s,
             on_resume: OnResume::Again,
+            requires: Vec::new(),
             exit,
             no_return: false,
             interruptible: true,
@@ -176,6 +233,13 @@ impl Step {
     #[must_use]
     pub fn on_resume(mut self, on_resume: OnResume) -> Self {
         self.on_resume = on_resume;
+        self
+    }
+
+    /// Adds something that must be true when this step is started.
+    #[must_use]
+    pub fn requires(mut self, probe: Probe) -> Self {
+        self.requires.push(probe);
         self
     }
 

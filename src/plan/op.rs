@@ -48,6 +48,15 @@ pub enum Op {
         /// Its permission bits.
         mode: u32,
     },
+    /// Write a file whose contents are a secret that the world knows by name: somebody's configuration may hold passwords.
+    WriteSecretFile {
+        /// The file.
+        path: PathBuf,
+        /// The name of its contents.
+        secret: String,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Remove a file if it is there.
     RemoveFile {
         /// The file.
@@ -98,6 +107,10 @@ pub struct Command {
     /// Where its output goes instead of into pipes: needed for pg_ctl, whose child the postmaster would keep a pipe open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
+    /// Its standard error tells how far it is, as that of pg_basebackup does with `--progress`; it has failed when it has
+    /// said nothing new for so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_at_most_s: Option<u32>,
 }
 
 /// A server to ask or to change.
@@ -107,7 +120,7 @@ pub struct Endpoint {
     pub name: String,
     /// How to reach it, without a password.
     pub conninfo: String,
-    /// The name of the password that the world holds for it, if one was given.
+    /// The name of the whole conninfo, password included, that the world holds for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -119,6 +132,9 @@ pub struct Statement {
     pub text: String,
     /// The values; None is NULL.
     pub params: Vec<Option<String>>,
+    /// Parameters whose values are secrets: (index into `params`, name of the secret).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<(usize, String)>,
 }
 
 /// A `name = 'value'` line of a PostgreSQL configuration file.
@@ -183,6 +199,7 @@ impl Command {
             env: Vec::new(),
             secrets: Vec::new(),
             log: None,
+            silent_at_most_s: None,
         }
     }
 }
@@ -204,13 +221,22 @@ impl fmt::Display for Command {
 impl Statement {
     /// A statement without parameters.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), params: Vec::new() }
+        Self { text: text.into(), params: Vec::new(), secrets: Vec::new() }
     }
 
     /// Adds a parameter.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a caller has a number as often as a reference")]
     pub fn bind(mut self, value: impl ToString) -> Self {
         self.params.push(Some(value.to_string()));
+        self
+    }
+
+    /// Adds a parameter whose value is a secret that the world knows by this name.
+    #[must_use]
+    pub fn bind_secret(mut self, name: impl Into<String>) -> Self {
+        self.secrets.push((self.params.len(), name.into()));
+        self.params.push(Some("********".to_string()));
         self
     }
 
@@ -265,7 +291,9 @@ impl fmt::Display for Op {
             Self::MakeDirectory { path, mode } => write!(f, "mkdir -p -m {mode:04o} {}", path.display()),
             Self::ClearDirectory { path, .. } => write!(f, "empty {}", path.display()),
             Self::RemoveDirectory { path } => write!(f, "rm -r {}", path.display()),
-            Self::WriteFile { path, .. } => write!(f, "write {}", path.display()),
+            Self::WriteFile { path, .. } | Self::WriteSecretFile { path, .. } => {
+                write!(f, "write {}", path.display())
+            }
             Self::RemoveFile { path } => write!(f, "rm {}", path.display()),
             Self::WriteSettings { path, set, .. } => {
                 write!(f, "write {}:", path.display())?;

@@ -47,6 +47,11 @@ impl Environment {
         }
     }
 
+    /// Returns all variables, for a child process.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Returns a variable's value; an empty value counts as set.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)

@@ -1,3 +1,8 @@
 //! The operating system: the only users of `std::process`, of the environment and of file writes.
 
 pub mod environment;
+pub mod files;
+pub mod inspect;
+pub mod lock;
+pub mod process;
+pub mod signals;

@@ -1,0 +1,40 @@
+//! `pgbaton cluster …`
+
+use clap::{Args, Subcommand};
+
+/// Look at the whole cluster.
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Show all nodes, what they are and whether they replicate
+    Show(Show),
+    /// Show what happened
+    #[command(visible_alias = "events")]
+    Event(Event),
+}
+
+/// Show all nodes, what they are and whether they replicate
+///
+/// All nodes are asked at once. Works while the primary, or all nodes but one, are down; when nobody answers, what was last seen is
+/// shown with its age. Exit code 25 if anything is not as it should be.
+#[derive(Args, Debug, Default)]
+pub struct Show {
+    /// Show again every so many seconds, until interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = false, default_missing_value = "2")]
+    pub watch: Option<f64>,
+}
+
+/// Show what happened
+#[derive(Args, Debug, Default)]
+pub struct Event {
+    /// Show at most so many events
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    /// Show all events
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+
+    /// Only events of this name
+    #[arg(long, value_name = "NAME")]
+    pub event: Option<String>,
+}

@@ -1,0 +1,247 @@
+//! The command line: clap types only. The doc comments are the help; nothing here knows the rest of the program.
+
+pub mod cluster;
+pub mod node;
+pub mod operation;
+pub mod primary;
+pub mod standby;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Manage PostgreSQL replication: clone, show, promote, switch over, rejoin
+///
+/// pgbaton wraps pg_basebackup, pg_ctl and pg_rewind and keeps the list of nodes in the database itself. Every command that
+/// changes something shows what it is going to do with --dry-run.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgbaton",
+    version,
+    disable_help_flag = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 usage, configuration or a failed check, 6 connection, 25 issues found; \
+                  `pgbaton man` has them all."
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub noun: Noun,
+}
+
+/// Options of every command, before or after the verb.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Configuration file: pgbaton.toml, or an existing repmgr.conf
+    #[arg(short = 'f', long, value_name = "PATH", global = true, help_heading = "Configuration")]
+    pub config_file: Option<PathBuf>,
+
+    /// Data directory of the local node
+    #[arg(short = 'D', long, value_name = "DIR", global = true, help_heading = "Configuration")]
+    pub pgdata: Option<PathBuf>,
+
+    /// Directory of the PostgreSQL programs
+    #[arg(
+        short = 'b',
+        long = "pg_bindir",
+        alias = "pg-bindir",
+        value_name = "DIR",
+        global = true,
+        help_heading = "Configuration"
+    )]
+    pub pg_bindir: Option<PathBuf>,
+
+    /// Host name, address or socket directory of the server to connect to
+    #[arg(short = 'h', long, value_name = "HOST", global = true, help_heading = "Connection")]
+    pub host: Option<String>,
+
+    /// Port of the server to connect to
+    #[arg(short = 'p', long, value_name = "PORT", global = true, help_heading = "Connection")]
+    pub port: Option<String>,
+
+    /// Role to connect as
+    #[arg(
+        short = 'U',
+        long,
+        alias = "user",
+        value_name = "NAME",
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub username: Option<String>,
+
+    /// Database to connect to, or a whole connection string or URI
+    #[arg(short = 'd', long, value_name = "DBNAME", global = true, help_heading = "Connection")]
+    pub dbname: Option<String>,
+
+    /// Superuser role for the steps that PostgreSQL allows to nobody else
+    #[arg(short = 'S', long, value_name = "NAME", global = true, help_heading = "Connection")]
+    pub superuser: Option<String>,
+
+    /// Id of the node that is meant, where it is not the local one
+    #[arg(long, value_name = "N", global = true, help_heading = "Node")]
+    pub node_id: Option<i32>,
+
+    /// Name of the node that is meant, where it is not the local one
+    #[arg(long, value_name = "NAME", global = true, help_heading = "Node")]
+    pub node_name: Option<String>,
+
+    /// Waive the checks that the output marks as waivable
+    #[arg(short = 'F', long, global = true, help_heading = "Safety")]
+    pub force: bool,
+
+    /// Go on although committed transactions could be lost
+    #[arg(long, global = true, help_heading = "Safety")]
+    pub accept_data_loss: bool,
+
+    /// Check everything, show the plan, change nothing
+    #[arg(long, global = true, help_heading = "Safety")]
+    pub dry_run: bool,
+
+    /// Answer every question with yes
+    #[arg(short = 'y', long, global = true, help_heading = "Safety")]
+    pub yes: bool,
+
+    /// What goes to standard output
+    #[arg(long, value_enum, value_name = "FORMAT", global = true, help_heading = "Output")]
+    pub format: Option<Format>,
+
+    /// The same as --format json
+    #[arg(long, global = true, conflicts_with_all = ["csv", "format"], help_heading = "Output")]
+    pub json: bool,
+
+    /// The same as --format csv
+    #[arg(long, global = true, conflicts_with = "format", help_heading = "Output")]
+    pub csv: bool,
+
+    /// Narrower tables
+    #[arg(long, global = true, help_heading = "Output")]
+    pub compact: bool,
+
+    /// Only errors
+    #[arg(short = 'q', long, global = true, help_heading = "Output")]
+    pub quiet: bool,
+
+    /// No DETAIL and HINT lines
+    #[arg(short = 't', long, global = true, help_heading = "Output")]
+    pub terse: bool,
+
+    /// More to read
+    #[arg(short = 'v', long, action = ArgAction::Count, global = true, help_heading = "Output")]
+    pub verbose: u8,
+
+    /// Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR
+    #[arg(short = 'L', long, value_name = "LEVEL", global = true, help_heading = "Output")]
+    pub log_level: Option<String>,
+
+    /// Write messages to the configured log_file instead of standard error
+    #[arg(long, global = true, help_heading = "Output")]
+    pub log_to_file: bool,
+
+    /// When to use colour
+    #[arg(long, value_enum, value_name = "WHEN", global = true, help_heading = "Output")]
+    pub color: Option<Color>,
+
+    /// Seconds after which a command that only reads gives up
+    #[arg(long, value_name = "SECONDS", global = true, help_heading = "Output")]
+    pub timeout: Option<u32>,
+
+    /// Print help
+    #[arg(short = '?', long, action = ArgAction::Help, global = true, help_heading = "Output")]
+    pub help: Option<bool>,
+}
+
+/// What goes to standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON document
+    Json,
+    /// Comma-separated values, as repmgr prints them
+    Csv,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What the command is about.
+#[derive(Debug, Subcommand)]
+pub enum Noun {
+    /// Register or unregister a primary
+    #[command(visible_alias = "master", subcommand)]
+    Primary(primary::Primary),
+    /// Clone, register or unregister a standby
+    #[command(subcommand)]
+    Standby(standby::Standby),
+    /// Look at, start and stop the local node
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Look at the whole cluster
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    /// See, resume or abandon what mutating commands did on this node
+    #[command(subcommand)]
+    Operation(operation::Operation),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one per command into a directory
+    Man {
+        /// Where to write the pages
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Check or show the configuration.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Report everything that is wrong with the configuration
+    Check,
+    /// Print the configuration in force, as TOML, with the origin of every value
+    Show,
+}
+
+impl Global {
+    /// Returns the format asked for.
+    pub fn format(&self) -> Format {
+        match self.format {
+            Some(format) => format,
+            None if self.json => Format::Json,
+            None if self.csv => Format::Csv,
+            None => Format::Table,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

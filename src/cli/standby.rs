@@ -1,0 +1,109 @@
+//! `pgbaton standby …`
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Clone, register or unregister a standby.
+#[derive(Debug, Subcommand)]
+pub enum Standby {
+    /// Copy a running server into an empty data directory, as its standby
+    Clone(Clone),
+    /// Record this standby in the metadata
+    Register(Register),
+    /// Remove a standby from the metadata, and its unused slot
+    Unregister,
+}
+
+/// Copy a running server into an empty data directory, as its standby
+///
+/// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made beside its final place and
+/// cannot be started before it is complete and a standby; an interrupted clone is taken over by the next one.
+#[derive(Args, Debug, Default)]
+pub struct Clone {
+    /// Host of the server to copy, the same as -h
+    #[arg(value_name = "HOST")]
+    pub source_host: Option<String>,
+
+    /// Node that the standby will follow, if it is not the primary
+    #[arg(long, value_name = "N")]
+    pub upstream_node_id: Option<i32>,
+
+    /// Connection string of the upstream to write into primary_conninfo
+    #[arg(long, value_name = "CONNINFO")]
+    pub upstream_conninfo: Option<String>,
+
+    /// Role that the standby connects to its upstream as
+    #[arg(long, value_name = "NAME")]
+    pub replication_user: Option<String>,
+
+    /// Start with an immediate checkpoint; this is the default
+    #[arg(short = 'c', long)]
+    pub fast_checkpoint: bool,
+
+    /// Let the checkpoint at the start be spread, which is easier on the source and takes minutes
+    #[arg(long, conflicts_with = "fast_checkpoint")]
+    pub spread_checkpoint: bool,
+
+    /// Check the copy against its manifest with pg_verifybackup
+    #[arg(long)]
+    pub verify_backup: bool,
+
+    /// Also copy configuration files that lie outside the source's data directory
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "samepath")]
+    pub copy_external_config_files: Option<ExternalFiles>,
+
+    /// Do not copy; write the replication configuration into an existing, stopped data directory
+    #[arg(long, alias = "recovery-conf-only")]
+    pub replication_conf_only: bool,
+
+    /// Delay the replay of every transaction by this time, for instance 5min
+    #[arg(long, value_name = "DELAY")]
+    pub recovery_min_apply_delay: Option<String>,
+
+    /// Start the server afterwards and wait until it streams
+    #[arg(long)]
+    pub start: bool,
+
+    /// Start the server afterwards and register it
+    #[arg(long)]
+    pub register: bool,
+
+    /// Accepted for repmgr's sake: pgbaton does not use Barman
+    #[arg(long, hide = true)]
+    pub without_barman: bool,
+
+    /// Known from repmgr, where it goes with Barman; refused
+    #[arg(long, hide = true)]
+    pub no_upstream_connection: bool,
+
+    /// Remote operating system user; not needed, as no command is run on the source's host
+    #[arg(short = 'R', long, value_name = "NAME", hide = true)]
+    pub remote_user: Option<String>,
+}
+
+/// Where external configuration files go.
+#[derive(std::clone::Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExternalFiles {
+    /// To the same paths as on the source
+    Samepath,
+    /// Into the data directory
+    Pgdata,
+}
+
+/// Record this standby in the metadata
+///
+/// Safe to repeat. The upstream is the node that this standby streams from, unless one is named.
+#[derive(Args, Debug, Default)]
+pub struct Register {
+    /// Node that this standby follows
+    #[arg(long, value_name = "N")]
+    pub upstream_node_id: Option<i32>,
+
+    /// Wait this many seconds for the local server to accept connections
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
+    pub wait_start: Option<u32>,
+
+    /// Wait this many seconds until the record has arrived on this standby
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
+    pub wait_sync: Option<u32>,
+}

@@ -1,0 +1,4 @@
+//! `pgbaton cluster …`
+
+pub mod event;
+pub mod show;

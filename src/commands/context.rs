@@ -1,0 +1,208 @@
+//! What every command needs, built once in `main` and handed down.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::Global;
+use crate::config::{self, Config, locate};
+use crate::error::{Error, Exit, Result};
+use crate::output::Style;
+use crate::output::ui::{Level, Ui};
+use crate::pg::client::Session;
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::ConnectError;
+use crate::system::environment::Environment;
+
+/// Seconds within which one server must have answered everything that a command asks it.
+const NODE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What every command needs.
+#[derive(Debug)]
+pub struct Context {
+    /// The options of every command.
+    pub global: Global,
+    /// The words that the program was called with, passwords taken out.
+    pub command_line: Vec<String>,
+    /// The command, for instance `cluster show`.
+    pub command: String,
+    /// The environment.
+    pub environment: Environment,
+    /// The streams.
+    pub ui: Ui,
+    /// How the answer looks.
+    pub style: Style,
+    config: OnceCell<Option<Config>>,
+}
+
+impl Context {
+    /// Puts together what is known before a command starts.
+    pub fn new(
+        global: Global,
+        command: String,
+        command_line: Vec<String>,
+        environment: Environment,
+        ui: Ui,
+        style: Style,
+    ) -> Self {
+        Self { global, command_line, command, environment, ui, style, config: OnceCell::new() }
+    }
+
+    /// Returns the configuration.
+    ///
+    /// # Errors
+    /// Exit code 1 if there is none, or something is wrong with it.
+    pub fn config(&self) -> Result<&Config> {
+        match self.config_if_any()? {
+            Some(config) => Ok(config),
+            None => Err(locate::Places::of_process().not_found().into()),
+        }
+    }
+
+    /// Returns the configuration, or None if there is no file and none was named.
+    ///
+    /// # Errors
+    /// Exit code 1 if something is wrong with the file.
+    pub fn config_if_any(&self) -> Result<Option<&Config>> {
+        if let Some(config) = self.config.get() {
+            return Ok(config.as_ref());
+        }
+        let loaded = match self.read_config()? {
+            Some(outcome) => {
+                let (config, warnings) = outcome.accept()?;
+                for warning in &warnings {
+                    self.ui.issue(&warning.issue());
+                }
+                if self.global.log_to_file
+                    && let Some(path) = &config.log_file
+                {
+                    self.ui.log_to(path).map_err(|error| {
+                        Error::from_cause(Exit::Failed, "could not write the log", &error)
+                    })?;
+                }
+                Some(config)
+            }
+            None => None,
+        };
+        Ok(self.config.get_or_init(|| loaded).as_ref())
+    }
+
+    /// Reads the configuration file without judging it; None if there is none and none was named.
+    ///
+    /// # Errors
+    /// Exit code 1 if the file cannot be read at all.
+    pub fn read_config(&self) -> Result<Option<config::Outcome>> {
+        let places = locate::Places::of_process();
+        let Some(path) = locate::find(self.global.config_file.as_deref(), &self.environment, &places)? else {
+            return Ok(None);
+        };
+        let absolute = |path: &Path| places.working_directory.join(path).display().to_string();
+        let mut options = Vec::new();
+        for (name, given) in [("data_directory", &self.global.pgdata), ("pg_bindir", &self.global.pg_bindir)]
+        {
+            if let Some(path) = given {
+                options.push((name, absolute(path)));
+            }
+        }
+        Ok(Some(config::read(&path, &options, check_conninfo)?))
+    }
+
+    /// Returns the state directory of this node.
+    ///
+    /// # Errors
+    /// Exit code 1 if there is no place for it.
+    pub fn state_directory(&self) -> Result<PathBuf> {
+        Ok(self.config()?.state_directory(&self.environment, Path::new("/"))?)
+    }
+
+    /// Returns the time within which one server must have answered everything.
+    pub fn node_deadline(&self) -> Duration {
+        match self.global.timeout {
+            Some(seconds) => Duration::from_secs(u64::from(seconds.max(1))),
+            None => NODE_DEADLINE,
+        }
+    }
+
+    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given.
+    ///
+    /// # Errors
+    /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
+    pub fn given_conninfo(&self) -> Result<Option<Conninfo>> {
+        let global = &self.global;
+        let mut conninfo = match &global.dbname {
+            Some(text) => Conninfo::from_dbname(text).map_err(|error| {
+                Error::failed("invalid connection string in --dbname")
+                    .detail(crate::error::sentence(&error.to_string()))
+            })?,
+            None => Conninfo::default(),
+        };
+        for (keyword, value) in [("host", &global.host), ("port", &global.port), ("user", &global.username)] {
+            if let Some(value) = value {
+                conninfo.set(keyword, value);
+            }
+        }
+        Ok((!conninfo.is_empty()).then_some(conninfo))
+    }
+
+    /// Returns the conninfo of the local node.
+    ///
+    /// # Errors
+    /// Exit code 1 without a configuration.
+    pub fn local_conninfo(&self) -> Result<Conninfo> {
+        let config = self.config()?;
+        Conninfo::parse(&config.conninfo).map_err(|error| {
+            Error::failed("invalid conninfo in the configuration")
+                .detail(crate::error::sentence(&error.to_string()))
+        })
+    }
+
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// Why it did not work.
+    pub async fn connect(&self, conninfo: &Conninfo) -> std::result::Result<Session, ConnectError> {
+        let options = ConnectOptions { deadline: self.node_deadline(), ..ConnectOptions::default() };
+        connect(conninfo, &self.environment, &options).await
+    }
+
+    /// Connects to the local server.
+    ///
+    /// # Errors
+    /// Exit code 6, with what the server or the network said.
+    pub async fn connect_local(&self) -> Result<Session> {
+        let conninfo = self.local_conninfo()?;
+        let name = &self.config()?.node_name;
+        self.connect(&conninfo).await.map_err(|error| not_connected(&format!("node \"{name}\""), error))
+    }
+
+    /// Says something that is only for those who want to see everything.
+    pub fn debug(&self, text: &str) {
+        self.ui.say(Level::Debug, text);
+    }
+}
+
+/// Turns a failed connection into the error of a command that needed it.
+pub fn not_connected(whom: &str, error: ConnectError) -> Error {
+    let mut out = Error::new(Exit::Connection, format!("could not connect to {whom}"))
+        .detail(crate::error::sentence(&error.primary));
+    if let Some(detail) = error.detail {
+        out = out.detail(detail);
+    }
+    match error.hint {
+        Some(hint) => out.hint(hint),
+        None => out,
+    }
+}
+
+/// Says what is wrong with a connection string, without repeating a password.
+fn check_conninfo(text: &str) -> std::result::Result<(), String> {
+    let conninfo = Conninfo::parse(text).map_err(|error| error.to_string())?;
+    match conninfo.unknown_keywords().first() {
+        Some((keyword, Some(nearest))) => {
+            Err(format!("unrecognized connection option \"{keyword}\"; did you mean \"{nearest}\"?"))
+        }
+        // An option of a newer libpq is left alone: the PostgreSQL tools will judge it.
+        _ => Ok(()),
+    }
+}

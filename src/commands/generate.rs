@@ -1,0 +1,64 @@
+//! `completions` and `man`: from the same tree that parses the command line.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+
+use crate::cli::Cli;
+use crate::error::{Error, Exit, Result};
+use crate::output::{Data, Report};
+use crate::system::files;
+
+/// Returns the completion script of a shell.
+pub fn completions(shell: clap_complete::Shell) -> Report {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pgbaton", &mut script);
+    Report::new(Data::Text(String::from_utf8_lossy(&script).into_owned()))
+}
+
+/// Returns the manual page, or writes one page per command into a directory.
+///
+/// # Errors
+/// Exit code 5 if a page cannot be written.
+pub fn man(directory: Option<&Path>) -> Result<Report> {
+    let pages = pages()?;
+    let Some(directory) = directory else {
+        let main = pages.into_iter().next().map(|(_, text)| text).unwrap_or_default();
+        return Ok(Report::new(Data::Text(main)));
+    };
+    let failed = |error: &anyhow::Error| {
+        Error::from_cause(Exit::LocalCommand, "could not write the manual pages", error)
+    };
+    files::make_directory(directory, 0o755).map_err(|error| failed(&error))?;
+    for (name, text) in &pages {
+        files::write(&directory.join(name), text.as_bytes(), 0o644).map_err(|error| failed(&error))?;
+    }
+    Ok(Report { changed: true, ..Report::new(Data::Text(String::new())) })
+}
+
+/// Returns all pages with their file names, the main one first.
+fn pages() -> Result<Vec<(String, String)>> {
+    let mut command = Cli::command();
+    command.build();
+    let mut out = Vec::new();
+    collect(&command, "pgbaton", &mut out).map_err(|error| {
+        Error::from_cause(Exit::Internal, "could not make the manual pages", &error.into())
+    })?;
+    Ok(out)
+}
+
+fn collect(command: &clap::Command, name: &str, out: &mut Vec<(String, String)>) -> std::io::Result<()> {
+    let renamed = command.clone().name(name.to_string()).display_name(name.to_string());
+    let mut page = Vec::new();
+    let man = clap_mangen::Man::new(renamed).manual("pgbaton");
+    man.render(&mut page)?;
+    let mut text = String::from_utf8_lossy(&page).into_owned();
+    if out.is_empty() {
+        text.push_str(include_str!("reference.roff"));
+    }
+    out.push((format!("{name}.1"), text));
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        collect(sub, &format!("{name}-{}", sub.get_name()), out)?;
+    }
+    Ok(())
+}

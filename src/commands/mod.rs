@@ -1,0 +1,91 @@
+//! One file per verb: options in, calls down, a report out. No SQL, no process, no format.
+
+pub mod cluster;
+pub mod config;
+pub mod context;
+pub mod generate;
+pub mod locate;
+pub mod node;
+pub mod notify;
+pub mod operate;
+pub mod operation;
+pub mod primary;
+pub mod standby;
+pub mod start;
+pub mod unregister;
+pub mod world;
+
+use crate::cli::{self, Noun};
+use crate::commands::context::Context;
+use crate::error::{Error, Result};
+use crate::output::Report;
+
+/// Carries out what the command line says.
+///
+/// # Errors
+/// Those of the command.
+pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
+    refuse_root(context, noun)?;
+    match noun {
+        Noun::Primary(cli::primary::Primary::Register) => primary::register::run(context).await,
+        Noun::Primary(cli::primary::Primary::Unregister) => {
+            unregister::run(context, &crate::registry::NodeType::Primary).await
+        }
+        Noun::Standby(cli::standby::Standby::Clone(args)) => standby::clone::run(context, args).await,
+        Noun::Standby(cli::standby::Standby::Register(args)) => standby::register::run(context, args).await,
+        Noun::Standby(cli::standby::Standby::Unregister) => {
+            unregister::run(context, &crate::registry::NodeType::Standby).await
+        }
+        Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
+        Noun::Node(cli::node::Node::Start) => {
+            node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await
+        }
+        Noun::Node(cli::node::Node::Stop(args)) => {
+            node::service::run(context, cli::node::Action::Stop, *args).await
+        }
+        Noun::Node(cli::node::Node::Restart(args)) => {
+            node::service::run(context, cli::node::Action::Restart, *args).await
+        }
+        Noun::Node(cli::node::Node::Reload) => {
+            node::service::run(context, cli::node::Action::Reload, cli::node::Checkpoint::default()).await
+        }
+        Noun::Node(cli::node::Node::Service(args)) => match args.action {
+            Some(action) if !args.list_actions => node::service::run(context, action, args.checkpoint).await,
+            _ => node::service::list(context),
+        },
+        Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
+        Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
+        Noun::Operation(verb) => operation::run(context, verb).await,
+        Noun::Config(cli::Config::Check) => config::check(context),
+        Noun::Config(cli::Config::Show) => config::show(context),
+        Noun::Completions { shell } => Ok(generate::completions(*shell)),
+        Noun::Man { directory } => generate::man(directory.as_deref()),
+    }
+}
+
+/// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.
+fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
+    let needs_no_files = matches!(
+        noun,
+        Noun::Config(_)
+            | Noun::Completions { .. }
+            | Noun::Man { .. }
+            | Noun::Cluster(_)
+            | Noun::Operation(cli::operation::Operation::List | cli::operation::Operation::Show { .. })
+    );
+    if context.environment.uid != 0 || needs_no_files {
+        return Ok(());
+    }
+    let owner = context
+        .config_if_any()
+        .ok()
+        .flatten()
+        .and_then(|config| crate::system::inspect::owner(&config.data_directory))
+        .unwrap_or_else(|| "postgres".to_string());
+    Err(Error::failed("pgbaton cannot be run as root")
+        .detail("It would make files that the server, which runs as another user, cannot use.")
+        .hint(format!(
+            "Run it as the user that owns the data directory: sudo -u {owner} pgbaton {}",
+            context.command
+        )))
+}

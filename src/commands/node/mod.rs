@@ -1,0 +1,4 @@
+//! `pgbaton node …`
+
+pub mod service;
+pub mod status;

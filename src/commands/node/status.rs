@@ -1,0 +1,207 @@
+//! `node status`: what the local server is and does.
+
+use serde::Deserialize;
+
+use crate::cli::node::Status as Args;
+use crate::commands::context::Context;
+use crate::commands::{locate, operation};
+use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
+use crate::facts::assess::{Viewpoint, assess};
+use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::server;
+use crate::output::node::NodeStatus;
+use crate::output::{Data, Report};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::tools;
+use crate::plan::Command;
+use crate::registry::NodeType;
+use crate::system::process;
+
+/// What only this command asks.
+#[derive(Debug, Deserialize)]
+struct More {
+    version: String,
+    total_bytes: Option<u64>,
+    archive_mode: String,
+    archive_command: Option<String>,
+    may_look_at_archive: bool,
+}
+
+/// Shows what the local server is and does.
+///
+/// # Errors
+/// Exit code 6 if it does not answer, 7 if the metadata cannot be read; what is wrong is in the report (exit code 25).
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    if args.is_shutdown_cleanly {
+        return is_shutdown_cleanly(context).await;
+    }
+    let config = context.config()?;
+    let whom = format!("node \"{}\"", config.node_name);
+    let session = context.connect_local().await?;
+    let broken = |error: crate::pg::client::SqlError| {
+        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+    };
+    let server = server::ask(&session).await.map_err(broken)?;
+    let more: More = session.query_json(MORE, &[]).await.map_err(broken)?;
+    let ready: Option<u64> = if more.may_look_at_archive && more.archive_mode != "off" {
+        session
+            .query_json(
+                "SELECT to_json(count(*))::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'",
+                &[],
+            )
+            .await
+            .ok()
+    } else {
+        None
+    };
+    let facts = locate::from_session(context, &session, &whom).await?;
+    let now = jiff::Timestamp::now();
+    locate::remember(context, &facts, now);
+    let unfinished = operation::unfinished_id(context);
+    let view = Viewpoint {
+        now,
+        topology: None,
+        lag_warning_s: config.replication_lag_warning.as_secs_f64(),
+        unfinished_operation: unfinished.clone(),
+        local_node_id: Some(config.node_id),
+    };
+    let (report, issues) = assess(&facts, &view);
+    let mut issues: Vec<Issue> =
+        issues.into_iter().filter(|issue| issue.node_id == Some(config.node_id)).collect();
+    let own = report.nodes.iter().find(|node| node.node_id == config.node_id);
+    let physical: Vec<_> = server.slots.iter().filter(|slot| slot.slot_type == "physical").collect();
+    let inactive: Vec<String> =
+        physical.iter().filter(|slot| !slot.active).map(|slot| slot.slot_name.clone()).collect();
+    let missing: Vec<String> = facts
+        .nodes
+        .iter()
+        .filter(|node| node.row.active && node.row.node_type == NodeType::Standby)
+        .filter(|node| node.row.upstream_node_id == Some(config.node_id))
+        .filter_map(|node| node.row.slot_name.clone())
+        .filter(|name| server.slot(name).is_none())
+        .collect();
+    let found = |code: &'static str, message: String, detail: Option<String>, hint: Option<String>| Issue {
+        severity: Severity::Warning,
+        code,
+        node_id: Some(config.node_id),
+        message,
+        detail,
+        hint,
+    };
+    if own.is_none() {
+        issues.push(found(
+            "not_registered",
+            format!("{whom} (ID {}) is not registered", config.node_id),
+            None,
+            Some(format!(
+                "Run \"pgbaton {} register\".",
+                if server.in_recovery { "standby" } else { "primary" }
+            )),
+        ));
+    }
+    if !inactive.is_empty() {
+        issues.push(found(
+            "slot_inactive",
+            format!("{whom} has {} inactive physical replication slots", inactive.len()),
+            Some(format!("They keep WAL that nobody fetches: {}.", inactive.join(", "))),
+            Some("A slot of a node that is gone for good is dropped with pg_drop_replication_slot().".into()),
+        ));
+    }
+    if !missing.is_empty() {
+        issues.push(found(
+            "slot_missing",
+            format!("{} replication slots of registered standbys are missing on {whom}", missing.len()),
+            Some(format!("They are {}.", missing.join(", "))),
+            None,
+        ));
+    }
+    if let Some(id) = &unfinished {
+        issues.push(found(
+            "operation_unfinished",
+            format!("operation {id} is unfinished on this node"),
+            None,
+            Some(format!("Run \"pgbaton operation show {id}\".")),
+        ));
+    }
+    let status = NodeStatus {
+        node_id: config.node_id,
+        node_name: config.node_name.clone(),
+        server_version: more.version,
+        total_data_bytes: more.total_bytes,
+        conninfo: Conninfo::parse(&config.conninfo).map(|parsed| parsed.redacted()).unwrap_or_default(),
+        system_identifier: server.system_identifier.clone(),
+        role: if server.in_recovery { "standby" } else { "primary" },
+        registered_type: own.map(|node| node.node_type.to_string()),
+        timeline: server.timeline,
+        wal_archiving: match (more.archive_mode.as_str(), server.in_recovery) {
+            ("off", _) => "off",
+            ("on", true) => "disabled",
+            _ => "enabled",
+        },
+        archive_command: more.archive_command,
+        archive_ready_files: ready,
+        replication_connections: i64::try_from(server.senders.len()).unwrap_or(i64::MAX),
+        max_wal_senders: server.max_wal_senders,
+        physical_slots: i64::try_from(physical.len()).unwrap_or(i64::MAX),
+        max_replication_slots: server.max_replication_slots,
+        inactive_slots: inactive,
+        missing_slots: missing,
+        upstream_node_id: own.and_then(|node| node.upstream_node_id),
+        upstream_node_name: own.and_then(|node| node.upstream_node_name.clone()),
+        replication_lag_s: own.and_then(|node| node.replay_lag_s).filter(|_| server.in_recovery),
+        receive_lsn: server.receive_lsn,
+        replay_lsn: server.replay_lsn,
+        unfinished_operation: unfinished,
+    };
+    let clean = issues.iter().all(|issue| issue.severity == Severity::Notice);
+    Ok(Report {
+        exit: if clean { Exit::Done } else { Exit::Issues },
+        changed: false,
+        data: Data::NodeStatus(Box::new(status)),
+        issues,
+    })
+}
+
+const MORE: &str = "SELECT json_build_object('version', current_setting('server_version'), \
+     'total_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database \
+         WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')), \
+     'archive_mode', current_setting('archive_mode'), \
+     'archive_command', (SELECT setting FROM pg_settings WHERE name = 'archive_command'), \
+     'may_look_at_archive', has_function_privilege('pg_ls_archive_statusdir()', 'EXECUTE'))::text";
+
+/// Prints the line that repmgr's switchover reads from the old primary. Needs no connection, only the data directory.
+async fn is_shutdown_cleanly(context: &Context) -> Result<Report> {
+    let config = context.config()?;
+    let data = &config.data_directory;
+    let (state, lsn) = control_state(context, data).await;
+    let line = match (running_postmaster(data).is_some(), state.as_str()) {
+        (true, "shutting down" | "shut down" | "shut down in recovery") => {
+            "--state=SHUTTING_DOWN".to_string()
+        }
+        (true, _) => "--state=UP".to_string(),
+        (false, "shut down" | "shut down in recovery") => {
+            format!("--state=SHUTDOWN --last-checkpoint-lsn={lsn}")
+        }
+        (false, "") => "--state=UNKNOWN".to_string(),
+        (false, _) => "--state=UNCLEAN_SHUTDOWN".to_string(),
+    };
+    Ok(Report::new(Data::Text(format!("{line}\n"))))
+}
+
+/// Reads state and checkpoint position from the control file.
+async fn control_state(context: &Context, data: &std::path::Path) -> (String, String) {
+    let read = async {
+        let Contents::DataDirectory { major, .. } = look(data) else { return None };
+        let config = context.config().ok()?;
+        let program = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").ok()?;
+        let setting = process::Surroundings {
+            environment: Some(&context.environment),
+            ..process::Surroundings::default()
+        };
+        let command = Command::new(program.display().to_string(), [data.display().to_string()]);
+        let finished = process::run(&command, &setting).await.ok()?.success().ok()?;
+        let value = |label: &str| tools::control_value(&finished.stdout, label).map(str::to_string);
+        Some((value("Database cluster state")?, value("Latest checkpoint location")?))
+    };
+    read.await.unwrap_or_default()
+}

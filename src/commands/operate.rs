@@ -1,0 +1,286 @@
+//! Carrying out a plan: checks, dry run, lock, journal, run, outcome. Every mutating command ends here.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::commands::context::Context;
+use crate::commands::world::{Live, Secrets};
+use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
+use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Status};
+use crate::plan::run::{self, Ended, Outcome};
+use crate::plan::{Check, Plan, Verdict};
+use crate::system::lock::{Holder, LocalLock};
+
+/// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
+const HARMLESS: [&str; 10] = [
+    "standby clone",
+    "standby register",
+    "standby unregister",
+    "primary register",
+    "primary unregister",
+    "node start",
+    "node stop",
+    "node restart",
+    "node reload",
+    "node service",
+];
+
+/// What became of a plan.
+#[derive(Debug)]
+pub struct Done {
+    /// The report, to be completed by the command.
+    pub report: Report,
+    /// False for a dry run, and where nothing was to be done.
+    pub acted: bool,
+}
+
+/// Shows what the checks found, then shows or runs the plan.
+///
+/// # Errors
+/// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
+pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
+    examine(context, plan)?;
+    if context.global.dry_run {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        let report = Report { issues: warnings(plan), ..Report::new(Data::Plan(Box::new(plan.clone()))) };
+        return Ok(Done { report, acted: false });
+    }
+    if plan.is_empty() && plan.verify.is_empty() {
+        let report =
+            Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };
+        return Ok(Done { report, acted: false });
+    }
+    let directory = context.state_directory()?;
+    let _lock = lock(context, &directory).await?;
+    make_way(context, &directory)?;
+    let config = context.config()?;
+    let started_at = journal::now();
+    let header = Header {
+        format: journal::FORMAT,
+        pgbaton: env!("CARGO_PKG_VERSION").into(),
+        operation_id: journal::new_operation_id(started_at),
+        command: context.command.clone(),
+        command_line: context.command_line.clone(),
+        started_at,
+        node_id: config.node_id,
+        node_name: config.node_name.clone(),
+        system_identifier: None,
+        pid: std::process::id(),
+        plan: plan.clone(),
+    };
+    let journal = Journal::create(&directory, &header).map_err(|error| {
+        Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
+    })?;
+    let world = Live::new(context, Some(journal), secrets)?;
+    let outcome = run::run(plan, &Past::default(), &world).await;
+    let report = conclude(plan, &header.operation_id, outcome)?;
+    Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
+}
+
+/// Tells warnings and waived checks, and fails if any check stops the operation.
+fn examine(context: &Context, plan: &Plan) -> Result<()> {
+    for check in &plan.checks {
+        match check.verdict {
+            Verdict::Pass => context.debug(&format!("check passed: {}", check.message)),
+            Verdict::Warning => {
+                context.ui.message(
+                    Level::Warning,
+                    &check.message,
+                    check.detail.as_deref(),
+                    check.hint.as_deref(),
+                );
+            }
+            Verdict::Fail if check.waived => context.ui.message(
+                Level::Warning,
+                &format!(
+                    "waived by {}: {}",
+                    check.waiver.map_or("", crate::plan::Waiver::option),
+                    check.message
+                ),
+                check.detail.as_deref(),
+                None,
+            ),
+            Verdict::Fail => {}
+        }
+    }
+    let failed: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
+    let Some(first) = failed.first() else { return Ok(()) };
+    // What matters most decides the code: a second primary, then lost data, then who is busy, then connections.
+    let rank = |exit: Exit| match exit {
+        Exit::SecondPrimary => 0,
+        Exit::DataLoss => 1,
+        Exit::Busy => 2,
+        Exit::Connection => 3,
+        Exit::Remote => 4,
+        _ => 5,
+    };
+    let exit = failed.iter().map(|check| check.exit).min_by_key(|exit| rank(*exit)).unwrap_or(Exit::Failed);
+    let mut error = if failed.len() == 1 {
+        let mut error = Error::new(exit, format!("could not {}: {}", plan.title, first.message));
+        error.detail.clone_from(&first.detail);
+        error.hint = told_hint(first);
+        error
+    } else {
+        let issues = failed
+            .iter()
+            .map(|check| Issue {
+                severity: Severity::Error,
+                code: "check_failed",
+                node_id: check.node_id,
+                message: check.message.clone(),
+                detail: check.detail.clone(),
+                hint: told_hint(check),
+            })
+            .collect();
+        Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
+    };
+    error = error.detail("Nothing was changed.");
+    error.data = json!({ "checks": crate::output::plan::checks(&plan.checks) });
+    Err(error)
+}
+
+/// Returns a check's hint, with the option that would waive it.
+fn told_hint(check: &Check) -> Option<String> {
+    let waiver = check.waiver.map(|waiver| format!("This check is waived by {}.", waiver.option()));
+    match (&check.hint, waiver) {
+        (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
+        (hint, waiver) => hint.clone().or(waiver),
+    }
+}
+
+fn warnings(plan: &Plan) -> Vec<Issue> {
+    plan.checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Warning || check.waived)
+        .map(|check| Issue {
+            severity: Severity::Warning,
+            code: if check.waived { "check_waived" } else { "check_warning" },
+            node_id: check.node_id,
+            message: check.message.clone(),
+            detail: check.detail.clone(),
+            hint: check.hint.clone(),
+        })
+        .collect()
+}
+
+/// Takes this node's lock.
+///
+/// # Errors
+/// Exit code 30, naming who has it.
+pub async fn lock(context: &Context, directory: &PathBuf) -> Result<LocalLock> {
+    crate::system::files::make_directory(directory, 0o700).map_err(|error| {
+        Error::from_cause(Exit::Failed, "could not make the state directory", &error)
+            .hint("Set state_directory in the configuration to a directory that this user can write.")
+    })?;
+    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
+    LocalLock::acquire(directory, &me).await
+}
+
+/// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
+fn make_way(context: &Context, directory: &PathBuf) -> Result<()> {
+    let left = journal::unfinished(directory)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
+    for entry in left {
+        let id = &entry.operation_id;
+        match &entry.journal {
+            Ok(loaded) if HARMLESS.contains(&loaded.header.command.as_str()) => {
+                context.debug(&format!("operation {id} was left unfinished and is superseded"));
+                if let Err(error) = close(&entry, "superseded by a later command") {
+                    context.debug(&format!("could not close its journal: {error:#}"));
+                }
+            }
+            Ok(loaded) => {
+                return Err(Error::new(Exit::Busy, format!("operation \"{}\" is unfinished on this node", loaded.header.command))
+                    .detail(format!("Its id is {id}. Nothing was changed by this command."))
+                    .hint(format!(
+                        "Run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\"."
+                    )));
+            }
+            Err(error) => {
+                return Err(Error::new(Exit::Busy, format!("the journal of operation {id} cannot be read"))
+                    .detail(crate::error::sentence(&format!("{error:#}")))
+                    .hint(format!("Look at what it did; then run \"pgbaton operation abandon {id}\".")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends a journal without doing anything.
+///
+/// # Errors
+/// Fails where the journal cannot be written.
+pub fn close(entry: &Entry, note: &str) -> anyhow::Result<()> {
+    let (mut journal, _) = Journal::resume(&entry.path)?;
+    journal.append(
+        &Record::End { exit: Exit::Failed, at: journal::now(), note: note.into(), changed: true },
+        Flush::Now,
+    )
+}
+
+/// Returns the operations of a node that wait for somebody to resume or abandon them.
+pub fn blocking(entries: &[Entry]) -> Option<&Entry> {
+    entries.iter().find(|entry| match (&entry.journal, entry.status()) {
+        (_, Status::Finished { .. }) => false,
+        (Ok(loaded), _) => !HARMLESS.contains(&loaded.header.command.as_str()),
+        (Err(_), _) => true,
+    })
+}
+
+/// Turns what became of a plan into a report or an error.
+///
+/// # Errors
+/// The first failure, with the state that things were left in.
+pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Report> {
+    let data = json!({ "operation_id": operation_id, "steps": outcome.steps });
+    if matches!(outcome.ended, Ended::Done | Ended::NothingToDo) {
+        return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
+    }
+    let state = match outcome.ended {
+        Ended::WentBack if outcome.changed => "What had been changed could not all be put back.",
+        Ended::WentBack => "What had been changed was put back.",
+        Ended::BackFailed => "The way back failed in part.",
+        Ended::Incomplete => "Everything else was done.",
+        Ended::Unfinished => "The rest was left as it is.",
+        Ended::Abandoned => "Nothing was undone.",
+        Ended::Done | Ended::NothingToDo => "",
+    };
+    let mut failures = outcome.failures.into_iter();
+    let mut error = match (failures.next(), outcome.signal) {
+        (Some(first), _) => {
+            let mut error = Error::new(outcome.exit, format!("could not {}", first.title));
+            error = error.detail(crate::error::sentence(&first.error.primary));
+            if let Some(detail) = &first.error.detail {
+                error = error.detail(detail.clone());
+            }
+            if let Some(hint) = &first.error.hint {
+                error = error.hint(hint.clone());
+            }
+            error
+        }
+        (None, Some(_)) => Error::new(outcome.exit, format!("interrupted: {}", plan.title)),
+        (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
+    };
+    error = error.detail(state);
+    if outcome.resumable {
+        error = error.hint(format!(
+            "Run \"pgbaton operation resume {operation_id}\" to go on, or \"pgbaton operation abandon {operation_id}\"."
+        ));
+    }
+    error.issues = failures
+        .map(|failure| Issue {
+            severity: Severity::Error,
+            code: "step_failed",
+            node_id: None,
+            message: format!("could not {}", failure.title),
+            detail: Some(crate::error::sentence(&failure.error.to_string())),
+            hint: failure.error.hint,
+        })
+        .collect();
+    error.changed = outcome.changed;
+    error.data = data;
+    Err(error)
+}

@@ -1,0 +1,215 @@
+//! `operation list|show|resume|abandon`: the journals of this node.
+
+use crate::cli::operation::Operation as Verb;
+use crate::commands::context::Context;
+use crate::commands::locate;
+use crate::commands::operate::{blocking, conclude, lock};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::world::{Live, Secrets};
+use crate::error::{Error, Exit, Result};
+use crate::output::operation::{OperationView, StepView};
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
+use crate::plan::Step;
+use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Mark, Record, Stage, Status};
+use crate::plan::run;
+use crate::registry::node;
+use crate::secret::Secret;
+
+/// Carries out `pgbaton operation …`.
+///
+/// # Errors
+/// Exit code 1 if there is no such operation, 30 if another one is running; else those of the operation.
+pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
+    let directory = context.state_directory()?;
+    let mut entries = journal::list(&directory)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
+    match verb {
+        Verb::List => {
+            entries.reverse();
+            Ok(Report::new(Data::Operations(entries.iter().map(|entry| view(entry, false)).collect())))
+        }
+        Verb::Show { id } => {
+            let entry = match id {
+                Some(id) => find(&entries, id)?,
+                None => {
+                    entries.last().ok_or_else(|| Error::failed("there is no operation on this node yet"))?
+                }
+            };
+            Ok(Report::new(Data::Operation(Box::new(view(entry, true)))))
+        }
+        Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
+        Verb::Abandon { id } => finish(context, unfinished(&entries, id.as_deref())?, false).await,
+    }
+}
+
+/// Returns the id of the operation that waits on this node, if one does and the journals can be read.
+pub fn unfinished_id(context: &Context) -> Option<String> {
+    let directory = context.state_directory().ok()?;
+    let entries = journal::unfinished(&directory).ok()?;
+    blocking(&entries).map(|entry| entry.operation_id.clone())
+}
+
+fn find<'a>(entries: &'a [Entry], id: &str) -> Result<&'a Entry> {
+    entries.iter().find(|entry| entry.operation_id == id).ok_or_else(|| {
+        Error::failed(format!("there is no operation \"{id}\" on this node"))
+            .hint("Run \"pgbaton operation list\" to see the operations that there are.")
+    })
+}
+
+fn unfinished<'a>(entries: &'a [Entry], id: Option<&str>) -> Result<&'a Entry> {
+    let is_over = |entry: &&Entry| matches!(entry.status(), Status::Finished { .. });
+    if let Some(id) = id {
+        let entry = find(entries, id)?;
+        if is_over(&entry) {
+            return Err(Error::failed(format!("operation \"{id}\" is over"))
+                .detail("There is nothing to resume or abandon."));
+        }
+        return Ok(entry);
+    }
+    let open: Vec<&Entry> = entries.iter().filter(|entry| !is_over(entry)).collect();
+    match open.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Error::failed("no operation is unfinished on this node")),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|entry| entry.operation_id.as_str()).collect();
+            Err(Error::failed(format!("{} operations are unfinished on this node", several.len()))
+                .detail(format!("Their ids are {}.", ids.join(", ")))
+                .hint("Name one of them."))
+        }
+    }
+}
+
+/// Resumes or abandons an operation.
+async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report> {
+    let id = entry.operation_id.clone();
+    let directory = context.state_directory()?;
+    let _lock = lock(context, &directory).await?;
+    let Ok(loaded) = &entry.journal else {
+        if resume {
+            return Err(Error::failed(format!(
+                "the journal of operation \"{id}\" is damaged and cannot be resumed"
+            ))
+            .hint("Look at what the operation did; then abandon it."));
+        }
+        // A damaged journal cannot be written to either: it is put aside, so that nobody takes it for an open operation.
+        let aside = entry.path.with_extension("jsonl.damaged");
+        crate::system::files::rename(&entry.path, &aside).map_err(|error| {
+            Error::from_cause(Exit::LocalCommand, "could not put the journal aside", &error)
+        })?;
+        context.ui.say(Level::Notice, &format!("the damaged journal is kept as \"{}\"", aside.display()));
+        return Ok(Report {
+            changed: true,
+            ..Report::new(Data::Done(serde_json::json!({ "operation_id": id })))
+        });
+    };
+    let plan = loaded.header.plan.clone();
+    if context.global.dry_run {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        return Ok(Report::new(Data::Operation(Box::new(view(entry, true)))));
+    }
+    let past = loaded.past();
+    let secrets = known_secrets(context).await;
+    let (mut journal, _) = Journal::resume(&entry.path)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
+    let resumed = Record::Resumed {
+        pid: std::process::id(),
+        pgbaton: env!("CARGO_PKG_VERSION").into(),
+        command_line: context.command_line.clone(),
+        at: journal::now(),
+    };
+    journal
+        .append(&resumed, Flush::Now)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
+    let world = Live::new(context, Some(journal), secrets)?;
+    let outcome =
+        if resume { run::run(&plan, &past, &world).await } else { run::abandon(&plan, &past, &world).await };
+    if !resume && outcome.exit == Exit::Done {
+        context.ui.say(Level::Notice, &format!("operation \"{id}\" is abandoned"));
+        let data = serde_json::json!({ "operation_id": id, "steps": outcome.steps });
+        return Ok(Report { changed: outcome.changed, ..Report::new(Data::Done(data)) });
+    }
+    conclude(&plan, &id, outcome)
+}
+
+/// Returns the secrets that can be found again: those of the configuration and of the metadata.
+async fn known_secrets(context: &Context) -> Secrets {
+    let mut out = Secrets::new();
+    if let Ok(found) = locate::cluster(context).await {
+        out.extend(secrets_of(&found.facts));
+    }
+    if let Ok(config) = context.config()
+        && node::holds_secret(&config.conninfo)
+    {
+        out.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
+    }
+    out
+}
+
+fn view(entry: &Entry, steps: bool) -> OperationView {
+    let status = entry.status();
+    let header = entry.journal.as_ref().ok().map(|loaded| &loaded.header);
+    let (past_no_return, going_back) = match &status {
+        Status::Unfinished { past_no_return, going_back } => (*past_no_return, *going_back),
+        _ => (false, false),
+    };
+    OperationView {
+        operation_id: entry.operation_id.clone(),
+        command: header.map_or_else(|| "?".to_string(), |header| header.command.clone()),
+        state: match &status {
+            Status::Finished { .. } => "finished",
+            Status::Unfinished { .. } => "unfinished",
+            Status::Damaged => "damaged",
+        },
+        started_at: header.map(|header| header.started_at),
+        title: header.map(|header| header.plan.title.clone()),
+        exit_code: match &status {
+            Status::Finished { exit } => Some(exit.code()),
+            _ => None,
+        },
+        past_no_return,
+        going_back,
+        steps: match &entry.journal {
+            Ok(loaded) if steps => step_views(loaded),
+            _ => Vec::new(),
+        },
+        problem: entry.journal.as_ref().err().map(|error| crate::error::sentence(&format!("{error:#}"))),
+    }
+}
+
+fn step_views(loaded: &Loaded) -> Vec<StepView> {
+    let plan = &loaded.header.plan;
+    let stages: [(Stage, &'static str, Vec<&Step>); 3] = [
+        (Stage::Forward, "forward", plan.steps().collect()),
+        (Stage::Back, "back", plan.back.iter().map(|back| &back.step).collect()),
+        (Stage::Always, "always", plan.always.iter().collect()),
+    ];
+    let last = |stage: Stage, id: &str| {
+        loaded.records.iter().rev().find_map(|record| match record {
+            Record::Mark { step, stage: of, mark, .. } if step == id && *of == stage => Some(match mark {
+                Mark::Started => "started".to_string(),
+                Mark::Done => "done".to_string(),
+                Mark::Skipped => "already done".to_string(),
+                Mark::Interrupted => "interrupted".to_string(),
+                Mark::Failed { error } => format!("failed: {error}"),
+            }),
+            _ => None,
+        })
+    };
+    let mut out = Vec::new();
+    for (stage, name, steps) in stages {
+        for step in steps {
+            let status = last(stage, &step.id);
+            // What is done only on the way back is no news while nobody goes back.
+            if stage == Stage::Forward || status.is_some() {
+                out.push(StepView {
+                    id: step.id.clone(),
+                    title: step.title.clone(),
+                    stage: name,
+                    status: status.unwrap_or_else(|| "not started".into()),
+                });
+            }
+        }
+    }
+    out
+}

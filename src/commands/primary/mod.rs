@@ -1,0 +1,3 @@
+//! `pgbaton primary …`
+
+pub mod register;

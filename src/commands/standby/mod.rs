@@ -1,0 +1,4 @@
+//! `pgbaton standby …`
+
+pub mod clone;
+pub mod register;

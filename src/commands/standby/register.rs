@@ -1,0 +1,127 @@
+//! `standby register`: record this standby in the metadata.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::cli::standby::Register as Args;
+use crate::commands::context::{Context, not_connected};
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::{local_endpoint, own_row, secrets, secrets_of};
+use crate::commands::{locate, operate};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::ask_node;
+use crate::facts::server;
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::client::Session;
+use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
+use crate::registry::NodeType;
+
+/// Registers the local server as a standby.
+///
+/// # Errors
+/// Exit code 6 without the local server or a primary, 1 for a failed check, 7 if the record cannot be written, 20 if it was not seen on the
+/// standby in time.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let config = context.config()?;
+    let whom = format!("node \"{}\"", config.node_name);
+    let session = connect(context, args.wait_start, &whom).await?;
+    let local = server::ask(&session).await.map_err(|error| {
+        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+    })?;
+    if !local.in_recovery {
+        return Err(Error::failed(format!(
+            "could not register standby \"{}\": the server takes writes",
+            config.node_name
+        ))
+        .detail("It is no standby. Nothing was changed.")
+        .hint("If it is to be the primary, run \"pgbaton primary register\"."));
+    }
+    let cluster = locate::from_session(context, &session, &whom).await?;
+    let (primary, primary_server) = locate::the_primary(&cluster)?;
+    let primary_row = primary.row.clone();
+    let primary_id = primary_row.node_id;
+    let own_slot = local
+        .receiver
+        .as_ref()
+        .and_then(|receiver| receiver.slot_name.clone())
+        .filter(|name| !name.is_empty());
+    let mut row = own_row(config, NodeType::Standby, args.upstream_node_id, own_slot.clone());
+    row.slot_name = own_slot.or(row.slot_name.filter(|_| local.receiver.is_none()));
+    context.debug(&format!(
+        "the primary is \"{}\" on timeline {}",
+        primary_row.node_name, primary_server.timeline
+    ));
+    let options = Options { force: context.global.force, wait_sync_s: args.wait_sync };
+    let on = endpoint(primary);
+    let here = local_endpoint(config);
+    let mut known = secrets_of(&cluster);
+    known.extend(secrets(config, &row));
+    let facts = StandbyFacts { local, cluster, primary: primary_id };
+    let plan = standby(&facts, &row, &here, &on, options);
+    let result = operate::carry_out(context, &plan, known).await;
+    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    if acted {
+        let to_primary =
+            ask_node(&primary_row.conninfo, &context.environment, context.node_deadline()).await.ok();
+        let to_primary = to_primary.as_ref().map(|(session, _)| session);
+        let upstream = Some((primary_id, primary_row.node_name.as_str(), primary_row.conninfo.as_str()));
+        let synced = result.is_ok();
+        let registered = synced || result.as_ref().is_err_and(|error| error.exit == Exit::RegistrationSync);
+        let details = match &result {
+            Ok(_) => format!("node \"{}\" (ID {}) registered as standby", row.node_name, row.node_id),
+            Err(error) => error.to_string(),
+        };
+        let event = Happening {
+            event: "standby_register",
+            successful: registered,
+            details: details.clone(),
+            upstream,
+        };
+        notify(context, to_primary, &event).await;
+        if args.wait_sync.is_some() && registered {
+            let event = Happening { event: "standby_register_sync", successful: synced, details, upstream };
+            notify(context, to_primary, &event).await;
+        }
+        if let Some(session) = to_primary
+            && let Ok(facts) = locate::from_session(context, session, &primary_row.node_name).await
+        {
+            locate::remember(context, &facts, jiff::Timestamp::now());
+        }
+    }
+    let done = result?;
+    let (name, id) = (&row.node_name, row.node_id);
+    if done.acted {
+        context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as standby"));
+    } else if !context.global.dry_run {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" (ID {id}) is registered as standby already; nothing was changed"),
+        );
+    }
+    Ok(done.report)
+}
+
+/// Connects to the local server; with `--wait-start` again and again until it lets us in.
+async fn connect(context: &Context, wait_start: Option<u32>, whom: &str) -> Result<Session> {
+    let conninfo = context.local_conninfo()?;
+    let until = Instant::now() + Duration::from_secs(u64::from(wait_start.unwrap_or(0)));
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match context.connect(&conninfo).await {
+            Ok(session) => return Ok(session),
+            Err(error) if Instant::now() >= until => {
+                let error = not_connected(whom, error);
+                return Err(match wait_start {
+                    Some(seconds) => error.detail(format!("Waited {seconds} seconds for it.")),
+                    None => error.hint("Start it first: \"pgbaton node start\"; or use --wait-start."),
+                });
+            }
+            Err(_) => {
+                sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
+                pause = (pause * 2).min(Duration::from_millis(500));
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `primary unregister` and `standby unregister`.
+
+use crate::commands::context::Context;
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::{locate, operate};
+use crate::error::{Error, Result};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::plan::register::{Options, endpoint, unregister};
+use crate::registry::NodeType;
+
+/// Removes a node from the metadata.
+///
+/// # Errors
+/// Exit code 6 without a primary, 1 for a failed check, 7 if the record cannot be removed.
+pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
+    let found = locate::cluster(context).await?;
+    let (primary, _) = locate::the_primary(&found.facts)?;
+    let target = target(context, &found.facts)?;
+    let options = Options { force: context.global.force, wait_sync_s: None };
+    let plan = unregister(&found.facts, target, wanted, primary, &endpoint(primary), options);
+    let result = operate::carry_out(context, &plan, secrets_of(&found.facts)).await;
+    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    let row = &target.row;
+    if acted {
+        let name = match wanted {
+            NodeType::Primary => "primary_unregister",
+            _ => "standby_unregister",
+        };
+        let details = match &result {
+            Ok(_) => format!("node \"{}\" (ID {}) unregistered", row.node_name, row.node_id),
+            Err(error) => error.to_string(),
+        };
+        let event = Happening { event: name, successful: result.is_ok(), details, ..Happening::default() };
+        let session =
+            ask_node(&primary.row.conninfo, &context.environment, context.node_deadline()).await.ok();
+        let session = session.as_ref().map(|(session, _)| session);
+        notify(context, session, &event).await;
+        if let Some(session) = session
+            && let Ok(facts) = locate::from_session(context, session, "the primary").await
+        {
+            locate::remember(context, &facts, jiff::Timestamp::now());
+        }
+    }
+    let done = result?;
+    if done.acted {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{}\" (ID {}) is no longer registered", row.node_name, row.node_id),
+        );
+    }
+    Ok(done.report)
+}
+
+/// Returns the node that is meant: the one named on the command line, else the local one.
+fn target<'a>(context: &Context, facts: &'a ClusterFacts) -> Result<&'a NodeFacts> {
+    let global = &context.global;
+    let (found, what) = match (global.node_id, &global.node_name) {
+        (Some(id), None) => (facts.node(id), format!("node {id}")),
+        (None, Some(name)) => {
+            (facts.nodes.iter().find(|node| node.row.node_name == *name), format!("node \"{name}\""))
+        }
+        (Some(id), Some(name)) => (
+            facts.node(id).filter(|node| node.row.node_name == *name),
+            format!("node {id} with the name \"{name}\""),
+        ),
+        (None, None) => {
+            let config = context.config()?;
+            (facts.node(config.node_id), format!("node \"{}\" (ID {})", config.node_name, config.node_id))
+        }
+    };
+    found.ok_or_else(|| {
+        let known: Vec<String> = facts
+            .nodes
+            .iter()
+            .map(|node| format!("{} \"{}\"", node.row.node_id, node.row.node_name))
+            .collect();
+        Error::failed(format!("{what} is not registered"))
+            .detail(format!("Registered are: {}. Nothing was changed.", known.join(", ")))
+            .hint("Name the node with --node-id or --node-name.")
+    })
+}

@@ -1,0 +1,404 @@
+//! The live world: where the effects and questions of a plan become connections, processes and files.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::commands::context::{Context, not_connected};
+use crate::error::{Error, Exit, sentence};
+use crate::facts::directory::running_postmaster;
+use crate::output::table::size;
+use crate::output::ui::Level;
+use crate::pg::client::{Session, SqlErrorKind};
+use crate::pg::conninfo::{Conninfo, quote_value};
+use crate::plan::journal::{Flush, Journal, Record};
+use crate::plan::run::{Narration, Signal, World};
+use crate::plan::settings;
+use crate::plan::{Command, Endpoint, Op, Piece, Probe, Setting, Statement, Step};
+use crate::secret::Secret;
+use crate::system::files;
+use crate::system::process::{self, Stream};
+use crate::system::signals::Signals;
+
+/// Values that plans name and do not hold.
+pub type Secrets = BTreeMap<String, Secret>;
+
+/// The world as it is.
+#[derive(Debug)]
+pub struct Live<'a> {
+    context: &'a Context,
+    journal: RefCell<Option<Journal>>,
+    secrets: Secrets,
+    signals: Signals,
+}
+
+impl<'a> Live<'a> {
+    /// Opens the world; from here on signals no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// Exit code 15 if the system refuses signal handlers.
+    pub fn new(context: &'a Context, journal: Option<Journal>, secrets: Secrets) -> Result<Self, Error> {
+        let signals = Signals::take_over()
+            .map_err(|error| Error::from_cause(Exit::Internal, "could not take over signals", &error))?;
+        Ok(Self { context, journal: RefCell::new(journal), secrets, signals })
+    }
+
+    fn secret(&self, name: &str) -> Result<&Secret, Error> {
+        self.secrets.get(name).ok_or_else(|| {
+            Error::new(Exit::Internal, format!("\"{name}\" is not known any more"))
+                .detail("It was given on the command line or in the environment of the command that began the operation, and is written nowhere.")
+                .hint("Run the original command again.")
+        })
+    }
+
+    async fn connect(&self, on: &Endpoint) -> Result<Session, Error> {
+        let text = match &on.secret {
+            Some(name) => self.secret(name)?.reveal(),
+            None => on.conninfo.as_str(),
+        };
+        let conninfo = Conninfo::parse(text).map_err(|error| {
+            Error::new(Exit::Connection, format!("invalid connection string for {}", on.name))
+                .detail(sentence(&error.to_string()))
+        })?;
+        self.context.connect(&conninfo).await.map_err(|error| not_connected(&on.name, error))
+    }
+
+    /// Returns a statement with its secrets filled in.
+    fn filled(&self, statement: &Statement) -> Result<Statement, Error> {
+        let mut filled = statement.clone();
+        for (index, name) in &statement.secrets {
+            if let Some(param) = filled.params.get_mut(*index) {
+                *param = Some(self.secret(name)?.reveal().to_string());
+            }
+        }
+        Ok(filled)
+    }
+
+    async fn sql(&self, on: &Endpoint, statements: &[Statement], timeout_s: u32) -> Result<(), Error> {
+        let session = self.connect(on).await?.within(Duration::from_secs(u64::from(timeout_s)));
+        let statements =
+            statements.iter().map(|statement| self.filled(statement)).collect::<Result<Vec<_>, _>>()?;
+        session.transaction(&statements).await.map_err(|error| {
+            let exit = if error.kind == SqlErrorKind::Closed { Exit::Connection } else { Exit::Query };
+            let mut out = Error::new(exit, format!("a statement failed on {}", on.name))
+                .detail(sentence(&error.primary));
+            if let Some(detail) = error.detail {
+                out = out.detail(detail);
+            }
+            match error.hint {
+                Some(hint) => out.hint(hint),
+                None => out,
+            }
+        })
+    }
+
+    async fn run(&self, command: &Command) -> Result<(), Error> {
+        let mut secrets = Secrets::new();
+        for (_, name) in &command.secrets {
+            secrets.insert(name.clone(), self.secret(name)?.clone());
+        }
+        let setting =
+            process::Surroundings { environment: Some(&self.context.environment), secrets, inherit_pg: true };
+        self.context.debug(&command.to_string());
+        let last_news = RefCell::new(Instant::now());
+        let progress = RefCell::new(Progress::default());
+        let ui = &self.context.ui;
+        let running = process::run_watched(command, &setting, |stream, line| {
+            if stream == Stream::Stderr
+                && command.silent_at_most_s.is_some()
+                && progress.borrow_mut().take(line)
+            {
+                *last_news.borrow_mut() = Instant::now();
+                ui.progress(&progress.borrow().to_string());
+            }
+        });
+        let finished = match command.silent_at_most_s {
+            None => running.await,
+            Some(seconds) => {
+                let silent = async {
+                    loop {
+                        let until = *last_news.borrow() + Duration::from_secs(u64::from(seconds));
+                        tokio::time::sleep_until(until).await;
+                        if *last_news.borrow() + Duration::from_secs(u64::from(seconds)) <= Instant::now() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    finished = running => finished,
+                    () = silent => {
+                        return Err(Error::new(Exit::LocalCommand, "the program shows no progress any more")
+                            .detail(format!("Nothing new came from `{command}` for {seconds} seconds; it was ended.")));
+                    }
+                }
+            }
+        };
+        let failed = |primary: &str, detail: String| Error::new(Exit::LocalCommand, primary).detail(detail);
+        let finished = finished
+            .map_err(|error| failed("a program could not be run", sentence(&format!("{error:#}"))))?;
+        if !finished.status.success() {
+            let said: Vec<&str> = finished
+                .stderr
+                .lines()
+                .filter(|line| !Progress::is_one(line) && !line.trim().is_empty())
+                .collect();
+            let said = said.iter().rev().take(6).rev().copied().collect::<Vec<_>>().join("\n");
+            let name = Path::new(&command.program)
+                .file_name()
+                .map_or_else(|| command.program.clone(), |name| name.to_string_lossy().into_owned());
+            let how = match finished.status.code() {
+                Some(code) => format!("It exited with status {code}"),
+                None => "It was killed by a signal".to_string(),
+            };
+            let detail = if said.is_empty() { format!("{how}.") } else { format!("{how}: {said}") };
+            return Err(failed(&format!("{name} failed"), detail));
+        }
+        Ok(())
+    }
+
+    /// Returns the text of a setting's value, secrets included.
+    fn value(&self, setting: &Setting) -> Result<String, Error> {
+        let mut out = String::new();
+        for piece in &setting.value {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Secret(name) => out.push_str(&quote_value(self.secret(name)?.reveal())),
+            }
+        }
+        Ok(out)
+    }
+
+    async fn file_op(&self, op: &Op) -> Result<(), Error> {
+        let work: Box<dyn FnOnce() -> anyhow::Result<()> + Send> = match op {
+            Op::MakeDirectory { path, mode } => {
+                let (path, mode) = (path.clone(), *mode);
+                Box::new(move || files::make_directory(&path, mode))
+            }
+            Op::ClearDirectory { path, keep } => {
+                let (path, keep) = (path.clone(), keep.clone());
+                Box::new(move || files::clear_directory(&path, &keep))
+            }
+            Op::RemoveDirectory { path } => {
+                let path = path.clone();
+                Box::new(move || files::remove_tree(&path))
+            }
+            Op::WriteFile { path, contents, mode } => {
+                let (path, contents, mode) = (path.clone(), contents.clone(), *mode);
+                Box::new(move || files::write(&path, contents.as_bytes(), mode))
+            }
+            Op::WriteSecretFile { path, secret, mode } => {
+                let (path, contents, mode) = (path.clone(), self.secret(secret)?.reveal().to_string(), *mode);
+                Box::new(move || files::write(&path, contents.as_bytes(), mode))
+            }
+            Op::RemoveFile { path } => {
+                let path = path.clone();
+                Box::new(move || files::remove_file(&path))
+            }
+            Op::WriteSettings { path, remove, set, mode } => {
+                let mut pairs = Vec::new();
+                for setting in set {
+                    pairs.push((setting.name.clone(), self.value(setting)?));
+                }
+                let (path, remove, mode) = (path.clone(), remove.clone(), *mode);
+                Box::new(move || {
+                    let old = files::read(&path)?.unwrap_or_default();
+                    let text = settings::rewrite(&old, &remove, &pairs)?;
+                    files::write(&path, &text, mode)
+                })
+            }
+            Op::MoveEntries { from, to, first, last } => {
+                let (from, to, first, last) = (from.clone(), to.clone(), first.clone(), last.clone());
+                Box::new(move || files::move_entries(&from, &to, &first, &last))
+            }
+            Op::Run(_) | Op::Sql { .. } | Op::Wait(_) => return Ok(()),
+        };
+        // On a thread of its own: emptying a large directory must not keep signals and deadlines waiting.
+        let done = tokio::task::spawn_blocking(work).await;
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::new(Exit::LocalCommand, "a file operation failed")
+                .detail(sentence(&format!("{error:#}")))),
+            Err(error) => {
+                Err(Error::new(Exit::Internal, "a file operation broke off")
+                    .detail(sentence(&error.to_string())))
+            }
+        }
+    }
+}
+
+impl World for Live<'_> {
+    async fn perform(&self, step: &Step) -> Result<Option<String>, Error> {
+        match &step.op {
+            Op::Run(command) => self.run(command).await?,
+            Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
+            other => self.file_op(other).await?,
+        }
+        Ok(None)
+    }
+
+    async fn holds(&self, probe: &Probe) -> anyhow::Result<bool> {
+        Ok(match probe {
+            Probe::Sql { on, statement, .. } => {
+                let session = self.connect(on).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+                let statement = self.filled(statement).map_err(|error| anyhow::anyhow!("{error}"))?;
+                let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
+                let row = session.query_one(&statement.text, &params).await?;
+                matches!(row.get(0), Some("t" | "true"))
+            }
+            Probe::Accepts { on, in_recovery } => {
+                let session = self.connect(on).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+                let row = session.query_one("SELECT pg_is_in_recovery()::text", &[]).await?;
+                in_recovery.is_none_or(|wanted| row.get(0) == Some(if wanted { "true" } else { "false" }))
+            }
+            Probe::Exists { path } => path.symlink_metadata().is_ok(),
+            Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
+            Probe::Not(inner) => !Box::pin(self.holds(inner)).await?,
+        })
+    }
+
+    async fn record(&self, record: &Record, flush: Flush) -> anyhow::Result<()> {
+        match self.journal.borrow_mut().as_mut() {
+            Some(journal) => journal.append(record, flush),
+            None => Ok(()),
+        }
+    }
+
+    async fn interrupted(&self) -> Signal {
+        self.signals.next().await
+    }
+
+    fn narrate(&self, narration: Narration<'_>) {
+        let ui = &self.context.ui;
+        match narration {
+            Narration::PhaseBegins(phase) => ui.say(Level::Debug, &phase.title),
+            Narration::StepBegins { number, of, step, .. } => {
+                ui.say(Level::Info, &format!("[{number}/{of}] {}", step.title));
+            }
+            Narration::StepEnded { step, note, wall } => {
+                if let Some(note) = note {
+                    ui.say(Level::Info, &note);
+                }
+                ui.say(Level::Debug, &format!("done in {:.3} s: {}", wall.as_secs_f64(), step.title));
+            }
+            Narration::StepSkipped(step) => ui.say(Level::Info, &format!("already done: {}", step.title)),
+            Narration::StepFailed { step, error } => ui.message(
+                Level::Warning,
+                &format!("could not {}", step.title),
+                Some(&sentence(&error.to_string())),
+                None,
+            ),
+            Narration::StepInterrupted(step) => {
+                ui.say(Level::Warning, &format!("interrupted: {}", step.title))
+            }
+            Narration::PastNoReturn => ui.say(Level::Notice, "there is no way back from here"),
+            Narration::GoingBack => ui.say(Level::Notice, "going back to the old state"),
+            Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
+            Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),
+            Narration::NotMet { verify, error } => ui.message(
+                Level::Warning,
+                &format!("it is not so that {}", verify.title),
+                Some(&sentence(&error.to_string())),
+                None,
+            ),
+            Narration::Interrupted { past_no_return, .. } => ui.say(
+                Level::Notice,
+                if past_no_return {
+                    "interrupted: the running step is finished, the rest is left"
+                } else {
+                    "interrupted"
+                },
+            ),
+            Narration::StillGoing(_) => {
+                ui.say(Level::Notice, "what goes on now must be finished; it will not take long");
+            }
+            Narration::Warning(text) => ui.say(Level::Warning, &text),
+        }
+    }
+}
+
+/// How far pg_basebackup is: `12345/350000 kB (3%), 0/1 tablespace`.
+#[derive(Debug, Default)]
+struct Progress {
+    done_kb: u64,
+    total_kb: u64,
+    began: Option<Instant>,
+    /// Bytes and time of the news before, for the rate.
+    tail: String,
+}
+
+impl Progress {
+    /// Recognizes a line of progress.
+    fn is_one(line: &str) -> bool {
+        Self::read(line).is_some()
+    }
+
+    fn read(line: &str) -> Option<(u64, u64)> {
+        let (done, rest) = line.trim().split_once('/')?;
+        let (total, rest) = rest.split_once(" kB (")?;
+        rest.contains('%').then_some(())?;
+        Some((done.trim().parse().ok()?, total.parse().ok()?))
+    }
+
+    /// Takes a line; returns whether it is news.
+    fn take(&mut self, line: &str) -> bool {
+        match Self::read(line) {
+            Some((done, total)) => {
+                let news = done != self.done_kb || self.began.is_none();
+                self.began.get_or_insert_with(Instant::now);
+                (self.done_kb, self.total_kb) = (done, total);
+                news
+            }
+            // Any other line, such as what it waits for, is news as well.
+            None => {
+                self.tail = line.trim().chars().take(60).collect();
+                !line.trim().is_empty()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const WIDTH: u64 = 24;
+        let total = self.total_kb.max(self.done_kb).max(1);
+        let filled = usize::try_from(self.done_kb * WIDTH / total).unwrap_or(0);
+        let bar: String =
+            (0..usize::try_from(WIDTH).unwrap_or(0)).map(|i| if i < filled { '#' } else { '.' }).collect();
+        write!(
+            f,
+            "[{bar}] {:>3}%  {} of {}",
+            self.done_kb * 100 / total,
+            size(self.done_kb * 1024),
+            size(total * 1024)
+        )?;
+        let elapsed = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        if elapsed > 0.5 && self.done_kb > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "for people")]
+            let rate = self.done_kb as f64 / elapsed;
+            #[expect(clippy::cast_precision_loss, reason = "for people")]
+            let left = (total - self.done_kb) as f64 / rate.max(1.0);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+            let (rate, left) = (rate as u64, left.ceil() as u64);
+            write!(f, ", {}/s, {}:{:02} left", size(rate * 1024), left / 60, left % 60)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_from_pg_basebackup() {
+        let mut progress = Progress::default();
+        assert!(progress.take("    0/350000 kB (0%), 0/1 tablespace"));
+        assert!(!progress.take("    0/350000 kB (0%), 0/1 tablespace"));
+        assert!(progress.take("175000/350000 kB (50%), 0/1 tablespace (...base/5/1234)"));
+        assert!(progress.to_string().starts_with("[############............]  50%  171 MB of 342 MB"));
+        assert!(!Progress::is_one("pg_basebackup: error: something"));
+    }
+}

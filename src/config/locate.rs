@@ -1,0 +1,151 @@
+//! Finding the configuration file, and telling its syntax by its name.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, Format, Problem};
+use crate::system::environment::Environment;
+
+/// Names the file when no option does.
+pub const VARIABLE: &str = "PGBATON_CONFIG";
+
+/// Where files are looked for; tests have their own.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The root directory.
+    pub root: PathBuf,
+    /// The working directory; absolute.
+    pub working_directory: PathBuf,
+}
+
+impl Places {
+    /// The places of this process.
+    pub fn of_process() -> Self {
+        Self { root: "/".into(), working_directory: std::env::current_dir().unwrap_or_else(|_| "/".into()) }
+    }
+
+    /// Returns the files that are looked for when none is named, in that order: pgbaton's own, then repmgr's.
+    ///
+    /// repmgr asks pg_config for the last directory; this is Debian's answer.
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        vec![
+            self.working_directory.join("pgbaton.toml"),
+            self.root.join("etc/pgbaton/pgbaton.toml"),
+            self.working_directory.join("repmgr.conf"),
+            self.root.join("etc/repmgr.conf"),
+            self.root.join("etc/postgresql-common/repmgr.conf"),
+        ]
+    }
+
+    /// Describes a search that found nothing, for a command that cannot do without a file.
+    pub fn not_found(&self) -> ConfigError {
+        let places: Vec<_> = self.candidates().iter().map(|path| format!("\"{}\"", path.display())).collect();
+        let problem = Problem::error("config_not_found", "there is no configuration file")
+            .detail(format!("Looked for {}.", places.join(", ")))
+            .hint(format!("Name it with \"-f\" or in {VARIABLE}."));
+        ConfigError { file: None, problems: vec![problem] }
+    }
+}
+
+/// Finds the file: the one named by `-f`, else by `$PGBATON_CONFIG`, else the first of [`Places::candidates`] that is
+/// there. The path returned is absolute, because other programs and other hosts are told it.
+///
+/// A candidate that is there but cannot be read is returned all the same: to go on to the next one would mean to run
+/// with another configuration than people think.
+///
+/// # Errors
+/// Fails if a file that was named cannot be opened.
+pub fn find(
+    given: Option<&Path>,
+    environment: &Environment,
+    places: &Places,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let variable = environment.non_empty(VARIABLE).map(Path::new);
+    let Some(named) = given.or(variable) else {
+        return Ok(places.candidates().into_iter().find(|path| path.symlink_metadata().is_ok()));
+    };
+    let path = places.working_directory.join(named);
+    match File::open(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) => {
+            let message = format!("could not open configuration file \"{}\": {error}", path.display());
+            let by =
+                if given.is_some() { "It is named by \"-f\"." } else { "It is named by PGBATON_CONFIG." };
+            let problem = Problem::error("config_unreadable", message).detail(by).at(&path, None);
+            Err(ConfigError { file: Some(path), problems: vec![problem] })
+        }
+    }
+}
+
+/// Tells the syntax by the name: `*.toml`, `*.conf`, and what people call copies of theirs: `repmgr*`.
+pub(super) fn format_by_name(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?;
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => Some(Format::Toml),
+        Some("conf") => Some(Format::RepmgrConf),
+        // A plain repmgr.conf may well be TOML, too, and would get other defaults.
+        _ => name.starts_with("repmgr").then_some(Format::RepmgrConf),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn touch(path: &Path) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        File::create(path).unwrap();
+    }
+
+    #[test]
+    fn looks_for_pgbatons_files_before_repmgrs() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        let places = Places { working_directory: directory.path().join("here"), root };
+        let environment = Environment::from_pairs([]);
+        assert_eq!(find(None, &environment, &places), Ok(None));
+        for path in places.candidates().into_iter().rev() {
+            touch(&path);
+            assert_eq!(find(None, &environment, &places), Ok(Some(path)));
+        }
+    }
+
+    #[test]
+    fn a_named_file_has_to_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path().to_path_buf();
+        touch(&here.join("pgbaton.toml"));
+        touch(&here.join("mine"));
+        let places = Places { root: here.clone(), working_directory: here.clone() };
+        let environment = Environment::from_pairs([(VARIABLE, "mine")]);
+        assert_eq!(find(None, &environment, &places), Ok(Some(here.join("mine"))));
+        assert_eq!(
+            find(Some(Path::new("pgbaton.toml")), &environment, &places),
+            Ok(Some(here.join("pgbaton.toml")))
+        );
+        let error = find(Some(Path::new("none")), &environment, &places).unwrap_err();
+        let none = here.join("none");
+        assert_eq!(
+            error.problems[0].message,
+            format!(
+                "could not open configuration file \"{}\": No such file or directory (os error 2)",
+                none.display()
+            )
+        );
+        assert_eq!(error.problems[0].detail.as_deref(), Some("It is named by \"-f\"."));
+        let environment = Environment::from_pairs([(VARIABLE, "none")]);
+        let error = find(None, &environment, &places).unwrap_err();
+        assert_eq!(error.problems[0].detail.as_deref(), Some("It is named by PGBATON_CONFIG."));
+    }
+
+    #[test]
+    fn names_tell_the_syntax() {
+        let format = |name: &str| format_by_name(Path::new(name));
+        assert_eq!(format("/etc/pgbaton/pgbaton.toml"), Some(Format::Toml));
+        assert_eq!(format("/etc/repmgr.conf"), Some(Format::RepmgrConf));
+        assert_eq!(format("/etc/repmgr.conf.node2"), Some(Format::RepmgrConf));
+        assert_eq!(format("/etc/node2"), None);
+    }
+}

@@ -1,0 +1,385 @@
+//! The configuration: `pgbaton.toml`, or an existing `repmgr.conf` as it is.
+//!
+//! [`locate`] finds the file; [`read`] parses it, reports everything that is wrong with it at once, and makes a
+//! [`Config`] of it, in which every parameter has its type and remembers where its value came from. The parameters
+//! themselves are listed in [`parameters`] and nowhere else.
+
+pub mod locate;
+pub mod parameters;
+mod problem;
+mod repmgr_conf;
+pub mod show;
+mod state;
+mod toml_file;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use parameters::{Config, PARAMETERS, Parameter};
+pub use problem::{ConfigError, Problem};
+use repmgr_conf::Contents;
+pub use state::is_inside;
+use value::{Given, Type};
+
+use crate::error::Severity;
+
+/// The syntax of a file, which also decides the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Format {
+    /// `pgbaton.toml`.
+    #[serde(rename = "toml")]
+    Toml,
+    /// repmgr's syntax and repmgr's defaults.
+    #[serde(rename = "repmgr.conf")]
+    RepmgrConf,
+}
+
+/// Where the value of a parameter comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Nobody set it.
+    Default,
+    /// An option such as `-D`.
+    CommandLine,
+}
+
+/// A value for a name, not yet looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    key: String,
+    value: Given,
+    origin: Origin,
+}
+
+/// Where all of a configuration comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origins {
+    file: PathBuf,
+    format: Format,
+    parameters: BTreeMap<&'static str, Origin>,
+}
+
+impl Config {
+    /// Returns where a parameter's value comes from.
+    pub fn origin(&self, name: &str) -> Origin {
+        self.origins.parameters.get(name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Returns the main file.
+    pub fn file(&self) -> &Path {
+        &self.origins.file
+    }
+
+    /// Returns the syntax of the main file.
+    pub fn format(&self) -> Format {
+        self.origins.format
+    }
+}
+
+/// Says which configuration it is and no more: commands and the conninfo may hold passwords.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("file", &self.origins.file)
+            .field("node_id", &self.node_id)
+            .field("node_name", &self.node_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of reading a file: the answer of `config check`.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// The main file.
+    pub file: PathBuf,
+    /// Its syntax.
+    pub format: Format,
+    /// Everything that is wrong, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The configuration, unless there are errors among the problems.
+    #[serde(skip)]
+    pub config: Option<Config>,
+}
+
+impl Outcome {
+    /// Returns the configuration and the warnings about it.
+    ///
+    /// # Errors
+    /// Fails with everything that is wrong if anything is an error.
+    pub fn accept(self) -> Result<(Config, Vec<Problem>), ConfigError> {
+        match self.config {
+            Some(config) => Ok((config, self.problems)),
+            None => Err(ConfigError { file: Some(self.file), problems: self.problems }),
+        }
+    }
+}
+
+/// Reads a file.
+///
+/// `options` are parameters that the command line sets; they win over the file, and their paths are absolute already.
+/// `check_conninfo` says what is wrong with
+/// a connection string, without repeating a password.
+///
+/// # Errors
+/// Fails only if the file itself cannot be read; what is wrong in it is in the [`Outcome`].
+pub fn read(
+    path: &Path,
+    options: &[(&str, String)],
+    check_conninfo: fn(&str) -> Result<(), String>,
+) -> Result<Outcome, ConfigError> {
+    let text = read_text(path).map_err(|error| {
+        let message = format!("could not read configuration file \"{}\": {error}", path.display());
+        let problem = Problem::error("config_unreadable", message).at(path, None);
+        ConfigError { file: Some(path.to_path_buf()), problems: vec![problem] }
+    })?;
+    let outcome = |format| understand(&text, path, format, options, check_conninfo);
+    Ok(match locate::format_by_name(path) {
+        Some(format) => outcome(format),
+        None => more_plausible(outcome(Format::Toml), outcome(Format::RepmgrConf)),
+    })
+}
+
+/// Chooses for a file whose name does not tell its syntax: TOML if it is that, else what has fewer errors.
+fn more_plausible(toml: Outcome, repmgr: Outcome) -> Outcome {
+    let errors = |outcome: &Outcome| {
+        outcome.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
+    };
+    if errors(&toml) <= errors(&repmgr) { toml } else { repmgr }
+}
+
+/// Reads a whole file as text; what is not UTF-8 is an error that names the line.
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(fs::read(path)?).map_err(|error| {
+        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = 1 + valid.filter(|byte| **byte == b'\n').count();
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8"))
+    })
+}
+
+/// Parses a file's text and validates what it says.
+fn understand(
+    text: &str,
+    path: &Path,
+    format: Format,
+    options: &[(&str, String)],
+    check_conninfo: fn(&str) -> Result<(), String>,
+) -> Outcome {
+    let Contents { mut assignments, mut problems } = match format {
+        Format::Toml => toml_file::parse(text, path),
+        Format::RepmgrConf => repmgr_conf::parse(text, path),
+    };
+    problems.extend(assignments.iter().filter_map(|assignment| unrecognized(assignment, format)));
+    assignments.extend(options.iter().map(|(name, value)| Assignment {
+        key: (*name).to_string(),
+        value: Given::Text(value.clone()),
+        origin: Origin::CommandLine,
+    }));
+    let mut reader = Reader { path, format, assignments: &assignments, problems, origins: BTreeMap::new() };
+    let config = Config::build(&mut reader);
+    if let Some(config) = &config {
+        reader.check(config, check_conninfo);
+    }
+    let mut problems = reader.problems;
+    // By line, and then what stands in no line; included files after the main one.
+    problems.sort_by_cached_key(|problem| {
+        (problem.file.as_deref() != Some(path), problem.file.clone(), problem.line.unwrap_or(usize::MAX))
+    });
+    let is_valid = problems.iter().all(|problem| problem.severity != Severity::Error);
+    Outcome { file: path.to_path_buf(), format, problems, config: config.filter(|_| is_valid) }
+}
+
+/// Complains about a name that is no parameter. repmgr only warns, so a repmgr.conf stays usable.
+fn unrecognized(assignment: &Assignment, format: Format) -> Option<Problem> {
+    let Assignment { key, value, .. } = assignment;
+    if parameters::find(key).is_some() {
+        return None;
+    }
+    let (message, hint) = if let Some(successor) = parameters::successor(key) {
+        (format!("parameter \"{key}\" no longer exists"), Some(successor.to_string()))
+    } else if let Some(nearest) = parameters::nearest(key) {
+        (
+            format!("unrecognized configuration parameter \"{key}\""),
+            Some(format!("Perhaps you meant \"{}\".", nearest.name)),
+        )
+    } else {
+        // A heading swallows the parameters below it, so it is likely to be one problem and not many.
+        let is_heading = format == Format::Toml && matches!(value, Given::Pairs(_) | Given::Other(_));
+        let hint = is_heading
+            .then(|| format!("If \"[{key}]\" is a heading, remove it: all parameters stand at the top."));
+        (format!("unrecognized configuration parameter \"{key}\""), hint)
+    };
+    let mut problem = match format {
+        Format::Toml => Problem::error("config_unrecognized_parameter", message),
+        Format::RepmgrConf => Problem::warning("config_unrecognized_parameter", message)
+            .detail("It is ignored, as repmgr ignores it."),
+    };
+    problem.hint = hint;
+    Some(assignment.place(problem))
+}
+
+impl Assignment {
+    fn place(&self, problem: Problem) -> Problem {
+        self.origin.place(problem.key(&self.key))
+    }
+}
+
+impl Origin {
+    fn place(&self, problem: Problem) -> Problem {
+        match self {
+            Self::File { path, line } => problem.at(path, *line),
+            Self::CommandLine | Self::Default => problem,
+        }
+    }
+}
+
+/// Takes parameters out of the assignments and collects what is wrong with them.
+pub(crate) struct Reader<'a> {
+    path: &'a Path,
+    format: Format,
+    assignments: &'a [Assignment],
+    problems: Vec<Problem>,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Reader<'_> {
+    /// Takes a parameter's value: the last assignment, else its default.
+    ///
+    /// A wrong or missing value is a problem, and what is returned then is only there so that the rest can be checked.
+    fn take<T: Type>(&mut self, parameter: &'static Parameter) -> Option<T> {
+        let name = parameter.name;
+        let mut value: Option<T> = None;
+        let mut is_set = false;
+        for assignment in self.assignments.iter().filter(|assignment| assignment.key == name) {
+            is_set = true;
+            match (T::read(&assignment.value, parameter), value.take()) {
+                (Some(read), Some(earlier)) if assignment.origin != Origin::CommandLine => {
+                    value = Some(earlier.then(read));
+                }
+                (Some(read), _) => value = Some(read),
+                (None, earlier) => {
+                    let message = match name {
+                        // It may hold a password.
+                        "conninfo" => format!("invalid value for parameter \"{name}\""),
+                        _ => format!("invalid value for parameter \"{name}\": \"{}\"", assignment.value),
+                    };
+                    let mut problem = Problem::error("config_invalid_value", message)
+                        .detail(format!("Allowed is {}.", parameter.allowed()));
+                    let as_text = Given::Text(assignment.value.to_string());
+                    if assignment.value != as_text && T::read(&as_text, parameter).is_some() {
+                        problem = problem.hint("Write it in quotes.");
+                    }
+                    self.problems.push(assignment.place(problem));
+                    value = earlier;
+                    continue;
+                }
+            }
+            self.origins.insert(name, assignment.origin.clone());
+        }
+        // After a syntax error nobody knows what the file wanted to set.
+        let has_syntax_errors =
+            self.problems.iter().any(|problem| matches!(problem.code, "config_syntax" | "config_include"));
+        if let Some(example) = parameter.required.filter(|_| !is_set && !has_syntax_errors) {
+            let line = match (self.format, example.parse::<i32>()) {
+                (_, Ok(number)) => format!("{name} = {number}"),
+                (Format::Toml, _) => format!("{name} = \"{example}\""),
+                (Format::RepmgrConf, _) => format!("{name} = '{example}'"),
+            };
+            let problem =
+                Problem::error("config_missing_parameter", format!("parameter \"{name}\" is missing"))
+                    .at(self.path, None)
+                    .key(name)
+                    .detail(parameter.summary())
+                    .hint(format!("Add a line such as: {line}"));
+            self.problems.push(problem);
+        }
+        let fallback = parameter.required.unwrap_or_else(|| parameter.default_in(self.format));
+        value.or_else(|| T::read(&Given::Text(fallback.to_string()), parameter))
+    }
+
+    fn origins(&self) -> Origins {
+        Origins { file: self.path.to_path_buf(), format: self.format, parameters: self.origins.clone() }
+    }
+
+    /// Checks what one parameter alone does not show. A parameter that is wrong already is left out.
+    fn check(&mut self, config: &Config, check_conninfo: fn(&str) -> Result<(), String>) {
+        let mut found = Vec::new();
+        let mut wrong = |keys: &[&'static str], code, message: &str| {
+            let is_wrong = |key: &&str| self.problems.iter().any(|one| one.key.as_deref() == Some(*key));
+            if !keys.iter().any(is_wrong) {
+                // The place of the first of them that somebody set.
+                let key = keys.iter().find(|key| config.origin(key) != Origin::Default).or(keys.first());
+                let key = key.copied().unwrap_or_default();
+                found.push(config.origin(key).place(Problem::error(code, message).key(key)));
+            }
+        };
+        if let Err(reason) = check_conninfo(&config.conninfo) {
+            let message = format!("invalid value for parameter \"conninfo\": {reason}");
+            wrong(&["conninfo"], "config_invalid_value", &message);
+        }
+        if config.archive_ready_critical <= config.archive_ready_warning {
+            let message = "\"archive_ready_critical\" must be greater than \"archive_ready_warning\"";
+            wrong(&["archive_ready_critical", "archive_ready_warning"], "config_conflict", message);
+        }
+        if config.replication_lag_critical <= config.replication_lag_warning {
+            let message = "\"replication_lag_critical\" must be greater than \"replication_lag_warning\"";
+            wrong(&["replication_lag_critical", "replication_lag_warning"], "config_conflict", message);
+        }
+        if config.standby_reconnect_timeout < config.node_rejoin_timeout {
+            let message = "\"standby_reconnect_timeout\" must not be less than \"node_rejoin_timeout\"";
+            wrong(&["standby_reconnect_timeout", "node_rejoin_timeout"], "config_conflict", message);
+        }
+        if config.barman_host.is_some() != config.barman_server.is_some() {
+            let message = "\"barman_host\" and \"barman_server\" must be set together";
+            wrong(&["barman_host", "barman_server"], "config_conflict", message);
+        }
+        if let Some(directory) = &config.state_directory {
+            if !directory.is_absolute() {
+                let message = "\"state_directory\" must be an absolute path";
+                wrong(&["state_directory"], "config_invalid_value", message);
+            } else if directory.starts_with(&config.data_directory) {
+                let message = "\"state_directory\" must not be inside \"data_directory\"";
+                wrong(&["state_directory", "data_directory"], "config_conflict", message);
+            }
+        }
+        self.problems.append(&mut found);
+        self.problems.extend(warnings(config));
+    }
+}
+
+/// Finds what works, but probably not as it was meant.
+fn warnings(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if !config.node_name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let message = "\"node_name\" has characters that PostgreSQL replaces in application_name";
+        let problem = Problem::warning("config_node_name", message).key("node_name").detail(
+            "pg_stat_replication shows another name, and synchronous_standby_names has to use that one.",
+        );
+        found.push(config.origin("node_name").place(problem));
+    }
+    let commands = [("promote_command", &config.promote_command), ("follow_command", &config.follow_command)];
+    for (key, command) in commands {
+        if config.failover == value::Failover::Automatic && command.is_none() {
+            let problem = Problem::warning("config_conflict", format!("automatic failover needs \"{key}\""))
+                .key(key)
+                .detail("Without it the daemon does not start.");
+            found.push(config.origin("failover").place(problem));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Is a server that does not let itself be asked nevertheless alive?
+//!
+//! Whoever promotes, or registers another primary, must know. A connection that fails proves little: a server whose connections are used
+//! up, that starts up, or that rejects the password, takes writes from others.
+
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::Answered;
+
+/// Whether a server is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alive {
+    /// It is. A whole sentence says how that is known.
+    Yes(String),
+    /// Something accepts connections there and then says nothing: hung, or frozen. A whole sentence.
+    CannotTell(String),
+    /// Nothing was heard of it, and nobody streams from it.
+    NotSeen(String),
+}
+
+/// Judges whether the server of a registered node is alive.
+pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
+    let name = &node.row.node_name;
+    let silence = match &node.server {
+        Ok(_) => return Alive::Yes(format!("Node \"{name}\" answers.")),
+        Err(silence) => silence,
+    };
+    if silence.answered == Answered::Spoke {
+        return Alive::Yes(format!("Node \"{name}\" answers: {}.", silence.message));
+    }
+    if let Some(follower) = facts.nodes.iter().find(|other| streams_from(other, node)) {
+        return Alive::Yes(format!("Node \"{}\" streams from \"{name}\".", follower.row.node_name));
+    }
+    match silence.answered {
+        Answered::Silent => Alive::CannotTell(format!(
+            "Something accepts connections for node \"{name}\" and then does not answer: {}.",
+            silence.message
+        )),
+        _ => Alive::NotSeen(format!("Node \"{name}\" does not answer: {}.", silence.message)),
+    }
+}
+
+/// Says whether a node's WAL receiver streams from where another node's conninfo leads.
+fn streams_from(follower: &NodeFacts, node: &NodeFacts) -> bool {
+    let Some(receiver) = follower.facts().and_then(|server| server.receiver.as_ref()) else { return false };
+    if receiver.status.as_deref() != Some("streaming") {
+        return false;
+    }
+    let Ok(conninfo) = Conninfo::parse(&node.row.conninfo) else { return false };
+    let ports: Vec<&str> = conninfo.get("port").unwrap_or("5432").split(',').collect();
+    let hosts = [conninfo.get("host"), conninfo.get("hostaddr")];
+    let same_host = hosts
+        .into_iter()
+        .flatten()
+        .flat_map(|list| list.split(','))
+        .any(|host| receiver.sender_host.as_deref() == Some(host));
+    let same_port = receiver.sender_port.is_none_or(|port| ports.contains(&port.to_string().as_str()));
+    same_host && same_port
+}

@@ -1,0 +1,821 @@
+//! From facts to a verdict: what the cluster is, what is wrong with it, and what to type next. Pure.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::error::{Issue, Severity, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::divergence::{Relation, relation};
+use crate::facts::server::ServerFacts;
+use crate::facts::topology::Topology;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::Answered;
+use crate::pg::history::TimelineId;
+use crate::pg::lsn::Lsn;
+use crate::registry::{NodeRow, NodeType};
+
+/// The cluster in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// One primary, everything attached to where it should be.
+    Healthy,
+    /// One primary, but something is wrong.
+    Degraded,
+    /// Nodes answer, and none of them takes writes.
+    NoPrimary,
+    /// More than one node takes writes.
+    SplitBrain,
+    /// Nobody answers.
+    Unknown,
+}
+
+/// What a node was seen to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// In recovery.
+    Standby,
+    /// Registered as a witness, and a primary of its own.
+    Witness,
+    /// It does not answer.
+    Unknown,
+}
+
+/// The cluster and its nodes, in the shape of `cluster show --format json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterReport {
+    /// The cluster as a whole.
+    pub cluster: ClusterView,
+    /// Its nodes, ordered by node id.
+    pub nodes: Vec<NodeView>,
+}
+
+/// The cluster as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterView {
+    /// In one word.
+    pub state: State,
+    /// The node that takes writes, if it is exactly one.
+    pub primary_node_id: Option<i32>,
+    /// Shared by all nodes.
+    pub system_identifier: Option<String>,
+    /// The newest timeline among the nodes that answer.
+    pub timeline: Option<TimelineId>,
+    /// When this was true: now, or when the topology was last seen.
+    pub observed_at: Timestamp,
+    /// The operation that was left unfinished on this node.
+    pub unfinished_operation: Option<String>,
+    /// What to type next.
+    pub next: Vec<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeView {
+    /// Its number.
+    pub node_id: i32,
+    /// Its name.
+    pub node_name: String,
+    /// What it is registered as.
+    #[serde(rename = "type")]
+    pub node_type: NodeType,
+    /// Registered as active.
+    pub active: bool,
+    /// It answered, and let us ask.
+    pub reachable: bool,
+    /// It answered something, if only that it does not let us in.
+    #[serde(skip)]
+    pub answered: bool,
+    /// What it was seen to be.
+    pub observed_role: Role,
+    /// In the words of repmgr: `running`, `unreachable`, `failed`, `running as primary`, …
+    pub status: String,
+    /// The node that it is registered to follow.
+    pub upstream_node_id: Option<i32>,
+    /// That node's name.
+    pub upstream_node_name: Option<String>,
+    /// It streams from that node; None where nobody can tell, and for a primary.
+    pub attached: Option<bool>,
+    /// Its location.
+    pub location: String,
+    /// Its priority.
+    pub priority: i32,
+    /// Its timeline.
+    pub timeline: Option<TimelineId>,
+    /// End of the WAL received.
+    pub receive_lsn: Option<Lsn>,
+    /// End of the WAL replayed.
+    pub replay_lsn: Option<Lsn>,
+    /// Bytes that the primary has written and this node has not received.
+    pub receive_lag_bytes: Option<u64>,
+    /// Bytes that the primary has written and this node has not replayed.
+    pub replay_lag_bytes: Option<u64>,
+    /// Seconds that its contents are behind the primary's.
+    pub replay_lag_s: Option<f64>,
+    /// Replay is paused.
+    pub replay_paused: Option<bool>,
+    /// Its daemon is paused; None without a daemon.
+    pub daemon_paused: Option<bool>,
+    /// `async`, `sync`, `quorum`, `potential`.
+    pub sync_state: Option<String>,
+    /// The slot that it is registered to use on its upstream.
+    pub slot_name: Option<String>,
+    /// A process uses the slot.
+    pub slot_active: Option<bool>,
+    /// `reserved`, `extended`, `unreserved`, `lost`.
+    pub slot_wal_status: Option<String>,
+    /// Bytes of WAL that the slot keeps.
+    pub slot_retained_bytes: Option<i64>,
+    /// Its version.
+    pub server_version: Option<String>,
+    /// When it answered last.
+    pub last_seen: Option<Timestamp>,
+    /// How to reach it, passwords hidden.
+    pub conninfo: String,
+    /// Why it did not answer.
+    pub error: Option<String>,
+}
+
+/// Everything that a verdict depends on besides the facts.
+#[derive(Clone, Debug)]
+pub struct Viewpoint<'a> {
+    /// The time of the observation.
+    pub now: Timestamp,
+    /// What was seen before, for nodes that do not answer now.
+    pub topology: Option<&'a Topology>,
+    /// Seconds of lag from which on it is an issue (`replication_lag_warning`).
+    pub lag_warning_s: f64,
+    /// The operation left unfinished on this node.
+    pub unfinished_operation: Option<String>,
+    /// The node that this command runs on.
+    pub local_node_id: Option<i32>,
+}
+
+/// Judges what was found out.
+pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec<Issue>) {
+    let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new() };
+    let primaries: Vec<(&NodeFacts, &ServerFacts)> = facts.primaries().collect();
+    let anybody = facts.nodes.iter().any(|node| node.server.is_ok());
+    let reference = primaries.iter().max_by_key(|(_, server)| (server.timeline, server.current_lsn)).copied();
+    let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
+    judge.registrations();
+    match primaries.as_slice() {
+        [] => judge.no_primary(anybody),
+        [_] => {}
+        _ => judge.split_brain(&primaries),
+    }
+    let state = match primaries.len() {
+        0 if anybody => State::NoPrimary,
+        0 => State::Unknown,
+        1 if judge.issues.iter().all(|issue| issue.severity == Severity::Notice) => State::Healthy,
+        1 => State::Degraded,
+        _ => State::SplitBrain,
+    };
+    // The most urgent advice first; the same words twice help nobody.
+    judge.issues.sort_by_key(|issue| std::cmp::Reverse(issue.severity));
+    let mut next: Vec<String> = Vec::new();
+    for command in judge.next {
+        if !next.contains(&command) {
+            next.push(command);
+        }
+    }
+    let report = ClusterReport {
+        cluster: ClusterView {
+            state,
+            primary_node_id: match primaries.as_slice() {
+                [(only, _)] => Some(only.row.node_id),
+                _ => None,
+            },
+            system_identifier: reference
+                .map(|(_, server)| server.system_identifier.clone())
+                .or_else(|| facts.nodes.iter().find_map(|node| Some(node.facts()?.system_identifier.clone())))
+                .or_else(|| view.topology.and_then(|seen| seen.system_identifier.clone())),
+            timeline: facts.nodes.iter().filter_map(|node| Some(node.facts()?.timeline)).max(),
+            observed_at: if anybody {
+                view.now
+            } else {
+                view.topology.map_or(view.now, |seen| seen.observed_at)
+            },
+            unfinished_operation: view.unfinished_operation.clone(),
+            next,
+        },
+        nodes,
+    };
+    (report, judge.issues)
+}
+
+struct Judge<'a> {
+    facts: &'a ClusterFacts,
+    view: &'a Viewpoint<'a>,
+    issues: Vec<Issue>,
+    next: Vec<String>,
+}
+
+impl Judge<'_> {
+    fn issue(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        node: Option<&NodeRow>,
+        message: String,
+    ) -> &mut Issue {
+        self.issues.push(Issue {
+            severity,
+            code,
+            node_id: node.map(|row| row.node_id),
+            message,
+            detail: None,
+            hint: None,
+        });
+        let last = self.issues.len() - 1;
+        #[expect(clippy::indexing_slicing, reason = "pushed two lines above")]
+        &mut self.issues[last]
+    }
+
+    /// Judges one node.
+    fn node(&mut self, node: &NodeFacts, reference: Option<(&NodeFacts, &ServerFacts)>) -> NodeView {
+        let row = &node.row;
+        let upstream = row.upstream_node_id.and_then(|id| self.facts.node(id));
+        let mut out = NodeView {
+            node_id: row.node_id,
+            node_name: row.node_name.clone(),
+            node_type: row.node_type.clone(),
+            active: row.active,
+            reachable: node.server.is_ok(),
+            answered: node
+                .server
+                .as_ref()
+                .map_or_else(|silence| silence.answered == Answered::Spoke, |_| true),
+            observed_role: Role::Unknown,
+            status: String::new(),
+            upstream_node_id: row.upstream_node_id,
+            upstream_node_name: upstream.map(|node| node.row.node_name.clone()),
+            attached: None,
+            location: row.location.clone(),
+            priority: row.priority,
+            timeline: None,
+            receive_lsn: None,
+            replay_lsn: None,
+            receive_lag_bytes: None,
+            replay_lag_bytes: None,
+            replay_lag_s: None,
+            replay_paused: None,
+            daemon_paused: None,
+            sync_state: None,
+            slot_name: row.slot_name.clone(),
+            slot_active: None,
+            slot_wal_status: None,
+            slot_retained_bytes: None,
+            server_version: None,
+            last_seen: self.view.topology.and_then(|seen| seen.node(row.node_id)?.last_seen),
+            conninfo: Conninfo::parse(&row.conninfo)
+                .map_or_else(|_| "(invalid)".to_string(), |parsed| parsed.redacted()),
+            error: None,
+        };
+        match &node.server {
+            Err(silence) => {
+                out.error = Some(silence.message.clone());
+                self.silent(node, &mut out);
+            }
+            Ok(server) => {
+                out.last_seen = Some(self.view.now);
+                self.answering(node, server, &mut out);
+                if row.node_type != NodeType::Witness {
+                    self.positions(server, reference.map(|(_, server)| server), &mut out);
+                    self.past(node, server, reference);
+                    if server.in_recovery {
+                        self.standby(node, server, upstream, reference, &mut out);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn silent(&mut self, node: &NodeFacts, out: &mut NodeView) {
+        let (row, Err(silence)) = (&node.row, &node.server) else { return };
+        let spoke = silence.answered == Answered::Spoke;
+        out.status = match (row.active, spoke, &row.node_type) {
+            (_, true, NodeType::Witness) => "rejected",
+            (_, true, _) => "running",
+            (true, false, _) => "unreachable",
+            (false, false, _) => "failed",
+        }
+        .to_string();
+        let seen = out.last_seen.map_or_else(
+            || "It was not seen before.".to_string(),
+            |at| format!("It answered last {}.", ago(self.view.now, at)),
+        );
+        let detail = format!("{} {seen}", sentence(&full(&silence.message, silence.detail.as_deref())));
+        let hint = silence.hint.clone();
+        // A node that was taken out is expected to be silent.
+        let severity = if row.active { Severity::Error } else { Severity::Notice };
+        let (code, message) = if spoke {
+            ("node_rejects", format!("node \"{}\" answers but does not let pgbaton in", row.node_name))
+        } else {
+            ("node_unreachable", format!("node \"{}\" cannot be reached", row.node_name))
+        };
+        let issue = self.issue(severity, code, Some(row), message);
+        issue.detail = Some(detail);
+        issue.hint = hint;
+    }
+
+    /// What a node is, against what it is registered as.
+    fn answering(&mut self, node: &NodeFacts, server: &ServerFacts, out: &mut NodeView) {
+        let row = &node.row;
+        out.timeline = Some(server.timeline);
+        out.server_version = Some(server.version.clone());
+        out.receive_lsn = server.receive_lsn;
+        out.replay_lsn = server.replay_lsn.filter(|_| server.in_recovery);
+        out.receive_lsn = out.receive_lsn.filter(|_| server.in_recovery);
+        out.replay_paused = server.replay_paused;
+        out.observed_role = match (&row.node_type, server.in_recovery) {
+            (NodeType::Witness, _) => Role::Witness,
+            (_, true) => Role::Standby,
+            (_, false) => Role::Primary,
+        };
+        if row.node_type == NodeType::Witness {
+            out.timeline = None;
+        }
+        out.status = match (&row.node_type, out.observed_role) {
+            (NodeType::Primary, Role::Standby) => "running as standby",
+            (NodeType::Standby, Role::Primary) => "running as primary",
+            _ => "running",
+        }
+        .to_string();
+        if !row.active {
+            let issue = self.issue(
+                Severity::Warning,
+                "inactive_but_running",
+                Some(row),
+                format!("node \"{}\" is registered as inactive but running", row.node_name),
+            );
+            issue.hint = Some(match server.in_recovery {
+                true => format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name),
+                false => format!(
+                    "If \"{}\" is a former primary, stop it now: \"pgbaton node stop\" there.",
+                    row.node_name
+                ),
+            });
+        }
+        match (&row.node_type, server.in_recovery) {
+            (NodeType::Primary, true) => {
+                let issue = self.issue(
+                    Severity::Error,
+                    "running_as_standby",
+                    Some(row),
+                    format!("node \"{}\" is registered as primary but running as standby", row.node_name),
+                );
+                issue.hint =
+                    Some(format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name));
+                self.next.push("pgbaton standby register --force".to_string());
+            }
+            (NodeType::Standby, false) => {
+                let others = self.facts.primaries().count() > 1;
+                let name = &row.node_name;
+                let issue = self.issue(
+                    Severity::Error,
+                    "running_as_primary",
+                    Some(row),
+                    format!("node \"{name}\" is registered as standby but running as primary"),
+                );
+                if others {
+                    issue.detail = Some(
+                        "It was promoted without pgbaton, or started without standby.signal, beside another primary."
+                            .into(),
+                    );
+                } else {
+                    issue.detail = Some("It was promoted without pgbaton.".into());
+                    issue.hint = Some(format!(
+                        "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
+                    ));
+                    self.next.push("pgbaton primary register --force".to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How far a node is behind the primary.
+    fn positions(&mut self, server: &ServerFacts, primary: Option<&ServerFacts>, out: &mut NodeView) {
+        if !server.in_recovery {
+            out.receive_lag_bytes = Some(0);
+            out.replay_lag_bytes = Some(0);
+            out.replay_lag_s = Some(0.0);
+            return;
+        }
+        let Some(written) = primary.and_then(|server| server.current_lsn) else { return };
+        // The standby may have been asked a moment after the primary, and be ahead of what the primary said.
+        let behind = |position: Option<Lsn>| position.map(|lsn| written.0.saturating_sub(lsn.0));
+        out.receive_lag_bytes = behind(server.wal_end());
+        out.replay_lag_bytes = behind(server.replay_lsn);
+        let sender = self
+            .facts
+            .observed_upstream(&out.node_name)
+            .and_then(|node| Some(node.facts()?.sender_of(&out.node_name)?.clone()));
+        let waiting = server.replay_lsn < server.receive_lsn;
+        out.replay_lag_s = match (out.replay_lag_bytes, &sender) {
+            (Some(0), _) => Some(0.0),
+            // All that was received is replayed: the time since the last commit says nothing on an idle primary, so what the
+            // upstream measured counts.
+            (Some(_), Some(sender)) if !waiting && sender.state.as_deref() == Some("streaming") => {
+                Some(sender.replay_lag_s.unwrap_or(0.0))
+            }
+            (Some(_), _) => server.last_replay_age_s,
+            (None, _) => None,
+        };
+    }
+
+    /// Whether a node has WAL that the primary never had.
+    fn past(
+        &mut self,
+        node: &NodeFacts,
+        server: &ServerFacts,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+    ) {
+        let Some((chief, primary)) = reference else { return };
+        if chief.row.node_id == node.row.node_id {
+            return;
+        }
+        let name = node.row.node_name.clone();
+        if server.system_identifier != primary.system_identifier {
+            let issue = self.issue(
+                Severity::Error,
+                "foreign_cluster",
+                Some(&node.row),
+                format!("node \"{name}\" belongs to another cluster"),
+            );
+            issue.detail = Some(format!(
+                "Its system identifier is {}, that of \"{}\" is {}.",
+                server.system_identifier, chief.row.node_name, primary.system_identifier
+            ));
+            issue.hint =
+                Some(format!("Compare the connection string of \"{name}\" with where its server really is."));
+            return;
+        }
+        match relation(server, primary) {
+            Relation::Same => {}
+            Relation::Forked { evidence, at } => {
+                let chief_name = chief.row.node_name.clone();
+                let issue = self.issue(
+                    Severity::Error,
+                    "forked",
+                    Some(&node.row),
+                    format!("the history of node \"{name}\" has parted from that of \"{chief_name}\""),
+                );
+                let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
+                issue.detail = Some(format!("{evidence}{shared}"));
+                issue.hint = Some(format!(
+                    "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
+                     it first. Do not let it stream as it is."
+                ));
+            }
+            Relation::Unknown(why) => {
+                let issue = self.issue(
+                    Severity::Notice,
+                    "history_unknown",
+                    Some(&node.row),
+                    format!("the history of node \"{name}\" could not be compared"),
+                );
+                issue.detail = Some(why);
+                let unread = [server, primary].into_iter().any(|server| !server.reads_files);
+                issue.hint = unread.then(|| {
+                    "Run \"GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO \
+                     ROLE\" as superuser in this database, for the role that pgbaton uses."
+                        .into()
+                });
+            }
+        }
+    }
+
+    /// Attachment, replay and slot of a standby.
+    fn standby(
+        &mut self,
+        node: &NodeFacts,
+        server: &ServerFacts,
+        upstream: Option<&NodeFacts>,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+        out: &mut NodeView,
+    ) {
+        let row = &node.row;
+        let name = &row.node_name;
+        let upstream_facts = upstream.and_then(NodeFacts::facts);
+        let sender = upstream_facts.and_then(|facts| facts.sender_of(name));
+        let observed = self.facts.observed_upstream(name);
+        out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
+        out.attached = match (upstream_facts, sender, &server.receiver) {
+            (Some(_), Some(sender), _) => {
+                Some(sender.state.as_deref().is_none_or(|state| state == "streaming"))
+            }
+            (Some(_), None, _) => Some(false),
+            // The upstream cannot be asked; without a WAL receiver nothing is attached to anything.
+            (None, _, None) => Some(false),
+            (None, _, Some(_)) => None,
+        };
+        if row.node_type == NodeType::Standby && row.active {
+            match (upstream, upstream_facts, sender, observed) {
+                (Some(up), Some(_), None, Some(other)) => {
+                    let message = format!(
+                        "node \"{name}\" streams from \"{}\", not from \"{}\" as registered",
+                        other.row.node_name, up.row.node_name
+                    );
+                    let hint = format!(
+                        "To record what is, run \"pgbaton standby register --force --upstream-node-id={}\" on \"{name}\".",
+                        other.row.node_id
+                    );
+                    let next =
+                        format!("pgbaton standby register --force --upstream-node-id={}", other.row.node_id);
+                    self.issue(Severity::Warning, "upstream_differs", Some(row), message).hint = Some(hint);
+                    self.next.push(next);
+                }
+                (Some(up), Some(_), None, None) => {
+                    let message =
+                        format!("node \"{name}\" is not attached to its upstream \"{}\"", up.row.node_name);
+                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
+                    issue.detail = Some(match &server.receiver {
+                        Some(receiver) => format!(
+                            "Its WAL receiver is connected to {}.",
+                            receiver.sender_host.as_deref().map_or_else(
+                                || "a server that this role may not see".to_string(),
+                                |host| match receiver.sender_port {
+                                    Some(port) => format!("host \"{host}\", port {port}"),
+                                    None => format!("host \"{host}\""),
+                                }
+                            )
+                        ),
+                        None => "It has no WAL receiver.".into(),
+                    });
+                    issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
+                }
+                (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
+                    let state = sender.state.clone().unwrap_or_default();
+                    let message = format!(
+                        "node \"{name}\" is attached to \"{}\" in state \"{state}\"",
+                        up.row.node_name
+                    );
+                    self.issue(Severity::Warning, "not_streaming", Some(row), message);
+                }
+                (None, ..) => {
+                    let message = match row.upstream_node_id {
+                        None => format!("node \"{name}\" is registered as a standby without an upstream"),
+                        Some(id) => {
+                            format!(
+                                "node \"{name}\" is registered to follow node {id}, which is not registered"
+                            )
+                        }
+                    };
+                    let issue = self.issue(Severity::Warning, "upstream_missing", Some(row), message);
+                    issue.hint = Some(format!("Run \"pgbaton standby register --force\" on \"{name}\"."));
+                    self.next.push("pgbaton standby register --force".into());
+                }
+                _ => {}
+            }
+        }
+        self.replay(row, server, out);
+        self.slot(row, upstream, out);
+        if let Some((_, primary)) = reference
+            && server.version_num / 10_000 != primary.version_num / 10_000
+        {
+            let message = format!(
+                "node \"{name}\" runs PostgreSQL {}, the primary {}",
+                server.version, primary.version
+            );
+            self.issue(Severity::Error, "version_differs", Some(row), message);
+        }
+    }
+
+    fn replay(&mut self, row: &NodeRow, server: &ServerFacts, out: &NodeView) {
+        let name = &row.node_name;
+        if server.replay_paused == Some(true) {
+            let waiting = server
+                .wal_end()
+                .zip(server.replay_lsn)
+                .map_or(0, |(end, replayed)| end.0.saturating_sub(replayed.0));
+            let issue = self.issue(
+                Severity::Warning,
+                "replay_paused",
+                Some(row),
+                format!("WAL replay is paused on node \"{name}\""),
+            );
+            issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
+            issue.hint = Some(format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."));
+        } else if out.replay_lag_s.is_some_and(|lag| lag >= self.view.lag_warning_s) {
+            let lag = out.replay_lag_s.unwrap_or_default();
+            let bytes = out.replay_lag_bytes.unwrap_or_default();
+            let issue = self.issue(
+                Severity::Warning,
+                "replication_lag",
+                Some(row),
+                format!("node \"{name}\" is {lag:.0} seconds behind"),
+            );
+            issue.detail = Some(format!("{bytes} bytes of WAL are not replayed."));
+        }
+    }
+
+    fn slot(&mut self, row: &NodeRow, upstream: Option<&NodeFacts>, out: &mut NodeView) {
+        let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream) else { return };
+        let Some(server) = upstream.facts() else { return };
+        let name = &row.node_name;
+        let place = &upstream.row.node_name;
+        let Some(slot) = server.slot(slot_name) else {
+            let issue = self.issue(
+                Severity::Error,
+                "slot_missing",
+                Some(row),
+                format!("slot \"{slot_name}\" of node \"{name}\" does not exist on \"{place}\""),
+            );
+            issue.detail = Some(
+                "Without it the upstream may recycle WAL that the node still needs, and a configured slot that is \
+                 missing stops it from streaming."
+                    .into(),
+            );
+            issue.hint = Some(format!(
+                "Run \"SELECT pg_create_physical_replication_slot('{}', true)\" on \"{place}\".",
+                slot_name.replace('\'', "''")
+            ));
+            return;
+        };
+        out.slot_active = Some(slot.active);
+        out.slot_wal_status.clone_from(&slot.wal_status);
+        out.slot_retained_bytes = slot.retained_bytes;
+        if slot.wal_status.as_deref() == Some("lost") {
+            let issue = self.issue(
+                Severity::Error,
+                "slot_lost",
+                Some(row),
+                format!("slot \"{slot_name}\" of node \"{name}\" on \"{place}\" has lost WAL"),
+            );
+            issue.detail =
+                Some("The WAL that the node needs next was removed (max_slot_wal_keep_size).".into());
+            issue.hint = Some(format!(
+                "If the archive does not have it, clone \"{name}\" again: \"pgbaton standby clone --force\" there."
+            ));
+        } else if !slot.active && out.attached == Some(true) {
+            let issue = self.issue(
+                Severity::Warning,
+                "slot_unused",
+                Some(row),
+                format!("node \"{name}\" streams without its slot \"{slot_name}\""),
+            );
+            issue.detail = Some(format!("The slot keeps WAL on \"{place}\" that nobody fetches."));
+            issue.hint = Some(format!("Set primary_slot_name = '{slot_name}' on \"{name}\" and reload it."));
+        }
+    }
+
+    /// What the rows say among themselves, whatever the servers are.
+    fn registrations(&mut self) {
+        let active: Vec<&NodeRow> = self
+            .facts
+            .nodes
+            .iter()
+            .map(|node| &node.row)
+            .filter(|row| row.active && row.node_type == NodeType::Primary)
+            .collect();
+        if active.len() > 1 {
+            let names: Vec<String> = active.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
+            let message = format!("{} nodes are registered as active primary", active.len());
+            let issue = self.issue(Severity::Error, "several_registered_primaries", None, message);
+            issue.detail = Some(format!("They are {}.", names.join(", ")));
+            issue.hint = Some("Run \"pgbaton primary register --force\" on the one that is.".into());
+        }
+        let rows: Vec<NodeRow> = self.facts.nodes.iter().map(|node| node.row.clone()).collect();
+        for (i, row) in rows.iter().enumerate() {
+            if let Some(twin) = rows.iter().take(i).find(|other| other.node_name == row.node_name) {
+                let message = format!(
+                    "nodes {} and {} have the same name \"{}\"",
+                    twin.node_id, row.node_id, row.node_name
+                );
+                self.issue(Severity::Error, "duplicate_name", Some(row), message).hint =
+                    Some("Give one of them another node_name and register it again.".into());
+            }
+            if row.upstream_node_id == Some(row.node_id) {
+                let message = format!("node \"{}\" is registered to follow itself", row.node_name);
+                self.issue(Severity::Error, "upstream_missing", Some(row), message);
+            }
+            if let NodeType::Other(other) = &row.node_type {
+                let message = format!(
+                    "node \"{}\" is registered with the unrecognized type \"{other}\"",
+                    row.node_name
+                );
+                self.issue(Severity::Warning, "unrecognized_type", Some(row), message);
+            }
+        }
+    }
+
+    fn no_primary(&mut self, anybody: bool) {
+        if !anybody {
+            let age = self.view.topology.map(|seen| ago(self.view.now, seen.observed_at));
+            let issue = self.issue(Severity::Error, "nobody_answers", None, "no node answers".into());
+            issue.detail = Some(match age {
+                Some(age) => format!("What is shown was last seen {age}."),
+                None => "The cluster was never seen from here.".into(),
+            });
+            return;
+        }
+        // The standby with the most WAL is the one to look at first; promoting it is the operator's decision.
+        let best = self
+            .facts
+            .nodes
+            .iter()
+            .filter(|node| node.row.node_type != NodeType::Witness)
+            .filter_map(|node| Some((node, node.facts()?)))
+            .max_by_key(|(node, server)| {
+                (server.timeline, server.wal_end(), node.row.priority, -node.row.node_id)
+            });
+        let streaming = self.facts.nodes.iter().any(|node| {
+            node.facts()
+                .and_then(|server| server.receiver.as_ref())
+                .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
+                && self.facts.observed_upstream(&node.row.node_name).is_none()
+        });
+        let answering = self.facts.nodes.iter().any(|node| {
+            node.row.node_type == NodeType::Primary
+                && node.server.as_ref().is_err_and(|silence| silence.answered != Answered::Nothing)
+        });
+        let best_name =
+            best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
+        let issue = self.issue(Severity::Error, "no_primary", None, "no node takes writes".into());
+        issue.detail = best_name.as_ref().map(|(name, timeline, end)| {
+            format!(
+                "Of the nodes that answer, \"{name}\" has the most WAL: up to {} on timeline {timeline}.",
+                end.map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
+            )
+        });
+        if streaming || answering {
+            issue.hint = Some(
+                "The primary seems to be alive although it cannot be asked from here: look there before anything is \
+                 promoted."
+                    .into(),
+            );
+        } else if let Some((name, ..)) = best_name {
+            issue.hint = Some(format!(
+                "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
+            ));
+            self.next.push("pgbaton node start".to_string());
+        }
+    }
+
+    fn split_brain(&mut self, primaries: &[(&NodeFacts, &ServerFacts)]) {
+        let newest = primaries.iter().map(|(_, server)| server.timeline).max();
+        let all: Vec<String> = primaries
+            .iter()
+            .map(|(node, server)| {
+                format!(
+                    "\"{}\" on timeline {} at {}",
+                    node.row.node_name,
+                    server.timeline,
+                    server
+                        .current_lsn
+                        .map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
+                )
+            })
+            .collect();
+        let stale: Vec<String> = primaries
+            .iter()
+            .filter(|(_, server)| Some(server.timeline) != newest)
+            .map(|(node, _)| format!("\"{}\"", node.row.node_name))
+            .collect();
+        let issue = self.issue(
+            Severity::Error,
+            "split_brain",
+            None,
+            format!("{} nodes take writes", primaries.len()),
+        );
+        issue.detail = Some(format!("They are {}.", all.join(", ")));
+        issue.hint = Some(if stale.is_empty() {
+            "Keep clients away from all but one, then stop the others: \"pgbaton node stop\" there. What they alone have \
+             is lost when they are rejoined."
+                .into()
+        } else {
+            format!(
+                "{} went on on an older timeline: stop it now, with \"pgbaton node stop\" there. What it alone has is lost \
+                 when it is rejoined.",
+                stale.join(", ")
+            )
+        });
+        self.next.push("pgbaton node stop".to_string());
+    }
+}
+
+fn full(message: &str, detail: Option<&str>) -> String {
+    match detail {
+        Some(detail) => format!("{} {detail}", sentence(message)),
+        None => message.to_string(),
+    }
+}
+
+/// Says how long ago something was: `12 seconds ago (2026-11-21T10:00:00Z)`.
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural} ago ({:.0})", then)
+}

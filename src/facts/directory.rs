@@ -1,0 +1,109 @@
+//! What is in a directory that is to become a data directory.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::system::files;
+
+/// Where a clone is made before it is moved to its place, inside the data directory so that both are on one file system.
+///
+/// No server finds anything here by mistake: the data directory itself has no PG_VERSION and no control file until everything else,
+/// `standby.signal` included, is in its place.
+pub const STAGING: &str = "pgbaton_clone";
+
+/// The file in [`STAGING`] that says whose it is.
+pub const MARKER: &str = "marker.json";
+
+/// The directory in [`STAGING`] that pg_basebackup writes to.
+pub const COPY: &str = "copy";
+
+/// What a clone leaves behind when it is cut short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// What the reader of the file should know.
+    pub note: String,
+    /// Directories outside the data directory that the clone writes to; they were empty when it began.
+    pub tablespaces: Vec<PathBuf>,
+}
+
+/// What is in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// There is no such directory.
+    Missing,
+    /// It is empty.
+    Empty,
+    /// A clone was cut short here: ours to take over.
+    UnfinishedClone(Marker),
+    /// A data directory.
+    DataDirectory {
+        /// First line of PG_VERSION.
+        major: String,
+        /// A server runs on it; its process id.
+        running: Option<i32>,
+    },
+    /// Something else; some of the names in it.
+    Other(Vec<String>),
+    /// It cannot be looked into.
+    Unreadable(String),
+}
+
+/// Looks into a directory.
+pub fn look(path: &Path) -> Contents {
+    if path.symlink_metadata().is_err() {
+        return Contents::Missing;
+    }
+    let mut names: Vec<String> = match files::names_in(path) {
+        Ok(names) => names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect(),
+        Err(error) => return Contents::Unreadable(format!("{error:#}")),
+    };
+    if names.is_empty() {
+        return Contents::Empty;
+    }
+    let running = running_postmaster(path);
+    let version = std::fs::read_to_string(path.join("PG_VERSION")).ok();
+    if let (None, None, Some(marker)) = (&version, running, read_marker(path)) {
+        return Contents::UnfinishedClone(marker);
+    }
+    if version.is_some() || running.is_some() {
+        let major = version.unwrap_or_default().trim().to_string();
+        return Contents::DataDirectory { major, running };
+    }
+    names.sort();
+    names.truncate(5);
+    Contents::Other(names)
+}
+
+fn read_marker(path: &Path) -> Option<Marker> {
+    let text = std::fs::read_to_string(path.join(STAGING).join(MARKER)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Returns the process id of the postmaster that runs on a data directory.
+///
+/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to anybody. A process counts if it exists
+/// and its working directory is the data directory, as every postmaster's is; where that cannot be seen (another user's), existing is
+/// enough.
+pub fn running_postmaster(path: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    let process = Path::new("/proc").join(pid.abs().to_string());
+    if !process.exists() {
+        return None;
+    }
+    // A process that has ended and was not waited for is not running.
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    if stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')) {
+        return None;
+    }
+    match (std::fs::read_link(process.join("cwd")), path.canonicalize()) {
+        (Ok(cwd), Ok(own)) => (cwd == own).then_some(pid),
+        _ => Some(pid),
+    }
+}
+
+/// Returns the nearest directory above a path that exists: where it would be made.
+pub fn nearest_existing(path: &Path) -> &Path {
+    path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
+}

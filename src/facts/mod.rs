@@ -1,0 +1,15 @@
+//! What is true now: read-only, gathered from all nodes at once, each with its own deadline.
+//!
+//! A node that does not answer is a value here, not an error.
+
+pub mod alive;
+pub mod assess;
+pub mod cluster;
+pub mod directory;
+pub mod divergence;
+pub mod server;
+pub mod source;
+pub mod topology;
+
+pub use cluster::{ClusterFacts, NodeFacts, gather};
+pub use server::ServerFacts;

@@ -1,0 +1,130 @@
+//! What a server that is to be cloned says of itself, beyond what every server is asked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pg::client::{Session, SqlError};
+
+/// What matters for a base backup and for a standby of this server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// `wal_level`.
+    pub wal_level: String,
+    /// `port`.
+    pub port: u16,
+    /// `hot_standby`.
+    pub hot_standby: bool,
+    /// `archive_mode`.
+    pub archive_mode: String,
+    /// `archive_command`; None where the role may not see it.
+    pub archive_command: Option<String>,
+    /// `archive_library` (15 and later).
+    pub archive_library: Option<String>,
+    /// `wal_log_hints`.
+    pub wal_log_hints: bool,
+    /// Data checksums are on.
+    pub data_checksums: bool,
+    /// `full_page_writes`.
+    pub full_page_writes: bool,
+    /// `data_directory`; None where the role may not see it.
+    pub data_directory: Option<String>,
+    /// Group members may read the data directory.
+    pub group_access: bool,
+    /// WAL senders in use.
+    pub wal_senders_used: i64,
+    /// Bytes in all databases and tablespaces.
+    pub total_bytes: u64,
+    /// Tablespaces outside the data directory.
+    pub tablespaces: Vec<Tablespace>,
+    /// Configuration files outside the data directory.
+    pub external_files: Vec<ExternalFile>,
+    /// Settings of recovery that are set in a configuration file and would be copied: a clone must not act on them.
+    pub recovery_settings: Vec<String>,
+    /// The role connected as.
+    pub role: String,
+    /// The role may create slots and stream.
+    pub role_replicates: bool,
+    /// The role may see all settings.
+    pub sees_settings: bool,
+    /// The role may read the server's files.
+    pub reads_server_files: bool,
+}
+
+/// A tablespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tablespace {
+    /// Its name.
+    pub name: String,
+    /// Its directory on the source's host.
+    pub location: String,
+    /// Its size; None where the role may not see it.
+    pub bytes: Option<u64>,
+}
+
+/// A configuration file outside the data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalFile {
+    /// Its path on the source's host.
+    pub path: String,
+    /// Its name in the data directory, should it be copied there.
+    pub file_name: String,
+}
+
+/// Settings that make a server recover, or stop recovering, and that the source may have in a file.
+pub const RECOVERY_SETTINGS: &str = "'restore_command', 'archive_cleanup_command', 'recovery_end_command', \
+     'recovery_target', 'recovery_target_action', 'recovery_target_inclusive', 'recovery_target_lsn', \
+     'recovery_target_name', 'recovery_target_time', 'recovery_target_timeline', 'recovery_target_xid', \
+     'recovery_min_apply_delay', 'primary_conninfo', 'primary_slot_name', 'promote_trigger_file'";
+
+/// Asks a server what matters for cloning it.
+///
+/// # Errors
+/// Those of the query.
+pub async fn ask(session: &Session) -> Result<Source, SqlError> {
+    let may_see = "(SELECT pg_has_role('pg_read_all_settings', 'USAGE'))";
+    let sql = format!(
+        "SELECT json_build_object(\
+           'wal_level', current_setting('wal_level'), \
+           'port', current_setting('port')::integer, \
+           'hot_standby', current_setting('hot_standby')::boolean, \
+           'archive_mode', current_setting('archive_mode'), \
+           'archive_command', (SELECT setting FROM pg_settings WHERE name = 'archive_command' AND {may_see}), \
+           'archive_library', current_setting('archive_library', true), \
+           'wal_log_hints', current_setting('wal_log_hints')::boolean, \
+           'data_checksums', current_setting('data_checksums')::boolean, \
+           'full_page_writes', current_setting('full_page_writes')::boolean, \
+           'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'), \
+           'group_access', current_setting('data_directory_mode') IN ('0750', '750'), \
+           'wal_senders_used', (SELECT count(*) FROM pg_stat_replication), \
+           'total_bytes', (SELECT COALESCE(sum(pg_database_size(oid)), 0)::bigint FROM pg_database \
+                            WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')), \
+           'tablespaces', COALESCE((SELECT json_agg(json_build_object('name', spcname, \
+                'location', pg_tablespace_location(oid), 'bytes', \
+                CASE WHEN has_tablespace_privilege(oid, 'CREATE') OR pg_has_role('pg_read_all_stats', 'USAGE') \
+                     THEN pg_tablespace_size(oid) END) ORDER BY spcname) \
+                FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''), '[]'), \
+           'external_files', COALESCE((WITH files AS (\
+                SELECT DISTINCT f AS path FROM (\
+                  SELECT setting FROM pg_settings WHERE name IN ('config_file', 'hba_file', 'ident_file') \
+                  UNION SELECT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL) s(f) \
+                WHERE f IS NOT NULL AND f <> '' AND {may_see}), \
+                dir AS (SELECT setting || '/' AS prefix FROM pg_settings WHERE name = 'data_directory') \
+                SELECT json_agg(json_build_object('path', path, 'file_name', regexp_replace(path, '^.*/', '')) \
+                       ORDER BY path) FROM files, dir WHERE NOT starts_with(path, prefix)), '[]'), \
+           'recovery_settings', COALESCE((SELECT json_agg(name ORDER BY name) FROM pg_settings \
+                WHERE name IN ({RECOVERY_SETTINGS}) AND source = 'configuration file'), '[]'), \
+           'role', current_user, \
+           'role_replicates', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user), \
+           'sees_settings', {may_see}, \
+           'reads_server_files', has_function_privilege('pg_read_file(text)', 'EXECUTE') \
+                AND pg_has_role('pg_read_server_files', 'USAGE'))::text"
+    );
+    session.query_json(&sql, &[]).await
+}
+
+/// Reads a configuration file of the source over SQL.
+///
+/// # Errors
+/// Those of the query: 42501 for a role that may not.
+pub async fn read_file(session: &Session, path: &str) -> Result<String, SqlError> {
+    session.query_json("SELECT to_json(pg_read_file($1))::text", &[Some(path)]).await
+}

@@ -1,0 +1,139 @@
+//! The cluster as it was last seen: what is left to look at when nobody answers.
+//!
+//! Written to the state directory by every command that has seen the cluster, read when connections fail.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::facts::cluster::ClusterFacts;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::history::TimelineId;
+use crate::pg::lsn::Lsn;
+use crate::registry::NodeRow;
+use crate::system::files;
+
+/// The newest layout that this version reads and the one that it writes.
+const FORMAT: u32 = 1;
+
+/// The cluster as it was last seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Layout of the file.
+    pub format: u32,
+    /// Whose cluster it is.
+    pub system_identifier: Option<String>,
+    /// When the file was written.
+    pub observed_at: Timestamp,
+    /// All registered nodes.
+    pub nodes: Vec<SeenNode>,
+}
+
+/// A node as it was last seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeenNode {
+    /// Its row, with a conninfo without passwords.
+    pub row: NodeRow,
+    /// When it answered last; None if it never did.
+    pub last_seen: Option<Timestamp>,
+    /// It took writes then.
+    pub was_primary: Option<bool>,
+    /// Its timeline then.
+    pub timeline: Option<TimelineId>,
+    /// The end of its WAL then.
+    pub wal_end: Option<Lsn>,
+}
+
+/// Returns the path of the file.
+pub fn path(state_directory: &Path) -> PathBuf {
+    state_directory.join("topology.json")
+}
+
+/// Reads what was last seen.
+///
+/// # Errors
+/// Fails where there is a file that cannot be read or understood; Ok(None) where there is none.
+pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
+    let path = path(state_directory);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
+    };
+    let topology: Topology = serde_json::from_str(&text)
+        .with_context(|| format!("could not understand \"{}\"", path.display()))?;
+    anyhow::ensure!(
+        topology.format <= FORMAT,
+        "\"{}\" was written by a newer version of pgbaton (format {})",
+        path.display(),
+        topology.format
+    );
+    Ok(Some(topology))
+}
+
+/// Writes what is seen now; nodes that do not answer keep what was last seen of them.
+///
+/// # Errors
+/// Fails where the file cannot be written.
+pub fn save(state_directory: &Path, facts: &ClusterFacts, now: Timestamp) -> anyhow::Result<()> {
+    let before = load(state_directory).ok().flatten();
+    let topology = merge(before.as_ref(), facts, now);
+    let text = serde_json::to_string_pretty(&topology)?;
+    files::make_directory(state_directory, 0o700)?;
+    files::write(&path(state_directory), text.as_bytes(), 0o600)
+}
+
+/// Joins what is seen now with what was seen before.
+pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) -> Topology {
+    let identifier = facts.nodes.iter().find_map(|node| Some(node.facts()?.system_identifier.clone()));
+    // What was seen of another cluster, under the same directory, says nothing about this one.
+    let before = before.filter(|old| {
+        old.system_identifier.is_none() || identifier.is_none() || old.system_identifier == identifier
+    });
+    let nodes = facts
+        .nodes
+        .iter()
+        .map(|node| {
+            let row = NodeRow { conninfo: without_secrets(&node.row.conninfo), ..node.row.clone() };
+            match node.facts() {
+                Some(server) => SeenNode {
+                    row,
+                    last_seen: Some(now),
+                    was_primary: Some(!server.in_recovery),
+                    timeline: Some(server.timeline),
+                    wal_end: server.wal_end(),
+                },
+                None => {
+                    let old = before.and_then(|t| t.nodes.iter().find(|n| n.row.node_id == row.node_id));
+                    SeenNode {
+                        row,
+                        last_seen: old.and_then(|n| n.last_seen),
+                        was_primary: old.and_then(|n| n.was_primary),
+                        timeline: old.and_then(|n| n.timeline),
+                        wal_end: old.and_then(|n| n.wal_end),
+                    }
+                }
+            }
+        })
+        .collect();
+    Topology {
+        format: FORMAT,
+        system_identifier: identifier.or_else(|| before.and_then(|old| old.system_identifier.clone())),
+        observed_at: now,
+        nodes,
+    }
+}
+
+/// Returns a conninfo without passwords; one that cannot be parsed may hold one anywhere, so nothing of it is kept.
+fn without_secrets(conninfo: &str) -> String {
+    Conninfo::parse(conninfo).map(|parsed| parsed.without_secrets().to_string()).unwrap_or_default()
+}
+
+impl Topology {
+    /// Finds a node.
+    pub fn node(&self, node_id: i32) -> Option<&SeenNode> {
+        self.nodes.iter().find(|node| node.row.node_id == node_id)
+    }
+}

@@ -1,0 +1,92 @@
+//! Tables and CSV in repmgr's shapes.
+
+use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
+
+/// As psql and repmgr draw it: a space before every cell, bars between columns, a rule below the header.
+const PSQL: TableStyle = TableStyle::new()
+    .header_lines(ContentLineStyle::none().junction('|'))
+    .header_separator(LineStyle::none().fill('-').junction('+'))
+    .content_lines(ContentLineStyle::none().junction('|'));
+
+/// Draws a table. Line breaks within a cell become spaces, so that a row is a line.
+pub fn draw(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(PSQL).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.into_iter().map(|cell| one_line(&cell)).collect::<Vec<_>>());
+    }
+    let mut out: String = table.lines().map(|line| line + "\n").collect();
+    if table.row_count() == 0 {
+        // Without rows the header alone would be taken for an answer that was cut off.
+        out.push_str("(none)\n");
+    }
+    out
+}
+
+/// Replaces control characters: a name must not move the cursor of the person who reads it.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Writes a CSV field: quoted only if it has to be.
+pub fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { quoted(text) } else { text.to_string() }
+}
+
+/// Writes a CSV field in quotes.
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// Writes a size for people: `1234 bytes`, `12 kB`, `3.4 GB` (units of 1024, as PostgreSQL's pg_size_pretty).
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 10 * 1024 {
+        return format!("{bytes} bytes");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = "kB";
+    for next in UNITS.into_iter().skip(1) {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_looks_like_repmgrs() {
+        let rows = vec![vec!["1".into(), "node1".into()], vec!["22".into(), "n".into()]];
+        snapbox::assert_data_eq!(
+            draw(&["ID", "Name"], rows).replace(' ', "."),
+            snapbox::str![[r#"
+.ID.|.Name..
+----+-------
+.1..|.node1.
+.22.|.n.....
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        assert_eq!(size(300), "300 bytes");
+        assert_eq!(size(350 * 1024 * 1024), "350 MB");
+        assert_eq!(size(1536 * 1024 * 1024), "1.5 GB");
+    }
+
+    #[test]
+    fn csv_fields_are_quoted_when_they_must_be() {
+        assert_eq!(csv_field("a b"), "a b");
+        assert_eq!(csv_field("a\"b,c"), "\"a\"\"b,c\"");
+    }
+}

@@ -1,0 +1,212 @@
+//! Streams: the answer on standard output, everything else on standard error.
+//!
+//! The only place that prints. A stream that is gone (a closed terminal, a pipe whose reader has left) is no error: an operation that
+//! has begun must not stop because nobody listens.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::error::{Error, Issue, Severity};
+use crate::facts::assess::{ClusterReport, State};
+
+/// How important a message is; repmgr's levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For whoever looks for a defect.
+    Debug,
+    /// What is being done.
+    Info,
+    /// What was done, and what is worth knowing.
+    Notice,
+    /// Something is not as it should be.
+    Warning,
+    /// The command fails.
+    Error,
+}
+
+impl Level {
+    /// Finds a level by its name in any case; repmgr's levels above ERROR count as ERROR.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_uppercase().as_str() {
+            "DEBUG" => Self::Debug,
+            "INFO" => Self::Info,
+            "NOTICE" => Self::Notice,
+            "WARNING" => Self::Warning,
+            "ERROR" | "ALERT" | "CRIT" | "EMERG" => Self::Error,
+            _ => return None,
+        })
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Notice => "NOTICE",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// ANSI colour; the label says the same in words.
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Debug => "\x1b[2m",
+            Self::Info => "",
+            Self::Notice => "\x1b[36m",
+            Self::Warning => "\x1b[33m",
+            Self::Error => "\x1b[1;31m",
+        }
+    }
+}
+
+/// The streams, and what is wanted on them.
+#[derive(Debug)]
+pub struct Ui {
+    level: Level,
+    terse: bool,
+    colour: bool,
+    log: RefCell<Option<File>>,
+    /// A progress line stands on the terminal and has to be wiped before the next message.
+    progress_shown: Cell<bool>,
+}
+
+impl Ui {
+    /// Prepares the streams.
+    pub fn new(level: Level, terse: bool, colour: bool) -> Self {
+        Self { level, terse, colour, log: RefCell::new(None), progress_shown: Cell::new(false) }
+    }
+
+    /// Sends messages to a file from now on.
+    ///
+    /// # Errors
+    /// Fails where the file cannot be opened for appending.
+    pub fn log_to(&self, path: &Path) -> anyhow::Result<()> {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("could not open log file \"{}\"", path.display()))?;
+        *self.log.borrow_mut() = Some(file);
+        Ok(())
+    }
+
+    /// Says something.
+    pub fn say(&self, level: Level, primary: &str) {
+        self.message(level, primary, None, None);
+    }
+
+    /// Says something with its DETAIL and HINT.
+    pub fn message(&self, level: Level, primary: &str, detail: Option<&str>, hint: Option<&str>) {
+        if level < self.level {
+            return;
+        }
+        self.wipe_progress();
+        let mut out = String::new();
+        let mut line = |label: &str, colour: &str, text: &str| {
+            let text = text.trim_end();
+            if self.colour && self.log.borrow().is_none() && !colour.is_empty() {
+                out.push_str(&format!("{colour}{label}:\x1b[0m {text}\n"));
+            } else {
+                out.push_str(&format!("{label}: {text}\n"));
+            }
+        };
+        line(level.label(), level.colour(), primary);
+        if !self.terse {
+            if let Some(detail) = detail {
+                line("DETAIL", "\x1b[1m", detail);
+            }
+            if let Some(hint) = hint {
+                line("HINT", "\x1b[1m", hint);
+            }
+        }
+        self.write(&out);
+    }
+
+    /// Says what is wrong with the cluster.
+    pub fn issue(&self, issue: &Issue) {
+        let level = match issue.severity {
+            Severity::Notice => Level::Notice,
+            // The command did what it was asked: what it found is a warning, however bad.
+            Severity::Warning | Severity::Error => Level::Warning,
+        };
+        self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+    }
+
+    /// Says in one line what the cluster is, and what to type next.
+    pub fn verdict(&self, report: &ClusterReport) {
+        let cluster = &report.cluster;
+        let primary = report.nodes.iter().find(|node| Some(node.node_id) == cluster.primary_node_id);
+        let name = primary.map_or("", |node| &node.node_name);
+        let (level, text) = match cluster.state {
+            State::Healthy => (Level::Info, format!("the cluster is healthy, \"{name}\" is the primary")),
+            State::Degraded => {
+                (Level::Warning, format!("the cluster is degraded, \"{name}\" is the primary"))
+            }
+            State::NoPrimary => (Level::Warning, "the cluster has no primary".to_string()),
+            State::SplitBrain => (Level::Warning, "the cluster has more than one primary".to_string()),
+            State::Unknown => (Level::Warning, "nothing is known of the cluster now".to_string()),
+        };
+        let hint = (!cluster.next.is_empty()).then(|| format!("Next: {}", cluster.next.join("; ")));
+        self.message(level, &text, None, hint.as_deref());
+    }
+
+    /// Says why the command fails, every failed check first.
+    pub fn error(&self, error: &Error) {
+        for issue in &error.issues {
+            let level = match issue.severity {
+                Severity::Notice => Level::Notice,
+                Severity::Warning => Level::Warning,
+                Severity::Error => Level::Error,
+            };
+            self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+        }
+        self.message(Level::Error, &error.primary, error.detail.as_deref(), error.hint.as_deref());
+    }
+
+    /// Shows progress: on a terminal in one line that changes, elsewhere not at all.
+    pub fn progress(&self, text: &str) {
+        if self.shows_progress() {
+            self.progress_shown.set(true);
+            self.write(&format!("\r\x1b[K{text}"));
+        }
+    }
+
+    /// Returns whether somebody can see progress.
+    pub fn shows_progress(&self) -> bool {
+        self.level <= Level::Notice && self.log.borrow().is_none() && std::io::stderr().is_terminal()
+    }
+
+    fn wipe_progress(&self) {
+        if self.progress_shown.replace(false) {
+            self.write("\r\x1b[K");
+        }
+    }
+
+    /// Writes the answer to standard output.
+    pub fn answer(&self, text: &str) {
+        self.wipe_progress();
+        let mut stdout = std::io::stdout().lock();
+        let _gone = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    fn write(&self, text: &str) {
+        if let Some(file) = self.log.borrow_mut().as_mut() {
+            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+            for line in text.lines() {
+                // repmgr's form of a log line.
+                let line = match line.split_once(": ") {
+                    Some((label, rest)) => format!("[{now}] [{label}] {rest}\n"),
+                    None => format!("[{now}] {line}\n"),
+                };
+                let _gone = file.write_all(line.as_bytes());
+            }
+            return;
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+    }
+}

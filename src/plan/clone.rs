@@ -1,0 +1,1055 @@
+//! The plan of `standby clone`. Pure.
+//!
+//! The order makes an abort at any point harmless. pg_basebackup would leave a directory that starts as a second primary on the same
+//! timeline if somebody started it before `standby.signal` is written. So the copy is made in a directory inside the data directory
+//! (`facts::directory::STAGING`), completed there, and moved up: `standby.signal` first, `global` with the control file and `PG_VERSION`
+//! last. Until the last rename there is nothing that pg_ctl would start, whoever is killed and whenever.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Exit;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::{COPY, Contents, MARKER, Marker, STAGING};
+use crate::facts::server::ServerFacts;
+use crate::facts::source::Source;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::quote::quote_ident;
+use crate::plan::register::{drop_inactive_slot, endpoint};
+use crate::plan::{
+    Back, Check, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Setting, Statement,
+    Step, Waiver,
+};
+use crate::registry::schema::{Present, Verdict as SchemaVerdict};
+use crate::registry::{NodeType, node};
+
+/// Seconds that an operation on the local disk or one statement may take.
+const SHORT_S: u32 = 60;
+/// Seconds that a base backup may take in all. Its real bound is `silent_at_most_s`.
+const BACKUP_S: u32 = 14 * 24 * 3600;
+/// Seconds for which pg_basebackup may show no progress: it syncs a large copy to disk without a word.
+const SILENT_S: u32 = 1800;
+/// The same with a spread checkpoint, which it waits for without a word.
+const SILENT_SPREAD_S: u32 = 2 * 3600;
+
+/// Everything that the plan depends on.
+#[derive(Debug)]
+pub struct CloneFacts {
+    /// The server to copy.
+    pub source: ServerFacts,
+    /// More about it.
+    pub details: Source,
+    /// How to name it to people: its node name if it is registered.
+    pub source_name: String,
+    /// Its node id, if it is registered.
+    pub source_id: Option<i32>,
+    /// The metadata in its database.
+    pub present: Present,
+    /// The registered nodes.
+    pub cluster: ClusterFacts,
+    /// The node to follow; None only where there is no metadata.
+    pub upstream_id: Option<i32>,
+    /// The data directory to fill.
+    pub directory: Contents,
+    /// The system identifier found in it, where it is a data directory.
+    pub directory_identifier: Option<String>,
+    /// The data directory is writable, or can be made.
+    pub directory_problem: Option<String>,
+    /// Bytes free where the data directory is, what is to be removed counted as free.
+    pub free_bytes: u64,
+    /// Where tablespaces go, what is there, and the bytes free there.
+    pub tablespaces: Vec<TablespaceTarget>,
+    /// The major version of the local tools; an error text where there are none.
+    pub tools_major: Result<u32, String>,
+    /// A replication connection to the source, as pg_basebackup will make it.
+    pub backup_login: Result<(), String>,
+    /// A replication connection to the upstream, as the WAL receiver will make it.
+    pub receiver_login: Result<(), String>,
+    /// Configuration files outside the source's data directory: where they would go, and whether they could be read.
+    pub external: Vec<ExternalCopy>,
+    /// The source runs on this host.
+    pub source_is_local: bool,
+}
+
+/// Where a tablespace goes.
+#[derive(Debug)]
+pub struct TablespaceTarget {
+    /// Its directory on the source.
+    pub from: String,
+    /// Its directory here.
+    pub to: PathBuf,
+    /// What is there.
+    pub contents: Contents,
+    /// Bytes free there.
+    pub free_bytes: u64,
+    /// Bytes needed; None for unknown.
+    pub bytes: Option<u64>,
+    /// An unfinished clone has written to it: ours to empty.
+    pub ours: bool,
+}
+
+/// A configuration file to copy.
+#[derive(Debug)]
+pub struct ExternalCopy {
+    /// Its path on the source.
+    pub from: String,
+    /// Its path here; relative to the data directory if it goes there.
+    pub to: PathBuf,
+    /// The secret that holds its contents, or why it could not be read.
+    pub contents: Result<String, String>,
+    /// It can be written here, or why not.
+    pub problem: Option<String>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct CloneOptions {
+    /// This node's number.
+    pub node_id: i32,
+    /// This node's name.
+    pub node_name: String,
+    /// This node's own conninfo.
+    pub conninfo: Conninfo,
+    /// Where the copy goes.
+    pub data_directory: PathBuf,
+    /// Use a slot on the upstream.
+    pub use_slot: bool,
+    /// pg_basebackup.
+    pub pg_basebackup: String,
+    /// pg_verifybackup, if the copy is to be verified.
+    pub pg_verifybackup: Option<String>,
+    /// How pg_basebackup reaches the source, without secrets.
+    pub backup_conninfo: String,
+    /// Variables for pg_basebackup whose values are secrets.
+    pub backup_secrets: Vec<(String, String)>,
+    /// A service file with a passphrase to make for pg_basebackup: (path, secret).
+    pub service_file: Option<(PathBuf, String)>,
+    /// A spread checkpoint.
+    pub spread_checkpoint: bool,
+    /// `pg_basebackup_options`, as words.
+    pub extra_options: Vec<String>,
+    /// `primary_conninfo`, in pieces.
+    pub primary_conninfo: Vec<Piece>,
+    /// Settings of the configuration that go into the clone: `restore_command`, `archive_cleanup_command`,
+    /// `recovery_min_apply_delay`.
+    pub settings: Vec<(String, String)>,
+    /// The port that this node's conninfo names, to be set in the clone; None to leave it.
+    pub port: Option<String>,
+    /// Copy external configuration files; None leaves them.
+    pub copy_external: bool,
+    /// Only write the configuration into the existing directory.
+    pub conf_only: bool,
+    /// `--force`.
+    pub force: bool,
+}
+
+/// Plans a clone.
+pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
+    let name = &options.node_name;
+    let upstream = facts.upstream_id.and_then(|id| facts.cluster.node(id));
+    let checks = checks(facts, options, upstream);
+    let slot = options.use_slot.then(|| node::slot_name(options.node_id));
+    let data = &options.data_directory;
+
+    let mut phases = Vec::new();
+    let mut back = Vec::new();
+    let on_upstream = upstream.map(endpoint);
+    if let (Some(slot), Some(on)) = (&slot, &on_upstream) {
+        let (step, undo) = slot_steps(slot, on, upstream);
+        phases.push(phase("reserve WAL on the upstream", vec![step]));
+        back.extend(undo);
+    }
+    if options.conf_only {
+        phases.push(phase("configure replication", configuration(facts, options, data, slot.as_deref())));
+    } else {
+        let staging = data.join(STAGING);
+        let copy = staging.join(COPY);
+        phases.push(phase("claim the data directory", claim(facts, options)));
+        phases.push(phase(
+            "copy",
+            vec![base_backup(options, &facts.source_name, &copy, slot.as_deref(), facts)],
+        ));
+        let mut finish = Vec::new();
+        if let Some(tool) = &options.pg_verifybackup {
+            finish.push(Step::new(
+                "verify_backup",
+                "check the copy against its manifest",
+                Op::Run(Command::new(tool, ["--quiet".to_string(), copy.display().to_string()])),
+                BACKUP_S,
+                Exit::BaseBackup,
+            ));
+        }
+        finish.extend(configuration(facts, options, &copy, slot.as_deref()));
+        finish.push(
+            Step::new(
+                "put_in_place",
+                format!("move the complete copy to \"{}\"", data.display()),
+                Op::MoveEntries {
+                    from: copy,
+                    to: data.clone(),
+                    first: vec!["standby.signal".into(), "postgresql.auto.conf".into()],
+                    last: vec!["global".into(), "PG_VERSION".into()],
+                },
+                SHORT_S,
+                Exit::LocalCommand,
+            )
+            .uninterruptible(),
+        );
+        phases.push(phase("make it a standby", finish));
+        back.push(Back {
+            if_started: vec!["claim".into()],
+            step: Step::new(
+                "empty_again",
+                format!("empty \"{}\" again", data.display()),
+                Op::ClearDirectory { path: data.clone(), keep: Vec::new() },
+                3600,
+                Exit::LocalCommand,
+            ),
+        });
+        for (i, target) in facts.tablespaces.iter().enumerate() {
+            back.push(Back {
+                if_started: vec!["claim".into()],
+                step: Step::new(
+                    format!("empty_tablespace_{i}"),
+                    format!("empty \"{}\" again", target.to.display()),
+                    Op::ClearDirectory { path: target.to.clone(), keep: Vec::new() },
+                    3600,
+                    Exit::LocalCommand,
+                ),
+            });
+        }
+        let mut after = vec![Step::new(
+            "remove_marker",
+            "remove the mark of an unfinished clone",
+            Op::RemoveDirectory { path: staging },
+            SHORT_S,
+            Exit::LocalCommand,
+        )];
+        after.extend(record_slot(facts, options, slot.as_deref()));
+        phases.push(Phase { on_failure: OnFailure::Continue, ..phase("finish", after) });
+    }
+    let always = options.service_file.as_ref().map(|(path, _)| {
+        Step::new(
+            "remove_service_file",
+            "remove the connection service file",
+            Op::RemoveFile { path: path.clone() },
+            SHORT_S,
+            Exit::LocalCommand,
+        )
+    });
+    let verb = if options.conf_only { "configure" } else { "clone" };
+    Plan {
+        title: format!("{verb} standby \"{name}\" from \"{}\"", facts.source_name),
+        checks,
+        phases,
+        back,
+        always: always.into_iter().collect(),
+        verify: Vec::new(),
+        back_failed: Exit::LocalCommand,
+        incomplete: Exit::Query,
+    }
+}
+
+fn phase(title: &str, steps: Vec<Step>) -> Phase {
+    Phase { title: title.into(), order: Order::InOrder, on_failure: OnFailure::Stop, outage: false, steps }
+}
+
+/// Makes the slot; on the way back it is dropped if it was not there before.
+fn slot_steps(slot: &str, on: &Endpoint, upstream: Option<&NodeFacts>) -> (Step, Option<Back>) {
+    let there = upstream.and_then(NodeFacts::facts).is_some_and(|server| server.slot(slot).is_some());
+    let step = Step::new(
+        "create_slot",
+        format!("{} slot \"{slot}\" on {}", if there { "keep the unused" } else { "create" }, on.name),
+        Op::Sql {
+            on: on.clone(),
+            // Reserved at once: without it nothing is kept until somebody connects, which may be hours from now.
+            statements: vec![
+                Statement::new(
+                    "SELECT pg_create_physical_replication_slot($1, true)::text WHERE NOT EXISTS \
+                     (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
+                )
+                .bind(slot),
+            ],
+        },
+        SHORT_S,
+        Exit::Query,
+    );
+    let back = (!there).then(|| Back {
+        if_started: vec!["create_slot".into()],
+        step: Step::new(
+            "drop_slot",
+            format!("drop slot \"{slot}\" on {}", on.name),
+            Op::Sql { on: on.clone(), statements: vec![drop_inactive_slot(slot)] },
+            SHORT_S,
+            Exit::Query,
+        ),
+    });
+    (step, back)
+}
+
+/// Takes possession of the data directory and of the tablespaces' directories.
+fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
+    let data = &options.data_directory;
+    let mode = if facts.details.group_access { 0o750 } else { 0o700 };
+    let local = |id: &str, title: String, op: Op, timeout_s: u32| {
+        Step::new(id, title, op, timeout_s, Exit::LocalCommand)
+    };
+    let mut steps = Vec::new();
+    if matches!(facts.directory, Contents::DataDirectory { .. }) {
+        // First what makes it startable: half-emptied it must not come up.
+        for (id, file) in [("take_control_file", "global/pg_control"), ("take_version_file", "PG_VERSION")] {
+            let path = data.join(file);
+            steps.push(local(id, format!("remove \"{}\"", path.display()), Op::RemoveFile { path }, SHORT_S));
+        }
+    }
+    let staging = data.join(STAGING);
+    steps.push(local(
+        "make_data_directory",
+        format!("make \"{}\"", data.display()),
+        Op::MakeDirectory { path: data.clone(), mode },
+        SHORT_S,
+    ));
+    steps.push(local(
+        "make_staging",
+        format!("make \"{}\"", staging.display()),
+        Op::MakeDirectory { path: staging.clone(), mode: 0o700 },
+        SHORT_S,
+    ));
+    let marker = Marker {
+        note: "pgbaton makes a clone here; until it is complete, the next \"pgbaton standby clone\" takes the directory over"
+            .into(),
+        tablespaces: facts.tablespaces.iter().map(|target| target.to.clone()).collect(),
+    };
+    steps.push(local(
+        "claim",
+        "mark the directory as an unfinished clone".into(),
+        Op::WriteFile {
+            path: staging.join(MARKER),
+            contents: serde_json::to_string_pretty(&marker).unwrap_or_default(),
+            mode: 0o600,
+        },
+        SHORT_S,
+    ));
+    if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
+        steps.push(local(
+            "clear_data_directory",
+            format!("remove everything else in \"{}\"", data.display()),
+            Op::ClearDirectory { path: data.clone(), keep: vec![STAGING.into()] },
+            3600,
+        ));
+        steps.push(local(
+            "clear_copy",
+            "remove what an earlier clone had copied".into(),
+            Op::RemoveDirectory { path: staging.join(COPY) },
+            3600,
+        ));
+    }
+    for (i, target) in facts.tablespaces.iter().enumerate() {
+        if !matches!(target.contents, Contents::Missing | Contents::Empty) {
+            steps.push(local(
+                &format!("clear_tablespace_{i}"),
+                format!("remove everything in \"{}\"", target.to.display()),
+                Op::ClearDirectory { path: target.to.clone(), keep: Vec::new() },
+                3600,
+            ));
+        }
+    }
+    if let Some((path, secret)) = &options.service_file {
+        steps.push(local(
+            "write_service_file",
+            "write a connection service file for pg_basebackup".into(),
+            Op::WriteSecretFile { path: path.clone(), secret: secret.clone(), mode: 0o600 },
+            SHORT_S,
+        ));
+    }
+    steps
+}
+
+fn base_backup(
+    options: &CloneOptions,
+    source_name: &str,
+    copy: &Path,
+    slot: Option<&str>,
+    facts: &CloneFacts,
+) -> Step {
+    let checkpoint = if options.spread_checkpoint { "spread" } else { "fast" };
+    let mut args: Vec<String> = vec![
+        format!("--pgdata={}", copy.display()),
+        format!("--dbname={}", options.backup_conninfo),
+        format!("--checkpoint={checkpoint}"),
+        "--label=pgbaton base backup".into(),
+        "--progress".into(),
+        "--no-password".into(),
+    ];
+    let given = |names: &[&str]| {
+        options.extra_options.iter().any(|word| names.iter().any(|name| word.starts_with(name)))
+    };
+    if !given(&["-X", "--wal-method"]) {
+        args.push("--wal-method=stream".into());
+    }
+    // The slot keeps WAL from the beginning of the copy on, if the copy comes from where the slot is.
+    if let Some(slot) = slot
+        && facts.source_id == facts.upstream_id
+        && !given(&["-S", "--slot", "--no-slot"])
+        && streams(&options.extra_options)
+    {
+        args.push(format!("--slot={slot}"));
+    }
+    for target in &facts.tablespaces {
+        if target.to != Path::new(&target.from) {
+            let escaped = |path: &str| path.replace('=', "\\=");
+            args.push(format!(
+                "--tablespace-mapping={}={}",
+                escaped(&target.from),
+                escaped(&target.to.display().to_string())
+            ));
+        }
+    }
+    args.extend(options.extra_options.iter().cloned());
+    let mut command = Command::new(&options.pg_basebackup, args);
+    command.secrets.clone_from(&options.backup_secrets);
+    if let Some((path, _)) = &options.service_file {
+        command.env.push(("PGSERVICEFILE".into(), path.display().to_string()));
+    }
+    command.silent_at_most_s = Some(if options.spread_checkpoint { SILENT_SPREAD_S } else { SILENT_S });
+    Step::new("base_backup", format!("copy \"{source_name}\""), Op::Run(command), BACKUP_S, Exit::BaseBackup).on_resume(
+        OnResume::Stop {
+            hint: "A base backup cannot be continued: run \"pgbaton standby clone\" again, it takes the directory over.".into(),
+        },
+    )
+}
+
+/// Says whether WAL is streamed beside the copy, given the options for pg_basebackup.
+fn streams(extra_options: &[String]) -> bool {
+    let mut words = extra_options.iter();
+    while let Some(word) = words.next() {
+        let method = match word.as_str() {
+            "-X" | "--wal-method" => words.next().map(String::as_str),
+            other => other.strip_prefix("--wal-method=").or_else(|| other.strip_prefix("-X")),
+        };
+        if let Some(method) = method {
+            return method.starts_with('s');
+        }
+    }
+    true
+}
+
+/// Makes a copy, or an existing data directory, a standby of the upstream.
+fn configuration(
+    facts: &CloneFacts,
+    options: &CloneOptions,
+    directory: &Path,
+    slot: Option<&str>,
+) -> Vec<Step> {
+    let local = |id: &str, title: String, op: Op| Step::new(id, title, op, SHORT_S, Exit::LocalCommand);
+    let mode = if facts.details.group_access { 0o640 } else { 0o600 };
+    let mut steps = Vec::new();
+    if options.copy_external {
+        for (i, file) in facts.external.iter().enumerate() {
+            if let Ok(secret) = &file.contents {
+                let path = directory.join(&file.to);
+                steps.push(local(
+                    &format!("copy_file_{i}"),
+                    format!("copy configuration file \"{}\" to \"{}\"", file.from, path.display()),
+                    Op::WriteSecretFile { path, secret: secret.clone(), mode },
+                ));
+            }
+        }
+    }
+    let mut set = vec![Setting { name: "primary_conninfo".into(), value: options.primary_conninfo.clone() }];
+    if let Some(slot) = slot {
+        set.push(Setting::new("primary_slot_name", slot));
+    }
+    for (name, value) in &options.settings {
+        set.push(Setting::new(name, value));
+    }
+    if let Some(port) = &options.port {
+        set.push(Setting::new("port", port));
+    }
+    // What the source has in a file that is copied would be obeyed here: a recovery target ends in a second primary.
+    for name in &facts.details.recovery_settings {
+        if !set.iter().any(|setting| setting.name == *name) {
+            set.push(Setting::new(name, neutral(name)));
+        }
+    }
+    let remove = crate::facts::source::RECOVERY_SETTINGS
+        .split(',')
+        .map(|name| name.trim().trim_matches('\'').to_string())
+        .collect();
+    steps.push(local(
+        "write_settings",
+        "write the replication settings".into(),
+        Op::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode },
+    ));
+    steps.push(local(
+        "remove_recovery_signal",
+        "remove recovery.signal".into(),
+        Op::RemoveFile { path: directory.join("recovery.signal") },
+    ));
+    steps.push(local(
+        "write_standby_signal",
+        "write standby.signal".into(),
+        Op::WriteFile { path: directory.join("standby.signal"), contents: String::new(), mode },
+    ));
+    if options.conf_only {
+        steps.extend(record_slot(facts, options, slot));
+    }
+    steps
+}
+
+/// Returns the value that makes a recovery setting have no effect.
+fn neutral(name: &str) -> &'static str {
+    match name {
+        "recovery_target_timeline" => "latest",
+        "recovery_target_action" => "pause",
+        "recovery_target_inclusive" => "on",
+        "recovery_min_apply_delay" => "0",
+        _ => "",
+    }
+}
+
+/// Brings the slot in an existing record of this node up to date.
+fn record_slot(facts: &CloneFacts, options: &CloneOptions, slot: Option<&str>) -> Option<Step> {
+    let own = facts.cluster.node(options.node_id)?;
+    let (primary, _) = facts.cluster.primaries().next()?;
+    if own.row.slot_name.as_deref() == slot {
+        return None;
+    }
+    Some(Step::new(
+        "record_slot",
+        format!("record the slot of node \"{}\"", options.node_name),
+        Op::Sql { on: endpoint(primary), statements: vec![node::set_slot_name(options.node_id, slot)] },
+        SHORT_S,
+        Exit::Query,
+    ))
+}
+
+fn checks(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFacts>) -> Vec<Check> {
+    let mut checks = vec![versions(facts), directory(facts, options)];
+    checks.extend(membership(facts, options, upstream));
+    checks.extend(source(facts, options));
+    checks.extend(upstream_ready(facts, options, upstream));
+    checks.push(login(
+        "base_backup_login",
+        "base backup",
+        &facts.source_name,
+        &facts.backup_login,
+        options,
+        false,
+    ));
+    let up_name = upstream.map_or(facts.source_name.as_str(), |node| &node.row.node_name);
+    checks.push(login("receiver_login", "WAL receiver", up_name, &facts.receiver_login, options, true));
+    if !options.conf_only {
+        checks.extend(space(facts, options));
+        checks.extend(tablespaces(facts, options));
+    }
+    checks.extend(external(facts, options));
+    checks
+}
+
+fn versions(facts: &CloneFacts) -> Check {
+    const NAME: &str = "versions";
+    let major = facts.source.version_num / 10_000;
+    match &facts.tools_major {
+        _ if !(13..=18).contains(&major) => {
+            Check::fail(NAME, format!("PostgreSQL {} is not supported", facts.source.version))
+                .detail("pgbaton supports PostgreSQL 13 to 18.")
+        }
+        Err(why) => {
+            Check::fail(NAME, format!("the programs of PostgreSQL {major} were not found on this host"))
+                .detail(why.clone())
+                .hint(
+                    "Set pg_bindir in the configuration, or install the package, for instance \"postgresql-"
+                        .to_string()
+                        + &major.to_string()
+                        + "\".",
+                )
+        }
+        Ok(tools) if *tools != major => Check::fail(
+            NAME,
+            format!("pg_basebackup is of PostgreSQL {tools}, the source runs {}", facts.source.version),
+        )
+        .hint(format!("Set pg_bindir to the programs of PostgreSQL {major}.")),
+        Ok(_) => Check::pass(NAME, format!("source and programs are of PostgreSQL {major}")),
+    }
+}
+
+fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
+    const NAME: &str = "data_directory";
+    let path = options.data_directory.display();
+    if let Some(problem) = &facts.directory_problem {
+        return Check::fail(NAME, format!("data directory \"{path}\" cannot be used"))
+            .detail(problem.clone());
+    }
+    let major = facts.source.version_num / 10_000;
+    match &facts.directory {
+        Contents::DataDirectory { running: Some(pid), .. } => {
+            Check::fail(NAME, format!("a server is running on data directory \"{path}\""))
+                .detail(format!("Its process ID is {pid}."))
+                .hint("Stop it first: \"pgbaton node stop\".")
+        }
+        Contents::DataDirectory { major: found, .. } if options.conf_only => {
+            if *found != major.to_string() {
+                Check::fail(NAME, format!("data directory \"{path}\" is of PostgreSQL {found}"))
+                    .detail(format!("The source runs PostgreSQL {}.", facts.source.version))
+            } else if facts.directory_identifier.as_deref() != Some(&facts.source.system_identifier) {
+                foreign(facts, &path.to_string())
+            } else {
+                Check::pass(NAME, format!("\"{path}\" is a data directory of this cluster"))
+            }
+        }
+        _ if options.conf_only => Check::fail(NAME, format!("\"{path}\" is not a data directory"))
+            .detail("It has no PG_VERSION.")
+            .hint("Leave out --replication-conf-only to make a clone there."),
+        Contents::Missing | Contents::Empty => {
+            Check::pass(NAME, format!("\"{path}\" is empty or can be made"))
+        }
+        Contents::UnfinishedClone(_) => {
+            Check::pass(NAME, format!("\"{path}\" holds an unfinished clone, which is taken over"))
+        }
+        Contents::DataDirectory { major: found, .. } if *found != major.to_string() => {
+            Check::fail(NAME, format!("\"{path}\" is a data directory of PostgreSQL {found}"))
+                .detail(format!(
+                    "The source runs PostgreSQL {}; nothing is removed that is not of this cluster.",
+                    facts.source.version
+                ))
+                .hint(format!("If it is not needed, move it away: mv {path} {path}.old"))
+        }
+        Contents::DataDirectory { .. }
+            if facts.directory_identifier.as_deref() == Some(&facts.source.system_identifier) =>
+        {
+            Check::fail(NAME, format!("\"{path}\" is already a data directory of this cluster"))
+                .detail("It may be a former primary with transactions that nobody else has.")
+                .hint("Waive this check to remove what is in it.")
+                .waivable(Waiver::Force, options.force)
+        }
+        Contents::DataDirectory { .. } => foreign(facts, &path.to_string()),
+        Contents::Other(names) => Check::fail(NAME, format!("directory \"{path}\" is not empty"))
+            .detail(format!(
+                "It holds {}, and is no data directory: pgbaton does not remove what is not PostgreSQL's.",
+                quoted(names)
+            ))
+            .hint("Empty it, or set data_directory to another path. Below a mount point use a subdirectory."),
+        Contents::Unreadable(why) => {
+            Check::fail(NAME, format!("could not look into directory \"{path}\"")).detail(why.clone())
+        }
+    }
+}
+
+fn foreign(facts: &CloneFacts, path: &str) -> Check {
+    Check::fail("data_directory", format!("\"{path}\" is a data directory of another cluster"))
+        .detail(format!(
+            "Its system identifier is {}, that of the source is {}.",
+            facts.directory_identifier.as_deref().unwrap_or("unknown"),
+            facts.source.system_identifier
+        ))
+        .hint(format!("If it is not needed, move it away: mv {path} {path}.old"))
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// Who is who in the metadata.
+fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFacts>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    match facts.present.verdict() {
+        SchemaVerdict::Missing | SchemaVerdict::Foreign => {
+            checks.push(
+                Check::fail("metadata", format!("database \"{}\" of the source has no metadata", facts.present.database))
+                    .hint("Run \"pgbaton primary register\" on the primary first, or name the right database with -d.")
+                    .waivable(Waiver::Force, options.force),
+            );
+            return checks;
+        }
+        _ => checks.push(Check::pass("metadata", "the source has the metadata")),
+    }
+    let is_witness = facts
+        .source_id
+        .and_then(|id| facts.cluster.node(id))
+        .is_some_and(|node| node.row.node_type == NodeType::Witness);
+    if is_witness {
+        checks.push(
+            Check::fail("source_role", format!("\"{}\" is a witness", facts.source_name))
+                .detail("A witness does not hold the cluster's data.")
+                .hint("Clone from the primary or from a standby."),
+        );
+    } else if facts.source.in_recovery && facts.cluster.primaries().next().is_none() {
+        checks.push(
+            Check::fail("source_role", "the primary cannot be reached")
+                .detail(format!(
+                    "\"{}\" is a standby: what it holds may be behind, and nobody can record the clone.",
+                    facts.source_name
+                ))
+                .waivable(Waiver::Force, options.force),
+        );
+    } else {
+        checks.push(Check::pass("source_role", format!("\"{}\" can be copied", facts.source_name)));
+    }
+    for node in &facts.cluster.nodes {
+        let (row, server) = (&node.row, node.facts());
+        if row.node_type != NodeType::Witness
+            && server.is_some_and(|server| server.system_identifier != facts.source.system_identifier)
+        {
+            checks.push(
+                Check::fail(
+                    "same_cluster",
+                    format!("the source belongs to another cluster than node \"{}\"", row.node_name),
+                )
+                .node(row.node_id)
+                .detail(format!(
+                    "The source's system identifier is {}, that of \"{}\" is {}.",
+                    facts.source.system_identifier,
+                    row.node_name,
+                    server.map_or("", |server| &server.system_identifier)
+                ))
+                .hint("Check -h, -p and -d."),
+            );
+        }
+        if row.node_id != options.node_id && row.node_name == options.node_name {
+            checks.push(
+                Check::fail(
+                    "node_name_free",
+                    format!("node name \"{}\" belongs to node {}", row.node_name, row.node_id),
+                )
+                .node(row.node_id)
+                .hint("Choose another node_name."),
+            );
+        }
+        if row.node_id == options.node_id && row.node_name != options.node_name {
+            checks.push(
+                Check::fail(
+                    "node_id_free",
+                    format!("node ID {} belongs to node \"{}\"", row.node_id, row.node_name),
+                )
+                .node(row.node_id)
+                .hint("Choose another node_id, or waive this check if the node was renamed.")
+                .waivable(Waiver::Force, options.force),
+            );
+        }
+        if row.node_id == options.node_id && server.is_some() && !options.conf_only {
+            checks.push(
+                Check::fail(
+                    "node_id_free",
+                    format!("node \"{}\" is running at its registered address", row.node_name),
+                )
+                .node(row.node_id)
+                .detail("A clone would be a second server with its number, name and slot.")
+                .hint("Stop that server, or choose another node_id and node_name."),
+            );
+        }
+    }
+    if options.conf_only && facts.cluster.node(options.node_id).is_none() {
+        checks.push(
+            Check::fail("registered", format!("node \"{}\" is not registered", options.node_name))
+                .hint("Leave out --replication-conf-only, or register the node with \"pgbaton standby register --force\"."),
+        );
+    }
+    match (upstream, facts.upstream_id) {
+        (Some(node), Some(id)) if id == options.node_id => checks.push(
+            Check::fail("upstream", format!("node \"{}\" cannot be its own upstream", node.row.node_name))
+                .hint("Choose another --upstream-node-id."),
+        ),
+        (Some(node), _) => match &node.server {
+            Ok(_) => checks.push(Check::pass("upstream", format!("the upstream \"{}\" answers", node.row.node_name))),
+            Err(silence) => checks.push(
+                Check::fail("upstream", format!("the upstream \"{}\" cannot be reached", node.row.node_name))
+                    .node(node.row.node_id)
+                    .detail(format!("{}.", silence.message))
+                    .exit(Exit::Connection),
+            ),
+        },
+        (None, Some(id)) => checks.push(
+            Check::fail("upstream", format!("upstream node {id} is not registered"))
+                .hint("Run \"pgbaton cluster show\" to see the nodes that are."),
+        ),
+        (None, None) => checks.push(
+            Check::fail("upstream", "no primary is registered")
+                .hint("Run \"pgbaton primary register\" on the primary, or name a node with --upstream-node-id.")
+                .waivable(Waiver::Force, options.force),
+        ),
+    }
+    checks
+}
+
+/// Settings of the source.
+fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
+    let details = &facts.details;
+    let mut checks = Vec::new();
+    if details.wal_level != "replica" && details.wal_level != "logical" {
+        checks.push(
+            Check::fail("wal_level", format!("wal_level is \"{}\" on the source", details.wal_level))
+                .hint("On the source run: ALTER SYSTEM SET wal_level = 'replica'; then restart it."),
+        );
+    }
+    if !details.hot_standby {
+        checks.push(
+            Check::fail("hot_standby", "hot_standby is off on the source")
+                .detail("A standby with this setting accepts no connections, so it cannot be registered or watched.")
+                .hint("On the source run: ALTER SYSTEM SET hot_standby = on; then restart it."),
+        );
+    }
+    // A library does the command's work from PostgreSQL 15 on.
+    let nothing_archives = details.archive_command.as_deref().is_some_and(str::is_empty)
+        && details.archive_library.as_deref().unwrap_or("").is_empty();
+    if details.archive_mode != "off" && nothing_archives {
+        checks.push(
+            Check::fail("archive_command", "archive_mode is on but archive_command is empty on the source")
+                .detail("WAL piles up there until the disk is full.")
+                .hint("Set archive_command and reload, or set archive_mode = off and restart.")
+                .waivable(Waiver::Force, options.force),
+        );
+    }
+    if !details.data_checksums && !details.wal_log_hints {
+        checks.push(
+            Check::warning("rewind_possible", "pg_rewind will not be able to bring a failed primary back")
+                .detail("The source has neither data checksums nor wal_log_hints.")
+                .hint("On the source run: ALTER SYSTEM SET wal_log_hints = on; then restart it."),
+        );
+    }
+    if !details.full_page_writes {
+        checks.push(
+            Check::warning("full_page_writes", "full_page_writes is off on the source")
+                .detail("pg_rewind needs it, and a base backup of a standby does too.")
+                .hint("On the source run: ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf();"),
+        );
+    }
+    let needed = if options.conf_only { 0 } else { 1 + i64::from(streams(&options.extra_options)) };
+    let free = facts.source.max_wal_senders - details.wal_senders_used;
+    if free < needed {
+        checks.push(
+            Check::fail("wal_senders", "the source has too few free WAL senders")
+                .detail(format!(
+                    "max_wal_senders is {}, {} are in use, and the base backup needs {needed}.",
+                    facts.source.max_wal_senders, details.wal_senders_used
+                ))
+                .hint(format!(
+                    "On the source run: ALTER SYSTEM SET max_wal_senders = {}; then restart it.",
+                    facts.source.max_wal_senders + needed
+                )),
+        );
+    }
+    checks
+}
+
+/// Whether the upstream has room for a slot, and the role may make one.
+fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFacts>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let Some((node, server)) = upstream.and_then(|node| Some((node, node.facts()?))) else { return checks };
+    let name = &node.row.node_name;
+    if !options.use_slot {
+        return checks;
+    }
+    let slot_name = node::slot_name(options.node_id);
+    let used = i64::try_from(server.slots.len()).unwrap_or(i64::MAX);
+    match server.slot(&slot_name) {
+        Some(slot) if slot.active => checks.push(
+            Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is in use"))
+                .node(node.row.node_id)
+                .detail("Another server streams with the slot of this node's number.")
+                .hint("Stop that server, or choose another node_id."),
+        ),
+        Some(slot) if slot.slot_type != "physical" => checks.push(
+            Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is a logical one"))
+                .node(node.row.node_id)
+                .hint("Choose another node_id, or set use_replication_slots = false."),
+        ),
+        Some(slot) if slot.wal_status.as_deref() == Some("lost") => checks.push(
+            Check::fail(
+                "slot_free",
+                format!("slot \"{slot_name}\" on \"{name}\" has lost WAL and cannot be used"),
+            )
+            .node(node.row.node_id)
+            .hint(format!("On \"{name}\" run: SELECT pg_drop_replication_slot('{slot_name}');")),
+        ),
+        Some(_) => checks.push(Check::pass(
+            "slot_free",
+            format!("slot \"{slot_name}\" on \"{name}\" is there and unused"),
+        )),
+        None if used >= server.max_replication_slots => checks.push(
+            Check::fail("slot_free", format!("\"{name}\" has no free replication slot"))
+                .node(node.row.node_id)
+                .detail(format!(
+                    "max_replication_slots is {}, and {used} exist.",
+                    server.max_replication_slots
+                ))
+                .hint(format!(
+                    "On \"{name}\" run: ALTER SYSTEM SET max_replication_slots = {}; then restart it.",
+                    server.max_replication_slots + 4
+                )),
+        ),
+        None => checks.push(Check::pass("slot_free", format!("\"{name}\" has a free replication slot"))),
+    }
+    if !facts.details.role_replicates {
+        checks.push(
+            Check::fail(
+                "role_replicates",
+                format!("role \"{}\" may not create replication slots", facts.details.role),
+            )
+            .hint(format!("As superuser run: ALTER ROLE {} REPLICATION;", quote_ident(&facts.details.role))),
+        );
+    }
+    checks
+}
+
+fn login(
+    check: &str,
+    who: &str,
+    server: &str,
+    result: &Result<(), String>,
+    options: &CloneOptions,
+    waivable: bool,
+) -> Check {
+    match result {
+        Ok(()) => {
+            Check::pass(check, format!("the replication connection of the {who} to \"{server}\" works"))
+        }
+        Err(why) => {
+            let failed =
+                Check::fail(check, format!("the {who} cannot connect to \"{server}\" for replication"))
+                    .detail(crate::error::sentence(why))
+                    .hint(login_hint(why, who));
+            if waivable { failed.waivable(Waiver::Force, options.force) } else { failed }
+        }
+    }
+}
+
+/// Advice for the commonest reasons why a replication connection is refused.
+///
+/// `why` is what libpq printed: its first words and PostgreSQL's are the same in every version, as the tools run in the C locale.
+fn login_hint(why: &str, who: &str) -> String {
+    if let Some((_, rest)) = why.split_once("no pg_hba.conf entry for replication connection from host \"") {
+        let host = rest.split('"').next().unwrap_or("");
+        let user = rest.split("user \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("");
+        let mask = if host.contains(':') { 128 } else { 32 };
+        return format!(
+            "Add this line to pg_hba.conf there and reload: host replication {} {host}/{mask} scram-sha-256",
+            crate::pg::quote::quote_hba(user)
+        );
+    }
+    if why.contains("must be superuser or replication role")
+        || why.contains("permission denied to start WAL sender")
+    {
+        return "Give the role the REPLICATION attribute: ALTER ROLE name REPLICATION;".into();
+    }
+    if why.contains("no password supplied") || why.contains("password authentication failed") {
+        return if who == "WAL receiver" {
+            "The server will look in .pgpass of the user it runs as, or in passfile of the configuration; a line with the \
+             database name \"replication\", or *, is needed."
+                .into()
+        } else {
+            "Set PGPASSWORD, or put a line for database \"replication\" into ~/.pgpass (mode 0600).".into()
+        };
+    }
+    if why.contains("number of requested standby connections exceeds max_wal_senders") {
+        return "Raise max_wal_senders there and restart.".into();
+    }
+    "Try it by hand: psql 'replication=true …' -c IDENTIFY_SYSTEM".into()
+}
+
+fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
+    // WAL is streamed beside the copy while it is made: one segment at the least.
+    let outside: u64 = facts.tablespaces.iter().filter_map(|target| target.bytes).sum();
+    let needed = facts.details.total_bytes.saturating_sub(outside) + 2 * facts.source.wal_segment_bytes;
+    let mut checks = vec![room("disk_space", &options.data_directory, needed, facts.free_bytes)];
+    for target in &facts.tablespaces {
+        if let Some(bytes) = target.bytes {
+            checks.push(room("disk_space", &target.to, bytes, target.free_bytes));
+        }
+    }
+    checks
+}
+
+fn room(name: &str, path: &Path, needed: u64, free: u64) -> Check {
+    let mb = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    if free < needed {
+        Check::fail(name, format!("the disk of \"{}\" is too small for the clone", path.display()))
+            .detail(format!("The clone needs {} MB, {} MB are free.", mb(needed), mb(free)))
+            .hint("Make room, or set data_directory (or tablespace_mapping) to a larger disk.")
+    } else {
+        Check::pass(
+            name,
+            format!("{} MB are free in \"{}\", {} MB are needed", mb(free), path.display(), mb(needed)),
+        )
+    }
+}
+
+fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
+    facts
+        .tablespaces
+        .iter()
+        .map(|target| {
+            let path = target.to.display();
+            match &target.contents {
+                Contents::Missing | Contents::Empty => Check::pass("tablespaces", format!("\"{path}\" is empty or can be made")),
+                _ if target.ours => Check::pass("tablespaces", format!("\"{path}\" was filled by the unfinished clone")),
+                _ if facts.source_is_local && target.to == Path::new(&target.from) => {
+                    Check::fail("tablespaces", format!("tablespace directory \"{path}\" is that of the source"))
+                        .detail("Source and clone are on one host.")
+                        .hint(format!("Set in the configuration: tablespace_mapping = [\"{path}={path}_{}\"]", options.node_name))
+                }
+                Contents::Other(names) if names.iter().all(|name| name.starts_with("PG_")) => {
+                    Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
+                        .detail(format!("It holds {}.", quoted(names)))
+                        .hint("Waive this check to remove what is in it, or map the tablespace with tablespace_mapping.")
+                        .waivable(Waiver::Force, options.force)
+                }
+                _ => Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
+                    .hint("Empty it, or map the tablespace with tablespace_mapping."),
+            }
+        })
+        .collect()
+}
+
+fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if facts.external.is_empty() {
+        if !facts.details.sees_settings {
+            checks.push(
+                Check::warning(
+                    "external_files",
+                    "cannot tell whether the source has configuration files elsewhere",
+                )
+                .detail(format!("Role \"{}\" may not see where its files are.", facts.details.role))
+                .hint(format!("As superuser run: GRANT pg_monitor TO {};", quote_ident(&facts.details.role))),
+            );
+        }
+        return checks;
+    }
+    if !options.copy_external {
+        let names: Vec<String> = facts.external.iter().map(|file| file.from.clone()).collect();
+        checks.push(
+            Check::warning("external_files", "the source has configuration files outside its data directory")
+                .detail(format!("They are {}; they are not copied.", quoted(&names)))
+                .hint("This node needs its own, or use --copy-external-config-files."),
+        );
+        return checks;
+    }
+    for file in &facts.external {
+        match (&file.contents, &file.problem) {
+            (Err(why), _) => checks.push(
+                Check::fail("external_files", format!("configuration file \"{}\" cannot be read", file.from))
+                    .detail(crate::error::sentence(why))
+                    .hint(format!(
+                        "As superuser run: GRANT pg_read_server_files TO {role}; \
+                         GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {role};",
+                        role = quote_ident(&facts.details.role)
+                    )),
+            ),
+            (Ok(_), Some(problem)) => checks.push(
+                Check::fail(
+                    "external_files",
+                    format!("configuration file \"{}\" cannot be written", file.to.display()),
+                )
+                .detail(crate::error::sentence(problem))
+                .hint("Use --copy-external-config-files=pgdata to put it into the data directory."),
+            ),
+            (Ok(_), None) => {
+                checks.push(Check::pass(
+                    "external_files",
+                    format!("configuration file \"{}\" can be copied", file.from),
+                ));
+            }
+        }
+    }
+    checks
+}

@@ -1,0 +1,204 @@
+//! Plans for starting and stopping the local server. Pure.
+
+use std::path::PathBuf;
+
+use crate::error::Exit;
+use crate::pg::control::Manager;
+use crate::plan::{
+    Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Verify,
+};
+
+/// What can be done to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop and start it.
+    Restart,
+    /// Let it read its configuration again.
+    Reload,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The action.
+    pub action: Action,
+    /// A checkpoint first.
+    pub checkpoint: bool,
+    /// The server.
+    pub on: Endpoint,
+}
+
+/// What decides how it is done.
+#[derive(Clone, Debug)]
+pub struct ServiceFacts {
+    /// The node's name.
+    pub node_name: String,
+    /// Its data directory.
+    pub data_directory: PathBuf,
+    /// Where postgresql.conf is, if not there.
+    pub config_directory: Option<PathBuf>,
+    /// The process id of the running server.
+    pub running: Option<i32>,
+    /// Who starts and stops it.
+    pub manager: Manager,
+    /// pg_ctl.
+    pub pg_ctl: String,
+    /// `pg_ctl_options`.
+    pub pg_ctl_options: Vec<String>,
+    /// The options of its last start, as one string for `pg_ctl -o`.
+    pub server_options: Option<String>,
+    /// Where its output goes until it opens its own log.
+    pub log: PathBuf,
+    /// Seconds for a start.
+    pub start_timeout_s: u32,
+    /// Seconds for a stop.
+    pub stop_timeout_s: u32,
+    /// The port in the node's conninfo.
+    pub conninfo_port: Option<String>,
+}
+
+/// Plans an action.
+pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
+    let name = &facts.node_name;
+    let action = service.action;
+    let (verb, nothing_to_do) = match action {
+        Action::Start => ("start", facts.running.is_some()),
+        Action::Stop => ("stop", facts.running.is_none()),
+        Action::Restart => ("restart", false),
+        Action::Reload => ("reload", false),
+    };
+    let mut checks = Vec::new();
+    if let Manager::Systemd { unit } = &facts.manager
+        && action != Action::Reload
+    {
+        checks.push(
+            Check::fail("service_manager", format!("the server is run by systemd, as unit \"{unit}\""))
+                .detail("Started or stopped behind its back, systemd would start it again or think that it is down.")
+                .hint(format!(
+                    "Add to the configuration: service_start_command = \"sudo systemctl start {unit}\", \
+                     service_stop_command = \"sudo systemctl stop {unit}\", \
+                     service_restart_command = \"sudo systemctl restart {unit}\"; and let this user run them with sudo."
+                )),
+        );
+    }
+    if action == Action::Reload && facts.running.is_none() {
+        checks.push(
+            Check::fail("server_running", format!("the server of node \"{name}\" is not running"))
+                .hint("Start it: \"pgbaton node start\"."),
+        );
+    }
+    let mut steps = Vec::new();
+    let mut verify = Vec::new();
+    if !nothing_to_do {
+        if service.checkpoint && facts.running.is_some() && matches!(action, Action::Stop | Action::Restart) {
+            steps.push(Step::new(
+                "checkpoint",
+                "write a checkpoint",
+                Op::Sql { on: service.on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
+                600,
+                Exit::Query,
+            ));
+        }
+        let bound = match action {
+            Action::Start => facts.start_timeout_s,
+            Action::Stop => facts.stop_timeout_s,
+            Action::Restart => facts.start_timeout_s.saturating_add(facts.stop_timeout_s),
+            Action::Reload => 30,
+        };
+        let exit = match action {
+            Action::Start | Action::Restart => Exit::NoRestart,
+            Action::Stop | Action::Reload => Exit::LocalCommand,
+        };
+        steps.push(Step::new(
+            verb,
+            format!("{verb} the server of node \"{name}\""),
+            Op::Run(command(facts, action)),
+            // pg_ctl has the same bound and says more when it passes.
+            bound.saturating_add(5),
+            exit,
+        ));
+        match action {
+            Action::Start | Action::Restart => verify.push(Verify {
+                title: format!("node \"{name}\" accepts connections"),
+                probe: Probe::Accepts { on: service.on.clone(), in_recovery: None },
+                timeout_s: facts.start_timeout_s,
+            }),
+            Action::Stop => verify.push(Verify {
+                title: format!("no server runs on \"{}\"", facts.data_directory.display()),
+                probe: Probe::Stopped { data_directory: facts.data_directory.clone() },
+                timeout_s: facts.stop_timeout_s,
+            }),
+            Action::Reload => {}
+        }
+    }
+    Plan {
+        title: format!("{verb} node \"{name}\""),
+        checks,
+        phases: vec![Phase {
+            title: format!("{verb} the server"),
+            order: Order::InOrder,
+            on_failure: OnFailure::Stop,
+            outage: false,
+            steps,
+        }],
+        back: Vec::new(),
+        always: Vec::new(),
+        verify,
+        back_failed: Exit::LocalCommand,
+        incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
+    }
+}
+
+/// Returns the command of an action.
+pub fn command(facts: &ServiceFacts, action: Action) -> Command {
+    let verb = match action {
+        Action::Start => "start",
+        Action::Stop => "stop",
+        Action::Restart => "restart",
+        Action::Reload => "reload",
+    };
+    match &facts.manager {
+        // The user's own line, for the user's own shell.
+        Manager::Configured(line) => Command::new("/bin/sh", ["-c", line]),
+        Manager::Debian { version, name } => {
+            let mut args = vec![version.clone(), name.clone(), verb.to_string()];
+            if action != Action::Reload && action != Action::Start {
+                args.push("--mode=fast".into());
+            }
+            Command { log: Some(facts.log.clone()), ..Command::new("pg_ctlcluster", args) }
+        }
+        Manager::Systemd { .. } | Manager::PgCtl => {
+            let directory = facts.config_directory.as_ref().unwrap_or(&facts.data_directory);
+            // Absolute: postmaster.opts keeps what is said here, and a restart from elsewhere must find it.
+            let mut args = vec![verb.to_string(), format!("--pgdata={}", directory.display())];
+            let timeout = match action {
+                Action::Start | Action::Restart => Some(facts.start_timeout_s),
+                Action::Stop => Some(facts.stop_timeout_s),
+                Action::Reload => None,
+            };
+            if let Some(seconds) = timeout {
+                args.extend(["--wait".to_string(), format!("--timeout={seconds}")]);
+            }
+            if matches!(action, Action::Stop | Action::Restart) {
+                args.push("--mode=fast".into());
+            }
+            let mut log = None;
+            if matches!(action, Action::Start | Action::Restart) {
+                args.push(format!("--log={}", facts.log.display()));
+                if action == Action::Start
+                    && let Some(options) = &facts.server_options
+                {
+                    args.push(format!("--options={options}"));
+                }
+                // The postmaster keeps what pg_ctl writes to: a pipe would never end.
+                log = Some(facts.log.clone());
+            }
+            args.extend(facts.pg_ctl_options.iter().cloned());
+            Command { log, ..Command::new(&facts.pg_ctl, args) }
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Files: written whole or not at all, with a mode, and on disk when the call returns.
+//!
+//! Every name that appears, disappears or moves is followed by an fsync of its directory: without it a crash may undo a
+//! rename that the journal already calls done.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rustix::fs::FallocateFlags;
+
+/// Writes a file, replacing what was there: a reader sees the old contents or the new ones, also after a crash.
+///
+/// A symbolic link is replaced by the file, not followed.
+///
+/// # Errors
+/// Fails, leaving the old file, if any part of this fails.
+pub fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+    let temporary = temporary(path, contents, mode)?;
+    temporary
+        .persist(path)
+        .map_err(|error| error.error)
+        .with_context(|| format!("could not write \"{}\"", path.display()))?;
+    sync_parent(path)
+}
+
+/// Writes a file that must not exist yet.
+///
+/// # Errors
+/// As [`write()`], and if there is a file of that name.
+pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+    let temporary = temporary(path, contents, mode)?;
+    temporary
+        .persist_noclobber(path)
+        .map_err(|error| error.error)
+        .with_context(|| format!("could not make \"{}\"", path.display()))?;
+    sync_parent(path)
+}
+
+fn temporary(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<tempfile::NamedTempFile> {
+    let make = || -> std::io::Result<_> {
+        let mut file = tempfile::Builder::new().prefix(".pgbaton-").tempfile_in(parent(path))?;
+        file.write_all(contents)?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    };
+    make().with_context(|| format!("could not write \"{}\"", path.display()))
+}
+
+/// Returns the contents of a file, or None if there is none.
+///
+/// # Errors
+/// Fails if the file is there and cannot be read.
+pub fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(contents) => Ok(Some(contents)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
+    }
+}
+
+/// Removes a file, or a symbolic link itself, if it is there.
+///
+/// # Errors
+/// Fails if it is there afterwards, and on a directory.
+pub fn remove_file(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("could not remove \"{}\"", path.display())),
+    }
+}
+
+/// Makes a directory with its parents, unless it is there, and sets its mode in both cases.
+///
+/// # Errors
+/// Fails if it cannot be made, is no directory, or belongs to somebody else.
+pub fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
+    let failed = || format!("could not make directory \"{}\"", path.display());
+    if !path.is_dir() {
+        // Parents that are missing get the same mode: nothing is more open than what was asked for.
+        DirBuilder::new().recursive(true).mode(mode).create(path).with_context(failed)?;
+        sync_parent(path)?;
+    }
+    let present = fs::metadata(path).with_context(failed)?.permissions().mode() & 0o7777;
+    if present != mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .with_context(|| format!("could not set the mode of \"{}\" to {mode:04o}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes everything in a directory but the names in `keep`. A directory that is not there is empty.
+///
+/// Symbolic links in it are removed, never followed: `pg_wal` and the tablespaces may lie elsewhere.
+///
+/// # Errors
+/// Fails on the first entry that cannot be removed, naming it.
+pub fn clear_directory(path: &Path, keep: &[String]) -> anyhow::Result<()> {
+    for name in names_in(path)? {
+        if !keep.iter().any(|kept| OsStr::new(kept) == name) {
+            remove_any(&path.join(name))?;
+        }
+    }
+    if path.is_dir() { sync_directory(path) } else { Ok(()) }
+}
+
+/// Removes a directory and everything in it, if it is there. A symbolic link is removed itself, never followed.
+///
+/// # Errors
+/// Fails on the first entry that cannot be removed.
+pub fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    if remove_any(path)? { sync_parent(path) } else { Ok(()) }
+}
+
+fn remove_any(path: &Path) -> anyhow::Result<bool> {
+    let failed = || format!("could not remove \"{}\"", path.display());
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(failed),
+    };
+    if kind.is_dir() {
+        #[expect(clippy::disallowed_methods, reason = "the one place that removes directories")]
+        fs::remove_dir_all(path).with_context(failed)?;
+    } else {
+        fs::remove_file(path).with_context(failed)?;
+    }
+    Ok(true)
+}
+
+/// Moves all entries of one directory into another on the same file system, then removes the first one.
+///
+/// Entries named in `first` go before all others and those in `last` after them, each list in its order; at every border
+/// both directories are synced, so that a crash cannot reorder what safety rests on. May be repeated: what has been moved
+/// is not there any more. Nothing in `to` is replaced.
+///
+/// # Errors
+/// Fails on the first entry that cannot be moved, naming it.
+pub fn move_entries(from: &Path, to: &Path, first: &[String], last: &[String]) -> anyhow::Result<()> {
+    let sync = || sync_directory(to).and_then(|()| sync_directory(from));
+    if !from.is_dir() {
+        return Ok(());
+    }
+    for name in first {
+        move_entry(from, to, OsStr::new(name))?;
+        sync()?;
+    }
+    let kept: BTreeSet<&OsStr> = last.iter().map(OsStr::new).collect();
+    for name in names_in(from)?.iter().filter(|name| !kept.contains(name.as_os_str())) {
+        move_entry(from, to, name)?;
+    }
+    sync()?;
+    for name in last {
+        move_entry(from, to, OsStr::new(name))?;
+        sync()?;
+    }
+    fs::remove_dir(from).with_context(|| format!("could not remove \"{}\"", from.display()))?;
+    sync_parent(from)
+}
+
+fn move_entry(from: &Path, to: &Path, name: &OsStr) -> anyhow::Result<()> {
+    let (source, target) = (from.join(name), to.join(name));
+    let failed = || format!("could not move \"{}\" to \"{}\"", source.display(), target.display());
+    if source.parent() != Some(from) || Path::new(name).file_name() != Some(name) {
+        bail!("\"{}\" is no name of a directory entry", name.display());
+    }
+    match fs::symlink_metadata(&source) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(failed),
+    }
+    if fs::symlink_metadata(&target).is_ok() {
+        return Err(anyhow::anyhow!("the target exists")).with_context(failed);
+    }
+    fs::rename(&source, &target).with_context(failed)
+}
+
+/// Returns the names in a directory, sorted; none if it does not exist.
+///
+/// # Errors
+/// Fails if the directory is there and cannot be read.
+pub fn names_in(path: &Path) -> anyhow::Result<Vec<OsString>> {
+    let failed = || format!("could not read directory \"{}\"", path.display());
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(failed),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.with_context(failed)?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Returns how many bytes an unprivileged process may still write where `path` is, or where it would be made.
+///
+/// # Errors
+/// Fails if the file system cannot be asked.
+pub fn free_space(path: &Path) -> anyhow::Result<u64> {
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let answer = rustix::fs::statvfs(existing)
+        .with_context(|| format!("could not find out the free space at \"{}\"", existing.display()))?;
+    Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
+}
+
+/// Gives a file another name in its directory.
+///
+/// # Errors
+/// Fails if it cannot be renamed.
+pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::rename(from, to)
+        .with_context(|| format!("could not rename \"{}\" to \"{}\"", from.display(), to.display()))?;
+    sync_parent(to)
+}
+
+/// Waits until the names in a directory are on disk.
+///
+/// # Errors
+/// Fails if the directory cannot be opened or synced.
+pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .with_context(|| format!("could not sync directory \"{}\"", path.display()))
+}
+
+fn sync_parent(path: &Path) -> anyhow::Result<()> {
+    sync_directory(parent(path))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file of lines that only grows, and holds whole lines only.
+#[derive(Debug)]
+pub struct AppendFile {
+    file: File,
+    path: PathBuf,
+    /// What is known to be whole lines. After a failed write anything behind it is cut off before the next one.
+    length: u64,
+    dirty: bool,
+}
+
+impl AppendFile {
+    /// Opens an existing file; a last line without its line end gets one.
+    ///
+    /// # Errors
+    /// Fails if the file is not there or cannot be written.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let open = || -> std::io::Result<Self> {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+                .open(path)?;
+            let length = file.metadata()?.len();
+            let mut last = [b'\n'];
+            if length > 0 {
+                file.seek(SeekFrom::Start(length - 1))?;
+                file.read_exact(&mut last)?;
+            }
+            let mut opened = Self { file, path: path.to_path_buf(), length, dirty: false };
+            if last != [b'\n'] {
+                opened.write(b"\n", true)?;
+            }
+            Ok(opened)
+        };
+        open().with_context(|| format!("could not open \"{}\"", path.display()))
+    }
+
+    /// Sets disk space aside beyond the present end. Where the file system cannot do that, nothing happens.
+    pub fn reserve(&self, bytes: u64) {
+        let _ = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, bytes);
+    }
+
+    /// Appends lines, which must end with a line end, and waits for the disk if told so.
+    ///
+    /// # Errors
+    /// Fails if that is not so when it returns; the lines are then taken away again, as far as that is possible.
+    pub fn append(&mut self, lines: &[u8], sync: bool) -> anyhow::Result<()> {
+        self.write(lines, sync).with_context(|| format!("could not write \"{}\"", self.path.display()))
+    }
+
+    /// Removes the last line.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read or cut.
+    pub fn cut_to_last_line(&mut self) -> anyhow::Result<()> {
+        let mut cut = || -> std::io::Result<()> {
+            let mut text = Vec::new();
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.read_to_end(&mut text)?;
+            let lines = text.strip_suffix(b"\n").unwrap_or(&text);
+            let keep = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            self.length = u64::try_from(keep).unwrap_or(0);
+            self.file.set_len(self.length)?;
+            self.file.sync_all()
+        };
+        cut().with_context(|| format!("could not cut \"{}\"", self.path.display()))
+    }
+
+    fn write(&mut self, lines: &[u8], sync: bool) -> std::io::Result<()> {
+        if self.dirty {
+            self.file.set_len(self.length)?;
+            self.dirty = false;
+        }
+        let written =
+            self.file.write_all(lines).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        match written {
+            Ok(()) => self.length += u64::try_from(lines.len()).unwrap_or(0),
+            Err(_) => self.dirty = self.file.set_len(self.length).is_err(),
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        names_in(path).unwrap().into_iter().map(|name| name.into_string().unwrap()).collect()
+    }
+
+    fn strings<const N: usize>(names: [&str; N]) -> [String; N] {
+        names.map(str::to_string)
+    }
+
+    #[test]
+    fn a_file_is_replaced_with_its_mode_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        write(&path, b"one", 0o644).unwrap();
+        write(&path, b"two", 0o600).unwrap();
+        assert_eq!((read(&path).unwrap().unwrap(), mode_of(&path)), (b"two".to_vec(), 0o600));
+        assert_eq!(names(directory.path()), ["file"]);
+        let error = write_new(&path, b"three", 0o600).unwrap_err();
+        assert!(format!("{error:#}").contains("file\": File exists"), "{error:#}");
+        assert_eq!(names(directory.path()), ["file"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_empty_or_removed_already() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nothing");
+        assert_eq!(read(&path).unwrap(), None);
+        remove_file(&path).unwrap();
+        remove_tree(&path).unwrap();
+        clear_directory(&path, &[]).unwrap();
+        move_entries(&path, directory.path(), &[], &[]).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_gets_its_mode_whether_it_was_there_or_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        make_directory(&path, 0o750).unwrap();
+        assert_eq!(mode_of(&path), 0o750);
+        make_directory(&path, 0o700).unwrap();
+        assert_eq!(mode_of(&path), 0o700);
+        write(&path.join("file"), b"", 0o600).unwrap();
+        assert!(make_directory(&path.join("file"), 0o700).is_err());
+    }
+
+    #[test]
+    fn clearing_a_directory_keeps_what_is_named_and_never_follows_a_link_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, outside) = (directory.path().join("data"), directory.path().join("outside"));
+        make_directory(&data.join("base/1"), 0o700).unwrap();
+        make_directory(&outside, 0o700).unwrap();
+        write(&outside.join("wal"), b"x", 0o600).unwrap();
+        write(&data.join("base/1/file"), b"x", 0o600).unwrap();
+        write(&data.join("marker"), b"x", 0o600).unwrap();
+        symlink(&outside, data.join("pg_wal")).unwrap();
+        symlink(&outside, data.join("base/link")).unwrap();
+        clear_directory(&data, &strings(["marker"])).unwrap();
+        assert_eq!((names(&data), names(&outside)), (vec!["marker".to_string()], vec!["wal".to_string()]));
+        symlink(&outside, data.join("pg_wal")).unwrap();
+        remove_tree(&data.join("pg_wal")).unwrap();
+        assert_eq!(names(&outside), ["wal"]);
+        remove_tree(&data).unwrap();
+        assert!(!data.exists() && outside.exists());
+    }
+
+    #[test]
+    fn entries_are_moved_and_what_comes_last_comes_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        make_directory(&from.join("base"), 0o700).unwrap();
+        make_directory(&to, 0o700).unwrap();
+        for name in ["PG_VERSION", "global", "standby.signal"] {
+            write(&from.join(name), b"x", 0o600).unwrap();
+        }
+        // Something stands in the way of the second group: the last one must not have been moved then.
+        write(&to.join("global"), b"mine", 0o600).unwrap();
+        let (first, last) = (strings(["standby.signal"]), strings(["PG_VERSION"]));
+        let error = move_entries(&from, &to, &first, &last).unwrap_err();
+        assert!(format!("{error:#}").ends_with("global\": the target exists"), "{error:#}");
+        assert_eq!(names(&to), ["base", "global", "standby.signal"]);
+        assert_eq!(read(&to.join("global")).unwrap().unwrap(), b"mine");
+        // Out of the way, and repeated.
+        remove_file(&to.join("global")).unwrap();
+        move_entries(&from, &to, &first, &last).unwrap();
+        assert_eq!(names(&to), ["PG_VERSION", "base", "global", "standby.signal"]);
+        assert!(!from.exists());
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_no_entry() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        make_directory(&from, 0o700).unwrap();
+        make_directory(&to, 0o700).unwrap();
+        for name in ["../to", "a/b", "..", "/etc"] {
+            assert!(move_entries(&from, &to, &[name.to_string()], &[]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn free_space_is_known_also_where_nothing_is_yet() {
+        assert!(free_space(Path::new("/tmp/not/made/yet")).unwrap() > 0);
+    }
+
+    #[test]
+    fn appended_lines_follow_whole_lines_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        write(&path, b"one\ntwo", 0o600).unwrap();
+        let mut file = AppendFile::open(&path).unwrap();
+        file.append(b"three\n", true).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"one\ntwo\nthree\n");
+        file.cut_to_last_line().unwrap();
+        file.reserve(65536);
+        file.append(b"four\n", false).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"one\ntwo\nfour\n");
+    }
+}

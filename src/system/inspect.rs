@@ -1,0 +1,43 @@
+//! Looking at files without changing them: whose they are, how large, whether we may write.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+/// Returns the name of the user that owns a file; None where it does not exist or the user has no name.
+pub fn owner(path: &Path) -> Option<String> {
+    let uid = std::fs::metadata(path).ok()?.uid();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
+    })
+}
+
+/// Says whether this process may make entries in a directory.
+pub fn is_writable(directory: &Path) -> bool {
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// Says whether a file belongs to the user that runs this process.
+pub fn is_own(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw())
+}
+
+/// Returns the bytes that removing a directory's contents would set free; what cannot be read does not count.
+///
+/// Symbolic links are not followed: what they lead to stays.
+pub fn bytes_in(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
+            // Blocks of 512 bytes, whatever the file system's own are (stat(2)).
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}

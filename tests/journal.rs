@@ -1,0 +1,79 @@
+//! Old journals parse for ever: whoever upgrades in the middle of an operation can still resume or abandon it.
+//!
+//! A fixture is never changed. A new kind of record, effect or question gets a new one.
+
+use std::path::{Path, PathBuf};
+
+use pgbaton::Exit;
+use pgbaton::plan::journal::{self, Loaded, Stage, Status};
+use pgbaton::plan::{Op, Probe};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal").join(name)
+}
+
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn load(name: &str) -> Loaded {
+    journal::load(&fixture(name)).unwrap()
+}
+
+#[test]
+fn every_journal_that_was_ever_written_can_be_read() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(fixture("")).unwrap() {
+        load(entry.unwrap().file_name().to_str().unwrap());
+        count += 1;
+    }
+    assert!(count >= 3, "{count}");
+}
+
+#[test]
+fn a_finished_journal_is_finished() {
+    let loaded = load("1-clone-finished.jsonl");
+    assert_eq!(loaded.status(), Status::Finished { exit: Exit::Done });
+    assert_eq!((loaded.header.node_id, loaded.header.command.as_str()), (2, "standby clone"));
+}
+
+#[test]
+fn a_journal_that_was_cut_within_the_promotion_is_past_the_point_of_no_return() {
+    let loaded = load("1-switchover-killed.jsonl");
+    assert_eq!(loaded.status(), Status::Unfinished { past_no_return: true, going_back: false });
+    assert!(loaded.torn_line.is_some());
+    let past = loaded.past();
+    assert!(past.started(Stage::Forward, "promote") && !past.done(Stage::Forward, "promote"));
+}
+
+#[test]
+fn fields_of_later_versions_are_ignored() {
+    let loaded = load("1-fields-of-later-versions.jsonl");
+    assert_eq!(loaded.status(), Status::Unfinished { past_no_return: false, going_back: true });
+    assert_eq!(loaded.past().going_back(), Some(Exit::Switchover));
+}
+
+#[test]
+fn every_effect_and_every_question_has_a_fixture() {
+    let loaded = load("1-every-op.jsonl");
+    let ops: Vec<&Op> = loaded.header.plan.steps().map(|step| &step.op).collect();
+    // An exhaustive match: whoever adds an effect is sent here, to add a fixture with it.
+    let number = |op: &Op| match op {
+        Op::Run(_) => 0,
+        Op::Sql { .. } => 1,
+        Op::MakeDirectory { .. } => 2,
+        Op::ClearDirectory { .. } => 3,
+        Op::RemoveDirectory { .. } => 4,
+        Op::WriteFile { .. } => 5,
+        Op::RemoveFile { .. } => 6,
+        Op::WriteSettings { .. } => 7,
+        Op::MoveEntries { .. } => 8,
+        Op::Wait(probe) => match probe {
+            Probe::Sql { .. } => 9,
+            Probe::Accepts { .. } => 10,
+            Probe::Exists { .. } => 11,
+            Probe::Stopped { .. } => 12,
+            Probe::Not(_) => 13,
+        },
+    };
+    let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..=13).collect::<Vec<_>>());
+}
