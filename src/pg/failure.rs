@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio_postgres::error::DbError;
 
+use super::quote::quote_hba;
+
 /// What the attempt showed about whether a server is alive. Ordered: the later says more.
 ///
 /// A promotion is decided on this. So it is `Nothing` only if every address was asked and none of them answered, and
@@ -170,7 +172,7 @@ fn hba_hint(message: &str, client: &Client<'_>) -> String {
         (Some(_), true) => "hostssl",
         (Some(_), false) => "host",
     };
-    let mut line = format!("{connection} {} {}", hba_name(client.dbname), hba_name(client.user));
+    let mut line = format!("{connection} {} {}", quote_hba(client.dbname), quote_hba(client.user));
     if let Some(address) = address {
         line.push_str(&format!(" {address}/{}", if address.is_ipv4() { 32 } else { 128 }));
     }
@@ -181,13 +183,6 @@ fn hba_hint(message: &str, client: &Client<'_>) -> String {
         ),
         false => format!("Add the line \"{line}\" to pg_hba.conf and reload the server."),
     }
-}
-
-/// Quotes a name for `pg_hba.conf` unless it is a plain word that means nothing there.
-fn hba_name(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    let special = ["", "all", "sameuser", "samerole", "samegroup", "replication"];
-    if plain && !special.contains(&name) { name.into() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 #[cfg(test)]
