@@ -18,7 +18,6 @@ use super::failure::{self, Answered, ConnectError, Kind};
 use super::resolve::{ChannelBinding, Host, Keepalives, Resolved, Target};
 use super::stream::{Io, Settled, Stream, Watch};
 use super::tls::{self, SslMode};
-use crate::error::sentence;
 use crate::system::environment::user_name;
 
 /// Everything that is the same for all addresses.
@@ -108,38 +107,32 @@ pub async fn connect(
     address: &Address,
     watch: &Watch,
 ) -> Result<(Raw, Encryption), Failure> {
-    let tries: &[Encryption] = match (address, common.resolved.tls.mode) {
+    use Encryption::{Off, Required, Wanted};
+    let (first, second) = match (address, common.resolved.tls.mode) {
         // On a Unix socket there is nobody to hide from; sslmode is ignored, however strict it is.
-        (Address::Socket(_), _) | (_, SslMode::Disable) => &[Encryption::Off],
-        (_, SslMode::Allow) => &[Encryption::Off, Encryption::Wanted],
-        (_, SslMode::Prefer) => &[Encryption::Wanted, Encryption::Off],
-        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Encryption::Required],
+        (Address::Socket(_), _) | (_, SslMode::Disable) => (Off, None),
+        (_, SslMode::Allow) => (Off, Some(Wanted)),
+        (_, SslMode::Prefer) => (Wanted, Some(Off)),
+        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => (Required, None),
     };
-    let mut before: Option<Failure> = None;
-    for encryption in tries {
-        let tried = async {
-            let stream = open(common, target, address, *encryption, watch).await?;
-            start(common, target, stream, watch).await
-        };
-        let mut failure = match tried.await {
-            Ok(raw) => {
-                return Ok((raw, if watch.seen().tls { Encryption::Required } else { Encryption::Off }));
-            }
-            Err(failure) => failure,
-        };
-        // Of `prefer` only a try that did use TLS, of `allow` only one that did not, leaves another one to make.
-        let used_tls = failure.error.kind == Kind::Tls || watch.seen().tls;
-        let again =
-            failure.other_encryption && before.is_none() && used_tls == (*encryption == Encryption::Wanted);
-        if let Some(first) = before.take() {
-            failure = both(first, failure, *encryption == Encryption::Off);
-        }
-        if !again || tries.len() == 1 {
-            return Err(failure);
-        }
-        before = Some(failure);
+    let one_try = async |encryption| {
+        let stream = open(common, target, address, encryption, watch).await?;
+        let raw = start(common, target, stream, watch).await?;
+        Ok::<_, Failure>((raw, if watch.seen().tls { Required } else { Off }))
+    };
+    let failure = match one_try(first).await {
+        Ok(connected) => return Ok(connected),
+        Err(failure) => failure,
+    };
+    // A server without TLS answers the first try of `prefer` in clear text: then the second would be the same again.
+    let used_tls = watch.seen().tls || failure.error.kind == Kind::Tls;
+    match second.filter(|_| failure.other_encryption && used_tls == (first == Wanted)) {
+        Some(second) => match one_try(second).await {
+            Ok(connected) => Ok(connected),
+            Err(other) => Err(both(failure, other, second == Off)),
+        },
+        None => Err(failure),
     }
-    Err(before.unwrap_or_else(|| Failure::stop(Kind::Closed, watch, "no way to connect")))
 }
 
 /// Makes one failure of two tries with different encryption.
@@ -148,16 +141,13 @@ pub async fn connect(
 /// that the password was wrong.
 fn both(first: Failure, second: Failure, second_is_clear: bool) -> Failure {
     let (with, without) = if second_is_clear { (&first, &second) } else { (&second, &first) };
-    let detail = format!(
-        "With TLS: {} Without TLS: {}",
-        sentence(&with.error.primary),
-        sentence(&without.error.primary)
-    );
+    let detail = (with.error.primary != without.error.primary)
+        .then(|| format!("With TLS: {}; without TLS: {}.", with.error.primary, without.error.primary));
     let next = second.next;
     let answered = first.error.answered.max(second.error.answered);
     let telling = |failure: &Failure| !matches!(failure.error.kind, Kind::NoHbaEntry | Kind::Tls);
     let mut chosen = if !telling(&first) && telling(&second) { second } else { first };
-    chosen.error.detail = Some(detail);
+    chosen.error.detail = detail.or(chosen.error.detail);
     chosen.error.answered = answered;
     Failure { next, other_encryption: false, ..chosen }
 }
@@ -251,8 +241,7 @@ async fn encrypt(
     let failed = |text: String| Failure::tls(watch, text);
     let context = common.tls.as_ref().map_err(|error| failed(error.clone()))?;
     let ssl = tls::session(context, options, host).map_err(failed)?;
-    let mut stream =
-        SslStream::new(ssl, socket).map_err(|error| failed(format!("could not set up TLS: {error}")))?;
+    let mut stream = SslStream::new(ssl, socket).map_err(|error| failed(tls::not_set_up(&error)))?;
     let shaken = Pin::new(&mut stream).connect().await;
     shaken.map_err(|error| failed(tls::handshake_error(stream.ssl(), &error)))?;
     tls::check_peer(stream.ssl(), options, host).map_err(failed)?;
@@ -363,6 +352,10 @@ fn not_connected(watch: &Watch, error: &io::Error) -> Failure {
         _ => (Kind::Other(None), Answered::Silent, error.to_string()),
     };
     let mut failure = Failure::new(kind, watch, Next::Address, text);
+    if failure.error.kind == Kind::Refused {
+        let hint = "Check that the server is running there, and its listen_addresses, unix_socket_directories and port.";
+        failure.error.hint = Some(hint.into());
+    }
     // An earlier try, with other encryption, may have heard more.
     failure.error.answered = answered.max(watch.answered());
     failure

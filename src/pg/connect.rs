@@ -35,7 +35,7 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 pub type Resolver = fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// How to connect, beside what the connection string says.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ConnectOptions {
     /// The bound for everything together.
     pub deadline: Duration,
@@ -135,13 +135,14 @@ impl Search<'_> {
             };
             for address in addresses {
                 let watch = Watch::default();
-                let limit = self.limit();
-                let tried = timeout_at(limit, self.one(target, &address, wanted, &watch)).await;
+                let begun = Instant::now();
+                let tried = timeout_at(self.limit(), self.one(target, &address, wanted, &watch)).await;
                 let failure = match tried {
                     Ok(Ok(session)) => return Ok(session),
                     Ok(Err(failure)) => failure,
                     Err(_) => {
-                        let error = ConnectError::new(Kind::TimedOut, watch.answered(), "timeout expired");
+                        let answered = watch.answered().max(self.worth(begun));
+                        let error = ConnectError::new(Kind::TimedOut, answered, "timeout expired");
                         (error.detail(silence(watch.answered())), Next::Address)
                     }
                 };
@@ -156,12 +157,23 @@ impl Search<'_> {
         Err(Next::Host)
     }
 
-    /// Returns when the time for one address is over.
-    fn limit(&self) -> Instant {
+    /// Returns how long one address may take.
+    fn allowance(&self) -> Duration {
         match self.common.resolved.connect_timeout {
-            Some(Duration::ZERO) => self.deadline,
-            given => self.deadline.min(Instant::now() + given.unwrap_or(ADDRESS_TIMEOUT)),
+            Some(Duration::ZERO) => self.options.deadline,
+            given => given.unwrap_or(ADDRESS_TIMEOUT).min(self.options.deadline),
         }
+    }
+
+    /// Returns when the time for an address that is tried now is over.
+    fn limit(&self) -> Instant {
+        self.deadline.min(Instant::now() + self.allowance())
+    }
+
+    /// Says what silence since `begun` is worth: nothing answered, or it cannot be told, because earlier addresses had left
+    /// too little time to ask this one.
+    fn worth(&self, begun: Instant) -> Answered {
+        if begun.elapsed() < self.allowance() / 2 { Answered::Silent } else { Answered::Nothing }
     }
 
     async fn addresses(&self, target: &Target) -> Result<Vec<Address>, ConnectError> {
@@ -174,9 +186,10 @@ impl Search<'_> {
             }
             Host::Tcp { name, .. } => name.clone().unwrap_or_default(),
         };
-        let failed = |kind, why: String| {
+        let begun = Instant::now();
+        let failed = |answered, why: String| {
             let primary = format!("could not translate host name \"{name}\" to address: {why}");
-            Err(ConnectError::new(kind, Answered::Nothing, primary))
+            Err(ConnectError::new(Kind::Resolve, answered, primary))
         };
         match timeout_at(self.limit(), (self.options.resolver)(name.clone(), target.port)).await {
             Ok(Ok(addresses)) if !addresses.is_empty() => {
@@ -186,9 +199,13 @@ impl Search<'_> {
                 }
                 Ok(addresses)
             }
-            Ok(Ok(_)) => failed(Kind::Resolve, "it has none".into()),
-            Ok(Err(error)) => failed(Kind::Resolve, error.to_string()),
-            Err(_) => failed(Kind::Resolve, "timeout expired".into()),
+            Ok(Ok(_)) => failed(Answered::Nothing, "it has none".into()),
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+                failed(Answered::Nothing, why.into())
+            }
+            Err(_) => failed(self.worth(begun), "timeout expired".into()),
         }
     }
 

@@ -4,13 +4,16 @@ use std::fmt;
 
 use tokio_postgres::error::DbError;
 
+use super::quote::quote_hba;
+
 /// What the attempt showed about whether a server is alive. Ordered: the later says more.
 ///
 /// A promotion is decided on this. So it is `Nothing` only if every address was asked and none of them answered, and
 /// whatever fails on this side of the wire leaves it at `Silent`: it cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answered {
-    /// No answer at all: the name was not resolved, or nobody accepted the connection.
+    /// No answer at all: the name was not resolved, or nobody accepted the connection. A server that has been stopped for so
+    /// long that the queue of its socket is full looks the same from another host.
     Nothing,
     /// It cannot be told. The connection was accepted and then nothing came that a PostgreSQL server would say (it hangs,
     /// is stopped, or is something else); or the server was not asked, because of an error on this side.
@@ -169,7 +172,7 @@ fn hba_hint(message: &str, client: &Client<'_>) -> String {
         (Some(_), true) => "hostssl",
         (Some(_), false) => "host",
     };
-    let mut line = format!("{connection} {} {}", hba_name(client.dbname), hba_name(client.user));
+    let mut line = format!("{connection} {} {}", quote_hba(client.dbname), quote_hba(client.user));
     if let Some(address) = address {
         line.push_str(&format!(" {address}/{}", if address.is_ipv4() { 32 } else { 128 }));
     }
@@ -180,13 +183,6 @@ fn hba_hint(message: &str, client: &Client<'_>) -> String {
         ),
         false => format!("Add the line \"{line}\" to pg_hba.conf and reload the server."),
     }
-}
-
-/// Quotes a name for `pg_hba.conf` unless it is a plain word that means nothing there.
-fn hba_name(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    let special = ["", "all", "sameuser", "samerole", "samegroup", "replication"];
-    if plain && !special.contains(&name) { name.into() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub fn quote_literal(value: &str) -> String {
 /// Quotes a name for pg_hba.conf, where spaces end a word and some words are keywords.
 pub fn quote_hba(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !matches!(name, "" | "all" | "replication");
+        && !matches!(name, "" | "all" | "replication" | "sameuser" | "samerole" | "samegroup");
     if plain { name.to_string() } else { quote_ident(name) }
 }
 

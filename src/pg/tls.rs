@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -117,7 +118,7 @@ const ALPN: &[u8] = b"\x0apostgresql";
 /// # Errors
 /// Says which file is missing, unreadable or not what it should be.
 pub fn context(options: &TlsOptions) -> Result<SslContext, String> {
-    let failed = |error| format!("could not set up TLS: {error}");
+    let failed = |error| not_set_up(&error);
     let mut builder = SslContext::builder(SslMethod::tls_client()).map_err(failed)?;
     builder.set_options(SslOptions::NO_COMPRESSION);
     builder
@@ -136,9 +137,9 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
     match &options.root {
         Root::System => builder
             .set_default_verify_paths()
-            .map_err(|error| format!("could not load the system's root certificates: {error}"))?,
+            .map_err(|error| format!("could not load the system's root certificates: {}", reason(&error)))?,
         Root::File(Some(file)) if file.exists() => builder.set_ca_file(file).map_err(|error| {
-            format!("could not read root certificate file \"{}\": {error}", file.display())
+            format!("could not read root certificate file \"{}\": {}", file.display(), reason(&error))
         })?,
         Root::File(file) if options.mode >= SslMode::VerifyCa => {
             return Err(match file {
@@ -157,7 +158,7 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
         // libpq goes on without a list that it cannot read. Somebody named it because of a certificate that must not pass.
         let lookup = store.add_lookup(X509Lookup::file());
         lookup.and_then(|lookup| lookup.load_crl_file(file, SslFiletype::PEM)).map_err(|error| {
-            format!("could not read certificate revocation list \"{}\": {error}", file.display())
+            format!("could not read certificate revocation list \"{}\": {}", file.display(), reason(&error))
         })?;
         listed = true;
     }
@@ -169,14 +170,14 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
         let name = directory.to_str().ok_or_else(|| format!("\"{shown}\" is no valid UTF-8"))?;
         let lookup = store.add_lookup(X509Lookup::hash_dir());
         lookup.and_then(|lookup| lookup.add_dir(name, SslFiletype::PEM)).map_err(|error| {
-            format!("could not use certificate revocation list directory \"{shown}\": {error}")
+            format!("could not use certificate revocation list directory \"{shown}\": {}", reason(&error))
         })?;
         listed = true;
     }
     if listed {
         store
             .set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
-            .map_err(|error| format!("could not set up TLS: {error}"))?;
+            .map_err(|error| not_set_up(&error))?;
     }
     Ok(true)
 }
@@ -184,15 +185,15 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
 /// Loads the client's certificate and key, if the certificate is there.
 fn identify(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(), String> {
     let Some(certificate) = options.certificate.as_ref().filter(|file| file.exists()) else { return Ok(()) };
-    builder
-        .set_certificate_chain_file(certificate)
-        .map_err(|error| format!("could not read certificate file \"{}\": {error}", certificate.display()))?;
+    builder.set_certificate_chain_file(certificate).map_err(|error| {
+        format!("could not read certificate file \"{}\": {}", certificate.display(), reason(&error))
+    })?;
     let Some(file) = &options.key else {
         return Err("certificate present, but no private key file".into());
     };
     let key = private_key(file, options.key_password.as_ref())?;
     builder.set_private_key(&key).and_then(|()| builder.check_private_key()).map_err(|error| {
-        format!("certificate does not match private key file \"{}\": {error}", file.display())
+        format!("certificate does not match private key file \"{}\": {}", file.display(), reason(&error))
     })
 }
 
@@ -214,17 +215,24 @@ fn private_key(file: &Path, password: Option<&Secret>) -> Result<PKey<Private>, 
     }
     let text = std::fs::read(file)
         .map_err(|error| format!("could not load private key file \"{shown}\": {error}"))?;
-    let password = password.map(Secret::reveal).unwrap_or_default().as_bytes();
+    let given = password.map(Secret::reveal).unwrap_or_default().as_bytes();
+    let mut asked = false;
     // Always with a callback: without one, OpenSSL asks on the terminal.
-    PKey::private_key_from_pem_callback(&text, |buffer| {
-        let fits = buffer.get_mut(..password.len());
+    let key = PKey::private_key_from_pem_callback(&text, |buffer| {
+        asked = true;
+        let fits = buffer.get_mut(..given.len());
         Ok(fits.map_or(0, |place| {
-            place.copy_from_slice(password);
-            password.len()
+            place.copy_from_slice(given);
+            given.len()
         }))
+    });
+    key.or_else(|error| PKey::private_key_from_der(&text).map_err(|_| error)).map_err(|error| {
+        let why = match (asked, password) {
+            (true, None) => "it is encrypted, and there is no sslpassword".into(),
+            _ => reason(&error),
+        };
+        format!("could not load private key file \"{shown}\": {why}")
     })
-    .or_else(|error| PKey::private_key_from_der(&text).map_err(|_| error))
-    .map_err(|error| format!("could not load private key file \"{shown}\": {error}"))
 }
 
 /// Starts the client's side of a handshake.
@@ -232,10 +240,11 @@ fn private_key(file: &Path, password: Option<&Secret>) -> Result<PKey<Private>, 
 /// # Errors
 /// Fails if OpenSSL does not take the host as a server name.
 pub fn session(context: &SslContext, options: &TlsOptions, host: Option<&str>) -> Result<Ssl, String> {
-    let mut ssl = Ssl::new(context).map_err(|error| format!("could not set up TLS: {error}"))?;
+    let mut ssl = Ssl::new(context).map_err(|error| not_set_up(&error))?;
     // A server name is a name, never an address (RFC 6066).
     if let Some(host) = host.filter(|host| options.server_name && host.parse::<IpAddr>().is_err()) {
-        ssl.set_hostname(host).map_err(|error| format!("could not set server name \"{host}\": {error}"))?;
+        ssl.set_hostname(host)
+            .map_err(|error| format!("could not set server name \"{host}\": {}", reason(&error)))?;
     }
     Ok(ssl)
 }
@@ -256,15 +265,22 @@ pub fn check_peer(ssl: &SslRef, options: &TlsOptions, host: Option<&str>) -> Res
     names(&certificate, host)
 }
 
+/// Picks what is worth reading out of OpenSSL's errors: the first one's reason.
+fn reason(errors: &ErrorStack) -> String {
+    let first = errors.errors().first().and_then(openssl::error::Error::reason);
+    first.map_or_else(|| errors.to_string(), Into::into)
+}
+
+/// Describes a failure of OpenSSL itself.
+pub fn not_set_up(errors: &ErrorStack) -> String {
+    format!("could not set up TLS: {}", reason(errors))
+}
+
 /// Describes a failed handshake.
 pub fn handshake_error(ssl: &SslRef, error: &openssl::ssl::Error) -> String {
     match ssl.verify_result() {
         X509VerifyResult::OK => match error.ssl_error() {
-            Some(stack) => {
-                let reasons: Vec<&str> =
-                    stack.errors().iter().filter_map(openssl::error::Error::reason).collect();
-                format!("SSL error: {}", reasons.join(", "))
-            }
+            Some(stack) => format!("SSL error: {}", reason(stack)),
             None => format!("SSL error: {error}"),
         },
         result => format!("SSL error: certificate verify failed: {}", result.error_string()),
@@ -308,10 +324,13 @@ fn names(certificate: &X509Ref, host: &str) -> Result<(), String> {
         Some(name) if found.len() == 1 => {
             Err(format!("server certificate for \"{name}\" does not match host name \"{host}\""))
         }
-        Some(name) => Err(format!(
-            "server certificate for \"{name}\" (and {} other names) does not match host name \"{host}\"",
-            found.len() - 1
-        )),
+        Some(name) => {
+            let others = found.len() - 1;
+            let plural = if others == 1 { "" } else { "s" };
+            Err(format!(
+                "server certificate for \"{name}\" (and {others} other name{plural}) does not match host name \"{host}\""
+            ))
+        }
         None => Err("could not get server's host name from server certificate".into()),
     }
 }
