@@ -11,7 +11,8 @@ use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Status};
 use crate::plan::run::{self, Ended, Outcome};
-use crate::plan::{Check, Plan, Verdict};
+use crate::plan::{Check, Plan, Statement, Verdict};
+use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
 /// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
@@ -27,6 +28,12 @@ const HARMLESS: [&str; 10] = [
     "node reload",
     "node service",
 ];
+
+/// Journals of finished operations that are kept on a node.
+const KEPT_JOURNALS: usize = 200;
+
+/// Seconds for telling the cluster of an operation.
+const ANNOUNCE_S: u32 = 5;
 
 /// What became of a plan.
 #[derive(Debug)]
@@ -75,9 +82,33 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
     let world = Live::new(context, Some(journal), secrets)?;
+    announce(
+        context,
+        &world,
+        plan,
+        registry::operation::begun(&header.operation_id, &header.command, header.node_id),
+    )
+    .await;
     let outcome = run::run(plan, &Past::default(), &world).await;
+    if !outcome.resumable {
+        announce(context, &world, plan, registry::operation::ended(&header.operation_id, outcome.exit)).await;
+    }
+    if let Err(error) = journal::prune(&directory, KEPT_JOURNALS) {
+        context.debug(&format!("could not remove old journals: {error:#}"));
+    }
     let report = conclude(plan, &header.operation_id, outcome)?;
     Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
+}
+
+/// Tells the cluster of an operation, where there is a primary to tell.
+///
+/// Never stops the operation: the node's own journal is what counts. Reading roles, and tables of an older version, are no reason to
+/// refuse work either.
+pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, row: Statement) {
+    let Some(on) = &plan.announce_on else { return };
+    if let Err(error) = world.sql(on, &[row], ANNOUNCE_S).await {
+        context.debug(&format!("could not tell the cluster of the operation: {error}"));
+    }
 }
 
 /// Tells warnings and waived checks, and fails if any check stops the operation.

@@ -3,7 +3,7 @@
 use crate::cli::operation::Operation as Verb;
 use crate::commands::context::Context;
 use crate::commands::locate;
-use crate::commands::operate::{blocking, conclude, lock};
+use crate::commands::operate::{announce, blocking, conclude, lock};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::{Live, Secrets};
 use crate::error::{Error, Exit, Result};
@@ -124,6 +124,9 @@ async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report
     let world = Live::new(context, Some(journal), secrets)?;
     let outcome =
         if resume { run::run(&plan, &past, &world).await } else { run::abandon(&plan, &past, &world).await };
+    if !outcome.resumable {
+        announce(context, &world, &plan, crate::registry::operation::ended(&id, outcome.exit)).await;
+    }
     if !resume && outcome.exit == Exit::Done {
         context.ui.say(Level::Notice, &format!("operation \"{id}\" is abandoned"));
         let data = serde_json::json!({ "operation_id": id, "steps": outcome.steps });

@@ -77,7 +77,11 @@ impl<'a> Live<'a> {
         Ok(filled)
     }
 
-    async fn sql(&self, on: &Endpoint, statements: &[Statement], timeout_s: u32) -> Result<(), Error> {
+    /// Runs statements on a server, in one transaction.
+    ///
+    /// # Errors
+    /// Exit code 6 without a connection, 7 if a statement fails.
+    pub async fn sql(&self, on: &Endpoint, statements: &[Statement], timeout_s: u32) -> Result<(), Error> {
         let session = self.connect(on).await?.within(Duration::from_secs(u64::from(timeout_s)));
         let statements =
             statements.iter().map(|statement| self.filled(statement)).collect::<Result<Vec<_>, _>>()?;

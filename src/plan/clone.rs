@@ -246,6 +246,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         verify: Vec::new(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::Query,
+        announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
     }
 }
 

@@ -342,6 +342,17 @@ pub fn unfinished(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// Removes the oldest journals of finished operations, so that no more than `keep` of them are left.
+///
+/// # Errors
+/// Fails where a journal cannot be removed, or as [`list`].
+pub fn prune(state_directory: &Path, keep: usize) -> anyhow::Result<()> {
+    let mut finished = list(state_directory)?;
+    finished.retain(|entry| matches!(entry.status(), Status::Finished { .. }));
+    let too_many = finished.len().saturating_sub(keep);
+    finished.iter().take(too_many).try_for_each(|entry| files::remove_file(&entry.path))
+}
+
 impl Entry {
     /// Returns how the operation stands.
     pub fn status(&self) -> Status {
@@ -476,6 +487,7 @@ mod tests {
             verify: vec![],
             back_failed: Exit::NoPrimary,
             incomplete: Exit::Incomplete,
+            announce_on: None,
         }
     }
 
@@ -522,6 +534,22 @@ mod tests {
             Record::Resumed { pid: 43, pgbaton: "0.1.0".to_string(), command_line: vec![], at: at() },
             end(),
         ]
+    }
+
+    #[test]
+    fn only_the_newest_finished_journals_are_kept() {
+        let state = tempfile::tempdir().unwrap();
+        for (id, over) in [("1", true), ("2", false), ("3", true), ("4", true)] {
+            let mut journal = Journal::create(state.path(), &header(id)).unwrap();
+            if over {
+                let end = Record::End { exit: Exit::Done, at: now(), note: String::new(), changed: true };
+                journal.append(&end, Flush::Now).unwrap();
+            }
+        }
+        prune(state.path(), 1).unwrap();
+        let left: Vec<String> =
+            list(state.path()).unwrap().into_iter().map(|entry| entry.operation_id).collect();
+        assert_eq!(left, ["2", "4"]);
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub struct Plan {
     /// The exit code when something fails after the point of no return, or in a phase that tolerates failures, or in
     /// `verify`.
     pub incomplete: Exit,
+    /// The primary, where a row in `pgbaton.operation` tells of the operation from before its first effect on, so that every standby
+    /// can be asked what was going on; None where there is no primary to write to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announce_on: Option<Endpoint>,
 }
 
 /// Steps that belong together.

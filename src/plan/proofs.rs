@@ -120,6 +120,7 @@ fn switchover() -> Plan {
         ],
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
+        announce_on: None,
     }
 }
 

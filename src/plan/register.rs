@@ -85,7 +85,10 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
             Exit::Query,
         ));
     }
-    simple(format!("register primary \"{name}\""), checks, steps, vec![])
+    let mut plan = simple(format!("register primary \"{name}\""), checks, steps, vec![]);
+    // Before the first registration there is no table to write to.
+    plan.announce_on = (facts.present.verdict() == SchemaVerdict::Complete).then(|| on.clone());
+    plan
 }
 
 /// Checks that the metadata can be made or used.
@@ -348,6 +351,7 @@ pub fn standby(
     }
     let mut plan = simple(format!("register standby \"{name}\""), checks, steps, verify);
     plan.incomplete = Exit::RegistrationSync;
+    plan.announce_on = Some(on.clone());
     plan
 }
 
@@ -565,7 +569,9 @@ pub fn unregister(
             );
         }
     }
-    simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![])
+    let mut plan = simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
+    plan.announce_on = Some(on.clone());
+    plan
 }
 
 /// Returns the statement that drops a slot unless somebody uses it or it is gone.
@@ -603,5 +609,6 @@ fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verif
         verify,
         back_failed: Exit::Query,
         incomplete: Exit::Query,
+        announce_on: None,
     }
 }

@@ -150,6 +150,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         verify,
         back_failed: Exit::LocalCommand,
         incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
+        announce_on: None,
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod event;
 pub mod lock;
 pub mod node;
+pub mod operation;
 pub mod schema;
 
 pub use event::Event;
