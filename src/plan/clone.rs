@@ -98,6 +98,13 @@ pub struct TablespaceTarget {
     pub ours: bool,
 }
 
+impl TablespaceTarget {
+    /// There is nothing to remove.
+    fn is_free(&self) -> bool {
+        matches!(self.contents, Contents::Missing | Contents::Empty)
+    }
+}
+
 /// A configuration file to copy.
 #[derive(Debug)]
 pub struct ExternalCopy {
@@ -356,7 +363,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         ));
     }
     for (i, target) in facts.outside().enumerate() {
-        if !matches!(target.contents, Contents::Missing | Contents::Empty) {
+        if !target.is_free() {
             steps.push(local(
                 &format!("clear_tablespace_{i}"),
                 format!("remove everything in \"{}\"", target.to.display()),
@@ -415,7 +422,8 @@ fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
     let mut steps =
         vec![back(vec![begun.into()], "empty_again".into(), title(data), empty(data, &[STAGING]))];
     for (i, target) in facts.outside().enumerate() {
-        let if_started = vec![format!("clear_tablespace_{i}"), "base_backup".into()];
+        let clear = (!target.is_free()).then(|| format!("clear_tablespace_{i}"));
+        let if_started = clear.into_iter().chain(["base_backup".into()]).collect();
         steps.push(back(
             if_started,
             format!("empty_tablespace_{i}"),
@@ -1048,8 +1056,8 @@ fn login_hint(why: &str, who: &str) -> String {
     }
     if why.contains("no password supplied") || why.contains("password authentication failed") {
         return if who == "WAL receiver" {
-            "The server will look in .pgpass of the user it runs as, or in passfile of the configuration; a line with the \
-             database name \"replication\", or *, is needed."
+            "Put a line for database \"replication\" into ~/.pgpass (mode 0600) of the user that the server runs as, or into a \
+             file named by passfile; or set use_primary_conninfo_password = true and PGPASSWORD."
                 .into()
         } else {
             "Set PGPASSWORD, or put a line for database \"replication\" into ~/.pgpass (mode 0600).".into()
