@@ -63,7 +63,10 @@ pub fn look(path: &Path) -> Contents {
     }
     let running = running_postmaster(path);
     let version = std::fs::read_to_string(path.join("PG_VERSION")).ok();
-    if let (None, None, Some(marker)) = (&version, running, read_marker(path)) {
+    if running.is_none()
+        && (version.is_none() || !path.join("global/pg_control").exists() || never_started(path))
+        && let Some(marker) = read_marker(path).or_else(|| barely_begun(path, &names))
+    {
         return Contents::UnfinishedClone(marker);
     }
     if version.is_some() || running.is_some() {
@@ -78,6 +81,20 @@ pub fn look(path: &Path) -> Contents {
 fn read_marker(path: &Path) -> Option<Marker> {
     let text = std::fs::read_to_string(path.join(STAGING).join(MARKER)).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// Recognizes a copy that is in its place and has never been started: a server renames `backup_label` when it first starts.
+fn never_started(path: &Path) -> bool {
+    path.join("backup_label").exists() && path.join("standby.signal").exists()
+}
+
+/// Recognizes the work of a clone that was cut short before its mark was written, or while its last traces were removed.
+fn barely_begun(path: &Path, names: &[String]) -> Option<Marker> {
+    let is_ours = |name: &String| name.starts_with(files::TEMPORARY);
+    let rest: Vec<&String> = names.iter().filter(|name| !is_ours(name)).collect();
+    let staged = files::names_in(&path.join(STAGING)).ok()?;
+    let empty = staged.iter().all(|name| is_ours(&name.to_string_lossy().into_owned()));
+    (rest == [STAGING] && empty).then(|| Marker { note: String::new(), tablespaces: Vec::new() })
 }
 
 /// Returns the process id of the postmaster that runs on a data directory.

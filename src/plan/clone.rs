@@ -58,6 +58,10 @@ pub struct CloneFacts {
     pub free_bytes: u64,
     /// Where tablespaces go, what is there, and the bytes free there.
     pub tablespaces: Vec<TablespaceTarget>,
+    /// Where `--waldir` among the options for pg_basebackup puts the WAL.
+    pub waldir: Option<TablespaceTarget>,
+    /// Programs that an interrupted clone has left and that still write into the data directory.
+    pub writers: Vec<i32>,
     /// The major version of the local tools; an error text where there are none.
     pub tools_major: Result<u32, String>,
     /// A replication connection to the source, as pg_basebackup will make it.
@@ -68,6 +72,13 @@ pub struct CloneFacts {
     pub external: Vec<ExternalCopy>,
     /// The source runs on this host.
     pub source_is_local: bool,
+}
+
+impl CloneFacts {
+    /// Returns the directories outside the data directory that are filled.
+    fn outside(&self) -> impl Iterator<Item = &TablespaceTarget> {
+        self.tablespaces.iter().chain(&self.waldir)
+    }
 }
 
 /// Where a tablespace goes.
@@ -85,6 +96,13 @@ pub struct TablespaceTarget {
     pub bytes: Option<u64>,
     /// An unfinished clone has written to it: ours to empty.
     pub ours: bool,
+}
+
+impl TablespaceTarget {
+    /// There is nothing to remove.
+    fn is_free(&self) -> bool {
+        matches!(self.contents, Contents::Missing | Contents::Empty)
+    }
 }
 
 /// A configuration file to copy.
@@ -117,6 +135,8 @@ pub struct CloneOptions {
     pub pg_basebackup: String,
     /// pg_verifybackup, if the copy is to be verified.
     pub pg_verifybackup: Option<String>,
+    /// The source as it was named on the command line: the place of the slot where no upstream is registered.
+    pub source: Endpoint,
     /// How pg_basebackup reaches the source, without secrets.
     pub backup_conninfo: String,
     /// Variables for pg_basebackup whose values are secrets.
@@ -152,9 +172,8 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
 
     let mut phases = Vec::new();
     let mut back = Vec::new();
-    let on_upstream = upstream.map(endpoint);
-    if let (Some(slot), Some(on)) = (&slot, &on_upstream) {
-        let (step, undo) = slot_steps(slot, on, upstream);
+    if let Some(slot) = &slot {
+        let (step, undo) = slot_steps(slot, facts, options, upstream);
         phases.push(phase("reserve WAL on the upstream", vec![step]));
         back.extend(undo);
     }
@@ -195,28 +214,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
             .uninterruptible(),
         );
         phases.push(phase("make it a standby", finish));
-        back.push(Back {
-            if_started: vec!["claim".into()],
-            step: Step::new(
-                "empty_again",
-                format!("empty \"{}\" again", data.display()),
-                Op::ClearDirectory { path: data.clone(), keep: Vec::new() },
-                3600,
-                Exit::LocalCommand,
-            ),
-        });
-        for (i, target) in facts.tablespaces.iter().enumerate() {
-            back.push(Back {
-                if_started: vec!["claim".into()],
-                step: Step::new(
-                    format!("empty_tablespace_{i}"),
-                    format!("empty \"{}\" again", target.to.display()),
-                    Op::ClearDirectory { path: target.to.clone(), keep: Vec::new() },
-                    3600,
-                    Exit::LocalCommand,
-                ),
-            });
-        }
+        back.extend(emptied_again(facts, options));
         let mut after = vec![Step::new(
             "remove_marker",
             "remove the mark of an unfinished clone",
@@ -255,8 +253,16 @@ fn phase(title: &str, steps: Vec<Step>) -> Phase {
 }
 
 /// Makes the slot; on the way back it is dropped if it was not there before.
-fn slot_steps(slot: &str, on: &Endpoint, upstream: Option<&NodeFacts>) -> (Step, Option<Back>) {
-    let there = upstream.and_then(NodeFacts::facts).is_some_and(|server| server.slot(slot).is_some());
+fn slot_steps(
+    slot: &str,
+    facts: &CloneFacts,
+    options: &CloneOptions,
+    upstream: Option<&NodeFacts>,
+) -> (Step, Option<Back>) {
+    let on = upstream.map_or_else(|| options.source.clone(), endpoint);
+    let there = slot_server(facts, upstream).is_some_and(|server| server.slot(slot).is_some());
+    // A clone that was killed has left it: it is ours, and nobody else needs it.
+    let left = matches!(facts.directory, Contents::UnfinishedClone(_));
     let step = Step::new(
         "create_slot",
         format!("{} slot \"{slot}\" on {}", if there { "keep the unused" } else { "create" }, on.name),
@@ -274,7 +280,7 @@ fn slot_steps(slot: &str, on: &Endpoint, upstream: Option<&NodeFacts>) -> (Step,
         SHORT_S,
         Exit::Query,
     );
-    let back = (!there).then(|| Back {
+    let back = (!there || left).then(|| Back {
         if_started: vec!["create_slot".into()],
         step: Step::new(
             "drop_slot",
@@ -287,6 +293,15 @@ fn slot_steps(slot: &str, on: &Endpoint, upstream: Option<&NodeFacts>) -> (Step,
     (step, back)
 }
 
+/// Returns what the server says on which the slot is made.
+fn slot_server<'a>(facts: &'a CloneFacts, upstream: Option<&'a NodeFacts>) -> Option<&'a ServerFacts> {
+    match (upstream, facts.upstream_id) {
+        (Some(node), _) => node.facts(),
+        (None, None) => Some(&facts.source),
+        (None, Some(_)) => None,
+    }
+}
+
 /// Takes possession of the data directory and of the tablespaces' directories.
 fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     let data = &options.data_directory;
@@ -295,12 +310,8 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         Step::new(id, title, op, timeout_s, Exit::LocalCommand)
     };
     let mut steps = Vec::new();
-    if matches!(facts.directory, Contents::DataDirectory { .. }) {
-        // First what makes it startable: half-emptied it must not come up.
-        for (id, file) in [("take_control_file", "global/pg_control"), ("take_version_file", "PG_VERSION")] {
-            let path = data.join(file);
-            steps.push(local(id, format!("remove \"{}\"", path.display()), Op::RemoveFile { path }, SHORT_S));
-        }
+    if !facts.writers.is_empty() {
+        steps.push(end_writers(options, &facts.writers));
     }
     let staging = data.join(STAGING);
     steps.push(local(
@@ -318,7 +329,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     let marker = Marker {
         note: "pgbaton makes a clone here; until it is complete, the next \"pgbaton standby clone\" takes the directory over"
             .into(),
-        tablespaces: facts.tablespaces.iter().map(|target| target.to.clone()).collect(),
+        tablespaces: facts.outside().map(|target| target.to.clone()).collect(),
     };
     steps.push(local(
         "claim",
@@ -330,6 +341,14 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         },
         SHORT_S,
     ));
+    if matches!(facts.directory, Contents::DataDirectory { .. }) {
+        // First what makes it startable: half-emptied it must not come up. The mark is there before, so that the next clone takes
+        // over what this one leaves.
+        for (id, file) in [("take_control_file", "global/pg_control"), ("take_version_file", "PG_VERSION")] {
+            let path = data.join(file);
+            steps.push(local(id, format!("remove \"{}\"", path.display()), Op::RemoveFile { path }, SHORT_S));
+        }
+    }
     if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
         steps.push(local(
             "clear_data_directory",
@@ -344,8 +363,8 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
             3600,
         ));
     }
-    for (i, target) in facts.tablespaces.iter().enumerate() {
-        if !matches!(target.contents, Contents::Missing | Contents::Empty) {
+    for (i, target) in facts.outside().enumerate() {
+        if !target.is_free() {
             steps.push(local(
                 &format!("clear_tablespace_{i}"),
                 format!("remove everything in \"{}\"", target.to.display()),
@@ -362,6 +381,72 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
             SHORT_S,
         ));
     }
+    steps
+}
+
+/// Ends what an interrupted clone has left running: it would write into the copy that is made now.
+///
+/// A shell's work, so that each process is looked at once more in the moment before it is ended.
+fn end_writers(options: &CloneOptions, writers: &[i32]) -> Step {
+    const SCRIPT: &str = "place=$1; shift; for pid; do grep -qsF -- \"$place\" \"/proc/$pid/cmdline\" || continue; \
+                          kill -KILL \"$pid\"; while grep -qsF -- \"$place\" \"/proc/$pid/cmdline\"; do sleep 0.05; done; done";
+    let place = options.data_directory.join(STAGING).display().to_string();
+    let mut args = vec!["-c".to_string(), SCRIPT.into(), "sh".into(), place];
+    args.extend(writers.iter().map(ToString::to_string));
+    Step::new(
+        "end_writers",
+        "end the base backup that an interrupted clone has left running",
+        Op::Run(Command::new("/bin/sh", args)),
+        SHORT_S,
+        Exit::LocalCommand,
+    )
+}
+
+/// Empties again what the clone has filled. The mark goes last: whoever is cut short here is taken over by the next clone.
+fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
+    let data = &options.data_directory;
+    let staging = data.join(STAGING);
+    let empty = |path: &Path, keep: &[&str]| Op::ClearDirectory {
+        path: path.to_path_buf(),
+        keep: keep.iter().map(ToString::to_string).collect(),
+    };
+    let title = |path: &Path| format!("empty \"{}\" again", path.display());
+    let back = |if_started: Vec<String>, id: String, title: String, op: Op| Back {
+        if_started,
+        step: Step::new(id, title, op, 3600, Exit::LocalCommand),
+    };
+    // As long as nothing was removed from an old data directory, it stays.
+    let begun = match facts.directory {
+        Contents::DataDirectory { .. } => "take_control_file",
+        _ => "make_staging",
+    };
+    let mut steps =
+        vec![back(vec![begun.into()], "empty_again".into(), title(data), empty(data, &[STAGING]))];
+    for (i, target) in facts.outside().enumerate() {
+        let clear = (!target.is_free()).then(|| format!("clear_tablespace_{i}"));
+        let if_started = clear.into_iter().chain(["base_backup".into()]).collect();
+        steps.push(back(
+            if_started,
+            format!("empty_tablespace_{i}"),
+            title(&target.to),
+            empty(&target.to, &[]),
+        ));
+    }
+    let copy = staging.join(COPY);
+    let remove = format!("remove \"{}\"", copy.display());
+    steps.push(back(
+        vec!["base_backup".into()],
+        "remove_copy".into(),
+        remove,
+        Op::RemoveDirectory { path: copy },
+    ));
+    let mark = "remove the mark of an unfinished clone".to_string();
+    steps.push(back(
+        vec!["make_staging".into()],
+        "unclaim".into(),
+        mark,
+        Op::RemoveDirectory { path: staging },
+    ));
     steps
 }
 
@@ -481,6 +566,13 @@ fn configuration(
         "write the replication settings".into(),
         Op::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode },
     ));
+    if !options.conf_only {
+        steps.push(local(
+            "remove_copied_mark",
+            "remove what an unfinished clone has left in the source".into(),
+            Op::RemoveDirectory { path: directory.join(STAGING) },
+        ));
+    }
     steps.push(local(
         "remove_recovery_signal",
         "remove recovery.signal".into(),
@@ -542,8 +634,41 @@ fn checks(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFact
     if !options.conf_only {
         checks.extend(space(facts, options));
         checks.extend(tablespaces(facts, options));
+        checks.extend(extra_options(&options.extra_options));
     }
     checks.extend(external(facts, options));
+    checks
+}
+
+/// Options for pg_basebackup that would take the copy elsewhere.
+fn extra_options(words: &[String]) -> Vec<Check> {
+    let refuse = |word: &str, why: &str, hint: &str| {
+        Check::fail("pg_basebackup_options", format!("pg_basebackup_options cannot contain \"{word}\""))
+            .detail(why)
+            .hint(hint)
+    };
+    let mut checks = Vec::new();
+    for (i, word) in words.iter().enumerate() {
+        let is = |short: &str, long: &str| {
+            word.starts_with(short) && !word.starts_with("--")
+                || word == long
+                || word.strip_prefix(long).is_some_and(|rest| rest.starts_with('='))
+        };
+        let value = || word.trim_start_matches("--format").trim_start_matches("-F").trim_start_matches('=');
+        if is("-D", "--pgdata") {
+            checks.push(refuse(word, "pgbaton decides where the copy goes.", "Set data_directory."));
+        } else if is("-T", "--tablespace-mapping") {
+            checks.push(refuse(word, "pgbaton maps tablespaces itself.", "Set tablespace_mapping."));
+        } else if is("-F", "--format") {
+            let value =
+                if value().is_empty() { words.get(i + 1).map_or("", String::as_str) } else { value() };
+            if !value.starts_with('p') {
+                checks.push(refuse(word, "A standby needs the files themselves.", "Remove it."));
+            }
+        } else if is("-t", "--target") {
+            checks.push(refuse(word, "A standby needs the files on this host.", "Remove it."));
+        }
+    }
     checks
 }
 
@@ -835,51 +960,49 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
 /// Whether the upstream has room for a slot, and the role may make one.
 fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFacts>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let Some((node, server)) = upstream.and_then(|node| Some((node, node.facts()?))) else { return checks };
-    let name = &node.row.node_name;
+    let Some(server) = slot_server(facts, upstream) else { return checks };
+    let name = upstream.map_or(facts.source_name.as_str(), |node| &node.row.node_name);
+    let on = |check: Check| match upstream {
+        Some(node) => check.node(node.row.node_id),
+        None => check,
+    };
     if !options.use_slot {
         return checks;
     }
     let slot_name = node::slot_name(options.node_id);
     let used = i64::try_from(server.slots.len()).unwrap_or(i64::MAX);
-    match server.slot(&slot_name) {
-        Some(slot) if slot.active => checks.push(
-            Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is in use"))
-                .node(node.row.node_id)
-                .detail("Another server streams with the slot of this node's number.")
-                .hint("Stop that server, or choose another node_id."),
-        ),
-        Some(slot) if slot.slot_type != "physical" => checks.push(
-            Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is a logical one"))
-                .node(node.row.node_id)
-                .hint("Choose another node_id, or set use_replication_slots = false."),
-        ),
-        Some(slot) if slot.wal_status.as_deref() == Some("lost") => checks.push(
-            Check::fail(
+    let check =
+        match server.slot(&slot_name) {
+            Some(slot) if slot.active => {
+                Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is in use"))
+                    .detail("Another server streams with the slot of this node's number.")
+                    .hint("Stop that server, or choose another node_id.")
+            }
+            Some(slot) if slot.slot_type != "physical" => {
+                Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is a logical one"))
+                    .hint("Choose another node_id, or set use_replication_slots = false.")
+            }
+            Some(slot) if slot.wal_status.as_deref() == Some("lost") => Check::fail(
                 "slot_free",
                 format!("slot \"{slot_name}\" on \"{name}\" has lost WAL and cannot be used"),
             )
-            .node(node.row.node_id)
             .hint(format!("On \"{name}\" run: SELECT pg_drop_replication_slot('{slot_name}');")),
-        ),
-        Some(_) => checks.push(Check::pass(
-            "slot_free",
-            format!("slot \"{slot_name}\" on \"{name}\" is there and unused"),
-        )),
-        None if used >= server.max_replication_slots => checks.push(
-            Check::fail("slot_free", format!("\"{name}\" has no free replication slot"))
-                .node(node.row.node_id)
-                .detail(format!(
-                    "max_replication_slots is {}, and {used} exist.",
-                    server.max_replication_slots
-                ))
-                .hint(format!(
-                    "On \"{name}\" run: ALTER SYSTEM SET max_replication_slots = {}; then restart it.",
-                    server.max_replication_slots + 4
-                )),
-        ),
-        None => checks.push(Check::pass("slot_free", format!("\"{name}\" has a free replication slot"))),
-    }
+            Some(_) => {
+                Check::pass("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is there and unused"))
+            }
+            None if used >= server.max_replication_slots => Check::fail(
+                "slot_free",
+                format!("\"{name}\" has no free replication slot"),
+            )
+            .detail(format!("max_replication_slots is {}, and {used} exist.", server.max_replication_slots))
+            .hint(format!(
+                "Drop an unused slot there (SELECT pg_drop_replication_slot(...)), or run on \"{name}\": \
+                     ALTER SYSTEM SET max_replication_slots = {}; then restart it.",
+                server.max_replication_slots + 4
+            )),
+            None => Check::pass("slot_free", format!("\"{name}\" has a free replication slot")),
+        };
+    checks.push(on(check));
     if !facts.details.role_replicates {
         checks.push(
             Check::fail(
@@ -934,8 +1057,8 @@ fn login_hint(why: &str, who: &str) -> String {
     }
     if why.contains("no password supplied") || why.contains("password authentication failed") {
         return if who == "WAL receiver" {
-            "The server will look in .pgpass of the user it runs as, or in passfile of the configuration; a line with the \
-             database name \"replication\", or *, is needed."
+            "Put a line for database \"replication\" into ~/.pgpass (mode 0600) of the user that the server runs as, or into a \
+             file named by passfile; or set use_primary_conninfo_password = true and PGPASSWORD."
                 .into()
         } else {
             "Set PGPASSWORD, or put a line for database \"replication\" into ~/.pgpass (mode 0600).".into()
@@ -976,8 +1099,7 @@ fn room(name: &str, path: &Path, needed: u64, free: u64) -> Check {
 
 fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     facts
-        .tablespaces
-        .iter()
+        .outside()
         .map(|target| {
             let path = target.to.display();
             match &target.contents {

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use rustix::fs::FallocateFlags;
 
+/// How the names of files begin that are not whole yet.
+pub const TEMPORARY: &str = ".pgbaton-";
+
 /// Writes a file, replacing what was there: a reader sees the old contents or the new ones, also after a crash.
 ///
 /// A symbolic link is replaced by the file, not followed.
@@ -43,13 +46,27 @@ pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> 
 
 fn temporary(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<tempfile::NamedTempFile> {
     let make = || -> std::io::Result<_> {
-        let mut file = tempfile::Builder::new().prefix(".pgbaton-").tempfile_in(parent(path))?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent(path))?;
         file.write_all(contents)?;
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         Ok(file)
     };
     make().with_context(|| format!("could not write \"{}\"", path.display()))
+}
+
+/// Writes a file that only this user can read, among the system's temporary files; it is removed when the value is dropped.
+///
+/// # Errors
+/// Fails if it cannot be made or written.
+pub fn private_temporary(contents: &[u8]) -> anyhow::Result<tempfile::TempPath> {
+    // Mode 0600 is what the crate makes them with.
+    let make = || -> std::io::Result<_> {
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile()?;
+        file.write_all(contents)?;
+        Ok(file.into_temp_path())
+    };
+    make().context("could not write a temporary file")
 }
 
 /// Returns the contents of a file, or None if there is none.

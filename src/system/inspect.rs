@@ -41,3 +41,19 @@ pub fn bytes_in(directory: &Path) -> u64 {
         })
         .sum()
 }
+
+/// Returns this user's living processes that were started with an argument.
+pub fn processes_with_argument(argument: &str) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let own = rustix::process::geteuid().as_raw();
+    entries
+        .flatten()
+        .filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.uid() == own))
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            // Empty for a process that has ended and was not waited for.
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()).then_some(pid)
+        })
+        .collect()
+}

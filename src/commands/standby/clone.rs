@@ -15,7 +15,7 @@ use crate::commands::{locate, node as node_commands, operate};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node, gather};
-use crate::facts::directory::{Contents, Marker, look, nearest_existing};
+use crate::facts::directory::{COPY, Contents, Marker, STAGING, look, nearest_existing};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::source::{self, Source};
 use crate::output::Report;
@@ -25,7 +25,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Kind;
 use crate::pg::tools;
 use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, TablespaceTarget, plan};
-use crate::plan::{Command, Piece};
+use crate::plan::{Command, Endpoint, Piece};
 use crate::registry::node;
 use crate::registry::schema::{self, Verdict};
 use crate::secret::Secret;
@@ -37,6 +37,8 @@ const SOURCE_PASSWORD: &str = "password for the source";
 const UPSTREAM_PASSWORD: &str = "password for the upstream";
 /// The name of the contents of a service file with a passphrase.
 const SERVICE_FILE: &str = "connection service file for the source";
+/// The name of the source's whole conninfo, password included.
+const SOURCE_CONNINFO: &str = "conninfo of the source";
 /// Seconds that a server may need to come up before it can be copied.
 const STARTING_UP_S: u64 = 60;
 /// Seconds for a replication connection that is only tried.
@@ -243,7 +245,8 @@ async fn prepare(
     let same_role = given.get("user") == Some(role.as_str());
     backup.set("user", &role);
     let state_directory = context.state_directory()?;
-    let login = Login::new(&backup, same_role, &mut secrets, &state_directory);
+    let login = Login::new(&backup, same_role, &mut secrets, &state_directory)?;
+    let source = source_endpoint(given, &source_name, &mut secrets);
 
     // How the WAL receiver connects.
     let upstream_conninfo = match (&args.upstream_conninfo, upstream) {
@@ -298,10 +301,8 @@ async fn prepare(
     };
     let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
     let receiver_login = ReceiverLogin { conninfo: &receiver, password: password.as_deref() };
-    let (backup_login, receiver_login) = tokio::join!(
-        try_login(context, &psql, &login.conninfo, &login.secrets, &secrets, true),
-        receiver_login.attempt(context, &psql)
-    );
+    let (backup_login, receiver_login) =
+        tokio::join!(login.attempt(context, &psql, &secrets), receiver_login.attempt(context, &psql));
 
     let directory = look(data);
     let directory_identifier = match &directory {
@@ -311,6 +312,13 @@ async fn prepare(
     let source_is_local = given.is_this_host();
     let external = external_files(args, &asked, session, source_is_local, data, &mut secrets).await;
     let tablespaces = tablespaces(config, &asked.details, &directory);
+    let extra_options =
+        shell_words::split(config.pg_basebackup_options.as_deref().unwrap_or("")).map_err(|error| {
+            Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
+        })?;
+    let waldir = waldir(&extra_options, &directory);
+    let writers =
+        inspect::processes_with_argument(&format!("--pgdata={}", data.join(STAGING).join(COPY).display()));
     let free_bytes = free(data) + if args.replication_conf_only { 0 } else { reclaimable(&directory, data) };
     let options = CloneOptions {
         node_id: config.node_id,
@@ -326,13 +334,12 @@ async fn prepare(
                 return Err(Error::from_cause(Exit::Failed, "could not find pg_verifybackup", &error));
             }
         },
+        source,
         backup_conninfo: login.conninfo,
         backup_secrets: login.secrets,
         service_file: login.service_file,
         spread_checkpoint: args.spread_checkpoint,
-        extra_options: shell_words::split(config.pg_basebackup_options.as_deref().unwrap_or("")).map_err(
-            |error| Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string())),
-        )?,
+        extra_options,
         primary_conninfo,
         settings: settings(config, args)?,
         port: own_port(&context.local_conninfo()?, &asked.details, args.replication_conf_only),
@@ -353,6 +360,8 @@ async fn prepare(
         directory_problem: directory_problem(data),
         free_bytes,
         tablespaces,
+        waldir,
+        writers,
         tools_major,
         backup_login,
         receiver_login,
@@ -371,7 +380,12 @@ struct Login {
 
 impl Login {
     /// A password travels by PGPASSWORD; a passphrase, for which libpq has no variable, by a service file of mode 0600.
-    fn new(conninfo: &Conninfo, same_role: bool, known: &mut Secrets, state_directory: &Path) -> Self {
+    fn new(
+        conninfo: &Conninfo,
+        same_role: bool,
+        known: &mut Secrets,
+        state_directory: &Path,
+    ) -> Result<Self> {
         let mut plain = conninfo.without_secrets();
         let mut secrets = Vec::new();
         let mut service_file = None;
@@ -381,12 +395,45 @@ impl Login {
             secrets.push(("PGPASSWORD".into(), SOURCE_PASSWORD.into()));
         }
         if let Some(passphrase) = conninfo.get("sslpassword") {
+            if conninfo.get("service").is_some() {
+                return Err(Error::failed("cannot pass sslpassword on beside a connection service")
+                    .detail("pg_basebackup reads it from a service file, and there can be only one.")
+                    .hint("Write sslpassword into that service's section of the service file."));
+            }
             known.insert(SERVICE_FILE.into(), Secret::new(format!("[pgbaton]\nsslpassword={passphrase}\n")));
             plain.set("service", "pgbaton");
             service_file = Some((state_directory.join("pg_service.conf"), SERVICE_FILE.into()));
         }
-        Self { conninfo: plain.to_string(), secrets, service_file }
+        Ok(Self { conninfo: plain.to_string(), secrets, service_file })
     }
+}
+
+impl Login {
+    /// Tries it, with the service file at a place that is gone afterwards.
+    async fn attempt(
+        &self,
+        context: &Context,
+        psql: &str,
+        secrets: &Secrets,
+    ) -> std::result::Result<(), String> {
+        let contents = self.service_file.as_ref().and_then(|(_, name)| secrets.get(name));
+        let file = contents
+            .map(|contents| files::private_temporary(contents.reveal().as_bytes()))
+            .transpose()
+            .map_err(|error| format!("{error:#}"))?;
+        let env = file.iter().map(|path| ("PGSERVICEFILE".to_string(), path.display().to_string())).collect();
+        try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, true).await
+    }
+}
+
+/// Names the source as a place to run statements.
+fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secrets) -> Endpoint {
+    let plain = given.without_secrets().to_string();
+    let secret = (plain != given.to_string()).then(|| {
+        secrets.insert(SOURCE_CONNINFO.into(), Secret::new(given.to_string()));
+        SOURCE_CONNINFO.to_string()
+    });
+    Endpoint { name: format!("\"{name}\""), conninfo: plain, secret }
 }
 
 struct ReceiverLogin<'a> {
@@ -403,7 +450,7 @@ impl ReceiverLogin<'_> {
             secrets.insert(UPSTREAM_PASSWORD.into(), Secret::new(password));
             named.push(("PGPASSWORD".to_string(), UPSTREAM_PASSWORD.to_string()));
         }
-        try_login(context, psql, &self.conninfo.to_string(), &named, &secrets, false).await
+        try_login(context, psql, &self.conninfo.to_string(), Vec::new(), &named, &secrets, false).await
     }
 }
 
@@ -412,6 +459,7 @@ async fn try_login(
     context: &Context,
     psql: &str,
     conninfo: &str,
+    env: Vec<(String, String)>,
     named: &[(String, String)],
     secrets: &Secrets,
     inherit_pg: bool,
@@ -425,6 +473,7 @@ async fn try_login(
         ],
     );
     command.secrets = named.to_vec();
+    command.env = env;
     if !conninfo.contains("connect_timeout") {
         command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
     }
@@ -536,6 +585,28 @@ fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<T
             }
         })
         .collect()
+}
+
+/// Looks at where `--waldir` puts the WAL, if it is among the options for pg_basebackup.
+fn waldir(extra_options: &[String], directory: &Contents) -> Option<TablespaceTarget> {
+    let mut words = extra_options.iter();
+    let to = loop {
+        let word = words.next()?;
+        match word.strip_prefix("--waldir") {
+            Some("") => break PathBuf::from(words.next()?),
+            Some(rest) if rest.starts_with('=') => break PathBuf::from(rest.trim_start_matches('=')),
+            _ => {}
+        }
+    };
+    let ours = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    Some(TablespaceTarget {
+        from: String::new(),
+        contents: look(&to),
+        free_bytes: free(&to),
+        bytes: None,
+        to,
+        ours,
+    })
 }
 
 /// Returns the bytes free where a path is or would be; 0 where nobody can tell.

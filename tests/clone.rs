@@ -1,0 +1,595 @@
+//! `standby clone` on real servers: what it makes, what it refuses, and what is left when it is cut short.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use support::{
+    Fault, Fingerprint, Output, Pg, Pgbaton, Proxy, Running, SOON, StopMode, TestCluster, TestServer, majors,
+    postgres, run_tool, wait_for,
+};
+
+/// Slow enough to be cut: a data directory of 40 MB takes most of a minute.
+const SLOWLY: &str = "pg_basebackup_options = \"--max-rate=1M\"";
+
+/// A registered primary.
+fn primary(cluster: &TestCluster, name: &str) -> TestServer {
+    let node1 = cluster.primary(name);
+    node1.node_config(1, "");
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    node1
+}
+
+/// Prepares `standby clone` of a server, over TCP as `repmgr`.
+fn clone_from(node: &TestServer, source: &TestServer) -> Pgbaton {
+    node.pgbaton(["standby", "clone", "-h", "127.0.0.1", "-U", "repmgr", "-d", "repmgr"])
+        .arg("-p")
+        .arg(source.port.to_string())
+}
+
+/// Starts the clone and waits until it streams from its upstream.
+#[track_caller]
+fn streams(node: &TestServer) {
+    node.start();
+    node.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    assert_eq!(node.psql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[track_caller]
+fn slots(server: &TestServer) -> String {
+    server.psql("SELECT string_agg(slot_name, ',' ORDER BY slot_name) FROM pg_replication_slots")
+}
+
+/// Returns the lines of a settings file that set a parameter.
+fn lines_for<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.split([' ', '=']).next() == Some(name)).collect()
+}
+
+fn auto_conf(node: &TestServer) -> String {
+    std::fs::read_to_string(node.data.join("postgresql.auto.conf")).unwrap()
+}
+
+/// Says how many entries a directory has; none where it does not exist.
+fn entries(path: &Path) -> usize {
+    path.read_dir().map_or(0, Iterator::count)
+}
+
+/// Appends to a node's configuration.
+fn configure(node: &TestServer, lines: &str) {
+    let text = std::fs::read_to_string(node.config()).unwrap();
+    std::fs::write(node.config(), format!("{text}{lines}\n")).unwrap();
+}
+
+// ---- what it makes -------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_clone_of_the_primary_streams_with_its_slot() {
+    for pg in majors().into_iter().filter(|pg| [13, 15, 17, 18].contains(&pg.major)) {
+        let cluster = TestCluster::new(&pg);
+        let node1 = primary(&cluster, "node1");
+        node1.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i");
+        let node2 = cluster.empty("node2");
+        node2.node_config(2, "");
+        let dry = clone_from(&node2, &node1).args(["--dry-run", "--json"]).run();
+        dry.code(0);
+        assert!(!node2.data.exists());
+        assert_eq!(slots(&node1), "");
+        let done = clone_from(&node2, &node1).args(["--json", "--verify-backup"]).run();
+        done.code(0);
+        // Only the check of the copy was added.
+        let titles = |document: &Value| -> Vec<String> {
+            let steps = document.as_array().unwrap().iter();
+            steps.map(|step| step["title"].as_str().unwrap().to_string()).collect()
+        };
+        let planned = titles(&dry.json()["data"]["plan"]["steps"]);
+        let mut executed = titles(&done.json()["data"]["steps"]);
+        executed.retain(|title| title != "check the copy against its manifest");
+        assert_eq!(planned, executed);
+        assert_eq!(slots(&node1), "repmgr_slot_2");
+        assert_eq!(
+            node1.psql("SELECT active, restart_lsn IS NOT NULL FROM pg_replication_slots"),
+            "f|t",
+            "WAL is kept from now on"
+        );
+        assert!(!node2.data.join("pgbaton_clone").exists());
+        assert_eq!(node2.data.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        streams(&node2);
+        assert_eq!(node1.psql("SELECT active, slot_name FROM pg_replication_slots"), "t|repmgr_slot_2");
+        assert_eq!(node1.psql("SELECT application_name FROM pg_stat_replication"), "node2");
+        node1.psql("INSERT INTO t VALUES (0)");
+        node2.wait_for_replay_of(&node1);
+        assert_eq!(node2.psql("SELECT count(*) FROM t"), "1001");
+        node2.pgbaton(["standby", "register"]).run().code(0);
+        // Cascading: copied from the standby, which also holds the slot and feeds it.
+        let node3 = cluster.empty("node3");
+        node3.node_config(3, "");
+        clone_from(&node3, &node2).args(["--upstream-node-id", "2"]).run().code(0);
+        assert_eq!(slots(&node1), "repmgr_slot_2");
+        assert_eq!(slots(&node2), "repmgr_slot_3");
+        streams(&node3);
+        assert_eq!(node2.psql("SELECT application_name FROM pg_stat_replication"), "node3");
+        assert_eq!(
+            node1.psql_as(
+                "repmgr",
+                "repmgr",
+                "SELECT event, successful FROM repmgr.events WHERE event = 'standby_clone' ORDER BY node_id"
+            ),
+            "standby_clone|t\nstandby_clone|t"
+        );
+    }
+}
+
+#[test]
+fn a_clone_copied_from_a_standby_follows_the_primary() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.standby("node2", &node1);
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, "");
+    let done = clone_from(&node3, &node2).args(["--start", "--register", "--json"]).run();
+    done.code(0);
+    done.json();
+    assert_eq!(slots(&node1), "repmgr_slot_3");
+    assert_eq!(slots(&node2), "");
+    node3.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    assert_eq!(
+        node1.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT type, upstream_node_id, slot_name FROM repmgr.nodes WHERE node_id = 3"
+        ),
+        "standby|1|repmgr_slot_3"
+    );
+}
+
+#[test]
+fn a_clone_as_a_role_without_superuser_rights() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.node_config(1, "");
+    let conninfo = |node: &TestServer| {
+        let text = std::fs::read_to_string(node.config()).unwrap();
+        std::fs::write(node.config(), text.replace("user=repmgr dbname=repmgr", "user=baton dbname=baton"))
+            .unwrap();
+    };
+    conninfo(&node1);
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    conninfo(&node2);
+    let source = format!("host=127.0.0.1 port={} user=baton dbname=baton", node1.port);
+    node2.pgbaton(["standby", "clone", "-d", &source]).run().code(0);
+    streams(&node2);
+    assert_eq!(node1.psql("SELECT usename FROM pg_stat_replication"), "baton");
+}
+
+#[test]
+fn tablespaces_go_where_they_are_mapped() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let place = |name: &str| {
+        let path = cluster.dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let olds = [place("plain"), place("a b=c"), place("d\u{e9}")];
+    for (i, old) in olds.iter().enumerate() {
+        node1.psql(&format!("CREATE TABLESPACE ts{i} LOCATION '{}'", old.replace('\'', "''")));
+        node1.psql(&format!("CREATE TABLE t{i} TABLESPACE ts{i} AS SELECT {i} AS i"));
+    }
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let refused = clone_from(&node2, &node1).run();
+    refused.code(1).says("is that of the source").says("tablespace_mapping");
+    assert!(!node2.data.exists());
+    let news: Vec<String> = ["new plain", "new=b c", "new'\u{e9}"]
+        .iter()
+        .map(|name| cluster.dir().join(name).to_string_lossy().into_owned())
+        .collect();
+    let escape = |path: &str| path.replace('=', "\\=");
+    let mappings: Vec<String> = olds
+        .iter()
+        .zip(&news)
+        .map(|(old, new)| format!("{:?}", format!("{}={}", escape(old), escape(new))))
+        .collect();
+    configure(
+        &node2,
+        &format!("tablespace_mapping = [{}]", mappings.join(", ").replace("\\u{e9}", "\u{e9}")),
+    );
+    clone_from(&node2, &node1).run().code(0);
+    streams(&node2);
+    for (i, new) in news.iter().enumerate() {
+        assert_eq!(node2.psql(&format!("SELECT i FROM t{i}")), i.to_string());
+        assert_eq!(entries(Path::new(new)), 1, "{new}");
+    }
+}
+
+#[test]
+fn settings_with_every_sort_of_character_arrive_as_they_are() {
+    for major in [13, 15, 18] {
+        let Some(pg) = postgres(major) else { return };
+        let cluster = TestCluster::new(&pg);
+        let node1 = primary(&cluster, "node1");
+        // What the source has in its files would be obeyed by the clone.
+        node1.append_conf(
+            "restore_command = 'touch /nowhere/%f'\nrecovery_target_name = 'never'\nrecovery_target_action = 'promote'\n\
+             primary_conninfo = 'host=nowhere'",
+        );
+        node1.psql("ALTER SYSTEM SET recovery_target_timeline = 'current'");
+        node1.psql("ALTER SYSTEM SET archive_cleanup_command = 'rm -rf x'");
+        node1.psql("ALTER SYSTEM SET recovery_end_command = 'false'");
+        node1.psql("ALTER SYSTEM SET recovery_min_apply_delay = '1h'");
+        node1.psql("ALTER SYSTEM SET primary_slot_name = 'other'");
+        node1.psql("ALTER SYSTEM SET work_mem = '5MB'");
+        node1.restart();
+        let node2 = cluster.empty("node2");
+        node2.node_config(2, "");
+        let name = "n\u{f6}de '2' \"x\" $(reboot) \\ %d `id` ;&";
+        let restore = r#"test -n '%p' && cp "/archive dir/%f" '%p' \ | grep '\\' %% $HOME"#;
+        let text = std::fs::read_to_string(node2.config()).unwrap();
+        let text = text.replace("node_name = \"node2\"", &format!("node_name = '''{name}'''"));
+        let passfile = cluster.dir().join("pass 'file'");
+        std::fs::write(&passfile, "").unwrap();
+        std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(
+            node2.config(),
+            format!("{text}restore_command = '''{restore}'''\npassfile = \"{}\"\n", passfile.display()),
+        )
+        .unwrap();
+        clone_from(&node2, &node1).args(["--recovery-min-apply-delay", "5min"]).run().code(0);
+        let text = auto_conf(&node2);
+        for setting in
+            ["primary_conninfo", "restore_command", "recovery_min_apply_delay", "recovery_target_name"]
+        {
+            assert_eq!(lines_for(&text, setting).len(), 1, "{setting}: {text}");
+        }
+        // A restore_command that fails for every file is none; streaming takes over.
+        streams(&node2);
+        let show = |setting: &str| node2.psql(&format!("SELECT current_setting('{setting}')"));
+        assert_eq!(show("restore_command"), restore);
+        assert_eq!(show("recovery_min_apply_delay"), "5min");
+        assert_eq!(show("primary_slot_name"), "repmgr_slot_2");
+        assert_eq!(show("recovery_target_name"), "");
+        assert_eq!(show("recovery_target_timeline"), "latest");
+        assert_eq!(show("recovery_target_action"), "pause");
+        assert_eq!(show("recovery_end_command"), "");
+        assert_eq!(show("archive_cleanup_command"), "");
+        assert_eq!(show("work_mem"), "5MB");
+        assert!(show("primary_conninfo").contains("pass \\'file\\'"), "{}", show("primary_conninfo"));
+        // The server replaces what is not ASCII; before 15 by one question mark each byte, then by an escape.
+        let seen = node1.psql("SELECT application_name FROM pg_stat_replication");
+        assert!(seen.ends_with(r#"de '2' "x" $(reboot) \ %d `id` ;&"#), "{seen}");
+    }
+}
+
+#[test]
+fn the_password_of_the_upstream_is_written_only_when_it_is_asked_for() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    node1.psql("ALTER ROLE repmgr PASSWORD 'it''s \\ s3cret'");
+    node1.set_hba("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256");
+    node1.reload();
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    // The server would have no password: said before, not found out at the first start.
+    let refused = clone_from(&node2, &node1).env("PGPASSWORD", "it's \\ s3cret").run();
+    refused.code(1).says("the WAL receiver cannot connect").says("use_primary_conninfo_password");
+    assert!(!node2.data.exists());
+    configure(&node2, "use_primary_conninfo_password = true");
+    clone_from(&node2, &node1).env("PGPASSWORD", "it's \\ s3cret").run().code(0);
+    assert!(auto_conf(&node2).contains("password="));
+    assert_eq!(
+        node2.data.join("postgresql.auto.conf").metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    streams(&node2);
+    // With a password file instead.
+    let node3 = cluster.empty("node3");
+    let passfile = cluster.dir().join("pgpass");
+    std::fs::write(&passfile, "*:*:*:repmgr:it's \\\\ s3cret\n").unwrap();
+    std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+    node3.node_config(3, &format!("passfile = \"{}\"", passfile.display()));
+    clone_from(&node3, &node1).env("PGPASSWORD", "it's \\ s3cret").run().code(0);
+    assert!(!auto_conf(&node3).contains("s3cret"));
+    streams(&node3);
+}
+
+#[test]
+fn an_existing_directory_is_configured_without_a_copy() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    clone_from(&node2, &node1).args(["--start", "--register"]).run().code(0);
+    node2.stop(StopMode::Fast);
+    std::fs::remove_file(node2.data.join("standby.signal")).unwrap();
+    std::fs::write(
+        node2.data.join("postgresql.auto.conf"),
+        "work_mem = '7MB'\nprimary_conninfo = 'host=nowhere'\n",
+    )
+    .unwrap();
+    let version = std::fs::metadata(node2.data.join("PG_VERSION")).unwrap().modified().unwrap();
+    clone_from(&node2, &node1).arg("--replication-conf-only").run().code(0);
+    assert_eq!(std::fs::metadata(node2.data.join("PG_VERSION")).unwrap().modified().unwrap(), version);
+    streams(&node2);
+    assert_eq!(node2.psql("SHOW work_mem"), "7MB");
+    // On a running server it would not take effect, and on nothing it cannot.
+    clone_from(&node2, &node1).arg("--replication-conf-only").run().code(1).says("a server is running");
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, "");
+    clone_from(&node3, &node1).arg("--replication-conf-only").run().code(1).says("is not a data directory");
+}
+
+#[test]
+fn configuration_files_elsewhere_are_copied_over_sql() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let etc = cluster.dir().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    std::fs::rename(node1.data.join("pg_hba.conf"), etc.join("pg_hba.conf")).unwrap();
+    node1.append_conf(&format!("hba_file = '{}'", etc.join("pg_hba.conf").display()));
+    node1.restart();
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    clone_from(&node2, &node1).arg("--dry-run").run().code(0).says("outside its data directory");
+    let refused = clone_from(&node2, &node1).arg("--copy-external-config-files").run();
+    refused.code(1).says("use =pgdata");
+    assert!(!node2.data.exists());
+    clone_from(&node2, &node1).arg("--copy-external-config-files=pgdata").run().code(0);
+    let copied = std::fs::read_to_string(node2.data.join("pg_hba.conf")).unwrap();
+    assert_eq!(copied, std::fs::read_to_string(etc.join("pg_hba.conf")).unwrap());
+    streams(&node2);
+}
+
+#[test]
+fn wal_goes_to_its_own_directory() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    let waldir = cluster.dir().join("wal 2");
+    node2.node_config(2, &format!("pg_basebackup_options = '--waldir=\"{}\"'", waldir.display()));
+    clone_from(&node2, &node1).run().code(0);
+    assert_eq!(node2.data.join("pg_wal").read_link().unwrap(), waldir);
+    streams(&node2);
+}
+
+// ---- what it refuses -----------------------------------------------------------------------------------------------
+
+/// A clone that is refused, and succeeds when the cause is gone.
+struct Refusal<'a> {
+    servers: Vec<&'a TestServer>,
+    node: &'a TestServer,
+    source: &'a TestServer,
+}
+
+impl Refusal<'_> {
+    /// Fails unless the clone is refused with this code and these words, by the dry run as well, and changes nothing.
+    #[track_caller]
+    fn is(&self, code: i32, words: &[&str]) -> Output {
+        self.with(code, words, |program| program)
+    }
+
+    #[track_caller]
+    fn with(&self, code: i32, words: &[&str], more: impl Fn(Pgbaton) -> Pgbaton) -> Output {
+        let before = Fingerprint::of(&self.servers, &[&self.node.dir]);
+        more(clone_from(self.node, self.source).arg("--dry-run")).run().code(code);
+        let refused = more(clone_from(self.node, self.source)).run();
+        refused.code(code);
+        words.iter().for_each(|word| {
+            refused.says(word);
+        });
+        before.assert_same(&Fingerprint::of(&self.servers, &[&self.node.dir]));
+        let json = more(clone_from(self.node, self.source).arg("--json")).run();
+        json.code(code);
+        let json = json.json();
+        assert_eq!((&json["ok"], &json["changed"]), (&Value::Bool(false), &Value::Bool(false)), "{json}");
+        refused
+    }
+}
+
+#[test]
+fn directories_that_are_not_ours_are_refused() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let refusal = Refusal { servers: vec![&node1], node: &node2, source: &node1 };
+    // Somebody's files, which --force does not remove either.
+    std::fs::create_dir(&node2.data).unwrap();
+    std::fs::write(node2.data.join("diary"), "mine").unwrap();
+    refusal.is(1, &["is not empty", "\"diary\"", "Nothing was changed"]);
+    refusal.with(1, &["is not empty"], |program| program.arg("--force"));
+    std::fs::remove_dir_all(&node2.data).unwrap();
+    // A directory that cannot be looked into, and one that cannot be made.
+    std::fs::create_dir(&node2.data).unwrap();
+    std::fs::set_permissions(&node2.data, std::fs::Permissions::from_mode(0o000)).unwrap();
+    refusal.is(1, &["cannot be used", "may not write"]);
+    std::fs::set_permissions(&node2.data, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::remove_dir(&node2.data).unwrap();
+    // Another cluster's data directory.
+    let other = cluster.foreign("other");
+    other.stop(StopMode::Fast);
+    run_tool(Path::new("/bin/cp"), ["-a".as_ref(), other.data.as_os_str(), node2.data.as_os_str()]).code(0);
+    refusal.is(1, &["of another cluster", "system identifier", "mv "]);
+    refusal.with(1, &["of another cluster"], |program| program.arg("--force"));
+    // Another major version's.
+    std::fs::write(node2.data.join("PG_VERSION"), "14\n").unwrap();
+    refusal.with(1, &["of PostgreSQL 14"], |program| program.arg("--force"));
+    std::fs::remove_dir_all(&node2.data).unwrap();
+    // Its own, with a server running on it, then without.
+    node2.base_backup(&node1);
+    node2.start();
+    refusal.with(1, &["a server is running", "node stop"], |program| program.arg("--force"));
+    node2.stop(StopMode::Fast);
+    refusal.is(1, &["already a data directory of this cluster", "--force"]);
+    clone_from(&node2, &node1).arg("--force").run().code(0).says("waived by --force");
+    streams(&node2);
+}
+
+#[test]
+fn sources_that_cannot_be_copied_are_refused() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let refusal = Refusal { servers: vec![&node1], node: &node2, source: &node1 };
+    refusal.is(1, &["has no metadata", "primary register"]);
+    node1.node_config(1, "");
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    // No entry for replication: the hint is the line.
+    node1.set_hba("local all all trust\nhost all all 127.0.0.1/32 trust");
+    node1.reload();
+    let refused = refusal.is(1, &["pg_hba.conf", "for replication"]);
+    let line =
+        refused.stderr.lines().find_map(|line| line.split_once("reload: host replication ")).unwrap().1;
+    node1.append_hba(&format!("host replication {}", line.replace("scram-sha-256", "trust").trim_end()));
+    node1.reload();
+    wait_for("the line to be in force", SOON, || {
+        clone_from(&node2, &node1).arg("--dry-run").run().status.code() == Some(0)
+    });
+    // A wrong password.
+    node1.set_hba("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256");
+    node1.reload();
+    refusal.with(6, &["password authentication failed"], |program| program.env("PGPASSWORD", "wrong"));
+    refusal.is(6, &["password"]);
+    node1.set_hba(
+        "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust",
+    );
+    node1.reload();
+    // No slot, and no WAL sender.
+    node1.psql("ALTER SYSTEM SET max_replication_slots = 1");
+    node1.psql("ALTER SYSTEM SET max_wal_senders = 1");
+    node1.restart();
+    node1.psql("SELECT pg_create_physical_replication_slot('x')");
+    refusal.is(
+        1,
+        &["too few free WAL senders", "no free replication slot", "max_wal_senders = ", "2 checks failed"],
+    );
+    node1.psql("SELECT pg_drop_replication_slot('x')");
+    refusal.is(1, &["too few free WAL senders"]);
+    node1.psql("ALTER SYSTEM RESET ALL");
+    node1.restart();
+    // Nobody there.
+    node1.stop(StopMode::Fast);
+    refusal.is(6, &["could not connect to the server to copy"]);
+    node1.start();
+    clone_from(&node2, &node1).run().code(0);
+    streams(&node2);
+}
+
+#[test]
+fn names_and_numbers_of_other_nodes_are_refused() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.standby("node2", &node1);
+    node2.node_config(2, "");
+    node2.pgbaton(["standby", "register"]).run().code(0);
+    let node3 = cluster.empty("node3");
+    let refusal = Refusal { servers: vec![&node1, &node2], node: &node3, source: &node1 };
+    node3.node_config(2, "");
+    refusal.is(1, &["node ID 2 belongs to node \"node2\"", "is running at its registered address"]);
+    node3.node_config(3, "");
+    let text = std::fs::read_to_string(node3.config()).unwrap();
+    std::fs::write(node3.config(), text.replace("\"node3\"", "\"node2\"")).unwrap();
+    refusal.is(1, &["node name \"node2\" belongs to node 2", "Choose another node_name"]);
+    node3.node_config(3, "");
+    refusal.with(1, &["is not registered"], |program| program.args(["--upstream-node-id", "9"]));
+    // A witness has none of the cluster's data.
+    let witness = cluster.foreign("witness");
+    node1.psql_as("repmgr", "repmgr", &format!(
+        "INSERT INTO repmgr.nodes (node_id, node_name, type, upstream_node_id, active, conninfo, repluser, config_file)
+         VALUES (9, 'witness', 'witness', 1, true, '{}', 'repmgr', '/nowhere')", witness.conninfo()));
+    let dump = run_tool(&pg.tool("pg_dump"), ["-d", &node1.conninfo(), "-n", "repmgr", "-n", "pgbaton"]);
+    let sql = cluster.dir().join("metadata.sql");
+    std::fs::write(&sql, &dump.stdout).unwrap();
+    run_tool(&pg.tool("psql"), ["-Xq", "-d", &witness.conninfo(), "-f", &sql.to_string_lossy()]).code(0);
+    let refusal = Refusal { servers: vec![&node1, &node2, &witness], node: &node3, source: &witness };
+    refusal.is(1, &["\"witness\" is a witness", "Clone from the primary or from a standby"]);
+    node1.psql_as("repmgr", "repmgr", "DELETE FROM repmgr.nodes WHERE node_id = 9");
+    // Its upstream does not answer.
+    node2.stop(StopMode::Fast);
+    let refusal = Refusal { servers: vec![&node1, &node2], node: &node3, source: &node1 };
+    refusal.with(6, &["the upstream \"node2\" cannot be reached"], |program| {
+        program.args(["--upstream-node-id", "2"])
+    });
+    node2.start();
+    clone_from(&node3, &node1).args(["--upstream-node-id", "2"]).run().code(0);
+    assert_eq!((slots(&node1), slots(&node2)), (String::new(), "repmgr_slot_3".into()));
+    streams(&node3);
+}
+
+#[test]
+fn a_database_that_does_not_fit_is_refused() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    node1.psql("CREATE TABLE t AS SELECT 1 AS i");
+    // A hole of many terabytes in the place of a table's next segments.
+    let file = node1.data.join(node1.psql("SELECT pg_relation_filepath('t')"));
+    for segment in 1..=8 {
+        let hole = std::fs::File::create(format!("{}.{segment}", file.display())).unwrap();
+        hole.set_len(1 << 42).unwrap();
+    }
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let refusal = Refusal { servers: vec![&node1], node: &node2, source: &node1 };
+    refusal.is(1, &["is too small for the clone", "MB are free"]);
+    for segment in 1..=8 {
+        std::fs::remove_file(format!("{}.{segment}", file.display())).unwrap();
+    }
+    clone_from(&node2, &node1).run().code(0);
+    streams(&node2);
+}
+
+#[test]
+fn a_source_that_is_starting_up_is_waited_for() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    // A standby without the WAL that its backup needs: it lets nobody in before it has got it from its upstream.
+    let proxy = Proxy::to(node1.port);
+    proxy.set(Fault::Refuse);
+    let node2 = cluster.empty("node2");
+    let source = format!("host=127.0.0.1 port={} user=repmgr", node1.port);
+    let data = node2.data.to_string_lossy();
+    run_tool(
+        &pg.tool("pg_basebackup"),
+        ["-d", &source, "-D", &data, "-X", "none", "-c", "fast", "--no-sync"],
+    )
+    .code(0);
+    std::fs::write(node2.data.join("standby.signal"), "").unwrap();
+    node2.append_conf(&format!("primary_conninfo = 'host=127.0.0.1 port={} user=repmgr'", proxy.port));
+    let log = node2.dir.join("log/start.log");
+    run_tool(&pg.tool("pg_ctl"), ["-s", "-W", "-D", &data, "-l", &log.to_string_lossy(), "start"]).code(0);
+    wait_for("node2 to refuse connections", SOON, || {
+        node2.try_psql_as("postgres", "postgres", "SELECT 1").stderr.contains("not yet accepting")
+            || node2.try_psql_as("postgres", "postgres", "SELECT 1").stderr.contains("starting up")
+    });
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, "");
+    let refused = clone_from(&node3, &node2).args(["--timeout", "1"]).run();
+    refused.code(6).says("still starting up").says("Waited 1 second");
+    assert!(!node3.data.exists());
+    let mut waiting = clone_from(&node3, &node2).spawn();
+    waiting.wait_for_stderr("still starting up", SOON);
+    proxy.set(Fault::None);
+    waiting.wait(Duration::from_secs(90)).code(0);
+    streams(&node3);
+}
