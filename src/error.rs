@@ -161,6 +161,8 @@ pub struct Error {
     pub issues: Vec<Issue>,
     /// Whether anything had been changed, and not put back, when the command failed.
     pub changed: bool,
+    /// Of a step: it is certain that it had no effect, as with a transaction that the server refused.
+    pub no_effect: bool,
     /// Anything a script may want to know about the failure, in the shape of the command's `data`.
     pub data: serde_json::Value,
 }
@@ -178,6 +180,7 @@ impl Error {
             hint: None,
             issues: Vec::new(),
             changed: false,
+            no_effect: false,
             data: serde_json::Value::Null,
         }
     }

@@ -11,6 +11,8 @@ use crate::system::process;
 /// Something that happened, with what a hook may want to know of it.
 #[derive(Clone, Debug, Default)]
 pub struct Happening<'a> {
+    /// The node that it happened to; None for the local one.
+    pub node_id: Option<i32>,
     /// repmgr's name of it.
     pub event: &'a str,
     /// Whether it went well.
@@ -29,9 +31,10 @@ const HOOK_S: u64 = 60;
 /// `primary` is a session to the primary; without one there is no row, and the hook runs all the same, as in repmgr.
 pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Happening<'_>) {
     let Ok(config) = context.config() else { return };
+    let node_id = happening.node_id.unwrap_or(config.node_id);
     let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%:z").to_string();
     if let Some(session) = primary {
-        let row = event::insert(config.node_id, happening.event, happening.successful, &happening.details);
+        let row = event::insert(node_id, happening.event, happening.successful, &happening.details);
         if let Err(error) = session.transaction(&[row]).await {
             context.ui.message(
                 Level::Warning,
@@ -51,7 +54,7 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         None => Default::default(),
     };
     let values = [
-        ('n', "NODE_ID", config.node_id.to_string()),
+        ('n', "NODE_ID", node_id.to_string()),
         ('e', "EVENT", happening.event.to_string()),
         ('s', "SUCCESS", if happening.successful { "1" } else { "0" }.to_string()),
         ('t', "TIMESTAMP", now),

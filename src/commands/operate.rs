@@ -9,7 +9,7 @@ use crate::commands::world::{Live, Secrets};
 use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
-use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Status};
+use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
 use crate::plan::run::{self, Ended, Outcome};
 use crate::plan::{Check, Plan, Statement, Verdict};
 use crate::registry;
@@ -271,6 +271,8 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
     }
     let state = match outcome.ended {
+        Ended::WentBack if plan.back.is_empty() && outcome.changed => "What was done before stays done.",
+        Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
         Ended::WentBack if outcome.changed => "What had been changed could not all be put back.",
         Ended::WentBack => "What had been changed was put back.",
         Ended::BackFailed => "The way back failed in part.",
@@ -281,6 +283,12 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     };
     let mut failures = outcome.failures.into_iter();
     let mut error = match (failures.next(), outcome.signal) {
+        (Some(first), _) if first.stage == Stage::Verify => {
+            let mut error = Error::new(outcome.exit, first.error.primary);
+            error.detail = first.error.detail;
+            error.hint = first.error.hint;
+            error
+        }
         (Some(first), _) => {
             let mut error = Error::new(outcome.exit, format!("could not {}", first.title));
             error = error.detail(crate::error::sentence(&first.error.primary));

@@ -30,10 +30,21 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
             _ => "standby_unregister",
         };
         let details = match &result {
-            Ok(_) => format!("node \"{}\" (ID {}) unregistered", row.node_name, row.node_id),
+            Ok(_) => {
+                let from = match context.config() {
+                    Ok(config) if config.node_id != row.node_id => {
+                        format!(" from node \"{}\" (ID: {})", config.node_name, config.node_id)
+                    }
+                    _ => String::new(),
+                };
+                format!("node \"{}\" (ID: {}) unregistered{from}", row.node_name, row.node_id)
+            }
             Err(error) => error.to_string(),
         };
-        let event = Happening { event: name, successful: result.is_ok(), details, ..Happening::default() };
+        // As in repmgr: the event of a standby is its own, that of a primary belongs to the node that removed it.
+        let node_id = Some(row.node_id).filter(|_| wanted != &NodeType::Primary);
+        let event =
+            Happening { node_id, event: name, successful: result.is_ok(), details, ..Happening::default() };
         let session =
             ask_node(&primary.row.conninfo, &context.environment, context.node_deadline()).await.ok();
         let session = session.as_ref().map(|(session, _)| session);

@@ -63,7 +63,11 @@ impl<'a> Live<'a> {
             Error::new(Exit::Connection, format!("invalid connection string for {}", on.name))
                 .detail(sentence(&error.to_string()))
         })?;
-        self.context.connect(&conninfo).await.map_err(|error| not_connected(&on.name, error))
+        self.context.connect(&conninfo).await.map_err(|error| {
+            let mut error = not_connected(&on.name, error);
+            error.no_effect = true;
+            error
+        })
     }
 
     /// Returns a statement with its secrets filled in.
@@ -89,6 +93,7 @@ impl<'a> Live<'a> {
             let exit = if error.kind == SqlErrorKind::Closed { Exit::Connection } else { Exit::Query };
             let mut out = Error::new(exit, format!("a statement failed on {}", on.name))
                 .detail(sentence(&error.primary));
+            out.no_effect = error.kind == SqlErrorKind::Server;
             if let Some(detail) = error.detail {
                 out = out.detail(detail);
             }
@@ -288,12 +293,9 @@ impl World for Live<'_> {
                 ui.say(Level::Debug, &format!("done in {:.3} s: {}", wall.as_secs_f64(), step.title));
             }
             Narration::StepSkipped(step) => ui.say(Level::Info, &format!("already done: {}", step.title)),
-            Narration::StepFailed { step, error } => ui.message(
-                Level::Warning,
-                &format!("could not {}", step.title),
-                Some(&sentence(&error.to_string())),
-                None,
-            ),
+            Narration::StepFailed { step, error } => {
+                ui.message(Level::Warning, &format!("could not {}", step.title), Some(&told(error)), None)
+            }
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
             }
@@ -301,12 +303,9 @@ impl World for Live<'_> {
             Narration::GoingBack => ui.say(Level::Notice, "going back to the old state"),
             Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
             Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),
-            Narration::NotMet { verify, error } => ui.message(
-                Level::Warning,
-                &format!("it is not so that {}", verify.title),
-                Some(&sentence(&error.to_string())),
-                None,
-            ),
+            Narration::NotMet { error, .. } => {
+                ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);
+            }
             Narration::Interrupted { past_no_return, .. } => ui.say(
                 Level::Notice,
                 if past_no_return {
@@ -321,6 +320,16 @@ impl World for Live<'_> {
             Narration::Warning(text) => ui.say(Level::Warning, &text),
         }
     }
+}
+
+/// Returns an error as sentences.
+fn told(error: &Error) -> String {
+    let mut text = sentence(&error.primary);
+    if let Some(detail) = &error.detail {
+        text.push(' ');
+        text.push_str(detail);
+    }
+    text
 }
 
 /// How far pg_basebackup is: `12345/350000 kB (3%), 0/1 tablespace`.

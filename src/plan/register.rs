@@ -6,6 +6,7 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::{ServerFacts, shown_application_name};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::quote::quote_ident;
 use crate::plan::{
     Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Verify, Waiver,
 };
@@ -48,15 +49,18 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     } else {
         Check::pass("server_is_primary", "the server takes writes")
     });
-    checks.push(schema(&facts.present));
-    checks.extend(names(
-        facts.cluster.nodes.iter().map(|node| &node.row),
-        row,
-        &facts.local,
-        &facts.cluster,
-        options,
-    ));
-    checks.extend(other_primaries(&facts.cluster, row, &facts.local, options));
+    // A standby is no primary, whatever else there is to say.
+    if !facts.local.in_recovery {
+        checks.push(schema(&facts.present));
+        checks.extend(names(
+            facts.cluster.nodes.iter().map(|node| &node.row),
+            row,
+            &facts.local,
+            &facts.cluster,
+            options,
+        ));
+        checks.extend(other_primaries(&facts.cluster, row, &facts.local, options));
+    }
 
     let install = facts.present.install();
     let old = facts.cluster.node(row.node_id).map(|node| &node.row);
@@ -96,52 +100,47 @@ fn schema(present: &Present) -> Check {
     const NAME: &str = "metadata_usable";
     let Present { database, role, .. } = present;
     match present.verdict() {
-        SchemaVerdict::Foreign if present.extension.is_some() => {
+        SchemaVerdict::Foreign if present.is_other_version() => {
             let version = present.extension.as_deref().unwrap_or("?");
-            Check::fail(
-                NAME,
-                format!("the repmgr extension {version} in database \"{database}\" has other tables"),
-            )
-            .detail("pgbaton knows the tables of repmgr 5.")
-            .hint("Run \"ALTER EXTENSION repmgr UPDATE\" in that database.")
+            Check::fail(NAME, format!("database \"{database}\" has version {version} of the repmgr extension"))
+                .detail("pgbaton works with the tables of repmgr 5.")
+                .hint(
+                    "Install the package of repmgr 5, and run in that database: ALTER EXTENSION repmgr UPDATE;",
+                )
+        }
+        SchemaVerdict::Foreign if present.extension.is_some() => {
+            Check::fail(NAME, format!("the repmgr extension in database \"{database}\" has lost its tables"))
+                .detail("Its tables \"nodes\" and \"events\" are not there, or not with the columns of repmgr 5.")
+                .hint("Use another database for the metadata, or drop the extension and create it again.")
         }
         SchemaVerdict::Foreign => {
             Check::fail(NAME, format!("schema \"repmgr\" in database \"{database}\" holds other tables"))
                 .detail("Tables \"nodes\" or \"events\" exist there, but not with the columns of repmgr 5.")
                 .hint("Use another database for the metadata, or rename that schema.")
         }
-        SchemaVerdict::Complete if present.usable => {
-            Check::pass(NAME, "the metadata is there and can be written")
-        }
-        _ if !present.usable => Check::fail(NAME, format!("role \"{role}\" may not write the metadata"))
-            .detail(format!(
-                "Schema \"repmgr\" in database \"{database}\" belongs to \"{}\".",
-                present.schema_owner.as_deref().unwrap_or("?")
-            ))
-            .hint(format!(
-                "As its owner, run: GRANT USAGE ON SCHEMA repmgr TO {role}; \
-                 GRANT ALL ON ALL TABLES IN SCHEMA repmgr TO {role};",
-                role = crate::pg::quote::quote_ident(role)
-            )),
-        _ if !present.may_create => {
-            Check::fail(NAME, format!("role \"{role}\" may not make schemas in database \"{database}\""))
-                .detail(
-                    "The metadata lives in the schemas \"repmgr\" and \"pgbaton\", which do not exist yet.",
-                )
+        _ if present.read_only => {
+            Check::fail(NAME, format!("transactions of role \"{role}\" are read-only in database \"{database}\""))
+                .detail("The setting default_transaction_read_only is on.")
                 .hint(format!(
-                    "As the database's owner or a superuser, run: GRANT CREATE ON DATABASE {} TO {};",
-                    crate::pg::quote::quote_ident(database),
-                    crate::pg::quote::quote_ident(role)
+                    "If that is not on purpose, run: BEGIN READ WRITE; ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off; COMMIT;",
+                    quote_ident(role),
+                    quote_ident(database)
                 ))
         }
-        _ if !present.may_create_in_schema => {
-            Check::fail(NAME, format!("role \"{role}\" may not make tables in schema \"repmgr\"")).hint(
-                format!(
-                    "As the schema's owner, run: GRANT ALL ON SCHEMA repmgr TO {};",
-                    crate::pg::quote::quote_ident(role)
-                ),
+        _ if !present.lacking().is_empty() => {
+            let (deeds, grants): (Vec<String>, Vec<String>) = present.lacking().into_iter().unzip();
+            let owner = match &present.schema_owner {
+                Some(owner) => format!(" Schema \"repmgr\" belongs to \"{owner}\"."),
+                None => String::new(),
+            };
+            Check::fail(
+                NAME,
+                format!("role \"{role}\" lacks privileges for the metadata in database \"{database}\""),
             )
+            .detail(format!("It may not {}.{owner}", deeds.join("; nor ")))
+            .hint(format!("As the owner or a superuser, in that database, run: {}", grants.join(" ")))
         }
+        SchemaVerdict::Complete => Check::pass(NAME, "the metadata is there and can be written"),
         _ => Check::pass(NAME, format!("the metadata can be made in database \"{database}\"")),
     }
 }
@@ -251,6 +250,18 @@ fn other_primaries(
                     .exit(Exit::SecondPrimary),
             ),
             Err(_) if other.row.node_type != NodeType::Primary || !other.row.active => {}
+            Err(_) if Conninfo::parse(&other.row.conninfo).is_err() => checks.push(
+                Check::fail(NAME, format!("cannot tell whether the registered primary \"{name}\" is alive"))
+                    .node(other.row.node_id)
+                    .detail("The connection string in its record is invalid, so that it could not be asked.")
+                    .hint(format!(
+                        "Correct it on this server with UPDATE repmgr.nodes SET conninfo = '...' WHERE node_id = {}; or make \
+                         certain that its server is stopped, and waive this check.",
+                        other.row.node_id
+                    ))
+                    .exit(Exit::SecondPrimary)
+                    .waivable(Waiver::Force, options.force),
+            ),
             Err(_) => match alive(cluster, other) {
                 Alive::Yes(why) => checks.push(
                     Check::fail(NAME, format!("the registered primary \"{name}\" is alive"))
@@ -263,7 +274,7 @@ fn other_primaries(
                     Check::fail(NAME, format!("cannot tell whether the registered primary \"{name}\" is alive"))
                         .node(other.row.node_id)
                         .detail(why)
-                        .hint("Stop it for certain, then waive this check.")
+                        .hint("Make certain that it is stopped, and run the command again; or waive this check.")
                         .exit(Exit::SecondPrimary)
                         .waivable(Waiver::Force, options.force),
                 ),
@@ -525,7 +536,10 @@ pub fn unregister(
         );
     }
     if let Some(server) = primary.facts()
-        && server.synchronous_standby_names.contains(name.as_str())
+        && names_synchronously(
+            &server.synchronous_standby_names,
+            &shown_application_name(name, server.version_num),
+        )
     {
         checks.push(
             Check::warning(
@@ -534,7 +548,7 @@ pub fn unregister(
             )
             .node(primary.row.node_id)
             .detail(format!("The setting is \"{}\".", server.synchronous_standby_names))
-            .hint("Commits may wait for it for ever: take the name out of the setting."),
+            .hint("Take the name out of the setting, or commits may wait for this node for ever."),
         );
     }
     let mut steps = vec![Step::new(
@@ -558,7 +572,19 @@ pub fn unregister(
                 QUERY_S,
                 Exit::Query,
             ));
-        } else if own {
+        } else if !own {
+            checks.push(
+                Check::warning(
+                    "slot_kept",
+                    format!("slot \"{slot_name}\" in the record of node \"{name}\" is not one of its own and is kept"),
+                )
+                .node(upstream.row.node_id)
+                .detail(format!(
+                    "Only slot \"{}\" would be dropped with the node.",
+                    node::slot_name(row.node_id)
+                )),
+            );
+        } else {
             checks.push(
                 Check::warning("slot_in_use", format!("slot \"{slot_name}\" of node \"{name}\" is in use and is kept"))
                     .node(upstream.row.node_id)
@@ -572,6 +598,42 @@ pub fn unregister(
     let mut plan = simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
     plan.announce_on = Some(on.clone());
     plan
+}
+
+/// Says whether `synchronous_standby_names` lists a name: PostgreSQL compares without regard to case.
+fn names_synchronously(setting: &str, name: &str) -> bool {
+    let mut rest = setting;
+    while let Some(first) = rest.chars().next() {
+        let word;
+        if first == '"' {
+            let mut text = String::new();
+            let mut chars = rest.char_indices().skip(1).peekable();
+            let mut end = rest.len();
+            while let Some((at, c)) = chars.next() {
+                match c {
+                    '"' if chars.next_if(|(_, next)| *next == '"').is_some() => text.push('"'),
+                    '"' => {
+                        end = at + 1;
+                        break;
+                    }
+                    c => text.push(c),
+                }
+            }
+            word = text;
+            rest = rest.get(end..).unwrap_or_default();
+        } else if first.is_whitespace() || ",()".contains(first) {
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            continue;
+        } else {
+            let end = rest.find(|c: char| c.is_whitespace() || ",()\"".contains(c)).unwrap_or(rest.len());
+            let (head, tail) = rest.split_at(end);
+            (word, rest) = (head.to_string(), tail);
+        }
+        if word.eq_ignore_ascii_case(name) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Returns the statement that drops a slot unless somebody uses it or it is gone.
@@ -610,5 +672,23 @@ fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verif
         back_failed: Exit::Query,
         incomplete: Exit::Query,
         announce_on: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_synchronously;
+
+    #[test]
+    fn synchronous_names_are_words_and_not_pieces_of_words() {
+        for setting in
+            ["node3", "ANY 1 (node30, Node3)", "2 (\"node3\",x)", "\"a b\", node3", "FIRST 2(x,node3)"]
+        {
+            assert!(names_synchronously(setting, "node3"), "{setting}");
+        }
+        for setting in ["", "node30", "ANY 1 (\"node3 \", anode3)", "*", "\"a, node3\"", "\"open"] {
+            assert!(!names_synchronously(setting, "node3"), "{setting}");
+        }
+        assert!(names_synchronously("\"it's \"\"x\"\"\"", "it's \"x\""));
     }
 }

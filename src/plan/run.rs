@@ -463,8 +463,15 @@ impl<'a, W: World> Run<'a, W> {
     /// A way back with steps in it is the planner's word that it restores the old state. An empty one promises nothing.
     fn changed(&self, ended: Ended) -> bool {
         let put_back = ended == Ended::WentBack && !self.plan.back.is_empty();
-        let effects = self.plan.steps().filter(|step| !matches!(step.op, Op::Wait(_)));
-        !put_back && effects.into_iter().any(|step| self.started(step))
+        let notes = self.notes.borrow();
+        let without_effect = |step: &Step| {
+            let refused = |failure: &StepFailure| {
+                failure.stage == Stage::Forward && failure.id == step.id && failure.error.no_effect
+            };
+            matches!(step.op, Op::Wait(_))
+                || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
+        };
+        !put_back && self.plan.steps().any(|step| !without_effect(step) && self.started(step))
     }
 
     fn note(&self, ended: Ended) -> String {
@@ -608,8 +615,13 @@ impl<'a, W: World> Run<'a, W> {
                 Mark::Done
             }
             Err(cause) => {
-                let primary = format!("{} did not come true within {} s", verify.title, verify.timeout_s);
-                let error = Error::from_cause(self.plan.incomplete, primary, &cause);
+                let primary = format!("waited {} s in vain until {}", verify.timeout_s, verify.title);
+                let mut error = Error::new(self.plan.incomplete, primary);
+                // The first link of the chain says that the time is over, which was said.
+                let why: Vec<String> = cause.chain().skip(1).map(ToString::to_string).collect();
+                if !why.is_empty() {
+                    error = error.detail(crate::error::sentence(&why.join(": ")));
+                }
                 self.world.narrate(Narration::NotMet { verify, error: &error });
                 let mark = Mark::Failed { error: error.to_string() };
                 let (id, title) = (verify.title.clone(), verify.title.clone());
@@ -627,7 +639,9 @@ impl<'a, W: World> Run<'a, W> {
     /// Restores the old state, step by step, as far as possible.
     async fn go_back(&self, exit: Exit) -> (Ended, Exit) {
         self.commit();
-        self.world.narrate(Narration::GoingBack);
+        if !self.plan.back.is_empty() {
+            self.world.narrate(Narration::GoingBack);
+        }
         let resumed = self.past.going_back().is_some();
         let record = Record::GoingBack { exit, at: now() };
         if let Err(cause) = self.world.record(&record, Flush::Now).await {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::pg::client::{Session, SqlError};
+use crate::pg::quote::quote_ident;
 use crate::plan::Statement;
 
 /// What a database holds of the metadata.
@@ -12,18 +13,26 @@ pub struct Present {
     pub extension: Option<String>,
     /// Schema `repmgr` exists.
     pub schema: bool,
-    /// Columns of `repmgr.nodes`, in order; empty if there is no such table.
+    /// Something in it is called `nodes` or `events`.
+    pub occupied: bool,
+    /// Columns of the table `repmgr.nodes`, in order, each with its kind of type: `node_id integer`.
     pub node_columns: Vec<String>,
-    /// `repmgr.events` exists.
+    /// The table `repmgr.events` exists.
     pub events: bool,
     /// Schema `pgbaton` has all its tables.
     pub own: bool,
-    /// The role may read and write the tables that exist, and use their schemas.
-    pub usable: bool,
+    /// Schemas with tables of ours that the role may not use.
+    pub closed_schemas: Vec<String>,
+    /// Tables that the role may not read or write, with their schemas.
+    pub closed_tables: Vec<String>,
     /// The role may make a schema in this database.
     pub may_create: bool,
     /// The role may make tables in schema `repmgr` (true where there is no such schema).
     pub may_create_in_schema: bool,
+    /// The role may make tables in schema `pgbaton` (true where there is no such schema).
+    pub may_create_in_own: bool,
+    /// The role's transactions are read-only unless they say otherwise.
+    pub read_only: bool,
     /// The database's name.
     pub database: String,
     /// The role's name.
@@ -34,17 +43,17 @@ pub struct Present {
 
 /// The columns that `repmgr.nodes` must have; more do no harm.
 const NODE_COLUMNS: [&str; 11] = [
-    "node_id",
-    "upstream_node_id",
-    "active",
-    "node_name",
-    "type",
-    "location",
-    "priority",
-    "conninfo",
-    "repluser",
-    "slot_name",
-    "config_file",
+    "node_id integer",
+    "upstream_node_id integer",
+    "active boolean",
+    "node_name text",
+    "type text",
+    "location text",
+    "priority integer",
+    "conninfo text",
+    "repluser text",
+    "slot_name text",
+    "config_file text",
 ];
 
 /// What has to be done about the metadata.
@@ -67,22 +76,35 @@ pub enum Verdict {
 pub async fn look(session: &Session) -> Result<Present, SqlError> {
     session
         .query_json(
-            "SELECT json_build_object(\
+            "WITH tables AS (SELECT c.oid, c.relname, c.relnamespace, n.nspname FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) IN \
+               (('repmgr', 'nodes'), ('repmgr', 'events'), ('pgbaton', 'node'), ('pgbaton', 'operation'), \
+                ('pgbaton', 'promotion'))) \
+             SELECT json_build_object(\
                'extension', (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'repmgr'), \
                'schema', s.oid IS NOT NULL, \
-               'node_columns', COALESCE((SELECT json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a \
-                  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = s.oid AND c.relname = 'nodes' \
+               'occupied', EXISTS (SELECT FROM pg_catalog.pg_class c \
+                  WHERE c.relnamespace = s.oid AND c.relname IN ('nodes', 'events')), \
+               'node_columns', COALESCE((SELECT json_agg(a.attname || ' ' || CASE WHEN t.typcategory = 'S' THEN 'text' \
+                  ELSE pg_catalog.format_type(t.oid, NULL) END ORDER BY a.attnum) FROM pg_catalog.pg_attribute a \
+                  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+                  WHERE c.relnamespace = s.oid AND c.relname = 'nodes' AND c.relkind = 'r' \
                   AND a.attnum > 0 AND NOT a.attisdropped), '[]'), \
-               'events', EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = s.oid AND c.relname = 'events'), \
+               'events', EXISTS (SELECT FROM pg_catalog.pg_class c \
+                  WHERE c.relnamespace = s.oid AND c.relname = 'events' AND c.relkind = 'r'), \
                'own', (SELECT count(*) = 3 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                   WHERE n.nspname = 'pgbaton' AND c.relname IN ('node', 'operation', 'promotion')), \
-               'usable', COALESCE((SELECT bool_and(has_schema_privilege(n.oid, 'USAGE') AND \
-                  has_table_privilege(c.oid, 'SELECT, INSERT') AND has_table_privilege(c.oid, 'UPDATE')) \
-                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                  WHERE (n.nspname, c.relname) IN (('repmgr', 'nodes'), ('pgbaton', 'node'), \
-                  ('pgbaton', 'operation'), ('pgbaton', 'promotion'))), true), \
+               'closed_schemas', COALESCE((SELECT json_agg(DISTINCT t.nspname) FROM tables t \
+                  WHERE NOT has_schema_privilege(t.relnamespace, 'USAGE')), '[]'), \
+               'closed_tables', COALESCE((SELECT json_agg(t.nspname || '.' || t.relname) FROM tables t \
+                  WHERE NOT (has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT') \
+                  AND has_table_privilege(t.oid, 'UPDATE') AND has_table_privilege(t.oid, 'DELETE'))), '[]'), \
                'may_create', has_database_privilege(current_database(), 'CREATE'), \
-               'may_create_in_schema', s.oid IS NULL OR has_schema_privilege(s.oid, 'CREATE'), \
+               'may_create_in_schema', s.oid IS NULL OR \
+                  (has_schema_privilege(s.oid, 'CREATE') AND has_schema_privilege(s.oid, 'USAGE')), \
+               'may_create_in_own', COALESCE((SELECT has_schema_privilege(oid, 'CREATE') \
+                  AND has_schema_privilege(oid, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'pgbaton'), true), \
+               'read_only', current_setting('default_transaction_read_only')::boolean, \
                'database', current_database(), \
                'role', current_user, \
                'schema_owner', pg_get_userbyid(s.nspowner))::text \
@@ -96,7 +118,9 @@ impl Present {
     /// Judges what is there.
     pub fn verdict(&self) -> Verdict {
         let has = |column: &&str| self.node_columns.iter().any(|name| name == column);
-        if self.node_columns.is_empty() && !self.events {
+        if self.is_other_version() {
+            Verdict::Foreign
+        } else if !self.occupied {
             // An installed extension without its tables has been taken apart by hand.
             if self.extension.is_some() { Verdict::Foreign } else { Verdict::Missing }
         } else if !NODE_COLUMNS.iter().all(has) || !self.events {
@@ -106,6 +130,56 @@ impl Present {
         } else {
             Verdict::OwnMissing
         }
+    }
+
+    /// Says whether the repmgr extension is installed in a version that pgbaton does not know.
+    pub fn is_other_version(&self) -> bool {
+        self.extension.as_ref().is_some_and(|version| !version.starts_with("5."))
+    }
+
+    /// Returns what the role may not do and would have to, each with the statement that allows it.
+    pub fn lacking(&self) -> Vec<(String, String)> {
+        let role = quote_ident(&self.role);
+        let mut out = Vec::new();
+        for schema in &self.closed_schemas {
+            out.push((
+                format!("use schema \"{schema}\""),
+                format!("GRANT USAGE ON SCHEMA {} TO {role};", quote_ident(schema)),
+            ));
+        }
+        for schema in ["repmgr", "pgbaton"] {
+            let inside =
+                |table: &&String| table.strip_prefix(schema).is_some_and(|rest| rest.starts_with('.'));
+            let tables: Vec<&str> = self.closed_tables.iter().filter(inside).map(String::as_str).collect();
+            if !tables.is_empty() {
+                out.push((
+                    format!("read and write {}", tables.join(", ")),
+                    format!("GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role};"),
+                ));
+            }
+        }
+        let (install, own) = match self.verdict() {
+            Verdict::Missing => (true, true),
+            Verdict::OwnMissing => (false, true),
+            Verdict::Complete | Verdict::Foreign => (false, false),
+        };
+        if own && !self.may_create {
+            out.push((
+                format!("make schemas in database \"{}\"", self.database),
+                format!("GRANT CREATE ON DATABASE {} TO {role};", quote_ident(&self.database)),
+            ));
+        }
+        for (needed, allowed, schema) in
+            [(install, self.may_create_in_schema, "repmgr"), (own, self.may_create_in_own, "pgbaton")]
+        {
+            if needed && !allowed {
+                out.push((
+                    format!("make tables in schema \"{schema}\""),
+                    format!("GRANT ALL ON SCHEMA {schema} TO {role};"),
+                ));
+            }
+        }
+        out
     }
 
     /// Returns the statements that make what is missing; the tables of the repmgr extension are never touched.
@@ -141,12 +215,16 @@ mod tests {
         Present {
             extension: None,
             schema: false,
+            occupied: false,
             node_columns: Vec::new(),
             events: false,
             own: false,
-            usable: true,
+            closed_schemas: Vec::new(),
+            closed_tables: Vec::new(),
             may_create: true,
             may_create_in_schema: true,
+            may_create_in_own: true,
+            read_only: false,
             database: "repmgr".into(),
             role: "repmgr".into(),
             schema_owner: None,
@@ -171,17 +249,24 @@ mod tests {
         let adopted = Present {
             extension: Some("5.3".into()),
             schema: true,
+            occupied: true,
             node_columns: columns,
             events: true,
+            // Nobody but the extension's owner may make tables there, and nobody has to.
+            may_create_in_schema: false,
             ..nothing()
         };
         assert_eq!(adopted.verdict(), Verdict::OwnMissing);
+        assert_eq!(adopted.lacking(), []);
+        let old = Present { extension: Some("4.4".into()), ..adopted.clone() };
+        assert_eq!(old.verdict(), Verdict::Foreign);
         assert!(adopted.install().iter().all(|statement| !statement.text.contains("repmgr")));
     }
 
     #[test]
     fn other_columns_are_somebody_elses() {
-        let foreign = Present { schema: true, node_columns: vec!["id".into()], events: true, ..nothing() };
+        let node_columns = vec!["id integer".into()];
+        let foreign = Present { schema: true, occupied: true, node_columns, events: true, ..nothing() };
         assert_eq!(foreign.verdict(), Verdict::Foreign);
         assert!(foreign.install().is_empty());
     }

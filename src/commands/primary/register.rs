@@ -32,7 +32,9 @@ pub async fn run(context: &Context) -> Result<Report> {
     let local = server::ask(&session).await.map_err(broken)?;
     let present = schema::look(&session).await.map_err(broken)?;
     let cluster = match present.verdict() {
-        Verdict::Complete | Verdict::OwnMissing if present.usable => {
+        Verdict::Complete | Verdict::OwnMissing
+            if present.closed_schemas.is_empty() && present.closed_tables.is_empty() =>
+        {
             let rows = node::read_all(&session).await.map_err(broken)?;
             gather(&rows, &[], &context.environment, context.node_deadline()).await
         }

@@ -60,7 +60,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     known.extend(secrets(config, &row));
     let facts = StandbyFacts { local, cluster, primary: primary_id };
     let plan = standby(&facts, &row, &here, &on, options);
-    let result = operate::carry_out(context, &plan, known).await;
+    let mut result = operate::carry_out(context, &plan, known).await;
+    if let Err(error) = &mut result
+        && error.exit == Exit::RegistrationSync
+    {
+        not_seen(error, &session).await;
+    }
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     if acted {
         let to_primary =
@@ -74,6 +79,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             Err(error) => error.to_string(),
         };
         let event = Happening {
+            node_id: None,
             event: "standby_register",
             successful: registered,
             details: details.clone(),
@@ -81,7 +87,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         };
         notify(context, to_primary, &event).await;
         if args.wait_sync.is_some() && registered {
-            let event = Happening { event: "standby_register_sync", successful: synced, details, upstream };
+            let event = Happening { event: "standby_register_sync", successful: synced, details, ..event };
             notify(context, to_primary, &event).await;
         }
         if let Some(session) = to_primary
@@ -103,6 +109,24 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     Ok(done.report)
 }
 
+/// Adds why a record has not arrived, as far as the standby knows.
+async fn not_seen(error: &mut Error, session: &Session) {
+    let add = |to: &mut Option<String>, text: &str| {
+        *to = Some(to.take().map_or_else(|| text.to_string(), |old| format!("{old} {text}")));
+    };
+    add(&mut error.detail, "The record is on the primary.");
+    let local = server::ask(session).await.ok();
+    if local.as_ref().and_then(|local| local.replay_paused) == Some(true) {
+        add(&mut error.detail, "Replay is paused on this standby.");
+        add(&mut error.hint, "Run \"SELECT pg_wal_replay_resume()\" on it when the pause is over.");
+    } else if local.is_some_and(|local| local.receiver.is_none()) {
+        add(&mut error.detail, "This standby receives no WAL.");
+        add(&mut error.hint, "Its server log says why; \"pgbaton node status\" shows how far it is.");
+    } else {
+        add(&mut error.hint, "Run \"pgbaton node status\" to see how far this standby is behind.");
+    }
+}
+
 /// Connects to the local server; with `--wait-start` again and again until it lets us in.
 async fn connect(context: &Context, wait_start: Option<u32>, whom: &str) -> Result<Session> {
     let conninfo = context.local_conninfo()?;
@@ -114,7 +138,7 @@ async fn connect(context: &Context, wait_start: Option<u32>, whom: &str) -> Resu
             Err(error) if Instant::now() >= until => {
                 let error = not_connected(whom, error);
                 return Err(match wait_start {
-                    Some(seconds) => error.detail(format!("Waited {seconds} seconds for it.")),
+                    Some(seconds) => error.detail(format!("Waited {seconds} s for it.")),
                     None => error.hint("Start it first: \"pgbaton node start\"; or use --wait-start."),
                 });
             }

@@ -1,0 +1,306 @@
+//! `operation list|show|resume|abandon`, the locks, and the notification hook, with real commands behind them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{
+    Fingerprint, Output, Running, SOON, TestCluster, TestServer, clean_command, postgres, wait_for,
+};
+
+#[track_caller]
+fn json(output: &Output, command: &str, exit: i32, changed: bool) -> Value {
+    let json = output.json();
+    assert_eq!(json["command"], command, "{output:?}");
+    assert_eq!(json["exit_code"], exit, "{output:?}");
+    assert_eq!(json["changed"], changed, "{output:?}");
+    assert_eq!(json["error"].is_null(), exit == 0, "{output:?}");
+    assert_eq!(output.status.code(), Some(exit), "{output:?}");
+    json
+}
+
+fn registered(cluster: &TestCluster, name: &str, node_id: i32) -> TestServer {
+    let server = cluster.primary(name);
+    server.node_config(node_id, "");
+    server.pgbaton(["primary", "register"]).run().code(0);
+    server
+}
+
+fn journals(server: &TestServer) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(server.dir.join("state/operations"))
+        .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+        .unwrap_or_default();
+    found.sort();
+    found
+}
+
+/// A session that holds a lock on the table of nodes until it is dropped.
+fn hold_nodes(server: &TestServer) -> Running {
+    let mut psql = clean_command(&server.pg.tool("psql"));
+    let (port, socket) = (server.port.to_string(), server.socket_dir.to_string_lossy().into_owned());
+    psql.args(["-X", "-h", &socket, "-p", &port, "-U", "postgres", "-d", "repmgr", "-c"]);
+    // Readers pass, writers wait.
+    psql.arg("BEGIN; LOCK TABLE repmgr.nodes IN EXCLUSIVE MODE; SELECT pg_sleep(600)");
+    let running = Running::start(psql);
+    let held = "SELECT count(*) > 0 FROM pg_locks WHERE relation = to_regclass('repmgr.nodes') AND mode = 'ExclusiveLock' AND granted";
+    wait_for("the lock on repmgr.nodes", SOON, || server.psql_as("postgres", "repmgr", held) == "t");
+    running
+}
+
+const WAITS: &str =
+    "SELECT count(*) > 0 FROM pg_locks WHERE relation = to_regclass('repmgr.nodes') AND NOT granted";
+
+/// A register that was killed while it waited for the table.
+fn killed_register(server: &TestServer) {
+    let held = hold_nodes(server);
+    let running = server.pgbaton(["primary", "register"]).spawn();
+    wait_for("the register to wait", SOON, || server.psql_as("postgres", "repmgr", WAITS) == "t");
+    running.signal(Signal::KILL);
+    running.wait(SOON);
+    drop(held);
+    // psql is gone, its statement is not.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()";
+    server.psql(end);
+    wait_for("the server to end both statements", SOON, || {
+        server.psql(
+            "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE c.relname = 'nodes'",
+        ) == "0"
+    });
+}
+
+#[test]
+fn a_register_that_was_killed_is_listed_and_resumed() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    let list = node1.pgbaton(["operation", "list", "--json"]).run();
+    let operations = &json(&list, "operation list", 0, false)["data"]["operations"];
+    assert_eq!(operations[0]["state"], "finished");
+    assert_eq!(operations[0]["exit_code"], 0);
+    let none = node1.pgbaton(["operation", "resume", "--json"]).run();
+    json(&none, "operation resume", 1, false);
+    none.says("no operation is unfinished on this node");
+
+    node1.node_config(1, "priority = 7");
+    killed_register(&node1);
+    let list = node1.pgbaton(["operation", "list"]).run();
+    assert!(list.code(0).stdout.contains("unfinished"), "{list:?}");
+    let show = node1.pgbaton(["operation", "show"]).run();
+    assert!(show.code(0).stdout.contains("State: unfinished") && show.stdout.contains("started"), "{show:?}");
+    let show = node1.pgbaton(["operation", "show", "--json"]).run();
+    let shown = json(&show, "operation show", 0, false)["data"].clone();
+    assert_eq!(shown["steps"][0]["status"], "started");
+    let id = shown["operation_id"].as_str().unwrap();
+    // It blocks nobody: what it leaves harms nothing.
+    node1.pgbaton(["node", "status"]).run().code(0);
+
+    let before = Fingerprint::of(&[&node1], &[]);
+    for verb in ["resume", "abandon"] {
+        let dry = node1.pgbaton(["operation", verb, "--dry-run", "--json"]).run();
+        json(&dry, &format!("operation {verb}"), 0, false);
+    }
+    before.assert_same(&Fingerprint::of(&[&node1], &[]));
+    json(&node1.pgbaton(["operation", "resume", "--json"]).run(), "operation resume", 0, true);
+    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "7");
+    let over = node1.pgbaton(["operation", "resume", id, "--json"]).run();
+    json(&over, "operation resume", 1, false);
+    over.says("is over");
+    let over = node1.pgbaton(["operation", "abandon", id, "--json"]).run();
+    json(&over, "operation abandon", 1, false);
+    let unknown = node1.pgbaton(["operation", "show", "x", "--json"]).run();
+    json(&unknown, "operation show", 1, false);
+    unknown.says("there is no operation \"x\"").says("operation list");
+
+    // The same command takes up what was left, and closes the old journal.
+    node1.node_config(1, "priority = 8");
+    killed_register(&node1);
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "8");
+    node1.pgbaton(["operation", "abandon"]).run().code(1).says("no operation is unfinished");
+    node1.node_config(1, "priority = 9");
+    killed_register(&node1);
+    node1.pgbaton(["operation", "abandon"]).run().code(0).says("is abandoned");
+    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "8");
+    let list = node1.pgbaton(["operation", "list", "--json"]).run();
+    assert!(!list.stdout.contains("unfinished\""), "{list:?}");
+}
+
+#[test]
+fn journals_that_are_damaged_or_several_are_told_apart() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    node1.node_config(1, "priority = 7");
+    killed_register(&node1);
+    let journal = journals(&node1).pop().unwrap();
+    let text = std::fs::read_to_string(&journal).unwrap();
+    // A second one, of a command whose unfinished operation blocks others.
+    let other = journal.with_file_name("20300101T000000.000Z-0000.jsonl");
+    let lines = text.replacen("\"command\":\"primary register\"", "\"command\":\"standby promote\"", 1);
+    let first = journal.file_stem().unwrap().to_string_lossy().into_owned();
+    std::fs::write(&other, lines.replace(&first, "20300101T000000.000Z-0000")).unwrap();
+    let several = node1.pgbaton(["operation", "resume", "--json"]).run();
+    let error = json(&several, "operation resume", 1, false)["error"].to_string();
+    assert!(error.contains("2 operations are unfinished") && error.contains(&first), "{error}");
+    let blocked = node1.pgbaton(["primary", "register", "--json"]).run();
+    let error = json(&blocked, "primary register", 30, false)["error"].to_string();
+    assert!(error.contains("operation resume 20300101T000000.000Z-0000"), "{error}");
+    node1.pgbaton(["node", "status"]).run().code(25).says("20300101T000000.000Z-0000");
+    node1.pgbaton(["operation", "abandon", "20300101T000000.000Z-0000"]).run().code(0);
+
+    // A line in the middle that is no record.
+    let damaged = text.replacen("{\"record\"", "{\"rec", 1)
+        + &text.lines().last().map(|line| format!("{line}\n")).unwrap();
+    std::fs::write(&other, damaged).unwrap();
+    let list = node1.pgbaton(["operation", "list", "--json"]).run();
+    let operations = &json(&list, "operation list", 0, false)["data"]["operations"];
+    assert_eq!(operations[0]["state"], "damaged", "{operations}");
+    node1.pgbaton(["operation", "show"]).run().code(0);
+    let resume = node1.pgbaton(["operation", "resume", "20300101T000000.000Z-0000", "--json"]).run();
+    json(&resume, "operation resume", 1, false);
+    resume.says("is damaged and cannot be resumed");
+    let blocked = node1.pgbaton(["primary", "register", "--json"]).run();
+    json(&blocked, "primary register", 30, false);
+    blocked.says("cannot be read").says("operation abandon");
+    let before = Fingerprint::of(&[&node1], &[]);
+    let dry = node1.pgbaton(["operation", "abandon", "20300101T000000.000Z-0000", "--dry-run"]).run();
+    dry.code(0);
+    before.assert_same(&Fingerprint::of(&[&node1], &[]));
+    node1.pgbaton(["operation", "abandon", "20300101T000000.000Z-0000"]).run().code(0).says("is kept as");
+    assert!(!other.exists() && other.with_extension("jsonl.damaged").exists());
+    node1.pgbaton(["primary", "register"]).run().code(0);
+}
+
+#[test]
+fn one_operation_at_a_time_and_a_signal_ends_it() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    node1.node_config(1, "priority = 7");
+    let held = hold_nodes(&node1);
+    let running = node1.pgbaton(["primary", "register"]).spawn();
+    wait_for("the register to wait", SOON, || node1.psql_as("postgres", "repmgr", WAITS) == "t");
+    let before = node1.psql_as("repmgr", "repmgr", "SELECT count(*) FROM repmgr.events");
+    for args in
+        [&["primary", "register"][..], &["node", "stop"], &["operation", "resume"], &["operation", "abandon"]]
+    {
+        let busy = node1.pgbaton(args.iter().copied().chain(["--json"]).collect::<Vec<_>>()).run();
+        let error = json(&busy, &args.join(" "), 30, false)["error"].to_string();
+        assert!(error.contains("pgbaton primary register") && error.contains("Process"), "{error}");
+    }
+    // Looking is allowed.
+    node1.pgbaton(["operation", "list"]).run().code(0);
+    node1.pgbaton(["cluster", "show"]).run().code(0);
+    running.signal(Signal::INT);
+    let output = running.wait(SOON);
+    output.code(130);
+    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "100");
+    assert!(node1.psql_as("repmgr", "repmgr", "SELECT count(*) FROM repmgr.events") >= before);
+    drop(held);
+    node1.pgbaton(["operation", "list"]).run().code(0);
+}
+
+// ---- hooks --------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_hook_gets_every_value_as_one_word_and_executes_none() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let node2 = cluster.standby("it's \"2\" $(touch $HOME/pwned) `touch $HOME/pwned`; #*\n\\", &node1);
+    node1.node_config(1, "");
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    node2.wait_for_replay_of(&node1);
+    let script = cluster.dir().join("hook");
+    let out = cluster.dir().join("hook.out");
+    let text = format!(
+        "#!/bin/sh\nfor word in \"$@\"; do printf '[%s]' \"$word\"; done >> {0}; echo >> {0}\n",
+        out.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let shown = script.display();
+    let name = node2.name.clone();
+    let more = |template: &str| {
+        format!("priority = 5\nevent_notification_command = {}", serde_json::to_string(template).unwrap())
+    };
+    let register = |template: &str| {
+        let _ = std::fs::remove_file(&out);
+        node1.psql_as("repmgr", "repmgr", "DELETE FROM repmgr.nodes WHERE node_id = 2");
+        node2.wait_for_replay_of(&node1);
+        let quote = |text: &str| serde_json::to_string(text).unwrap();
+        let config = format!(
+            "node_id = 2\nnode_name = {}\nconninfo = {}\ndata_directory = {}\npg_bindir = {}\nstate_directory = {}\n{}\n",
+            quote(&name),
+            quote(&node2.conninfo()),
+            quote(&node2.data.to_string_lossy()),
+            quote(&pg.bindir.to_string_lossy()),
+            quote(&cluster.dir().join("state2").to_string_lossy()),
+            more(template)
+        );
+        std::fs::write(node2.config(), config).unwrap();
+        let output = node2.pgbaton(["standby", "register", "--force"]).run();
+        output.code(0);
+        (output, std::fs::read_to_string(&out).unwrap_or_default())
+    };
+    let details = format!("node \"{name}\" (ID 2) registered as standby");
+    for template in [
+        "{} %n %e %s %d %p %a %c 100%%",
+        "{} \"%n\" \"%e\" \"%s\" \"%d\" \"%p\" \"%a\" \"%c\" \"100%%\"",
+        "{} '%n' '%e' '%s' '%d' '%p' '%a' '%c' '100%%'",
+    ] {
+        let (output, said) = register(&template.replace("{}", &shown.to_string()));
+        assert!(!output.stderr.contains("notification"), "{output:?}");
+        assert_eq!(
+            said,
+            format!("[2][standby_register][1][{details}][1][node1][{}][100%]\n", node1.conninfo())
+        );
+    }
+    // Inside a substitution, and beside other text.
+    let (_, said) = register(&format!("{shown} \"$(printf %%s \"%d\")\" x%n'y%n'\"z%n\" \\%n %x %"));
+    assert_eq!(said, format!("[{}][x2y2z2][%n][%x][%]\n", details.trim_end_matches('\n')), "{said}");
+    let (_, said) = register(&format!("{shown} \"$PGBATON_EVENT\" '%t'"));
+    assert!(said.starts_with("[standby_register][20"), "{said}");
+    assert!(!cluster.dir().join("home/pwned").exists());
+}
+
+#[test]
+fn a_filter_chooses_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let out = cluster.dir().join("hook.out");
+    let shown = out.display();
+    let more = format!(
+        "event_notification_command = \"echo %e >> {shown}\"\nevent_notifications = \"primary_register,standby_follow\""
+    );
+    node1.node_config(1, &more);
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "primary_register\n");
+    let events = "SELECT event FROM repmgr.events ORDER BY event_timestamp";
+    assert_eq!(node1.psql_as("repmgr", "repmgr", events), "cluster_created\nprimary_register");
+
+    node1.node_config(1, "priority = 2\nevent_notification_command = \"echo oh no >&2; exit 9\"");
+    let output = node1.pgbaton(["primary", "register", "--json"]).run();
+    json(&output, "primary register", 0, true);
+    output.says("WARNING: the notification command for event \"primary_register\" failed").says("oh no");
+    node1.node_config(1, "priority = 3\nevent_notification_command = \"/no/such/program %d\"");
+    node1.pgbaton(["primary", "register"]).run().code(0).says("WARNING: the notification command");
+    // It gets a minute and no more; the command itself has long succeeded.
+    if support::slow() {
+        node1.node_config(1, "priority = 4\nevent_notification_command = \"sleep 600\"");
+        let output = node1.pgbaton(["primary", "register"]).deadline(4 * SOON).run();
+        output.code(0).says("did not end within").says("is registered as primary");
+    }
+}
