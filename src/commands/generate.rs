@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::CommandFactory as _;
 
 use crate::cli::Cli;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, ISSUE_CODES, Result};
 use crate::output::{Data, Report};
 use crate::system::files;
 
@@ -54,11 +54,21 @@ fn collect(command: &clap::Command, name: &str, out: &mut Vec<(String, String)>)
     man.render(&mut page)?;
     let mut text = String::from_utf8_lossy(&page).into_owned();
     if out.is_empty() {
-        text.push_str(include_str!("reference.roff"));
+        text.push_str(&reference());
     }
     out.push((format!("{name}.1"), text));
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         collect(sub, &format!("{name}-{}", sub.get_name()), out)?;
     }
     Ok(())
+}
+
+/// Returns the chapters of the main page that no option belongs to; the tables come from where the codes are defined.
+fn reference() -> String {
+    let exits: Vec<String> =
+        Exit::ALL.iter().map(|exit| format!("{:<5} {}", exit.code(), exit.meaning())).collect();
+    let codes: Vec<String> = ISSUE_CODES.iter().map(|(code, what)| format!("{code:<29} {what}")).collect();
+    include_str!("reference.roff")
+        .replace("@EXIT_CODES@", &exits.join("\n"))
+        .replace("@ISSUE_CODES@", &codes.join("\n"))
 }

@@ -76,7 +76,10 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
     })?;
     let world = Live::new(context, Some(journal), secrets)?;
     let outcome = run::run(plan, &Past::default(), &world).await;
-    let report = conclude(plan, &header.operation_id, outcome)?;
+    let report = conclude(plan, &header.operation_id, outcome).map_err(|mut error| {
+        error.issues.extend(warnings(plan));
+        error
+    })?;
     Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
 }
 
@@ -137,6 +140,7 @@ fn examine(context: &Context, plan: &Plan) -> Result<()> {
             .collect();
         Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
     };
+    error.issues.extend(warnings(plan));
     error = error.detail("Nothing was changed.");
     error.data = json!({ "checks": crate::output::plan::checks(&plan.checks) });
     Err(error)

@@ -156,7 +156,7 @@ impl Ui {
 
     /// Says why the command fails, every failed check first.
     pub fn error(&self, error: &Error) {
-        for issue in &error.issues {
+        for issue in error.issues.iter().filter(|issue| !issue.is_told_at_once()) {
             let level = match issue.severity {
                 Severity::Notice => Level::Notice,
                 Severity::Warning => Level::Warning,
@@ -191,6 +191,11 @@ impl Ui {
         self.wipe_progress();
         let mut stdout = std::io::stdout().lock();
         let _gone = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    /// Writes text that is no message to standard error.
+    pub fn plain(&self, text: &str) {
+        self.write(text);
     }
 
     fn write(&self, text: &str) {
