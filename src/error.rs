@@ -206,7 +206,6 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("several_registered_primaries", "the metadata names several"),
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
-    ("type_differs", "it is registered as something else"),
     ("not_registered", "the local node is not registered"),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),

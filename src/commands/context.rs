@@ -81,17 +81,17 @@ impl Context {
         let loaded = match self.read_config()? {
             Some(outcome) => {
                 let (config, warnings) = outcome.accept()?;
-                for warning in &warnings {
-                    let issue = warning.issue();
-                    self.ui.issue(&issue);
-                    self.warnings.borrow_mut().push(issue);
-                }
                 if self.global.log_to_file
                     && let Some(path) = &config.log_file
                 {
                     self.ui.log_to(path).map_err(|error| {
                         Error::from_cause(Exit::Failed, "could not write the log", &error)
                     })?;
+                }
+                for warning in &warnings {
+                    let issue = warning.issue();
+                    self.ui.issue(&issue);
+                    self.warnings.borrow_mut().push(issue);
                 }
                 Some(config)
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::CommandFactory as _;
+use clap::builder::Resettable;
 
 use crate::cli::Cli;
 use crate::error::{Error, Exit, ISSUE_CODES, Result};
@@ -38,7 +39,8 @@ pub fn man(directory: Option<&Path>) -> Result<Report> {
 
 /// Returns all pages with their file names, the main one first.
 fn pages() -> Result<Vec<(String, String)>> {
-    let mut command = Cli::command();
+    // What the main page says in chapters of its own, and `help`, which has no page, are not for the manual.
+    let mut command = Cli::command().disable_help_subcommand(true).after_help(Resettable::Reset);
     command.build();
     let mut out = Vec::new();
     collect(&command, "pgbaton", &mut out).map_err(|error| {
@@ -57,7 +59,7 @@ fn collect(command: &clap::Command, name: &str, out: &mut Vec<(String, String)>)
         text.push_str(&reference());
     }
     out.push((format!("{name}.1"), text));
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    for sub in command.get_subcommands() {
         collect(sub, &format!("{name}-{}", sub.get_name()), out)?;
     }
     Ok(())

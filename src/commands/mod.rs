@@ -19,13 +19,14 @@ pub mod world;
 use crate::cli::{self, Noun};
 use crate::commands::context::Context;
 use crate::error::{Error, Result};
-use crate::output::Report;
+use crate::output::{Format, Report, no_csv};
 
 /// Carries out what the command line says.
 ///
 /// # Errors
 /// Those of the command.
 pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
+    refuse_csv(context, noun)?;
     refuse_root(context, noun)?;
     match noun {
         Noun::Primary(cli::primary::Primary::Register) => primary::register::run(context).await,
@@ -62,6 +63,15 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Completions { shell } => Ok(generate::completions(*shell)),
         Noun::Man { directory } => generate::man(directory.as_deref()),
     }
+}
+
+/// A format that a command does not have is refused before anything is done.
+fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
+    let has_csv = matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_)));
+    if context.style.format != Format::Csv || has_csv {
+        return Ok(());
+    }
+    Err(no_csv(&context.command))
 }
 
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.

@@ -79,9 +79,10 @@ fn run(words: &[OsString], command: &str, environment: Environment, style: Style
             context.ui.answer(&text);
             if style.format == output::Format::Table {
                 // In the other formats they are part of the answer, or a script reads only the answer.
-                for issue in &report.issues {
-                    if !issue.is_told_at_once() {
-                        context.ui.issue(issue);
+                for issue in report.issues.iter().filter(|issue| !issue.is_told_at_once()) {
+                    match report.data {
+                        Data::ConfigChecked(_) => context.ui.judgement(issue),
+                        _ => context.ui.issue(issue),
                     }
                 }
                 if let Data::Cluster(cluster) = &report.data {
@@ -137,7 +138,7 @@ fn ui(cli: &Cli, environment: &Environment) -> Result<Ui, Error> {
     let global = &cli.global;
     let mut level = match &global.log_level {
         Some(name) => Level::parse(name).ok_or_else(|| {
-            Error::failed(format!("invalid value \"{name}\" for --log-level"))
+            Error::failed(format!("invalid value \"{name}\" for option \"--log-level\""))
                 .detail("It is one of DEBUG, INFO, NOTICE, WARNING, ERROR.")
         })?,
         None if global.verbose > 0 => Level::Debug,

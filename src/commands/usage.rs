@@ -42,20 +42,21 @@ const NOT_HERE: &[(&str, &str)] = &[
 ];
 
 /// Writes the words that name the command in lower case, because repmgr takes them in any case, and returns the command
-/// as far as it is known: `cluster show`, or `cluster`, or nothing.
-pub fn name_of(words: &mut [OsString]) -> String {
+/// as far as it is known: `cluster show`, or `cluster`, or nothing. `help cluster show` becomes `cluster show --help`.
+pub fn name_of(words: &mut Vec<OsString>) -> String {
     let mut tree = Cli::command();
     tree.build();
     let mut at = &tree;
     let mut names = Vec::new();
-    let mut words = words.iter_mut().skip(1);
-    while let Some(word) = words.next() {
+    let mut help = None;
+    let mut rest = words.iter_mut().enumerate().skip(1);
+    while let Some((place, word)) = rest.next() {
         let Some(text) = word.to_str().map(str::to_string) else { continue };
         if text == "--" {
             break;
         } else if text.starts_with('-') {
             if value_follows(at, &text) {
-                words.next();
+                rest.next();
             }
         } else {
             let lower = text.to_lowercase();
@@ -63,9 +64,17 @@ pub fn name_of(words: &mut [OsString]) -> String {
             if lower != text {
                 *word = OsString::from(lower);
             }
+            if sub.get_name() == "help" && help.is_none() {
+                help = Some(place);
+                continue;
+            }
             names.push(sub.get_name());
             at = sub;
         }
+    }
+    if let Some(place) = help {
+        words.remove(place);
+        words.push("--help".into());
     }
     names.join(" ")
 }
@@ -152,7 +161,12 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
         ErrorKind::ValueValidation => {
             let out = Error::failed(format!("invalid value \"{value}\" for {what}"));
             match std::error::Error::source(error) {
-                Some(cause) => out.detail(sentence(&cause.to_string())),
+                Some(cause) => match cause.to_string().as_str() {
+                    "invalid digit found in string" | "invalid float literal" => {
+                        out.detail("It is a number.")
+                    }
+                    other => out.detail(sentence(other)),
+                },
                 None => out,
             }
         }
@@ -262,6 +276,9 @@ mod tests {
         assert_eq!(name("pgbaton -fx --user cluster node -Dnode status"), "node status");
         assert_eq!(name("pgbaton cluster show --watch 2"), "cluster show");
         assert_eq!(name("pgbaton -- cluster show"), "");
+        let mut help = words("pgbaton help Node status --json");
+        assert_eq!(name_of(&mut help), "node status");
+        assert_eq!(help, words("pgbaton node status --json --help"));
     }
 
     #[test]
