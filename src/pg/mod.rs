@@ -2,7 +2,7 @@
 //!
 //! A connection goes through four hands, each of which can be tested alone: [`conninfo`] reads and writes strings and
 //! knows nothing else; [`resolve`] adds service file, environment and defaults, as libpq does, and refuses by name what
-//! cannot be honoured; [`connect`] tries one address after the other under a deadline; [`client`] asks questions.
+//! cannot be honoured; [`mod@connect`] tries one address after the other under a deadline; [`client`] asks questions.
 
 pub mod attempt;
 pub mod client;
