@@ -27,9 +27,9 @@ as_owner() {
     # From a directory that the owner can read, and without variables that would send psql or pgbaton elsewhere.
     local clean=(env -i "PATH=$PATH" "LANG=${LANG:-C}" "TERM=${TERM:-dumb}" "HOME=$base" "USER=$owner")
     if [ -n "$is_root" ]; then
-        (cd / && runuser -u "$owner" -- "${clean[@]}" "$@")
+        (cd "$base" && runuser -u "$owner" -- "${clean[@]}" "$@")
     else
-        (cd / && "${clean[@]}" "$@")
+        (cd "$base" && "${clean[@]}" "$@")
     fi
 }
 
@@ -110,16 +110,12 @@ find_ports() {
     done
 }
 
-# write_node ID PORT: directories, configuration of pgbaton, and what is this server's own of PostgreSQL's.
-#
-# The servers share a machine, and a standby's postgresql.conf is a copy of its primary's: so the port stands in a file
-# beside each data directory, which postgresql.conf includes by a relative path.
+# write_node ID PORT: the node's directory with its configuration of pgbaton.
 write_node() {
     local id=$1 port=$2 dir=$base/node$1
     mkdir -p "$dir"
     chmod 700 "$dir"
-    printf '%s\n' "port = $port" "unix_socket_directories = '$dir'" >"$dir/server.conf"
-    cat >"$dir/node$id.toml" <<END
+    cat >"$dir/pgbaton.toml" <<END
 node_id = $id
 node_name = "node$id"
 conninfo = "host=127.0.0.1 port=$port user=repmgr dbname=repmgr connect_timeout=5"
@@ -131,29 +127,32 @@ END
 }
 
 make_first_server() {
-    local data=$base/node1/data
     # Whoever is on this machine may connect: good enough for a demonstration, not for a server.
-    show "$pg_bindir/initdb" -D "$data" -U postgres -A trust
-    as_owner "$pg_bindir/initdb" -D "$data" -U postgres -A trust >/dev/null
-    as_owner tee -a "$data/postgresql.conf" >/dev/null <<END
+    show "$pg_bindir/initdb" -D node1/data -U postgres -A trust
+    as_owner "$pg_bindir/initdb" -D node1/data -U postgres -A trust >/dev/null
+    as_owner tee -a node1/data/postgresql.conf >/dev/null <<END
 
 # pg_rewind needs this, or checksums. What standbys need besides is PostgreSQL's default.
 wal_log_hints = on
 listen_addresses = '127.0.0.1'
-include_if_exists = '../server.conf'
+unix_socket_directories = ''
+port = ${ports[0]}
 END
-    run "$pg_bindir/pg_ctl" -s -w -D "$data" -l "$base/node1/postgresql.log" start
+    run "$pg_bindir/pg_ctl" -s -w -D node1/data -l node1/postgresql.log start
     run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d postgres \
         -c "CREATE ROLE repmgr LOGIN SUPERUSER" -c "CREATE DATABASE repmgr OWNER repmgr"
 }
 
 # make_standby ID SOURCE_ID OPTION...
+#
+# A standby's postgresql.conf is a copy of its source's. That servers on one machine need different ports is seen by
+# pgbaton, which sets the one in the node's conninfo.
 make_standby() {
-    local toml=$base/node$1/node$1.toml port=${ports[$2 - 1]}
+    local toml=node$1/pgbaton.toml port=${ports[$2 - 1]}
     shift 2
-    run "$pgbaton" -f "$toml" standby clone -h 127.0.0.1 -p "$port" -U repmgr -d repmgr "$@"
-    run "$pgbaton" -f "$toml" node start
-    run "$pgbaton" -f "$toml" standby register "$@"
+    run bin/pgbaton -f "$toml" standby clone -h 127.0.0.1 -p "$port" "$@"
+    run bin/pgbaton -f "$toml" node start
+    run bin/pgbaton -f "$toml" standby register "$@"
 }
 
 remove() {
@@ -171,9 +170,13 @@ remove() {
 }
 
 finish() {
+    local try="cd $base && bin/pgbaton -f node2/pgbaton.toml node status"
+    [ -z "$is_root" ] || try="cd $base && runuser -u $owner -- bin/pgbaton -f node2/pgbaton.toml node status"
     # Exit code 25: something is not as it should be, and the table says what.
-    run "$pgbaton" -f "$base/node1/node1.toml" cluster show || [ $? = 25 ]
-    say "The servers go on running. To stop them and remove everything: $stop_command --stop"
+    run bin/pgbaton -f node1/pgbaton.toml cluster show || [ $? = 25 ]
+    say "The servers go on running. To look at one:
+    $try
+To stop them and remove everything: $stop_command --stop"
 }
 
 case ${1:-} in
@@ -193,15 +196,18 @@ case ${1:-} in
         ;;
 esac
 
-pgbaton=$base/bin/pgbaton
 install_packages
 make_base
 build
 
+where="in $base"
+[ -z "$is_root" ] || where+=", as user $owner"
+say "The commands below run $where."
+
 if [ -e "$base/complete" ]; then
     pg_bindir=$(cat "$base/pg_bindir")
     for node in node1 node2 node3; do
-        is_running "$node" || run "$pgbaton" -f "$base/$node/$node.toml" node start
+        is_running "$node" || run bin/pgbaton -f "$node/pgbaton.toml" node start
     done
     finish
     exit
@@ -217,7 +223,7 @@ for id in 1 2 3; do write_node "$id" "${ports[id - 1]}"; done
 
 say "A primary: an ordinary server with a role and a database for pgbaton."
 make_first_server
-run "$pgbaton" -f "$base/node1/node1.toml" primary register
+run bin/pgbaton -f node1/pgbaton.toml primary register
 
 say "A standby of it: copied, started, registered."
 make_standby 2 1

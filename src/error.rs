@@ -94,6 +94,36 @@ impl Exit {
     pub fn code(self) -> u8 {
         self as u8
     }
+
+    /// Returns what it means, for the manual.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done, or healthy",
+            Self::Failed => "usage, configuration or a failed precondition; nothing was changed",
+            Self::NoRestart => "PostgreSQL could not be started, stopped or restarted",
+            Self::LocalCommand => "a local command failed",
+            Self::Connection => "a needed connection failed; nothing was changed",
+            Self::Query => "a query on the metadata failed",
+            Self::Promotion => "the promotion failed",
+            Self::Remote => "a remote host was not reachable; nothing was changed",
+            Self::BaseBackup => "the base backup failed",
+            Self::Internal => "a defect in pgbaton",
+            Self::Switchover => "the switchover failed, and the old primary is primary again",
+            Self::RegistrationSync => "the registration was not seen on the standby in time",
+            Self::Incomplete => "switched over, but something did not rejoin",
+            Self::Follow => "the standby does not follow",
+            Self::Rejoin => "the node did not rejoin",
+            Self::Issues => "something is not as it should be (cluster show, node status)",
+            Self::Pause => "not every daemon could be paused or unpaused",
+            Self::Daemon => "the daemon could not be started or stopped",
+            Self::Busy => "another operation is running or unfinished; nothing was changed",
+            Self::SecondPrimary => "refused: it would make a second primary; nothing was changed",
+            Self::DataLoss => "refused: data could be lost; nothing was changed",
+            Self::NoPrimary => "no primary: the way back failed too",
+            Self::Interrupted => "interrupted by SIGINT, after the way back",
+            Self::Terminated => "interrupted by SIGTERM, after the way back",
+        }
+    }
 }
 
 impl From<Exit> for u8 {
@@ -141,6 +171,58 @@ pub struct Issue {
     /// What to type or do next, as whole sentences.
     pub hint: Option<String>,
 }
+
+impl Issue {
+    /// Whether the message was told when it was found, because it belongs before what was done next.
+    pub fn is_told_at_once(&self) -> bool {
+        matches!(self.code, "check_warning" | "check_waived")
+    }
+}
+
+/// Every code that an [`Issue`] may have, and what it means. Codes are never renamed; a test finds those that are missing.
+pub const ISSUE_CODES: &[(&str, &str)] = &[
+    ("node_unreachable", "it does not answer"),
+    ("node_rejects", "it answers but does not let pgbaton in"),
+    ("running_as_standby", "registered as primary, in recovery"),
+    ("running_as_primary", "registered as standby, takes writes"),
+    ("inactive_but_running", "taken out of the cluster, but up"),
+    ("not_attached", "a standby does not stream from its upstream"),
+    ("not_streaming", "attached, but not in state \"streaming\""),
+    ("upstream_differs", "streams from another node than registered"),
+    ("upstream_missing", "its registered upstream is not registered"),
+    ("replay_paused", "replay of WAL is paused"),
+    ("replication_lag", "behind by replication_lag_warning or more"),
+    ("slot_missing", "its slot does not exist on its upstream"),
+    ("slot_lost", "its slot has lost WAL"),
+    ("slot_unused", "it streams without its slot"),
+    ("slot_inactive", "a physical slot that nobody uses"),
+    ("forked", "its history has parted from the primary's"),
+    ("history_unknown", "its history could not be compared"),
+    ("foreign_cluster", "another system identifier"),
+    ("version_differs", "another major version than the primary"),
+    ("split_brain", "several nodes take writes"),
+    ("no_primary", "no node takes writes"),
+    ("nobody_answers", "what is shown was last seen"),
+    ("several_registered_primaries", "the metadata names several"),
+    ("duplicate_name", "two nodes have one name"),
+    ("unrecognized_type", "the metadata holds an unknown type"),
+    ("not_registered", "the local node is not registered"),
+    ("operation_unfinished", "an operation waits to be resumed or abandoned"),
+    ("check_failed", "a check stops the command"),
+    ("check_warning", "a check stops nothing but should be looked at"),
+    ("check_waived", "a failed check was waived by an option"),
+    ("step_failed", "one more step of an operation failed"),
+    ("config_not_found", "there is no configuration file"),
+    ("config_unreadable", "the configuration file cannot be read"),
+    ("config_syntax", "a line cannot be understood"),
+    ("config_include", "an included file cannot be used"),
+    ("config_unrecognized_parameter", "no such parameter"),
+    ("config_missing_parameter", "a parameter has to be set"),
+    ("config_invalid_value", "a value is not allowed"),
+    ("config_conflict", "two parameters contradict each other"),
+    ("config_node_name", "a node name that makes trouble elsewhere"),
+    ("config_state_directory", "there is no place for state"),
+];
 
 /// Why a command ends without having done what was asked.
 ///

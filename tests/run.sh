@@ -19,7 +19,7 @@
 set -euo pipefail
 umask 022
 
-parts=(packages postgresql fmt clippy scripts test doctest)
+parts=(packages postgresql fmt clippy scripts doc test doctest)
 chosen=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -125,6 +125,8 @@ do_scripts() {
     fi
 }
 
+do_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps; }
+
 do_test() (
     local found
     found=$(find_postgresql)
@@ -138,16 +140,16 @@ do_test() (
     fi
     # Documentation tests are a part of their own: rustdoc builds them where only root can execute them.
     if [ ${#test_arguments[@]} -gt 0 ]; then
-        cargo test --locked "${test_arguments[@]}"
+        cargo test --locked "${test_arguments[@]}" | tee -a "$results"
     else
-        cargo test --locked --all-targets --no-fail-fast
+        cargo test --locked --all-targets --no-fail-fast | tee -a "$results"
     fi
 )
 
 do_doctest() (
     # Where the tests have just been built.
     [ -z "$is_root" ] || use_readable_tree
-    cargo test --locked --doc
+    cargo test --locked --doc | tee -a "$results"
 )
 
 # The unprivileged user must be able to read the sources and to execute what is built from them. A checkout below /root
@@ -174,6 +176,8 @@ use_readable_tree() {
 
 report=()
 failed=''
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
 for part in "${parts[@]}"; do
     if [ ${#chosen[@]} -gt 0 ] && [[ " ${chosen[*]} " != *" $part "* ]]; then continue; fi
     printf '\n== %s\n' "$part"
@@ -194,4 +198,6 @@ for part in "${parts[@]}"; do
 done
 printf '\n'
 printf '%s\n' "${report[@]}"
+awk '/^test result:/ { ok += $4; bad += $6; skipped += $8 }
+    END { if (ok + bad) printf "%d tests passed, %d failed, %d ignored\n", ok, bad, skipped }' "$results"
 [ -z "$failed" ] || exit 1

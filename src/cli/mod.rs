@@ -21,6 +21,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
     disable_help_flag = true,
     subcommand_required = true,
     arg_required_else_help = true,
+    args_override_self = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 usage, configuration or a failed check, 6 connection, 25 issues found; \
                   `pgbaton man` has them all."
@@ -108,7 +109,14 @@ pub struct Global {
     pub yes: bool,
 
     /// What goes to standard output
-    #[arg(long, value_enum, value_name = "FORMAT", global = true, help_heading = "Output")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "FORMAT",
+        global = true,
+        help_heading = "Output"
+    )]
     pub format: Option<Format>,
 
     /// The same as --format json

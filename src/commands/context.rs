@@ -1,12 +1,12 @@
 //! What every command needs, built once in `main` and handed down.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::Global;
 use crate::config::{self, Config, locate};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Issue, Result};
 use crate::output::Style;
 use crate::output::ui::{Level, Ui};
 use crate::pg::client::Session;
@@ -34,6 +34,7 @@ pub struct Context {
     /// How the answer looks.
     pub style: Style,
     config: OnceCell<Option<Config>>,
+    warnings: RefCell<Vec<Issue>>,
 }
 
 impl Context {
@@ -46,7 +47,16 @@ impl Context {
         ui: Ui,
         style: Style,
     ) -> Self {
-        Self { global, command_line, command, environment, ui, style, config: OnceCell::new() }
+        Self {
+            global,
+            command_line,
+            command,
+            environment,
+            ui,
+            style,
+            config: OnceCell::new(),
+            warnings: RefCell::default(),
+        }
     }
 
     /// Returns the configuration.
@@ -71,15 +81,17 @@ impl Context {
         let loaded = match self.read_config()? {
             Some(outcome) => {
                 let (config, warnings) = outcome.accept()?;
-                for warning in &warnings {
-                    self.ui.issue(&warning.issue());
-                }
                 if self.global.log_to_file
                     && let Some(path) = &config.log_file
                 {
                     self.ui.log_to(path).map_err(|error| {
                         Error::from_cause(Exit::Failed, "could not write the log", &error)
                     })?;
+                }
+                for warning in &warnings {
+                    let issue = warning.issue();
+                    self.ui.issue(&issue);
+                    self.warnings.borrow_mut().push(issue);
                 }
                 Some(config)
             }
@@ -174,6 +186,11 @@ impl Context {
         let conninfo = self.local_conninfo()?;
         let name = &self.config()?.node_name;
         self.connect(&conninfo).await.map_err(|error| not_connected(&format!("node \"{name}\""), error))
+    }
+
+    /// Returns the warnings about the configuration, which were told at once, for the answer.
+    pub fn take_warnings(&self) -> Vec<Issue> {
+        self.warnings.take()
     }
 
     /// Says something that is only for those who want to see everything.

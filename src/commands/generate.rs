@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use clap::CommandFactory as _;
+use clap::builder::Resettable;
 
 use crate::cli::Cli;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, ISSUE_CODES, Result};
 use crate::output::{Data, Report};
 use crate::system::files;
 
@@ -38,7 +39,8 @@ pub fn man(directory: Option<&Path>) -> Result<Report> {
 
 /// Returns all pages with their file names, the main one first.
 fn pages() -> Result<Vec<(String, String)>> {
-    let mut command = Cli::command();
+    // What the main page says in chapters of its own, and `help`, which has no page, are not for the manual.
+    let mut command = Cli::command().disable_help_subcommand(true).after_help(Resettable::Reset);
     command.build();
     let mut out = Vec::new();
     collect(&command, "pgbaton", &mut out).map_err(|error| {
@@ -54,11 +56,21 @@ fn collect(command: &clap::Command, name: &str, out: &mut Vec<(String, String)>)
     man.render(&mut page)?;
     let mut text = String::from_utf8_lossy(&page).into_owned();
     if out.is_empty() {
-        text.push_str(include_str!("reference.roff"));
+        text.push_str(&reference());
     }
     out.push((format!("{name}.1"), text));
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    for sub in command.get_subcommands() {
         collect(sub, &format!("{name}-{}", sub.get_name()), out)?;
     }
     Ok(())
+}
+
+/// Returns the chapters of the main page that no option belongs to; the tables come from where the codes are defined.
+fn reference() -> String {
+    let exits: Vec<String> =
+        Exit::ALL.iter().map(|exit| format!("{:<5} {}", exit.code(), exit.meaning())).collect();
+    let codes: Vec<String> = ISSUE_CODES.iter().map(|(code, what)| format!("{code:<29} {what}")).collect();
+    include_str!("reference.roff")
+        .replace("@EXIT_CODES@", &exits.join("\n"))
+        .replace("@ISSUE_CODES@", &codes.join("\n"))
 }

@@ -13,18 +13,20 @@ pub mod primary;
 pub mod standby;
 pub mod start;
 pub mod unregister;
+pub mod usage;
 pub mod world;
 
 use crate::cli::{self, Noun};
 use crate::commands::context::Context;
 use crate::error::{Error, Result};
-use crate::output::Report;
+use crate::output::{Format, Report, no_csv};
 
 /// Carries out what the command line says.
 ///
 /// # Errors
 /// Those of the command.
 pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
+    refuse_csv(context, noun)?;
     refuse_root(context, noun)?;
     match noun {
         Noun::Primary(cli::primary::Primary::Register) => primary::register::run(context).await,
@@ -63,6 +65,15 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
     }
 }
 
+/// A format that a command does not have is refused before anything is done.
+fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
+    let has_csv = matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_)));
+    if context.style.format != Format::Csv || has_csv {
+        return Ok(());
+    }
+    Err(no_csv(&context.command))
+}
+
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.
 fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
     let needs_no_files = matches!(
@@ -85,7 +96,44 @@ fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
     Err(Error::failed("pgbaton cannot be run as root")
         .detail("It would make files that the server, which runs as another user, cannot use.")
         .hint(format!(
-            "Run it as the user that owns the data directory: sudo -u {owner} pgbaton {}",
-            context.command
+            "Run it as the user that owns the data directory: sudo -u {owner} {}",
+            shell_words::join(&context.command_line)
         )))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::output::Style;
+    use crate::output::ui::{Level, Ui};
+    use crate::system::environment::Environment;
+
+    #[test]
+    fn root_may_only_look_from_outside() {
+        let judge = |uid, words: &str| {
+            let words: Vec<String> = words.split(' ').map(str::to_string).collect();
+            let cli = Cli::parse_from(&words);
+            let mut environment = Environment::from_pairs([]);
+            environment.uid = uid;
+            let ui = Ui::new(Level::Error, false, false);
+            let context =
+                Context::new(cli.global.clone(), String::new(), words, environment, ui, Style::default());
+            refuse_root(&context, &cli.noun)
+        };
+        for allowed in ["cluster show", "cluster event", "config check", "operation list", "man"] {
+            assert!(judge(0, &format!("pgbaton {allowed}")).is_ok(), "{allowed}");
+        }
+        for refused in
+            ["primary register", "standby clone -h x", "node status", "node start", "operation resume"]
+        {
+            assert!(judge(0, &format!("pgbaton {refused}")).is_err(), "{refused}");
+            assert!(judge(1000, &format!("pgbaton {refused}")).is_ok(), "{refused}");
+        }
+        let error = judge(0, "pgbaton node stop -D /nowhere -v").unwrap_err();
+        assert_eq!(error.exit, crate::Exit::Failed);
+        assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
+    }
 }

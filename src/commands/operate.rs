@@ -96,7 +96,10 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
     if let Err(error) = journal::prune(&directory, KEPT_JOURNALS) {
         context.debug(&format!("could not remove old journals: {error:#}"));
     }
-    let report = conclude(plan, &header.operation_id, outcome)?;
+    let report = conclude(plan, &header.operation_id, outcome).map_err(|mut error| {
+        error.issues.extend(warnings(plan));
+        error
+    })?;
     Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
 }
 
@@ -168,6 +171,7 @@ fn examine(context: &Context, plan: &Plan) -> Result<()> {
             .collect();
         Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
     };
+    error.issues.extend(warnings(plan));
     error = error.detail("Nothing was changed.");
     error.data = json!({ "checks": crate::output::plan::checks(&plan.checks) });
     Err(error)

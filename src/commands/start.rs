@@ -3,23 +3,45 @@
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Color, Format};
 use crate::commands::context::Context;
-use crate::commands::dispatch;
+use crate::commands::{dispatch, usage};
 use crate::error::{Error, Exit};
 use crate::output::ui::{Level, Ui};
-use crate::output::{self, Style, render, render_error};
+use crate::output::{self, Data, Report, Style, render, render_error};
 use crate::system::environment::Environment;
 
 /// Runs the program and returns its exit code.
-pub fn main(words: Vec<OsString>, environment: Environment) -> u8 {
-    let wants_json = asks_for_json(&words);
-    let (cli, command) = match parse(words.clone()) {
-        Ok(parsed) => parsed,
-        Err(error) => return usage(&error, wants_json, &words),
+pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
+    let style = Style {
+        format: if usage::asks_for_json(&words) { output::Format::Json } else { output::Format::Table },
+        ..Style::default()
+    };
+    let command = usage::name_of(&mut words);
+    match guarded(|| Ok(run(&words, &command, environment, style))) {
+        Ok(code) => code,
+        Err(error) => fail(&Ui::new(Level::Info, false, false), &command, &error, style),
+    }
+}
+
+/// Turns a panic into an error. What the panic says is on standard error already.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Error::new(Exit::Internal, "pgbaton has a defect and stopped").hint(
+            "Please report it with the command and the messages above. \"pgbaton operation list\" shows what it had begun.",
+        ))
+    })
+}
+
+fn run(words: &[OsString], command: &str, environment: Environment, style: Style) -> u8 {
+    let parsed =
+        Cli::command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return no_command(&error, command, words, style),
     };
     let style = Style {
         format: match cli.global.format() {
@@ -32,10 +54,11 @@ pub fn main(words: Vec<OsString>, environment: Environment) -> u8 {
     };
     let ui = match ui(&cli, &environment) {
         Ok(ui) => ui,
-        Err(error) => return fail(&Ui::new(Level::Info, false, false), &command, &error, style),
+        Err(error) => return fail(&Ui::new(Level::Info, false, false), command, &error, style),
     };
-    let context = Context::new(cli.global.clone(), command, redacted(&words), environment, ui, style);
-    let run = std::panic::catch_unwind(AssertUnwindSafe(|| {
+    let context =
+        Context::new(cli.global.clone(), command.to_string(), redacted(words), environment, ui, style);
+    let result = guarded(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -44,122 +67,78 @@ pub fn main(words: Vec<OsString>, environment: Environment) -> u8 {
         // A resolver that hangs must not keep the program from ending.
         runtime.shutdown_background();
         result
-    }));
-    let result = run.unwrap_or_else(|_| {
-        Err(Error::new(Exit::Internal, "pgbaton has a defect and stopped")
-            .hint("Please report it with the command and the messages above. \"pgbaton operation list\" shows what it had begun."))
     });
-    let rendered = result.and_then(|report| Ok((render(&context.command, &report, style)?, report)));
+    let rendered = result.and_then(|mut report| {
+        if style.format == output::Format::Json {
+            report.issues.splice(0..0, context.take_warnings());
+        }
+        Ok((render(command, &report, style)?, report))
+    });
     match rendered {
         Ok((text, report)) => {
             context.ui.answer(&text);
             if style.format == output::Format::Table {
                 // In the other formats they are part of the answer, or a script reads only the answer.
-                for issue in &report.issues {
-                    if !issue.code.starts_with("check_") {
-                        context.ui.issue(issue);
+                for issue in report.issues.iter().filter(|issue| !issue.is_told_at_once()) {
+                    match report.data {
+                        Data::ConfigChecked(_) => context.ui.judgement(issue),
+                        _ => context.ui.issue(issue),
                     }
                 }
-                if let output::Data::Cluster(cluster) = &report.data {
+                if let Data::Cluster(cluster) = &report.data {
                     context.ui.verdict(cluster);
                 }
             }
             report.exit.code()
         }
-        Err(error) => fail(&context.ui, &context.command, &error, style),
+        Err(mut error) => {
+            context.ui.error(&error);
+            error.issues.splice(0..0, context.take_warnings());
+            answer_error(&context.ui, command, &error, style)
+        }
     }
 }
 
 fn fail(ui: &Ui, command: &str, error: &Error, style: Style) -> u8 {
     ui.error(error);
+    answer_error(ui, command, error, style)
+}
+
+fn answer_error(ui: &Ui, command: &str, error: &Error, style: Style) -> u8 {
     if style.format == output::Format::Json {
         ui.answer(&render_error(command, error));
     }
     error.exit.code()
 }
 
-/// Parses the words; nouns and verbs in any case, as repmgr takes them.
-fn parse(mut words: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
-    loop {
-        let matches = match Cli::command().try_get_matches_from(&words) {
-            Ok(matches) => matches,
-            Err(error) => match lower_case(&error, &mut words) {
-                true => continue,
-                false => return Err(error),
-            },
-        };
-        let mut names = Vec::new();
-        let mut at = &matches;
-        while let Some((name, below)) = at.subcommand() {
-            names.push(name.to_string());
-            at = below;
-        }
-        return Ok((Cli::from_arg_matches(&matches)?, names.join(" ")));
-    }
-}
-
-/// Writes the word that clap does not know as a command in lower case; returns whether that changed anything.
-fn lower_case(error: &clap::Error, words: &mut [OsString]) -> bool {
-    let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) =
-        (error.kind(), error.get(ContextKind::InvalidSubcommand))
-    else {
-        return false;
-    };
-    let lower = word.to_lowercase();
-    match words.iter_mut().find(|candidate| candidate.to_str() == Some(word.as_str())) {
-        Some(found) if lower != *word => {
-            *found = OsString::from(lower);
-            true
-        }
-        _ => false,
-    }
-}
-
 /// Prints help, version, or what is wrong with the command line.
-fn usage(error: &clap::Error, json: bool, words: &[OsString]) -> u8 {
+fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Style) -> u8 {
     let ui = Ui::new(Level::Info, false, false);
     let text = error.render().to_string();
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        ui.answer(&text);
-        return Exit::Done.code();
+    let asked = match error.kind() {
+        ErrorKind::DisplayHelp => "help",
+        ErrorKind::DisplayVersion => "version",
+        _ if words.len() <= 1 => {
+            // Whoever types only the name wants to know what it is, but a script has made a mistake.
+            ui.plain(&text);
+            return Exit::Failed.code();
+        }
+        _ => return fail(&ui, command, &usage::explain(error, command, words), style),
+    };
+    match render(asked, &Report::new(Data::Text(text)), style) {
+        Ok(text) => {
+            ui.answer(&text);
+            Exit::Done.code()
+        }
+        Err(error) => fail(&ui, asked, &error, style),
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !json {
-        ui.answer(&text);
-        return Exit::Failed.code();
-    }
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let primary = lines.next().unwrap_or("usage error").trim_start_matches("error: ").to_string();
-    let rest: Vec<&str> = lines.filter(|line| !line.starts_with("For more information")).collect();
-    let mut out = Error::failed(primary);
-    if !rest.is_empty() {
-        out = out.detail(rest.join("\n"));
-    }
-    out = out.hint("Run \"pgbaton --help\", or the command with \"--help\".");
-    let command: Vec<String> = words
-        .iter()
-        .skip(1)
-        .filter_map(|word| word.to_str())
-        .take_while(|word| !word.starts_with('-'))
-        .take(2)
-        .map(str::to_string)
-        .collect();
-    let style =
-        Style { format: if json { output::Format::Json } else { output::Format::Table }, ..Style::default() };
-    fail(&ui, &command.join(" "), &out, style)
-}
-
-/// Says whether JSON was asked for, of a command line that cannot be parsed.
-fn asks_for_json(words: &[OsString]) -> bool {
-    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
-    words.iter().any(|word| *word == "--json" || *word == "--format=json")
-        || words.windows(2).any(|pair| pair == ["--format", "json"])
 }
 
 fn ui(cli: &Cli, environment: &Environment) -> Result<Ui, Error> {
     let global = &cli.global;
     let mut level = match &global.log_level {
         Some(name) => Level::parse(name).ok_or_else(|| {
-            Error::failed(format!("invalid value \"{name}\" for --log-level"))
+            Error::failed(format!("invalid value \"{name}\" for option \"--log-level\""))
                 .detail("It is one of DEBUG, INFO, NOTICE, WARNING, ERROR.")
         })?,
         None if global.verbose > 0 => Level::Debug,
@@ -201,4 +180,28 @@ fn redacted(words: &[OsString]) -> Vec<String> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_as_one_document() {
+        let error = guarded::<()>(|| panic!("this panic is part of a test")).unwrap_err();
+        assert_eq!(error.exit, Exit::Internal);
+        let text = render_error("cluster show", &error);
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["exit_code"], 15);
+        assert_eq!(document["ok"], false);
+        assert_eq!(document["error"]["message"], "pgbaton has a defect and stopped");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn passwords_do_not_stay_in_the_command_line() {
+        let words = ["pgbaton", "-d", "host=a password=geheim", "--dbname=postgresql://u:geheim@h/d", "-fx"];
+        let told = redacted(&words.map(OsString::from)).join(" ");
+        assert!(!told.contains("geheim") && told.contains("host=a") && told.contains("-fx"), "{told}");
+    }
 }

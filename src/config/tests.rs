@@ -62,7 +62,7 @@ fn both_formats_take_every_parameter() {
         assert!(matches!(toml.origin(parameter.name), Origin::File { .. }), "{}", parameter.name);
         assert!(matches!(repmgr.origin(parameter.name), Origin::File { .. }), "{}", parameter.name);
     }
-    assert_eq!(repmgr.conninfo, "host=node2 user=repmgr dbname=repmgr application_name='it's'");
+    assert_eq!(repmgr.conninfo, r"host=node2 user=repmgr dbname=repmgr application_name='it\'s'");
     assert_eq!(repmgr.data_directory, Path::new("/var/lib/postgresql/17/main"));
     assert_eq!(repmgr.tablespace_mapping.len(), 2);
     assert_eq!(repmgr.tablespace_mapping[1].old, Path::new("/srv/b=c"));

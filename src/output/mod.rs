@@ -123,8 +123,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         Data::NodeStatus(status) if csv => node::csv(status),
         Data::NodeStatus(status) => node::text(status, style.verbose),
         _ if csv => {
-            return Err(Error::failed(format!("\"{command}\" has no CSV output"))
-                .hint("Use --format json, or no --format at all."));
+            return Err(no_csv(command));
         }
         Data::Plan(plan) => plan::text(plan),
         Data::Done(_) | Data::Nothing => String::new(),
@@ -134,6 +133,12 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         Data::ConfigChecked(checked) => config_checked(checked),
         Data::Text(text) => text.clone(),
     })
+}
+
+/// The error of a command that has no such output.
+pub fn no_csv(command: &str) -> Error {
+    Error::failed(format!("\"{command}\" has no CSV output"))
+        .hint("Use --format json, or no --format at all.")
 }
 
 /// What is wrong goes to standard error with all other warnings; the answer is whether anything is.

@@ -136,6 +136,16 @@ impl Ui {
         self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
     }
 
+    /// Says what is wrong with what the command judges: an error is one.
+    pub fn judgement(&self, issue: &Issue) {
+        let level = match issue.severity {
+            Severity::Notice => Level::Notice,
+            Severity::Warning => Level::Warning,
+            Severity::Error => Level::Error,
+        };
+        self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+    }
+
     /// Says in one line what the cluster is, and what to type next.
     pub fn verdict(&self, report: &ClusterReport) {
         let cluster = &report.cluster;
@@ -156,13 +166,10 @@ impl Ui {
 
     /// Says why the command fails, every failed check first.
     pub fn error(&self, error: &Error) {
-        for issue in &error.issues {
-            let level = match issue.severity {
-                Severity::Notice => Level::Notice,
-                Severity::Warning => Level::Warning,
-                Severity::Error => Level::Error,
-            };
-            self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+        // What is wrong with one thing only is the error itself.
+        let told = |issue: &&Issue| issue.is_told_at_once() || issue.message == error.primary;
+        for issue in error.issues.iter().filter(|issue| !told(issue)) {
+            self.judgement(issue);
         }
         self.message(Level::Error, &error.primary, error.detail.as_deref(), error.hint.as_deref());
     }
@@ -191,6 +198,11 @@ impl Ui {
         self.wipe_progress();
         let mut stdout = std::io::stdout().lock();
         let _gone = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    /// Writes text that is no message to standard error.
+    pub fn plain(&self, text: &str) {
+        self.write(text);
     }
 
     fn write(&self, text: &str) {

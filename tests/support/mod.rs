@@ -154,7 +154,8 @@ fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
 }
 
-fn refuse_root() {
+/// Fails where root runs the tests: servers do not start, and pgbaton refuses.
+pub fn refuse_root() {
     assert!(
         !rustix::process::geteuid().is_root(),
         "PostgreSQL does not run as root: run the tests with ./tests/run.sh, which changes to an unprivileged user"

@@ -1,0 +1,292 @@
+//! Command lines that cannot be parsed: which command was meant, and what is wrong, in PostgreSQL's words.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory as _};
+
+use crate::cli::Cli;
+use crate::error::{Error, sentence};
+
+/// Commands that repmgr has, or that pgbaton will have, and this version has not.
+const NOT_YET: &[&str] = &[
+    "standby promote",
+    "standby follow",
+    "standby switchover",
+    "standby rewind",
+    "witness",
+    "node prepare",
+    "node check",
+    "node rejoin",
+    "node guard",
+    "cluster check",
+    "cluster matrix",
+    "cluster crosscheck",
+    "cluster cleanup",
+    "service",
+    "daemon",
+];
+
+/// Options of repmgr that nothing here corresponds to, and why.
+const NOT_HERE: &[(&str, &str)] = &[
+    ("--check-upstream-config", "repmgr has dropped it; use --dry-run, which makes all checks."),
+    ("--remote-config-file", "repmgr has dropped it; the configuration file of a node is in its record."),
+    ("-C", "repmgr has dropped it; the configuration file of a node is in its record."),
+    ("--dump-config", "Use \"pgbaton config show\"."),
+    ("--version-number", "Use --version."),
+    ("--detail", "Use --format json, which has everything."),
+    ("--remote-user", "No command is run on another host here."),
+    ("-R", "No command is run on another host here."),
+    ("--nagios", "No command of this version has that output."),
+    ("--optformat", "No command of this version has that output."),
+];
+
+/// Writes the words that name the command in lower case, because repmgr takes them in any case, and returns the command
+/// as far as it is known: `cluster show`, or `cluster`, or nothing. `help cluster show` becomes `cluster show --help`.
+pub fn name_of(words: &mut Vec<OsString>) -> String {
+    let mut tree = Cli::command();
+    tree.build();
+    let mut at = &tree;
+    let mut names = Vec::new();
+    let mut help = None;
+    let mut rest = words.iter_mut().enumerate().skip(1);
+    while let Some((place, word)) = rest.next() {
+        let Some(text) = word.to_str().map(str::to_string) else { continue };
+        if text == "--" {
+            break;
+        } else if text.starts_with('-') {
+            if value_follows(at, &text) {
+                rest.next();
+            }
+        } else {
+            let lower = text.to_lowercase();
+            let Some(sub) = at.find_subcommand(&lower) else { break };
+            if lower != text {
+                *word = OsString::from(lower);
+            }
+            if sub.get_name() == "help" && help.is_none() {
+                help = Some(place);
+                continue;
+            }
+            names.push(sub.get_name());
+            at = sub;
+        }
+    }
+    if let Some(place) = help {
+        words.remove(place);
+        words.push("--help".into());
+    }
+    names.join(" ")
+}
+
+/// Returns whether the word after this one is the option's value.
+fn value_follows(command: &Command, word: &str) -> bool {
+    let needs = |arg: &Arg| {
+        arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
+    };
+    if let Some(long) = word.strip_prefix("--") {
+        return command.get_arguments().any(|arg| {
+            let names = arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default());
+            needs(arg) && names.into_iter().any(|name| name == long)
+        });
+    }
+    // Of several letters, the first that takes a value takes the rest of the word, if there is any.
+    let letters: Vec<char> = word.chars().skip(1).collect();
+    let first = letters
+        .iter()
+        .position(|letter| command.get_arguments().any(|arg| arg.get_short() == Some(*letter) && needs(arg)));
+    first.is_some_and(|at| at + 1 == letters.len())
+}
+
+/// Says whether JSON was asked for, of a command line that may be wrong.
+pub fn asks_for_json(words: &[OsString]) -> bool {
+    let words: Vec<String> =
+        words.iter().filter_map(|word| word.to_str()).map(str::to_ascii_lowercase).collect();
+    words.iter().any(|word| word == "--json" || word == "--format=json")
+        || words.windows(2).any(|pair| pair == ["--format", "json"])
+}
+
+/// Says what is wrong. `command` is what [`name_of`] returned.
+pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let list = |kind| match error.get(kind) {
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        _ => Vec::new(),
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let what = described(&argument);
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let allowed = list(ContextKind::ValidValue);
+    let mut suggested = Vec::new();
+    let out = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            suggested = list(ContextKind::SuggestedArg);
+            let option = plain(&argument);
+            let out = match option.starts_with('-') {
+                true => Error::failed(format!("unrecognized option \"{option}\"")),
+                false => Error::failed(format!("unexpected argument \"{option}\"")),
+            };
+            match NOT_HERE.iter().find(|(name, _)| *name == option) {
+                Some((_, why)) => {
+                    suggested.clear();
+                    out.detail(*why)
+                }
+                None => out,
+            }
+        }
+        ErrorKind::InvalidSubcommand => {
+            suggested = list(ContextKind::SuggestedSubcommand);
+            let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let full = format!("{command} {word}").trim().to_string();
+            let out = Error::failed(format!("unrecognized command \"{full}\""));
+            if NOT_YET.contains(&full.to_lowercase().as_str()) {
+                suggested.clear();
+                out.detail(format!("pgbaton {} does not have it yet.", env!("CARGO_PKG_VERSION")))
+            } else {
+                out
+            }
+        }
+        ErrorKind::InvalidValue if value.is_empty() => {
+            listed(Error::failed(format!("{what} needs a value")), &allowed)
+        }
+        ErrorKind::InvalidValue => {
+            suggested = list(ContextKind::SuggestedValue);
+            listed(Error::failed(format!("invalid value \"{value}\" for {what}")), &allowed)
+        }
+        ErrorKind::ValueValidation => {
+            let out = Error::failed(format!("invalid value \"{value}\" for {what}"));
+            match std::error::Error::source(error) {
+                Some(cause) => match cause.to_string().as_str() {
+                    "invalid digit found in string" | "invalid float literal" => {
+                        out.detail("It is a number.")
+                    }
+                    other => out.detail(sentence(other)),
+                },
+                None => out,
+            }
+        }
+        ErrorKind::TooManyValues => Error::failed(format!("{what} takes no value")),
+        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            Error::failed(format!("{what} needs a value"))
+        }
+        ErrorKind::ArgumentConflict => match list(ContextKind::PriorArg).as_slice() {
+            [] => Error::failed(format!("{what} cannot be used here")),
+            others => Error::failed(format!(
+                "{what} cannot be used with {}",
+                others.iter().map(|other| format!("\"{}\"", plain(other))).collect::<Vec<_>>().join(", ")
+            )),
+        },
+        ErrorKind::MissingRequiredArgument => {
+            let missing: Vec<String> =
+                list(ContextKind::InvalidArg).iter().map(|name| described(name)).collect();
+            Error::failed(format!("{} is missing", missing.join(", ")))
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let out = match command {
+                "" => Error::failed("no command was given"),
+                _ => Error::failed(format!("\"pgbaton {command}\" needs one more word")),
+            };
+            listed(out, &verbs(command))
+        }
+        ErrorKind::InvalidUtf8 => {
+            let bad = words.iter().find(|word| word.to_str().is_none());
+            Error::failed("an argument is not valid UTF-8")
+                .detail(format!("It is \"{}\".", bad.map(|word| word.to_string_lossy()).unwrap_or_default()))
+        }
+        _ => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Error::failed(line.trim_start_matches("error: "))
+        }
+    };
+    let suggested: Vec<String> = suggested.iter().map(|name| format!("\"{}\"", plain(name))).collect();
+    let out = match suggested.is_empty() {
+        true => out,
+        false => out.hint(format!("Did you mean {}?", suggested.join(" or "))),
+    };
+    match command {
+        "" => out.hint("Try \"pgbaton --help\"."),
+        _ => out.hint(format!("Try \"pgbaton {command} --help\".")),
+    }
+}
+
+fn listed(error: Error, allowed: &[String]) -> Error {
+    match allowed {
+        [] => error,
+        _ => error.detail(format!("It is one of {}.", allowed.join(", "))),
+    }
+}
+
+/// Takes the placeholder of its value off an option's name: `--format <FORMAT>`, `-f <PATH>`.
+fn plain(argument: &str) -> &str {
+    let end = argument.find([' ', '[', '=']).unwrap_or(argument.len());
+    argument.get(..end).unwrap_or(argument)
+}
+
+fn described(argument: &str) -> String {
+    let name = plain(argument);
+    match name.starts_with('-') {
+        true => format!("option \"{name}\""),
+        false => format!("argument {}", name.trim_matches(['<', '>'])),
+    }
+}
+
+/// Returns the words that may follow.
+fn verbs(command: &str) -> Vec<String> {
+    let tree = Cli::command();
+    let found = command.split_whitespace().try_fold(&tree, |at, word| at.find_subcommand(word));
+    found
+        .into_iter()
+        .flat_map(Command::get_subcommands)
+        .map(|sub| sub.get_name().to_string())
+        .filter(|name| name != "help")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn only_the_command_changes_its_case() {
+        let mut given =
+            words("pgbaton -d PRIMARY -vf NODE --host=STANDBY MASTER --node-name X Register Extra");
+        assert_eq!(name_of(&mut given), "primary register");
+        assert_eq!(
+            given,
+            words("pgbaton -d PRIMARY -vf NODE --host=STANDBY master --node-name X register Extra")
+        );
+    }
+
+    #[test]
+    fn a_command_is_known_as_far_as_it_goes() {
+        let name = |text: &str| name_of(&mut words(text));
+        assert_eq!(name("pgbaton"), "");
+        assert_eq!(name("pgbaton --json CLUSTER"), "cluster");
+        assert_eq!(name("pgbaton cluster events --bogus"), "cluster event");
+        assert_eq!(name("pgbaton -fx --user cluster node -Dnode status"), "node status");
+        assert_eq!(name("pgbaton cluster show --watch 2"), "cluster show");
+        assert_eq!(name("pgbaton -- cluster show"), "");
+        let mut help = words("pgbaton help Node status --json");
+        assert_eq!(name_of(&mut help), "node status");
+        assert_eq!(help, words("pgbaton node status --json --help"));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_not_there() {
+        for command in NOT_YET {
+            let given: Vec<&str> = ["pgbaton"].into_iter().chain(command.split(' ')).collect();
+            let error = Cli::command().try_get_matches_from(&given).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{command} is here: take it off the list");
+        }
+    }
+}
