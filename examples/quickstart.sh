@@ -56,6 +56,12 @@ find_postgresql() {
     done
 }
 
+find_cargo() {
+    # rustup's place is not on the PATH of every non-interactive shell.
+    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+}
+
 install_packages() {
     local missing=()
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
@@ -79,8 +85,6 @@ install_packages() {
 
 # A plain debug build: it takes half a minute where an optimised one takes several, and nobody sees the difference here.
 build() {
-    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
     say "Building pgbaton ..."
     # A copy where the owner can run it: the checkout may be below /root.
     (cd "$tree" && cargo build --locked --quiet &&
@@ -196,6 +200,7 @@ case ${1:-} in
         ;;
 esac
 
+find_cargo
 install_packages
 make_base
 build
