@@ -56,6 +56,12 @@ find_postgresql() {
     done
 }
 
+find_cargo() {
+    # rustup's place is not on the PATH of every non-interactive shell.
+    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+}
+
 install_packages() {
     local missing=()
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
@@ -79,8 +85,6 @@ install_packages() {
 
 # A plain debug build: it takes half a minute where an optimised one takes several, and nobody sees the difference here.
 build() {
-    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
     say "Building pgbaton ..."
     # A copy where the owner can run it: the checkout may be below /root.
     (cd "$tree" && cargo build --locked --quiet &&
@@ -140,7 +144,7 @@ port = ${ports[0]}
 END
     run "$pg_bindir/pg_ctl" -s -w -D node1/data -l node1/postgresql.log start
     run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d postgres \
-        -c "CREATE ROLE repmgr LOGIN SUPERUSER" -c "CREATE DATABASE repmgr OWNER repmgr"
+        -c "CREATE ROLE repmgr LOGIN REPLICATION" -c "GRANT pg_monitor TO repmgr" -c "CREATE DATABASE repmgr OWNER repmgr"
 }
 
 # make_standby ID SOURCE_ID OPTION...
@@ -173,7 +177,7 @@ finish() {
     local try="cd $base && bin/pgbaton -f node2/pgbaton.toml node status"
     [ -z "$is_root" ] || try="cd $base && runuser -u $owner -- bin/pgbaton -f node2/pgbaton.toml node status"
     # Exit code 25: something is not as it should be, and the table says what.
-    run bin/pgbaton -f node1/pgbaton.toml cluster show || [ $? = 25 ]
+    run bin/pgbaton -f node1/pgbaton.toml cluster show --compact || [ $? = 25 ]
     say "The servers go on running. To look at one:
     $try
 To stop them and remove everything: $stop_command --stop"
@@ -196,6 +200,7 @@ case ${1:-} in
         ;;
 esac
 
+find_cargo
 install_packages
 make_base
 build
