@@ -16,7 +16,7 @@ use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control::{self, Manager};
 use crate::pg::tools;
-use crate::plan::service::{Service, ServiceFacts, plan};
+use crate::plan::service::{self as planned, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
 
@@ -27,7 +27,10 @@ use crate::secret::Secret;
 pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Result<Report> {
     let config = context.config()?;
     let facts = facts(config, action)?;
-    let service = Service { action: of(action), checkpoint: options.checkpoint, on: local_endpoint(config) };
+    let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
+    let checkpoint =
+        if options.checkpoint && stops { Some(may_write_checkpoint(context).await) } else { None };
+    let service = Service { action: of(action), checkpoint, on: local_endpoint(config) };
     let plan = plan(&facts, &service);
     let mut secrets: Secrets = secrets_of(&ClusterFacts::default());
     if node::holds_secret(&config.conninfo) {
@@ -49,6 +52,34 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(done.report)
+}
+
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`.
+async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
+    let ask = async {
+        let session = context
+            .connect_local()
+            .await
+            .map_err(|error| error.detail.unwrap_or_else(|| crate::error::sentence(&error.primary)))?;
+        let row = session
+            .query_one(
+                "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
+                 AND pg_has_role(oid, 'USAGE')))::text, current_user::text FROM pg_roles WHERE rolname = current_user",
+                &[],
+            )
+            .await
+            .map_err(|error| crate::error::sentence(&error.to_string()))?;
+        Ok::<_, String>((row, session.server_version_num()))
+    };
+    match ask.await {
+        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible,
+        Ok((row, version)) => {
+            let role = row.get(1).unwrap_or_default().to_string();
+            let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
+            planned::Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
+        }
+        Err(why) => planned::Checkpoint::Unknown(why),
+    }
 }
 
 /// Prints the command of every action, as `node service --list-actions` does.
