@@ -335,7 +335,11 @@ fn append(to: &mut Option<String>, text: &str) {
 pub fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut chars = text.chars();
+    // The name of a program, a parameter or a file is written as it is.
+    let first_word = text.split_whitespace().next().unwrap_or_default();
+    let is_name = first_word.starts_with("pg") || first_word.contains(['_', '/', '=']);
     let mut out = match chars.next() {
+        Some(_) if is_name => text.to_string(),
         Some(first) => first.to_uppercase().chain(chars).collect::<String>(),
         None => return String::new(),
     };

@@ -218,7 +218,7 @@ fn a_hook_gets_every_value_as_one_word_and_executes_none() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
-    let node2 = cluster.standby("it's \"2\" $(touch $HOME/pwned) `touch $HOME/pwned`; #*\n\\", &node1);
+    let node2 = cluster.standby("node2", &node1);
     node1.node_config(1, "");
     node1.pgbaton(["primary", "register"]).run().code(0);
     node2.wait_for_replay_of(&node1);
@@ -231,7 +231,7 @@ fn a_hook_gets_every_value_as_one_word_and_executes_none() {
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let shown = script.display();
-    let name = node2.name.clone();
+    let name = "it's \"2\" $(touch $HOME/pwned) `touch $HOME/pwned`; #*\n\\";
     let more = |template: &str| {
         format!("priority = 5\nevent_notification_command = {}", serde_json::to_string(template).unwrap())
     };
@@ -242,7 +242,7 @@ fn a_hook_gets_every_value_as_one_word_and_executes_none() {
         let quote = |text: &str| serde_json::to_string(text).unwrap();
         let config = format!(
             "node_id = 2\nnode_name = {}\nconninfo = {}\ndata_directory = {}\npg_bindir = {}\nstate_directory = {}\n{}\n",
-            quote(&name),
+            quote(name),
             quote(&node2.conninfo()),
             quote(&node2.data.to_string_lossy()),
             quote(&pg.bindir.to_string_lossy()),

@@ -116,7 +116,7 @@ fn a_start_that_fails_says_what_the_server_says() {
     let good = std::fs::read_to_string(&conf).unwrap();
     node1.append_conf("no_such_parameter = 1");
     let output = node1.pgbaton(["node", "start", "--json"]).run();
-    let text = json(&output, "node start", 4, false)["error"].to_string();
+    let text = json(&output, "node start", 4, true)["error"].to_string();
     assert!(
         text.contains("unrecognized configuration parameter") && text.contains("no_such_parameter"),
         "{text}"

@@ -98,14 +98,52 @@ fn expand(template: &str) -> String {
         Single,
         Double,
     }
+    /// What ends a substitution, inside which quotes begin anew.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Until {
+        Parenthesis(u32),
+        Backtick,
+    }
     let mut quotes = Quotes::None;
+    let mut outer: Vec<(Until, Quotes)> = Vec::new();
     let mut out = String::new();
-    let mut chars = template.chars();
+    let mut chars = template.chars().peekable();
     while let Some(c) = chars.next() {
         match (c, quotes) {
             ('\\', Quotes::None | Quotes::Double) => {
                 out.push(c);
                 out.extend(chars.next());
+            }
+            ('$', Quotes::None | Quotes::Double) if chars.peek() == Some(&'(') => {
+                out.push(c);
+                out.extend(chars.next());
+                outer.push((Until::Parenthesis(0), quotes));
+                quotes = Quotes::None;
+            }
+            ('(' | ')', Quotes::None) => {
+                out.push(c);
+                match outer.last_mut() {
+                    Some((Until::Parenthesis(depth), _)) if c == '(' => *depth += 1,
+                    Some((Until::Parenthesis(depth @ 1..), _)) => *depth -= 1,
+                    Some((Until::Parenthesis(0), before)) => {
+                        quotes = *before;
+                        outer.pop();
+                    }
+                    _ => {}
+                }
+            }
+            ('`', Quotes::None | Quotes::Double) => {
+                out.push(c);
+                match outer.last() {
+                    Some((Until::Backtick, before)) if quotes == Quotes::None => {
+                        quotes = *before;
+                        outer.pop();
+                    }
+                    _ => {
+                        outer.push((Until::Backtick, quotes));
+                        quotes = Quotes::None;
+                    }
+                }
             }
             ('\'', Quotes::None) => {
                 quotes = Quotes::Single;
@@ -166,5 +204,13 @@ mod tests {
             r#"/opt/notify "${PGBATON_NODE_ID}" "${PGBATON_EVENT}: ${PGBATON_DETAILS}" 'x '"${PGBATON_SUCCESS}"'' 100% \""${PGBATON_TIMESTAMP}""#
         );
         assert_eq!(expand("date +%Y %"), "date +%Y %");
+        let n = "${PGBATON_NODE_ID}";
+        for (template, expected) in [
+            ("\"$(f \"%n\" '%n' %n)%n\"", format!("\"$(f \"{n}\" ''\"{n}\"'' \"{n}\"){n}\"")),
+            ("\"$(f (\"%n\") )\"%n", format!("\"$(f (\"{n}\") )\"\"{n}\"")),
+            ("\"`f %n`%n\" '$(%n'", format!("\"`f \"{n}\"`{n}\" '$('\"{n}\"''")),
+        ] {
+            assert_eq!(expand(template), expected);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
-use crate::plan::run::{self, Ended, Outcome};
+use crate::plan::run::{self, Ended, Outcome, StepStatus};
 use crate::plan::{Check, Plan, Statement, Verdict};
 use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
@@ -50,12 +50,18 @@ pub struct Done {
 /// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
     examine(context, plan)?;
+    let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
     if context.global.dry_run {
+        if !nothing_to_do {
+            let directory = context.state_directory()?;
+            would_lock(context, &directory).await?;
+            make_way(context, &directory)?;
+        }
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         let report = Report { issues: warnings(plan), ..Report::new(Data::Plan(Box::new(plan.clone()))) };
         return Ok(Done { report, acted: false });
     }
-    if plan.is_empty() && plan.verify.is_empty() {
+    if nothing_to_do {
         let report =
             Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };
         return Ok(Done { report, acted: false });
@@ -214,6 +220,18 @@ pub async fn lock(context: &Context, directory: &Path) -> Result<LocalLock> {
     LocalLock::acquire(directory, &me).await
 }
 
+/// Fails as [`lock`] would, and touches nothing.
+///
+/// # Errors
+/// Exit code 30, naming who has the lock.
+pub async fn would_lock(context: &Context, directory: &Path) -> Result<()> {
+    match LocalLock::holder(directory) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => lock(context, directory).await.map(drop),
+        Err(error) => Err(Error::from_cause(Exit::Failed, "could not look at the lock", &error)),
+    }
+}
+
 /// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
 fn make_way(context: &Context, directory: &Path) -> Result<()> {
     let left = journal::unfinished(directory)
@@ -222,6 +240,9 @@ fn make_way(context: &Context, directory: &Path) -> Result<()> {
         let id = &entry.operation_id;
         match &entry.journal {
             Ok(loaded) if HARMLESS.contains(&loaded.header.command.as_str()) => {
+                if context.global.dry_run {
+                    continue;
+                }
                 context.debug(&format!("operation {id} was left unfinished and is superseded"));
                 if let Err(error) = close(&entry, "superseded by a later command") {
                     context.debug(&format!("could not close its journal: {error:#}"));
@@ -275,7 +296,13 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
     }
     let state = match outcome.ended {
-        Ended::WentBack if plan.back.is_empty() && outcome.changed => "What was done before stays done.",
+        Ended::WentBack if plan.back.is_empty() && outcome.changed => {
+            if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
+                "The steps before it stay done."
+            } else {
+                ""
+            }
+        }
         Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
         Ended::WentBack if outcome.changed => "What had been changed could not all be put back.",
         Ended::WentBack => "What had been changed was put back.",
@@ -307,7 +334,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         (None, Some(_)) => Error::new(outcome.exit, format!("interrupted: {}", plan.title)),
         (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
     };
-    error = error.detail(state);
+    if !state.is_empty() {
+        error = error.detail(state);
+    }
     if outcome.resumable {
         error = error.hint(format!(
             "Run \"pgbaton operation resume {operation_id}\" to go on, or \"pgbaton operation abandon {operation_id}\"."

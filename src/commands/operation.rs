@@ -3,7 +3,7 @@
 use crate::cli::operation::Operation as Verb;
 use crate::commands::context::Context;
 use crate::commands::locate;
-use crate::commands::operate::{announce, blocking, conclude, lock};
+use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::{Live, Secrets};
 use crate::error::{Error, Exit, Result};
@@ -84,13 +84,22 @@ fn unfinished<'a>(entries: &'a [Entry], id: Option<&str>) -> Result<&'a Entry> {
 async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report> {
     let id = entry.operation_id.clone();
     let directory = context.state_directory()?;
-    let _lock = lock(context, &directory).await?;
+    let _lock = if context.global.dry_run {
+        would_lock(context, &directory).await?;
+        None
+    } else {
+        Some(lock(context, &directory).await?)
+    };
     let Ok(loaded) = &entry.journal else {
         if resume {
             return Err(Error::failed(format!(
                 "the journal of operation \"{id}\" is damaged and cannot be resumed"
             ))
             .hint("Look at what the operation did; then abandon it."));
+        }
+        if context.global.dry_run {
+            context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+            return Ok(Report::new(Data::Operation(Box::new(view(entry, true)))));
         }
         // A damaged journal cannot be written to either: it is put aside, so that nobody takes it for an open operation.
         let aside = entry.path.with_extension("jsonl.damaged");

@@ -162,7 +162,8 @@ impl<'a> Live<'a> {
                 Some(code) => format!("It exited with status {code}"),
                 None => "It was killed by a signal".to_string(),
             };
-            let detail = if said.is_empty() { format!("{how}.") } else { format!("{how}: {said}") };
+            let detail = if said.is_empty() { how } else { format!("{how}: {said}") };
+            let detail = sentence(&detail);
             return Err(failed(&format!("{name} failed"), detail));
         }
         Ok(())

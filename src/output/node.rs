@@ -179,15 +179,14 @@ pub fn csv(status: &NodeStatus) -> String {
         ("inactive_replication_slots", inactive),
         ("missing_replication_slots", i64::try_from(status.missing_slots.len()).unwrap_or(i64::MAX)),
     ] {
-        out.push_str(&format!("{},{number}\n", quoted(key)));
-        for (of, names) in [
-            ("inactive_replication_slots", &status.inactive_slots),
-            ("missing_replication_slots", &status.missing_slots),
-        ] {
-            if key == of && !names.is_empty() {
-                out.push_str(&format!("{},{}\n", quoted(&format!("{key}_names")), quoted(&names.join(","))));
-            }
-        }
+        out.push_str(&format!("{},{number}", quoted(key)));
+        let names: &[String] = match key {
+            "inactive_replication_slots" => &status.inactive_slots,
+            "missing_replication_slots" => &status.missing_slots,
+            _ => &[],
+        };
+        names.iter().for_each(|name| out.push_str(&format!(",{}", quoted(name))));
+        out.push('\n');
     }
     out
 }

@@ -21,13 +21,29 @@ pub enum Action {
     Reload,
 }
 
+/// Whether a checkpoint can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// It can.
+    Possible,
+    /// The role must not; what to run, where there is a privilege for it.
+    Denied {
+        /// The role.
+        role: String,
+        /// The statement that gives it the privilege, from PostgreSQL 15 on.
+        grant: Option<String>,
+    },
+    /// The server could not be asked: why.
+    Unknown(String),
+}
+
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// The action.
     pub action: Action,
-    /// A checkpoint first.
-    pub checkpoint: bool,
+    /// A checkpoint first, and whether it can be written.
+    pub checkpoint: Option<Checkpoint>,
     /// The server.
     pub on: Endpoint,
 }
@@ -91,10 +107,29 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
                 .hint("Start it: \"pgbaton node start\"."),
         );
     }
+    let cost = "The stop itself writes what is in memory, while clients are refused already.";
+    match &service.checkpoint {
+        Some(Checkpoint::Denied { role, grant }) => {
+            let mut check = Check::warning(
+                "checkpoint",
+                format!("role \"{role}\" may not write a checkpoint, which is skipped"),
+            )
+            .detail(cost);
+            if let Some(grant) = grant {
+                check = check.hint(format!("As a superuser, run: {grant}"));
+            }
+            checks.push(check);
+        }
+        Some(Checkpoint::Unknown(why)) => checks.push(
+            Check::warning("checkpoint", "the checkpoint is skipped, as the server does not answer")
+                .detail(format!("{why} {cost}")),
+        ),
+        Some(Checkpoint::Possible) | None => {}
+    }
     let mut steps = Vec::new();
     let mut verify = Vec::new();
     if !nothing_to_do {
-        if service.checkpoint && facts.running.is_some() && matches!(action, Action::Stop | Action::Restart) {
+        if service.checkpoint == Some(Checkpoint::Possible) {
             steps.push(Step::new(
                 "checkpoint",
                 "write a checkpoint",

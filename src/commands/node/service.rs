@@ -1,6 +1,6 @@
 //! `node start|stop|restart|reload`: the local server, by whatever starts and stops it on this host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::node::{Action, Checkpoint};
 use crate::commands::context::Context;
@@ -16,7 +16,7 @@ use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control::{self, Manager};
 use crate::pg::tools;
-use crate::plan::service::{Service, ServiceFacts, plan};
+use crate::plan::service::{self as planned, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
 
@@ -27,14 +27,18 @@ use crate::secret::Secret;
 pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Result<Report> {
     let config = context.config()?;
     let facts = facts(config, action)?;
-    let service = Service { action: of(action), checkpoint: options.checkpoint, on: local_endpoint(config) };
+    let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
+    let checkpoint =
+        if options.checkpoint && stops { Some(may_write_checkpoint(context).await) } else { None };
+    let service = Service { action: of(action), checkpoint, on: local_endpoint(config) };
     let plan = plan(&facts, &service);
     let mut secrets: Secrets = secrets_of(&ClusterFacts::default());
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
+    let before = logs(&facts);
     let done = operate::carry_out(context, &plan, secrets).await;
-    let done = done.map_err(|error| with_log(error, &facts.log))?;
+    let done = done.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
         Action::Start => ("has been started", "is running already"),
@@ -48,6 +52,34 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(done.report)
+}
+
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`.
+async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
+    let ask = async {
+        let session = context
+            .connect_local()
+            .await
+            .map_err(|error| error.detail.unwrap_or_else(|| crate::error::sentence(&error.primary)))?;
+        let row = session
+            .query_one(
+                "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
+                 AND pg_has_role(oid, 'USAGE')))::text, current_user::text FROM pg_roles WHERE rolname = current_user",
+                &[],
+            )
+            .await
+            .map_err(|error| crate::error::sentence(&error.to_string()))?;
+        Ok::<_, String>((row, session.server_version_num()))
+    };
+    match ask.await {
+        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible,
+        Ok((row, version)) => {
+            let role = row.get(1).unwrap_or_default().to_string();
+            let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
+            planned::Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
+        }
+        Err(why) => planned::Checkpoint::Unknown(why),
+    }
 }
 
 /// Prints the command of every action, as `node service --list-actions` does.
@@ -141,20 +173,111 @@ fn of(action: Action) -> crate::plan::service::Action {
     }
 }
 
-/// Adds the end of the server's log to the error of a start that failed: the reason stands there.
-fn with_log(error: Error, log: &Path) -> Error {
-    if error.exit != Exit::NoRestart {
+/// Where the server writes, and how much stood there before.
+fn logs(facts: &ServiceFacts) -> Vec<(PathBuf, u64)> {
+    let mut paths = vec![facts.log.clone()];
+    // What the logging collector writes to: lines of a format and a path.
+    let current = std::fs::read_to_string(facts.data_directory.join("current_logfiles")).unwrap_or_default();
+    let readable = current.lines().find_map(|line| line.strip_prefix("stderr "));
+    paths.extend(readable.map(|path| facts.data_directory.join(path)));
+    let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    paths.into_iter().map(|path| (path.clone(), length(&path))).collect()
+}
+
+/// Puts what the server said into the error of a start that failed, and what to do into that of a stop.
+fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(PathBuf, u64)]) -> Error {
+    if !error.changed || matches!(action, Action::Reload) {
         return error;
     }
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| line.contains("FATAL") || line.contains("ERROR") || line.contains("HINT"))
-        .collect();
-    let tail: Vec<&str> = lines.iter().rev().take(4).rev().copied().collect();
-    if tail.is_empty() {
-        return error
-            .hint(format!("The server's log says why; its first lines are in \"{}\".", log.display()));
+    if action != Action::Start
+        && facts.running.is_some()
+        && running_postmaster(&facts.data_directory) == facts.running
+    {
+        return error.detail("The server is still shutting down.").hint(
+            "It goes on without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; \
+             the server's log and its processes show what it waits for.",
+        );
     }
-    error.detail(format!("The log \"{}\" says: {}", log.display(), tail.join("\n")))
+    if action == Action::Stop {
+        return error;
+    }
+    // The server's own log has more to say than what came before it was opened, so it is looked at first.
+    for (path, _) in logs(facts).iter().rev() {
+        let from = before.iter().find(|(old, _)| old == path).map_or(0, |(_, length)| *length);
+        let added = tail(path, from);
+        let said = reasons(&added);
+        if !said.is_empty() {
+            let mut told = error;
+            told.detail = Some(format!("The log \"{}\" says: {}", path.display(), said.join("\n")));
+            return told;
+        }
+    }
+    error.hint(format!("The server's log may say why; its first lines are in \"{}\".", facts.log.display()))
+}
+
+/// Returns what was added to a file.
+fn tail(path: &Path, from: u64) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    // A file that is shorter than before is a new one.
+    let added = text.get(from..).unwrap_or(&text);
+    String::from_utf8_lossy(added).into_owned()
+}
+
+/// Returns the last line of a log that says why the server gave up, with the lines before it that belong to it.
+fn reasons(log: &str) -> Vec<&str> {
+    const ROUTINE: [&str; 5] = [
+        "starting PostgreSQL",
+        "listening on",
+        "database system",
+        "redirecting log output",
+        "Future log output",
+    ];
+    // What pg_ctl says while it waits stands before the first line of the server.
+    let server = |line: &str| !line.is_empty() && !line.starts_with(" stopped waiting");
+    let lines: Vec<&str> = log
+        .lines()
+        .map(|line| match line.strip_prefix("waiting for server to start") {
+            Some(rest) => rest.trim_start_matches('.'),
+            None => line,
+        })
+        .filter(|line| server(line))
+        .collect();
+    let is_fatal = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
+    let Some(last) = lines.iter().rposition(|line| is_fatal(&line)) else { return Vec::new() };
+    let wanted = |line: &&&str| !ROUTINE.iter().any(|routine| line.contains(routine));
+    let upto = lines.get(..=last).unwrap_or_default();
+    let mut out: Vec<&str> = upto.iter().rev().filter(wanted).take(4).copied().collect();
+    out.reverse();
+    // Its own DETAIL and HINT follow it.
+    out.extend(
+        lines
+            .get(last + 1..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(|line| line.contains("DETAIL:") || line.contains("HINT:") || line.starts_with('\t')),
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reasons;
+
+    #[test]
+    fn the_reason_of_a_failed_start_is_found_between_routine_lines() {
+        let log = "t [1] LOG:  starting PostgreSQL 15\nt [1] LOG:  could not bind IPv4 address\n\
+                   t [1] HINT:  Is another postmaster already running?\nt [1] FATAL:  could not create sockets\n\
+                   t [1] DETAIL:  more\nt [1] LOG:  database system is shut down\n";
+        assert_eq!(
+            reasons(log),
+            [
+                "t [1] LOG:  could not bind IPv4 address",
+                "t [1] HINT:  Is another postmaster already running?",
+                "t [1] FATAL:  could not create sockets",
+                "t [1] DETAIL:  more"
+            ]
+        );
+        assert!(reasons("t [1] LOG:  starting PostgreSQL 15\n").is_empty());
+    }
 }

@@ -102,17 +102,31 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     if !inactive.is_empty() {
         issues.push(found(
             "slot_inactive",
-            format!("{whom} has {} inactive physical replication slots", inactive.len()),
+            match inactive.as_slice() {
+                [one] => format!("{whom} has an inactive physical replication slot \"{one}\""),
+                several => format!("{whom} has {} inactive physical replication slots", several.len()),
+            },
             Some(format!("They keep WAL that nobody fetches: {}.", inactive.join(", "))),
-            Some("A slot of a node that is gone for good is dropped with pg_drop_replication_slot().".into()),
+            Some(
+                "If nothing is to come back for it, drop it with SELECT pg_drop_replication_slot('NAME')."
+                    .into(),
+            ),
         ));
     }
     if !missing.is_empty() {
         issues.push(found(
             "slot_missing",
-            format!("{} replication slots of registered standbys are missing on {whom}", missing.len()),
-            Some(format!("They are {}.", missing.join(", "))),
-            None,
+            match missing.as_slice() {
+                [one] => format!("replication slot \"{one}\" of a registered standby is missing on {whom}"),
+                several => {
+                    format!(
+                        "{} replication slots of registered standbys are missing on {whom}",
+                        several.len()
+                    )
+                }
+            },
+            Some(format!("Nothing keeps WAL for a standby that is away: {}.", missing.join(", "))),
+            Some("Create it with SELECT pg_create_physical_replication_slot('NAME').".into()),
         ));
     }
     if let Some(id) = &unfinished {
@@ -138,7 +152,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             ("on", true) => "disabled",
             _ => "enabled",
         },
-        archive_command: more.archive_command,
+        // Without archiving, the server shows "(disabled)" instead.
+        archive_command: more.archive_command.filter(|_| more.archive_mode != "off"),
         archive_ready_files: ready,
         replication_connections: i64::try_from(server.senders.len()).unwrap_or(i64::MAX),
         max_wal_senders: server.max_wal_senders,
@@ -162,7 +177,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     })
 }
 
-const MORE: &str = "SELECT json_build_object('version', current_setting('server_version'), \
+const MORE: &str = "SELECT json_build_object('version', split_part(current_setting('server_version'), ' ', 1), \
      'total_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database \
          WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')), \
      'archive_mode', current_setting('archive_mode'), \
