@@ -16,14 +16,16 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::quote::quote_ident;
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::{
-    Back, Check, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Setting, Statement,
-    Step, Waiver,
+    Back, Check, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Setting,
+    Statement, Step, Waiver,
 };
 use crate::registry::schema::{Present, Verdict as SchemaVerdict};
 use crate::registry::{NodeType, node};
 
 /// Seconds that an operation on the local disk or one statement may take.
 const SHORT_S: u32 = 60;
+/// Seconds in which a slot must be free whose user was ended: a little more than the default of `wal_sender_timeout`.
+const SLOT_S: u32 = 75;
 /// Seconds that a base backup may take in all. Its real bound is `silent_at_most_s`.
 const BACKUP_S: u32 = 14 * 24 * 3600;
 /// Seconds for which pg_basebackup may show no progress: it syncs a large copy to disk without a word.
@@ -172,10 +174,15 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
 
     let mut phases = Vec::new();
     let mut back = Vec::new();
+    let mut undo_slot = Vec::new();
+    if !options.conf_only && !facts.writers.is_empty() {
+        let step = end_writers(options, &facts.writers);
+        phases.push(phase("end the interrupted clone", vec![step]));
+    }
     if let Some(slot) = &slot {
-        let (step, undo) = slot_steps(slot, facts, options, upstream);
-        phases.push(phase("reserve WAL on the upstream", vec![step]));
-        back.extend(undo);
+        let (steps, undo) = slot_steps(slot, facts, options, upstream);
+        phases.push(phase("reserve WAL on the upstream", steps));
+        undo_slot = undo;
     }
     if options.conf_only {
         phases.push(phase("configure replication", configuration(facts, options, data, slot.as_deref())));
@@ -225,6 +232,8 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         after.extend(record_slot(facts, options, slot.as_deref()));
         phases.push(Phase { on_failure: OnFailure::Continue, ..phase("finish", after) });
     }
+    // Last: the base backup that was ended lets go of the slot a moment later.
+    back.extend(undo_slot);
     let always = options.service_file.as_ref().map(|(path, _)| {
         Step::new(
             "remove_service_file",
@@ -257,11 +266,11 @@ fn slot_steps(
     facts: &CloneFacts,
     options: &CloneOptions,
     upstream: Option<&NodeFacts>,
-) -> (Step, Option<Back>) {
+) -> (Vec<Step>, Vec<Back>) {
     let on = upstream.map_or_else(|| options.source.clone(), endpoint);
     let there = slot_server(facts, upstream).is_some_and(|server| server.slot(slot).is_some());
     // A clone that was killed has left it: it is ours, and nobody else needs it.
-    let left = matches!(facts.directory, Contents::UnfinishedClone(_));
+    let left = is_taken_over(facts);
     let step = Step::new(
         "create_slot",
         format!("{} slot \"{slot}\" on {}", if there { "keep the unused" } else { "create" }, on.name),
@@ -279,17 +288,43 @@ fn slot_steps(
         SHORT_S,
         Exit::Query,
     );
-    let back = (!there || left).then(|| Back {
-        if_started: vec!["create_slot".into()],
-        step: Step::new(
+    let free = |id: &str| {
+        let probe = Probe::Sql {
+            says: format!("slot \"{slot}\" on {} is not in use", on.name),
+            on: on.clone(),
+            statement: Statement::new(
+                "SELECT (count(*) = 0)::text FROM pg_replication_slots WHERE slot_name = $1 AND active",
+            )
+            .bind(slot),
+        };
+        let title = format!("wait until slot \"{slot}\" on {} is not in use", on.name);
+        Step::new(id, title, Op::Wait(probe), SLOT_S, Exit::Query)
+    };
+    let mut back = Vec::new();
+    if !there || left {
+        let drop = Step::new(
             "drop_slot",
             format!("drop slot \"{slot}\" on {}", on.name),
             Op::Sql { on: on.clone(), statements: vec![drop_inactive_slot(slot)] },
             SHORT_S,
             Exit::Query,
-        ),
-    });
-    (step, back)
+        );
+        for step in [free("wait_for_slot_again"), drop] {
+            back.push(Back { if_started: vec!["create_slot".into()], step });
+        }
+    }
+    let in_use =
+        slot_server(facts, upstream).and_then(|server| server.slot(slot)).is_some_and(|slot| slot.active);
+    let mut steps = vec![step];
+    if in_use && left {
+        steps.insert(0, free("wait_for_slot"));
+    }
+    (steps, back)
+}
+
+/// Says whether an interrupted clone of this node is taken over.
+fn is_taken_over(facts: &CloneFacts) -> bool {
+    matches!(facts.directory, Contents::UnfinishedClone(_)) || !facts.writers.is_empty()
 }
 
 /// Returns what the server says on which the slot is made.
@@ -309,9 +344,6 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         Step::new(id, title, op, timeout_s, Exit::LocalCommand)
     };
     let mut steps = Vec::new();
-    if !facts.writers.is_empty() {
-        steps.push(end_writers(options, &facts.writers));
-    }
     let staging = data.join(STAGING);
     steps.push(local(
         "make_data_directory",
@@ -972,7 +1004,7 @@ fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&
     let used = i64::try_from(server.slots.len()).unwrap_or(i64::MAX);
     let check =
         match server.slot(&slot_name) {
-            Some(slot) if slot.active => {
+            Some(slot) if slot.active && !is_taken_over(facts) => {
                 Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is in use"))
                     .detail("Another server streams with the slot of this node's number.")
                     .hint("Stop that server, or choose another node_id.")
