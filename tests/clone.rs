@@ -2,17 +2,14 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::{
-    Fault, Fingerprint, Output, Pg, Pgbaton, Proxy, Running, SOON, StopMode, TestCluster, TestServer, majors,
+    Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, StopMode, TestCluster, TestServer, majors,
     postgres, run_tool, wait_for,
 };
 
@@ -592,4 +589,511 @@ fn a_source_that_is_starting_up_is_waited_for() {
     proxy.set(Fault::None);
     waiting.wait(Duration::from_secs(90)).code(0);
     streams(&node3);
+}
+
+// ---- what is left when it is cut short -----------------------------------------------------------------------------
+
+/// Waits until the running clone copies.
+fn copies(node: &TestServer) {
+    wait_for("the copy to have begun", SOON, || node.data.join("pgbaton_clone/copy/base").exists());
+}
+
+/// Returns the base backups that write into a node's directory; those that have ended do not count.
+fn base_backups(node: &TestServer) -> Vec<Pid> {
+    let argument = format!("--pgdata={}", node.data.join("pgbaton_clone/copy").display());
+    processes(|_, line| line.split('\0').any(|word| word == argument))
+}
+
+fn processes(mut is: impl FnMut(Pid, &str) -> bool) -> Vec<Pid> {
+    let entries = Path::new("/proc").read_dir().unwrap().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let line =
+                String::from_utf8_lossy(&std::fs::read(entry.path().join("cmdline")).ok()?).into_owned();
+            is(pid, &line).then_some(pid)
+        })
+        .collect()
+}
+
+/// Starts the server by hand, as somebody might who does not know: it must not come up, or come up as a standby.
+/// Returns which of the two it was.
+#[track_caller]
+fn is_no_second_primary(node: &TestServer) -> bool {
+    let comes_up = node.try_start().status.success();
+    if comes_up {
+        assert_eq!(node.psql("SELECT pg_is_in_recovery()"), "t");
+        node.stop(StopMode::Fast);
+    }
+    comes_up
+}
+
+/// The same command again, without --force: it must make a standby, and leave nothing else.
+#[track_caller]
+fn succeeds_again(node: &TestServer, source: &TestServer) {
+    node.node_config(2, "");
+    clone_from(node, source).run().code(0);
+    assert!(!node.data.join("pgbaton_clone").exists());
+    assert_eq!(base_backups(node), []);
+    assert_eq!(slots(source), "repmgr_slot_2");
+    streams(node);
+    let left: Vec<_> = node.data.read_dir().unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("pgbaton")), "{left:?}");
+}
+
+/// Undoes a clone, for the next one.
+fn reset(node: &TestServer, source: &TestServer) {
+    if node.is_running() {
+        node.stop(StopMode::Immediate);
+    }
+    std::fs::remove_dir_all(&node.data).unwrap();
+    let unused = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
+    wait_for("the slot to be gone", SOON, || {
+        source.psql(unused);
+        slots(source).is_empty()
+    });
+}
+
+#[test]
+fn a_signal_during_the_copy_restores_the_old_state() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    std::fs::create_dir(&node2.data).unwrap();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        node2.node_config(2, SLOWLY);
+        let running = clone_from(&node2, &node1).arg("--json").spawn();
+        copies(&node2);
+        running.signal(signal);
+        let output = running.wait(Duration::from_secs(60));
+        output.code(code).says("interrupted");
+        let json = output.json();
+        assert_eq!((&json["exit_code"], &json["changed"]), (&code.into(), &false.into()), "{json}");
+        assert_eq!(entries(&node2.data), 0);
+        assert_eq!(slots(&node1), "");
+        assert_eq!(base_backups(&node2), []);
+    }
+    succeeds_again(&node2, &node1);
+}
+
+#[test]
+fn a_vanished_terminal_does_not_stop_it() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "pg_basebackup_options = \"--max-rate=8M\"");
+    let mut command = support::clean_command(Path::new(env!("CARGO_BIN_EXE_pgbaton")));
+    command.arg("-f").arg(node2.config()).args(["standby", "clone", "-h", "127.0.0.1", "-p"]);
+    command.arg(node1.port.to_string()).env("HOME", cluster.dir());
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    copies(&node2);
+    drop((child.stdout.take(), child.stderr.take()));
+    rustix::process::kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    wait_for("the clone to end", Duration::from_secs(90), || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!node2.data.join("pgbaton_clone").exists());
+    streams(&node2);
+}
+
+#[test]
+fn killed_during_the_copy_it_is_taken_over() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    // Once with a base backup that runs, and once with one that hangs.
+    for stuck in [false, true] {
+        node2.node_config(2, SLOWLY);
+        let mut running = clone_from(&node2, &node1).spawn();
+        copies(&node2);
+        let writers = base_backups(&node2);
+        assert!(!writers.is_empty());
+        if stuck {
+            writers.iter().for_each(|pid| rustix::process::kill_process(*pid, Signal::STOP).unwrap());
+        }
+        running.signal(Signal::KILL);
+        assert!(running.ends_within(SOON));
+        wait_for("the base backup to end", SOON, || base_backups(&node2).is_empty());
+        assert!(!is_no_second_primary(&node2));
+        node2
+            .pgbaton(["node", "start"])
+            .run()
+            .code(1)
+            .says("holds an unfinished clone")
+            .says("standby clone");
+        succeeds_again(&node2, &node1);
+        reset(&node2, &node1);
+    }
+}
+
+#[test]
+fn what_still_writes_for_a_killed_clone_is_ended_by_the_next_one() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    // As the receiver of a pg_basebackup that lost its parent: it writes to the copy and holds the slot.
+    let copy = node2.data.join("pgbaton_clone/copy");
+    std::fs::create_dir_all(&copy).unwrap();
+    std::fs::write(node2.data.join("pgbaton_clone/marker.json"), r#"{"note":"","tablespaces":[]}"#).unwrap();
+    node1.psql("SELECT pg_create_physical_replication_slot('repmgr_slot_2', true)");
+    let source = format!("host=127.0.0.1 port={} user=repmgr", node1.port);
+    let receiver = pg.tool("pg_receivewal").to_string_lossy().into_owned();
+    let script =
+        "while :; do date > \"$1/$$\"; sleep 0.1; done & exec \"$2\" -S repmgr_slot_2 -d \"$3\" -D \"$1\"";
+    let mut command = support::clean_command(Path::new("/bin/sh"));
+    let argument = format!("--pgdata={}", copy.display());
+    command.args(["-c", script, "sh"]).arg(&copy).args([receiver, source]).arg(&argument);
+    let mut left = Running::start(command);
+    node1.wait_until("SELECT active FROM pg_replication_slots", "t", SOON);
+    // The shell's loop has the argument; the receiver holds the slot until its connection is closed.
+    let mut running = {
+        node2.node_config(2, "");
+        clone_from(&node2, &node1).spawn()
+    };
+    running.wait_for_stderr("end the base backup that an interrupted clone has left running", SOON);
+    running.wait_for_stderr("is not in use", SOON);
+    left.signal(Signal::KILL);
+    assert!(left.ends_within(SOON));
+    running.wait(Duration::from_secs(60)).code(0);
+    streams(&node2);
+    assert_eq!(base_backups(&node2), []);
+}
+
+#[test]
+fn killed_at_any_step_it_is_taken_over() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let planned = clone_from(&node2, &node1).args(["--dry-run", "--json"]).run().json();
+    let steps: Vec<String> = planned["data"]["plan"]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["id"].as_str().unwrap().to_string())
+        .collect();
+    assert!(steps.len() > 6, "{steps:?}");
+    for step in steps {
+        // Between the end of pg_basebackup and what makes a standby of the copy.
+        let marks: &[&str] = if step == "base_backup" { &["started", "done"] } else { &["started"] };
+        for mark in marks {
+            node2.node_config(2, "");
+            kill_at_mark(&node2, clone_from(&node2, &node1), &step, mark);
+            if is_no_second_primary(&node2) {
+                // It was complete, and by its first start it has become somebody's standby.
+                assert!(step == "put_in_place" || step == "remove_marker", "{step}");
+            } else {
+                succeeds_again(&node2, &node1);
+            }
+            reset(&node2, &node1);
+        }
+    }
+}
+
+/// Runs the program and kills it as soon as its journal holds a mark, or soon after; it may have ended before.
+fn kill_at_mark(node: &TestServer, program: Pgbaton, step: &str, mark: &str) {
+    let journals = node.dir.join("state/operations");
+    let _ = std::fs::remove_dir_all(&journals);
+    let mut running = program.spawn();
+    let begun = Instant::now();
+    while running.is_running() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never reached {step}");
+        let newest = journals.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).max();
+        let text = newest.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let reached = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .any(|line| line["record"] == "mark" && line["step"] == step && line["mark"] == mark);
+        if reached {
+            running.signal(Signal::KILL);
+            assert!(running.ends_within(SOON));
+            return;
+        }
+        // Not idle: steps take a millisecond.
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn in_the_middle_of_the_move_it_cannot_start() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    clone_from(&node2, &node1).run().code(0);
+    let (first, last) = order_of_the_move(&node2.dir.join("state/operations"));
+    assert_eq!(last, ["global", "PG_VERSION"]);
+    // Back to the moment before the move.
+    let copy = node2.data.join("pgbaton_clone/copy");
+    let mut names: Vec<String> = node2
+        .data
+        .read_dir()
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    std::fs::create_dir_all(&copy).unwrap();
+    std::fs::write(node2.data.join("pgbaton_clone/marker.json"), r#"{"note":"","tablespaces":[]}"#).unwrap();
+    names.iter().for_each(|name| std::fs::rename(node2.data.join(name), copy.join(name)).unwrap());
+    let middle = names.iter().filter(|name| !first.contains(name) && !last.contains(name));
+    let order: Vec<&String> = first.iter().chain(middle).chain(&last).collect();
+    for name in order.iter().take(order.len() - 1) {
+        std::fs::rename(copy.join(name), node2.data.join(name)).unwrap();
+        let start = node2.try_start();
+        assert!(!start.status.success(), "after the move of {name}");
+    }
+    // Complete, but for the removal of the mark.
+    std::fs::rename(copy.join("PG_VERSION"), node2.data.join("PG_VERSION")).unwrap();
+    let whole = cluster.dir().join("whole");
+    let cp = |from: &Path, to: &Path| {
+        run_tool(Path::new("/bin/cp"), ["-a".as_ref(), from.as_os_str(), to.as_os_str()])
+    };
+    cp(&node2.data, &whole).code(0);
+    node2.start();
+    assert_eq!(node2.psql("SELECT pg_is_in_recovery()"), "t");
+    node2.stop(StopMode::Fast);
+    // Once started it is somebody's standby.
+    clone_from(&node2, &node1).run().code(1).says("already a data directory");
+    std::fs::remove_dir_all(&node2.data).unwrap();
+    cp(&whole, &node2.data).code(0);
+    succeeds_again(&node2, &node1);
+}
+
+/// Reads from the journal which entries are moved first and last.
+fn order_of_the_move(journals: &Path) -> (Vec<String>, Vec<String>) {
+    let path = journals.read_dir().unwrap().flatten().map(|entry| entry.path()).max().unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let header: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let op = find(&header, "move_entries").expect("a move in the plan");
+    let names = |key: &str| serde_json::from_value(op[key].clone()).unwrap();
+    (names("first"), names("last"))
+}
+
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(map) => map.get(key).or_else(|| map.values().find_map(|value| find(value, key))),
+        Value::Array(list) => list.iter().find_map(|value| find(value, key)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_forced_clone_that_is_killed_is_taken_over() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.standby("node2", &node1);
+    node2.stop(StopMode::Fast);
+    for step in ["take_control_file", "take_version_file", "clear_data_directory"] {
+        node2.node_config(2, SLOWLY);
+        kill_at_mark(&node2, clone_from(&node2, &node1).arg("--force"), step, "done");
+        assert!(!node2.try_start().status.success(), "{step}");
+        wait_for("the base backup to end", SOON, || base_backups(&node2).is_empty());
+        succeeds_again(&node2, &node1);
+        node2.stop(StopMode::Fast);
+        node1.wait_until("SELECT count(*) FROM pg_stat_replication", "0", SOON);
+    }
+    // What was there is gone, and that is said.
+    node2.node_config(2, SLOWLY);
+    let running = clone_from(&node2, &node1).args(["--force", "--json"]).spawn();
+    copies(&node2);
+    running.signal(Signal::INT);
+    let output = running.wait(Duration::from_secs(60));
+    output.code(130).says("held before was removed");
+    assert_eq!(output.json()["changed"], true);
+    succeeds_again(&node2, &node1);
+}
+
+#[test]
+fn a_copy_that_fails_restores_the_old_state() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let old = cluster.dir().join("ts");
+    std::fs::create_dir(&old).unwrap();
+    node1.psql(&format!("CREATE TABLESPACE ts LOCATION '{}'", old.display()));
+    node1.psql("CREATE TABLE t TABLESPACE ts AS SELECT 1 AS i");
+    let node2 = cluster.empty("node2");
+    let new = cluster.dir().join("ts2");
+    let mapping = format!("tablespace_mapping = [\"{}={}\"]", old.display(), new.display());
+    let proxy = Proxy::to(node1.port);
+    node2.node_config(2, &format!("{mapping}\n{SLOWLY}"));
+    let port = proxy.port.to_string();
+    let running = node2
+        .pgbaton(["standby", "clone", "-h", "127.0.0.1", "-U", "repmgr", "-d", "repmgr", "-p", &port])
+        .spawn();
+    copies(&node2);
+    proxy.set(Fault::Refuse);
+    let failed = running.wait(Duration::from_secs(60));
+    failed.code(14).says("pg_basebackup").says("What had been changed was put back");
+    assert_eq!((entries(&node2.data), entries(&new)), (0, 0));
+    assert_eq!(slots(&node1), "");
+    // Killed, the tablespace's directory is ours as well.
+    let mut running = clone_from(&node2, &node1).spawn();
+    wait_for("the tablespace to be copied", SOON, || entries(&new) > 0);
+    running.signal(Signal::KILL);
+    assert!(running.ends_within(SOON));
+    wait_for("the base backup to end", Duration::from_secs(60), || base_backups(&node2).is_empty());
+    node2.node_config(2, &mapping);
+    clone_from(&node2, &node1).run().code(0);
+    assert_eq!(slots(&node1), "repmgr_slot_2");
+    streams(&node2);
+    assert_eq!(node2.psql("SELECT i FROM t"), "1");
+    assert_eq!(
+        node1.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT successful FROM repmgr.events WHERE event = 'standby_clone' ORDER BY event_timestamp"
+        ),
+        "f\nt"
+    );
+}
+
+// ---- what it shows -------------------------------------------------------------------------------------------------
+
+#[test]
+fn no_secret_is_seen_by_anybody() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let (secret, passphrase) = ("s3cret-word", "s3cret-phrase");
+    node1.psql(&format!("ALTER ROLE repmgr PASSWORD '{secret}'"));
+    node1.set_hba("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256");
+    node1.reload();
+    let plain = format!("host=127.0.0.1 port={} user=repmgr dbname=repmgr", node1.port);
+    for (i, by_variable) in [false, true].into_iter().enumerate() {
+        let node = cluster.empty(&format!("node{}", i + 2));
+        let passfile = cluster.dir().join("pgpass");
+        std::fs::write(&passfile, format!("*:*:*:repmgr:{secret}\n")).unwrap();
+        std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let id = i32::try_from(i).unwrap() + 2;
+        node.node_config(
+            id,
+            &format!("passfile = \"{}\"\npg_basebackup_options = \"--max-rate=16M\"", passfile.display()),
+        );
+        // The servers' own connections look into the user's password file.
+        let program = node.pgbaton(["--json", "-L", "DEBUG", "standby", "clone"]);
+        let program = if by_variable {
+            program.env("PGPASSWORD", secret).args(["-d", &format!("{plain} sslpassword={passphrase}")])
+        } else {
+            program
+                .env("PGPASSFILE", passfile.to_string_lossy())
+                .args(["-d", &format!("{plain} password={secret} sslpassword={passphrase}")])
+        };
+        let mut running = program.spawn();
+        let mut seen = 0;
+        while running.is_running() {
+            // The command line of pgbaton itself is the user's own doing.
+            let own = env!("CARGO_BIN_EXE_pgbaton");
+            let told = processes(|_, line| {
+                seen += usize::from(line.contains("pg_basebackup"));
+                line.contains("s3cret") && !line.starts_with(own)
+            });
+            assert_eq!(told, []);
+        }
+        let output = running.wait(SOON);
+        output.code(0);
+        assert!(seen > 0, "no base backup was seen");
+        let mut places = vec![output.stdout.clone(), output.stderr.clone()];
+        for directory in [node.dir.join("state"), node.dir.join("state/operations")] {
+            for entry in directory.read_dir().unwrap().flatten() {
+                places.push(std::fs::read_to_string(entry.path()).unwrap_or_default());
+            }
+        }
+        places.push(auto_conf(&node));
+        places.push(node1.psql_as("repmgr", "repmgr", "SELECT * FROM repmgr.events"));
+        places.push(node1.psql_as("repmgr", "repmgr", "SELECT * FROM pgbaton.operation"));
+        for place in places {
+            assert!(!place.contains("s3cret"), "{place}");
+        }
+        streams(&node);
+    }
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_steps_elsewhere() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "pg_basebackup_options = \"--max-rate=8M\"");
+    let command = |node: &TestServer| {
+        format!(
+            "{} -f {} standby clone -h 127.0.0.1 -p {}",
+            env!("CARGO_BIN_EXE_pgbaton"),
+            node.config().display(),
+            node1.port
+        )
+    };
+    // A terminal that is a program's.
+    let on_terminal = |node: &TestServer| {
+        let mut script = support::clean_command(Path::new("/usr/bin/script"));
+        script.args(["-qec", &command(node), "/dev/null"]).env("HOME", cluster.dir());
+        Running::start(script)
+    };
+    let shown = on_terminal(&node2).wait(Duration::from_secs(90));
+    shown.code(0);
+    let text = &shown.stdout;
+    let bars: Vec<&str> =
+        text.split('\r').filter(|part| part.contains("% ") && part.contains("MB of")).collect();
+    assert!(bars.iter().any(|bar| bar.contains("/s") && bar.contains("left")), "{text}");
+    // Before each message that follows, the line is wiped.
+    let after = text.rsplit_once(bars.last().unwrap()).unwrap().1;
+    assert!(after.starts_with("\r\u{1b}[K"), "{after:?}");
+    streams(&node2);
+    node2.stop(StopMode::Fast);
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, SLOWLY);
+    let running = on_terminal(&node3);
+    copies(&node3);
+    let own = processes(|_, line| {
+        line.starts_with(env!("CARGO_BIN_EXE_pgbaton")) && line.contains(&*node3.config().to_string_lossy())
+    });
+    // As the terminal's Ctrl-C does: to the whole group in front.
+    own.iter().for_each(|pid| {
+        let group = rustix::process::getpgid(Some(*pid)).unwrap();
+        rustix::process::kill_process_group(group, Signal::INT).unwrap();
+    });
+    let cut = running.wait(Duration::from_secs(60));
+    cut.code(130);
+    assert_eq!(entries(&node3.data), 0);
+    assert_eq!(slots(&node1), "repmgr_slot_2");
+    // Without a terminal: lines only.
+    node3.node_config(3, "");
+    let plain = clone_from(&node3, &node1).run();
+    plain.code(0);
+    assert!(!plain.stderr.contains('\r') && !plain.stderr.contains('\u{1b}'), "{plain:?}");
+    assert!(plain.stderr.lines().filter(|line| line.starts_with("INFO: [")).count() > 6, "{plain:?}");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let all = || Fingerprint::of(&[&node1], &[&node2.dir, &cluster.dir().join("home")]);
+    let before = all();
+    let conninfo = format!("host=127.0.0.1 port={} user=repmgr dbname=repmgr sslpassword=x", node1.port);
+    let shown = node2.pgbaton(["standby", "clone", "--dry-run", "-d", &conninfo]).run();
+    shown.code(0).says("nothing was changed");
+    assert!(shown.stdout.contains("pg_basebackup"), "{shown:?}");
+    before.assert_same(&all());
+    clone_from(&node2, &node1)
+        .arg("--dry-run")
+        .args(["--start", "--register", "--verify-backup"])
+        .run()
+        .code(0);
+    before.assert_same(&all());
 }

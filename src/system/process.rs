@@ -4,7 +4,8 @@
 //! with everything it started; no standard input; messages in English, because they are quoted; and no `PG*` variable of
 //! ours unless it was asked for, because those would redirect PostgreSQL's tools unseen.
 //!
-//! A deadline is the caller's: dropping the future kills the whole group.
+//! A deadline is the caller's: dropping the future kills the whole group. A program that tells its progress, a base backup,
+//! must not outlive us either if we are killed: see [`leash`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::plan::Command;
 use crate::secret::Secret;
@@ -125,6 +126,7 @@ pub async fn run_watched(
     let mut child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
     // Declared after the child, so dropped before it: the group is killed while its leader is still there to name it.
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let leash = command.silent_at_most_s.and(child.id()).and_then(leash);
 
     let mut stdout = Lines::default();
     let mut stderr = Lines::default();
@@ -146,6 +148,12 @@ pub async fn run_watched(
         }
         status.with_context(|| format!("could not wait for `{command}`"))?
     };
+    if let Some(mut leash) = leash {
+        if let Some(mut held) = leash.stdin.take() {
+            let _ = held.write_all(b"\n").await;
+        }
+        let _ = leash.wait().await;
+    }
     // It ended by itself. What it left running on purpose, as pg_ctl does, is not ours to kill.
     group.0 = None;
     stdout.finish(|line| on_line(Stream::Stdout, line));
@@ -155,6 +163,18 @@ pub async fn run_watched(
         None => stderr.text(),
     };
     Ok(Finished { line: command.to_string(), status, stdout: stdout.text(), stderr })
+}
+
+/// Puts a process into a group that kills it all when we are gone, also by SIGKILL: the pipe that we hold then ends.
+///
+/// pg_basebackup needs it. It dies of its next line of progress, but the process that it forks to receive WAL does not notice that,
+/// and writes on for ever, with the slot in use. Where the process cannot be started, nothing is worse than without it.
+fn leash(leader: u32) -> Option<tokio::process::Child> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+    let mut watch = tokio::process::Command::new("/bin/sh");
+    watch.args(["-c", "read -r _ || kill -s KILL 0"]).env_clear();
+    watch.process_group(i32::try_from(leader).ok()?);
+    watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
 }
 
 /// Kills a process group when it is dropped.

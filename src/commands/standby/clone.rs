@@ -60,6 +60,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let acted = result
         .as_ref()
         .map_or_else(|error| error.changed || error.exit == Exit::BaseBackup, |done| done.acted);
+    let result = result.map_err(|error| tell_loss(error, &facts, &options));
     if acted && !options.conf_only {
         report_event(context, &facts, &result).await;
     }
@@ -96,6 +97,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         super::register::run(context, &wait).await?;
     }
     Ok(done.report)
+}
+
+/// Says of a failed clone that what it was to replace is gone already.
+fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Error {
+    let steps = error.data["steps"].as_array().map_or(&[][..], Vec::as_slice);
+    let begun = |id: &str| steps.iter().any(|step| step["id"] == id && step["status"] != "not_done");
+    if matches!(facts.directory, Contents::DataDirectory { .. }) && begun("take_control_file") {
+        error.changed = true;
+        return error
+            .detail(format!("What \"{}\" held before was removed.", options.data_directory.display()));
+    }
+    error
 }
 
 fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
