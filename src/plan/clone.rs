@@ -1214,6 +1214,7 @@ mod tests {
     use super::*;
     use crate::facts::source::{ExternalFile, Tablespace};
     use crate::plan::Verdict;
+    use crate::registry::schema::NODE_COLUMNS;
 
     fn server() -> ServerFacts {
         serde_json::from_value(serde_json::json!({
@@ -1283,28 +1284,19 @@ mod tests {
     }
 
     fn present(there: bool) -> Present {
-        let columns = [
-            "node_id",
-            "upstream_node_id",
-            "active",
-            "node_name",
-            "type",
-            "location",
-            "priority",
-            "conninfo",
-            "repluser",
-            "slot_name",
-            "config_file",
-        ];
         Present {
             extension: None,
             schema: there,
-            node_columns: if there { columns.map(String::from).to_vec() } else { Vec::new() },
+            occupied: there,
+            node_columns: if there { NODE_COLUMNS.map(String::from).to_vec() } else { Vec::new() },
             events: there,
             own: there,
-            usable: true,
+            closed_schemas: Vec::new(),
+            closed_tables: Vec::new(),
             may_create: true,
             may_create_in_schema: true,
+            may_create_in_own: true,
+            read_only: false,
             database: "repmgr".into(),
             role: "repmgr".into(),
             schema_owner: None,

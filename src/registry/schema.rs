@@ -42,7 +42,7 @@ pub struct Present {
 }
 
 /// The columns that `repmgr.nodes` must have; more do no harm.
-const NODE_COLUMNS: [&str; 11] = [
+pub const NODE_COLUMNS: [&str; 11] = [
     "node_id integer",
     "upstream_node_id integer",
     "active boolean",

@@ -101,8 +101,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 
 /// Says of a failed clone that what it was to replace is gone already.
 fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Error {
-    let steps = error.data["steps"].as_array().map_or(&[][..], Vec::as_slice);
-    let begun = |id: &str| steps.iter().any(|step| step["id"] == id && step["status"] != "not_done");
+    let begun = |id: &str| {
+        let steps = error.data.get("steps").and_then(serde_json::Value::as_array);
+        let is_it = |step: &serde_json::Value| step.get("id").is_some_and(|value| value == id);
+        let was_begun =
+            |step: &serde_json::Value| step.get("status").is_some_and(|value| value != "not_done");
+        steps.is_some_and(|steps| steps.iter().any(|step| is_it(step) && was_begun(step)))
+    };
     if matches!(facts.directory, Contents::DataDirectory { .. }) && begun("take_control_file") {
         error.changed = true;
         return error
