@@ -143,7 +143,9 @@ impl<'a> Live<'a> {
             let said: Vec<&str> = finished
                 .stderr
                 .lines()
-                .filter(|line| !Progress::is_one(line) && !line.trim().is_empty())
+                .filter(|line| {
+                    !Progress::is_one(line) && !line.trim().is_empty() && *line != "waiting for checkpoint"
+                })
                 .collect();
             let said = said.iter().rev().take(6).rev().copied().collect::<Vec<_>>().join("\n");
             let name = Path::new(&command.program)
@@ -154,7 +156,7 @@ impl<'a> Live<'a> {
                 None => "It was killed by a signal".to_string(),
             };
             let detail = if said.is_empty() { format!("{how}.") } else { format!("{how}: {said}") };
-            return Err(failed(&format!("{name} failed"), detail));
+            return Err(failed(&format!("program \"{name}\" failed"), detail));
         }
         Ok(())
     }

@@ -124,3 +124,57 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
 pub fn nearest_existing(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(names: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match name.strip_suffix('/') {
+                Some(_) => std::fs::create_dir_all(&path).unwrap(),
+                None if name.ends_with(MARKER) => {
+                    files::write(&path, br#"{"note":"","tablespaces":["/ts"]}"#, 0o600).unwrap();
+                }
+                None => files::write(&path, b"15\n", 0o600).unwrap(),
+            }
+        }
+        directory
+    }
+
+    fn is_unfinished(names: &[&str]) -> bool {
+        matches!(look(made(names).path()), Contents::UnfinishedClone(_))
+    }
+
+    #[test]
+    fn what_a_clone_leaves_is_ours_at_every_moment() {
+        const MARK: &str = "pgbaton_clone/marker.json";
+        // Before the mark was written, and after it was removed.
+        assert!(is_unfinished(&["pgbaton_clone/"]));
+        assert!(is_unfinished(&["pgbaton_clone/.pgbaton-x", ".pgbaton-y"]));
+        assert!(is_unfinished(&[MARK, "pgbaton_clone/copy/PG_VERSION"]));
+        // An old data directory that has lost its control file.
+        assert!(is_unfinished(&[MARK, "PG_VERSION", "base/1"]));
+        // In the middle of the move, and just after it.
+        assert!(is_unfinished(&[MARK, "standby.signal", "global/pg_control"]));
+        let complete = ["PG_VERSION", "global/pg_control", "standby.signal", "backup_label", MARK];
+        assert!(is_unfinished(&complete));
+    }
+
+    #[test]
+    fn what_somebody_else_has_made_is_not() {
+        const MARK: &str = "pgbaton_clone/marker.json";
+        assert!(!is_unfinished(&["PG_VERSION", "global/pg_control", MARK]));
+        // It was started: the label of the backup has another name.
+        let started = ["PG_VERSION", "global/pg_control", "standby.signal", "backup_label.old", MARK];
+        assert!(!is_unfinished(&started));
+        assert!(!is_unfinished(&["PG_VERSION", "global/pg_control", "standby.signal", "backup_label"]));
+        assert!(!is_unfinished(&["pgbaton_clone/", "diary"]));
+        assert!(!is_unfinished(&["pgbaton_clone/diary"]));
+        assert_eq!(look(made(&["diary"]).path()), Contents::Other(vec!["diary".into()]));
+        assert_eq!(look(made(&[]).path()), Contents::Empty);
+    }
+}
