@@ -1,5 +1,14 @@
 //! `standby clone` on real servers: what it makes, what it refuses, and what is left when it is cut short.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report, and the bans protect the program, not its tests"
+)]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

@@ -152,7 +152,9 @@ impl<'a> Live<'a> {
             let said: Vec<&str> = finished
                 .stderr
                 .lines()
-                .filter(|line| !Progress::is_one(line) && !line.trim().is_empty())
+                .filter(|line| {
+                    !Progress::is_one(line) && !line.trim().is_empty() && *line != "waiting for checkpoint"
+                })
                 .collect();
             let said = said.iter().rev().take(6).rev().copied().collect::<Vec<_>>().join("\n");
             let name = Path::new(&command.program)
@@ -162,9 +164,8 @@ impl<'a> Live<'a> {
                 Some(code) => format!("It exited with status {code}"),
                 None => "It was killed by a signal".to_string(),
             };
-            let detail = if said.is_empty() { how } else { format!("{how}: {said}") };
-            let detail = sentence(&detail);
-            return Err(failed(&format!("{name} failed"), detail));
+            let detail = sentence(&if said.is_empty() { how } else { format!("{how}: {said}") });
+            return Err(failed(&format!("program \"{name}\" failed"), detail));
         }
         Ok(())
     }

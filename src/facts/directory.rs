@@ -137,9 +137,9 @@ mod tests {
             match name.strip_suffix('/') {
                 Some(_) => std::fs::create_dir_all(&path).unwrap(),
                 None if name.ends_with(MARKER) => {
-                    std::fs::write(&path, r#"{"note":"","tablespaces":["/ts"]}"#).unwrap();
+                    files::write(&path, br#"{"note":"","tablespaces":["/ts"]}"#, 0o600).unwrap();
                 }
-                None => std::fs::write(&path, "15\n").unwrap(),
+                None => files::write(&path, b"15\n", 0o600).unwrap(),
             }
         }
         directory

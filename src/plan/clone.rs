@@ -777,7 +777,7 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
         {
             Check::fail(NAME, format!("\"{path}\" is already a data directory of this cluster"))
                 .detail("It may be a former primary with transactions that nobody else has.")
-                .hint("Waive this check to remove what is in it.")
+                .hint("Make sure that nobody needs what is in it: the clone removes it.")
                 .waivable(Waiver::Force, options.force)
         }
         Contents::DataDirectory { .. } => foreign(facts, &path.to_string()),
@@ -1145,7 +1145,7 @@ fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                 Contents::Other(names) if names.iter().all(|name| name.starts_with("PG_")) => {
                     Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
                         .detail(format!("It holds {}.", quoted(names)))
-                        .hint("Waive this check to remove what is in it, or map the tablespace with tablespace_mapping.")
+                        .hint("Map the tablespace with tablespace_mapping, or make sure that nobody needs what is in it: the clone removes it.")
                         .waivable(Waiver::Force, options.force)
                 }
                 _ => Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
@@ -1363,10 +1363,10 @@ mod tests {
                 facts.directory_problem = Some("This user may not write to it.".into());
             }),
             ("data_directory", Exit::Failed, false, |facts, _| {
-                facts.directory = Contents::Other(vec!["x".into()])
+                facts.directory = Contents::Other(vec!["x".into()]);
             }),
             ("data_directory", Exit::Failed, false, |facts, _| {
-                facts.directory = Contents::Unreadable("No.".into())
+                facts.directory = Contents::Unreadable("No.".into());
             }),
             ("data_directory", Exit::Failed, false, |facts, _| {
                 facts.directory = Contents::DataDirectory { major: "15".into(), running: Some(7) };

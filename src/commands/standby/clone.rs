@@ -13,7 +13,7 @@ use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
 use crate::commands::{locate, node as node_commands, operate};
 use crate::config::Config;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node, gather};
 use crate::facts::directory::{COPY, Contents, Marker, STAGING, look, nearest_existing};
 use crate::facts::server::{self, ServerFacts};
@@ -41,6 +41,8 @@ const SERVICE_FILE: &str = "connection service file for the source";
 const SOURCE_CONNINFO: &str = "conninfo of the source";
 /// Seconds that a server may need to come up before it can be copied.
 const STARTING_UP_S: u64 = 60;
+/// Seconds in which a started standby normally streams.
+const STREAMING_S: u64 = 30;
 /// Seconds for a replication connection that is only tried.
 const LOGIN_S: u64 = 10;
 
@@ -96,17 +98,58 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             Register { upstream_node_id: args.upstream_node_id, wait_start: Some(30), wait_sync: None };
         super::register::run(context, &wait).await?;
     }
-    Ok(done.report)
+    let mut report = done.report;
+    if let Some(issue) = wait_until_it_streams(context).await? {
+        context.ui.issue(&issue);
+        report.issues.push(issue);
+    }
+    Ok(report)
+}
+
+/// Waits for the started standby; says what is amiss if it does not stream in time, which with an archive may be as it should be.
+async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
+    // Where the role may not see the state, a receiver that is there counts.
+    const SQL: &str =
+        "SELECT (count(*) > 0)::text FROM pg_stat_wal_receiver WHERE status IS NULL OR status = 'streaming'";
+    let own = context.local_conninfo()?;
+    let name = &context.config()?.node_name;
+    let until = Instant::now() + Duration::from_secs(STREAMING_S);
+    loop {
+        let last = match context.connect(&own).await {
+            Ok(session) => match session.query_one(SQL, &[]).await {
+                Ok(row) if row.get(0) == Some("true") => {
+                    context.ui.say(Level::Notice, &format!("node \"{name}\" streams from its upstream"));
+                    return Ok(None);
+                }
+                Ok(_) => "It has no WAL receiver that streams.".to_string(),
+                Err(error) => sentence(&error.to_string()),
+            },
+            Err(error) => sentence(&error.to_string()),
+        };
+        if Instant::now() >= until {
+            return Ok(Some(Issue {
+                severity: Severity::Warning,
+                code: "not_streaming",
+                node_id: None,
+                message: format!("node \"{name}\" does not stream {STREAMING_S} seconds after its start"),
+                detail: Some(last),
+                hint: Some(
+                    "Look into the log of the server; it may still be reading WAL from the archive.".into(),
+                ),
+            }));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Says of a failed clone that what it was to replace is gone already.
 fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Error {
+    let steps = error.data.get("steps").and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
     let begun = |id: &str| {
-        let steps = error.data.get("steps").and_then(serde_json::Value::as_array);
-        let is_it = |step: &serde_json::Value| step.get("id").is_some_and(|value| value == id);
-        let was_begun =
-            |step: &serde_json::Value| step.get("status").is_some_and(|value| value != "not_done");
-        steps.is_some_and(|steps| steps.iter().any(|step| is_it(step) && was_begun(step)))
+        let is = |step: &serde_json::Value, key: &str, text: &str| {
+            step.get(key).and_then(serde_json::Value::as_str) == Some(text)
+        };
+        steps.iter().any(|step| is(step, "id", id) && !is(step, "status", "not_done"))
     };
     if matches!(facts.directory, Contents::DataDirectory { .. }) && begun("take_control_file") {
         error.changed = true;
