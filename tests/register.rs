@@ -672,24 +672,11 @@ fn a_standby_of_another_history_is_refused() {
     // A server of another cluster whose standby happens to know the metadata.
     let other = cluster.foreign("other");
     let node4 = cluster.standby("node4", &other);
-    let dump = run_tool(
-        &node1.pg.tool("pg_dump"),
-        ["-h", &node1.socket_dir.to_string_lossy(), "-p", &node1.port.to_string(), "-U", "repmgr", "repmgr"],
-    );
-    metadata(
-        &other,
-        &dump
-            .code(0)
-            .stdout
-            .lines()
-            .filter(|line| !line.starts_with("COPY") && !line.starts_with('\\'))
-            .collect::<Vec<_>>()
-            .join("\n")
-            .split("-- Data for")
-            .next()
-            .unwrap()
-            .to_string(),
-    );
+    let (socket, port) = (node1.socket_dir.to_string_lossy(), node1.port.to_string());
+    let dump = ["-h", &*socket, "-p", &port, "-U", "repmgr", "--schema-only", "repmgr"];
+    let dump = run_tool(&node1.pg.tool("pg_dump"), dump);
+    let sql: Vec<&str> = dump.code(0).stdout.lines().filter(|line| !line.starts_with('\\')).collect();
+    metadata(&other, &sql.join("\n"));
     metadata(
         &other,
         &format!(

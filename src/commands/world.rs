@@ -291,7 +291,7 @@ impl World for Live<'_> {
             }
             Narration::StepSkipped(step) => ui.say(Level::Info, &format!("already done: {}", step.title)),
             Narration::StepFailed { step, error } => {
-                ui.message(Level::Warning, &format!("could not {}", step.title), Some(&told(error)), None)
+                ui.message(Level::Warning, &format!("could not {}", step.title), Some(&told(error)), None);
             }
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));

@@ -244,7 +244,7 @@ fn reasons(log: &str) -> Vec<&str> {
         .filter(|line| server(line))
         .collect();
     let is_fatal = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
-    let Some(last) = lines.iter().rposition(|line| is_fatal(&line)) else { return Vec::new() };
+    let Some(last) = lines.iter().rposition(is_fatal) else { return Vec::new() };
     let wanted = |line: &&&str| !ROUTINE.iter().any(|routine| line.contains(routine));
     let upto = lines.get(..=last).unwrap_or_default();
     let mut out: Vec<&str> = upto.iter().rev().filter(wanted).take(4).copied().collect();
