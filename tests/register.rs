@@ -393,7 +393,9 @@ fn primary_register_is_idempotent_and_brings_changes_up_to_date() {
     node1.stop(StopMode::Fast);
     let output = node1.pgbaton(["primary", "register", "--json"]).run();
     envelope(&output, "primary register", 6, false);
-    output.says("could not connect to node \"node1\"");
+    output.says("could not connect to node \"node1\"").says("\"pgbaton node start\" starts it");
+    let output = node1.pgbaton(["primary", "register", "-h", "127.0.0.1"]).run();
+    output.code(6).says("-h, -p, -U and -d are not used by this command");
 }
 
 #[test]
@@ -717,7 +719,7 @@ fn unregister_takes_the_record_and_the_own_slot_and_nothing_else() {
         .run()
         .code(1)
         .says("node 9 is not registered")
-        .says("3 \"node3\"");
+        .says("\"node3\" (ID 3)");
     node1
         .pgbaton(["standby", "unregister", "--node-id=3", "--node-name=node2"])
         .run()
