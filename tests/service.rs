@@ -282,7 +282,7 @@ fn status_has_the_shape_of_the_real_repmgr() {
                     .map(|line| {
                         let moving = ["Total data size", "Replication lag", "Conninfo"];
                         let key = moving.iter().find(|key| line.contains(**key));
-                        key.map_or_else(|| line.to_string(), |key| key.to_string())
+                        key.map_or_else(|| line.to_string(), ToString::to_string)
                     })
                     .collect()
             };

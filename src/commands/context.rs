@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cli::Global;
 use crate::config::{self, Config, locate};
 use crate::error::{Error, Exit, Issue, Result};
+use crate::facts::directory::running_postmaster;
 use crate::output::Style;
 use crate::output::ui::{Level, Ui};
 use crate::pg::client::Session;
@@ -184,8 +185,35 @@ impl Context {
     /// Exit code 6, with what the server or the network said.
     pub async fn connect_local(&self) -> Result<Session> {
         let conninfo = self.local_conninfo()?;
-        let name = &self.config()?.node_name;
-        self.connect(&conninfo).await.map_err(|error| not_connected(&format!("node \"{name}\""), error))
+        let config = self.config()?;
+        self.connect(&conninfo).await.map_err(|error| {
+            let error = not_connected(&format!("node \"{}\"", config.node_name), error);
+            let data = &config.data_directory;
+            if data.join("PG_VERSION").exists() && running_postmaster(data).is_none() {
+                error.hint(format!(
+                    "No server runs on \"{}\"; \"pgbaton node start\" starts it.",
+                    data.display()
+                ))
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Warns of connection options that a command for the local node has no use for.
+    ///
+    /// # Errors
+    /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
+    pub fn connects_to_local_only(&self) -> Result<()> {
+        if self.given_conninfo()?.is_some() {
+            self.ui.message(
+                Level::Warning,
+                "-h, -p, -U and -d are not used by this command",
+                Some("It connects to the local server, by conninfo of the configuration."),
+                None,
+            );
+        }
+        Ok(())
     }
 
     /// Returns the warnings about the configuration, which were told at once, for the answer.

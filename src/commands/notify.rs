@@ -90,7 +90,8 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
 /// Replaces repmgr's placeholders by references to variables, so that the shell never reads a value as code.
 ///
 /// repmgr pastes the values into the line; a node name or a server's message with a quote in it is then executed. Here `%d` becomes a quoted
-/// `"${PGBATON_DETAILS}"`, fitted into whatever quotes the user has written around it.
+/// `"${PGBATON_DETAILS}"`, fitted into whatever quotes the user has written around it. What the user hands on to another shell
+/// (`sh -c '… %d'`, `ssh host "… %d"`) that shell reads as code; a script does better with the variable.
 fn expand(template: &str) -> String {
     #[derive(Clone, Copy, PartialEq)]
     enum Quotes {

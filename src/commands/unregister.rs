@@ -86,7 +86,7 @@ fn target<'a>(context: &Context, facts: &'a ClusterFacts) -> Result<&'a NodeFact
         let known: Vec<String> = facts
             .nodes
             .iter()
-            .map(|node| format!("{} \"{}\"", node.row.node_id, node.row.node_name))
+            .map(|node| format!("\"{}\" (ID {})", node.row.node_name, node.row.node_id))
             .collect();
         Error::failed(format!("{what} is not registered"))
             .detail(format!("Registered are: {}. Nothing was changed.", known.join(", ")))

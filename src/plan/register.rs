@@ -495,16 +495,17 @@ pub fn unregister(
     let row = &target.row;
     let name = &row.node_name;
     let mut checks = Vec::new();
-    checks.push(if &row.node_type == wanted {
-        Check::pass("node_type", format!("node \"{name}\" is registered as {wanted}"))
-    } else {
-        Check::fail(
+    if &row.node_type != wanted {
+        // The other command has checks of its own.
+        let check = Check::fail(
             "node_type",
             format!("node \"{name}\" is registered as {}, not as {wanted}", row.node_type),
         )
         .node(row.node_id)
-        .hint(format!("Run \"pgbaton {} unregister\" instead.", row.node_type))
-    });
+        .hint(format!("Run \"pgbaton {} unregister\" instead.", row.node_type));
+        return simple(format!("unregister {wanted} \"{name}\""), vec![check], vec![], vec![]);
+    }
+    checks.push(Check::pass("node_type", format!("node \"{name}\" is registered as {wanted}")));
     let below: Vec<String> = cluster
         .nodes
         .iter()
@@ -525,6 +526,7 @@ pub fn unregister(
             Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
                 .node(row.node_id)
                 .detail("The metadata would have no primary.")
+                .hint("Make another node the primary first, unless the cluster is given up.")
                 .waivable(Waiver::Force, options.force),
         );
     } else if wanted == &NodeType::Primary && row.active {

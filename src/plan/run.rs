@@ -622,7 +622,9 @@ impl<'a, W: World> Run<'a, W> {
                 if !why.is_empty() {
                     error = error.detail(crate::error::sentence(&why.join(": ")));
                 }
-                self.world.narrate(Narration::NotMet { verify, error: &error });
+                if !self.plan.back.is_empty() {
+                    self.world.narrate(Narration::NotMet { verify, error: &error });
+                }
                 let mark = Mark::Failed { error: error.to_string() };
                 let (id, title) = (verify.title.clone(), verify.title.clone());
                 self.notes.borrow_mut().failures.push(StepFailure { id, title, stage: Stage::Verify, error });
@@ -828,7 +830,10 @@ impl<'a, W: World> Run<'a, W> {
     }
 
     fn fail(&self, stage: Stage, step: &Step, error: Error, begun: Instant) {
-        self.world.narrate(Narration::StepFailed { step, error: &error });
+        // Where nothing is put back, the end comes at once, and says it.
+        if stage != Stage::Forward || !self.plan.back.is_empty() {
+            self.world.narrate(Narration::StepFailed { step, error: &error });
+        }
         self.report(stage, step, StepStatus::Failed, Some(begun));
         if stage == Stage::Always {
             self.warn(error.to_string());

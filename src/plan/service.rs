@@ -238,3 +238,77 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(manager: Manager) -> ServiceFacts {
+        ServiceFacts {
+            node_name: "node1".into(),
+            data_directory: "/data".into(),
+            config_directory: None,
+            running: Some(7),
+            manager,
+            pg_ctl: "/bin/pg_ctl".into(),
+            pg_ctl_options: Vec::new(),
+            server_options: Some("-p 5433".into()),
+            log: "/data.start.log".into(),
+            start_timeout_s: 60,
+            stop_timeout_s: 60,
+            conninfo_port: None,
+        }
+    }
+
+    /// The words of a command, without the quotes of a shell.
+    fn words(facts: &ServiceFacts, action: Action) -> String {
+        let command = command(facts, action);
+        format!("{} {}", command.program, command.args.join(" "))
+    }
+
+    fn service(action: Action) -> Service {
+        let on = Endpoint { name: "node1".into(), conninfo: String::new(), secret: None };
+        Service { action, checkpoint: None, on }
+    }
+
+    #[test]
+    fn what_systemd_runs_is_left_to_systemd_but_may_be_reloaded() {
+        let facts = facts(Manager::Systemd { unit: "postgresql@15-main.service".into() });
+        for action in [Action::Start, Action::Stop, Action::Restart] {
+            let plan = plan(&facts, &service(action));
+            let failed: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
+            assert_eq!(failed.len(), 1);
+            let hint = failed[0].hint.as_deref().unwrap();
+            assert!(
+                hint.contains("service_stop_command = \"sudo systemctl stop postgresql@15-main.service\""),
+                "{hint}"
+            );
+        }
+        let plan = plan(&facts, &service(Action::Reload));
+        assert!(plan.checks.iter().all(|check| !check.stops()));
+        assert_eq!(words(&facts, Action::Reload), "/bin/pg_ctl reload --pgdata=/data");
+    }
+
+    #[test]
+    fn debian_has_a_tool_of_its_own() {
+        let facts = facts(Manager::Debian { version: "15".into(), name: "main".into() });
+        assert_eq!(words(&facts, Action::Start), "pg_ctlcluster 15 main start");
+        assert_eq!(words(&facts, Action::Stop), "pg_ctlcluster 15 main stop --mode=fast");
+        assert_eq!(words(&facts, Action::Reload), "pg_ctlcluster 15 main reload");
+    }
+
+    #[test]
+    fn pg_ctl_gets_the_options_of_the_last_start_and_a_time() {
+        let facts = facts(Manager::PgCtl);
+        assert_eq!(
+            words(&facts, Action::Start),
+            "/bin/pg_ctl start --pgdata=/data --wait --timeout=60 --log=/data.start.log --options=-p 5433"
+        );
+        assert_eq!(
+            words(&facts, Action::Stop),
+            "/bin/pg_ctl stop --pgdata=/data --wait --timeout=60 --mode=fast"
+        );
+        // It keeps them by itself when it restarts a running server.
+        assert!(!words(&facts, Action::Restart).contains("5433"));
+    }
+}

@@ -200,8 +200,7 @@ fn split(script: &str) -> impl Iterator<Item = String> + '_ {
         let text: Vec<&str> = statement
             .lines()
             .filter(|line| !line.trim_start().starts_with("--"))
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
+            .flat_map(str::split_whitespace)
             .collect();
         (!text.is_empty()).then(|| text.join(" "))
     })

@@ -26,6 +26,7 @@ use crate::secret::Secret;
 /// Exit code 1 for a failed check, 4 if the server does not start, 5 if a command fails.
 pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Result<Report> {
     let config = context.config()?;
+    context.connects_to_local_only()?;
     let facts = facts(config, action)?;
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
     let checkpoint =
