@@ -301,7 +301,7 @@ impl World for Live<'_> {
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
             }
-            Narration::PastNoReturn => ui.say(Level::Notice, "there is no way back from here"),
+            Narration::PastNoReturn => ui.say(Level::Debug, "there is no way back from here"),
             Narration::GoingBack => ui.say(Level::Notice, "going back to the old state"),
             Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
             Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),

@@ -1,0 +1,299 @@
+//! Every check and every order of steps, from facts that are made up.
+
+use super::checks::extra_options;
+use super::*;
+use crate::facts::source::{ExternalFile, Tablespace};
+use crate::plan::{Check, Verdict};
+use crate::registry::schema::NODE_COLUMNS;
+
+fn server() -> ServerFacts {
+    serde_json::from_value(serde_json::json!({
+        "version": "15.20", "version_num": 150_020, "system_identifier": "7000000000000000001",
+        "started_at": "2026-11-21T10:00:00Z", "in_recovery": false, "timeline": 1,
+        "current_lsn": "0/3000000", "receive_lsn": null, "replay_lsn": null, "last_replay_age_s": null,
+        "replay_paused": null, "receiver": null, "senders": [], "slots": [],
+        "synchronous_standby_names": "", "max_wal_senders": 10, "max_replication_slots": 10,
+        "wal_segment_bytes": 16_777_216, "sees_senders": true, "reads_files": true
+    }))
+    .unwrap()
+}
+
+fn node(node_id: i32, kind: &str) -> NodeFacts {
+    let row = serde_json::json!({
+        "node_id": node_id, "upstream_node_id": null, "active": true, "node_name": format!("node{node_id}"),
+        "type": kind, "location": "default", "priority": 100, "conninfo": format!("host=node{node_id}"),
+        "repluser": "repmgr", "slot_name": null, "config_file": "/etc/pgbaton/pgbaton.toml"
+    });
+    NodeFacts { row: serde_json::from_value(row).unwrap(), server: Ok(server()) }
+}
+
+/// A clone of the registered primary node1 into an empty directory.
+fn facts() -> CloneFacts {
+    CloneFacts {
+        source: server(),
+        details: Source {
+            wal_level: "replica".into(),
+            port: 5432,
+            hot_standby: true,
+            archive_mode: "off".into(),
+            archive_command: Some(String::new()),
+            archive_library: None,
+            wal_log_hints: true,
+            data_checksums: false,
+            full_page_writes: true,
+            data_directory: Some("/pg".into()),
+            group_access: false,
+            wal_senders_used: 0,
+            total_bytes: 1 << 30,
+            tablespaces: Vec::new(),
+            external_files: Vec::new(),
+            recovery_settings: Vec::new(),
+            role: "repmgr".into(),
+            role_replicates: true,
+            sees_settings: true,
+            reads_server_files: true,
+        },
+        source_name: "node1".into(),
+        source_id: Some(1),
+        present: present(true),
+        cluster: ClusterFacts { nodes: vec![node(1, "primary")] },
+        upstream_id: Some(1),
+        directory: Contents::Missing,
+        directory_identifier: None,
+        directory_problem: None,
+        free_bytes: 1 << 40,
+        tablespaces: Vec::new(),
+        waldir: None,
+        writers: Vec::new(),
+        tools_major: Ok(15),
+        backup_login: Ok(()),
+        receiver_login: Ok(()),
+        external: Vec::new(),
+        source_is_local: false,
+    }
+}
+
+fn present(there: bool) -> Present {
+    Present {
+        extension: None,
+        schema: there,
+        occupied: there,
+        node_columns: if there { NODE_COLUMNS.map(String::from).to_vec() } else { Vec::new() },
+        events: there,
+        own: there,
+        closed_schemas: Vec::new(),
+        closed_tables: Vec::new(),
+        may_create: true,
+        may_create_in_schema: true,
+        may_create_in_own: true,
+        read_only: false,
+        database: "repmgr".into(),
+        role: "repmgr".into(),
+        schema_owner: None,
+    }
+}
+
+fn options() -> CloneOptions {
+    CloneOptions {
+        node_id: 2,
+        node_name: "node2".into(),
+        conninfo: Conninfo::parse("host=node2").unwrap(),
+        data_directory: "/data".into(),
+        use_slot: true,
+        pg_basebackup: "/bin/pg_basebackup".into(),
+        pg_verifybackup: None,
+        source: Endpoint { name: "node1".into(), conninfo: "host=node1".into(), secret: None },
+        backup_conninfo: "host=node1".into(),
+        backup_secrets: Vec::new(),
+        service_file: None,
+        spread_checkpoint: false,
+        extra_options: Vec::new(),
+        primary_conninfo: vec![Piece::Text("host=node1".into())],
+        settings: Vec::new(),
+        port: None,
+        copy_external: false,
+        conf_only: false,
+        force: false,
+    }
+}
+
+fn running(node: &mut NodeFacts) -> &mut ServerFacts {
+    node.server.as_mut().unwrap()
+}
+
+type Change = fn(&mut CloneFacts, &mut CloneOptions);
+
+/// Returns what stops the clone after a change: name, exit code, and whether --force waives it.
+fn stopping(change: Change) -> Vec<(String, Exit, bool)> {
+    let (mut facts, mut options) = (facts(), options());
+    change(&mut facts, &mut options);
+    let plan = plan(&facts, &options);
+    assert_eq!(plan.defect(), None);
+    let stopping = plan.checks.iter().filter(|check| check.stops());
+    stopping
+        .inspect(|check| assert!(check.detail.is_some() || check.hint.is_some(), "{check:?}"))
+        .map(|check| (check.name.clone(), check.exit, check.waiver.is_some()))
+        .collect()
+}
+
+#[test]
+fn a_plain_clone_passes_every_check() {
+    assert_eq!(stopping(|_, _| {}), []);
+    let plan = plan(&facts(), &options());
+    assert!(plan.checks.iter().all(|check| check.verdict == Verdict::Pass), "{:?}", plan.checks);
+}
+
+#[test]
+fn every_cause_stops_it_by_its_name() {
+    let cases: Vec<(&str, Exit, bool, Change)> = vec![
+        ("versions", Exit::Failed, false, |facts, _| facts.source.version_num = 120_000),
+        ("versions", Exit::Failed, false, |facts, _| facts.tools_major = Ok(14)),
+        ("versions", Exit::Failed, false, |facts, _| facts.tools_major = Err("It is not there.".into())),
+        ("data_directory", Exit::Failed, false, |facts, _| {
+            facts.directory_problem = Some("This user may not write to it.".into());
+        }),
+        ("data_directory", Exit::Failed, false, |facts, _| {
+            facts.directory = Contents::Other(vec!["x".into()]);
+        }),
+        ("data_directory", Exit::Failed, false, |facts, _| {
+            facts.directory = Contents::Unreadable("No.".into());
+        }),
+        ("data_directory", Exit::Failed, false, |facts, _| {
+            facts.directory = Contents::DataDirectory { major: "15".into(), running: Some(7) };
+        }),
+        ("data_directory", Exit::Failed, false, |facts, _| {
+            facts.directory = Contents::DataDirectory { major: "14".into(), running: None };
+        }),
+        ("data_directory", Exit::Failed, false, |facts, _| {
+            facts.directory = Contents::DataDirectory { major: "15".into(), running: None };
+            facts.directory_identifier = Some("7000000000000000002".into());
+        }),
+        ("data_directory", Exit::Failed, true, |facts, _| {
+            facts.directory = Contents::DataDirectory { major: "15".into(), running: None };
+            facts.directory_identifier = Some(facts.source.system_identifier.clone());
+        }),
+        ("metadata", Exit::Failed, true, |facts, _| {
+            facts.present = present(false);
+            (facts.cluster, facts.source_id, facts.upstream_id) = (ClusterFacts::default(), None, None);
+        }),
+        ("source_role", Exit::Failed, false, |facts, _| {
+            facts.cluster.nodes.push(node(3, "witness"));
+            facts.source_id = Some(3);
+        }),
+        ("same_cluster", Exit::Failed, false, |facts, _| {
+            running(&mut facts.cluster.nodes[0]).system_identifier = "7".into();
+        }),
+        ("node_name_free", Exit::Failed, false, |_, options| options.node_name = "node1".into()),
+        ("node_id_free", Exit::Failed, false, |facts, _| facts.cluster.nodes.push(node(2, "standby"))),
+        ("upstream", Exit::Failed, false, |facts, _| facts.upstream_id = Some(9)),
+        ("upstream", Exit::Connection, false, |facts, _| {
+            let silence = crate::facts::cluster::Silence {
+                answered: crate::pg::failure::Answered::Nothing,
+                message: "connection refused".into(),
+                detail: None,
+                hint: None,
+            };
+            facts.cluster.nodes.push(node(3, "standby"));
+            facts.cluster.nodes[1].server = Err(silence);
+            facts.upstream_id = Some(3);
+        }),
+        ("wal_level", Exit::Failed, false, |facts, _| facts.details.wal_level = "minimal".into()),
+        ("hot_standby", Exit::Failed, false, |facts, _| facts.details.hot_standby = false),
+        ("archive_command", Exit::Failed, true, |facts, _| facts.details.archive_mode = "on".into()),
+        ("wal_senders", Exit::Failed, false, |facts, _| facts.details.wal_senders_used = 9),
+        ("slot_free", Exit::Failed, false, |facts, _| {
+            running(&mut facts.cluster.nodes[0]).max_replication_slots = 0;
+        }),
+        ("role_replicates", Exit::Failed, false, |facts, _| facts.details.role_replicates = false),
+        ("base_backup_login", Exit::Failed, false, |facts, _| facts.backup_login = Err("no".into())),
+        ("receiver_login", Exit::Failed, true, |facts, _| facts.receiver_login = Err("no".into())),
+        ("disk_space", Exit::Failed, false, |facts, _| facts.free_bytes = 1 << 30),
+        ("tablespaces", Exit::Failed, true, |facts, _| {
+            facts.tablespaces.push(target(Contents::Other(vec!["PG_15_202209061".into()])));
+        }),
+        ("tablespaces", Exit::Failed, false, |facts, _| {
+            facts.tablespaces.push(target(Contents::Other(vec!["diary".into()])));
+        }),
+        ("disk_space", Exit::Failed, false, |facts, _| {
+            facts.tablespaces.push(TablespaceTarget { free_bytes: 1, ..target(Contents::Empty) });
+        }),
+        ("pg_basebackup_options", Exit::Failed, false, |_, options| {
+            options.extra_options = vec!["-Ft".into()];
+        }),
+        ("pg_basebackup_options", Exit::Failed, false, |_, options| {
+            options.extra_options = vec!["--pgdata=/elsewhere".into()];
+        }),
+        ("external_files", Exit::Failed, false, |facts, options| {
+            facts.details.external_files =
+                vec![ExternalFile { path: "/etc/hba".into(), file_name: "hba".into() }];
+            facts.external = vec![ExternalCopy {
+                from: "/etc/hba".into(),
+                to: "/etc/hba".into(),
+                contents: Err("permission denied".into()),
+                problem: None,
+            }];
+            options.copy_external = true;
+        }),
+    ];
+    for (i, (name, exit, waivable, change)) in cases.into_iter().enumerate() {
+        let found = stopping(change);
+        assert!(found.contains(&(name.to_string(), exit, waivable)), "case {i}, {name}: {found:?}");
+    }
+}
+
+fn target(contents: Contents) -> TablespaceTarget {
+    TablespaceTarget {
+        from: "/ts".into(),
+        to: "/ts".into(),
+        contents,
+        free_bytes: 1 << 40,
+        bytes: Some(1 << 20),
+        ours: false,
+    }
+}
+
+#[test]
+fn options_for_pg_basebackup_that_leave_the_copy_where_it_is_are_allowed() {
+    for words in [vec!["-Fp"], vec!["--format=plain"], vec!["--max-rate=1M", "-v"], vec!["-c", "spread"]] {
+        let words: Vec<String> = words.into_iter().map(String::from).collect();
+        assert!(extra_options(&words).is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_slot_that_an_interrupted_clone_holds_is_waited_for_and_another_one_is_refused() {
+    let mut facts = facts();
+    running(&mut facts.cluster.nodes[0]).slots = vec![
+        serde_json::from_value(serde_json::json!({
+            "slot_name": "repmgr_slot_2", "slot_type": "physical", "active": true, "restart_lsn": "0/3000000",
+            "wal_status": "reserved", "retained_bytes": 0
+        }))
+        .unwrap(),
+    ];
+    let ids = |facts: &CloneFacts| -> Vec<String> {
+        plan(facts, &options()).steps().map(|step| step.id.clone()).collect()
+    };
+    assert!(plan(&facts, &options()).checks.iter().any(|check| check.name == "slot_free" && check.stops()));
+    facts.writers = vec![7];
+    facts.directory = Contents::UnfinishedClone(Marker { note: String::new(), tablespaces: Vec::new() });
+    assert!(!plan(&facts, &options()).checks.iter().any(Check::stops));
+    assert_eq!(ids(&facts).get(..3).unwrap(), ["end_writers", "wait_for_slot", "create_slot"]);
+}
+
+#[test]
+fn an_old_data_directory_is_marked_before_it_loses_anything() {
+    let mut facts = facts();
+    facts.directory = Contents::DataDirectory { major: "15".into(), running: None };
+    facts.directory_identifier = Some(facts.source.system_identifier.clone());
+    facts.details.tablespaces = vec![Tablespace { name: "ts".into(), location: "/ts".into(), bytes: None }];
+    let options = CloneOptions { force: true, ..options() };
+    let plan = plan(&facts, &options);
+    let at = |id: &str| plan.steps().position(|step| step.id == id).unwrap();
+    assert!(at("claim") < at("take_control_file"));
+    assert!(at("take_control_file") < at("take_version_file"));
+    assert!(at("take_version_file") < at("clear_data_directory"));
+    assert!(at("write_standby_signal") < at("put_in_place"));
+    // On the way back the mark goes after everything that it stands for.
+    let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
+    assert_eq!(back, ["empty_again", "remove_copy", "unclaim", "wait_for_slot_again", "drop_slot"]);
+}
