@@ -205,7 +205,8 @@ impl Context {
     /// # Errors
     /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
     pub fn connects_to_local_only(&self) -> Result<()> {
-        if self.given_conninfo()?.is_some() {
+        // A clone starts and registers the local node at its end; there they are about the source.
+        if self.command != "standby clone" && self.given_conninfo()?.is_some() {
             self.ui.message(
                 Level::Warning,
                 "-h, -p, -U and -d are not used by this command",

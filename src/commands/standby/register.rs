@@ -25,10 +25,7 @@ use crate::registry::NodeType;
 /// standby in time.
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
-    // After a clone, they were about its source.
-    if context.command == "standby register" {
-        context.connects_to_local_only()?;
-    }
+    context.connects_to_local_only()?;
     let whom = format!("node \"{}\"", config.node_name);
     let session = connect(context, args.wait_start, &whom).await?;
     let local = server::ask(&session).await.map_err(|error| {
