@@ -41,6 +41,7 @@ CREATE INDEX IF NOT EXISTS idx_monitoring_history_time
 CREATE TABLE IF NOT EXISTS repmgr.voting_term (term integer NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS voting_term_restrict ON repmgr.voting_term ((true));
 CREATE OR REPLACE RULE voting_term_delete AS ON DELETE TO repmgr.voting_term DO INSTEAD NOTHING;
+INSERT INTO repmgr.voting_term (term) SELECT 1 WHERE NOT EXISTS (SELECT FROM repmgr.voting_term);
 
 CREATE OR REPLACE FUNCTION repmgr.get_local_node_id() RETURNS integer LANGUAGE sql STABLE AS 'SELECT NULL::integer';
 CREATE OR REPLACE FUNCTION repmgr.get_upstream_last_seen() RETURNS integer LANGUAGE sql STABLE AS 'SELECT -1';

@@ -159,7 +159,8 @@ fn is_own(path: &Path, running: bool) -> bool {
         // Segments are written, recycled and archived at any time; a new timeline's history is somebody's act.
         return wal != Path::new("") && wal.extension().is_none_or(|extension| extension != "history");
     }
-    OWN_DIRECTORIES.iter().any(|own| path.starts_with(own)) || path == Path::new("current_logfiles")
+    OWN_DIRECTORIES.iter().any(|own| path.starts_with(own))
+        || path.to_string_lossy().starts_with("current_logfiles")
 }
 
 fn add_files(
