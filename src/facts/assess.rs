@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Issue, Severity, sentence};
+use crate::facts::alive::streams_from;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
@@ -159,12 +160,17 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new() };
     let primaries: Vec<(&NodeFacts, &ServerFacts)> = facts.primaries().collect();
     let anybody = facts.nodes.iter().any(|node| node.server.is_ok());
-    let reference = primaries.iter().max_by_key(|(_, server)| (server.timeline, server.current_lsn)).copied();
+    let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
+    let reference = primaries
+        .iter()
+        .max_by_key(|(node, server)| (server.timeline, registered(&node.row), server.current_lsn))
+        .copied();
     let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
     judge.registrations();
+    judge.rights();
     match primaries.as_slice() {
         [] => judge.no_primary(anybody),
-        [_] => {}
+        [(node, server)] => judge.outdated(node, server),
         _ => judge.split_brain(&primaries),
     }
     let state = match primaries.len() {
@@ -177,6 +183,9 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     // The most urgent advice first; the same words twice help nobody.
     judge.issues.sort_by_key(|issue| std::cmp::Reverse(issue.severity));
     let mut next: Vec<String> = Vec::new();
+    if let Some(operation) = &view.unfinished_operation {
+        next.push(format!("pgbaton operation show {operation}"));
+    }
     for command in judge.next {
         if !next.contains(&command) {
             next.push(command);
@@ -189,11 +198,18 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
                 [(only, _)] => Some(only.row.node_id),
                 _ => None,
             },
-            system_identifier: reference
-                .map(|(_, server)| server.system_identifier.clone())
-                .or_else(|| facts.nodes.iter().find_map(|node| Some(node.facts()?.system_identifier.clone())))
+            system_identifier: facts
+                .system_identifier()
+                .map(str::to_string)
                 .or_else(|| view.topology.and_then(|seen| seen.system_identifier.clone())),
-            timeline: facts.nodes.iter().filter_map(|node| Some(node.facts()?.timeline)).max(),
+            timeline: facts
+                .nodes
+                .iter()
+                .filter(|node| node.row.node_type != NodeType::Witness)
+                .filter_map(NodeFacts::facts)
+                .filter(|server| Some(server.system_identifier.as_str()) == facts.system_identifier())
+                .map(|server| server.timeline)
+                .max(),
             observed_at: if anybody {
                 view.now
             } else {
@@ -283,12 +299,12 @@ impl Judge<'_> {
             Ok(server) => {
                 out.last_seen = Some(self.view.now);
                 self.answering(node, server, &mut out);
-                if row.node_type != NodeType::Witness {
+                if row.node_type != NodeType::Witness && !self.elsewhere(node, server) {
                     self.positions(server, reference.map(|(_, server)| server), &mut out);
-                    self.past(node, server, reference);
                     if server.in_recovery {
                         self.standby(node, server, upstream, reference, &mut out);
                     }
+                    self.past(node, server, reference, out.attached == Some(true));
                 }
             }
         }
@@ -305,15 +321,16 @@ impl Judge<'_> {
             (false, false, _) => "failed",
         }
         .to_string();
-        let seen = out.last_seen.map_or_else(
-            || "It was not seen before.".to_string(),
-            |at| format!("It answered last {}.", ago(self.view.now, at)),
-        );
+        let seen = self.last_seen(row);
         let detail = format!("{} {seen}", sentence(&full(&silence.message, silence.detail.as_deref())));
-        let hint = silence.hint.clone();
+        let mut hint = silence.hint.clone();
         // A node that was taken out is expected to be silent.
         let severity = if row.active { Severity::Error } else { Severity::Notice };
-        let (code, message) = if spoke {
+        let name = &row.node_name;
+        let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
+            hint = Some(format!("Register \"{name}\" again with --force, which writes its record anew."));
+            ("invalid_conninfo", format!("the record of node \"{name}\" has no valid connection string"))
+        } else if spoke {
             ("node_rejects", format!("node \"{}\" answers but does not let pgbaton in", row.node_name))
         } else {
             ("node_unreachable", format!("node \"{}\" cannot be reached", row.node_name))
@@ -321,6 +338,109 @@ impl Judge<'_> {
         let issue = self.issue(severity, code, Some(row), message);
         issue.detail = Some(detail);
         issue.hint = hint;
+        if row.active && row.node_type == NodeType::Standby && silence.answered == Answered::Nothing {
+            self.type_on("pgbaton node start", row);
+        }
+    }
+
+    /// Adds a command to what to type next, with where to type it: a shell takes the rest of the line for a comment.
+    fn type_on(&mut self, command: &str, row: &NodeRow) {
+        let name: String = row.node_name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.next.push(format!("{command}  # on \"{name}\""));
+    }
+
+    /// Says what was last seen of a node.
+    fn last_seen(&self, row: &NodeRow) -> String {
+        let seen = self.view.topology.and_then(|seen| seen.node(row.node_id));
+        let Some((seen, at)) = seen.and_then(|seen| Some((seen, seen.last_seen?))) else {
+            return "It was not seen before.".to_string();
+        };
+        let role = match seen.was_primary {
+            Some(true) if row.node_type != NodeType::Witness => "as primary, ",
+            Some(false) => "as standby, ",
+            _ => "",
+        };
+        let place = match (seen.timeline, seen.wal_end) {
+            (Some(timeline), Some(end)) => format!(", at {end} on timeline {timeline}"),
+            _ => String::new(),
+        };
+        format!("It answered last {role}{}{place}.", ago(self.view.now, at))
+    }
+
+    /// Whether a row leads to a server that is not this node's: another cluster's, or another node's.
+    fn elsewhere(&mut self, node: &NodeFacts, server: &ServerFacts) -> bool {
+        let (row, name) = (&node.row, &node.row.node_name);
+        let own = self.facts.system_identifier().unwrap_or_default().to_string();
+        if server.system_identifier != own {
+            let message = format!("node \"{name}\" belongs to another cluster");
+            let issue = self.issue(Severity::Error, "foreign_cluster", Some(row), message);
+            issue.detail = Some(format!(
+                "Its system identifier is {}, that of the other nodes is {own}.",
+                server.system_identifier
+            ));
+            issue.hint =
+                Some(format!("Compare its connection string with where the server of \"{name}\" is."));
+            return true;
+        }
+        let Some(twin) = self.facts.twin_of(node).map(|twin| twin.row.node_name.clone()) else {
+            return false;
+        };
+        let message = format!("nodes \"{twin}\" and \"{name}\" are registered with the same server");
+        let issue = self.issue(Severity::Error, "same_server", Some(row), message);
+        issue.detail =
+            Some(format!("Both connection strings lead to it. Nothing is known of \"{name}\" itself."));
+        issue.hint = Some(format!("Register \"{name}\" again, on its own host and with its own conninfo."));
+        true
+    }
+
+    /// Whether the only primary there is has been replaced: somebody has seen a newer one.
+    fn outdated(&mut self, node: &NodeFacts, server: &ServerFacts) {
+        let own = self.facts.system_identifier();
+        let witnesses = self.facts.nodes.iter().filter_map(|other| Some((&other.row, other.facts()?)));
+        let newer = witnesses
+            .filter(|(row, other)| {
+                row.node_type != NodeType::Witness && Some(other.system_identifier.as_str()) == own
+            })
+            .map(|(row, other)| {
+                (other.timeline, format!("Node \"{}\" is on timeline {}", row.node_name, other.timeline))
+            });
+        let seen = self.view.topology.into_iter().flat_map(|seen| &seen.nodes).filter_map(|seen| {
+            let (timeline, at) = (seen.timeline?, seen.last_seen?);
+            let role = if seen.was_primary? { "was the primary" } else { "was" };
+            let name = &seen.row.node_name;
+            let when = ago(self.view.now, at);
+            Some((timeline, format!("Node \"{name}\" {role} on timeline {timeline} {when}")))
+        });
+        let Some((_, evidence)) = newer
+            .chain(seen)
+            .filter(|(timeline, _)| *timeline > server.timeline)
+            .max_by_key(|(timeline, _)| *timeline)
+        else {
+            return;
+        };
+        let name = &node.row.node_name;
+        let message = format!("node \"{name}\" takes writes on an old timeline");
+        let issue = self.issue(Severity::Error, "primary_outdated", Some(&node.row), message);
+        issue.detail = Some(format!("{evidence}, \"{name}\" is on timeline {}.", server.timeline));
+        issue.hint = Some(format!(
+            "There is, or was, a newer primary: find it before anything else is written to \"{name}\"."
+        ));
+        self.type_on("pgbaton node stop", &node.row);
+    }
+
+    /// What the role may not see, said once.
+    fn rights(&mut self) {
+        let nodes = self.facts.nodes.iter();
+        let blind: Vec<String> = nodes
+            .filter(|node| node.facts().is_some_and(|server| !server.sees_senders))
+            .map(|node| format!("\"{}\"", node.row.node_name))
+            .collect();
+        if !blind.is_empty() {
+            let message = "the role may not see the state of replication".to_string();
+            let issue = self.issue(Severity::Notice, "limited_view", None, message);
+            issue.detail = Some(format!("That is so on {}.", blind.join(", ")));
+            issue.hint = Some("On the primary run: GRANT pg_monitor TO ROLE;".into());
+        }
     }
 
     /// What a node is, against what it is registered as.
@@ -343,9 +463,20 @@ impl Judge<'_> {
         out.status = match (&row.node_type, out.observed_role) {
             (NodeType::Primary, Role::Standby) => "running as standby",
             (NodeType::Standby, Role::Primary) => "running as primary",
+            (NodeType::Other(_), _) => "unknown node type",
             _ => "running",
         }
         .to_string();
+        let alone = self.facts.primaries().count() == 1;
+        if row.node_type == NodeType::Witness
+            && Some(server.system_identifier.as_str()) == self.facts.system_identifier()
+        {
+            let message =
+                format!("node \"{}\" is registered as witness but belongs to the cluster", row.node_name);
+            let issue = self.issue(Severity::Error, "witness_in_cluster", Some(row), message);
+            issue.detail = Some("A witness is a server of its own, with no data of the cluster.".into());
+            issue.hint = Some(format!("Register \"{}\" again as what it is, with --force.", row.node_name));
+        }
         if !row.active {
             let issue = self.issue(
                 Severity::Warning,
@@ -353,15 +484,33 @@ impl Judge<'_> {
                 Some(row),
                 format!("node \"{}\" is registered as inactive but running", row.node_name),
             );
-            issue.hint = Some(match server.in_recovery {
-                true => format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name),
-                false => format!(
-                    "If \"{}\" is a former primary, stop it now: \"pgbaton node stop\" there.",
-                    row.node_name
+            let name = &row.node_name;
+            let (hint, command) = match (&row.node_type, server.in_recovery, alone) {
+                (NodeType::Witness, ..) => (String::new(), None),
+                (_, true, _) => (
+                    format!("Run \"pgbaton standby register --force\" on \"{name}\"."),
+                    Some("pgbaton standby register --force"),
                 ),
-            });
+                (_, false, true) => (
+                    format!(
+                        "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
+                    ),
+                    Some("pgbaton primary register --force"),
+                ),
+                (_, false, false) => (
+                    format!("If it is a former primary, stop it now: \"pgbaton node stop\" on \"{name}\"."),
+                    None,
+                ),
+            };
+            issue.hint = Some(hint).filter(|hint| !hint.is_empty());
+            if let Some(command) = command {
+                self.type_on(command, row);
+            }
         }
+        let elsewhere = self.facts.twin_of(node).is_some()
+            || Some(server.system_identifier.as_str()) != self.facts.system_identifier();
         match (&row.node_type, server.in_recovery) {
+            (NodeType::Primary, true) if elsewhere => {}
             (NodeType::Primary, true) => {
                 let issue = self.issue(
                     Severity::Error,
@@ -371,8 +520,9 @@ impl Judge<'_> {
                 );
                 issue.hint =
                     Some(format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name));
-                self.next.push("pgbaton standby register --force".to_string());
+                self.type_on("pgbaton standby register --force", row);
             }
+            (NodeType::Standby, false) if elsewhere => {}
             (NodeType::Standby, false) => {
                 let others = self.facts.primaries().count() > 1;
                 let name = &row.node_name;
@@ -392,7 +542,7 @@ impl Judge<'_> {
                     issue.hint = Some(format!(
                         "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
                     ));
-                    self.next.push("pgbaton primary register --force".to_string());
+                    self.type_on("pgbaton primary register --force", row);
                 }
             }
             _ => {}
@@ -416,13 +566,18 @@ impl Judge<'_> {
             .facts
             .observed_upstream(&out.node_name)
             .and_then(|node| Some(node.facts()?.sender_of(&out.node_name)?.clone()));
-        let waiting = server.replay_lsn < server.receive_lsn;
-        out.replay_lag_s = match (out.replay_lag_bytes, &sender) {
+        let streams =
+            sender.as_ref().filter(|sender| sender.state.as_deref().is_none_or(|state| state == "streaming"));
+        out.replay_lag_s = match (out.replay_lag_bytes, streams) {
             (Some(0), _) => Some(0.0),
             // All that was received is replayed: the time since the last commit says nothing on an idle primary, so what the
-            // upstream measured counts.
-            (Some(_), Some(sender)) if !waiting && sender.state.as_deref() == Some("streaming") => {
-                Some(sender.replay_lag_s.unwrap_or(0.0))
+            // upstream measured counts, as long as it hears from the standby.
+            (Some(_), Some(sender)) if !waits_to_be_replayed(server) => {
+                let measured = sender.replay_lag_s.unwrap_or(0.0);
+                match (sender.reply_age_s.filter(|age| *age > SILENT_S), server.last_replay_age_s) {
+                    (Some(silent), Some(age)) => Some(silent.min(age).max(measured)),
+                    _ => Some(measured),
+                }
             }
             (Some(_), _) => server.last_replay_age_s,
             (None, _) => None,
@@ -435,27 +590,13 @@ impl Judge<'_> {
         node: &NodeFacts,
         server: &ServerFacts,
         reference: Option<(&NodeFacts, &ServerFacts)>,
+        attached: bool,
     ) {
         let Some((chief, primary)) = reference else { return };
         if chief.row.node_id == node.row.node_id {
             return;
         }
         let name = node.row.node_name.clone();
-        if server.system_identifier != primary.system_identifier {
-            let issue = self.issue(
-                Severity::Error,
-                "foreign_cluster",
-                Some(&node.row),
-                format!("node \"{name}\" belongs to another cluster"),
-            );
-            issue.detail = Some(format!(
-                "Its system identifier is {}, that of \"{}\" is {}.",
-                server.system_identifier, chief.row.node_name, primary.system_identifier
-            ));
-            issue.hint =
-                Some(format!("Compare the connection string of \"{name}\" with where its server really is."));
-            return;
-        }
         match relation(server, primary) {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
@@ -468,11 +609,17 @@ impl Judge<'_> {
                 );
                 let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
                 issue.detail = Some(format!("{evidence}{shared}"));
+                let clone = server.in_recovery;
                 issue.hint = Some(format!(
                     "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
                      it first. Do not let it stream as it is."
                 ));
+                if clone {
+                    self.type_on("pgbaton standby clone --force", &node.row);
+                }
             }
+            // In an old cluster the first segment of the timeline is long gone, on every node: no news, day for day.
+            Relation::Unknown(_) if attached => {}
             Relation::Unknown(why) => {
                 let issue = self.issue(
                     Severity::Notice,
@@ -505,12 +652,16 @@ impl Judge<'_> {
         let upstream_facts = upstream.and_then(NodeFacts::facts);
         let sender = upstream_facts.and_then(|facts| facts.sender_of(name));
         let observed = self.facts.observed_upstream(name);
+        // It may have given another name than the one it is registered by.
+        let nameless = sender.is_none()
+            && observed.is_none()
+            && upstream.is_some_and(|upstream| upstream.facts().is_some() && streams_from(node, upstream));
         out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
         out.attached = match (upstream_facts, sender, &server.receiver) {
             (Some(_), Some(sender), _) => {
                 Some(sender.state.as_deref().is_none_or(|state| state == "streaming"))
             }
-            (Some(_), None, _) => Some(false),
+            (Some(_), None, _) => Some(nameless),
             // The upstream cannot be asked; without a WAL receiver nothing is attached to anything.
             (None, _, None) => Some(false),
             (None, _, Some(_)) => None,
@@ -528,8 +679,21 @@ impl Judge<'_> {
                     );
                     let next =
                         format!("pgbaton standby register --force --upstream-node-id={}", other.row.node_id);
-                    self.issue(Severity::Warning, "upstream_differs", Some(row), message).hint = Some(hint);
-                    self.next.push(next);
+                    let row = row.clone();
+                    self.issue(Severity::Warning, "upstream_differs", Some(&row), message).hint = Some(hint);
+                    self.type_on(&next, &row);
+                }
+                (Some(up), Some(_), None, None) if nameless => {
+                    let message = format!(
+                        "node \"{name}\" streams from \"{}\" under another application_name",
+                        up.row.node_name
+                    );
+                    let issue = self.issue(Severity::Warning, "application_name_differs", Some(row), message);
+                    issue.detail =
+                        Some("It is not found by its name where synchronous standbys are chosen.".into());
+                    issue.hint = Some(format!(
+                        "Set application_name in primary_conninfo of \"{name}\" to its node name and reload it."
+                    ));
                 }
                 (Some(up), Some(_), None, None) => {
                     let message =
@@ -549,6 +713,7 @@ impl Judge<'_> {
                         None => "It has no WAL receiver.".into(),
                     });
                     issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
+                    self.type_on("pgbaton node status", row);
                 }
                 (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
                     let state = sender.state.clone().unwrap_or_default();
@@ -557,19 +722,6 @@ impl Judge<'_> {
                         up.row.node_name
                     );
                     self.issue(Severity::Warning, "not_streaming", Some(row), message);
-                }
-                (None, ..) => {
-                    let message = match row.upstream_node_id {
-                        None => format!("node \"{name}\" is registered as a standby without an upstream"),
-                        Some(id) => {
-                            format!(
-                                "node \"{name}\" is registered to follow node {id}, which is not registered"
-                            )
-                        }
-                    };
-                    let issue = self.issue(Severity::Warning, "upstream_missing", Some(row), message);
-                    issue.hint = Some(format!("Run \"pgbaton standby register --force\" on \"{name}\"."));
-                    self.next.push("pgbaton standby register --force".into());
                 }
                 _ => {}
             }
@@ -602,6 +754,7 @@ impl Judge<'_> {
             );
             issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
             issue.hint = Some(format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."));
+            self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
         } else if out.replay_lag_s.is_some_and(|lag| lag >= self.view.lag_warning_s) {
             let lag = out.replay_lag_s.unwrap_or_default();
             let bytes = out.replay_lag_bytes.unwrap_or_default();
@@ -632,10 +785,12 @@ impl Judge<'_> {
                  missing stops it from streaming."
                     .into(),
             );
-            issue.hint = Some(format!(
-                "Run \"SELECT pg_create_physical_replication_slot('{}', true)\" on \"{place}\".",
+            let sql = format!(
+                "SELECT pg_create_physical_replication_slot('{}', true)",
                 slot_name.replace('\'', "''")
-            ));
+            );
+            issue.hint = Some(format!("Run \"{sql}\" on \"{place}\"."));
+            self.next.push(psql(&upstream.row, &sql));
             return;
         };
         out.slot_active = Some(slot.active);
@@ -653,6 +808,7 @@ impl Judge<'_> {
             issue.hint = Some(format!(
                 "If the archive does not have it, clone \"{name}\" again: \"pgbaton standby clone --force\" there."
             ));
+            self.type_on("pgbaton standby clone --force", row);
         } else if !slot.active && out.attached == Some(true) {
             let issue = self.issue(
                 Severity::Warning,
@@ -691,10 +847,7 @@ impl Judge<'_> {
                 self.issue(Severity::Error, "duplicate_name", Some(row), message).hint =
                     Some("Give one of them another node_name and register it again.".into());
             }
-            if row.upstream_node_id == Some(row.node_id) {
-                let message = format!("node \"{}\" is registered to follow itself", row.node_name);
-                self.issue(Severity::Error, "upstream_missing", Some(row), message);
-            }
+            self.upstream_of(row);
             if let NodeType::Other(other) = &row.node_type {
                 let message = format!(
                     "node \"{}\" is registered with the unrecognized type \"{other}\"",
@@ -703,6 +856,44 @@ impl Judge<'_> {
                 self.issue(Severity::Warning, "unrecognized_type", Some(row), message);
             }
         }
+    }
+
+    /// Whether a standby's upstream is there, and does not lead back to the standby.
+    fn upstream_of(&mut self, row: &NodeRow) {
+        if row.node_type != NodeType::Standby || !row.active {
+            return;
+        }
+        let name = &row.node_name;
+        let (mut at, mut names) = (row, vec![format!("\"{name}\"")]);
+        let message = loop {
+            let next = at.upstream_node_id.map(|id| (id, self.facts.node(id).map(|node| &node.row)));
+            match next {
+                // What is wrong further up is said of the node that it is wrong with.
+                Some((_, Some(up))) if up.node_type != NodeType::Standby => return,
+                Some((_, Some(up))) if up.node_id == row.node_id && names.len() == 1 => {
+                    break format!("node \"{name}\" is registered to follow itself");
+                }
+                Some((_, Some(up))) if up.node_id == row.node_id => {
+                    break format!("the registered upstreams of {} form a circle", names.join(", "));
+                }
+                Some((_, Some(up))) if names.len() <= self.facts.nodes.len() => {
+                    names.push(format!("\"{}\"", up.node_name));
+                    at = up;
+                }
+                Some((id, None)) if at.node_id == row.node_id => {
+                    break format!(
+                        "node \"{name}\" is registered to follow node {id}, which is not registered"
+                    );
+                }
+                None if at.node_id == row.node_id => {
+                    break format!("node \"{name}\" is registered as a standby without an upstream");
+                }
+                _ => return,
+            }
+        };
+        let issue = self.issue(Severity::Warning, "upstream_missing", Some(row), message);
+        issue.hint = Some(format!("Run \"pgbaton standby register --force\" on \"{name}\"."));
+        self.type_on("pgbaton standby register --force", row);
     }
 
     fn no_primary(&mut self, anybody: bool) {
@@ -722,6 +913,7 @@ impl Judge<'_> {
             .iter()
             .filter(|node| node.row.node_type != NodeType::Witness)
             .filter_map(|node| Some((node, node.facts()?)))
+            .filter(|(_, server)| Some(server.system_identifier.as_str()) == self.facts.system_identifier())
             .max_by_key(|(node, server)| {
                 (server.timeline, server.wal_end(), node.row.priority, -node.row.node_id)
             });
@@ -737,10 +929,11 @@ impl Judge<'_> {
         });
         let best_name =
             best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
+        let lost = self.missing(best.and_then(|(_, server)| Some((server.timeline, server.wal_end()?))));
         let issue = self.issue(Severity::Error, "no_primary", None, "no node takes writes".into());
         issue.detail = best_name.as_ref().map(|(name, timeline, end)| {
             format!(
-                "Of the nodes that answer, \"{name}\" has the most WAL: up to {} on timeline {timeline}.",
+                "Of the nodes that answer, \"{name}\" has the most WAL: up to {} on timeline {timeline}.{lost}",
                 end.map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
             )
         });
@@ -754,7 +947,34 @@ impl Judge<'_> {
             issue.hint = Some(format!(
                 "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
             ));
-            self.next.push("pgbaton node start".to_string());
+            let nodes = self.facts.nodes.iter().map(|node| &node.row);
+            let primary = nodes.filter(|row| row.node_type == NodeType::Primary).max_by_key(|row| row.active);
+            if let Some(row) = primary.cloned() {
+                self.type_on("pgbaton node start", &row);
+            }
+        }
+    }
+
+    /// Says what the primary that was last seen had and the best of the others does not have.
+    fn missing(&self, best: Option<(TimelineId, Lsn)>) -> String {
+        let seen = self.view.topology.into_iter().flat_map(|seen| &seen.nodes);
+        let last = seen
+            .filter(|node| node.was_primary == Some(true))
+            .filter_map(|node| Some((node.timeline?, node.wal_end?, node.last_seen?, &node.row.node_name)));
+        let (Some((timeline, end, at, name)), Some((own, has))) = (last.max(), best) else {
+            return String::new();
+        };
+        if timeline != own {
+            return String::new();
+        }
+        let when = ago(self.view.now, at);
+        match end.bytes_since(has).unwrap_or(0) {
+            0 => format!(
+                " That is all that the primary \"{name}\" had {when}, and what it wrote later is not known."
+            ),
+            bytes => format!(
+                " The primary \"{name}\" had {bytes} bytes more {when}, and what it wrote later is not known."
+            ),
         }
     }
 
@@ -796,7 +1016,38 @@ impl Judge<'_> {
                 stale.join(", ")
             )
         });
-        self.next.push("pgbaton node stop".to_string());
+        // The one on the newest timeline stays, or if that is several, the one that is registered.
+        let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
+        let stays = primaries.iter().max_by_key(|(node, server)| (server.timeline, registered(&node.row)));
+        let stays = stays.filter(|(node, _)| !stale.is_empty() || registered(&node.row));
+        for (node, _) in primaries {
+            if stays.is_some_and(|(stays, _)| stays.row.node_id != node.row.node_id) {
+                self.type_on("pgbaton node stop", &node.row);
+            }
+        }
+    }
+}
+
+/// Writes a command that runs SQL on a node, to be typed anywhere.
+fn psql(row: &NodeRow, sql: &str) -> String {
+    let conninfo = Conninfo::parse(&row.conninfo).map(|parsed| parsed.without_secrets().to_string());
+    shell_words::join(["psql", "-Xd", &conninfo.unwrap_or_default(), "-c", sql])
+}
+
+/// Seconds without a word of a standby, which has one to say every ten unless `wal_receiver_status_interval` is changed.
+const SILENT_S: f64 = 30.0;
+
+/// Whether a standby has received a whole record that it has not replayed.
+///
+/// The primary sends what it has flushed, and that may end in the middle of a record: then always at the end of a page. What is missing
+/// of such a record comes with the next write, which on an idle primary may be tomorrow.
+fn waits_to_be_replayed(server: &ServerFacts) -> bool {
+    const PAGE: u64 = 8192;
+    match (server.replay_lsn, server.receive_lsn) {
+        (Some(replayed), Some(received)) if received > replayed => {
+            !(received.0 % PAGE == 0 && received.0 - replayed.0 < PAGE)
+        }
+        _ => false,
     }
 }
 

@@ -56,7 +56,7 @@ fn marker(node: &NodeView) -> char {
     match (node.active, node.observed_role, &node.node_type) {
         (true, Role::Primary, NodeType::Primary) | (true, Role::Witness, _) => '*',
         (true, Role::Standby, NodeType::Standby) => ' ',
-        (true, Role::Unknown, _) => '?',
+        (true, Role::Unknown, _) | (_, _, NodeType::Other(_)) => '?',
         (false, Role::Unknown, _) if !node.answered => '-',
         _ => '!',
     }

@@ -318,28 +318,25 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
     }
 }
 
-/// Writes the one statement that gives a session its settings, whatever the role, the database or `options` set before.
+/// Writes the statements that give a session its settings, whatever the role, the database or `options` set before.
 ///
 /// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
-/// nobody's function instead of the server's. `idle_session_timeout`: locks live as long as their session.
+/// nobody's function instead of the server's. `idle_session_timeout`: locks live as long as their session. SET and not set_config(): it
+/// looks nothing up in catalogs, of which a fresh backend knows nothing yet.
 fn settings(options: &ConnectOptions, version: u32) -> String {
-    let timeout = super::client::statement_timeout(options.query_deadline).to_string();
-    let mut settings = vec![
-        ("search_path", "pg_catalog, pg_temp"),
-        ("synchronous_commit", "local"),
-        ("statement_timeout", &timeout),
-        ("DateStyle", "ISO"),
-        ("IntervalStyle", "postgres"),
-        ("bytea_output", "hex"),
-    ];
+    let timeout = super::client::statement_timeout(options.query_deadline);
+    let mut out = format!(
+        "SET search_path = pg_catalog, pg_temp; SET synchronous_commit = local; SET statement_timeout = {timeout}; \
+         SET DateStyle = ISO; SET IntervalStyle = postgres; SET bytea_output = hex"
+    );
     if version >= 140_000 {
-        settings.push(("idle_session_timeout", "0"));
+        out.push_str("; SET idle_session_timeout = 0");
     }
-    settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let call = |(name, value): &(&str, &str)| {
-        format!("pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value))
-    };
-    format!("SELECT {}", settings.iter().map(call).collect::<Vec<_>>().join(", "))
+    for (name, value) in &options.settings {
+        let (name, value) = (quote_literal(name), quote_literal(value));
+        out.push_str(&format!("; SELECT pg_catalog.set_config({name}, {value}, false)"));
+    }
+    out
 }
 
 /// Makes a number of a version as PQserverVersion does: 15.20 is 150020, 18beta1 is 180000.
