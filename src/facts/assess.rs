@@ -181,7 +181,8 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
         _ => State::SplitBrain,
     };
     // The most urgent advice first; the same words twice help nobody.
-    judge.issues.sort_by_key(|issue| std::cmp::Reverse(issue.severity));
+    // Before single nodes comes the cluster as a whole.
+    judge.issues.sort_by_key(|issue| (std::cmp::Reverse(issue.severity), issue.node_id.is_some()));
     let mut next: Vec<String> = Vec::new();
     if let Some(operation) = &view.unfinished_operation {
         next.push(format!("pgbaton operation show {operation}"));
@@ -343,6 +344,12 @@ impl Judge<'_> {
         }
     }
 
+    /// Puts a command before all others.
+    fn type_first_on(&mut self, command: &str, row: &NodeRow) {
+        self.type_on(command, row);
+        self.next.rotate_right(1);
+    }
+
     /// Adds a command to what to type next, with where to type it: a shell takes the rest of the line for a comment.
     fn type_on(&mut self, command: &str, row: &NodeRow) {
         let name: String = row.node_name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -425,7 +432,7 @@ impl Judge<'_> {
         issue.hint = Some(format!(
             "There is, or was, a newer primary: find it before anything else is written to \"{name}\"."
         ));
-        self.type_on("pgbaton node stop", &node.row);
+        self.type_first_on("pgbaton node stop", &node.row);
     }
 
     /// What the role may not see, said once.
@@ -904,6 +911,7 @@ impl Judge<'_> {
                 Some(age) => format!("What is shown was last seen {age}."),
                 None => "The cluster was never seen from here.".into(),
             });
+            self.start_primary();
             return;
         }
         // The standby with the most WAL is the one to look at first; promoting it is the operator's decision.
@@ -947,11 +955,19 @@ impl Judge<'_> {
             issue.hint = Some(format!(
                 "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
             ));
-            let nodes = self.facts.nodes.iter().map(|node| &node.row);
-            let primary = nodes.filter(|row| row.node_type == NodeType::Primary).max_by_key(|row| row.active);
-            if let Some(row) = primary.cloned() {
-                self.type_on("pgbaton node start", &row);
-            }
+            self.start_primary();
+        }
+    }
+
+    /// Advises to start the registered primary, if nothing at all was heard from it.
+    fn start_primary(&mut self) {
+        let silent =
+            self.facts.nodes.iter().filter(|node| {
+                node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing)
+            });
+        let primary = silent.map(|node| &node.row).filter(|row| row.node_type == NodeType::Primary);
+        if let Some(row) = primary.max_by_key(|row| row.active).cloned() {
+            self.type_first_on("pgbaton node start", &row);
         }
     }
 
@@ -1022,7 +1038,7 @@ impl Judge<'_> {
         let stays = stays.filter(|(node, _)| !stale.is_empty() || registered(&node.row));
         for (node, _) in primaries {
             if stays.is_some_and(|(stays, _)| stays.row.node_id != node.row.node_id) {
-                self.type_on("pgbaton node stop", &node.row);
+                self.type_first_on("pgbaton node stop", &node.row);
             }
         }
     }
@@ -1069,4 +1085,351 @@ pub fn ago(now: Timestamp, then: Timestamp) -> String {
     };
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {unit}{plural} ago ({then:.0})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::cluster::Silence;
+    use crate::facts::server::{Sender, Slot};
+    use crate::facts::topology;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn row(id: i32, kind: NodeType, upstream: Option<i32>) -> NodeRow {
+        NodeRow {
+            node_id: id,
+            upstream_node_id: upstream,
+            active: true,
+            node_name: format!("n{id}"),
+            node_type: kind,
+            location: "default".into(),
+            priority: 100,
+            conninfo: format!("host=h{id}"),
+            repluser: "repmgr".into(),
+            slot_name: None,
+            config_file: String::new(),
+        }
+    }
+
+    fn silence(answered: Answered) -> Silence {
+        Silence { answered, message: "connection refused".into(), detail: None, hint: None }
+    }
+
+    fn sender(name: &str) -> Sender {
+        Sender {
+            application_name: name.into(),
+            state: Some("streaming".into()),
+            sync_state: Some("async".into()),
+            replay_lag_s: None,
+            reply_age_s: Some(1.0),
+        }
+    }
+
+    /// `n1`, a primary that feeds `n2` and `n3`; all is well.
+    fn healthy() -> ClusterFacts {
+        let mut primary = ServerFacts::example(false, 1, 50_000);
+        primary.senders = vec![sender("n2"), sender("n3")];
+        let standby = |id| NodeFacts {
+            row: row(id, NodeType::Standby, Some(1)),
+            server: Ok(ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 50_000) }),
+        };
+        let first = NodeFacts { row: row(1, NodeType::Primary, None), server: Ok(primary) };
+        ClusterFacts { nodes: vec![first, standby(2), standby(3)] }
+    }
+
+    fn server(facts: &mut ClusterFacts, at: usize) -> &mut ServerFacts {
+        facts.nodes[at].server.as_mut().unwrap()
+    }
+
+    fn promote(facts: &mut ClusterFacts, at: usize, timeline: u32) {
+        let started_at = at.to_string();
+        facts.nodes[at].server =
+            Ok(ServerFacts { started_at, ..ServerFacts::example(false, timeline, 60_000) });
+    }
+
+    fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
+        Viewpoint {
+            now: NOW,
+            topology,
+            lag_warning_s: 300.0,
+            unfinished_operation: None,
+            local_node_id: Some(1),
+        }
+    }
+
+    fn judged(facts: &ClusterFacts) -> (ClusterReport, Vec<&'static str>) {
+        let (report, issues) = assess(facts, &view(None));
+        (report, issues.iter().map(|issue| issue.code).collect())
+    }
+
+    #[test]
+    fn all_is_well() {
+        let (report, codes) = judged(&healthy());
+        assert_eq!((report.cluster.state, codes), (State::Healthy, vec![]));
+        assert_eq!(report.cluster.primary_node_id, Some(1));
+        assert_eq!(report.cluster.next, Vec::<String>::new());
+        assert_eq!(report.nodes[1].attached, Some(true));
+        assert_eq!((report.nodes[1].replay_lag_bytes, report.nodes[1].replay_lag_s), (Some(0), Some(0.0)));
+    }
+
+    #[test]
+    fn an_unfinished_operation_is_the_first_thing_to_look_at() {
+        let view = Viewpoint { unfinished_operation: Some("x1".into()), ..view(None) };
+        let (report, _) = assess(&healthy(), &view);
+        assert_eq!(report.cluster.next, ["pgbaton operation show x1"]);
+    }
+
+    #[test]
+    fn silence_of_a_standby_degrades_and_of_an_inactive_one_does_not() {
+        let mut facts = healthy();
+        facts.nodes[2].server = Err(silence(Answered::Nothing));
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["node_unreachable"]));
+        assert_eq!(report.cluster.next, ["pgbaton node start  # on \"n3\""]);
+        facts.nodes[2].server = Err(silence(Answered::Spoke));
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.nodes[2].status.as_str(), codes), ("running", vec!["node_rejects"]));
+        // One that hangs is not to be started.
+        facts.nodes[2].server = Err(silence(Answered::Silent));
+        assert_eq!(judged(&facts).0.cluster.next, Vec::<String>::new());
+        facts.nodes[2].row.active = false;
+        let (report, _) = judged(&facts);
+        assert_eq!((report.cluster.state, report.nodes[2].status.as_str()), (State::Healthy, "failed"));
+    }
+
+    #[test]
+    fn no_primary_names_the_one_with_the_most_wal_and_what_may_be_missing() {
+        let mut facts = healthy();
+        let seen = topology::merge(None, &facts, NOW);
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        for at in [1, 2] {
+            server(&mut facts, at).receiver = None;
+            server(&mut facts, at).receive_lsn = Some(Lsn(49_000 + at as u64));
+            server(&mut facts, at).replay_lsn = Some(Lsn(49_000));
+        }
+        let (report, issues) = assess(&facts, &view(Some(&seen)));
+        assert_eq!(report.cluster.state, State::NoPrimary);
+        assert_eq!(report.cluster.next, ["pgbaton node start  # on \"n1\""]);
+        assert_eq!(issues[0].code, "no_primary");
+        let detail = issues[0].detail.as_deref().unwrap();
+        assert!(
+            detail.contains("\"n3\" has the most WAL") && detail.contains("had 998 bytes more"),
+            "{detail}"
+        );
+        // Something answers there, or streams from there: nobody is to be promoted, and nothing started.
+        facts.nodes[0].server = Err(silence(Answered::Silent));
+        let (report, issues) = assess(&facts, &view(Some(&seen)));
+        assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
+        assert_eq!(report.cluster.next, Vec::<String>::new());
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        server(&mut facts, 1).receiver = ServerFacts::example(true, 1, 1).receiver;
+        let (_, issues) = assess(&facts, &view(None));
+        assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
+    }
+
+    #[test]
+    fn nobody_answers() {
+        let mut facts = healthy();
+        let seen = topology::merge(None, &facts, NOW);
+        facts.nodes.iter_mut().for_each(|node| node.server = Err(silence(Answered::Nothing)));
+        let later = Viewpoint { now: Timestamp::from_second(180).unwrap(), ..view(Some(&seen)) };
+        let (report, issues) = assess(&facts, &later);
+        assert_eq!(report.cluster.state, State::Unknown);
+        assert_eq!((report.cluster.observed_at, report.nodes[0].last_seen), (NOW, Some(NOW)));
+        assert_eq!(report.cluster.next[0], "pgbaton node start  # on \"n1\"");
+        assert!(issues[0].detail.as_deref().unwrap().contains("last seen 3 minutes ago"), "{issues:?}");
+    }
+
+    #[test]
+    fn several_primaries() {
+        let mut facts = healthy();
+        promote(&mut facts, 1, 2);
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::SplitBrain, None));
+        assert_eq!(codes[0], "split_brain");
+        // The newer timeline stays.
+        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
+        // On one timeline nobody can tell which; the registered one is the one to keep.
+        promote(&mut facts, 1, 1);
+        let (report, codes) = judged(&facts);
+        assert!(codes.contains(&"forked"), "{codes:?}");
+        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n2\"");
+        facts.nodes[0].row.node_type = NodeType::Standby;
+        assert!(judged(&facts).0.cluster.next.iter().all(|command| !command.contains("stop")));
+    }
+
+    #[test]
+    fn promoted_by_hand() {
+        let mut facts = healthy();
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        facts.nodes[0].row.active = false;
+        facts.nodes.truncate(2);
+        promote(&mut facts, 1, 2);
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::Degraded, Some(2)));
+        assert!(codes.contains(&"running_as_primary"), "{codes:?}");
+        assert_eq!(report.cluster.next, ["pgbaton primary register --force  # on \"n2\""]);
+    }
+
+    #[test]
+    fn a_primary_that_was_replaced() {
+        let mut facts = healthy();
+        server(&mut facts, 2).timeline = TimelineId(2);
+        let (report, codes) = judged(&facts);
+        assert_eq!(report.cluster.state, State::Degraded);
+        assert!(codes.contains(&"primary_outdated"), "{codes:?}");
+        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
+        // Or nobody who has seen the newer one answers now.
+        let mut before = healthy();
+        promote(&mut before, 1, 2);
+        let seen = topology::merge(None, &before, NOW);
+        let mut facts = healthy();
+        facts.nodes[1].server = Err(silence(Answered::Nothing));
+        let (_, issues) = assess(&facts, &view(Some(&seen)));
+        let outdated = issues.iter().find(|issue| issue.code == "primary_outdated").unwrap();
+        assert!(outdated.detail.as_deref().unwrap().starts_with("Node \"n2\" was the primary on timeline 2"));
+    }
+
+    #[test]
+    fn servers_that_are_not_the_nodes_own() {
+        // Another cluster's primary is no second primary, whatever its timeline.
+        let mut facts = healthy();
+        promote(&mut facts, 2, 9);
+        server(&mut facts, 2).system_identifier = "8".into();
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["foreign_cluster"]));
+        assert_eq!((report.cluster.primary_node_id, report.cluster.timeline), (Some(1), Some(TimelineId(1))));
+        // Of two, the registered primary's cluster is the one.
+        facts.nodes.remove(1);
+        assert_eq!(judged(&facts).0.cluster.primary_node_id, Some(1));
+        // Nor is the same server under two names.
+        let mut facts = healthy();
+        facts.nodes[2].server = facts.nodes[0].server.clone();
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["same_server"]));
+    }
+
+    #[test]
+    fn lag_is_told_only_where_there_is_some() {
+        let lag = |change: &dyn Fn(&mut ClusterFacts)| {
+            let mut facts = healthy();
+            change(&mut facts);
+            let (report, codes) = judged(&facts);
+            (report.nodes[1].replay_lag_bytes, report.nodes[1].replay_lag_s, codes)
+        };
+        // The primary has just written something: the last commit before it was an hour ago, and says nothing.
+        let written = |facts: &mut ClusterFacts| server(facts, 0).current_lsn = Some(Lsn(50_100));
+        assert_eq!(lag(&written), (Some(100), Some(0.0), vec![]));
+        // Nothing was heard of the standby for a while.
+        assert_eq!(
+            lag(&|facts| {
+                written(facts);
+                server(facts, 0).senders[0].reply_age_s = Some(45.0);
+            }),
+            (Some(100), Some(45.0), vec![])
+        );
+        // The end of a page, in the middle of a record.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 0).current_lsn = Some(Lsn(57_344));
+                server(facts, 1).receive_lsn = Some(Lsn(57_344));
+                server(facts, 1).replay_lsn = Some(Lsn(57_344 - 1336));
+            }),
+            (Some(1336), Some(0.0), vec![])
+        );
+        // Received, and not replayed.
+        assert_eq!(
+            lag(&|facts| server(facts, 1).replay_lsn = Some(Lsn(40_000))),
+            (Some(10_000), Some(3600.0), vec!["replication_lag"])
+        );
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 1).replay_lsn = Some(Lsn(40_000));
+                server(facts, 1).replay_paused = Some(true);
+            })
+            .2,
+            ["replay_paused"]
+        );
+        // A role that may see little must not raise an alarm.
+        assert_eq!(
+            lag(&|facts| {
+                written(facts);
+                server(facts, 0).senders[0].state = None;
+            }),
+            (Some(100), Some(0.0), vec![])
+        );
+        // Without a primary there is nothing to compare with.
+        let unknown = lag(&|facts| facts.nodes[0].server = Err(silence(Answered::Nothing)));
+        assert_eq!((unknown.0, unknown.1), (None, None));
+    }
+
+    #[test]
+    fn attachment_and_slots() {
+        let mut facts = healthy();
+        server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 1).receiver = None;
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.nodes[1].attached, codes), (Some(false), vec!["not_attached"]));
+        assert_eq!(report.cluster.next, ["pgbaton node status  # on \"n2\""]);
+        let mut facts = healthy();
+        server(&mut facts, 0).senders[0].application_name = "walreceiver".into();
+        assert_eq!(judged(&facts).1, ["application_name_differs"]);
+        let mut facts = healthy();
+        let moved = server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 2).senders.push(moved);
+        assert_eq!(judged(&facts).1, ["upstream_differs"]);
+        let mut facts = healthy();
+        facts.nodes[1].row.slot_name = Some("s'2".into());
+        let (report, codes) = judged(&facts);
+        assert_eq!(codes, ["slot_missing"]);
+        assert!(report.cluster.next[0].starts_with("psql -Xd "), "{:?}", report.cluster.next);
+        let slot = |active, status: &str| Slot {
+            slot_name: "s'2".into(),
+            slot_type: "physical".into(),
+            active,
+            restart_lsn: None,
+            wal_status: Some(status.into()),
+            retained_bytes: None,
+        };
+        for (slot, expected) in [
+            (slot(true, "reserved"), vec![]),
+            (slot(false, "reserved"), vec!["slot_unused"]),
+            (slot(false, "lost"), vec!["slot_lost"]),
+        ] {
+            server(&mut facts, 0).slots = vec![slot];
+            assert_eq!(judged(&facts).1, expected);
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be() {
+        let codes = |change: &dyn Fn(&mut Vec<NodeFacts>)| {
+            let mut facts = healthy();
+            change(&mut facts.nodes);
+            judged(&facts).1
+        };
+        assert!(codes(&|nodes| nodes[1].row.upstream_node_id = Some(9)).contains(&"upstream_missing"));
+        assert!(codes(&|nodes| nodes[1].row.upstream_node_id = None).contains(&"upstream_missing"));
+        assert!(codes(&|nodes| nodes[1].row.upstream_node_id = Some(2)).contains(&"upstream_missing"));
+        let circle = codes(&|nodes| {
+            nodes[1].row.upstream_node_id = Some(3);
+            nodes[2].row.upstream_node_id = Some(2);
+        });
+        assert_eq!(circle.iter().filter(|code| **code == "upstream_missing").count(), 2);
+        assert_eq!(codes(&|nodes| nodes[2].row.node_name = "n2".into()), ["duplicate_name"]);
+        assert_eq!(
+            codes(&|nodes| nodes[2].row.node_type = NodeType::Other("x".into())),
+            ["unrecognized_type"]
+        );
+        assert!(codes(&|nodes| nodes[2].row.node_type = NodeType::Witness).contains(&"witness_in_cluster"));
+        let two = codes(&|nodes| nodes[2].row.node_type = NodeType::Primary);
+        assert_eq!(two, ["several_registered_primaries", "running_as_standby"]);
+        assert_eq!(codes(&|nodes| nodes[2].row.active = false), ["inactive_but_running"]);
+        let invalid = codes(&|nodes| {
+            nodes[2].row.conninfo = "host='".into();
+            nodes[2].server = Err(Silence::invalid("x"));
+        });
+        assert_eq!(invalid, ["invalid_conninfo"]);
+    }
 }

@@ -231,3 +231,201 @@ fn crc32c(start: u32, bytes: &[u8]) -> u32 {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::server::Lineage;
+
+    const SEGMENT: u64 = 16 << 20;
+    const END_OF_RECOVERY: u8 = 0x90;
+    const FPW_CHANGE: u8 = 0x80;
+
+    /// A record as the server writes it, padded to eight bytes.
+    fn wal_record(previous: u64, info: u8, manager: u8, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(u32::try_from(24 + data.len()).unwrap().to_le_bytes());
+        out.extend([0; 4]);
+        out.extend(previous.to_le_bytes());
+        out.extend([info, manager, 0, 0]);
+        let checksum = !crc32c(crc32c(!0, data), &out);
+        out.extend(checksum.to_le_bytes());
+        out.extend(data);
+        out.resize(out.len().next_multiple_of(8), 0);
+        out
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What would be read of `wal` at a position: with page headers in it.
+    fn read(lsn: u64, wal: &[u8]) -> FirstRecord {
+        let mut out = Vec::new();
+        for (i, byte) in wal.iter().enumerate() {
+            let at = lsn + i as u64;
+            // Headers shift what comes after them; one page boundary at most is crossed here.
+            if at % 8192 == 0 {
+                let long = at % SEGMENT == 0;
+                let mut header = vec![0x10, 0xd1, if long { 2 } else { 1 }, 0];
+                header.resize(if long { 40 } else { 24 }, 0xee);
+                out.extend(header);
+            }
+            out.push(*byte);
+        }
+        out.resize(256, 0);
+        FirstRecord { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: Some(hex(&out)) }
+    }
+
+    fn promotion(lsn: u64, time: u8) -> Vec<u8> {
+        wal_record(lsn - 100, END_OF_RECOVERY, 0, &[time; 26])
+    }
+
+    #[test]
+    fn checksum_is_castagnolis() {
+        assert_eq!(!crc32c(!0, b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn first_record_is_found_wherever_it_stands() {
+        for lsn in [
+            0x0300_0148,      // somewhere
+            0x0300_2000,      // at the start of a page
+            0x0400_0000,      // at the start of a segment
+            0x0300_2000 - 8,  // its header is cut by the end of the page
+            0x0300_2000 - 24, // its data are on the next page
+            0x0300_2000 - 40,
+            0x0300_2000 - 56, // it fits exactly
+        ] {
+            let wal = promotion(lsn, 1);
+            assert_eq!(record(&read(lsn, &wal), SEGMENT).as_deref(), wal.get(..50), "{lsn:x}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_full_page_writes_may_come_first() {
+        let mut wal = wal_record(0x0300_0100, FPW_CHANGE, 0, &[255, 1, 1]);
+        wal.extend(wal_record(0x0300_0148, END_OF_RECOVERY, 0, &[7; 26]));
+        let found = record(&read(0x0300_0148, &wal), SEGMENT).unwrap();
+        assert_eq!(found, wal_record(0x0300_0148, END_OF_RECOVERY, 0, &[7; 26])[..50]);
+    }
+
+    #[test]
+    fn what_is_no_first_record_is_unknown() {
+        let lsn = 0x0300_0148;
+        let good = read(lsn, &promotion(lsn, 1));
+        // A flipped bit.
+        let mut text = good.bytes.clone().unwrap();
+        text.replace_range(60..62, "aa");
+        assert_eq!(record(&FirstRecord { bytes: Some(text), ..good.clone() }, SEGMENT), None);
+        // Nothing was written yet; the segment is gone; what was read is cut short, as at the end of a segment.
+        for bytes in
+            [Some("00".repeat(256)), None, Some(String::new()), good.bytes.clone().map(|b| b[..80].into())]
+        {
+            assert_eq!(record(&FirstRecord { bytes, ..good.clone() }, SEGMENT), None);
+        }
+        // What a recycled file held before: right in itself, but its place was another one.
+        let recycled = wal_record(lsn - SEGMENT - 100, END_OF_RECOVERY, 0, &[1; 26]);
+        assert_eq!(record(&read(lsn, &recycled), SEGMENT), None);
+        // Other records than those of a promotion.
+        assert_eq!(record(&read(lsn, &wal_record(lsn - 100, 0x10, 10, &[1; 26])), SEGMENT), None);
+    }
+
+    fn with(mut server: ServerFacts, history: &str, first: Vec<FirstRecord>) -> ServerFacts {
+        server.lineage = Some(Lineage { history: Some(history.into()), first_records: first });
+        server
+    }
+
+    const SWITCH: u64 = 0x0300_0148;
+    const HISTORY: &str = "1\t0/3000148\tno recovery target specified\n";
+
+    /// A server on timeline 2, begun at this time of day.
+    fn second(in_recovery: bool, end: u64, time: u8) -> ServerFacts {
+        let first = read(SWITCH, &promotion(SWITCH, time));
+        with(ServerFacts::example(in_recovery, 2, end), HISTORY, vec![first])
+    }
+
+    fn evidence(server: &ServerFacts, reference: &ServerFacts) -> String {
+        match relation(server, reference) {
+            Relation::Same => "same".into(),
+            Relation::Forked { evidence, at } => format!("forked: {evidence} {at:?}"),
+            Relation::Unknown(why) => format!("unknown: {why}"),
+        }
+    }
+
+    #[test]
+    fn relations_on_the_first_timeline() {
+        let primary = ServerFacts::example(false, 1, 1000);
+        assert_eq!(relation(&ServerFacts::example(true, 1, 1000), &primary), Relation::Same);
+        // It streams, and has what was written since the primary was asked.
+        assert_eq!(relation(&ServerFacts::example(true, 1, 1100), &primary), Relation::Same);
+        let detached = ServerFacts { receiver: None, ..ServerFacts::example(true, 1, 1100) };
+        assert!(evidence(&detached, &primary).starts_with("forked: It has WAL up to 0/44C, and that"));
+        let both = evidence(&ServerFacts::example(false, 1, 900), &primary);
+        assert!(both.starts_with("forked: Both take writes on timeline 1."), "{both}");
+    }
+
+    #[test]
+    fn relations_across_timelines() {
+        let primary = second(false, SWITCH + 1000, 1);
+        assert_eq!(relation(&ServerFacts::example(true, 1, SWITCH), &primary), Relation::Same);
+        let beyond = evidence(&ServerFacts::example(true, 1, SWITCH + 8), &primary);
+        assert!(beyond.contains("up to 0/3000150 on timeline 1, which ended at 0/3000148"), "{beyond}");
+        let newer = evidence(&second(true, SWITCH + 8, 1), &ServerFacts::example(false, 1, SWITCH + 8));
+        assert!(newer.contains("newer than timeline 1"), "{newer}");
+        // Timeline 3 was made from timeline 1 by the reference: timeline 2 is somebody else's.
+        let third = with(ServerFacts::example(false, 3, SWITCH + 8), HISTORY, Vec::new());
+        let absent = evidence(&second(true, SWITCH + 8, 1), &third);
+        assert!(absent.contains("timeline 2 is not in the history of timeline 3"), "{absent}");
+        // A timeline that is not the last one: its beginning is compared all the same.
+        let two = format!("{HISTORY}2\t0/3001000\tx\n");
+        let third = |time| {
+            let first = read(SWITCH, &promotion(SWITCH, time));
+            with(ServerFacts::example(false, 3, 0x0300_2000), &two, vec![first])
+        };
+        assert_eq!(relation(&second(true, 0x0300_1000, 1), &third(1)), Relation::Same);
+        let twice = evidence(&second(true, 0x0300_1000, 1), &third(2));
+        assert!(twice.contains("Timeline 2 was begun twice, both times at 0/3000148"), "{twice}");
+    }
+
+    #[test]
+    fn relations_on_one_later_timeline() {
+        let primary = second(false, SWITCH + 1000, 1);
+        assert_eq!(relation(&second(true, SWITCH + 1000, 1), &primary), Relation::Same);
+        // Identical history files, promoted twice.
+        let twice = evidence(&second(true, SWITCH + 500, 2), &primary);
+        assert!(twice.contains("begun twice"), "{twice}");
+        // It has just heard of the timeline: what its file holds there is no record of it.
+        assert_eq!(relation(&second(true, SWITCH, 2), &primary), Relation::Same);
+        let elsewhere = with(second(true, SWITCH + 8, 1), "1\t0/3000000\tx\n", Vec::new());
+        let differs = evidence(&elsewhere, &primary);
+        assert!(differs.contains("ended at 0/3000000 here and at 0/3000148 for the reference"), "{differs}");
+        // Other ancestors: one more, or another one.
+        let own = |history: &str, reference: &str| {
+            let server = with(ServerFacts::example(true, 4, SWITCH + 8), history, Vec::new());
+            let primary = with(ServerFacts::example(false, 4, SWITCH + 800), reference, Vec::new());
+            evidence(&server, &primary)
+        };
+        let more = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n");
+        assert!(more.contains("timeline 4 comes from timeline 2 here and from timeline 1"), "{more}");
+        let other = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n3\t0/2\tx\n");
+        assert!(other.contains("comes from timeline 2 here and from timeline 3"), "{other}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown() {
+        let primary = second(false, SWITCH + 1000, 1);
+        let gone = with(second(true, SWITCH + 8, 1), HISTORY, Vec::new());
+        assert!(evidence(&gone, &primary).contains("no longer there to compare"));
+        assert!(evidence(&primary, &gone).contains("no longer there to compare"));
+        let blind = ServerFacts { lineage: None, ..second(true, SWITCH + 8, 1) };
+        assert!(evidence(&blind, &primary).contains("history of timeline 2 could not be read"));
+        assert!(
+            evidence(&second(true, SWITCH + 8, 1), &ServerFacts { lineage: None, ..primary.clone() })
+                .starts_with("unknown")
+        );
+        // That both take writes shows without any file.
+        let blind = ServerFacts { lineage: None, ..second(false, SWITCH + 8, 1) };
+        assert!(evidence(&blind, &primary).contains("Both take writes on timeline 2"));
+    }
+}

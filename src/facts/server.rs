@@ -347,6 +347,41 @@ pub fn shown_application_name(name: &str, version_num: u32) -> String {
 }
 
 #[cfg(test)]
+impl ServerFacts {
+    /// A server for tests: a primary on this timeline, or if it is in recovery a standby that streams, with WAL up to a position.
+    pub(crate) fn example(in_recovery: bool, timeline: u32, end: u64) -> Self {
+        Self {
+            version: "15.20".into(),
+            version_num: 150_020,
+            system_identifier: "7".into(),
+            started_at: format!("{in_recovery} {timeline} {end}"),
+            in_recovery,
+            timeline: TimelineId(timeline),
+            current_lsn: (!in_recovery).then_some(Lsn(end)),
+            receive_lsn: in_recovery.then_some(Lsn(end)),
+            replay_lsn: in_recovery.then_some(Lsn(end)),
+            last_replay_age_s: in_recovery.then_some(3600.0),
+            replay_paused: in_recovery.then_some(false),
+            receiver: in_recovery.then(|| Receiver {
+                status: Some("streaming".into()),
+                sender_host: Some("h1".into()),
+                sender_port: Some(5432),
+                slot_name: None,
+            }),
+            senders: Vec::new(),
+            slots: Vec::new(),
+            synchronous_standby_names: String::new(),
+            max_wal_senders: 10,
+            max_replication_slots: 10,
+            wal_segment_bytes: 16 << 20,
+            sees_senders: true,
+            reads_files: true,
+            lineage: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -113,8 +113,8 @@ impl Output {
     #[track_caller]
     pub fn visible_json(&self) -> String {
         let mut document = self.json();
-        hide_counts(&mut document, "");
-        self.redacted(&format!("{document:#}\n"))
+        self.hide(&mut document, "");
+        format!("{document:#}\n")
     }
 
     fn redacted(&self, text: &str) -> String {
@@ -130,20 +130,23 @@ impl Output {
         }
         text
     }
-}
 
-fn hide_counts(value: &mut Value, name: &str) {
-    match value {
-        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| hide_counts(value, name)),
-        Value::Array(values) => values.iter_mut().for_each(|value| hide_counts(value, "")),
-        Value::Number(number) if number.as_f64() != Some(0.0) => {
-            if name.ends_with("_bytes") {
-                *value = "[BYTES]".into();
-            } else if name.ends_with("_s") {
-                *value = "[DURATION]".into();
+    fn hide(&self, value: &mut Value, name: &str) {
+        match value {
+            Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| self.hide(value, name)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.hide(value, "")),
+            Value::Number(number) if number.as_f64() != Some(0.0) => {
+                if name.ends_with("_bytes") {
+                    *value = "[BYTES]".into();
+                } else if name.ends_with("_s") {
+                    *value = "[DURATION]".into();
+                }
             }
+            Value::String(text) if name == "server_version" || name == "pgbaton" => {
+                *text = "[VERSION]".into();
+            }
+            Value::String(text) => *text = self.redacted(text),
+            _ => {}
         }
-        Value::String(text) if name == "server_version" || name == "pgbaton" => *text = "[VERSION]".into(),
-        _ => {}
     }
 }
