@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,6 @@ use super::failure::{Answered, ConnectError, Kind};
 use super::quote::quote_literal;
 use super::resolve::{Host, Target, TargetSession, resolve};
 use super::stream::Watch;
-use super::tls;
 use crate::error::sentence;
 use crate::secret::Secret;
 use crate::system::environment::Environment;
@@ -88,10 +87,6 @@ pub async fn connect(
     if resolved.shuffle {
         shuffle(&mut resolved.targets);
     }
-    let tls = match resolved.tls.mode {
-        tls::SslMode::Disable => Err("TLS is off".into()),
-        _ => tls::context(&resolved.tls),
-    };
     let passes: &[TargetSession] = match resolved.target_session {
         TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
         TargetSession::Any => &[TargetSession::Any],
@@ -100,8 +95,12 @@ pub async fn connect(
         TargetSession::Primary => &[TargetSession::Primary],
         TargetSession::Standby => &[TargetSession::Standby],
     };
-    let mut search =
-        Search { common: Arc::new(Common { resolved, tls }), options, deadline, failures: Vec::new() };
+    let mut search = Search {
+        common: Arc::new(Common { resolved, tls: OnceLock::new() }),
+        options,
+        deadline,
+        failures: Vec::new(),
+    };
     for pass in passes {
         // What the first pass found wrong is found again by the second one.
         search.failures.clear();
