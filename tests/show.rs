@@ -176,11 +176,15 @@ fn promoted_by_hand_and_the_old_primary_returns() {
     let (_cluster, nodes) = cluster(&pg, 2);
     show(&nodes[0]).code(0);
     nodes[0].kill9();
+    nodes[2].wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
     nodes[1].promote();
     nodes[1].psql("CHECKPOINT");
     assert_shows(&nodes[1], "promoted-by-hand");
     assert_shows(&nodes[2], "promoted-by-hand");
     nodes[0].start();
+    nodes[2].wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    nodes[0].psql("CHECKPOINT");
+    nodes[2].wait_for_replay_of(&nodes[0]);
     // On the node that came back its own rows say that all is well.
     assert_shows(&nodes[0], "two-primaries");
     assert_shows(&nodes[1], "two-primaries");

@@ -165,7 +165,9 @@ impl<'a> Round<'a> {
             let rows = self.rows();
             if let Some(rows) = &rows {
                 rows.iter().for_each(|row| self.ask(&row.conninfo, false));
-                if rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
+                // The one that was meant also says whose cluster this is: what was seen may be another one's.
+                let first = self.first.as_ref().is_none_or(|first| self.answers.contains_key(first));
+                if first && rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
                     return Some(rows.clone());
                 }
             }

@@ -300,7 +300,13 @@ impl Judge<'_> {
             Ok(server) => {
                 out.last_seen = Some(self.view.now);
                 self.answering(node, server, &mut out);
-                if row.node_type != NodeType::Witness && !self.elsewhere(node, server) {
+                if row.node_type != NodeType::Witness && self.elsewhere(node, server) {
+                    // What that server is, is not what this node is.
+                    out.observed_role = Role::Unknown;
+                    out.status = "unknown".into();
+                    out.timeline = None;
+                    (out.receive_lsn, out.replay_lsn, out.replay_paused) = (None, None, None);
+                } else if row.node_type != NodeType::Witness {
                     self.positions(server, reference.map(|(_, server)| server), &mut out);
                     if server.in_recovery {
                         self.standby(node, server, upstream, reference, &mut out);
@@ -722,6 +728,17 @@ impl Judge<'_> {
                     issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
                     self.type_on("pgbaton node status", row);
                 }
+                // Without any primary that is said already.
+                (Some(up), None, ..) if server.receiver.is_none() && reference.is_some() => {
+                    let upstream = up.row.node_name.clone();
+                    let message = format!("node \"{name}\" is not attached to its upstream \"{upstream}\"");
+                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
+                    issue.detail = Some(format!(
+                        "It has no WAL receiver, and \"{upstream}\" cannot be asked. It falls behind."
+                    ));
+                    issue.hint =
+                        Some(format!("Start \"{upstream}\", or let \"{name}\" follow another node."));
+                }
                 (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
                     let state = sender.state.clone().unwrap_or_default();
                     let message = format!(
@@ -860,7 +877,10 @@ impl Judge<'_> {
                     "node \"{}\" is registered with the unrecognized type \"{other}\"",
                     row.node_name
                 );
-                self.issue(Severity::Warning, "unrecognized_type", Some(row), message);
+                let issue = self.issue(Severity::Warning, "unrecognized_type", Some(row), message);
+                issue.detail = Some("It is one of primary, standby and witness.".into());
+                issue.hint =
+                    Some(format!("Register \"{}\" again as what it is, with --force.", row.node_name));
             }
         }
     }
@@ -900,7 +920,14 @@ impl Judge<'_> {
         };
         let issue = self.issue(Severity::Warning, "upstream_missing", Some(row), message);
         issue.hint = Some(format!("Run \"pgbaton standby register --force\" on \"{name}\"."));
-        self.type_on("pgbaton standby register --force", row);
+        // Where it is known what it follows, that is advised already.
+        if self
+            .issues
+            .iter()
+            .all(|issue| (issue.code, issue.node_id) != ("upstream_differs", Some(row.node_id)))
+        {
+            self.type_on("pgbaton standby register --force", row);
+        }
     }
 
     fn no_primary(&mut self, anybody: bool) {

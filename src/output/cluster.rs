@@ -56,7 +56,9 @@ fn marker(node: &NodeView) -> char {
     match (node.active, node.observed_role, &node.node_type) {
         (true, Role::Primary, NodeType::Primary) | (true, Role::Witness, _) => '*',
         (true, Role::Standby, NodeType::Standby) => ' ',
-        (true, Role::Unknown, _) | (_, _, NodeType::Other(_)) => '?',
+        (_, _, NodeType::Other(_)) => '?',
+        (_, Role::Unknown, _) if node.reachable => '!',
+        (true, Role::Unknown, _) => '?',
         (false, Role::Unknown, _) if !node.answered => '-',
         _ => '!',
     }
