@@ -265,8 +265,8 @@ mod tests {
         for (i, byte) in wal.iter().enumerate() {
             let at = lsn + i as u64;
             // Headers shift what comes after them; one page boundary at most is crossed here.
-            if at % 8192 == 0 {
-                let long = at % SEGMENT == 0;
+            if at.is_multiple_of(8192) {
+                let long = at.is_multiple_of(SEGMENT);
                 let mut header = vec![0x10, 0xd1, if long { 2 } else { 1 }, 0];
                 header.resize(if long { 40 } else { 24 }, 0xee);
                 out.extend(header);

@@ -50,7 +50,6 @@ settings 4 >>"$work/4/postgresql.conf"
 start 4
 kill -STOP "$(head -1 "$work/4/postmaster.pid")"
 
-conninfo="host=127.0.0.1 port=$((port + 1)) user=repmgr dbname=repmgr connect_timeout=2"
 for id in 1 2 3; do
   own="host=127.0.0.1 port=$((port + id)) user=repmgr dbname=repmgr connect_timeout=2"
   printf 'node_id = %s\nnode_name = "node%s"\nconninfo = "%s"\ndata_directory = "%s"\npg_bindir = "%s"\nstate_directory = "%s"\n' \
