@@ -1,18 +1,28 @@
 //! Finding the cluster: whom to ask first, and what to believe when that one does not answer.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Once;
+use std::time::Duration;
+
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout};
 
 use crate::commands::context::{Context, not_connected};
-use crate::config::Config;
 use crate::error::{Error, Exit, Result};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, ask_node, gather};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::topology::{self, Topology};
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::failure::{Answered, ConnectError};
+use crate::pg::history::TimelineId;
 use crate::registry::{NodeRow, node};
+use crate::system::environment::Environment;
 
 /// The cluster as it was found.
 #[derive(Debug)]
@@ -27,15 +37,19 @@ pub struct Found {
 
 /// Finds all nodes and asks them, beginning with the local one or the one that was named by `-h` and so on.
 ///
-/// When that one does not answer, any other node of the last seen topology will do.
+/// All nodes of the last seen topology are asked at the same time, so that one round is enough where nothing has changed, and nobody
+/// waits for a local server that is silent.
 ///
 /// # Errors
 /// Exit code 6 if nobody answers and nothing was seen before, 7 if the metadata cannot be read.
 pub async fn cluster(context: &Context) -> Result<Found> {
     let config = context.config_if_any()?;
     let now = crate::plan::journal::now();
-    let topology = config.and_then(|_| last_seen(context));
     let given = context.given_conninfo()?;
+    let topology = config.and_then(|_| last_seen(context));
+    // A server that was named is the one that is meant, and no other.
+    let seeds = topology.as_ref().filter(|_| given.is_none());
+    let named = given.is_some();
     let (first, whom) = match (given, config) {
         (Some(given), _) => (given, "the server named on the command line".to_string()),
         (None, Some(config)) => (context.local_conninfo()?, format!("node \"{}\"", config.node_name)),
@@ -44,20 +58,271 @@ pub async fn cluster(context: &Context) -> Result<Found> {
                 .hint("Name a configuration file with -f, or a server with -h, -p, -U and -d."));
         }
     };
-    let facts = match context.connect(&first).await {
-        Ok(session) => from_session(context, &session, &whom).await?,
-        Err(error) => match &topology {
-            Some(seen) => {
-                context.debug(&format!("could not connect to {whom}: {}", error.primary));
-                from_others(context, seen, config, &error).await
+    let first = first.to_string();
+    let seen_rows: &[NodeRow] =
+        &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
+    let mut round = Round::new(context, seeds.and_then(|seen| seen.system_identifier.clone()));
+    round.ask(&first, true);
+    for row in seen_rows {
+        round.ask(&row.conninfo, false);
+    }
+    let rows = round.run().await;
+    let facts = match (rows, seeds) {
+        (Some(rows), _) => round.facts(&rows),
+        (None, seen) => match round.refusal(&first) {
+            // It answers, and has no metadata: that is the news, not what was seen at other times.
+            Some(Refusal::Metadata(error)) => return Err(no_metadata(&whom, error)),
+            Some(Refusal::Connection(error)) if seen.is_none() => {
+                return Err(not_connected(&whom, error.clone()));
             }
-            None => return Err(not_connected(&whom, error)),
+            // Nobody: what was seen, with why each of them is silent.
+            _ => round.facts(seen_rows),
         },
     };
-    if config.is_some() {
-        remember(context, &facts, now);
+    if let Some(config) = config {
+        // Another cluster, reached by -h, is not what this node's state directory is about.
+        let own = facts.node(config.node_id).is_some_and(|node| node.row.node_name == config.node_name);
+        if own || !named {
+            remember(context, &facts, now);
+        }
     }
+    // What was seen of another cluster, in a directory used before, says nothing about this one.
+    let topology = topology.filter(|seen| {
+        let (seen, found) = (seen.system_identifier.as_deref(), facts.system_identifier());
+        seen.is_none() || found.is_none() || seen == found
+    });
     Ok(Found { facts, topology, now })
+}
+
+/// Why a server did not say what it was asked.
+enum Refusal {
+    /// It could not be connected to.
+    Connection(ConnectError),
+    /// It let us in, but has no metadata, or none that may be read.
+    Metadata(SqlError),
+}
+
+/// A question that is on its way.
+type Asking<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+
+/// One server's answer.
+struct Answer {
+    /// Where it was reached; see [`key`].
+    key: String,
+    /// What it says of itself; the session stays open for more.
+    server: std::result::Result<(Session, ServerFacts), Silence>,
+    /// The rows of the nodes, where they were asked for.
+    rows: Option<Vec<NodeRow>>,
+    /// For the error message, should nobody else answer.
+    refusal: Option<Refusal>,
+}
+
+/// A server that has answered keeps us waiting for the rows of slower ones only so long.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// All servers asked at once, and more as they become known.
+struct Round<'a> {
+    context: &'a Context,
+    /// Whose cluster it is, as far as known.
+    system_identifier: Option<String>,
+    until: Instant,
+    asked: BTreeSet<String>,
+    pending: FuturesUnordered<Asking<'a>>,
+    answers: BTreeMap<String, Answer>,
+    /// The server whose rows count unless a primary has others.
+    first: Option<String>,
+}
+
+impl<'a> Round<'a> {
+    fn new(context: &'a Context, system_identifier: Option<String>) -> Self {
+        Self {
+            context,
+            system_identifier,
+            until: Instant::now() + context.node_deadline(),
+            asked: BTreeSet::new(),
+            pending: FuturesUnordered::new(),
+            answers: BTreeMap::new(),
+            first: None,
+        }
+    }
+
+    /// Begins to ask a server, unless it is being asked already.
+    fn ask(&mut self, conninfo: &str, first: bool) {
+        let key = key(conninfo);
+        if first {
+            self.first = Some(key.clone());
+        }
+        if self.asked.insert(key.clone()) {
+            let (conninfo, environment, until) =
+                (conninfo.to_string(), &self.context.environment, self.until);
+            self.pending.push(Box::pin(answer(key, conninfo, environment, until, first)));
+        }
+    }
+
+    /// Returns the nodes' rows, with all of the nodes asked; None if nobody has rows.
+    async fn run(&mut self) -> Option<Vec<NodeRow>> {
+        loop {
+            let rows = self.rows();
+            if let Some(rows) = &rows {
+                rows.iter().for_each(|row| self.ask(&row.conninfo, false));
+                // The one that was meant also says whose cluster this is: what was seen may be another one's.
+                let first = self.first.as_ref().is_none_or(|first| self.answers.contains_key(first));
+                if first && rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
+                    return Some(rows.clone());
+                }
+            }
+            let somebody = self.answers.values().any(|answer| answer.server.is_ok());
+            // Every question has a deadline of its own, so this wait ends too.
+            let next = self.pending.next();
+            let waited =
+                if rows.is_none() && somebody { timeout(PATIENCE, next).await } else { Ok(next.await) };
+            match waited {
+                Ok(Some(answer)) => {
+                    self.answers.insert(answer.key.clone(), answer);
+                }
+                Ok(None) if rows.is_some() => return rows,
+                Ok(None) => {
+                    if !self.ask_for_rows().await {
+                        return None;
+                    }
+                }
+                Err(_) => {
+                    self.ask_for_rows().await;
+                }
+            }
+        }
+    }
+
+    /// Waits for these nodes and believes these rows.
+    async fn all(&mut self, rows: &[NodeRow]) -> Option<Vec<NodeRow>> {
+        while !rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
+            let answer = self.pending.next().await?;
+            self.answers.insert(answer.key.clone(), answer);
+        }
+        None
+    }
+
+    /// Returns the rows to believe: those of a primary on the newest timeline, else those of the server that was asked first, else
+    /// anybody's. A standby's may be old.
+    fn rows(&self) -> Option<Vec<NodeRow>> {
+        let first = self.first.as_ref().and_then(|key| self.answers.get(key));
+        let own = first
+            .and_then(|answer| Some(&answer.server.as_ref().ok()?.1.system_identifier))
+            .or(self.system_identifier.as_ref());
+        let believable = self.answers.values().filter_map(|answer| {
+            let (_, server) = answer.server.as_ref().ok()?;
+            let rows = answer.rows.as_ref()?;
+            own.is_none_or(|own| *own == server.system_identifier).then_some((answer, server, rows))
+        });
+        let best = believable.max_by_key(|(answer, server, _)| {
+            let is_first = self.first.as_ref() == Some(&answer.key);
+            if server.in_recovery {
+                (false, TimelineId(0), is_first, server.wal_end())
+            } else {
+                (true, server.timeline, is_first, server.wal_end())
+            }
+        });
+        best.map(|(_, _, rows)| rows.clone())
+    }
+
+    /// Asks those who have answered for their rows, the one with the most WAL first, until one has them.
+    async fn ask_for_rows(&mut self) -> bool {
+        let mut able: Vec<&mut Answer> = self
+            .answers
+            .values_mut()
+            .filter(|answer| answer.server.is_ok() && answer.rows.is_none() && answer.refusal.is_none())
+            .collect();
+        able.sort_by_key(|answer| {
+            answer.server.as_ref().ok().map(|(_, server)| Reverse((server.timeline, server.wal_end())))
+        });
+        for answer in able {
+            let Ok((session, _)) = &answer.server else { continue };
+            match bounded(self.until, node::read_all(session)).await {
+                Ok(rows) => {
+                    answer.rows = Some(rows);
+                    return true;
+                }
+                Err(error) => answer.refusal = Some(Refusal::Metadata(error)),
+            }
+        }
+        false
+    }
+
+    /// Returns what the nodes say.
+    fn facts(&self, rows: &[NodeRow]) -> ClusterFacts {
+        let nodes = rows.iter().map(|row| {
+            let server = match self.answers.get(&key(&row.conninfo)).map(|answer| &answer.server) {
+                Some(Ok((_, facts))) => Ok(facts.clone()),
+                Some(Err(silence)) => Err(silence.clone()),
+                None => Err(Silence {
+                    answered: Answered::Silent,
+                    message: "there was no time to ask it".into(),
+                    detail: None,
+                    hint: None,
+                }),
+            };
+            NodeFacts { row: row.clone(), server }
+        });
+        ClusterFacts { nodes: nodes.collect() }
+    }
+
+    fn refusal(&self, conninfo: &str) -> Option<&Refusal> {
+        self.answers.get(&key(conninfo))?.refusal.as_ref()
+    }
+}
+
+/// Connects and asks. A primary is asked for the rows too.
+async fn answer(
+    key: String,
+    conninfo: String,
+    environment: &Environment,
+    until: Instant,
+    rows_too: bool,
+) -> Answer {
+    let silent = |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal };
+    let parsed = match Conninfo::parse(&conninfo) {
+        Ok(parsed) => parsed,
+        Err(error) => return silent(key, Silence::invalid(&error.to_string()), None),
+    };
+    let deadline = until.saturating_duration_since(Instant::now());
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
+    let session = match connect(&parsed, environment, &options).await {
+        Ok(session) => session,
+        Err(error) => return silent(key, error.clone().into(), Some(Refusal::Connection(error))),
+    };
+    // Both questions are on their way before the first is answered.
+    let both = async { Ok(tokio::join!(server::ask(&session), read_if(rows_too, &session))) };
+    let (facts, mut rows) = match bounded(until, both).await {
+        Ok((Ok(facts), rows)) => (facts, rows),
+        Ok((Err(error), _)) | Err(error) => {
+            let refusal = rows_too.then(|| Refusal::Metadata(error.clone()));
+            return silent(key, error.into(), refusal);
+        }
+    };
+    if !rows_too && !facts.in_recovery {
+        rows = bounded(until, async { Ok(read_if(true, &session).await) }).await.unwrap_or(None);
+    }
+    let (rows, refusal) = match rows {
+        Some(Ok(rows)) => (Some(rows), None),
+        Some(Err(error)) => (None, Some(Refusal::Metadata(error))),
+        None => (None, None),
+    };
+    Answer { key, server: Ok((session, facts)), rows, refusal }
+}
+
+async fn read_if(wanted: bool, session: &Session) -> Option<std::result::Result<Vec<NodeRow>, SqlError>> {
+    if wanted { Some(node::read_all(session).await) } else { None }
+}
+
+/// Returns what makes a connection string lead to a server as a role: two with the same key need one connection.
+fn key(conninfo: &str) -> String {
+    const INDIFFERENT: [&str; 3] = ["connect_timeout", "application_name", "fallback_application_name"];
+    let Ok(mut parsed) = Conninfo::parse(conninfo) else { return conninfo.to_string() };
+    INDIFFERENT.iter().for_each(|keyword| parsed.remove(keyword));
+    let mut words: Vec<String> =
+        parsed.iter().map(|(keyword, value)| format!("{keyword}={}", quote_value(value))).collect();
+    words.sort();
+    words.join(" ")
 }
 
 /// Keeps what was seen, for the day on which nobody answers. A failure is told and harms nothing else.
@@ -71,12 +336,16 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
         .map_err(|error| anyhow::anyhow!("{error}"))
         .and_then(|directory| topology::save(&directory, facts, now));
     if let Err(error) = saved {
-        context.ui.message(
-            Level::Info,
-            "could not keep what was seen of the cluster",
-            Some(&crate::error::sentence(&format!("{error:#}"))),
-            None,
-        );
+        // Once: with --watch it would be said every time.
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            context.ui.message(
+                Level::Warning,
+                "could not keep what was seen of the cluster",
+                Some(&crate::error::sentence(&format!("{error:#}"))),
+                Some("Without it nothing can be shown when no node answers. See state_directory in the configuration."),
+            );
+        });
     }
 }
 
@@ -109,77 +378,16 @@ pub async fn from_session(context: &Context, session: &Session, whom: &str) -> R
     Ok(everybody(context, &rows, &own).await)
 }
 
-/// Asks all nodes but the one that has answered already.
+/// Asks all nodes.
 ///
 /// If a primary among them has other rows than the ones at hand, its rows count: a standby's may be old.
 async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> ClusterFacts {
-    let deadline = context.node_deadline();
-    let facts = gather(rows, &[], &context.environment, deadline).await;
-    if !first.in_recovery {
-        return facts;
+    let mut round = Round::new(context, Some(first.system_identifier.clone()));
+    for row in rows {
+        round.ask(&row.conninfo, false);
     }
-    let Some((primary, _)) = facts.primaries().max_by_key(|(_, server)| server.timeline) else {
-        return facts;
-    };
-    let Ok((session, _)) = ask_node(&primary.row.conninfo, &context.environment, deadline).await else {
-        return facts;
-    };
-    match node::read_all(&session).await {
-        Ok(newer) if newer != rows => {
-            let known: Vec<(i32, ServerFacts)> = facts
-                .nodes
-                .iter()
-                .filter(|node| newer.contains(&node.row))
-                .filter_map(|node| Some((node.row.node_id, node.facts()?.clone())))
-                .collect();
-            gather(&newer, &known, &context.environment, deadline).await
-        }
-        _ => facts,
-    }
-}
-
-/// Asks the nodes that were last seen for the metadata; the first one that has it counts.
-async fn from_others(
-    context: &Context,
-    seen: &Topology,
-    config: Option<&Config>,
-    local: &ConnectError,
-) -> ClusterFacts {
-    let deadline = context.node_deadline();
-    let local_id = config.map(|config| config.node_id);
-    let others = seen.nodes.iter().filter(|node| Some(node.row.node_id) != local_id);
-    let mut attempts: FuturesUnordered<_> = others
-        .map(|node| async move {
-            let (session, facts) = ask_node(&node.row.conninfo, &context.environment, deadline).await.ok()?;
-            let rows = node::read_all(&session).await.ok()?;
-            Some((rows, facts))
-        })
-        .collect();
-    while let Some(answer) = attempts.next().await {
-        if let Some((rows, first)) = answer {
-            drop(attempts);
-            return everybody(context, &rows, &first).await;
-        }
-    }
-    // Nobody: what was seen, with why each of them is silent as far as it was asked.
-    let nodes = seen
-        .nodes
-        .iter()
-        .map(|node| NodeFacts {
-            row: node.row.clone(),
-            server: Err(if Some(node.row.node_id) == local_id {
-                Silence {
-                    answered: local.answered,
-                    message: local.primary.clone(),
-                    detail: local.detail.clone(),
-                    hint: local.hint.clone(),
-                }
-            } else {
-                Silence { answered: Answered::Nothing, message: "no answer".into(), detail: None, hint: None }
-            }),
-        })
-        .collect();
-    ClusterFacts { nodes }
+    let newer = if first.in_recovery { round.run().await } else { round.all(rows).await };
+    round.facts(newer.as_deref().unwrap_or(rows))
 }
 
 fn no_metadata(whom: &str, error: &SqlError) -> Error {

@@ -38,7 +38,7 @@ pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
 }
 
 /// Says whether a node's WAL receiver streams from where another node's conninfo leads.
-fn streams_from(follower: &NodeFacts, node: &NodeFacts) -> bool {
+pub fn streams_from(follower: &NodeFacts, node: &NodeFacts) -> bool {
     let Some(receiver) = follower.facts().and_then(|server| server.receiver.as_ref()) else { return false };
     if receiver.status.as_deref() != Some("streaming") {
         return false;

@@ -1,15 +1,17 @@
 //! What all registered nodes say, asked at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
 use crate::facts::server::{self, ServerFacts};
-use crate::pg::client::Session;
+use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::{Answered, ConnectError};
-use crate::registry::NodeRow;
+use crate::registry::{NodeRow, NodeType};
 use crate::system::environment::Environment;
 
 /// What was found out about a cluster.
@@ -41,9 +43,27 @@ pub struct Silence {
     pub hint: Option<String>,
 }
 
+impl Silence {
+    /// The node's row holds no connection string.
+    pub fn invalid(why: &str) -> Self {
+        Self {
+            answered: Answered::Silent,
+            message: "invalid connection string in the node's record".into(),
+            detail: Some(crate::error::sentence(why)),
+            hint: None,
+        }
+    }
+}
+
 impl From<ConnectError> for Silence {
     fn from(error: ConnectError) -> Self {
         Self { answered: error.answered, message: error.primary, detail: error.detail, hint: error.hint }
+    }
+}
+
+impl From<SqlError> for Silence {
+    fn from(error: SqlError) -> Self {
+        Self { answered: Answered::Spoke, message: error.primary, detail: error.detail, hint: error.hint }
     }
 }
 
@@ -56,21 +76,30 @@ pub async fn ask_node(
     environment: &Environment,
     deadline: Duration,
 ) -> Result<(Session, ServerFacts), Silence> {
-    let conninfo = Conninfo::parse(conninfo).map_err(|error| Silence {
-        answered: Answered::Silent,
-        message: "invalid connection string in the node's record".into(),
-        detail: Some(crate::error::sentence(&error.to_string())),
-        hint: None,
-    })?;
-    let session =
-        connect(&conninfo, environment, &ConnectOptions { deadline, ..ConnectOptions::default() }).await?;
-    let facts = server::ask(&session).await.map_err(|error| Silence {
-        answered: Answered::Spoke,
-        message: error.primary.clone(),
-        detail: error.detail.clone(),
-        hint: error.hint,
-    })?;
+    let conninfo = Conninfo::parse(conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
+    let until = Instant::now() + deadline;
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
+    let session = connect(&conninfo, environment, &options).await?;
+    let facts = bounded(until, server::ask(&session)).await?;
     Ok((session, facts))
+}
+
+/// Runs queries until a moment and no longer; the connection may have used most of the time.
+///
+/// # Errors
+/// Those of the queries.
+pub async fn bounded<T>(
+    until: Instant,
+    queries: impl Future<Output = Result<T, SqlError>>,
+) -> Result<T, SqlError> {
+    let late = || SqlError {
+        sqlstate: None,
+        primary: "the server let us in, and then gave no answer in time".into(),
+        detail: None,
+        hint: None,
+        kind: SqlErrorKind::TimedOut,
+    };
+    timeout_at(until, queries).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Asks all registered nodes at once.
@@ -99,14 +128,59 @@ impl ClusterFacts {
         self.nodes.iter().find(|node| node.row.node_id == node_id)
     }
 
-    /// Returns the nodes that take writes, whatever they are registered as; witnesses do not count.
+    /// Returns the nodes that take writes, whatever they are registered as.
+    ///
+    /// Witnesses do not count, nor do servers of other clusters, and a server that two rows lead to counts once.
     pub fn primaries(&self) -> impl Iterator<Item = (&NodeFacts, &ServerFacts)> {
-        self.nodes.iter().filter(|node| node.row.node_type != crate::registry::NodeType::Witness).filter_map(
-            |node| match &node.server {
-                Ok(server) if !server.in_recovery => Some((node, server)),
+        let own = self.system_identifier();
+        self.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness).filter_map(move |node| {
+            match &node.server {
+                Ok(server)
+                    if !server.in_recovery
+                        && own == Some(server.system_identifier.as_str())
+                        && self.twin_of(node).is_none() =>
+                {
+                    Some((node, server))
+                }
                 _ => None,
-            },
-        )
+            }
+        })
+    }
+
+    /// Returns the system identifier that most of the nodes have; of several, the one of the registered primary.
+    pub fn system_identifier(&self) -> Option<&str> {
+        let mut votes: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+        for node in self.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness) {
+            let Some(server) = node.facts() else { continue };
+            let vote = votes.entry(&server.system_identifier).or_default();
+            vote.0 += 1;
+            vote.1 |= node.row.active && node.row.node_type == NodeType::Primary && !server.in_recovery;
+        }
+        // The first of equals is the smallest: the same answer every time.
+        votes.into_iter().rev().max_by_key(|(_, vote)| *vote).map(|(identifier, _)| identifier)
+    }
+
+    /// Returns another node whose connection leads to the very same running server, if that server is rather the other one's.
+    pub fn twin_of(&self, node: &NodeFacts) -> Option<&NodeFacts> {
+        let server = node.facts()?;
+        let claim = |node: &NodeFacts| {
+            let fits = match node.row.node_type {
+                NodeType::Primary => !server.in_recovery,
+                NodeType::Standby => server.in_recovery,
+                NodeType::Witness | NodeType::Other(_) => false,
+            };
+            (fits, node.row.active, std::cmp::Reverse(node.row.node_id))
+        };
+        self.nodes
+            .iter()
+            .filter(|other| {
+                other.facts().is_some_and(|facts| {
+                    (&facts.system_identifier, &facts.started_at)
+                        == (&server.system_identifier, &server.started_at)
+                })
+            })
+            .max_by_key(|other| claim(other))
+            .filter(|owner| owner.row.node_id != node.row.node_id)
     }
 
     /// Returns the node that a standby streams from, as the servers themselves say.

@@ -26,8 +26,17 @@ pub enum Relation {
 
 /// Compares a server with a reference.
 pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
+    match by_history(server, reference) {
+        forked @ Relation::Forked { .. } => forked,
+        other if server.timeline == reference.timeline => on_one_timeline(server, reference).unwrap_or(other),
+        other => other,
+    }
+}
+
+/// Compares what their timelines come from.
+fn by_history(server: &ServerFacts, reference: &ServerFacts) -> Relation {
     if server.timeline == TimelineId(1) && reference.timeline == TimelineId(1) {
-        return ahead_on_one_timeline(server, reference).unwrap_or(Relation::Same);
+        return Relation::Same;
     }
     if server.timeline > reference.timeline {
         return Relation::Forked {
@@ -74,10 +83,18 @@ pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
     let Some(ours) = switches(server) else {
         return Relation::Unknown(format!("The history of timeline {} could not be read.", server.timeline));
     };
-    let shared = theirs.iter().filter(|switch| switch.timeline < server.timeline);
-    if let Some((a, b)) =
-        ours.iter().zip(shared).find(|(a, b)| (a.timeline, a.switch) != (b.timeline, b.switch))
-    {
+    let shared: Vec<&Switch> = theirs.iter().filter(|switch| switch.timeline < server.timeline).collect();
+    let mut pairs = ours.iter().zip(&shared);
+    if let Some((a, b)) = pairs.find(|(a, b)| a.timeline != b.timeline) {
+        return other_ancestors(server.timeline, a.timeline, b.timeline);
+    }
+    if ours.len() != shared.len() {
+        let last = |switches: &[TimelineId]| switches.last().copied().unwrap_or(TimelineId(1));
+        let ours: Vec<TimelineId> = ours.iter().map(|switch| switch.timeline).collect();
+        let shared: Vec<TimelineId> = shared.iter().map(|switch| switch.timeline).collect();
+        return other_ancestors(server.timeline, last(&ours), last(&shared));
+    }
+    if let Some((a, b)) = ours.iter().zip(&shared).find(|(a, b)| a.switch != b.switch) {
         return Relation::Forked {
             evidence: format!(
                 "The history files differ: timeline {} ended at {} here and at {} for the reference.",
@@ -86,26 +103,36 @@ pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
             at: Some(a.switch.min(b.switch)),
         };
     }
-    match (first_record(server, server.timeline), first_record(reference, server.timeline)) {
-        (Some(a), Some(b)) if a.lsn == b.lsn => match (record(a), record(b)) {
-            (Some(ours), Some(theirs)) if ours != theirs => {
-                return Relation::Forked {
-                    evidence: format!(
-                        "Timeline {} was begun twice, both times at {}: the first records differ.",
-                        server.timeline, a.lsn
-                    ),
-                    at: Some(a.lsn),
-                };
-            }
-            (Some(_), Some(_)) => {}
-            _ => return unread(server.timeline),
+    let Some(begin) = ours.last().map(|switch| switch.switch) else { return Relation::Same };
+    // A standby that has just heard of the timeline and has none of its WAL yet: behind the switch its file holds what was there before.
+    if server.wal_end().is_some_and(|end| end <= begin) {
+        return Relation::Same;
+    }
+    let timeline = server.timeline;
+    let records = [server, reference].map(|server| {
+        let first = first_record(server, timeline, begin)?;
+        record(first, server.wal_segment_bytes)
+    });
+    match records {
+        [Some(ours), Some(theirs)] if ours != theirs => Relation::Forked {
+            evidence: format!(
+                "Timeline {} was begun twice, both times at {begin}: the first records differ.",
+                server.timeline
+            ),
+            at: Some(begin),
         },
-        _ => return unread(server.timeline),
+        [Some(_), Some(_)] => Relation::Same,
+        _ => unread(server.timeline),
     }
-    if server.timeline == reference.timeline {
-        return ahead_on_one_timeline(server, reference).unwrap_or(Relation::Same);
+}
+
+fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
+    Relation::Forked {
+        evidence: format!(
+            "The history files differ: timeline {timeline} comes from timeline {ours} here and from timeline {theirs} for the reference."
+        ),
+        at: None,
     }
-    Relation::Same
 }
 
 fn unread(timeline: TimelineId) -> Relation {
@@ -114,10 +141,19 @@ fn unread(timeline: TimelineId) -> Relation {
     ))
 }
 
-/// Two servers that both take writes on one timeline have parted, wherever they are: somebody removed `standby.signal`.
-fn ahead_on_one_timeline(server: &ServerFacts, reference: &ServerFacts) -> Option<Relation> {
-    (!server.in_recovery && !reference.in_recovery).then(|| Relation::Forked {
-        evidence: format!("Both take writes on timeline {}.", server.timeline),
+/// What positions alone show of two servers on one timeline.
+fn on_one_timeline(server: &ServerFacts, reference: &ServerFacts) -> Option<Relation> {
+    // Wherever they are: somebody removed standby.signal, or both were promoted.
+    if !server.in_recovery && !reference.in_recovery {
+        return Some(Relation::Forked {
+            evidence: format!("Both take writes on timeline {}.", server.timeline),
+            at: None,
+        });
+    }
+    let (ahead, behind) = (server.wal_end()?, reference.current_lsn?);
+    // One that streams may have received what was written since the reference was asked.
+    (ahead > behind && server.receiver.is_none()).then(|| Relation::Forked {
+        evidence: format!("It has WAL up to {ahead}, and that of the reference ends at {behind}."),
         at: None,
     })
 }
@@ -130,39 +166,266 @@ fn switches(server: &ServerFacts) -> Option<Vec<Switch>> {
     parse_history(server.lineage.as_ref()?.history.as_deref()?).ok()
 }
 
-fn first_record(server: &ServerFacts, timeline: TimelineId) -> Option<&FirstRecord> {
-    server.lineage.as_ref()?.first_records.iter().find(|record| record.timeline == timeline)
+fn first_record(server: &ServerFacts, timeline: TimelineId, begin: Lsn) -> Option<&FirstRecord> {
+    let records = &server.lineage.as_ref()?.first_records;
+    records.iter().find(|record| record.timeline == timeline && record.lsn == begin)
 }
 
-/// Cuts one WAL record out of what was read: what follows it may not have been received yet.
+/// Cuts the record that carries the time of the promotion out of what was read at the beginning of a timeline.
 ///
-/// Layout after access/xlogrecord.h and xlog_internal.h, unchanged from 13 to 18: the record begins with its total length, 4 bytes little
-/// endian; where it would begin at a page boundary, the page header stands before it (24 bytes, 40 at the start of a segment).
-fn record(first: &FirstRecord) -> Option<String> {
-    const PAGE: u64 = 8192;
-    const SHORT_HEADER: usize = 24;
-    const LONG_HEADER: usize = 40;
-    let bytes = first.bytes.as_deref()?;
-    let within = first.lsn.0 % PAGE;
-    let skip = if within == 0 {
-        // Which of the two headers it is, its own flags say: bit 1 of xlp_info, after the two bytes of the magic number.
-        let info = u8::from_str_radix(bytes.get(4..6)?, 16).ok()?;
-        if info & 0x02 == 0 { SHORT_HEADER } else { LONG_HEADER }
-    } else {
-        0
+/// It is an END_OF_RECOVERY or a checkpoint record, the first one of the timeline or, where `full_page_writes` was changed, the second one.
+/// What stands there may also be what a recycled file held before, or nothing: a record counts only if its checksum is right and the one
+/// before it is near. Layout after access/xlogrecord.h and xlog_internal.h, unchanged from 13 to 18.
+fn record(first: &FirstRecord, segment_bytes: u64) -> Option<Vec<u8>> {
+    const XLOG: u8 = 0;
+    const CHECKPOINTS_AND_END_OF_RECOVERY: [u8; 3] = [0x00, 0x10, 0x90];
+    let wal = without_page_headers(first)?;
+    let mut rest = wal.as_slice();
+    for _ in 0..3 {
+        let length = usize::try_from(u32::from_le_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;
+        let record = rest.get(..length).filter(|record| record.len() >= 24)?;
+        let previous = u64::from_le_bytes(record.get(8..16)?.try_into().ok()?);
+        let near = previous < first.lsn.0 + wal.len() as u64 && previous + segment_bytes > first.lsn.0;
+        let checksum = u32::from_le_bytes(record.get(20..24)?.try_into().ok()?);
+        // The data first and the header after it, as the server does.
+        if !near || checksum != !crc32c(crc32c(!0, record.get(24..)?), record.get(..20)?) {
+            return None;
+        }
+        let (info, manager) = (*record.get(16)?, *record.get(17)?);
+        if manager == XLOG && CHECKPOINTS_AND_END_OF_RECOVERY.contains(&(info & 0xF0)) {
+            return Some(record.to_vec());
+        }
+        rest = rest.get(length.next_multiple_of(8)..)?;
+    }
+    None
+}
+
+/// Returns the bytes that were read as one piece of WAL: the page headers, 24 bytes or at the start of a segment 40, are taken out.
+fn without_page_headers(first: &FirstRecord) -> Option<Vec<u8>> {
+    const PAGE: usize = 8192;
+    let bytes = bytes(first.bytes.as_deref()?)?;
+    let within = usize::try_from(first.lsn.0 % PAGE as u64).ok()?;
+    // Up to where the first page ends; nothing of it, if the timeline begins with a page.
+    let (mut wal, mut rest) = match (PAGE - within) % PAGE {
+        left if left < bytes.len() => (bytes.get(..left)?.to_vec(), bytes.get(left..)?),
+        _ => return Some(bytes),
     };
-    let mut length = [0u8; 4];
-    for (i, byte) in length.iter_mut().enumerate() {
-        let at = (skip + i) * 2;
-        *byte = u8::from_str_radix(bytes.get(at..at + 2)?, 16).ok()?;
+    // Which of the two headers it is, its own flags say: bit 1 of xlp_info, after the two bytes of the magic number.
+    let header = if rest.get(2)? & 0x02 == 0 { 24 } else { 40 };
+    rest = rest.get(header..).unwrap_or_default();
+    wal.extend_from_slice(rest);
+    Some(wal)
+}
+
+/// Reads hexadecimal digits.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    (0..hex.len() / 2).map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect()
+}
+
+/// CRC-32C, bit by bit: a hundred bytes need no table.
+fn crc32c(start: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(start, |crc, byte| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x82F6_3B78 },
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::server::Lineage;
+
+    const SEGMENT: u64 = 16 << 20;
+    const END_OF_RECOVERY: u8 = 0x90;
+    const FPW_CHANGE: u8 = 0x80;
+
+    /// A record as the server writes it, padded to eight bytes.
+    fn wal_record(previous: u64, info: u8, manager: u8, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(u32::try_from(24 + data.len()).unwrap().to_le_bytes());
+        out.extend([0; 4]);
+        out.extend(previous.to_le_bytes());
+        out.extend([info, manager, 0, 0]);
+        let checksum = !crc32c(crc32c(!0, data), &out);
+        out.extend(checksum.to_le_bytes());
+        out.extend(data);
+        out.resize(out.len().next_multiple_of(8), 0);
+        out
     }
-    let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
-    // A length that no first record has means that nothing was written there yet.
-    if !(24..=150).contains(&length) {
-        return None;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
-    // A record that crosses a page has one page header in it.
-    let crosses = within != 0 && within + length as u64 > PAGE;
-    let total = skip + length + if crosses { SHORT_HEADER } else { 0 };
-    bytes.get(..total * 2).map(str::to_string)
+
+    /// What would be read of `wal` at a position: with page headers in it.
+    fn read(lsn: u64, wal: &[u8]) -> FirstRecord {
+        let mut out = Vec::new();
+        for (i, byte) in wal.iter().enumerate() {
+            let at = lsn + i as u64;
+            // Headers shift what comes after them; one page boundary at most is crossed here.
+            if at.is_multiple_of(8192) {
+                let long = at.is_multiple_of(SEGMENT);
+                let mut header = vec![0x10, 0xd1, if long { 2 } else { 1 }, 0];
+                header.resize(if long { 40 } else { 24 }, 0xee);
+                out.extend(header);
+            }
+            out.push(*byte);
+        }
+        out.resize(256, 0);
+        FirstRecord { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: Some(hex(&out)) }
+    }
+
+    fn promotion(lsn: u64, time: u8) -> Vec<u8> {
+        wal_record(lsn - 100, END_OF_RECOVERY, 0, &[time; 26])
+    }
+
+    #[test]
+    fn checksum_is_castagnolis() {
+        assert_eq!(!crc32c(!0, b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn first_record_is_found_wherever_it_stands() {
+        for lsn in [
+            0x0300_0148,      // somewhere
+            0x0300_2000,      // at the start of a page
+            0x0400_0000,      // at the start of a segment
+            0x0300_2000 - 8,  // its header is cut by the end of the page
+            0x0300_2000 - 24, // its data are on the next page
+            0x0300_2000 - 40,
+            0x0300_2000 - 56, // it fits exactly
+        ] {
+            let wal = promotion(lsn, 1);
+            assert_eq!(record(&read(lsn, &wal), SEGMENT).as_deref(), wal.get(..50), "{lsn:x}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_full_page_writes_may_come_first() {
+        let mut wal = wal_record(0x0300_0100, FPW_CHANGE, 0, &[255, 1, 1]);
+        wal.extend(wal_record(0x0300_0148, END_OF_RECOVERY, 0, &[7; 26]));
+        let found = record(&read(0x0300_0148, &wal), SEGMENT).unwrap();
+        assert_eq!(found, wal_record(0x0300_0148, END_OF_RECOVERY, 0, &[7; 26])[..50]);
+    }
+
+    #[test]
+    fn what_is_no_first_record_is_unknown() {
+        let lsn = 0x0300_0148;
+        let good = read(lsn, &promotion(lsn, 1));
+        // A flipped bit.
+        let mut text = good.bytes.clone().unwrap();
+        text.replace_range(60..62, "aa");
+        assert_eq!(record(&FirstRecord { bytes: Some(text), ..good.clone() }, SEGMENT), None);
+        // Nothing was written yet; the segment is gone; what was read is cut short, as at the end of a segment.
+        for bytes in
+            [Some("00".repeat(256)), None, Some(String::new()), good.bytes.clone().map(|b| b[..80].into())]
+        {
+            assert_eq!(record(&FirstRecord { bytes, ..good.clone() }, SEGMENT), None);
+        }
+        // What a recycled file held before: right in itself, but its place was another one.
+        let recycled = wal_record(lsn - SEGMENT - 100, END_OF_RECOVERY, 0, &[1; 26]);
+        assert_eq!(record(&read(lsn, &recycled), SEGMENT), None);
+        // Other records than those of a promotion.
+        assert_eq!(record(&read(lsn, &wal_record(lsn - 100, 0x10, 10, &[1; 26])), SEGMENT), None);
+    }
+
+    fn with(mut server: ServerFacts, history: &str, first: Vec<FirstRecord>) -> ServerFacts {
+        server.lineage = Some(Lineage { history: Some(history.into()), first_records: first });
+        server
+    }
+
+    const SWITCH: u64 = 0x0300_0148;
+    const HISTORY: &str = "1\t0/3000148\tno recovery target specified\n";
+
+    /// A server on timeline 2, begun at this time of day.
+    fn second(in_recovery: bool, end: u64, time: u8) -> ServerFacts {
+        let first = read(SWITCH, &promotion(SWITCH, time));
+        with(ServerFacts::example(in_recovery, 2, end), HISTORY, vec![first])
+    }
+
+    fn evidence(server: &ServerFacts, reference: &ServerFacts) -> String {
+        match relation(server, reference) {
+            Relation::Same => "same".into(),
+            Relation::Forked { evidence, at } => format!("forked: {evidence} {at:?}"),
+            Relation::Unknown(why) => format!("unknown: {why}"),
+        }
+    }
+
+    #[test]
+    fn relations_on_the_first_timeline() {
+        let primary = ServerFacts::example(false, 1, 1000);
+        assert_eq!(relation(&ServerFacts::example(true, 1, 1000), &primary), Relation::Same);
+        // It streams, and has what was written since the primary was asked.
+        assert_eq!(relation(&ServerFacts::example(true, 1, 1100), &primary), Relation::Same);
+        let detached = ServerFacts { receiver: None, ..ServerFacts::example(true, 1, 1100) };
+        assert!(evidence(&detached, &primary).starts_with("forked: It has WAL up to 0/44C, and that"));
+        let both = evidence(&ServerFacts::example(false, 1, 900), &primary);
+        assert!(both.starts_with("forked: Both take writes on timeline 1."), "{both}");
+    }
+
+    #[test]
+    fn relations_across_timelines() {
+        let primary = second(false, SWITCH + 1000, 1);
+        assert_eq!(relation(&ServerFacts::example(true, 1, SWITCH), &primary), Relation::Same);
+        let beyond = evidence(&ServerFacts::example(true, 1, SWITCH + 8), &primary);
+        assert!(beyond.contains("up to 0/3000150 on timeline 1, which ended at 0/3000148"), "{beyond}");
+        let newer = evidence(&second(true, SWITCH + 8, 1), &ServerFacts::example(false, 1, SWITCH + 8));
+        assert!(newer.contains("newer than timeline 1"), "{newer}");
+        // Timeline 3 was made from timeline 1 by the reference: timeline 2 is somebody else's.
+        let third = with(ServerFacts::example(false, 3, SWITCH + 8), HISTORY, Vec::new());
+        let absent = evidence(&second(true, SWITCH + 8, 1), &third);
+        assert!(absent.contains("timeline 2 is not in the history of timeline 3"), "{absent}");
+        // A timeline that is not the last one: its beginning is compared all the same.
+        let two = format!("{HISTORY}2\t0/3001000\tx\n");
+        let third = |time| {
+            let first = read(SWITCH, &promotion(SWITCH, time));
+            with(ServerFacts::example(false, 3, 0x0300_2000), &two, vec![first])
+        };
+        assert_eq!(relation(&second(true, 0x0300_1000, 1), &third(1)), Relation::Same);
+        let twice = evidence(&second(true, 0x0300_1000, 1), &third(2));
+        assert!(twice.contains("Timeline 2 was begun twice, both times at 0/3000148"), "{twice}");
+    }
+
+    #[test]
+    fn relations_on_one_later_timeline() {
+        let primary = second(false, SWITCH + 1000, 1);
+        assert_eq!(relation(&second(true, SWITCH + 1000, 1), &primary), Relation::Same);
+        // Identical history files, promoted twice.
+        let twice = evidence(&second(true, SWITCH + 500, 2), &primary);
+        assert!(twice.contains("begun twice"), "{twice}");
+        // It has just heard of the timeline: what its file holds there is no record of it.
+        assert_eq!(relation(&second(true, SWITCH, 2), &primary), Relation::Same);
+        let elsewhere = with(second(true, SWITCH + 8, 1), "1\t0/3000000\tx\n", Vec::new());
+        let differs = evidence(&elsewhere, &primary);
+        assert!(differs.contains("ended at 0/3000000 here and at 0/3000148 for the reference"), "{differs}");
+        // Other ancestors: one more, or another one.
+        let own = |history: &str, reference: &str| {
+            let server = with(ServerFacts::example(true, 4, SWITCH + 8), history, Vec::new());
+            let primary = with(ServerFacts::example(false, 4, SWITCH + 800), reference, Vec::new());
+            evidence(&server, &primary)
+        };
+        let more = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n");
+        assert!(more.contains("timeline 4 comes from timeline 2 here and from timeline 1"), "{more}");
+        let other = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n3\t0/2\tx\n");
+        assert!(other.contains("comes from timeline 2 here and from timeline 3"), "{other}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown() {
+        let primary = second(false, SWITCH + 1000, 1);
+        let gone = with(second(true, SWITCH + 8, 1), HISTORY, Vec::new());
+        assert!(evidence(&gone, &primary).contains("no longer there to compare"));
+        assert!(evidence(&primary, &gone).contains("no longer there to compare"));
+        let blind = ServerFacts { lineage: None, ..second(true, SWITCH + 8, 1) };
+        assert!(evidence(&blind, &primary).contains("history of timeline 2 could not be read"));
+        assert!(
+            evidence(&second(true, SWITCH + 8, 1), &ServerFacts { lineage: None, ..primary.clone() })
+                .starts_with("unknown")
+        );
+        // That both take writes shows without any file.
+        let blind = ServerFacts { lineage: None, ..second(false, SWITCH + 8, 1) };
+        assert!(evidence(&blind, &primary).contains("Both take writes on timeline 2"));
+    }
 }

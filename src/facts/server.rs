@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pg::client::{Session, SqlError};
+use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 
@@ -78,6 +78,9 @@ pub struct Sender {
     pub sync_state: Option<String>,
     /// Seconds from the flush here to the replay there, where measured lately.
     pub replay_lag_s: Option<f64>,
+    /// Seconds since the standby last said how far it is; it does every `wal_receiver_status_interval`.
+    #[serde(default)]
+    pub reply_age_s: Option<f64>,
 }
 
 /// A row of `pg_replication_slots`.
@@ -117,40 +120,145 @@ pub struct FirstRecord {
     pub bytes: Option<String>,
 }
 
-/// Everything that a server says of itself. Plain columns of the system views, so that it runs on 13 to 18 as any role;
-/// what a role may not see comes as NULL.
+/// Everything that a server says of itself, on 13 to 18 as any role; what a role may not see comes as NULL.
+///
+/// The functions below the system views are called directly: planning the views takes a fresh backend four times as long as all of this. What
+/// needs arithmetic comes as it is and is worked out here. The received position is read first and the replayed one last, so that a
+/// standby that keeps up is never seen behind by what it replayed meanwhile.
 const SERVER: &str = "SELECT json_build_object(\
-   'version', split_part(current_setting('server_version'), ' ', 1), \
-   'version_num', current_setting('server_version_num')::integer, \
-   'system_identifier', (SELECT system_identifier::text FROM pg_control_system()), \
+   'receive_lsn', pg_last_wal_receive_lsn(), \
+   'version', current_setting('server_version'), \
+   'version_num', current_setting('server_version_num'), \
+   'system_identifier', c.system_identifier::text, \
    'started_at', pg_postmaster_start_time()::text, \
-   'in_recovery', r.recovering, \
-   'timeline', CASE WHEN r.recovering THEN greatest(w.received_tli, \
-        (SELECT timeline_id FROM pg_control_checkpoint()), \
-        (SELECT min_recovery_end_timeline FROM pg_control_recovery())) \
-      ELSE ('x' || left(pg_walfile_name(r.lsn), 8))::bit(32)::integer END, \
-   'current_lsn', CASE WHEN NOT r.recovering THEN r.lsn::text END, \
-   'receive_lsn', pg_last_wal_receive_lsn()::text, \
-   'replay_lsn', pg_last_wal_replay_lsn()::text, \
-   'last_replay_age_s', extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8, \
-   'replay_paused', CASE WHEN r.recovering THEN pg_is_wal_replay_paused() END, \
-   'receiver', CASE WHEN w.pid IS NOT NULL THEN json_build_object('status', w.status, \
-        'sender_host', w.sender_host, 'sender_port', w.sender_port, 'slot_name', w.slot_name) END, \
-   'senders', COALESCE((SELECT json_agg(json_build_object('application_name', s.application_name, 'state', s.state, \
-        'sync_state', s.sync_state, 'replay_lag_s', extract(epoch FROM s.replay_lag)::float8)) \
-        FROM pg_stat_replication s), '[]'), \
-   'slots', COALESCE((SELECT json_agg(json_build_object('slot_name', s.slot_name, 'slot_type', s.slot_type, \
-        'active', s.active, 'restart_lsn', s.restart_lsn::text, 'wal_status', s.wal_status, \
-        'retained_bytes', (r.lsn - s.restart_lsn)::bigint)) FROM pg_replication_slots s), '[]'), \
+   'in_recovery', pg_is_in_recovery(), \
+   'checkpoint_timeline', (pg_control_checkpoint()).timeline_id, \
+   'recovery_timeline', (pg_control_recovery()).min_recovery_end_timeline, \
+   'segment', CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_insert_lsn()) END, \
+   'current_lsn', CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END, \
+   'replay_paused', CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END, \
+   'receiver', (SELECT row_to_json(w) FROM pg_stat_get_wal_receiver() w), \
+   'senders', ARRAY(SELECT json_build_object('application_name', a.application_name, 'state', s.state, \
+        'sync_state', s.sync_state, 'replay_lag_s', extract(epoch FROM s.replay_lag), \
+        'reply_age_s', extract(epoch FROM clock_timestamp() - s.reply_time)) \
+        FROM pg_stat_get_wal_senders() s, pg_stat_get_activity(s.pid) a), \
+   'slots', ARRAY(SELECT row_to_json(s) FROM pg_get_replication_slots() s), \
    'synchronous_standby_names', current_setting('synchronous_standby_names'), \
-   'max_wal_senders', current_setting('max_wal_senders')::integer, \
-   'max_replication_slots', current_setting('max_replication_slots')::integer, \
-   'wal_segment_bytes', pg_size_bytes(current_setting('wal_segment_size')), \
+   'max_wal_senders', current_setting('max_wal_senders'), \
+   'max_replication_slots', current_setting('max_replication_slots'), \
+   'wal_segment_size', current_setting('wal_segment_size'), \
    'sees_senders', pg_has_role('pg_read_all_stats', 'USAGE'), \
-   'reads_files', has_function_privilege('pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE'))::text \
- FROM (SELECT r.recovering, CASE WHEN r.recovering \
-              THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END AS lsn \
-         FROM (SELECT pg_is_in_recovery() AS recovering) r) r LEFT JOIN pg_stat_wal_receiver w ON true";
+   'reads_files', has_function_privilege('pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE'), \
+   'last_replay_age_s', extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), \
+   'replay_lsn', pg_last_wal_replay_lsn())::text FROM pg_control_system() c";
+
+/// The answer to [`SERVER`], as it comes.
+#[derive(Deserialize)]
+struct Answer {
+    version: String,
+    version_num: String,
+    system_identifier: String,
+    started_at: String,
+    in_recovery: bool,
+    checkpoint_timeline: Option<u32>,
+    recovery_timeline: Option<u32>,
+    segment: Option<String>,
+    current_lsn: Option<Lsn>,
+    receive_lsn: Option<Lsn>,
+    replay_lsn: Option<Lsn>,
+    last_replay_age_s: Option<f64>,
+    replay_paused: Option<bool>,
+    receiver: Option<RawReceiver>,
+    senders: Vec<Sender>,
+    slots: Vec<RawSlot>,
+    synchronous_standby_names: String,
+    max_wal_senders: String,
+    max_replication_slots: String,
+    wal_segment_size: String,
+    sees_senders: bool,
+    reads_files: bool,
+}
+
+/// A row of `pg_stat_get_wal_receiver()`: all columns are NULL where none runs.
+#[derive(Deserialize)]
+struct RawReceiver {
+    pid: Option<i32>,
+    received_tli: Option<u32>,
+    #[serde(flatten)]
+    receiver: Receiver,
+}
+
+/// A row of `pg_get_replication_slots()`.
+#[derive(Deserialize)]
+struct RawSlot {
+    slot_name: String,
+    slot_type: String,
+    active: bool,
+    restart_lsn: Option<Lsn>,
+    wal_status: Option<String>,
+}
+
+impl Answer {
+    /// Works out what the server left to us; None where it said something that no server says.
+    fn facts(self) -> Option<ServerFacts> {
+        let receiver = self.receiver.filter(|receiver| receiver.pid.is_some());
+        let timeline = match &self.segment {
+            // The name of the segment that is written begins with the timeline.
+            Some(segment) => u32::from_str_radix(segment.get(..8)?, 16).ok()?,
+            None => {
+                let received = receiver.as_ref().and_then(|receiver| receiver.received_tli);
+                [received, self.checkpoint_timeline, self.recovery_timeline].into_iter().flatten().max()?
+            }
+        };
+        let end = self.current_lsn.or_else(|| self.receive_lsn.max(self.replay_lsn));
+        let slots = self.slots.into_iter().map(|slot| Slot {
+            retained_bytes: end
+                .zip(slot.restart_lsn)
+                .map(|(end, start)| i64::try_from(end.0.saturating_sub(start.0)).unwrap_or(i64::MAX)),
+            slot_name: slot.slot_name,
+            slot_type: slot.slot_type,
+            active: slot.active,
+            restart_lsn: slot.restart_lsn,
+            wal_status: slot.wal_status,
+        });
+        Some(ServerFacts {
+            version: self.version.split(' ').next()?.to_string(),
+            version_num: self.version_num.parse().ok()?,
+            system_identifier: self.system_identifier,
+            started_at: self.started_at,
+            in_recovery: self.in_recovery,
+            timeline: TimelineId(timeline),
+            current_lsn: self.current_lsn,
+            receive_lsn: self.receive_lsn,
+            replay_lsn: self.replay_lsn,
+            last_replay_age_s: self.last_replay_age_s,
+            replay_paused: self.replay_paused,
+            receiver: receiver.map(|receiver| receiver.receiver),
+            senders: self.senders,
+            slots: slots.collect(),
+            synchronous_standby_names: self.synchronous_standby_names,
+            max_wal_senders: self.max_wal_senders.parse().ok()?,
+            max_replication_slots: self.max_replication_slots.parse().ok()?,
+            wal_segment_bytes: bytes(&self.wal_segment_size)?,
+            sees_senders: self.sees_senders,
+            reads_files: self.reads_files,
+            lineage: None,
+        })
+    }
+}
+
+/// Reads a size as the server shows it: `16MB`, `1GB`.
+fn bytes(text: &str) -> Option<u64> {
+    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text.strip_prefix(number)? {
+        "" | "B" => 1,
+        "kB" => 1 << 10,
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
 
 /// The history file of timeline $1 and the first bytes written on each of its last eight timelines.
 ///
@@ -168,7 +276,7 @@ const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file(
          mod(byte, $2::numeric)::bigint AS at FROM switches ORDER BY n DESC LIMIT 8) \
  SELECT json_build_object('history', (SELECT text FROM history), 'first_records', COALESCE((SELECT json_agg(\
          json_build_object('timeline', timeline, 'lsn', lsn::text, 'bytes', \
-         encode(pg_read_binary_file('pg_wal/' || segment, at, 192, true), 'hex')) ORDER BY n) FROM places), '[]'))::text";
+         encode(pg_read_binary_file('pg_wal/' || segment, at, 256, true), 'hex')) ORDER BY n) FROM places), '[]'))::text";
 
 /// Asks a server about itself.
 ///
@@ -177,7 +285,18 @@ const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file(
 /// # Errors
 /// Those of the queries; a lineage that cannot be read is no error but absent.
 pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
-    let mut facts: ServerFacts = session.query_json(SERVER, &[]).await?;
+    let answer: Answer = match session.query_json(SERVER, &[]).await {
+        // It was promoted between two words of the query: "recovery is not in progress".
+        Err(error) if error.sqlstate.as_deref() == Some("55000") => session.query_json(SERVER, &[]).await?,
+        answer => answer?,
+    };
+    let mut facts = answer.facts().ok_or_else(|| SqlError {
+        sqlstate: None,
+        primary: "unexpected answer from the server".into(),
+        detail: None,
+        hint: None,
+        kind: SqlErrorKind::Server,
+    })?;
     if facts.timeline > TimelineId(1) && facts.reads_files {
         let timeline = facts.timeline.to_string();
         let segment = facts.wal_segment_bytes.to_string();
@@ -228,8 +347,51 @@ pub fn shown_application_name(name: &str, version_num: u32) -> String {
 }
 
 #[cfg(test)]
+impl ServerFacts {
+    /// A server for tests: a primary on this timeline, or if it is in recovery a standby that streams, with WAL up to a position.
+    pub(crate) fn example(in_recovery: bool, timeline: u32, end: u64) -> Self {
+        Self {
+            version: "15.20".into(),
+            version_num: 150_020,
+            system_identifier: "7".into(),
+            started_at: format!("{in_recovery} {timeline} {end}"),
+            in_recovery,
+            timeline: TimelineId(timeline),
+            current_lsn: (!in_recovery).then_some(Lsn(end)),
+            receive_lsn: in_recovery.then_some(Lsn(end)),
+            replay_lsn: in_recovery.then_some(Lsn(end)),
+            last_replay_age_s: in_recovery.then_some(3600.0),
+            replay_paused: in_recovery.then_some(false),
+            receiver: in_recovery.then(|| Receiver {
+                status: Some("streaming".into()),
+                sender_host: Some("h1".into()),
+                sender_port: Some(5432),
+                slot_name: None,
+            }),
+            senders: Vec::new(),
+            slots: Vec::new(),
+            synchronous_standby_names: String::new(),
+            max_wal_senders: 10,
+            max_replication_slots: 10,
+            wal_segment_bytes: 16 << 20,
+            sees_senders: true,
+            reads_files: true,
+            lineage: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(bytes("16MB"), Some(16 << 20));
+        assert_eq!(bytes("1GB"), Some(1 << 30));
+        assert_eq!(bytes("8192"), Some(8192));
+        assert_eq!(bytes("1 apple"), None);
+    }
 
     #[test]
     fn names_are_shown_as_each_major_shows_them() {

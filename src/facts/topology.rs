@@ -87,7 +87,7 @@ pub fn save(state_directory: &Path, facts: &ClusterFacts, now: Timestamp) -> any
 
 /// Joins what is seen now with what was seen before.
 pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) -> Topology {
-    let identifier = facts.nodes.iter().find_map(|node| Some(node.facts()?.system_identifier.clone()));
+    let identifier = facts.system_identifier().map(str::to_string);
     // What was seen of another cluster, under the same directory, says nothing about this one.
     let before = before.filter(|old| {
         old.system_identifier.is_none() || identifier.is_none() || old.system_identifier == identifier

@@ -56,6 +56,8 @@ fn marker(node: &NodeView) -> char {
     match (node.active, node.observed_role, &node.node_type) {
         (true, Role::Primary, NodeType::Primary) | (true, Role::Witness, _) => '*',
         (true, Role::Standby, NodeType::Standby) => ' ',
+        (_, _, NodeType::Other(_)) => '?',
+        (_, Role::Unknown, _) if node.reachable => '!',
         (true, Role::Unknown, _) => '?',
         (false, Role::Unknown, _) if !node.answered => '-',
         _ => '!',

@@ -158,9 +158,16 @@ impl Ui {
             }
             State::NoPrimary => (Level::Warning, "the cluster has no primary".to_string()),
             State::SplitBrain => (Level::Warning, "the cluster has more than one primary".to_string()),
-            State::Unknown => (Level::Warning, "nothing is known of the cluster now".to_string()),
+            State::Unknown => {
+                (Level::Warning, "nothing is known of the cluster now: no node answers".to_string())
+            }
         };
-        let hint = (!cluster.next.is_empty()).then(|| format!("Next: {}", cluster.next.join("; ")));
+        let hint = match cluster.next.as_slice() {
+            [] => None,
+            [one] => Some(format!("Next: {one}")),
+            // A line each, to be copied.
+            several => Some(format!("Next, in this order:\n  {}", several.join("\n  "))),
+        };
         self.message(level, &text, None, hint.as_deref());
     }
 
@@ -191,6 +198,11 @@ impl Ui {
         if self.progress_shown.replace(false) {
             self.write("\r\x1b[K");
         }
+    }
+
+    /// Returns whether the answer goes to a terminal.
+    pub fn answers_to_terminal(&self) -> bool {
+        std::io::stdout().is_terminal()
     }
 
     /// Writes the answer to standard output.

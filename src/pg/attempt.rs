@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use openssl::ssl::SslContext;
@@ -24,9 +25,9 @@ use crate::system::environment::user_name;
 pub struct Common {
     /// The resolved connection string.
     pub resolved: Resolved,
-    /// The TLS context, or why there is none. Asked for only when a server has agreed to TLS, as in libpq: with
+    /// The TLS context, or why there is none. Made only when a server has agreed to TLS, as in libpq: with
     /// `sslmode=prefer` a broken certificate file costs the encryption, not the connection.
-    pub tls: Result<SslContext, String>,
+    pub tls: OnceLock<Result<SslContext, String>>,
 }
 
 /// An address to connect to.
@@ -239,7 +240,11 @@ async fn encrypt(
         Host::Socket(_) => None,
     };
     let failed = |text: String| Failure::tls(watch, text);
-    let context = common.tls.as_ref().map_err(|error| failed(error.clone()))?;
+    let context = common.tls.get_or_init(|| match options.mode {
+        SslMode::Disable => Err("TLS is off".into()),
+        _ => tls::context(options),
+    });
+    let context = context.as_ref().map_err(|error| failed(error.clone()))?;
     let ssl = tls::session(context, options, host).map_err(failed)?;
     let mut stream = SslStream::new(ssl, socket).map_err(|error| failed(tls::not_set_up(&error)))?;
     let shaken = Pin::new(&mut stream).connect().await;

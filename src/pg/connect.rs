@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,6 @@ use super::failure::{Answered, ConnectError, Kind};
 use super::quote::quote_literal;
 use super::resolve::{Host, Target, TargetSession, resolve};
 use super::stream::Watch;
-use super::tls;
 use crate::error::sentence;
 use crate::secret::Secret;
 use crate::system::environment::Environment;
@@ -88,10 +87,6 @@ pub async fn connect(
     if resolved.shuffle {
         shuffle(&mut resolved.targets);
     }
-    let tls = match resolved.tls.mode {
-        tls::SslMode::Disable => Err("TLS is off".into()),
-        _ => tls::context(&resolved.tls),
-    };
     let passes: &[TargetSession] = match resolved.target_session {
         TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
         TargetSession::Any => &[TargetSession::Any],
@@ -100,8 +95,12 @@ pub async fn connect(
         TargetSession::Primary => &[TargetSession::Primary],
         TargetSession::Standby => &[TargetSession::Standby],
     };
-    let mut search =
-        Search { common: Arc::new(Common { resolved, tls }), options, deadline, failures: Vec::new() };
+    let mut search = Search {
+        common: Arc::new(Common { resolved, tls: OnceLock::new() }),
+        options,
+        deadline,
+        failures: Vec::new(),
+    };
     for pass in passes {
         // What the first pass found wrong is found again by the second one.
         search.failures.clear();
@@ -318,28 +317,25 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
     }
 }
 
-/// Writes the one statement that gives a session its settings, whatever the role, the database or `options` set before.
+/// Writes the statements that give a session its settings, whatever the role, the database or `options` set before.
 ///
 /// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
-/// nobody's function instead of the server's. `idle_session_timeout`: locks live as long as their session.
+/// nobody's function instead of the server's. `idle_session_timeout`: locks live as long as their session. SET and not set_config(): it
+/// looks nothing up in catalogs, of which a fresh backend knows nothing yet.
 fn settings(options: &ConnectOptions, version: u32) -> String {
-    let timeout = super::client::statement_timeout(options.query_deadline).to_string();
-    let mut settings = vec![
-        ("search_path", "pg_catalog, pg_temp"),
-        ("synchronous_commit", "local"),
-        ("statement_timeout", &timeout),
-        ("DateStyle", "ISO"),
-        ("IntervalStyle", "postgres"),
-        ("bytea_output", "hex"),
-    ];
+    let timeout = super::client::statement_timeout(options.query_deadline);
+    let mut out = format!(
+        "SET search_path = pg_catalog, pg_temp; SET synchronous_commit = local; SET statement_timeout = {timeout}; \
+         SET DateStyle = ISO; SET IntervalStyle = postgres; SET bytea_output = hex"
+    );
     if version >= 140_000 {
-        settings.push(("idle_session_timeout", "0"));
+        out.push_str("; SET idle_session_timeout = 0");
     }
-    settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let call = |(name, value): &(&str, &str)| {
-        format!("pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value))
-    };
-    format!("SELECT {}", settings.iter().map(call).collect::<Vec<_>>().join(", "))
+    for (name, value) in &options.settings {
+        let (name, value) = (quote_literal(name), quote_literal(value));
+        out.push_str(&format!("; SELECT pg_catalog.set_config({name}, {value}, false)"));
+    }
+    out
 }
 
 /// Makes a number of a version as PQserverVersion does: 15.20 is 150020, 18beta1 is 180000.

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use regex::Regex;
+use serde_json::Value;
 
 use super::processes::{Output, Running, clean_command};
 
@@ -18,6 +19,7 @@ static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (form(r"\b[0-9A-F]{1,8}/[0-9A-F]{5,8}\b"), "[LSN]"),
         (form(r"(?i)\b(pid|process)( |=|: ?)\d+\b"), "$1$2[PID]"),
         (form(r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?)\b"), "[DURATION]"),
+        (form(r"\b\d+ bytes (of WAL|more)\b"), "[BYTES] $1"),
         (form(r#"("[a-z_]*_s": ?)\d+(\.\d+)?"#), "${1}[DURATION]"),
     ]
 });
@@ -103,7 +105,20 @@ impl Output {
     pub fn visible(&self) -> String {
         let exit =
             self.status.code().map_or_else(|| self.status.to_string(), |code| format!("exit status: {code}"));
-        let mut text = format!("{}------- stderr -------\n{}[{exit}]\n", self.stdout, self.stderr);
+        self.redacted(&format!("{}------- stderr -------\n{}[{exit}]\n", self.stdout, self.stderr))
+    }
+
+    /// Returns stdout, a JSON document, in lines and with what differs from run to run replaced. Counted bytes and seconds are, unless there
+    /// are none.
+    #[track_caller]
+    pub fn visible_json(&self) -> String {
+        let mut document = self.json();
+        self.hide(&mut document, "");
+        format!("{document:#}\n")
+    }
+
+    fn redacted(&self, text: &str) -> String {
+        let mut text = text.to_string();
         for (real, shown) in self.redactions.iter() {
             // A port must not be replaced inside a longer number.
             let real =
@@ -114,5 +129,24 @@ impl Output {
             text = form.replace_all(&text, *shown).into_owned();
         }
         text
+    }
+
+    fn hide(&self, value: &mut Value, name: &str) {
+        match value {
+            Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| self.hide(value, name)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.hide(value, "")),
+            Value::Number(number) if number.as_f64() != Some(0.0) => {
+                if name.ends_with("_bytes") {
+                    *value = "[BYTES]".into();
+                } else if name.ends_with("_s") {
+                    *value = "[DURATION]".into();
+                }
+            }
+            Value::String(text) if name == "server_version" || name == "pgbaton" => {
+                *text = "[VERSION]".into();
+            }
+            Value::String(text) => *text = self.redacted(text),
+            _ => {}
+        }
     }
 }

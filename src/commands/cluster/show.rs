@@ -7,8 +7,8 @@ use crate::commands::context::Context;
 use crate::commands::{locate, operation};
 use crate::error::{Error, Exit, Result};
 use crate::facts::assess::{State, Viewpoint, assess};
-use crate::output::{Data, Format, Report, render};
-use crate::system::signals::Signals;
+use crate::output::{Data, Format, Report, render, render_error};
+use crate::system::signals::{Signal, Signals};
 
 /// Shows the cluster, once or again and again.
 ///
@@ -22,27 +22,61 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     let signals = Signals::take_over()
         .map_err(|error| Error::from_cause(Exit::Internal, "could not listen for signals", &error))?;
+    let mut last: Option<Exit> = None;
     loop {
-        let report = once(context).await?;
-        let text = render(&context.command, &report, context.style)?;
-        if context.style.format == Format::Table {
-            // Clears the screen and goes to its top, so that the newest picture is the only one.
-            let stamp = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
-            context.ui.answer(&format!("\x1b[2J\x1b[H{stamp}, every {seconds} s\n\n{text}\n"));
-            for issue in &report.issues {
-                context.ui.issue(issue);
+        let seen = tokio::select! {
+            seen = once(context) => seen,
+            signal = signals.next() => return stopped(last, signal),
+        };
+        match (seen, last) {
+            (Ok(report), _) => {
+                picture(context, &report, seconds)?;
+                last = Some(report.exit);
             }
-        } else {
-            context.ui.answer(&text);
+            // What is wrong from the start is no change to watch for.
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(_)) => {
+                context.ui.error(&error);
+                if context.style.format == Format::Json {
+                    context.ui.answer(&render_error(&context.command, &error));
+                }
+                last = Some(error.exit);
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
-            _ = signals.next() => {
-                // The last picture stands on the screen already.
-                return Ok(Report { data: Data::Nothing, ..report });
-            }
+            signal = signals.next() => return stopped(last, signal),
         }
     }
+}
+
+/// Ends the watching: with the exit code of the last picture, which stands on the screen already.
+fn stopped(last: Option<Exit>, signal: Signal) -> Result<Report> {
+    let exit = last.unwrap_or(match signal {
+        Signal::Int => Exit::Interrupted,
+        Signal::Term => Exit::Terminated,
+    });
+    Ok(Report { exit, ..Report::new(Data::Nothing) })
+}
+
+/// Shows one picture, with all that is said about it.
+fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
+    let text = render(&context.command, report, context.style)?;
+    if context.style.format != Format::Table {
+        context.ui.answer(&text);
+        return Ok(());
+    }
+    let stamp = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    // On a terminal the newest picture is the only one.
+    let clear = if context.ui.answers_to_terminal() { "\x1b[2J\x1b[H" } else { "" };
+    context.ui.answer(&format!("{clear}{stamp}, every {seconds} s\n\n{text}\n"));
+    for issue in &report.issues {
+        context.ui.issue(issue);
+    }
+    if let Data::Cluster(cluster) = &report.data {
+        context.ui.verdict(cluster);
+    }
+    Ok(())
 }
 
 async fn once(context: &Context) -> Result<Report> {
