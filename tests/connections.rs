@@ -661,6 +661,9 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
         let node1 = prepared(&cluster);
         let desk = Desk::new(&cluster, &pg);
         node1.psql("ALTER ROLE repmgr SET DateStyle = 'German'; ALTER ROLE repmgr SET search_path = public");
+        if pg.major >= 14 {
+            node1.psql("ALTER ROLE repmgr SET idle_session_timeout = '1h'");
+        }
         let text = format!(
             "host=127.0.0.1 port={} dbname=repmgr user=repmgr options='-c synchronous_commit=remote_apply'",
             node1.port
@@ -669,14 +672,15 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
             let conninfo = Conninfo::parse(&text).unwrap();
             let options = ConnectOptions {
                 settings: vec![("lock_timeout".into(), "123ms".into())],
+                lasting: true,
                 password: Some(Secret::new("not asked for")),
                 ..ConnectOptions::default()
             };
             let session = connect(&conninfo, &desk.environment(), &options).await.unwrap();
             for (name, value) in [
                 ("synchronous_commit", "local"),
-                ("search_path", "pg_catalog, pg_temp"),
-                ("DateStyle", "ISO, DMY"),
+                ("search_path", "pg_catalog,pg_temp"),
+                ("DateStyle", "ISO, MDY"),
                 ("statement_timeout", "9s"),
                 ("lock_timeout", "123ms"),
                 ("application_name", "pgbaton"),
@@ -684,6 +688,9 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
                 let row = session.query_one("SELECT current_setting($1)", &[Some(name)]).await.unwrap();
                 assert_eq!(row.get(0), Some(value), "{name}");
             }
+            let idle =
+                session.query_one("SELECT current_setting('idle_session_timeout', true)", &[]).await.unwrap();
+            assert_eq!(idle.get(0), (pg.major >= 14).then_some("0"));
             let version = session.query_one("SHOW server_version_num", &[]).await.unwrap();
             assert_eq!(version.get(0), Some(&*session.server_version_num().to_string()));
             assert_eq!(session.server_name(), format!("server at \"127.0.0.1\", port {}", node1.port));

@@ -28,6 +28,8 @@ pub struct Common {
     /// The TLS context, or why there is none. Made only when a server has agreed to TLS, as in libpq: with
     /// `sslmode=prefer` a broken certificate file costs the encryption, not the connection.
     pub tls: OnceLock<Result<SslContext, String>>,
+    /// The settings of every session, as command-line options for the server.
+    pub settings: String,
 }
 
 /// An address to connect to.
@@ -270,9 +272,9 @@ async fn start(common: &Common, target: &Target, stream: Stream, watch: &Watch) 
         ChannelBinding::Prefer => config::ChannelBinding::Prefer,
         ChannelBinding::Require => config::ChannelBinding::Require,
     });
-    if let Some(options) = &resolved.options {
-        config.options(options);
-    }
+    // Ours come last, so they win; as a client's options they also win over those of the role and the database.
+    let given = resolved.options.as_deref().unwrap_or_default();
+    config.options(format!("{given} {}", common.settings));
     if let Some(name) = &resolved.application_name {
         config.application_name(name);
     }

@@ -46,6 +46,8 @@ pub struct ConnectOptions {
     pub password: Option<Secret>,
     /// Session settings beyond those that every session gets.
     pub settings: Vec<(String, String)>,
+    /// The session is kept, because it holds locks: no `idle_session_timeout` may end it.
+    pub lasting: bool,
     /// How names are looked up.
     pub resolver: Resolver,
 }
@@ -59,6 +61,7 @@ impl Default for ConnectOptions {
             application_name: None,
             password: None,
             settings: Vec::new(),
+            lasting: false,
             resolver: |host, port| {
                 Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
             },
@@ -96,7 +99,7 @@ pub async fn connect(
         TargetSession::Standby => &[TargetSession::Standby],
     };
     let mut search = Search {
-        common: Arc::new(Common { resolved, tls: OnceLock::new() }),
+        common: Arc::new(Common { resolved, tls: OnceLock::new(), settings: settings(options) }),
         options,
         deadline,
         failures: Vec::new(),
@@ -262,7 +265,9 @@ impl Search<'_> {
         if let Some(why) = refused {
             return Err((ConnectError::new(Kind::WrongTarget, Answered::Spoke, why), Next::Host));
         }
-        session.batch(&settings(self.options, version)).await.map_err(failed)?;
+        if let Some(more) = more_settings(self.options, version) {
+            session.batch(&more).await.map_err(failed)?;
+        }
         Ok(session)
     }
 
@@ -317,25 +322,31 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
     }
 }
 
-/// Writes the statements that give a session its settings, whatever the role, the database or `options` set before.
+/// Writes the settings of every session as options of the startup packet: they cost no round trip, and a fresh backend no parser.
 ///
 /// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
-/// nobody's function instead of the server's. `idle_session_timeout`: locks live as long as their session. SET and not set_config(): it
-/// looks nothing up in catalogs, of which a fresh backend knows nothing yet.
-fn settings(options: &ConnectOptions, version: u32) -> String {
+/// nobody's function instead of the server's.
+fn settings(options: &ConnectOptions) -> String {
     let timeout = super::client::statement_timeout(options.query_deadline);
-    let mut out = format!(
-        "SET search_path = pg_catalog, pg_temp; SET synchronous_commit = local; SET statement_timeout = {timeout}; \
-         SET DateStyle = ISO; SET IntervalStyle = postgres; SET bytea_output = hex"
-    );
-    if version >= 140_000 {
-        out.push_str("; SET idle_session_timeout = 0");
+    format!(
+        "-c search_path=pg_catalog,pg_temp -c synchronous_commit=local -c statement_timeout={timeout} \
+         -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex"
+    )
+}
+
+/// Writes the statements for settings beyond those, if there are any.
+///
+/// `idle_session_timeout`, which 13 does not know: locks live as long as their session.
+fn more_settings(options: &ConnectOptions, version: u32) -> Option<String> {
+    let mut out = Vec::new();
+    if options.lasting && version >= 140_000 {
+        out.push("SET idle_session_timeout = 0".to_string());
     }
     for (name, value) in &options.settings {
         let (name, value) = (quote_literal(name), quote_literal(value));
-        out.push_str(&format!("; SELECT pg_catalog.set_config({name}, {value}, false)"));
+        out.push(format!("SELECT pg_catalog.set_config({name}, {value}, false)"));
     }
-    out
+    (!out.is_empty()).then(|| out.join("; "))
 }
 
 /// Makes a number of a version as PQserverVersion does: 15.20 is 150020, 18beta1 is 180000.
