@@ -311,7 +311,7 @@ impl Judge<'_> {
                     if server.in_recovery {
                         self.standby(node, server, upstream, reference, &mut out);
                     }
-                    self.past(node, server, reference, out.attached == Some(true));
+                    self.past(node, server, reference, &mut out);
                 }
             }
         }
@@ -603,7 +603,7 @@ impl Judge<'_> {
         node: &NodeFacts,
         server: &ServerFacts,
         reference: Option<(&NodeFacts, &ServerFacts)>,
-        attached: bool,
+        out: &mut NodeView,
     ) {
         let Some((chief, primary)) = reference else { return };
         if chief.row.node_id == node.row.node_id {
@@ -613,6 +613,10 @@ impl Judge<'_> {
         match relation(server, primary) {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
+                if server.in_recovery {
+                    // Positions of two histories have no distance.
+                    (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
+                }
                 let chief_name = chief.row.node_name.clone();
                 let issue = self.issue(
                     Severity::Error,
@@ -632,7 +636,7 @@ impl Judge<'_> {
                 }
             }
             // In an old cluster the first segment of the timeline is long gone, on every node: no news, day for day.
-            Relation::Unknown(_) if attached => {}
+            Relation::Unknown(_) if out.attached == Some(true) => {}
             Relation::Unknown(why) => {
                 let issue = self.issue(
                     Severity::Notice,
