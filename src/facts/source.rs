@@ -1,5 +1,8 @@
 //! What a server that is to be cloned says of itself, beyond what every server is asked.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::pg::client::{Session, SqlError};
@@ -31,8 +34,9 @@ pub struct Source {
     pub group_access: bool,
     /// WAL senders in use.
     pub wal_senders_used: i64,
-    /// Bytes in all databases and tablespaces.
-    pub total_bytes: u64,
+    /// Bytes in all databases and tablespaces; None where that took too long to find out.
+    #[serde(skip)]
+    pub total_bytes: Option<u64>,
     /// Tablespaces outside the data directory.
     pub tablespaces: Vec<Tablespace>,
     /// Configuration files outside the data directory.
@@ -56,7 +60,8 @@ pub struct Tablespace {
     pub name: String,
     /// Its directory on the source's host.
     pub location: String,
-    /// Its size; None where the role may not see it.
+    /// Its size; None where the role may not see it, or where that took too long to find out.
+    #[serde(skip)]
     pub bytes: Option<u64>,
 }
 
@@ -95,12 +100,8 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
            'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'), \
            'group_access', current_setting('data_directory_mode') IN ('0750', '750'), \
            'wal_senders_used', (SELECT count(*) FROM pg_stat_replication), \
-           'total_bytes', (SELECT COALESCE(sum(pg_database_size(oid)), 0)::bigint FROM pg_database \
-                            WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')), \
            'tablespaces', COALESCE((SELECT json_agg(json_build_object('name', spcname, \
-                'location', pg_tablespace_location(oid), 'bytes', \
-                CASE WHEN has_tablespace_privilege(oid, 'CREATE') OR pg_has_role('pg_read_all_stats', 'USAGE') \
-                     THEN pg_tablespace_size(oid) END) ORDER BY spcname) \
+                'location', pg_tablespace_location(oid)) ORDER BY spcname) \
                 FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''), '[]'), \
            'external_files', COALESCE((WITH files AS (\
                 SELECT DISTINCT f AS path FROM (\
@@ -118,7 +119,36 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
            'reads_server_files', has_function_privilege('pg_read_file(text)', 'EXECUTE') \
                 AND pg_has_role('pg_read_server_files', 'USAGE'))::text"
     );
-    session.query_json(&sql, &[]).await
+    let mut source: Source = session.query_json(&sql, &[]).await?;
+    if let Ok(sizes) = session.within(SIZES_WITHIN).query_json::<Sizes>(SIZES, &[]).await {
+        source.total_bytes = sizes.total_bytes;
+        for tablespace in &mut source.tablespaces {
+            tablespace.bytes = sizes.tablespaces.get(&tablespace.name).copied().flatten();
+        }
+    }
+    Ok(source)
+}
+
+/// How long the server may count files: it looks at every single one, and a large cluster has hundreds of thousands.
+const SIZES_WITHIN: Duration = Duration::from_secs(60);
+
+/// Counts the bytes of all databases and tablespaces that the role may know of.
+const SIZES: &str = "SELECT json_build_object(\
+   'total_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database \
+        WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')), \
+   'tablespaces', COALESCE((SELECT json_object_agg(spcname, CASE WHEN has_tablespace_privilege(oid, 'CREATE') \
+        OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_tablespace_size(oid) END) \
+        FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''), '{}'))::text";
+
+#[derive(Deserialize)]
+struct Sizes {
+    total_bytes: Option<u64>,
+    tablespaces: BTreeMap<String, Option<u64>>,
+}
+
+/// Counts the bytes of all databases that the role may know of; None where that takes too long.
+pub async fn total_bytes(session: &Session) -> Option<u64> {
+    session.query_json::<Sizes>(SIZES, &[]).await.ok()?.total_bytes
 }
 
 /// Reads a configuration file of the source over SQL.

@@ -8,7 +8,7 @@ use crate::commands::{locate, operation};
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::assess::{Viewpoint, assess};
 use crate::facts::directory::{Contents, look, running_postmaster};
-use crate::facts::server;
+use crate::facts::{server, source};
 use crate::output::node::NodeStatus;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
@@ -21,7 +21,6 @@ use crate::system::process;
 #[derive(Debug, Deserialize)]
 struct More {
     version: String,
-    total_bytes: Option<u64>,
     archive_mode: String,
     archive_command: Option<String>,
     may_look_at_archive: bool,
@@ -44,6 +43,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let server = server::ask(&session).await.map_err(broken)?;
     let more: More = session.query_json(MORE, &[]).await.map_err(broken)?;
+    let total_data_bytes = source::total_bytes(&session).await;
     let ready: Option<u64> = if more.may_look_at_archive && more.archive_mode != "off" {
         session
             .query_json(
@@ -142,7 +142,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
         server_version: more.version,
-        total_data_bytes: more.total_bytes,
+        total_data_bytes,
         conninfo: Conninfo::parse(&config.conninfo).map(|parsed| parsed.redacted()).unwrap_or_default(),
         system_identifier: server.system_identifier.clone(),
         role: if server.in_recovery { "standby" } else { "primary" },
@@ -179,8 +179,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 const MORE: &str = "SELECT json_build_object('version', split_part(current_setting('server_version'), ' ', 1), \
-     'total_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database \
-         WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')), \
      'archive_mode', current_setting('archive_mode'), \
      'archive_command', (SELECT setting FROM pg_settings WHERE name = 'archive_command'), \
      'may_look_at_archive', has_function_privilege('pg_ls_archive_statusdir()', 'EXECUTE'))::text";

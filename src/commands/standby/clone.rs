@@ -45,6 +45,8 @@ const STARTING_UP_S: u64 = 60;
 const STREAMING_S: u64 = 30;
 /// Seconds for a replication connection that is only tried.
 const LOGIN_S: u64 = 10;
+/// How long a WAL sender whose client has gone may hold its place.
+const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
 
 /// Clones a server.
 ///
@@ -362,8 +364,9 @@ async fn prepare(
     };
     let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
     let receiver_login = ReceiverLogin { conninfo: &receiver, password: password.as_deref() };
-    let (backup_login, receiver_login) =
-        tokio::join!(login.attempt(context, &psql, &secrets), receiver_login.attempt(context, &psql));
+    // One after the other: at once they would want two WAL senders, and there may be one.
+    let backup_login = login.attempt(context, &psql, &secrets).await;
+    let receiver_login = receiver_login.attempt(context, &psql).await;
 
     let directory = look(data);
     let directory_identifier = match &directory {
@@ -541,16 +544,24 @@ async fn try_login(
     let secrets =
         named.iter().filter_map(|(_, name)| Some((name.clone(), secrets.get(name)?.clone()))).collect();
     let setting = process::Surroundings { environment: Some(&context.environment), secrets, inherit_pg };
-    let run = tokio::time::timeout(Duration::from_secs(LOGIN_S), process::run(&command, &setting));
-    match run.await {
-        Ok(Ok(finished)) if finished.status.success() => Ok(()),
-        Ok(Ok(finished)) => {
+    let began = Instant::now();
+    let attempts = async {
+        loop {
+            let finished = process::run(&command, &setting).await.map_err(|error| format!("{error:#}"))?;
+            if finished.status.success() {
+                return Ok(());
+            }
             let said = finished.stderr.trim();
-            Err(said.strip_prefix("psql: error: ").unwrap_or(said).replace('\n', " "))
+            let said = said.strip_prefix("psql: error: ").unwrap_or(said).replace('\n', " ");
+            // The WAL sender of a login just before this one needs a moment to end.
+            if !said.contains("exceeds max_wal_senders") || began.elapsed() > WAL_SENDER_ENDS {
+                return Err(said);
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(_) => Err(format!("no answer within {LOGIN_S} seconds")),
-    }
+    };
+    let bounded = tokio::time::timeout(Duration::from_secs(LOGIN_S), attempts).await;
+    bounded.unwrap_or_else(|_| Err(format!("no answer within {LOGIN_S} seconds")))
 }
 
 /// Asks a program for its major version.

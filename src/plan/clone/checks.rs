@@ -469,8 +469,14 @@ fn login_hint(why: &str, who: &str) -> String {
 fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     // WAL is streamed beside the copy while it is made: one segment at the least.
     let outside: u64 = facts.tablespaces.iter().filter_map(|target| target.bytes).sum();
-    let needed = facts.details.total_bytes.saturating_sub(outside) + 2 * facts.source.wal_segment_bytes;
-    let mut checks = vec![room("disk_space", &options.data_directory, needed, facts.free_bytes)];
+    let mut checks = vec![match facts.details.total_bytes {
+        Some(total) => {
+            let needed = total.saturating_sub(outside) + 2 * facts.source.wal_segment_bytes;
+            room("disk_space", &options.data_directory, needed, facts.free_bytes)
+        }
+        None => Check::warning("disk_space", "cannot tell whether the clone fits on the disk")
+            .detail("The source could not count the bytes of its databases in time."),
+    }];
     for target in &facts.tablespaces {
         if let Some(bytes) = target.bytes {
             checks.push(room("disk_space", &target.to, bytes, target.free_bytes));

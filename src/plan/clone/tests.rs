@@ -44,7 +44,7 @@ fn facts() -> CloneFacts {
             data_directory: Some("/pg".into()),
             group_access: false,
             wal_senders_used: 0,
-            total_bytes: 1 << 30,
+            total_bytes: Some(1 << 30),
             tablespaces: Vec::new(),
             external_files: Vec::new(),
             recovery_settings: Vec::new(),
