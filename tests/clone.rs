@@ -378,6 +378,7 @@ fn wal_goes_to_its_own_directory() {
 /// A clone that is refused, and succeeds when the cause is gone.
 struct Refusal<'a> {
     servers: Vec<&'a TestServer>,
+    directories: Vec<&'a Path>,
     node: &'a TestServer,
     source: &'a TestServer,
 }
@@ -391,14 +392,14 @@ impl Refusal<'_> {
 
     #[track_caller]
     fn with(&self, code: i32, words: &[&str], more: impl Fn(Pgbaton) -> Pgbaton) -> Output {
-        let before = Fingerprint::of(&self.servers, &[&self.node.dir]);
+        let before = Fingerprint::of(&self.servers, &self.directories);
         more(clone_from(self.node, self.source).arg("--dry-run")).run().code(code);
         let refused = more(clone_from(self.node, self.source)).run();
         refused.code(code);
         words.iter().for_each(|word| {
             refused.says(word);
         });
-        before.assert_same(&Fingerprint::of(&self.servers, &[&self.node.dir]));
+        before.assert_same(&Fingerprint::of(&self.servers, &self.directories));
         let json = more(clone_from(self.node, self.source).arg("--json")).run();
         json.code(code);
         let json = json.json();
@@ -414,7 +415,8 @@ fn directories_that_are_not_ours_are_refused() {
     let node1 = primary(&cluster, "node1");
     let node2 = cluster.empty("node2");
     node2.node_config(2, "");
-    let refusal = Refusal { servers: vec![&node1], node: &node2, source: &node1 };
+    let refusal =
+        Refusal { servers: vec![&node1], directories: vec![&node2.dir], node: &node2, source: &node1 };
     // Somebody's files, which --force does not remove either.
     std::fs::create_dir(&node2.data).unwrap();
     std::fs::write(node2.data.join("diary"), "mine").unwrap();
@@ -440,7 +442,10 @@ fn directories_that_are_not_ours_are_refused() {
     // Its own, with a server running on it, then without.
     node2.base_backup(&node1);
     node2.start();
-    refusal.with(1, &["a server is running", "node stop"], |program| program.arg("--force"));
+    // As a server: it receives WAL while we look.
+    let as_server = Refusal { servers: vec![&node1, &node2], directories: Vec::new(), ..refusal };
+    as_server.with(1, &["a server is running", "node stop"], |program| program.arg("--force"));
+    let refusal = Refusal { servers: vec![&node1], directories: vec![&node2.dir], ..as_server };
     node2.stop(StopMode::Fast);
     refusal.is(1, &["already a data directory of this cluster", "--force"]);
     clone_from(&node2, &node1).arg("--force").run().code(0).says("waived by --force");
@@ -454,7 +459,8 @@ fn sources_that_cannot_be_copied_are_refused() {
     let node1 = cluster.primary("node1");
     let node2 = cluster.empty("node2");
     node2.node_config(2, "");
-    let refusal = Refusal { servers: vec![&node1], node: &node2, source: &node1 };
+    let refusal =
+        Refusal { servers: vec![&node1], directories: vec![&node2.dir], node: &node2, source: &node1 };
     refusal.is(1, &["has no metadata", "primary register"]);
     node1.node_config(1, "");
     node1.pgbaton(["primary", "register"]).run().code(0);
@@ -508,7 +514,12 @@ fn names_and_numbers_of_other_nodes_are_refused() {
     node2.node_config(2, "");
     node2.pgbaton(["standby", "register"]).run().code(0);
     let node3 = cluster.empty("node3");
-    let refusal = Refusal { servers: vec![&node1, &node2], node: &node3, source: &node1 };
+    let refusal = Refusal {
+        servers: vec![&node1, &node2],
+        directories: vec![&node3.dir],
+        node: &node3,
+        source: &node1,
+    };
     node3.node_config(2, "");
     refusal.is(1, &["node ID 2 belongs to node \"node2\"", "is running at its registered address"]);
     node3.node_config(3, "");
@@ -526,12 +537,22 @@ fn names_and_numbers_of_other_nodes_are_refused() {
     let sql = cluster.dir().join("metadata.sql");
     std::fs::write(&sql, &dump.stdout).unwrap();
     run_tool(&pg.tool("psql"), ["-Xq", "-d", &witness.conninfo(), "-f", &sql.to_string_lossy()]).code(0);
-    let refusal = Refusal { servers: vec![&node1, &node2, &witness], node: &node3, source: &witness };
+    let refusal = Refusal {
+        servers: vec![&node1, &node2, &witness],
+        directories: vec![&node3.dir],
+        node: &node3,
+        source: &witness,
+    };
     refusal.is(1, &["\"witness\" is a witness", "Clone from the primary or from a standby"]);
     node1.psql_as("repmgr", "repmgr", "DELETE FROM repmgr.nodes WHERE node_id = 9");
     // Its upstream does not answer.
     node2.stop(StopMode::Fast);
-    let refusal = Refusal { servers: vec![&node1, &node2], node: &node3, source: &node1 };
+    let refusal = Refusal {
+        servers: vec![&node1, &node2],
+        directories: vec![&node3.dir],
+        node: &node3,
+        source: &node1,
+    };
     refusal.with(6, &["the upstream \"node2\" cannot be reached"], |program| {
         program.args(["--upstream-node-id", "2"])
     });
@@ -555,7 +576,8 @@ fn a_database_that_does_not_fit_is_refused() {
     }
     let node2 = cluster.empty("node2");
     node2.node_config(2, "");
-    let refusal = Refusal { servers: vec![&node1], node: &node2, source: &node1 };
+    let refusal =
+        Refusal { servers: vec![&node1], directories: vec![&node2.dir], node: &node2, source: &node1 };
     refusal.is(1, &["is too small for the clone", "MB are free"]);
     for segment in 1..=8 {
         std::fs::remove_file(format!("{}.{segment}", file.display())).unwrap();

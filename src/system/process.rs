@@ -5,7 +5,7 @@
 //! ours unless it was asked for, because those would redirect PostgreSQL's tools unseen.
 //!
 //! A deadline is the caller's: dropping the future kills the whole group. A program that tells its progress, a base backup,
-//! must not outlive us either if we are killed: see [`leash`].
+//! must not outlive us either if we are killed: see `leash`.
 
 use std::collections::BTreeMap;
 use std::fmt;
