@@ -4,6 +4,7 @@ use crate::commands::context::Context;
 use crate::commands::world::Secrets;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
+use crate::pg::conninfo::Conninfo;
 use crate::plan::Command;
 use crate::registry::event;
 use crate::system::process;
@@ -50,7 +51,11 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         return;
     }
     let (id, name, conninfo) = match happening.upstream {
-        Some((id, name, conninfo)) => (id.to_string(), name.to_string(), conninfo.to_string()),
+        Some((id, name, conninfo)) => {
+            // A hook's environment is no place for a password: it may be logged, and its children inherit it.
+            let plain = Conninfo::parse(conninfo).map(|parsed| parsed.without_secrets().to_string());
+            (id.to_string(), name.to_string(), plain.unwrap_or_default())
+        }
         None => Default::default(),
     };
     let values = [
