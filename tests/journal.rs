@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pgbaton::Exit;
 use pgbaton::plan::journal::{self, Loaded, Stage, Status};
-use pgbaton::plan::{Op, Probe};
+use pgbaton::plan::{Op, Probe, Request, Standby};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal").join(name)
@@ -52,8 +52,9 @@ fn fields_of_later_versions_are_ignored() {
 
 #[test]
 fn every_effect_and_every_question_has_a_fixture() {
-    let loaded = load("1-every-op.jsonl");
-    let ops: Vec<&Op> = loaded.header.plan.steps().map(|step| &step.op).collect();
+    let loaded = ["1-every-op.jsonl", "1-every-op-of-roles.jsonl"].map(load);
+    let ops: Vec<&Op> =
+        loaded.iter().flat_map(|loaded| loaded.header.plan.steps()).map(|step| &step.op).collect();
     // An exhaustive match: whoever adds an effect is sent here, to add a fixture with it.
     let number = |op: &Op| match op {
         Op::Run(_) => 0,
@@ -71,10 +72,19 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::Exists { .. } => 11,
             Probe::Stopped { .. } => 12,
             Probe::Not(_) => 13,
+            Probe::ShutDown { .. } => 18,
+            Probe::HasAll { .. } => 19,
+            Probe::At { .. } => 20,
         },
         Op::WriteSecretFile { .. } => 14,
+        Op::Signal { request: Request::FastShutdown, .. } => 15,
+        Op::Signal { request: Request::ImmediateShutdown, .. } => 21,
+        Op::Signal { request: Request::Reload, .. } => 22,
+        Op::Promote { .. } => 16,
+        Op::Follow { standby: Standby::Running(_), .. } => 17,
+        Op::Follow { standby: Standby::Files { .. }, .. } => 23,
     };
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=14).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=23).collect::<Vec<_>>());
 }

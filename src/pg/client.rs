@@ -52,6 +52,11 @@ pub enum SqlErrorKind {
 }
 
 impl SqlError {
+    /// The server's answer makes no sense, or is none that we can go on from.
+    pub fn answer(primary: impl Into<String>) -> Self {
+        Self::new(SqlErrorKind::Server, primary)
+    }
+
     fn new(kind: SqlErrorKind, primary: impl Into<String>) -> Self {
         Self { sqlstate: None, primary: primary.into(), detail: None, hint: None, kind }
     }

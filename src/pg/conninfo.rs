@@ -76,6 +76,9 @@ pub const KEYWORDS: &[Keyword] = keywords! {
     "sslkeylogfile",
 };
 
+/// The keywords that say where a connection leads to.
+const WAY: [&str; 6] = ["host", "hostaddr", "port", "service", "target_session_attrs", "load_balance_hosts"];
+
 /// Keywords whose values must not be seen.
 const SECRETS: &[&str] =
     &["password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"];
@@ -178,6 +181,20 @@ impl Conninfo {
             merged.set(name, value);
         }
         merged
+    }
+
+    /// Returns this with another way: where it leads to is taken from `to`, and nothing else.
+    ///
+    /// Role, password, certificates and whatever else was set by hand stay. What asks for a certain kind of server does not: it was about
+    /// the old one.
+    #[must_use]
+    pub fn leading_to(&self, to: &Self) -> Self {
+        let pick = |pairs: &[(String, String)], of_the_way: bool| -> Vec<(String, String)> {
+            pairs.iter().filter(|(name, _)| WAY.contains(&name.as_str()) == of_the_way).cloned().collect()
+        };
+        let mut pairs = pick(&to.pairs, true);
+        pairs.extend(pick(&self.pairs, false));
+        Self { pairs }
     }
 
     /// Returns this without passwords and keys: for argument lists, plans and `primary_conninfo`.
@@ -454,6 +471,17 @@ mod tests {
 
     fn pair(name: &str, value: &str) -> (String, String) {
         (name.into(), value.into())
+    }
+
+    #[test]
+    fn another_way_keeps_everything_else() {
+        let present = Conninfo::parse(
+            "user=rep password='a b' host=a,b port=1,2 target_session_attrs=read-write sslmode=verify-full",
+        )
+        .unwrap();
+        let to = Conninfo::parse("host=c dbname=x user=other").unwrap();
+        let expected = "host=c user=rep password='a b' sslmode=verify-full";
+        assert_eq!(present.leading_to(&to).to_string(), expected);
     }
 
     #[test]

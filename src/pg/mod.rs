@@ -9,6 +9,7 @@ pub mod client;
 pub mod connect;
 pub mod conninfo;
 pub mod control;
+pub mod control_file;
 pub mod failure;
 pub mod history;
 pub mod lsn;

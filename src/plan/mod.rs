@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Check, Verdict, Waiver};
-pub use op::{Command, Endpoint, Op, Piece, Probe, Setting, Statement};
+pub use op::{Command, Endpoint, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
 
 use crate::error::Exit;
 
@@ -113,6 +113,9 @@ pub struct Step {
     pub title: String,
     /// The effect.
     pub op: Op,
+    /// The node on whose host it takes effect, if it is not this one. SQL goes over the network and needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i32>,
     /// Seconds after which the step has failed. Every step has a bound.
     pub timeout_s: u32,
     /// What it means when the journal says `started` and nothing else.
@@ -224,6 +227,7 @@ impl Step {
             id: id.into(),
             title: title.into(),
             op,
+            at: None,
             timeout_s,
             on_resume: OnResume::Again,
             requires: Vec::new(),
@@ -244,6 +248,13 @@ impl Step {
     #[must_use]
     pub fn requires(mut self, probe: Probe) -> Self {
         self.requires.push(probe);
+        self
+    }
+
+    /// Says on the host of which other node this step takes effect.
+    #[must_use]
+    pub fn at(mut self, node_id: i32) -> Self {
+        self.at = Some(node_id);
         self
     }
 

@@ -87,8 +87,74 @@ pub enum Op {
         /// Entries that are moved after all others.
         last: Vec<String>,
     },
+    /// Send the postmaster of a data directory a signal, if one runs, and wait for nothing.
+    Signal {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// What the signal asks for.
+        request: Request,
+    },
+    /// Promote a standby and wait until it takes writes, waking its startup process by reloads.
+    Promote {
+        /// The standby.
+        on: Endpoint,
+        /// The user's own command for it, instead of `pg_promote()`.
+        command: Option<Command>,
+    },
+    /// Let a standby, or a server that is to start as one, follow another upstream.
+    ///
+    /// Of its present `primary_conninfo` only that is replaced which says where it leads to; a server that has none gets the whole.
+    Follow {
+        /// The server.
+        standby: Standby,
+        /// Whom it is to follow.
+        upstream: Upstream,
+    },
     /// Wait until a question is answered with yes.
     Wait(Probe),
+}
+
+/// What a signal asks a postmaster for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// To end all sessions, write a checkpoint and end.
+    FastShutdown,
+    /// To end at once, without a checkpoint.
+    ImmediateShutdown,
+    /// To read its configuration again.
+    Reload,
+}
+
+/// A server whose upstream is to change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standby {
+    /// A running one, that is told by `ALTER SYSTEM` and a reload.
+    Running(Endpoint),
+    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not told.
+    Files {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// The program `postgres`, which can tell the present setting, wherever it stands.
+        postgres: String,
+        /// Where postgresql.conf is, if not there.
+        config_directory: Option<PathBuf>,
+    },
+}
+
+/// Whom a standby is to follow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// How to name it to people.
+    pub name: String,
+    /// The conninfo for a standby that has none, without a password. What it says of the way is put into one that is there.
+    pub conninfo: String,
+    /// The name of the password for a standby that has no conninfo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The slot; None for no slot.
+    pub slot: Option<String>,
 }
 
 /// A program with its arguments.
@@ -186,8 +252,29 @@ pub enum Probe {
         /// The data directory.
         data_directory: PathBuf,
     },
+    /// `pg_control` says that the server was shut down cleanly as a primary. It may say so while WAL senders and the archiver still run.
+    ShutDown {
+        /// The data directory.
+        data_directory: PathBuf,
+    },
+    /// A standby has received all WAL of a primary that was shut down cleanly, the record of the shutdown checkpoint included.
+    HasAll {
+        /// The standby.
+        on: Endpoint,
+        /// The node that was shut down, if it is not this one.
+        node_id: Option<i32>,
+        /// Its data directory.
+        data_directory: PathBuf,
+    },
     /// Something does not hold.
     Not(Box<Probe>),
+    /// Something holds on the host of another node.
+    At {
+        /// The node.
+        node_id: i32,
+        /// The question.
+        probe: Box<Probe>,
+    },
 }
 
 impl Command {
@@ -303,6 +390,30 @@ impl fmt::Display for Op {
                 Ok(())
             }
             Self::MoveEntries { from, to, .. } => write!(f, "mv {}/* {}/", from.display(), to.display()),
+            Self::Signal { data_directory, request } => {
+                let signal = match request {
+                    Request::FastShutdown => "INT",
+                    Request::ImmediateShutdown => "QUIT",
+                    Request::Reload => "HUP",
+                };
+                write!(f, "kill -{signal} $(head -1 {}/postmaster.pid)", data_directory.display())
+            }
+            Self::Promote { on, command: Some(command) } => write!(f, "{command} (for {})", on.name),
+            Self::Promote { on, command: None } => write!(f, "{}: SELECT pg_promote(false)", on.name),
+            Self::Follow { standby, upstream } => {
+                match standby {
+                    Standby::Running(on) => write!(f, "{}: ", on.name)?,
+                    Standby::Files { data_directory, .. } => {
+                        write!(f, "write {}/postgresql.auto.conf: ", data_directory.display())?;
+                    }
+                }
+                let slot = upstream.slot.as_deref().unwrap_or("");
+                write!(
+                    f,
+                    "primary_conninfo to {} ({}), primary_slot_name = '{slot}'",
+                    upstream.name, upstream.conninfo
+                )
+            }
             Self::Wait(probe) => write!(f, "wait until {probe}"),
         }
     }
@@ -338,7 +449,14 @@ impl fmt::Display for Probe {
             Self::Stopped { data_directory } => {
                 write!(f, "no server runs on \"{}\"", data_directory.display())
             }
+            Self::ShutDown { data_directory } => {
+                write!(f, "\"{}\" has been shut down cleanly", data_directory.display())
+            }
+            Self::HasAll { on, data_directory, .. } => {
+                write!(f, "{} has all WAL of \"{}\"", on.name, data_directory.display())
+            }
             Self::Not(probe) => write!(f, "not: {probe}"),
+            Self::At { probe, .. } => probe.fmt(f),
         }
     }
 }

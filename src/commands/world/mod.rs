@@ -1,5 +1,7 @@
 //! The live world: where the effects and questions of a plan become connections, processes and files.
 
+mod roles;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +14,9 @@ use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::output::table::size;
 use crate::output::ui::Level;
-use crate::pg::client::{Session, SqlErrorKind};
+use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
+use crate::pg::control_file::{self, ControlState, ShutdownPosition};
 use crate::plan::journal::{Flush, Journal, Record};
 use crate::plan::run::{Narration, Signal, World};
 use crate::plan::settings;
@@ -33,6 +36,8 @@ pub struct Live<'a> {
     journal: RefCell<Option<Journal>>,
     secrets: Secrets,
     signals: Signals,
+    /// Sessions that nobody uses at the moment, by server. A new connection costs more than most questions.
+    idle: RefCell<BTreeMap<String, Vec<Session>>>,
 }
 
 impl<'a> Live<'a> {
@@ -43,7 +48,7 @@ impl<'a> Live<'a> {
     pub fn new(context: &'a Context, journal: Option<Journal>, secrets: Secrets) -> Result<Self, Error> {
         let signals = Signals::take_over()
             .map_err(|error| Error::from_cause(Exit::Internal, "could not take over signals", &error))?;
-        Ok(Self { context, journal: RefCell::new(journal), secrets, signals })
+        Ok(Self { context, journal: RefCell::new(journal), secrets, signals, idle: RefCell::default() })
     }
 
     fn secret(&self, name: &str) -> Result<&Secret, Error> {
@@ -52,6 +57,32 @@ impl<'a> Live<'a> {
                 .detail("It was given on the command line or in the environment of the command that began the operation, and is written nowhere.")
                 .hint("Run the original command again.")
         })
+    }
+
+    /// Returns a session on a server: one that is open already, or a new one. Whoever is done with it and saw no error puts it back.
+    async fn session(&self, on: &Endpoint) -> Result<Session, Error> {
+        let idle = || self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
+        while let Some(session) = idle() {
+            if !session.is_closed() {
+                return Ok(session);
+            }
+        }
+        self.connect(on).await
+    }
+
+    /// Keeps a session for the next question.
+    fn put_back(&self, on: &Endpoint, session: Session) {
+        self.idle.borrow_mut().entry(key(on)).or_default().push(session);
+    }
+
+    /// Opens sessions ahead of the moment when there is no time for it.
+    ///
+    /// # Errors
+    /// Exit code 6 for a server that cannot be connected to.
+    pub async fn warm(&self, on: &Endpoint) -> Result<(), Error> {
+        let session = self.connect(on).await?;
+        self.put_back(on, session);
+        Ok(())
     }
 
     async fn connect(&self, on: &Endpoint) -> Result<Session, Error> {
@@ -86,25 +117,17 @@ impl<'a> Live<'a> {
     /// # Errors
     /// Exit code 6 without a connection, 7 if a statement fails.
     pub async fn sql(&self, on: &Endpoint, statements: &[Statement], timeout_s: u32) -> Result<(), Error> {
-        let session = self.connect(on).await?.within(Duration::from_secs(u64::from(timeout_s)));
+        let session = self.session(on).await?;
         let statements =
             statements.iter().map(|statement| self.filled(statement)).collect::<Result<Vec<_>, _>>()?;
-        session.transaction(&statements).await.map_err(|error| {
-            let exit = if error.kind == SqlErrorKind::Closed { Exit::Connection } else { Exit::Query };
-            let mut out = Error::new(exit, format!("a statement failed on {}", on.name))
-                .detail(sentence(&error.primary));
-            out.no_effect = error.kind == SqlErrorKind::Server;
-            if let Some(detail) = error.detail {
-                out = out.detail(detail);
-            }
-            match error.hint {
-                Some(hint) => out.hint(hint),
-                None => out,
-            }
-        })
+        let bound = Duration::from_secs(u64::from(timeout_s));
+        session.within(bound).transaction(&statements).await.map_err(|error| sql_failed(on, error))?;
+        self.put_back(on, session);
+        Ok(())
     }
 
-    async fn run(&self, command: &Command) -> Result<(), Error> {
+    /// Runs a program and returns the end of its standard output.
+    async fn run(&self, command: &Command) -> Result<String, Error> {
         let mut secrets = Secrets::new();
         for (_, name) in &command.secrets {
             secrets.insert(name.clone(), self.secret(name)?.clone());
@@ -167,7 +190,32 @@ impl<'a> Live<'a> {
             let detail = sentence(&if said.is_empty() { how } else { format!("{how}: {said}") });
             return Err(failed(&format!("program \"{name}\" failed"), detail));
         }
-        Ok(())
+        Ok(finished.stdout)
+    }
+
+    /// Asks a server for one value, which is text or NULL.
+    async fn value_of(
+        &self,
+        on: &Endpoint,
+        sql: &str,
+        params: &[Option<&str>],
+    ) -> anyhow::Result<Option<String>> {
+        let session = self.session(on).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let row = session.query_one(sql, params).await?;
+        self.put_back(on, session);
+        Ok(row.get(0).map(str::to_string))
+    }
+
+    /// Returns where the WAL of a server ends that was shut down cleanly; None for one that was not.
+    fn shutdown_position(
+        &self,
+        node_id: Option<i32>,
+        data_directory: &Path,
+    ) -> anyhow::Result<Option<ShutdownPosition>> {
+        match node_id {
+            None => control_file::shutdown_position(data_directory),
+            Some(node_id) => Err(no_channel(node_id)),
+        }
     }
 
     /// Returns the text of a setting's value, secrets included.
@@ -224,7 +272,13 @@ impl<'a> Live<'a> {
                 let (from, to, first, last) = (from.clone(), to.clone(), first.clone(), last.clone());
                 Box::new(move || files::move_entries(&from, &to, &first, &last))
             }
-            Op::Run(_) | Op::Sql { .. } | Op::Wait(_) => return Ok(()),
+            Op::Signal { data_directory, request } => {
+                let (data, request) = (data_directory.clone(), *request);
+                return roles::signal(&data, request);
+            }
+            Op::Run(_) | Op::Sql { .. } | Op::Promote { .. } | Op::Follow { .. } | Op::Wait(_) => {
+                return Ok(());
+            }
         };
         // On a thread of its own: emptying a large directory must not keep signals and deadlines waiting.
         let done = tokio::task::spawn_blocking(work).await;
@@ -243,8 +297,10 @@ impl<'a> Live<'a> {
 impl World for Live<'_> {
     async fn perform(&self, step: &Step) -> Result<Option<String>, Error> {
         match &step.op {
-            Op::Run(command) => self.run(command).await?,
+            Op::Run(command) => self.run(command).await.map(drop)?,
             Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
+            Op::Promote { on, command } => self.promote(on, command.as_ref()).await?,
+            Op::Follow { standby, upstream } => self.follow(standby, upstream).await?,
             other => self.file_op(other).await?,
         }
         Ok(None)
@@ -253,20 +309,29 @@ impl World for Live<'_> {
     async fn holds(&self, probe: &Probe) -> anyhow::Result<bool> {
         Ok(match probe {
             Probe::Sql { on, statement, .. } => {
-                let session = self.connect(on).await.map_err(|error| anyhow::anyhow!("{error}"))?;
                 let statement = self.filled(statement).map_err(|error| anyhow::anyhow!("{error}"))?;
                 let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
-                let row = session.query_one(&statement.text, &params).await?;
-                matches!(row.get(0), Some("t" | "true"))
+                matches!(self.value_of(on, &statement.text, &params).await?.as_deref(), Some("t" | "true"))
             }
             Probe::Accepts { on, in_recovery } => {
-                let session = self.connect(on).await.map_err(|error| anyhow::anyhow!("{error}"))?;
-                let row = session.query_one("SELECT pg_is_in_recovery()::text", &[]).await?;
-                in_recovery.is_none_or(|wanted| row.get(0) == Some(if wanted { "true" } else { "false" }))
+                let said = self.value_of(on, "SELECT pg_is_in_recovery()::text", &[]).await?;
+                in_recovery
+                    .is_none_or(|wanted| said.as_deref() == Some(if wanted { "true" } else { "false" }))
             }
             Probe::Exists { path } => path.symlink_metadata().is_ok(),
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
+            Probe::ShutDown { data_directory } => {
+                control_file::read(data_directory)?.state == ControlState::ShutDown
+            }
+            Probe::HasAll { on, node_id, data_directory } => {
+                let Some(position) = self.shutdown_position(*node_id, data_directory)? else {
+                    return Ok(false);
+                };
+                let said = self.value_of(on, HAS_ALL, &[Some(&position.end.to_string())]).await?;
+                said.as_deref() == Some("true")
+            }
             Probe::Not(inner) => !Box::pin(self.holds(inner)).await?,
+            Probe::At { node_id, .. } => return Err(no_channel(*node_id)),
         })
     }
 
@@ -321,6 +386,35 @@ impl World for Live<'_> {
             }
             Narration::Warning(text) => ui.say(Level::Warning, &text),
         }
+    }
+}
+
+/// Asks a standby whether its WAL reaches up to `$1`.
+///
+/// What was received says nothing of WAL that came from an archive, what was replayed nothing of WAL that waits.
+const HAS_ALL: &str = "SELECT coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) >= $1::pg_lsn, false)::text";
+
+/// Tells one server from another.
+fn key(on: &Endpoint) -> String {
+    format!("{} {}", on.name, on.conninfo)
+}
+
+fn no_channel(node_id: i32) -> anyhow::Error {
+    anyhow::anyhow!("there is no connection to pgbaton on the host of node {node_id}")
+}
+
+/// Turns a failed statement into the error of a step.
+fn sql_failed(on: &Endpoint, error: SqlError) -> Error {
+    let exit = if error.kind == SqlErrorKind::Closed { Exit::Connection } else { Exit::Query };
+    let mut out =
+        Error::new(exit, format!("a statement failed on {}", on.name)).detail(sentence(&error.primary));
+    out.no_effect = error.kind == SqlErrorKind::Server;
+    if let Some(detail) = error.detail {
+        out = out.detail(detail);
+    }
+    match error.hint {
+        Some(hint) => out.hint(hint),
+        None => out,
     }
 }
 

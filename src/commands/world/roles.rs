@@ -1,0 +1,164 @@
+//! The effects that change roles: signals to a postmaster, promotion, another upstream.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use super::{Live, sql_failed};
+use crate::error::{Error, Exit, sentence};
+use crate::facts::directory::running_postmaster;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::quote::quote_literal;
+use crate::plan::{Command, Endpoint, Request, Standby, Upstream, settings};
+use crate::system::files;
+
+/// The pause between two looks at a server that is being promoted.
+const LOOK: Duration = Duration::from_millis(4);
+
+/// When the startup process is woken for the first time, and how often after that.
+///
+/// A standby whose primary has gone sleeps up to `wal_retrieve_retry_interval`, 5 s by default, before it sees the request. A reload
+/// wakes it; one that is awake needs none.
+const WAKE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(50));
+
+/// Sends the postmaster of a data directory a signal, if one runs.
+pub(super) fn signal(data: &Path, request: Request) -> Result<(), Error> {
+    let Some(pid) = running_postmaster(data).and_then(|pid| Pid::from_raw(pid.abs())) else { return Ok(()) };
+    let signal = match request {
+        Request::FastShutdown => Signal::INT,
+        Request::ImmediateShutdown => Signal::QUIT,
+        Request::Reload => Signal::HUP,
+    };
+    match kill_process(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(Error::new(Exit::LocalCommand, "could not send the server a signal").detail(
+            format!("Process {} of data directory \"{}\": {error}.", pid.as_raw_nonzero(), data.display()),
+        )),
+    }
+}
+
+impl Live<'_> {
+    /// Promotes a standby and returns when it takes writes. The step's deadline ends the wait.
+    pub(super) async fn promote(&self, on: &Endpoint, command: Option<&Command>) -> Result<(), Error> {
+        let session = self.session(on).await?;
+        match command {
+            Some(command) => self.run(command).await.map(drop)?,
+            None => {
+                let asked = session.query_one("SELECT pg_catalog.pg_promote(false)::text", &[]).await;
+                let row = asked.map_err(|error| sql_failed(on, error))?;
+                if row.get(0) != Some("true") {
+                    return Err(Error::new(
+                        Exit::Promotion,
+                        "the server did not take the request for promotion",
+                    ));
+                }
+            }
+        }
+        let asked = Instant::now();
+        let mut wake = asked + WAKE.0;
+        loop {
+            let row = session
+                .query_one("SELECT pg_catalog.pg_is_in_recovery()::text", &[])
+                .await
+                .map_err(|error| sql_failed(on, error))?;
+            if row.get(0) == Some("false") {
+                self.put_back(on, session);
+                return Ok(());
+            }
+            if Instant::now() >= wake {
+                // Without the right to reload it takes longer, no more.
+                let _ = session.query("SELECT pg_catalog.pg_reload_conf()::text", &[]).await;
+                wake = Instant::now() + WAKE.1;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Lets a server follow another upstream. Doing it twice changes nothing more.
+    pub(super) async fn follow(&self, standby: &Standby, upstream: &Upstream) -> Result<(), Error> {
+        match standby {
+            Standby::Running(on) => {
+                let session = self.session(on).await?;
+                self.follow_by_sql(&session, upstream).await.map_err(|error| sql_failed(on, error))?;
+                self.put_back(on, session);
+                Ok(())
+            }
+            Standby::Files { data_directory, postgres, config_directory } => {
+                let program = Command::new(
+                    postgres,
+                    [
+                        "-D",
+                        &config_directory.as_ref().unwrap_or(data_directory).display().to_string(),
+                        "-C",
+                        "primary_conninfo",
+                    ],
+                );
+                let said = self.run(&program).await?;
+                let conninfo = self
+                    .new_conninfo(said.trim_end_matches('\n'), upstream)
+                    .map_err(|text| Error::new(Exit::Failed, text))?;
+                let set = [
+                    ("primary_conninfo".to_string(), conninfo),
+                    ("primary_slot_name".to_string(), upstream.slot.clone().unwrap_or_default()),
+                ];
+                let path = data_directory.join("postgresql.auto.conf");
+                let written = tokio::task::spawn_blocking(move || {
+                    let old = files::read(&path)?.unwrap_or_default();
+                    files::write(&path, &settings::rewrite(&old, &[], &set)?, 0o600)
+                })
+                .await;
+                match written {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) => {
+                        Err(Error::new(Exit::LocalCommand, "could not write the replication settings")
+                            .detail(sentence(&format!("{error:#}"))))
+                    }
+                    Err(error) => {
+                        Err(Error::new(Exit::Internal, "writing the replication settings broke off")
+                            .detail(sentence(&error.to_string())))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow_by_sql(&self, session: &Session, upstream: &Upstream) -> Result<(), SqlError> {
+        let row = session
+            .query_one(
+                "SELECT pg_catalog.current_setting('primary_conninfo'), pg_catalog.current_setting('primary_slot_name')",
+                &[],
+            )
+            .await?;
+        let present = row.get(0).unwrap_or_default();
+        let conninfo = self.new_conninfo(present, upstream).map_err(SqlError::answer)?;
+        let slot = upstream.slot.clone().unwrap_or_default();
+        // A password in it must not get into the server's log; the setting is the session's own and gone with it.
+        if Conninfo::parse(&conninfo).is_ok_and(|parsed| parsed.get("password").is_some()) {
+            let _ = session.batch("SET log_statement = 'none'; SET log_min_duration_statement = -1").await;
+        }
+        for (name, value) in [("primary_conninfo", &conninfo), ("primary_slot_name", &slot)] {
+            session.execute(&format!("ALTER SYSTEM SET {name} = {}", quote_literal(value)), &[]).await?;
+        }
+        session.query_one("SELECT pg_catalog.pg_reload_conf()::text", &[]).await.map(drop)
+    }
+
+    /// Works out a server's new `primary_conninfo` from its present one.
+    fn new_conninfo(&self, present: &str, upstream: &Upstream) -> Result<String, String> {
+        let wanted = Conninfo::parse(&upstream.conninfo)
+            .map_err(|error| format!("invalid connection string for {}: {error}", upstream.name))?;
+        if !present.trim().is_empty() {
+            let present = Conninfo::parse(present)
+                .map_err(|error| format!("the present primary_conninfo cannot be parsed: {error}"))?;
+            return Ok(present.leading_to(&wanted).to_string());
+        }
+        let mut wanted = wanted;
+        if let Some(name) = &upstream.password {
+            let password = self.secret(name).map_err(|error| error.to_string())?;
+            wanted.set("password", password.reveal());
+        }
+        Ok(wanted.to_string())
+    }
+}
