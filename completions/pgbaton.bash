@@ -163,6 +163,12 @@ _pgbaton() {
             pgbaton__subcmd__help__subcmd__standby,clone)
                 cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__clone"
                 ;;
+            pgbaton__subcmd__help__subcmd__standby,follow)
+                cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__follow"
+                ;;
+            pgbaton__subcmd__help__subcmd__standby,promote)
+                cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__promote"
+                ;;
             pgbaton__subcmd__help__subcmd__standby,register)
                 cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__register"
                 ;;
@@ -262,8 +268,14 @@ _pgbaton() {
             pgbaton__subcmd__standby,clone)
                 cmd="pgbaton__subcmd__standby__subcmd__clone"
                 ;;
+            pgbaton__subcmd__standby,follow)
+                cmd="pgbaton__subcmd__standby__subcmd__follow"
+                ;;
             pgbaton__subcmd__standby,help)
                 cmd="pgbaton__subcmd__standby__subcmd__help"
+                ;;
+            pgbaton__subcmd__standby,promote)
+                cmd="pgbaton__subcmd__standby__subcmd__promote"
                 ;;
             pgbaton__subcmd__standby,register)
                 cmd="pgbaton__subcmd__standby__subcmd__register"
@@ -274,8 +286,14 @@ _pgbaton() {
             pgbaton__subcmd__standby__subcmd__help,clone)
                 cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__clone"
                 ;;
+            pgbaton__subcmd__standby__subcmd__help,follow)
+                cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__follow"
+                ;;
             pgbaton__subcmd__standby__subcmd__help,help)
                 cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__help"
+                ;;
+            pgbaton__subcmd__standby__subcmd__help,promote)
+                cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__promote"
                 ;;
             pgbaton__subcmd__standby__subcmd__help,register)
                 cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__register"
@@ -1612,7 +1630,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__standby)
-            opts="clone register unregister"
+            opts="clone register unregister promote follow"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1626,6 +1644,34 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__standby__subcmd__clone)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__help__subcmd__standby__subcmd__follow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__help__subcmd__standby__subcmd__promote)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -3624,7 +3670,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__standby)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help clone register unregister help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help clone register unregister promote follow help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3863,8 +3909,126 @@ _pgbaton() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pgbaton__subcmd__standby__subcmd__follow)
+            opts="-W -f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --upstream-node-id --wait --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --upstream-node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pgdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pg_bindir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -h)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dbname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --superuser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -L)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pgbaton__subcmd__standby__subcmd__help)
-            opts="clone register unregister help"
+            opts="clone register unregister promote follow help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3891,7 +4055,35 @@ _pgbaton() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pgbaton__subcmd__standby__subcmd__help__subcmd__follow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pgbaton__subcmd__standby__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__standby__subcmd__help__subcmd__promote)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -3926,6 +4118,112 @@ _pgbaton() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__standby__subcmd__promote)
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --no-siblings-follow --siblings-follow --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pgdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pg_bindir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -h)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dbname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --superuser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -L)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

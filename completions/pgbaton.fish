@@ -257,40 +257,42 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s y -l yes -d 'Answer every question with yes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s v -l verbose -d 'More to read'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -f -a "register" -d 'Record this standby in the metadata'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "register" -d 'Record this standby in the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-node-id -d 'Node that the standby will follow, if it is not the primary' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-conninfo -d 'Connection string of the upstream to write into primary_conninfo' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l replication-user -d 'Role that the standby connects to its upstream as' -r
@@ -399,9 +401,75 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l no-siblings-follow -d 'Leave the other standbys where they are'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l siblings-follow -d 'The other standbys follow; this is the default'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l upstream-node-id -d 'Node to follow, if it is not the primary' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s W -l wait -d 'Wait this many seconds for a primary to appear, if there is none yet; without a number, as long as primary_follow_timeout says' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "register" -d 'Record this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1101,6 +1169,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "register" -d 'Record this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "status" -d 'Show what the local server is and does'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "stop" -d 'Stop the local server, disconnecting its clients'

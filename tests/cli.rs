@@ -256,9 +256,9 @@ ERROR: invalid value "elsewhere" for option "--copy-external-config-files"
 DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
 $ pgbaton standby promote
-ERROR: unrecognized command "standby promote"
-DETAIL: pgbaton 0.1.0 does not have it yet.
-HINT: Try "pgbaton standby --help".
+ERROR: there is no configuration file
+DETAIL: Looked for "/tmp/.tmp9ARQV2/pgbaton.toml", "/etc/pgbaton/pgbaton.toml", "/tmp/.tmp9ARQV2/repmgr.conf", "/etc/repmgr.conf", "/etc/postgresql-common/repmgr.conf".
+HINT: Name it with "-f" or in PGBATON_CONFIG.
 $ pgbaton witness register
 ERROR: unrecognized command "witness"
 DETAIL: pgbaton 0.1.0 does not have it yet.

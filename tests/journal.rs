@@ -75,6 +75,7 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::ShutDown { .. } => 18,
             Probe::HasAll { .. } => 19,
             Probe::At { .. } => 20,
+            Probe::NoPrimary { .. } => 24,
         },
         Op::WriteSecretFile { .. } => 14,
         Op::Signal { request: Request::FastShutdown, .. } => 15,
@@ -86,5 +87,5 @@ fn every_effect_and_every_question_has_a_fixture() {
     };
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=23).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=24).collect::<Vec<_>>());
 }

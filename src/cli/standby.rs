@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Clone, register or unregister a standby.
+/// Clone, register, promote, lead elsewhere or unregister a standby.
 #[derive(Debug, Subcommand)]
 pub enum Standby {
     /// Copy a running server into an empty data directory, as its standby
@@ -11,6 +11,40 @@ pub enum Standby {
     Register(Register),
     /// Remove a standby from the metadata, and its unused slot
     Unregister,
+    /// Make this standby the primary, after the old one has failed
+    Promote(Promote),
+    /// Let this standby follow the primary, or another standby
+    Follow(Follow),
+}
+
+/// Make this standby the primary, after the old one has failed
+///
+/// Refused while another primary is alive, and while a standby that answers has more WAL. The other standbys follow at once. To
+/// move the role while the primary is alive, use "standby switchover".
+#[derive(Args, Debug, Default)]
+pub struct Promote {
+    /// Leave the other standbys where they are
+    #[arg(long)]
+    pub no_siblings_follow: bool,
+
+    /// The other standbys follow; this is the default
+    #[arg(long, conflicts_with = "no_siblings_follow")]
+    pub siblings_follow: bool,
+}
+
+/// Let this standby follow the primary, or another standby
+///
+/// Nothing is restarted: the server is told by a reload. Of its present primary_conninfo only the place that it leads to is
+/// replaced; password, certificates and the rest stay.
+#[derive(Args, Debug, Default)]
+pub struct Follow {
+    /// Node to follow, if it is not the primary
+    #[arg(long, value_name = "N")]
+    pub upstream_node_id: Option<i32>,
+
+    /// Wait this many seconds for a primary to appear, if there is none yet; without a number, as long as primary_follow_timeout says
+    #[arg(short = 'W', long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub wait: Option<u32>,
 }
 
 /// Copy a running server into an empty data directory, as its standby

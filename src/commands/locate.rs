@@ -331,6 +331,10 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
     if context.environment.uid == 0 || facts.nodes.iter().all(|node| node.server.is_err()) {
         return;
     }
+    // "Nothing was changed" is meant to the byte.
+    if context.global.dry_run {
+        return;
+    }
     let saved = context
         .state_directory()
         .map_err(|error| anyhow::anyhow!("{error}"))

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod generate;
+pub mod hold;
 pub mod locate;
 pub mod node;
 pub mod notify;
@@ -38,6 +39,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Standby(cli::standby::Standby::Unregister) => {
             unregister::run(context, &crate::registry::NodeType::Standby).await
         }
+        Noun::Standby(cli::standby::Standby::Promote(args)) => standby::promote::run(context, args).await,
+        Noun::Standby(cli::standby::Standby::Follow(args)) => standby::follow::run(context, args).await,
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
             node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::commands::context::Context;
+use crate::commands::hold::Held;
 use crate::commands::world::{Live, Secrets};
 use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::output::ui::Level;
@@ -49,12 +50,27 @@ pub struct Done {
 /// # Errors
 /// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
+    carry_out_holding(context, plan, secrets, None).await
+}
+
+/// Does the same for a command that has taken the locks itself, before it looked at what it decides from.
+///
+/// # Errors
+/// As [`carry_out`].
+pub async fn carry_out_holding(
+    context: &Context,
+    plan: &Plan,
+    secrets: Secrets,
+    held: Option<&Held>,
+) -> Result<Done> {
     examine(context, plan)?;
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
     if context.global.dry_run {
         if !nothing_to_do {
             let directory = context.state_directory()?;
-            would_lock(context, &directory).await?;
+            if held.is_none() {
+                would_lock(context, &directory).await?;
+            }
             make_way(context, &directory)?;
         }
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
@@ -67,7 +83,10 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
         return Ok(Done { report, acted: false });
     }
     let directory = context.state_directory()?;
-    let _lock = lock(context, &directory).await?;
+    let _lock = match held {
+        Some(_) => None,
+        None => Some(lock(context, &directory).await?),
+    };
     make_way(context, &directory)?;
     let config = context.config()?;
     let started_at = journal::now();
@@ -88,6 +107,7 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
     let world = Live::new(context, Some(journal), secrets)?;
+    world.warm_up(plan).await;
     announce(
         context,
         &world,
@@ -263,6 +283,41 @@ fn make_way(context: &Context, directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns this command's own operation, if an earlier run left it unfinished: it is resumed without being asked.
+///
+/// `same` says whether an operation had the same target.
+///
+/// # Errors
+/// Exit code 1 if the journals cannot be read.
+pub fn own_unfinished(context: &Context, same: impl Fn(&Header) -> bool) -> Result<Option<Entry>> {
+    let directory = context.state_directory()?;
+    let left = journal::unfinished(&directory)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
+    let mine = |entry: &Entry| {
+        entry
+            .journal
+            .as_ref()
+            .is_ok_and(|loaded| loaded.header.command == context.command && same(&loaded.header))
+    };
+    Ok(left.into_iter().find(mine))
+}
+
+/// Adds fields to the data of an answer, which is an object.
+pub fn add_data(result: &mut Result<Done>, fields: serde_json::Value) {
+    let data = match result {
+        Ok(done) => match &mut done.report.data {
+            Data::Done(data) => data,
+            _ => return,
+        },
+        Err(error) => &mut error.data,
+    };
+    if let (Some(data), serde_json::Value::Object(fields)) = (data.as_object_mut(), fields) {
+        for (name, value) in fields {
+            data.insert(name, value);
+        }
+    }
 }
 
 /// Ends a journal without doing anything.

@@ -2,6 +2,7 @@
 
 use crate::cli::operation::Operation as Verb;
 use crate::commands::context::Context;
+use crate::commands::hold::{Held, hold};
 use crate::commands::locate;
 use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
@@ -81,14 +82,20 @@ fn unfinished<'a>(entries: &'a [Entry], id: Option<&str>) -> Result<&'a Entry> {
 }
 
 /// Resumes or abandons an operation.
-async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report> {
+///
+/// # Errors
+/// Those of the lock and of the operation.
+pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report> {
     let id = entry.operation_id.clone();
     let directory = context.state_directory()?;
-    let _lock = if context.global.dry_run {
-        would_lock(context, &directory).await?;
-        None
-    } else {
-        Some(lock(context, &directory).await?)
+    // What changes roles takes this node's lock together with those of the others, below.
+    let _lock = match &entry.journal {
+        Ok(loaded) if changes_roles(&loaded.header.command) => None,
+        _ if context.global.dry_run => {
+            would_lock(context, &directory).await?;
+            None
+        }
+        _ => Some(lock(context, &directory).await?),
     };
     let Ok(loaded) = &entry.journal else {
         if resume {
@@ -113,6 +120,7 @@ async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report
         });
     };
     let plan = loaded.header.plan.clone();
+    let _held = hold_all(context, &loaded.header.command).await?;
     if context.global.dry_run {
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         return Ok(Report::new(Data::Operation(Box::new(view(entry, true)))));
@@ -142,6 +150,29 @@ async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report
         return Ok(Report { changed: outcome.changed, ..Report::new(Data::Done(data)) });
     }
     conclude(&plan, &id, outcome)
+}
+
+/// Says whether a command changes roles, and so holds the locks of the whole cluster.
+fn changes_roles(command: &str) -> bool {
+    matches!(
+        command,
+        "standby promote" | "standby follow" | "standby switchover" | "standby rewind" | "node rejoin"
+    )
+}
+
+/// Takes the locks that a command which changes roles holds, here and on every node that can be reached.
+async fn hold_all(context: &Context, command: &str) -> Result<Option<Held>> {
+    if !changes_roles(command) {
+        return Ok(None);
+    }
+    let rows: Vec<_> = match locate::cluster(context).await {
+        Ok(found) => found.facts.nodes.iter().map(|node| node.row.clone()).collect(),
+        Err(error) => {
+            context.debug(&format!("the other nodes are not locked: {error}"));
+            Vec::new()
+        }
+    };
+    hold(context, &rows).await.map(Some)
 }
 
 /// Returns the secrets that can be found again: those of the configuration and of the metadata.

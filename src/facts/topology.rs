@@ -44,6 +44,9 @@ pub struct SeenNode {
     pub timeline: Option<TimelineId>,
     /// The end of its WAL then.
     pub wal_end: Option<Lsn>,
+    /// The logical replication slots that it had then. Only a standby of PostgreSQL 17 or later can have copies of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logical_slots: Vec<String>,
 }
 
 /// Returns the path of the file.
@@ -104,6 +107,12 @@ pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) ->
                     was_primary: Some(!server.in_recovery),
                     timeline: Some(server.timeline),
                     wal_end: server.wal_end(),
+                    logical_slots: server
+                        .slots
+                        .iter()
+                        .filter(|slot| slot.slot_type == "logical")
+                        .map(|slot| slot.slot_name.clone())
+                        .collect(),
                 },
                 None => {
                     let old = before.and_then(|t| t.nodes.iter().find(|n| n.row.node_id == row.node_id));
@@ -113,6 +122,7 @@ pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) ->
                         was_primary: old.and_then(|n| n.was_primary),
                         timeline: old.and_then(|n| n.timeline),
                         wal_end: old.and_then(|n| n.wal_end),
+                        logical_slots: old.map(|n| n.logical_slots.clone()).unwrap_or_default(),
                     }
                 }
             }

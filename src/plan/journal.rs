@@ -187,6 +187,7 @@ pub struct Entry {
 /// What earlier runs of an operation did, as [`run`](crate::plan::run::run) needs it. Empty on a first run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
+    resumed: bool,
     steps: BTreeMap<(Stage, String), Trace>,
     no_return: bool,
     going_back: Option<Exit>,
@@ -385,7 +386,7 @@ impl Loaded {
 impl Past {
     /// Gathers what the records say about the steps of a plan.
     pub fn of(plan: &Plan, records: &[Record]) -> Self {
-        let mut past = Self::default();
+        let mut past = Self { resumed: true, ..Self::default() };
         let no_return = plan.no_return().map(|step| step.id.as_str());
         for record in records {
             match record {
@@ -449,6 +450,11 @@ impl Past {
     /// Returns the exit code of the way back, if it was chosen.
     pub fn going_back(&self) -> Option<Exit> {
         self.going_back
+    }
+
+    /// Says whether an earlier run was there at all.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     fn trace(&self, stage: Stage, step: &str) -> Trace {

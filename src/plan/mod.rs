@@ -11,12 +11,15 @@
 
 pub mod check;
 pub mod clone;
+pub mod follow;
 pub mod journal;
 pub mod op;
+pub mod promote;
 pub mod register;
 pub mod run;
 pub mod service;
 pub mod settings;
+pub mod upstream;
 
 #[cfg(test)]
 mod proofs;
@@ -127,6 +130,10 @@ pub struct Step {
     /// of a former primary, whether `standby.signal` is still there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<Probe>,
+    /// What must also be true when a resumed run starts this step. The first run has just seen it, and asking again may take seconds in
+    /// which nobody can write; a resumed one may be hours old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires_on_resume: Vec<Probe>,
     /// The exit code when this step fails before the point of no return, or is the point of no return.
     pub exit: Exit,
     /// Starting this step is the point of no return.
@@ -231,6 +238,7 @@ impl Step {
             timeout_s,
             on_resume: OnResume::Again,
             requires: Vec::new(),
+            requires_on_resume: Vec::new(),
             exit,
             no_return: false,
             interruptible: true,
@@ -248,6 +256,13 @@ impl Step {
     #[must_use]
     pub fn requires(mut self, probe: Probe) -> Self {
         self.requires.push(probe);
+        self
+    }
+
+    /// Adds something that must be true when a resumed run starts this step.
+    #[must_use]
+    pub fn requires_on_resume(mut self, probe: Probe) -> Self {
+        self.requires_on_resume.push(probe);
         self
     }
 

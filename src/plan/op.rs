@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pg::conninfo::Conninfo;
+
 /// One mechanical effect, complete enough to show, perform or replay.
 ///
 /// No variant holds a password: secrets are named, and the world resolves the name when it performs the effect.
@@ -242,6 +244,11 @@ pub enum Probe {
         /// In recovery (a standby), not in recovery (a primary), or either.
         in_recovery: Option<bool>,
     },
+    /// Nobody answers there as a primary, nor with an error behind which one may stand, as "too many clients" is.
+    NoPrimary {
+        /// The server.
+        on: Endpoint,
+    },
     /// A file or directory exists.
     Exists {
         /// The file.
@@ -408,11 +415,11 @@ impl fmt::Display for Op {
                     }
                 }
                 let slot = upstream.slot.as_deref().unwrap_or("");
-                write!(
-                    f,
-                    "primary_conninfo to {} ({}), primary_slot_name = '{slot}'",
-                    upstream.name, upstream.conninfo
-                )
+                // The way is all that is replaced where there is a conninfo.
+                let way = Conninfo::parse(&upstream.conninfo)
+                    .map(|wanted| Conninfo::default().leading_to(&wanted).to_string())
+                    .unwrap_or_default();
+                write!(f, "primary_conninfo to {} ({way}), primary_slot_name = '{slot}'", upstream.name)
             }
             Self::Wait(probe) => write!(f, "wait until {probe}"),
         }
@@ -445,6 +452,7 @@ impl fmt::Display for Probe {
             Self::Accepts { on, in_recovery: Some(false) } => {
                 write!(f, "{} accepts connections as a primary", on.name)
             }
+            Self::NoPrimary { on } => write!(f, "{} does not answer as a primary", on.name),
             Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
             Self::Stopped { data_directory } => {
                 write!(f, "no server runs on \"{}\"", data_directory.display())

@@ -453,6 +453,24 @@ async fn a_step_is_not_performed_when_what_it_requires_does_not_hold() {
     assert_safe(&world, "removed standby.signal");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_required_on_resume_is_asked_of_resumed_runs_alone() {
+    let mut plan = switchover();
+    for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.no_return) {
+        step.requires_on_resume.push(fact("nobody else"));
+    }
+    let world = servers();
+    let outcome = world.run(&plan).await.unwrap();
+    assert_eq!(outcome.exit, Exit::Done);
+
+    let world = servers().trouble("promote", Trouble::Killed(Moment::BeforeStarted));
+    assert!(world.run(&plan).await.is_none());
+    world.repair();
+    let outcome = world.run(&plan).await.unwrap();
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Promotion, Ended::WentBack));
+    assert_safe(&world, "somebody else has returned");
+}
+
 // Signals.
 
 #[tokio::test(start_paused = true)]

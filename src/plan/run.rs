@@ -809,7 +809,8 @@ impl<'a, W: World> Run<'a, W> {
     }
 
     async fn required(&self, step: &Step) -> Result<(), Error> {
-        for probe in &step.requires {
+        let on_resume = step.requires_on_resume.iter().filter(|_| self.past.is_resumed());
+        for probe in step.requires.iter().chain(on_resume) {
             let refusal = || Error::new(step.exit, format!("did not {}", step.title));
             match ask(self.world, probe, SETTLE.min(seconds(step.timeout_s))).await {
                 Ok(true) => {}

@@ -160,7 +160,10 @@ impl ScriptedWorld {
 
     /// Runs or resumes a plan. None if the process died.
     pub(crate) async fn run(&self, plan: &Plan) -> Option<Outcome> {
-        let past = Past::of(plan, &self.journal.borrow());
+        let past = match self.journal.borrow().as_slice() {
+            [] => Past::default(),
+            records => Past::of(plan, records),
+        };
         self.until_death(run(plan, &past, self)).await
     }
 

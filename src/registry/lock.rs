@@ -16,10 +16,10 @@ use crate::error::{Error, Exit, Result};
 pub const KEY: i64 = i64::from_be_bytes(*b"pgbaton\0");
 
 /// Takes the lock, without waiting; `$1` is [`KEY`]. Locks are per database, so every session uses the node's own one.
-pub const TRY_LOCK: &str = "SELECT pg_catalog.pg_try_advisory_lock($1::pg_catalog.int8)";
+pub const TRY_LOCK: &str = "SELECT pg_catalog.pg_try_advisory_lock($1::pg_catalog.int8)::pg_catalog.text";
 
 /// Gives the lock back; `$1` is [`KEY`].
-pub const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock($1::pg_catalog.int8)";
+pub const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock($1::pg_catalog.int8)::pg_catalog.text";
 
 /// Tells who has the lock; `$1` is [`KEY`]. Columns: application name, client address, pid, and since when its session is.
 ///

@@ -44,6 +44,7 @@
 
 mod claims;
 mod fingerprint;
+mod nodes;
 mod processes;
 mod program;
 mod proxy;
@@ -54,6 +55,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use fingerprint::Fingerprint;
+pub use nodes::Nodes;
 pub use processes::{Output, Running, clean_command, run_tool};
 pub use program::Pgbaton;
 pub use proxy::{Fault, Proxy};

@@ -161,7 +161,7 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
     })
 }
 
-fn seconds(time: std::time::Duration) -> u32 {
+pub(crate) fn seconds(time: std::time::Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 

@@ -1,4 +1,6 @@
 //! `pgbaton standby …`
 
 pub mod clone;
+pub mod follow;
+pub mod promote;
 pub mod register;

@@ -17,10 +17,11 @@ use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
+use crate::pg::failure::Answered;
 use crate::plan::journal::{Flush, Journal, Record};
 use crate::plan::run::{Narration, Signal, World};
 use crate::plan::settings;
-use crate::plan::{Command, Endpoint, Op, Piece, Probe, Setting, Statement, Step};
+use crate::plan::{Command, Endpoint, Op, Piece, Plan, Probe, Setting, Statement, Step};
 use crate::secret::Secret;
 use crate::system::files;
 use crate::system::process::{self, Stream};
@@ -75,29 +76,43 @@ impl<'a> Live<'a> {
         self.idle.borrow_mut().entry(key(on)).or_default().push(session);
     }
 
-    /// Opens sessions ahead of the moment when there is no time for it.
-    ///
-    /// # Errors
-    /// Exit code 6 for a server that cannot be connected to.
-    pub async fn warm(&self, on: &Endpoint) -> Result<(), Error> {
-        let session = self.connect(on).await?;
-        self.put_back(on, session);
-        Ok(())
+    /// Opens the sessions that the outage needs, ahead of it. Where it fails, the step itself will try, and say why it cannot.
+    pub async fn warm_up(&self, plan: &Plan) {
+        let outages = plan.phases.iter().filter(|phase| phase.outage);
+        let mut servers: Vec<&Endpoint> = Vec::new();
+        for step in outages.flat_map(|phase| &phase.steps) {
+            let (Op::Sql { on, .. } | Op::Promote { on, .. } | Op::Wait(Probe::HasAll { on, .. })) = &step.op
+            else {
+                continue;
+            };
+            if !servers.contains(&on) {
+                servers.push(on);
+            }
+        }
+        for on in servers {
+            if let Ok(session) = self.connect(on).await {
+                self.put_back(on, session);
+            }
+        }
     }
 
     async fn connect(&self, on: &Endpoint) -> Result<Session, Error> {
+        self.context.connect(&self.conninfo(on)?).await.map_err(|error| {
+            let mut error = not_connected(&on.name, error);
+            error.no_effect = true;
+            error
+        })
+    }
+
+    /// Returns where a server is, passwords included.
+    fn conninfo(&self, on: &Endpoint) -> Result<Conninfo, Error> {
         let text = match &on.secret {
             Some(name) => self.secret(name)?.reveal(),
             None => on.conninfo.as_str(),
         };
-        let conninfo = Conninfo::parse(text).map_err(|error| {
+        Conninfo::parse(text).map_err(|error| {
             Error::new(Exit::Connection, format!("invalid connection string for {}", on.name))
                 .detail(sentence(&error.to_string()))
-        })?;
-        self.context.connect(&conninfo).await.map_err(|error| {
-            let mut error = not_connected(&on.name, error);
-            error.no_effect = true;
-            error
         })
     }
 
@@ -317,6 +332,17 @@ impl World for Live<'_> {
                 let said = self.value_of(on, "SELECT pg_is_in_recovery()::text", &[]).await?;
                 in_recovery
                     .is_none_or(|wanted| said.as_deref() == Some(if wanted { "true" } else { "false" }))
+            }
+            Probe::NoPrimary { on } => {
+                let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
+                match self.context.connect(&conninfo).await {
+                    Ok(session) => {
+                        let row = session.query_one("SELECT pg_is_in_recovery()::text", &[]).await?;
+                        row.get(0) == Some("true")
+                    }
+                    Err(error) if error.answered == Answered::Spoke => return Err(error.into()),
+                    Err(_) => true,
+                }
             }
             Probe::Exists { path } => path.symlink_metadata().is_ok(),
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),

@@ -1,0 +1,163 @@
+//! The locks of a command that changes roles, and what is seen while they are held.
+//!
+//! Two commands that begin at the same time must not both decide on what they saw before the other one acted. So the locks come first: this
+//! node's own, then the advisory lock on every node that can be reached; and what is decided from is asked for under them, over the very
+//! sessions that hold them. A dry run takes no lock. It looks whether one is taken.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+
+use crate::commands::context::Context;
+use crate::commands::operate::{lock, would_lock};
+use crate::error::{Error, Exit, Result};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::role::{self, RoleFacts};
+use crate::facts::server;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::registry::NodeRow;
+use crate::registry::lock::{self as cluster_lock, Attempt, Holder, Lockable};
+use crate::system::lock::LocalLock;
+
+/// What is held, and what was seen since.
+#[derive(Debug)]
+pub struct Held {
+    /// All registered nodes, asked under the locks.
+    pub facts: ClusterFacts,
+    /// What our role may do, by node id, of those that answer.
+    pub roles: BTreeMap<i32, RoleFacts>,
+    /// The sessions, which hold the locks until they are dropped.
+    sessions: Vec<(i32, Session)>,
+    /// This node's own lock; None in a dry run.
+    local: Option<LocalLock>,
+}
+
+/// Takes the locks and asks all nodes.
+///
+/// # Errors
+/// Exit code 30 if somebody else holds one of them, naming the holder.
+pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
+    let directory = context.state_directory()?;
+    let local = if context.global.dry_run {
+        would_lock(context, &directory).await?;
+        None
+    } else {
+        Some(lock(context, &directory).await?)
+    };
+    let nodes = join_all(rows.iter().map(|row| async {
+        let session = open(context, row).await;
+        Node { row, session, only_look: context.global.dry_run }
+    }))
+    .await;
+    let locked = cluster_lock::acquire(&nodes).await?;
+    let asked = join_all(nodes.iter().map(|node| async {
+        match &node.session {
+            Ok(session) => {
+                let (server, role) = (server::ask(session).await, role::ask(session).await);
+                (server.map_err(Silence::from), role.ok())
+            }
+            Err(silence) => (Err(silence.clone()), None),
+        }
+    }))
+    .await;
+    let mut roles = BTreeMap::new();
+    let mut facts = ClusterFacts::default();
+    for (node, (server, role)) in nodes.iter().zip(asked) {
+        roles.extend(role.map(|role| (node.row.node_id, role)));
+        facts.nodes.push(NodeFacts { row: node.row.clone(), server });
+    }
+    Ok(Held { facts, roles, sessions: locked.sessions, local })
+}
+
+impl Held {
+    /// Returns the session on a node that answers, for questions; the lock goes with it.
+    pub fn session(&self, node_id: i32) -> Option<&Session> {
+        self.sessions.iter().find(|(id, _)| *id == node_id).map(|(_, session)| session)
+    }
+
+    /// Says whether locks are really held, which they are not in a dry run.
+    pub fn is_real(&self) -> bool {
+        self.local.is_some()
+    }
+}
+
+async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
+    let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
+    let deadline = context.node_deadline();
+    let options =
+        ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
+    Ok(connect(&conninfo, &context.environment, &options).await?)
+}
+
+/// A node with the session that is to hold its lock.
+struct Node<'a> {
+    row: &'a NodeRow,
+    session: std::result::Result<Session, Silence>,
+    only_look: bool,
+}
+
+impl Node<'_> {
+    async fn attempt(&self, session: &Session) -> std::result::Result<Attempt<Session>, SqlError> {
+        let key = cluster_lock::KEY.to_string();
+        if !self.only_look {
+            let row = session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await?;
+            if row.get(0) == Some("true") {
+                return Ok(Attempt::Taken(session.clone()));
+            }
+        }
+        let rows = session.query(cluster_lock::HOLDER, &[Some(&key)]).await?;
+        let text = |row: &crate::pg::client::Row, column| row.get(column).map(str::to_string);
+        match rows.first() {
+            Some(row) => Ok(Attempt::Held(Holder {
+                application_name: text(row, 0),
+                client_addr: text(row, 1),
+                pid: text(row, 2),
+                since: text(row, 3),
+            })),
+            None if self.only_look => Ok(Attempt::Taken(session.clone())),
+            // It was given back in between.
+            None => Ok(Attempt::Held(Holder::default())),
+        }
+    }
+}
+
+impl Lockable for Node<'_> {
+    type Session = Session;
+
+    fn node_id(&self) -> i32 {
+        self.row.node_id
+    }
+
+    fn name(&self) -> &str {
+        &self.row.node_name
+    }
+
+    async fn try_lock(&self) -> Attempt<Session> {
+        match &self.session {
+            Ok(session) => {
+                self.attempt(session).await.unwrap_or_else(|error| Attempt::Unreachable(error.into()))
+            }
+            Err(silence) => Attempt::Unreachable(anyhow::anyhow!("{}", silence.message)),
+        }
+    }
+
+    async fn release(&self, session: Session) {
+        if !self.only_look {
+            let _ = session.query(cluster_lock::UNLOCK, &[Some(&cluster_lock::KEY.to_string())]).await;
+        }
+    }
+}
+
+/// Returns the node that this command is about: the local one.
+///
+/// # Errors
+/// Exit code 1 if it is not registered.
+pub fn own<'a>(facts: &'a ClusterFacts, node_id: i32, node_name: &str) -> Result<&'a NodeFacts> {
+    facts.node(node_id).ok_or_else(|| {
+        Error::new(Exit::Failed, format!("node \"{node_name}\" (ID {node_id}) is not registered"))
+            .detail("Nothing was changed.")
+            .hint("Run \"pgbaton standby register\" on it; \"pgbaton cluster show\" shows who is registered.")
+    })
+}

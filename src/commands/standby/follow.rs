@@ -1,0 +1,181 @@
+//! `standby follow`: let this standby follow the primary, or another standby.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::cli::standby::Follow as Args;
+use crate::commands::context::Context;
+use crate::commands::hold::{self, Held, hold};
+use crate::commands::node::service::seconds;
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::{locate, operate, operation};
+use crate::error::{Error, Exit, Result};
+use crate::facts::directory::{Contents, look};
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::client::Session;
+use crate::pg::tools;
+use crate::plan::follow::{FollowFacts, plan};
+
+/// The pause between two looks for a primary.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Lets the local standby follow.
+///
+/// # Errors
+/// Exit code 6 without the local server or its target, 32 if the local server has WAL that the target never had, 23 if it does not stream in
+/// time or cannot, 1 for another failed check.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let begun = Instant::now();
+    let config = context.config()?;
+    context.connects_to_local_only()?;
+    let wanted = target_words(&context.command_line);
+    if let Some(entry) =
+        operate::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?
+    {
+        context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
+        return operation::finish(context, &entry, true).await;
+    }
+    let name = &config.node_name;
+    let found = wait_for_target(context, args).await?;
+    hold::own(&found.facts, config.node_id, name)?;
+    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let held = hold(context, &rows).await?;
+    let target_id = match args.upstream_node_id {
+        Some(id) => id,
+        None => locate::the_primary(&held.facts)?.0.row.node_id,
+    };
+    let facts = FollowFacts {
+        role: held.roles.get(&config.node_id).cloned(),
+        node_id: config.node_id,
+        target_id,
+        data_directory: config.data_directory.clone(),
+        postgres: postgres(context)?,
+        same_promotion: same_promotion(&held, config.node_id, target_id).await,
+        login: Ok(()),
+        use_slot: config.use_replication_slots,
+        timeout_s: seconds(config.standby_follow_timeout),
+        cluster: held.facts.clone(),
+    };
+    let plan = plan(&facts, context.global.force);
+    let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), Some(&held)).await;
+    operate::add_data(
+        &mut result,
+        json!({ "node_id": config.node_id, "upstream_node_id": target_id, "wall_s": begun.elapsed().as_secs_f64() }),
+    );
+    let target = held.facts.node(target_id).map(|node| node.row.clone());
+    let target_name = target.as_ref().map_or_else(|| target_id.to_string(), |row| row.node_name.clone());
+    let acted =
+        result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Follow, |done| done.acted);
+    if acted && let Some(target) = &target {
+        let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
+        let details = match &result {
+            Ok(_) => format!("standby attached to upstream node \"{target_name}\" (ID: {target_id})"),
+            Err(error) => error.to_string(),
+        };
+        let event = Happening {
+            event: "standby_follow",
+            successful: result.is_ok(),
+            details,
+            upstream: Some((target_id, &target_name, &target.conninfo)),
+            ..Happening::default()
+        };
+        notify(context, primary, &event).await;
+        if let Some(session) = primary
+            && let Ok(facts) = locate::from_session(context, session, "the primary").await
+        {
+            locate::remember(context, &facts, crate::plan::journal::now());
+        }
+    }
+    let done = result?;
+    if done.acted {
+        context.ui.say(Level::Notice, &format!("node \"{name}\" streams from \"{target_name}\""));
+    } else if !context.global.dry_run {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" follows \"{target_name}\" already; nothing was changed"),
+        );
+    }
+    Ok(done.report)
+}
+
+/// Finds the cluster, and if it was asked to wait, until there is somebody to follow.
+async fn wait_for_target(context: &Context, args: &Args) -> Result<locate::Found> {
+    let until = match args.wait {
+        None => Instant::now(),
+        Some(0) => Instant::now() + context.config()?.primary_follow_timeout,
+        Some(seconds) => Instant::now() + Duration::from_secs(u64::from(seconds)),
+    };
+    loop {
+        let found = locate::cluster(context).await?;
+        let there = match args.upstream_node_id {
+            Some(id) => found.facts.node(id).is_some_and(|node| node.facts().is_some()),
+            None => found.facts.primaries().next().is_some(),
+        };
+        if there || Instant::now() >= until {
+            return Ok(found);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Returns the words of a command line that say whom to follow.
+fn target_words(words: &[String]) -> Option<String> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--upstream-node-id" {
+            return words.next().cloned();
+        } else if let Some(value) = word.strip_prefix("--upstream-node-id=") {
+            return Some(value.to_string());
+        }
+    }
+    None
+}
+
+fn postgres(context: &Context) -> Result<String> {
+    let config = context.config()?;
+    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else {
+        return Err(Error::failed(format!(
+            "there is no data directory \"{}\"",
+            config.data_directory.display()
+        ))
+        .detail("Nothing was changed.")
+        .hint("Correct data_directory in the configuration."));
+    };
+    let path = tools::find(config.pg_bindir.as_deref(), &major, "postgres").map_err(|error| {
+        Error::from_cause(Exit::Failed, "could not find the program \"postgres\"", &error)
+            .hint("Set pg_bindir in the configuration.")
+    })?;
+    Ok(path.display().to_string())
+}
+
+/// Compares the newest promotions that two nodes know of, as far as they are on one timeline.
+async fn same_promotion(held: &Held, one: i32, other: i32) -> Option<bool> {
+    let (ours, theirs) = (held.session(one)?, held.session(other)?);
+    let (ours, theirs) = (newest_promotion(ours).await?, newest_promotion(theirs).await?);
+    (ours.0 == theirs.0).then_some(ours.1 == theirs.1)
+}
+
+/// Returns timeline and uuid of the newest promotion that a node knows of.
+async fn newest_promotion(session: &Session) -> Option<(String, String)> {
+    let sql = "SELECT timeline::text, uuid FROM pgbaton.promotion ORDER BY promotion.timeline DESC, promoted_at DESC LIMIT 1";
+    let rows = session.query(sql, &[]).await.ok()?;
+    let row = rows.first()?;
+    Some((row.get(0)?.to_string(), row.get(1)?.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target_words;
+
+    #[test]
+    fn the_target_is_found_in_either_form() {
+        let words = |line: &str| target_words(&line.split(' ').map(str::to_string).collect::<Vec<_>>());
+        assert_eq!(words("pgbaton standby follow --upstream-node-id 3 -v").as_deref(), Some("3"));
+        assert_eq!(words("pgbaton standby follow --upstream-node-id=3").as_deref(), Some("3"));
+        assert_eq!(words("pgbaton standby follow"), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! `standby promote`: make this standby the primary, after the old one has failed.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::cli::standby::Promote as Args;
+use crate::commands::context::Context;
+use crate::commands::hold::{self, hold};
+use crate::commands::node::service::seconds;
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::{locate, operate, operation};
+use crate::config::Config;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::directory::{Contents, look};
+use crate::facts::role::RoleFacts;
+use crate::facts::server;
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::tools;
+use crate::plan::Command;
+use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
+use crate::registry::schema;
+
+/// Promotes the local standby.
+///
+/// # Errors
+/// Exit code 6 without the local server, 31 while another primary is alive, 32 while another standby has more WAL, 1 for another failed
+/// check, 8 if the promotion fails, 22 if something after it does.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let begun = Instant::now();
+    let config = context.config()?;
+    context.connects_to_local_only()?;
+    if let Some(entry) = operate::own_unfinished(context, |_| true)? {
+        context.ui.say(Level::Notice, "an earlier promotion was left unfinished, and is resumed");
+        return operation::finish(context, &entry, true).await;
+    }
+    let name = &config.node_name;
+    let found = locate::cluster(context).await?;
+    hold::own(&found.facts, config.node_id, name)?;
+    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let held = hold(context, &rows).await?;
+    let own = hold::own(&held.facts, config.node_id, name)?;
+    let Some(session) = held.session(config.node_id) else {
+        let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
+        return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
+            .detail(format!("{why} Nothing was changed.")));
+    };
+    let own_schema = schema::look(session).await.is_ok_and(|present| present.own);
+    let facts = PromoteFacts {
+        roles: held.roles.clone(),
+        node_id: config.node_id,
+        own_schema,
+        topology: found.topology,
+        former_end: None,
+        command: command(config, held.roles.get(&config.node_id)),
+        timeout_s: seconds(config.promote_check_timeout),
+        now: found.now,
+        cluster: held.facts.clone(),
+    };
+    let options = PromoteOptions {
+        force: context.global.force,
+        accept_data_loss: context.global.accept_data_loss,
+        siblings_follow: !args.no_siblings_follow,
+    };
+    let promotion = plan(&facts, options);
+    let mut result =
+        operate::carry_out_holding(context, &promotion.plan, secrets_of(&held.facts), Some(&held)).await;
+    let now = server::ask(session).await.ok();
+    let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
+    operate::add_data(
+        &mut result,
+        json!({
+            "from_node_id": promotion.former,
+            "to_node_id": config.node_id,
+            "timeline": now.as_ref().map(|server| server.timeline),
+            "outage_s": null,
+            "wall_s": begun.elapsed().as_secs_f64(),
+            "wal_lost_bytes": promotion.wal_lost_bytes,
+        }),
+    );
+    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    if acted {
+        let details = match &result {
+            Ok(_) => {
+                format!("server \"{name}\" (ID: {}) was successfully promoted to primary", config.node_id)
+            }
+            Err(error) => error.to_string(),
+        };
+        let successful = is_primary;
+        let event = Happening { event: "standby_promote", successful, details, ..Happening::default() };
+        notify(context, is_primary.then_some(session), &event).await;
+        if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
+            locate::remember(context, &facts, crate::plan::journal::now());
+        }
+    }
+    let done = result?;
+    if done.acted {
+        let timeline = now.map_or_else(String::new, |server| format!(", on timeline {}", server.timeline));
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" (ID {}) is the primary now{timeline}", config.node_id),
+        );
+        if let Some(former) = promotion.former.and_then(|id| held.facts.node(id)) {
+            context.ui.message(
+                Level::Notice,
+                &format!("the old primary \"{}\" must not be started as it is", former.row.node_name),
+                None,
+                Some(&format!(
+                    "When its host is back, run \"pgbaton node rejoin\" on it: it brings \"{}\" back as a standby.",
+                    former.row.node_name
+                )),
+            );
+        }
+    }
+    Ok(done.report)
+}
+
+/// Returns the program that promotes, where it is not to be `pg_promote()`.
+fn command(config: &Config, role: Option<&RoleFacts>) -> Option<Command> {
+    if let Some(line) = &config.service_promote_command {
+        return Some(Command::new("/bin/sh", ["-c", line]));
+    }
+    if role.is_none_or(|role| role.may_promote) {
+        return None;
+    }
+    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return None };
+    let program = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl").ok()?;
+    let directory = format!("--pgdata={}", config.data_directory.display());
+    Some(Command::new(program.display().to_string(), ["promote".to_string(), "--no-wait".into(), directory]))
+}

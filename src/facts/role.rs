@@ -1,0 +1,156 @@
+//! What a role change needs to know of a server beyond what `cluster show` shows: what our role may do there, and settings that decide.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::pg::client::{Session, SqlError};
+
+/// What our role may do on a server, and settings that decide how its role is changed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct RoleFacts {
+    /// The role that we are there.
+    pub role: String,
+    /// It is a superuser.
+    pub superuser: bool,
+    /// It may make and drop slots.
+    pub may_replicate: bool,
+    /// It may call `pg_promote()`.
+    pub may_promote: bool,
+    /// It may call `pg_reload_conf()`.
+    pub may_reload: bool,
+    /// It may run CHECKPOINT.
+    pub may_checkpoint: bool,
+    /// It may read all settings, `primary_conninfo` among them.
+    pub may_read_settings: bool,
+    /// It may change `primary_conninfo` and `primary_slot_name` by ALTER SYSTEM.
+    pub may_set_upstream: bool,
+    /// `allow_alter_system`; on before PostgreSQL 17.
+    pub alter_system_allowed: bool,
+    /// `recovery_min_apply_delay` in milliseconds.
+    pub apply_delay_ms: i64,
+    /// `wal_receiver_timeout` in milliseconds; 0 is for ever.
+    pub wal_receiver_timeout_ms: i64,
+    /// `primary_slot_name`; None where it may not be read.
+    pub primary_slot_name: Option<String>,
+    /// The data directory; None where it may not be read.
+    pub data_directory: Option<PathBuf>,
+    /// Where postgresql.conf is; None where it may not be read.
+    pub config_file: Option<PathBuf>,
+}
+
+/// Asks a server.
+///
+/// # Errors
+/// Those of the query.
+pub async fn ask(session: &Session) -> Result<RoleFacts, SqlError> {
+    let may_set = if session.server_version_num() >= 150_000 {
+        "(r.rolsuper OR (has_parameter_privilege('primary_conninfo', 'ALTER SYSTEM') \
+         AND has_parameter_privilege('primary_slot_name', 'ALTER SYSTEM')))"
+    } else {
+        "r.rolsuper"
+    };
+    let shown = |name: &str| {
+        format!("CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE') THEN current_setting('{name}') END")
+    };
+    let ms = |name: &str| format!("(SELECT setting::bigint FROM pg_settings WHERE name = '{name}')");
+    let sql = format!(
+        "SELECT json_build_object(\
+           'role', current_user, \
+           'superuser', r.rolsuper, \
+           'may_replicate', r.rolsuper OR r.rolreplication, \
+           'may_promote', has_function_privilege('pg_promote(boolean,integer)', 'EXECUTE'), \
+           'may_reload', has_function_privilege('pg_reload_conf()', 'EXECUTE'), \
+           'may_checkpoint', r.rolsuper OR EXISTS (SELECT FROM pg_roles \
+              WHERE rolname = 'pg_checkpoint' AND pg_has_role(oid, 'USAGE')), \
+           'may_read_settings', pg_has_role('pg_read_all_settings', 'USAGE'), \
+           'may_set_upstream', {may_set}, \
+           'alter_system_allowed', COALESCE(current_setting('allow_alter_system', true), 'on') = 'on', \
+           'apply_delay_ms', {}, \
+           'wal_receiver_timeout_ms', {}, \
+           'primary_slot_name', current_setting('primary_slot_name'), \
+           'data_directory', {}, \
+           'config_file', {})::text FROM pg_roles r WHERE r.rolname = current_user",
+        ms("recovery_min_apply_delay"),
+        ms("wal_receiver_timeout"),
+        shown("data_directory"),
+        shown("config_file"),
+    );
+    session.query_json(&sql, &[]).await
+}
+
+impl RoleFacts {
+    /// The role can point this standby at another upstream by SQL alone.
+    pub fn can_follow_by_sql(&self) -> bool {
+        self.may_set_upstream && self.alter_system_allowed && self.may_read_settings && self.may_reload
+    }
+
+    /// Returns the statements that would let the role do so, for a superuser to run on the primary; empty where nothing is missing, and None
+    /// where no statement helps.
+    pub fn grants_to_follow(&self, version_num: u32) -> Option<Vec<String>> {
+        let role = crate::pg::quote::quote_ident(&self.role);
+        let mut out = Vec::new();
+        if !self.may_set_upstream {
+            if version_num < 150_000 {
+                return None;
+            }
+            out.push(format!(
+                "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name TO {role};"
+            ));
+        }
+        if !self.alter_system_allowed {
+            return None;
+        }
+        if !self.may_read_settings {
+            out.push(format!("GRANT pg_read_all_settings TO {role};"));
+        }
+        if !self.may_reload {
+            out.push(format!("GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {role};"));
+        }
+        Some(out)
+    }
+}
+
+#[cfg(test)]
+impl RoleFacts {
+    /// A superuser on a server with the settings of initdb.
+    pub(crate) fn example() -> Self {
+        Self {
+            role: "repmgr".into(),
+            superuser: true,
+            may_replicate: true,
+            may_promote: true,
+            may_reload: true,
+            may_checkpoint: true,
+            may_read_settings: true,
+            may_set_upstream: true,
+            alter_system_allowed: true,
+            apply_delay_ms: 0,
+            wal_receiver_timeout_ms: 60_000,
+            primary_slot_name: None,
+            data_directory: Some("/data".into()),
+            config_file: Some("/data/postgresql.conf".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_granted_by_name() {
+        let mut facts = RoleFacts::example();
+        assert!(facts.can_follow_by_sql());
+        assert_eq!(facts.grants_to_follow(150_000), Some(vec![]));
+        facts.may_set_upstream = false;
+        facts.may_reload = false;
+        assert!(!facts.can_follow_by_sql());
+        assert_eq!(facts.grants_to_follow(140_000), None);
+        let grants = facts.grants_to_follow(150_000).unwrap();
+        assert_eq!(grants.len(), 2);
+        assert!(grants[0].ends_with("primary_slot_name TO \"repmgr\";"));
+        facts.alter_system_allowed = false;
+        assert_eq!(facts.grants_to_follow(170_000), None);
+    }
+}

@@ -1,0 +1,397 @@
+//! The plan of `standby follow`. Pure.
+
+use std::path::PathBuf;
+
+use crate::error::Exit;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::divergence::{Relation, relation};
+use crate::facts::role::RoleFacts;
+use crate::facts::server::ServerFacts;
+use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
+use crate::plan::upstream::{
+    QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
+};
+use crate::plan::{Back, Check, OnFailure, Op, Order, Phase, Plan, Request, Standby, Step, Upstream, Waiver};
+use crate::registry::{NodeType, node};
+
+/// What the plan depends on.
+#[derive(Debug)]
+pub struct FollowFacts {
+    /// All nodes.
+    pub cluster: ClusterFacts,
+    /// What our role may do on the local node; None where it could not be asked.
+    pub role: Option<RoleFacts>,
+    /// The node that is to follow: the local one.
+    pub node_id: i32,
+    /// The node to follow.
+    pub target_id: i32,
+    /// The local data directory, whose files are written where our role may not run ALTER SYSTEM.
+    pub data_directory: PathBuf,
+    /// The program `postgres`.
+    pub postgres: String,
+    /// Whether the newest promotion that both nodes know of is the same; None where one knows of none.
+    pub same_promotion: Option<bool>,
+    /// A replication connection to the target, as the WAL receiver will make it.
+    pub login: Result<(), String>,
+    /// The node uses a slot.
+    pub use_slot: bool,
+    /// Seconds within which it has to stream.
+    pub timeout_s: u32,
+}
+
+/// Plans to follow.
+pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
+    let local = facts.cluster.node(facts.node_id);
+    let target = facts.cluster.node(facts.target_id);
+    let name = local.map_or_else(|| facts.node_id.to_string(), |node| node.row.node_name.clone());
+    let target_name = target.map_or_else(|| facts.target_id.to_string(), |node| node.row.node_name.clone());
+    let mut plan = Plan {
+        title: format!("let node \"{name}\" follow \"{target_name}\""),
+        checks: Vec::new(),
+        phases: Vec::new(),
+        back: Vec::new(),
+        always: Vec::new(),
+        verify: Vec::new(),
+        back_failed: Exit::Follow,
+        incomplete: Exit::Query,
+        announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
+    };
+    let Some((local, server)) = local.and_then(|node| Some((node, node.facts()?))) else {
+        plan.checks.push(
+            Check::fail("server_running", format!("the server of node \"{name}\" does not answer"))
+                .hint("Start it: \"pgbaton node start\".")
+                .exit(Exit::Connection),
+        );
+        return plan;
+    };
+    plan.checks.push(if server.in_recovery {
+        Check::pass("server_is_standby", format!("node \"{name}\" is a standby"))
+    } else {
+        Check::fail("server_is_standby", format!("node \"{name}\" is a primary")).hint(format!(
+            "To bring it back as a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."
+        ))
+    });
+    let (Some(target), checks) = target_checks(facts, &target_name) else {
+        unreachable_target(&mut plan, facts);
+        return plan;
+    };
+    plan.checks.extend(checks);
+    let Some(there) = target.facts() else { return plan };
+    plan.checks.push(same_cluster(server, there, &target_name));
+    plan.checks.extend(histories(facts, server, there, &target_name, force));
+    let follows = there.sender_of(&name).is_some();
+    let slot = facts.use_slot.then(|| default_slot(&local.row));
+    plan.checks.extend(room(there, &target_name, slot.as_deref(), follows));
+    if let Err(why) = &facts.login {
+        plan.checks.push(
+            Check::fail(
+                "replication_login",
+                format!("cannot open a replication connection to \"{target_name}\""),
+            )
+            .node(facts.target_id)
+            .detail(crate::error::sentence(why))
+            .hint(format!("Let role \"{}\" in: see pg_hba.conf on \"{target_name}\".", target.row.repluser))
+            .exit(Exit::Follow),
+        );
+    }
+    if plan.checks.iter().any(Check::stops) {
+        return plan;
+    }
+    let recorded = local.row.upstream_node_id == Some(facts.target_id)
+        && local.row.node_type == NodeType::Standby
+        && local.row.active
+        && slot_of(&local.row) == slot;
+    let uses_slot =
+        server.receiver.as_ref().and_then(|receiver| receiver.slot_name.clone()).unwrap_or_default()
+            == slot.clone().unwrap_or_default();
+    if follows && uses_slot && recorded {
+        return plan;
+    }
+    let on = endpoint(target);
+    let mut steps = Vec::new();
+    if let Some(slot) = slot.as_deref().filter(|slot| there.slot(slot).is_none()) {
+        steps.push(create_slot("create_slot", &on, slot));
+        plan.back.push(Back {
+            if_started: vec!["create_slot".into()],
+            step: drop_slot("drop_new_slot", &on, slot),
+        });
+    }
+    let wanted = upstream(&target.row, &local.row, server.version_num, slot.clone());
+    let (follow, back) = (lead(facts, local, &wanted, ""), way_back(facts, local, server));
+    let ids: Vec<String> = follow.iter().map(|step| step.id.clone()).collect();
+    steps.extend(follow);
+    for step in back {
+        // Before the slot goes: a receiver that uses it would keep it.
+        plan.back.insert(plan.back.len().saturating_sub(1), Back { if_started: ids.clone(), step });
+    }
+    steps.push(Step::new(
+        "wait_until_it_streams",
+        format!("wait until node \"{name}\" streams from \"{target_name}\""),
+        Op::Wait(streams(&on, there.version_num, &name)),
+        facts.timeout_s,
+        Exit::Follow,
+    ));
+    plan.phases.push(phase(format!("follow \"{target_name}\""), OnFailure::Stop, steps));
+    plan.phases.push(phase(
+        "bring the records up to date".into(),
+        OnFailure::Continue,
+        records(facts, local, slot),
+    ));
+    plan
+}
+
+fn phase(title: String, on_failure: OnFailure, steps: Vec<Step>) -> Phase {
+    Phase { title, order: Order::InOrder, on_failure, outage: false, steps }
+}
+
+fn unreachable_target(plan: &mut Plan, facts: &FollowFacts) {
+    plan.checks.push(
+        Check::fail("target", format!("node {} is not registered", facts.target_id))
+            .hint("\"pgbaton cluster show\" shows who is."),
+    );
+}
+
+/// Checks whom it is to follow; None if there is no such node.
+fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&'a NodeFacts>, Vec<Check>) {
+    const NAME: &str = "target";
+    let Some(target) = facts.cluster.node(facts.target_id) else { return (None, Vec::new()) };
+    let mut checks = Vec::new();
+    let fail = |message: String| Check::fail(NAME, message).node(facts.target_id);
+    if facts.target_id == facts.node_id {
+        checks.push(fail(format!("node \"{name}\" cannot follow itself")));
+    } else if target.row.node_type == NodeType::Witness {
+        checks.push(fail(format!("node \"{name}\" is a witness")).detail("It holds no data to stream."));
+    } else {
+        match &target.server {
+            Err(silence) => checks.push(
+                fail(format!("node \"{name}\" does not answer"))
+                    .detail(crate::error::sentence(&silence.message))
+                    .exit(Exit::Connection),
+            ),
+            Ok(server) if server.in_recovery => {
+                if let Some(chain) = comes_back_to(&facts.cluster, facts.target_id, facts.node_id) {
+                    checks.push(fail(format!("node \"{name}\" gets its WAL from this node")).detail(
+                        format!("It does so by way of {chain}: nobody of them would get anything any more."),
+                    ));
+                }
+                if facts.cluster.primaries().next().is_none() {
+                    checks.push(
+                        Check::fail("primary_reachable", "no primary can be reached to record the change")
+                            .exit(Exit::Connection),
+                    );
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+    if checks.is_empty() {
+        checks.push(Check::pass(NAME, format!("node \"{name}\" can be followed")));
+    }
+    (Some(target), checks)
+}
+
+/// Follows the upstreams from a node; returns the names on the way if it leads to `node_id`.
+fn comes_back_to(cluster: &ClusterFacts, from: i32, node_id: i32) -> Option<String> {
+    let mut names = Vec::new();
+    let mut at = from;
+    for _ in 0..cluster.nodes.len() {
+        let node = cluster.node(at)?;
+        names.push(format!("\"{}\"", node.row.node_name));
+        let observed = cluster.observed_upstream(&node.row.node_name).map(|up| up.row.node_id);
+        at = observed.or(node.row.upstream_node_id)?;
+        if at == node_id {
+            return Some(names.join(", "));
+        }
+    }
+    None
+}
+
+/// Checks that the node has no WAL that its new upstream never had.
+fn histories(
+    facts: &FollowFacts,
+    ours: &ServerFacts,
+    theirs: &ServerFacts,
+    target_name: &str,
+    force: bool,
+) -> Vec<Check> {
+    const NAME: &str = "same_history";
+    let forked = |evidence: String| {
+        Check::fail(NAME, format!("this node has WAL that \"{target_name}\" never had"))
+            .detail(evidence)
+            .hint("It must not stream as it is. \"pgbaton node rejoin\" shows what would be discarded and leads it back.")
+            .exit(Exit::DataLoss)
+    };
+    let mut checks = Vec::new();
+    // A standby as the target may be behind for the moment; on one timeline that is no fork.
+    let ahead = ours.timeline == theirs.timeline
+        && theirs.current_lsn.is_some()
+        && ours.wal_end().zip(theirs.wal_end()).is_some_and(|(ours, theirs)| ours > theirs);
+    checks.push(match (relation(ours, theirs), facts.same_promotion) {
+        (Relation::Forked { evidence, .. }, _) => forked(evidence),
+        (Relation::Same | Relation::Unknown(_), Some(false)) => forked(format!(
+            "Both are on timeline {}, which was begun by two different promotions.",
+            ours.timeline
+        )),
+        _ if ahead => forked("It has WAL beyond the end of the target's.".to_string()),
+        (Relation::Same, _) => Check::pass(NAME, "the histories agree"),
+        (Relation::Unknown(_), Some(true)) => Check::pass(NAME, "both know the same last promotion"),
+        (Relation::Unknown(why), None) => Check::fail(
+            NAME,
+            format!("cannot tell whether this node and \"{target_name}\" have the same history"),
+        )
+        .detail(why)
+        .hint("If it never was a primary, nor followed another one since, waive this check.")
+        .waivable(Waiver::Force, force),
+    });
+    checks
+}
+
+/// Checks that the target has room for one more.
+fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
+    if !follows && server.senders.len() >= senders {
+        checks.push(
+            Check::fail("wal_senders", format!("node \"{name}\" has no WAL sender free"))
+                .detail(format!("max_wal_senders is {senders}, and all are in use."))
+                .hint("Raise max_wal_senders there, which takes a restart; or end a backup that runs.")
+                .exit(Exit::Follow),
+        );
+    }
+    let Some(slot) = slot else { return checks };
+    match server.slot(slot) {
+        Some(there) if there.slot_type != "physical" => checks.push(
+            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is a logical one"))
+                .hint("Drop it there, if nobody needs it.")
+                .exit(Exit::Follow),
+        ),
+        Some(there) if there.active && !follows => checks.push(
+            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is used by somebody else"))
+                .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot.")
+                .exit(Exit::Follow),
+        ),
+        Some(there) if there.wal_status.as_deref() == Some("lost") => checks.push(
+            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" has lost its WAL"))
+                .hint(format!("Drop it there: SELECT pg_drop_replication_slot('{slot}');"))
+                .exit(Exit::Follow),
+        ),
+        Some(_) => {}
+        None => {
+            let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
+            if server.slots.len() >= slots {
+                checks.push(
+                    Check::fail("slots", format!("node \"{name}\" has no replication slot free"))
+                        .detail(format!("max_replication_slots is {slots}, and all are taken."))
+                        .hint("Raise max_replication_slots there, which takes a restart; or drop a slot that nobody needs.")
+                        .exit(Exit::Follow),
+                );
+            }
+        }
+    }
+    checks
+}
+
+/// The steps that point the local server at an upstream: by SQL, or by its files and a signal.
+fn lead(facts: &FollowFacts, local: &NodeFacts, upstream: &Upstream, suffix: &str) -> Vec<Step> {
+    let title = format!("point node \"{}\" at {}", local.row.node_name, upstream.name);
+    let step = |id: &str, title: String, op: Op| {
+        Step::new(format!("{id}{suffix}"), title, op, QUERY_S, Exit::Follow)
+    };
+    if facts.role.as_ref().is_some_and(RoleFacts::can_follow_by_sql) {
+        let standby = Standby::Running(endpoint(local));
+        return vec![step("follow", title, Op::Follow { standby, upstream: upstream.clone() })];
+    }
+    let config_file = facts.role.as_ref().and_then(|role| role.config_file.as_deref());
+    let standby = Standby::Files {
+        data_directory: facts.data_directory.clone(),
+        postgres: facts.postgres.clone(),
+        config_directory: config_file.and_then(|file| file.parent()).map(PathBuf::from),
+    };
+    let data_directory = facts.data_directory.clone();
+    vec![
+        step("follow", title, Op::Follow { standby, upstream: upstream.clone() }),
+        step(
+            "reload",
+            format!("let node \"{}\" read its configuration again", local.row.node_name),
+            Op::Signal { data_directory, request: Request::Reload },
+        ),
+    ]
+}
+
+/// The steps back to where the node streamed from before; none where it did not stream.
+fn way_back(facts: &FollowFacts, local: &NodeFacts, server: &ServerFacts) -> Vec<Step> {
+    let Some(receiver) =
+        server.receiver.as_ref().filter(|receiver| receiver.status.as_deref() == Some("streaming"))
+    else {
+        return Vec::new();
+    };
+    let (Some(host), port) = (&receiver.sender_host, receiver.sender_port) else { return Vec::new() };
+    let mut conninfo = crate::pg::conninfo::Conninfo::default();
+    conninfo.set("host", host);
+    if let Some(port) = port {
+        conninfo.set("port", port.to_string());
+    }
+    let old = Upstream {
+        name: "its old upstream".into(),
+        conninfo: conninfo.to_string(),
+        password: None,
+        slot: receiver.slot_name.clone().filter(|slot| !slot.is_empty()),
+    };
+    lead(facts, local, &old, "_back")
+}
+
+/// Records the new upstream, and drops the slot on the old one.
+fn records(facts: &FollowFacts, local: &NodeFacts, slot: Option<String>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let name = &local.row.node_name;
+    if let Some((primary, _)) = facts.cluster.primaries().next() {
+        steps.push(Step::new(
+            "record",
+            format!("record the new upstream of node \"{name}\""),
+            Op::Sql {
+                on: endpoint(primary),
+                statements: vec![
+                    record_upstream(facts.node_id, facts.target_id),
+                    node::set_slot_name(facts.node_id, slot.as_deref()),
+                ],
+            },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    let old = slot_of(&local.row);
+    let holders = facts
+        .cluster
+        .nodes
+        .iter()
+        .filter(|node| node.row.node_id != facts.target_id && node.row.node_id != facts.node_id);
+    for holder in holders {
+        let Some(old) = old.as_deref() else { continue };
+        if holder.facts().is_some_and(|server| server.slot(old).is_some()) {
+            let on = endpoint(holder);
+            let mut step = Step::new(
+                format!("drop_old_slot_{}", holder.row.node_id),
+                format!("drop slot \"{old}\" on {}, which nobody uses any more", on.name),
+                Op::Sql { on, statements: vec![drop_inactive_slot(old)] },
+                QUERY_S,
+                Exit::Query,
+            );
+            // The old connection ends a moment after the new one begins.
+            step.requires.push(crate::plan::Probe::Sql {
+                says: format!("slot \"{old}\" on node \"{}\" is not in use", holder.row.node_name),
+                on: endpoint(holder),
+                statement: crate::plan::Statement::new(
+                    "SELECT (NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active))::text",
+                )
+                .bind(old),
+            });
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+/// Says whether the node already has what it needs there.
+pub fn needs_slot(local: &NodeFacts, target: &NodeFacts) -> bool {
+    slot_to_make(&local.row, target).is_some()
+}

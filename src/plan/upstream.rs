@@ -1,0 +1,148 @@
+//! Parts of plans in which a node follows another one. Pure.
+
+use crate::error::Exit;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::role::RoleFacts;
+use crate::facts::server::shown_application_name;
+use crate::pg::conninfo::Conninfo;
+use crate::plan::{Check, Endpoint, Op, Probe, Standby, Statement, Step, Upstream};
+use crate::registry::{NodeRow, node};
+
+/// Seconds that one statement may take.
+pub const QUERY_S: u32 = 60;
+
+/// Seconds in which a standby that has been told streams: a failed attempt is repeated after `wal_retrieve_retry_interval`, 5 s by default.
+pub const STREAMS_S: u32 = 30;
+
+/// Makes a slot, or keeps one that nobody uses. It keeps WAL from now on: without that nothing is kept until somebody connects.
+pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
+    Step::new(
+        id,
+        format!("create slot \"{slot}\" on {}", on.name),
+        Op::Sql {
+            on: on.clone(),
+            statements: vec![
+                Statement::new(
+                    "SELECT pg_create_physical_replication_slot($1, true)::text WHERE NOT EXISTS \
+                     (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
+                )
+                .bind(slot),
+            ],
+        },
+        QUERY_S,
+        Exit::Query,
+    )
+}
+
+/// Drops a slot that nobody uses.
+pub fn drop_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
+    Step::new(
+        id,
+        format!("drop slot \"{slot}\" on {}", on.name),
+        Op::Sql { on: on.clone(), statements: vec![super::register::drop_inactive_slot(slot)] },
+        QUERY_S,
+        Exit::Query,
+    )
+}
+
+/// A node streams from a server.
+///
+/// Where our role may not see the state of the connection, the connection is all there is to see.
+pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str) -> Probe {
+    Probe::Sql {
+        says: format!("node \"{node_name}\" streams from {}", upstream.name),
+        on: upstream.clone(),
+        statement: Statement::new(
+            "SELECT (count(*) > 0)::text FROM pg_stat_replication \
+             WHERE application_name = $1 AND coalesce(state, 'streaming') = 'streaming'",
+        )
+        .bind(shown_application_name(node_name, version_num)),
+    }
+}
+
+/// Describes an upstream for a node that follows it: where it is, and how a node connects that never followed anybody.
+///
+/// `slot` is the slot on the upstream, None for none.
+pub fn upstream(of: &NodeRow, follower: &NodeRow, version_num: u32, slot: Option<String>) -> Upstream {
+    let mut conninfo =
+        Conninfo::parse(&of.conninfo).map(|parsed| parsed.without_secrets()).unwrap_or_default();
+    for keyword in ["replication", "fallback_application_name", "target_session_attrs"] {
+        conninfo.remove(keyword);
+    }
+    // Needed from PostgreSQL 17 on for slots that are kept in step with the primary's; ignored before.
+    if version_num < 170_000 {
+        conninfo.remove("dbname");
+    }
+    conninfo.set("user", &of.repluser);
+    conninfo.set("application_name", &follower.node_name);
+    Upstream {
+        name: format!("node \"{}\"", of.node_name),
+        conninfo: conninfo.to_string(),
+        password: None,
+        slot,
+    }
+}
+
+/// Returns the slot that a node uses on its upstream; None if it uses none.
+pub fn slot_of(row: &NodeRow) -> Option<String> {
+    row.slot_name.clone().filter(|name| !name.is_empty())
+}
+
+/// Lets a running standby follow, by SQL.
+pub fn follow_by_sql(follower: &NodeFacts, upstream: Upstream) -> Step {
+    let row = &follower.row;
+    Step::new(
+        format!("follow_{}", row.node_id),
+        format!("let node \"{}\" follow {}", row.node_name, upstream.name),
+        Op::Follow { standby: Standby::Running(super::register::endpoint(follower)), upstream },
+        QUERY_S,
+        Exit::Follow,
+    )
+}
+
+/// Checks that our role can point a running standby elsewhere by SQL.
+pub fn can_follow(row: &NodeRow, version_num: u32, role: Option<&RoleFacts>) -> Check {
+    const NAME: &str = "follow_rights";
+    let name = &row.node_name;
+    let Some(role) = role else {
+        return Check::fail(NAME, format!("could not ask node \"{name}\" what our role may do there"))
+            .node(row.node_id);
+    };
+    if role.can_follow_by_sql() {
+        return Check::pass(NAME, format!("the role may change the upstream of node \"{name}\""))
+            .node(row.node_id);
+    }
+    let check = Check::fail(
+        NAME,
+        format!("role \"{}\" may not change the upstream of node \"{name}\" by SQL", role.role),
+    )
+    .node(row.node_id);
+    match role.grants_to_follow(version_num) {
+        Some(grants) => check.hint(format!("As a superuser, run on the primary: {}", grants.join(" "))),
+        None if !role.alter_system_allowed => check
+            .detail("allow_alter_system is off there, so that only its configuration files can be changed."),
+        None => check.detail("Up to PostgreSQL 14 only a superuser may run ALTER SYSTEM."),
+    }
+}
+
+/// Returns the slot that a follower needs on its new upstream, where it has to be made; None where it uses none.
+pub fn slot_to_make(follower: &NodeRow, upstream: &NodeFacts) -> Option<String> {
+    let slot = slot_of(follower)?;
+    let there = upstream.facts().is_some_and(|server| server.slot(&slot).is_some());
+    (!there).then_some(slot)
+}
+
+/// Returns the statements that record a node's upstream.
+pub fn record_upstream(node_id: i32, upstream_id: i32) -> Statement {
+    Statement::new(
+        "UPDATE repmgr.nodes SET type = 'standby', active = true, upstream_node_id = $2::integer \
+         WHERE node_id = $1::integer",
+    )
+    .bind(node_id)
+    .bind(upstream_id)
+}
+
+/// Returns the default name of a node's slot.
+pub fn default_slot(row: &NodeRow) -> String {
+    slot_of(row).unwrap_or_else(|| node::slot_name(row.node_id))
+}

@@ -1,0 +1,139 @@
+//! `standby follow` on real servers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use support::{Fingerprint, Nodes, Pg, SOON, StopMode, postgres, versions};
+
+const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
+const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
+
+/// To a standby, and back to the primary; then to a new primary, by hand.
+fn tour(pg: &Pg) {
+    let nodes = Nodes::new(pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let started = three.psql("SELECT pg_postmaster_start_time()");
+    // What was set by hand must survive.
+    let conninfo = three.psql("SHOW primary_conninfo");
+    three.psql(&format!(
+        "ALTER SYSTEM SET primary_conninfo = '{} keepalives_idle=77'",
+        conninfo.replace('\'', "''")
+    ));
+    three.reload();
+
+    let output = three.pgbaton(["--json", "standby", "follow", "--upstream-node-id", "2"]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["upstream_node_id"], 2, "{output:?}");
+    two.wait_until(SLOTS, "repmgr_slot_3 true", SOON);
+    one.wait_until(SLOTS, "repmgr_slot_2 true", SOON);
+    assert_eq!(
+        one.psql_as("repmgr", "repmgr", UPSTREAMS),
+        "1 - repmgr_slot_1, 2 1 repmgr_slot_2, 3 2 repmgr_slot_3"
+    );
+    let now = three.psql("SHOW primary_conninfo");
+    assert!(now.contains("keepalives_idle=77") && now.contains(&format!("port={}", two.port)), "{now}");
+    let again = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
+    again.code(0).says("follows \"node2\" already; nothing was changed");
+
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    one.wait_until(SLOTS, "repmgr_slot_2 true, repmgr_slot_3 true", SOON);
+    assert_eq!(two.psql(SLOTS), "");
+
+    one.kill9();
+    two.pgbaton(["standby", "promote", "--no-siblings-follow"]).run().code(0).says("will not follow");
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    two.psql("CREATE TABLE after_promotion ()");
+    three.wait_for_replay_of(two);
+    assert_eq!(three.psql("SELECT pg_postmaster_start_time()"), started, "it was restarted");
+    assert_eq!(
+        two.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT count(*) FROM repmgr.events WHERE event = 'standby_follow' AND successful"
+        ),
+        "3"
+    );
+}
+
+#[test]
+fn a_standby_follows_by_a_reload() {
+    tour(&postgres(15).unwrap());
+}
+
+#[test]
+fn short_tour_on_other_versions() {
+    for pg in versions().iter().filter(|pg| pg.major != 15) {
+        tour(pg);
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    three.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run().code(1).says("cannot follow itself");
+    three
+        .pgbaton(["standby", "follow", "--upstream-node-id=9"])
+        .run()
+        .code(1)
+        .says("node 9 is not registered");
+    one.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(1).says("is a primary");
+    three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(0);
+    let circle = two.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run();
+    circle.code(1).says("gets its WAL from this node");
+    two.stop(StopMode::Fast);
+    three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(6).says("does not answer");
+}
+
+#[test]
+fn a_node_with_wal_of_its_own_is_sent_to_rejoin() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    three.wait_for_replay_of(one);
+    two.wait_for_replay_of(one);
+    // node2 is promoted early, node3 gets more of the old primary's WAL.
+    two.promote();
+    one.psql("CREATE TABLE more AS SELECT generate_series(1, 1000)");
+    three.wait_for_replay_of(one);
+    let before = three.psql("SHOW primary_conninfo");
+    let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2", "--force"]).run();
+    output.code(32).says("has WAL that \"node2\" never had").says("pgbaton node rejoin");
+    assert_eq!(three.psql("SHOW primary_conninfo"), before);
+}
+
+#[test]
+fn it_goes_back_where_it_streamed_if_it_is_not_let_in() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    two.set_hba(
+        "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 reject\n",
+    );
+    two.reload();
+    let mut config = std::fs::read_to_string(three.config()).unwrap();
+    config.push_str("standby_follow_timeout = 2\n");
+    std::fs::write(three.config(), config).unwrap();
+    let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
+    output.code(23);
+    one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2", SOON);
+    assert_eq!(two.psql(SLOTS), "");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    three.pgbaton(["cluster", "show"]).run().code(0);
+    let directories: Vec<_> = nodes.servers.iter().map(|server| server.dir.join("state")).collect();
+    let directories: Vec<_> = directories.iter().map(std::path::PathBuf::as_path).collect();
+    let before = Fingerprint::of(&[one, two, three], &directories);
+    three.pgbaton(["standby", "follow", "--upstream-node-id=2", "--dry-run"]).run().code(0);
+    before.assert_same(&Fingerprint::of(&[one, two, three], &directories));
+}

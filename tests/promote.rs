@@ -1,0 +1,184 @@
+//! `standby promote` on real servers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Fingerprint, Nodes, Pg, SOON, StopMode, postgres, versions};
+
+const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
+
+fn tour(pg: &Pg) {
+    let nodes = Nodes::new(pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    one.kill9();
+
+    let output = two.pgbaton(["--json", "standby", "promote"]).run();
+    output.code(0);
+    let json = output.json();
+    assert_eq!(json["data"]["from_node_id"], 1, "{output:?}");
+    assert_eq!(json["data"]["to_node_id"], 2, "{output:?}");
+    assert_eq!(json["data"]["timeline"], 2, "{output:?}");
+    assert!(json["data"]["wal_lost_bytes"].is_null(), "{output:?}");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    assert_eq!(
+        two.psql_as("repmgr", "repmgr", NODES),
+        "1 primary false -, 2 primary true -, 3 standby true 2"
+    );
+    two.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (2)");
+    three.wait_for_replay_of(two);
+    assert_eq!(three.psql_as("repmgr", "repmgr", "SELECT count(*) FROM kept"), "2");
+    assert_eq!(two.psql("SELECT slot_name || active FROM pg_replication_slots"), "repmgr_slot_3true");
+    assert_eq!(
+        two.psql_as("repmgr", "repmgr", "SELECT timeline || ' ' || node_id FROM pgbaton.promotion"),
+        "2 2"
+    );
+    assert_eq!(
+        two.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT node_id || ' ' || successful FROM repmgr.events WHERE event = 'standby_promote'"
+        ),
+        "2 true"
+    );
+    // The control file shows the new timeline already: whoever rewinds now is not misled.
+    assert_eq!(two.control_data("Latest checkpoint's TimeLineID"), "2");
+
+    // Again: it is a primary already.
+    let again = two.pgbaton(["standby", "promote"]).run();
+    again.code(8).says("is a primary already");
+}
+
+#[test]
+fn a_standby_takes_over_and_its_sibling_follows() {
+    tour(&postgres(15).unwrap());
+}
+
+#[test]
+fn short_tour_on_other_versions() {
+    for pg in versions().iter().filter(|pg| pg.major != 15) {
+        tour(pg);
+    }
+}
+
+#[test]
+fn while_the_primary_is_alive_it_is_refused() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let refused = |what: &str, args: &[&str]| {
+        let output = two.pgbaton(args).run();
+        output.code(31).says(what).says("Nothing was changed.");
+        assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
+    };
+    refused("is a primary and alive", &["standby", "promote"]);
+    refused("is a primary and alive", &["standby", "promote", "--force", "--accept-data-loss"]);
+    refused("is a primary and alive", &["standby", "promote", "--dry-run"]);
+
+    // Nobody is let in any more, but it is there.
+    one.set_hba(
+        "local all all trust\nhost all all 127.0.0.1/32 reject\nhost replication all 127.0.0.1/32 trust\n",
+    );
+    one.reload();
+    refused("the primary \"node1\" is alive", &["standby", "promote", "--force"]);
+}
+
+#[test]
+fn a_hung_primary_with_nobody_streaming_is_for_the_operator_to_judge() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    one.freeze();
+    two.psql("ALTER SYSTEM SET wal_receiver_timeout = '1s'");
+    two.psql("ALTER SYSTEM SET wal_retrieve_retry_interval = '10min'");
+    two.reload();
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
+    let output = two.pgbaton(["standby", "promote"]).run();
+    output.code(31).says("cannot tell whether the primary \"node1\" is alive").says("waived by --force");
+    let output = two.pgbaton(["standby", "promote", "--force"]).run();
+    output.code(0).says("waived by --force");
+    one.kill9();
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+#[test]
+fn the_standby_with_more_wal_is_named() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    // Its WAL receiver is stopped: what is written now reaches node3 alone.
+    two.stop(StopMode::Fast);
+    one.psql("CREATE TABLE t AS SELECT generate_series(1, 100)");
+    three.wait_for_replay_of(one);
+    one.kill9();
+    two.start();
+    let output = two.pgbaton(["standby", "promote", "--force"]).run();
+    output.code(32).says("standby \"node3\" has more WAL").says("bytes would be lost").says("--node-id 3");
+    assert_eq!(nodes.primaries(), Vec::<&str>::new());
+    three.pgbaton(["standby", "promote"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node3"]);
+    two.wait_for_replay_of(three);
+    assert_eq!(two.psql("SELECT count(*) FROM t"), "100");
+}
+
+#[test]
+fn data_are_given_up_only_when_that_is_said() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    two.stop(StopMode::Fast);
+    one.psql("CREATE TABLE t AS SELECT generate_series(1, 100)");
+    three.wait_for_replay_of(one);
+    one.kill9();
+    two.start();
+    let output = two.pgbaton(["standby", "promote", "--accept-data-loss"]).run();
+    assert!(output.stderr.contains("waived by --accept-data-loss"), "{output:?}");
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    one.stop(StopMode::Immediate);
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    three.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    let directories: Vec<_> = nodes.servers.iter().map(|server| server.dir.join("state")).collect();
+    let directories: Vec<_> = directories.iter().map(std::path::PathBuf::as_path).collect();
+    let before = Fingerprint::of(&[two, three], &directories);
+    let output = two.pgbaton(["standby", "promote", "--dry-run"]).run();
+    output.code(0);
+    for text in
+        ["-- point of no return --", "SELECT pg_promote(false)", "let node \"node3\" follow node \"node2\""]
+    {
+        assert!(output.stdout.contains(text), "{output:?}");
+    }
+    before.assert_same(&Fingerprint::of(&[two, three], &directories));
+    assert_eq!(nodes.primaries(), Vec::<&str>::new());
+}
+
+#[test]
+fn two_promotions_at_the_same_time_make_one_primary() {
+    let rounds = if support::slow() { 50 } else { 3 };
+    for round in 0..rounds {
+        let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+        let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+        one.kill9();
+        let both = [two, three].map(|server| server.pgbaton(["standby", "promote"]).spawn());
+        let codes = both.map(|running| running.wait(Duration::from_secs(60)).status.code().unwrap());
+        assert_eq!(nodes.primaries().len(), 1, "round {round}: exit codes {codes:?}");
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "round {round}: exit codes {codes:?}");
+        assert!(codes.iter().all(|code| [0, 30, 31].contains(code)), "round {round}: exit codes {codes:?}");
+    }
+}
