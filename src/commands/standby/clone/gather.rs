@@ -1,243 +1,30 @@
-//! `standby clone`: copy a running server into an empty data directory, as its standby.
+//! Everything that the plan of a clone depends on.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-
-use crate::cli::node::{Action, Checkpoint};
-use crate::cli::standby::{Clone as Args, ExternalFiles, Register};
-use crate::commands::context::{Context, not_connected};
-use crate::commands::notify::{Happening, notify};
+use super::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD, source_endpoint};
+use crate::cli::standby::{Clone as Args, ExternalFiles};
+use crate::commands::context::Context;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
-use crate::commands::{locate, node as node_commands, operate};
 use crate::config::Config;
-use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node, gather};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
 use crate::facts::directory::{COPY, Contents, Marker, STAGING, look, nearest_existing};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::source::{self, Source};
-use crate::output::Report;
-use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::failure::Kind;
 use crate::pg::tools;
-use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, TablespaceTarget, plan};
-use crate::plan::{Command, Endpoint, Piece};
+use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, TablespaceTarget};
+use crate::plan::{Command, Piece};
 use crate::registry::node;
 use crate::registry::schema::{self, Verdict};
 use crate::secret::Secret;
 use crate::system::{files, inspect, process};
 
-/// The name of the password that replication connections to the source need.
-const SOURCE_PASSWORD: &str = "password for the source";
-/// The name of the password that goes into primary_conninfo.
-const UPSTREAM_PASSWORD: &str = "password for the upstream";
-/// The name of the contents of a service file with a passphrase.
-const SERVICE_FILE: &str = "connection service file for the source";
-/// The name of the source's whole conninfo, password included.
-const SOURCE_CONNINFO: &str = "conninfo of the source";
-/// Seconds that a server may need to come up before it can be copied.
-const STARTING_UP_S: u64 = 60;
-/// Seconds in which a started standby normally streams.
-const STREAMING_S: u64 = 30;
-/// Seconds for a replication connection that is only tried.
-const LOGIN_S: u64 = 10;
-/// How long a WAL sender whose client has gone may hold its place.
-const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
-
-/// Clones a server.
-///
-/// # Errors
-/// Exit code 6 without the source, 1 for failed checks, 14 if the copy fails, 5 or 7 for the other steps.
-pub async fn run(context: &Context, args: &Args) -> Result<Report> {
-    let config = context.config()?;
-    refuse_barman(config, args)?;
-    let given = source_conninfo(context, args)?;
-    let session = connect(context, &given).await?;
-    let asked = Asked::all(context, &session).await?;
-    let (facts, options, secrets) = prepare(context, args, &given, &session, asked).await?;
-    let plan = plan(&facts, &options);
-    let result = operate::carry_out(context, &plan, secrets).await;
-    let acted = result
-        .as_ref()
-        .map_or_else(|error| error.changed || error.exit == Exit::BaseBackup, |done| done.acted);
-    let result = result.map_err(|error| tell_loss(error, &facts, &options));
-    if acted && !options.conf_only {
-        report_event(context, &facts, &result).await;
-    }
-    let done = result?;
-    if !done.acted {
-        return Ok(done.report);
-    }
-    let (name, path) = (&options.node_name, options.data_directory.display());
-    if options.conf_only {
-        context
-            .ui
-            .say(Level::Notice, &format!("the replication configuration of node \"{name}\" is written"));
-    } else {
-        context.ui.say(
-            Level::Notice,
-            &format!("node \"{name}\" is a copy of \"{}\" in \"{path}\"", facts.source_name),
-        );
-    }
-    if !args.start && !args.register {
-        let registered = facts.cluster.node(options.node_id).is_some();
-        let then = if registered { "" } else { ", then \"pgbaton standby register\"" };
-        context.ui.message(
-            Level::Notice,
-            "the server is not started",
-            None,
-            Some(&format!("Run \"pgbaton node start\"{then}.")),
-        );
-        return Ok(done.report);
-    }
-    node_commands::service::run(context, Action::Start, Checkpoint::default()).await?;
-    if args.register {
-        let wait =
-            Register { upstream_node_id: args.upstream_node_id, wait_start: Some(30), wait_sync: None };
-        super::register::run(context, &wait).await?;
-    }
-    let mut report = done.report;
-    if let Some(issue) = wait_until_it_streams(context).await? {
-        context.ui.issue(&issue);
-        report.issues.push(issue);
-    }
-    Ok(report)
-}
-
-/// Waits for the started standby; says what is amiss if it does not stream in time, which with an archive may be as it should be.
-async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
-    // Where the role may not see the state, a receiver that is there counts.
-    const SQL: &str =
-        "SELECT (count(*) > 0)::text FROM pg_stat_wal_receiver WHERE status IS NULL OR status = 'streaming'";
-    let own = context.local_conninfo()?;
-    let name = &context.config()?.node_name;
-    let until = Instant::now() + Duration::from_secs(STREAMING_S);
-    loop {
-        let last = match context.connect(&own).await {
-            Ok(session) => match session.query_one(SQL, &[]).await {
-                Ok(row) if row.get(0) == Some("true") => {
-                    context.ui.say(Level::Notice, &format!("node \"{name}\" streams from its upstream"));
-                    return Ok(None);
-                }
-                Ok(_) => "It has no WAL receiver that streams.".to_string(),
-                Err(error) => sentence(&error.to_string()),
-            },
-            Err(error) => sentence(&error.to_string()),
-        };
-        if Instant::now() >= until {
-            return Ok(Some(Issue {
-                severity: Severity::Warning,
-                code: "not_streaming",
-                node_id: None,
-                message: format!("node \"{name}\" does not stream {STREAMING_S} seconds after its start"),
-                detail: Some(last),
-                hint: Some(
-                    "Look into the log of the server; it may still be reading WAL from the archive.".into(),
-                ),
-            }));
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Says of a failed clone that what it was to replace is gone already.
-fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Error {
-    let steps = error.data.get("steps").and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
-    let begun = |id: &str| {
-        let is = |step: &serde_json::Value, key: &str, text: &str| {
-            step.get(key).and_then(serde_json::Value::as_str) == Some(text)
-        };
-        steps.iter().any(|step| is(step, "id", id) && !is(step, "status", "not_done"))
-    };
-    if matches!(facts.directory, Contents::DataDirectory { .. }) && begun("take_control_file") {
-        error.changed = true;
-        return error
-            .detail(format!("What \"{}\" held before was removed.", options.data_directory.display()));
-    }
-    error
-}
-
-fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
-    if args.no_upstream_connection {
-        return Err(Error::failed("--no-upstream-connection is not supported")
-            .detail("It belongs to clones from Barman, which pgbaton does not make."));
-    }
-    if config.barman_host.is_some() && !args.without_barman {
-        return Err(Error::failed("clones from Barman are not supported")
-            .detail("barman_host is set in the configuration.")
-            .hint("Use --without-barman to copy from the server."));
-    }
-    if config.pg_backupapi_host.is_some() {
-        return Err(Error::failed("clones over pg-backup-api are not supported")
-            .detail("pg_backupapi_host is set in the configuration.")
-            .hint("Remove it to copy from the server."));
-    }
-    Ok(())
-}
-
-/// Returns how the server that is to be copied is reached.
-fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
-    let mut given = context.given_conninfo()?.unwrap_or_default();
-    if let Some(host) = &args.source_host {
-        if given.get("host").is_some() {
-            return Err(Error::failed("the source was named twice")
-                .hint("Name it with -h or as the first argument, not both."));
-        }
-        given.set("host", host);
-    }
-    if given.get("host").is_none() && given.get("hostaddr").is_none() && given.get("service").is_none() {
-        return Err(Error::failed("no server to copy was named")
-            .hint("Name it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
-    }
-    // As in repmgr: role and database are those of this node's own conninfo where the command line does not say.
-    let own = context.local_conninfo()?;
-    for keyword in ["user", "dbname"] {
-        if given.get(keyword).is_none()
-            && given.get("service").is_none()
-            && let Some(value) = own.get(keyword)
-        {
-            given.set(keyword, value);
-        }
-    }
-    Ok(given)
-}
-
-/// Connects to the source; one that still starts up is waited for.
-async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
-    let seconds = context.global.timeout.map_or(STARTING_UP_S, u64::from);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let mut told = false;
-    loop {
-        match context.connect(given).await {
-            Ok(session) => return Ok(session),
-            Err(error) if error.kind == Kind::StartingUp && Instant::now() < until => {
-                if !told {
-                    context.ui.say(
-                        Level::Notice,
-                        &format!("the source is still starting up; waiting at most {seconds} seconds"),
-                    );
-                    told = true;
-                }
-                sleep(Duration::from_millis(250)).await;
-            }
-            Err(error) => {
-                let error = not_connected("the server to copy", error);
-                return Err(if told {
-                    error.detail(format!("Waited {seconds} seconds for it."))
-                } else {
-                    error
-                });
-            }
-        }
-    }
-}
-
 /// What the source and the registered nodes say.
-struct Asked {
+pub(super) struct Asked {
     server: ServerFacts,
     details: Source,
     present: schema::Present,
@@ -245,7 +32,7 @@ struct Asked {
 }
 
 impl Asked {
-    async fn all(context: &Context, session: &Session) -> Result<Self> {
+    pub(super) async fn all(context: &Context, session: &Session) -> Result<Self> {
         let broken = |error: SqlError| {
             Error::new(Exit::Query, "could not ask the server to copy").detail(sentence(&error.to_string()))
         };
@@ -274,7 +61,7 @@ impl Asked {
 }
 
 /// Puts together what the plan depends on.
-async fn prepare(
+pub(super) async fn prepare(
     context: &Context,
     args: &Args,
     given: &Conninfo,
@@ -433,135 +220,6 @@ async fn prepare(
         source_is_local,
     };
     Ok((facts, options, secrets))
-}
-
-/// How a tool connects without a password in its arguments.
-struct Login {
-    conninfo: String,
-    secrets: Vec<(String, String)>,
-    service_file: Option<(PathBuf, String)>,
-}
-
-impl Login {
-    /// A password travels by PGPASSWORD; a passphrase, for which libpq has no variable, by a service file of mode 0600.
-    fn new(
-        conninfo: &Conninfo,
-        same_role: bool,
-        known: &mut Secrets,
-        state_directory: &Path,
-    ) -> Result<Self> {
-        let mut plain = conninfo.without_secrets();
-        let mut secrets = Vec::new();
-        let mut service_file = None;
-        // The password that was given belongs to the role that was given.
-        if let Some(password) = conninfo.get("password").filter(|_| same_role) {
-            known.insert(SOURCE_PASSWORD.into(), Secret::new(password));
-            secrets.push(("PGPASSWORD".into(), SOURCE_PASSWORD.into()));
-        }
-        if let Some(passphrase) = conninfo.get("sslpassword") {
-            if conninfo.get("service").is_some() {
-                return Err(Error::failed("cannot pass sslpassword on beside a connection service")
-                    .detail("pg_basebackup reads it from a service file, and there can be only one.")
-                    .hint("Write sslpassword into that service's section of the service file."));
-            }
-            known.insert(SERVICE_FILE.into(), Secret::new(format!("[pgbaton]\nsslpassword={passphrase}\n")));
-            plain.set("service", "pgbaton");
-            service_file = Some((state_directory.join("pg_service.conf"), SERVICE_FILE.into()));
-        }
-        Ok(Self { conninfo: plain.to_string(), secrets, service_file })
-    }
-}
-
-impl Login {
-    /// Tries it, with the service file at a place that is gone afterwards.
-    async fn attempt(
-        &self,
-        context: &Context,
-        psql: &str,
-        secrets: &Secrets,
-    ) -> std::result::Result<(), String> {
-        let contents = self.service_file.as_ref().and_then(|(_, name)| secrets.get(name));
-        let file = contents
-            .map(|contents| files::private_temporary(contents.reveal().as_bytes()))
-            .transpose()
-            .map_err(|error| format!("{error:#}"))?;
-        let env = file.iter().map(|path| ("PGSERVICEFILE".to_string(), path.display().to_string())).collect();
-        try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, true).await
-    }
-}
-
-/// Names the source as a place to run statements.
-fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secrets) -> Endpoint {
-    let plain = given.without_secrets().to_string();
-    let secret = (plain != given.to_string()).then(|| {
-        secrets.insert(SOURCE_CONNINFO.into(), Secret::new(given.to_string()));
-        SOURCE_CONNINFO.to_string()
-    });
-    Endpoint { name: format!("\"{name}\""), conninfo: plain, secret }
-}
-
-struct ReceiverLogin<'a> {
-    conninfo: &'a Conninfo,
-    password: Option<&'a str>,
-}
-
-impl ReceiverLogin<'_> {
-    /// Tries the WAL receiver's connection with what the server will have: no PGPASSWORD of the person at the keyboard.
-    async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
-        let mut secrets = Secrets::new();
-        let mut named = Vec::new();
-        if let Some(password) = self.password {
-            secrets.insert(UPSTREAM_PASSWORD.into(), Secret::new(password));
-            named.push(("PGPASSWORD".to_string(), UPSTREAM_PASSWORD.to_string()));
-        }
-        try_login(context, psql, &self.conninfo.to_string(), Vec::new(), &named, &secrets, false).await
-    }
-}
-
-/// Makes a replication connection with the tools' own library and asks one question over it.
-async fn try_login(
-    context: &Context,
-    psql: &str,
-    conninfo: &str,
-    env: Vec<(String, String)>,
-    named: &[(String, String)],
-    secrets: &Secrets,
-    inherit_pg: bool,
-) -> std::result::Result<(), String> {
-    let mut command = Command::new(
-        psql,
-        [
-            "-XAtqw".to_string(),
-            format!("--dbname={conninfo} replication=true"),
-            "--command=IDENTIFY_SYSTEM".to_string(),
-        ],
-    );
-    command.secrets = named.to_vec();
-    command.env = env;
-    if !conninfo.contains("connect_timeout") {
-        command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
-    }
-    let secrets =
-        named.iter().filter_map(|(_, name)| Some((name.clone(), secrets.get(name)?.clone()))).collect();
-    let setting = process::Surroundings { environment: Some(&context.environment), secrets, inherit_pg };
-    let began = Instant::now();
-    let attempts = async {
-        loop {
-            let finished = process::run(&command, &setting).await.map_err(|error| format!("{error:#}"))?;
-            if finished.status.success() {
-                return Ok(());
-            }
-            let said = finished.stderr.trim();
-            let said = said.strip_prefix("psql: error: ").unwrap_or(said).replace('\n', " ");
-            // The WAL sender of a login just before this one needs a moment to end.
-            if !said.contains("exceeds max_wal_senders") || began.elapsed() > WAL_SENDER_ENDS {
-                return Err(said);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let bounded = tokio::time::timeout(Duration::from_secs(LOGIN_S), attempts).await;
-    bounded.unwrap_or_else(|_| Err(format!("no answer within {LOGIN_S} seconds")))
 }
 
 /// Asks a program for its major version.
@@ -735,23 +393,4 @@ fn own_port(own: &Conninfo, source: &Source, conf_only: bool) -> Option<String> 
     let port = own.get("port").unwrap_or("5432");
     (!conf_only && own.is_this_host() && port != source.port.to_string() && port.parse::<u16>().is_ok())
         .then(|| port.to_string())
-}
-
-/// Records the event on the primary and runs the hook.
-async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<operate::Done>) {
-    let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.clone());
-    let session = match &primary {
-        Some(row) => ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok(),
-        None => None,
-    };
-    let details = match result {
-        Ok(_) => format!("cloned from \"{}\"", facts.source_name),
-        Err(error) => error.to_string(),
-    };
-    let event =
-        Happening { event: "standby_clone", successful: result.is_ok(), details, ..Happening::default() };
-    notify(context, session.as_ref().map(|(session, _)| session), &event).await;
-    if result.is_ok() {
-        locate::remember(context, &facts.cluster, crate::plan::journal::now());
-    }
 }
