@@ -154,6 +154,18 @@ fn a_clone_copied_from_a_standby_follows_the_primary() {
         ),
         "standby|1|repmgr_slot_3"
     );
+    // Each part is an operation of its own name, in the journal and in the metadata.
+    let operations = node3.pgbaton(["operation", "list", "--json"]).run().json();
+    let mut names: Vec<&str> = operations["data"]["operations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["command"].as_str().unwrap())
+        .collect();
+    names.reverse();
+    assert_eq!(names, ["standby clone", "node start", "standby register"]);
+    let recorded = "SELECT command FROM pgbaton.operation WHERE node_id = 3 ORDER BY started_at";
+    assert_eq!(node1.psql_as("repmgr", "repmgr", recorded), "standby clone\nstandby register");
 }
 
 #[test]

@@ -44,11 +44,19 @@ pub struct Done {
     pub acted: bool,
 }
 
-/// Shows what the checks found, then shows or runs the plan.
+/// Shows what the checks found, then shows or runs the plan, as the operation of the command that was given.
 ///
 /// # Errors
 /// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
+    carry_out_as(context, &context.command, plan, secrets).await
+}
+
+/// The same under another name, for a part of a command that is an operation of its own: a clone may start and register its server.
+///
+/// # Errors
+/// As [`carry_out`].
+pub async fn carry_out_as(context: &Context, operation: &str, plan: &Plan, secrets: Secrets) -> Result<Done> {
     examine(context, plan)?;
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
     if context.global.dry_run {
@@ -75,7 +83,7 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
         format: journal::FORMAT,
         pgbaton: env!("CARGO_PKG_VERSION").into(),
         operation_id: journal::new_operation_id(started_at),
-        command: context.command.clone(),
+        command: operation.to_string(),
         command_line: context.command_line.clone(),
         started_at,
         node_id: config.node_id,

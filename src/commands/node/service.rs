@@ -38,7 +38,7 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = logs(&facts);
-    let done = operate::carry_out(context, &plan, secrets).await;
+    let done = operate::carry_out_as(context, &format!("node {}", verb(action)), &plan, secrets).await;
     let done = done.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
@@ -90,15 +90,10 @@ async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
 pub fn list(context: &Context) -> Result<Report> {
     let config = context.config()?;
     let mut out = String::new();
-    for (name, action) in [
-        ("start", Action::Start),
-        ("stop", Action::Stop),
-        ("restart", Action::Restart),
-        ("reload", Action::Reload),
-    ] {
+    for action in [Action::Start, Action::Stop, Action::Restart, Action::Reload] {
         let facts = facts(config, action)?;
         let command = crate::plan::service::command(&facts, of(action));
-        out.push_str(&format!("{name}: {command}\n"));
+        out.push_str(&format!("{}: {command}\n", verb(action)));
     }
     Ok(Report::new(Data::Text(out)))
 }
@@ -163,6 +158,15 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
 
 fn seconds(time: std::time::Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Start => "start",
+        Action::Stop => "stop",
+        Action::Restart => "restart",
+        Action::Reload => "reload",
+    }
 }
 
 fn of(action: Action) -> crate::plan::service::Action {

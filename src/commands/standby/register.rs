@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     known.extend(secrets(config, &row));
     let facts = StandbyFacts { local, cluster, primary: primary_id };
     let plan = standby(&facts, &row, &here, &on, options);
-    let mut result = operate::carry_out(context, &plan, known).await;
+    let mut result = operate::carry_out_as(context, "standby register", &plan, known).await;
     if let Err(error) = &mut result
         && error.exit == Exit::RegistrationSync
     {
