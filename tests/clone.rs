@@ -599,6 +599,38 @@ fn a_database_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn tablespaces_that_fit_only_one_by_one_are_refused() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let file_system = rustix::fs::statvfs(cluster.dir()).unwrap();
+    let free = file_system.f_bavail * file_system.f_frsize;
+    let mut holes = Vec::new();
+    let mut mappings = Vec::new();
+    for name in ["ts1", "ts2"] {
+        let old = cluster.dir().join(name);
+        std::fs::create_dir(&old).unwrap();
+        node1.psql(&format!("CREATE TABLESPACE {name} LOCATION '{}'", old.display()));
+        node1.psql(&format!("CREATE TABLE {name} TABLESPACE {name} AS SELECT 1 AS i"));
+        let file = node1.data.join(node1.psql(&format!("SELECT pg_relation_filepath('{name}')")));
+        holes.push(format!("{}.1", file.display()));
+        mappings.push(format!("\"{0}={0}_new\"", old.display()));
+    }
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, &format!("tablespace_mapping = [{}]", mappings.join(", ")));
+    let refusal =
+        Refusal { servers: vec![&node1], directories: vec![&node2.dir], node: &node2, source: &node1 };
+    let hole = |path: &String| std::fs::File::create(path).unwrap().set_len(free / 10 * 6).unwrap();
+    hole(&holes[0]);
+    clone_from(&node2, &node1).arg("--dry-run").run().code(0);
+    hole(&holes[1]);
+    refusal.is(1, &["is too small for the clone", "ts1_new\", \"", "ts2_new\""]);
+    holes.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    clone_from(&node2, &node1).run().code(0);
+    streams(&node2);
+}
+
+#[test]
 fn a_source_that_is_starting_up_is_waited_for() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

@@ -61,9 +61,9 @@ pub struct CloneFacts {
     pub directory_identifier: Option<String>,
     /// The data directory is writable, or can be made.
     pub directory_problem: Option<String>,
-    /// Bytes free where the data directory is, what is to be removed counted as free.
-    pub free_bytes: u64,
-    /// Where tablespaces go, what is there, and the bytes free there.
+    /// The room where the data directory is.
+    pub room: Room,
+    /// Where tablespaces go, what is there, and the room there.
     pub tablespaces: Vec<TablespaceTarget>,
     /// Where `--waldir` among the options for pg_basebackup puts the WAL.
     pub waldir: Option<TablespaceTarget>,
@@ -88,6 +88,17 @@ impl CloneFacts {
     }
 }
 
+/// How much there is room for in a directory that the clone fills.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// The number of its file system: directories with the same one share what is free.
+    pub device: u64,
+    /// Bytes free on that file system.
+    pub free_bytes: u64,
+    /// Bytes that removing what is in the directory sets free.
+    pub reclaimable_bytes: u64,
+}
+
 /// Where a tablespace goes.
 #[derive(Debug)]
 pub struct TablespaceTarget {
@@ -97,8 +108,8 @@ pub struct TablespaceTarget {
     pub to: PathBuf,
     /// What is there.
     pub contents: Contents,
-    /// Bytes free there.
-    pub free_bytes: u64,
+    /// The room there.
+    pub room: Room,
     /// Bytes needed; None for unknown.
     pub bytes: Option<u64>,
     /// An unfinished clone has written to it: ours to empty.

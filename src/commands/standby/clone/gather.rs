@@ -16,7 +16,7 @@ use crate::facts::source::{self, Source};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
-use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, TablespaceTarget};
+use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, Room, TablespaceTarget};
 use crate::plan::{Command, Piece};
 use crate::registry::node;
 use crate::registry::schema::{self, Verdict};
@@ -162,15 +162,19 @@ pub(super) async fn prepare(
     };
     let source_is_local = given.is_this_host();
     let external = external_files(args, &asked, session, source_is_local, data, &mut secrets).await;
-    let tablespaces = tablespaces(config, &asked.details, &directory);
     let extra_options =
         shell_words::split(config.pg_basebackup_options.as_deref().unwrap_or("")).map_err(|error| {
             Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
         })?;
-    let waldir = waldir(&extra_options, &directory);
+    // Where nothing is copied no room is needed, and counting what is there would take long.
+    let (room, tablespaces, waldir) = if args.replication_conf_only {
+        (Room::default(), Vec::new(), None)
+    } else {
+        let tablespaces = tablespaces(config, &asked.details, &directory);
+        (room(data, &directory), tablespaces, waldir(&extra_options, &directory))
+    };
     let writers =
         inspect::processes_with_argument(&format!("--pgdata={}", data.join(STAGING).join(COPY).display()));
-    let free_bytes = free(data) + if args.replication_conf_only { 0 } else { reclaimable(&directory, data) };
     let options = CloneOptions {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
@@ -209,7 +213,7 @@ pub(super) async fn prepare(
         directory,
         directory_identifier,
         directory_problem: directory_problem(data),
-        free_bytes,
+        room,
         tablespaces,
         waldir,
         writers,
@@ -308,7 +312,7 @@ fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<T
             TablespaceTarget {
                 from: tablespace.location.clone(),
                 ours: ours.contains(&to),
-                free_bytes: free(&to),
+                room: room(&to, &contents),
                 to,
                 contents,
                 bytes: tablespace.bytes,
@@ -329,26 +333,26 @@ fn waldir(extra_options: &[String], directory: &Contents) -> Option<TablespaceTa
         }
     };
     let ours = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    let contents = look(&to);
     Some(TablespaceTarget {
         from: String::new(),
-        contents: look(&to),
-        free_bytes: free(&to),
+        room: room(&to, &contents),
+        contents,
         bytes: None,
         to,
         ours,
     })
 }
 
-/// Returns the bytes free where a path is or would be; 0 where nobody can tell.
-fn free(path: &Path) -> u64 {
-    files::free_space(path).unwrap_or(0)
-}
-
-/// Returns the bytes that removing what is there sets free.
-fn reclaimable(directory: &Contents, data: &Path) -> u64 {
-    match directory {
-        Contents::UnfinishedClone(_) | Contents::DataDirectory { .. } => inspect::bytes_in(data),
-        _ => 0,
+/// Measures the room in a directory, or where it would be made; none where nobody can tell.
+fn room(path: &Path, contents: &Contents) -> Room {
+    Room {
+        device: inspect::device(nearest_existing(path)),
+        free_bytes: files::free_space(path).unwrap_or(0),
+        reclaimable_bytes: match contents {
+            Contents::Missing | Contents::Empty | Contents::Unreadable(_) => 0,
+            _ => inspect::bytes_in(path),
+        },
     }
 }
 
