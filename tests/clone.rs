@@ -963,6 +963,45 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 #[test]
+fn a_mark_that_is_left_in_a_complete_clone_is_removed_by_whoever_works_on_it_next() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    clone_from(&node2, &node1).run().code(0);
+    let staging = node2.data.join("pgbaton_clone");
+    // As if it had been killed after the move.
+    let mark = || {
+        std::fs::create_dir(&staging).unwrap();
+        std::fs::write(staging.join("marker.json"), r#"{"note":"","tablespaces":[]}"#).unwrap();
+    };
+    mark();
+    std::fs::create_dir(staging.join("copy")).unwrap();
+    std::fs::write(staging.join("copy/PG_VERSION"), "15\n").unwrap();
+    node2.pgbaton(["node", "start"]).run().code(1).says("holds an unfinished clone");
+    std::fs::remove_file(staging.join("copy/PG_VERSION")).unwrap();
+    node2.pgbaton(["node", "start"]).run().code(0);
+    assert!(!staging.exists());
+    node2.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    // Started by hand, and registered.
+    mark();
+    let dry = node2.pgbaton(["standby", "register", "--dry-run"]).run();
+    assert!(dry.code(0).stdout.contains("remove the mark of a clone") && staging.exists(), "{dry:?}");
+    node2.pgbaton(["standby", "register"]).run().code(0);
+    assert!(!staging.exists());
+    node2.stop(StopMode::Fast);
+    mark();
+    clone_from(&node2, &node1).arg("--replication-conf-only").run().code(0);
+    assert!(!staging.exists());
+    // What is not ours stays.
+    mark();
+    std::fs::write(staging.join("diary"), "mine").unwrap();
+    node2.pgbaton(["node", "start"]).run().code(0);
+    assert!(staging.join("diary").exists());
+}
+
+#[test]
 fn a_forced_clone_that_is_killed_is_taken_over() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

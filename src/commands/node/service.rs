@@ -10,7 +10,7 @@ use crate::commands::world::Secrets;
 use crate::config::Config;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::ClusterFacts;
-use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
@@ -101,7 +101,7 @@ pub fn list(context: &Context) -> Result<Report> {
 /// Gathers what decides how the server is started and stopped.
 pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
     let data = &config.data_directory;
-    let major = match look(data) {
+    let major = match look_past_mark(data) {
         Contents::DataDirectory { major, .. } => major,
         Contents::UnfinishedClone(_) => {
             return Err(Error::failed(format!("\"{}\" holds an unfinished clone", data.display()))
@@ -144,6 +144,7 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
         node_name: config.node_name.clone(),
         data_directory: data.clone(),
         config_directory,
+        leftover: leftover(data),
         running,
         manager,
         pg_ctl: pg_ctl.display().to_string(),

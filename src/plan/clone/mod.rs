@@ -57,6 +57,8 @@ pub struct CloneFacts {
     pub upstream_id: Option<i32>,
     /// The data directory to fill.
     pub directory: Contents,
+    /// What an earlier clone has left in it beside a complete data directory.
+    pub leftover: Option<PathBuf>,
     /// The system identifier found in it, where it is a data directory.
     pub directory_identifier: Option<String>,
     /// The data directory is writable, or can be made.
@@ -201,7 +203,9 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         undo_slot = undo;
     }
     if options.conf_only {
-        phases.push(phase("configure replication", configuration(facts, options, data, slot.as_deref())));
+        let mut steps = configuration(facts, options, data, slot.as_deref());
+        steps.extend(facts.leftover.as_deref().map(remove_leftover));
+        phases.push(phase("configure replication", steps));
     } else {
         let staging = data.join(STAGING);
         let copy = staging.join(COPY);
@@ -638,6 +642,17 @@ fn configuration(
         steps.extend(record_slot(facts, options, slot));
     }
     steps
+}
+
+/// Removes the mark of a clone that is complete.
+pub fn remove_leftover(staging: &Path) -> Step {
+    Step::new(
+        "remove_leftover",
+        "remove the mark of a clone, which is complete",
+        Op::RemoveDirectory { path: staging.to_path_buf() },
+        SHORT_S,
+        Exit::LocalCommand,
+    )
 }
 
 /// Returns the value that makes a recovery setting have no effect.

@@ -61,6 +61,7 @@ fn facts() -> CloneFacts {
         cluster: ClusterFacts { nodes: vec![node(1, "primary")] },
         upstream_id: Some(1),
         directory: Contents::Missing,
+        leftover: None,
         directory_identifier: None,
         directory_problem: None,
         room: ROOM,

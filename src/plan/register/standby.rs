@@ -1,10 +1,13 @@
 //! The plan of `standby register`. Pure.
 
+use std::path::PathBuf;
+
 use super::{Options, QUERY_S, names, simple};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
+use crate::plan::clone::remove_leftover;
 use crate::plan::{Check, Endpoint, Op, Plan, Probe, Statement, Step, Verify, Waiver};
 use crate::registry::NodeRow;
 
@@ -17,6 +20,8 @@ pub struct StandbyFacts {
     pub cluster: ClusterFacts,
     /// The primary's node id.
     pub primary: i32,
+    /// What a clone has left in the data directory, which is complete.
+    pub leftover: Option<PathBuf>,
 }
 
 /// Plans `standby register`.
@@ -68,6 +73,7 @@ pub fn standby(
             Exit::Query,
         ));
     }
+    steps.extend(facts.leftover.as_deref().map(remove_leftover));
     let mut verify = Vec::new();
     if let Some(timeout_s) = options.wait_sync_s {
         verify.push(Verify {

@@ -10,7 +10,9 @@ use crate::commands::world::Secrets;
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
-use crate::facts::directory::{COPY, Contents, Marker, STAGING, look, nearest_existing};
+use crate::facts::directory::{
+    COPY, Contents, Marker, STAGING, leftover, look, look_past_mark, nearest_existing,
+};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::source::{self, Source};
 use crate::pg::client::{Session, SqlError};
@@ -155,7 +157,7 @@ pub(super) async fn prepare(
     let backup_login = login.attempt(context, &psql, &secrets).await;
     let receiver_login = receiver_login.attempt(context, &psql).await;
 
-    let directory = look(data);
+    let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
     let directory_identifier = match &directory {
         Contents::DataDirectory { major, .. } => identifier(context, config, data, major).await,
         _ => None,
@@ -211,6 +213,7 @@ pub(super) async fn prepare(
         cluster: asked.cluster,
         upstream_id,
         directory,
+        leftover: leftover(data),
         directory_identifier,
         directory_problem: directory_problem(data),
         room,
