@@ -8,7 +8,7 @@ use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::quote::quote_ident;
 use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
-use crate::registry::schema::{Present, Verdict as SchemaVerdict};
+use crate::registry::schema::{Present, Verdict as SchemaVerdict, first_term};
 use crate::registry::{NodeRow, NodeType, node};
 
 /// What `primary register` decides from.
@@ -18,6 +18,8 @@ pub struct PrimaryFacts {
     pub local: ServerFacts,
     /// The metadata as it is.
     pub present: Present,
+    /// Elections have no term to count from.
+    pub lacks_term: bool,
     /// All registered nodes, the local one's old row included if there is one.
     pub cluster: ClusterFacts,
 }
@@ -59,6 +61,15 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
             "make_metadata",
             format!("make the metadata in database \"{}\"", facts.present.database),
             Op::Sql { on: on.clone(), statements: install },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    if facts.lacks_term {
+        steps.push(Step::new(
+            "set_voting_term",
+            "write the first term of elections",
+            Op::Sql { on: on.clone(), statements: vec![first_term()] },
             QUERY_S,
             Exit::Query,
         ));
