@@ -179,7 +179,7 @@ fn usage_errors() {
         "standby clone -h",
         "standby clone -C /etc/repmgr.conf -h node1",
         "standby clone --copy-external-config-files=elsewhere -h node1",
-        "standby promote",
+        "daemon start",
         "witness register",
         "--node-id one node status",
         "--log-level loud config show",
@@ -255,10 +255,10 @@ $ pgbaton standby clone --copy-external-config-files=elsewhere -h node1
 ERROR: invalid value "elsewhere" for option "--copy-external-config-files"
 DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
-$ pgbaton standby promote
-ERROR: there is no configuration file
-DETAIL: Looked for "/tmp/.tmp9ARQV2/pgbaton.toml", "/etc/pgbaton/pgbaton.toml", "/tmp/.tmp9ARQV2/repmgr.conf", "/etc/repmgr.conf", "/etc/postgresql-common/repmgr.conf".
-HINT: Name it with "-f" or in PGBATON_CONFIG.
+$ pgbaton daemon start
+ERROR: unrecognized command "daemon"
+DETAIL: pgbaton 0.1.0 does not have it yet.
+HINT: Try "pgbaton --help".
 $ pgbaton witness register
 ERROR: unrecognized command "witness"
 DETAIL: pgbaton 0.1.0 does not have it yet.

@@ -154,6 +154,18 @@ fn a_clone_copied_from_a_standby_follows_the_primary() {
         ),
         "standby|1|repmgr_slot_3"
     );
+    // Each part is an operation of its own name, in the journal and in the metadata.
+    let operations = node3.pgbaton(["operation", "list", "--json"]).run().json();
+    let mut names: Vec<&str> = operations["data"]["operations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["command"].as_str().unwrap())
+        .collect();
+    names.reverse();
+    assert_eq!(names, ["standby clone", "node start", "standby register"]);
+    let recorded = "SELECT command FROM pgbaton.operation WHERE node_id = 3 ORDER BY started_at";
+    assert_eq!(node1.psql_as("repmgr", "repmgr", recorded), "standby clone\nstandby register");
 }
 
 #[test]
@@ -587,6 +599,38 @@ fn a_database_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn tablespaces_that_fit_only_one_by_one_are_refused() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let file_system = rustix::fs::statvfs(cluster.dir()).unwrap();
+    let free = file_system.f_bavail * file_system.f_frsize;
+    let mut holes = Vec::new();
+    let mut mappings = Vec::new();
+    for name in ["ts1", "ts2"] {
+        let old = cluster.dir().join(name);
+        std::fs::create_dir(&old).unwrap();
+        node1.psql(&format!("CREATE TABLESPACE {name} LOCATION '{}'", old.display()));
+        node1.psql(&format!("CREATE TABLE {name} TABLESPACE {name} AS SELECT 1 AS i"));
+        let file = node1.data.join(node1.psql(&format!("SELECT pg_relation_filepath('{name}')")));
+        holes.push(format!("{}.1", file.display()));
+        mappings.push(format!("\"{0}={0}_new\"", old.display()));
+    }
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, &format!("tablespace_mapping = [{}]", mappings.join(", ")));
+    let refusal =
+        Refusal { servers: vec![&node1], directories: vec![&node2.dir], node: &node2, source: &node1 };
+    let hole = |path: &String| std::fs::File::create(path).unwrap().set_len(free / 10 * 6).unwrap();
+    hole(&holes[0]);
+    clone_from(&node2, &node1).arg("--dry-run").run().code(0);
+    hole(&holes[1]);
+    refusal.is(1, &["is too small for the clone", "ts1_new\", \"", "ts2_new\""]);
+    holes.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    clone_from(&node2, &node1).run().code(0);
+    streams(&node2);
+}
+
+#[test]
 fn a_source_that_is_starting_up_is_waited_for() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
@@ -916,6 +960,45 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
         Value::Array(list) => list.iter().find_map(|value| find(value, key)),
         _ => None,
     }
+}
+
+#[test]
+fn a_mark_that_is_left_in_a_complete_clone_is_removed_by_whoever_works_on_it_next() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    clone_from(&node2, &node1).run().code(0);
+    let staging = node2.data.join("pgbaton_clone");
+    // As if it had been killed after the move.
+    let mark = || {
+        std::fs::create_dir(&staging).unwrap();
+        std::fs::write(staging.join("marker.json"), r#"{"note":"","tablespaces":[]}"#).unwrap();
+    };
+    mark();
+    std::fs::create_dir(staging.join("copy")).unwrap();
+    std::fs::write(staging.join("copy/PG_VERSION"), "15\n").unwrap();
+    node2.pgbaton(["node", "start"]).run().code(1).says("holds an unfinished clone");
+    std::fs::remove_file(staging.join("copy/PG_VERSION")).unwrap();
+    node2.pgbaton(["node", "start"]).run().code(0);
+    assert!(!staging.exists());
+    node2.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    // Started by hand, and registered.
+    mark();
+    let dry = node2.pgbaton(["standby", "register", "--dry-run"]).run();
+    assert!(dry.code(0).stdout.contains("remove the mark of a clone") && staging.exists(), "{dry:?}");
+    node2.pgbaton(["standby", "register"]).run().code(0);
+    assert!(!staging.exists());
+    node2.stop(StopMode::Fast);
+    mark();
+    clone_from(&node2, &node1).arg("--replication-conf-only").run().code(0);
+    assert!(!staging.exists());
+    // What is not ours stays.
+    mark();
+    std::fs::write(staging.join("diary"), "mine").unwrap();
+    node2.pgbaton(["node", "start"]).run().code(0);
+    assert!(staging.join("diary").exists());
 }
 
 #[test]

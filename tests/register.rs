@@ -229,6 +229,11 @@ fn the_tables_of_the_real_extension_are_adopted_unaltered() {
     register().code(0);
     assert_eq!(metadata(&node1, &all), before);
     assert_eq!(metadata(&node1, "SELECT count(*) FROM repmgr.events WHERE event = 'cluster_created'"), "0");
+    // As repmgr does; a term that has been counted up stays.
+    assert_eq!(metadata(&node1, "SELECT term FROM repmgr.voting_term"), "1");
+    metadata(&node1, "UPDATE repmgr.voting_term SET term = 7");
+    register().code(0).says("nothing was changed");
+    assert_eq!(metadata(&node1, "SELECT term FROM repmgr.voting_term"), "7");
     real_repmgr(&node1, &["cluster", "show"]).code(0);
     // What one has registered, the other takes for its own.
     real_repmgr(&node1, &["primary", "register", "--force"]).code(0);
@@ -285,7 +290,14 @@ fn foreign_tables_and_missing_privileges_are_told_with_what_to_run() {
     assert!(json["data"]["operation_id"].is_string(), "{json}");
 
     // Every table that is written has to be writable, in both schemas.
-    for table in ["repmgr.nodes", "repmgr.events", "pgbaton.node", "pgbaton.operation", "pgbaton.promotion"] {
+    for table in [
+        "repmgr.nodes",
+        "repmgr.events",
+        "repmgr.voting_term",
+        "pgbaton.node",
+        "pgbaton.operation",
+        "pgbaton.promotion",
+    ] {
         let schema = table.split('.').next().unwrap();
         node1.psql_as(
             "postgres",

@@ -587,15 +587,23 @@ fn watching_ends_with_the_exit_code_of_the_last_picture() {
     let output = running.wait(SOON);
     let pictures = output.code(25).stdout.matches("every 0.2 s").count();
     assert_eq!(output.stderr.matches("cannot be reached").count(), pictures, "{output:?}");
-    // One document per line, and none for the end.
+    // One document per line, and none for the end. Each says what is wrong with the configuration, as that of a single run does.
+    let text = std::fs::read_to_string(nodes[0].config()).unwrap();
+    std::fs::write(nodes[0].config(), format!("{text}failover = \"automatic\"\n")).unwrap();
+    let single = show(&nodes[0]).json();
+    assert_eq!(single["issues"][0]["code"], "config_conflict", "{single:#}");
     let running = watch(&["--json"]);
-    std::thread::sleep(Duration::from_secs(1));
+    running.wait_for_lines(2, SOON);
     running.signal(Signal::INT);
     let output = running.wait(SOON);
     output.code(25);
-    assert!(!output.stdout.is_empty(), "{output:?}");
     for line in output.stdout.lines() {
-        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["exit_code"], 25);
+        let document: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(document["exit_code"], 25);
+        let codes = |document: &Value| -> Vec<Value> {
+            document["issues"].as_array().unwrap().iter().map(|issue| issue["code"].clone()).collect()
+        };
+        assert_eq!(codes(&document), codes(&single));
     }
 }
 

@@ -21,6 +21,7 @@ use crate::cli::{self, Noun};
 use crate::commands::context::Context;
 use crate::error::{Error, Result};
 use crate::output::{Format, Report, no_csv};
+use crate::pg::quote::quote_shell;
 
 /// Carries out what the command line says.
 ///
@@ -100,7 +101,7 @@ fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
         .detail("It would make files that the server, which runs as another user, cannot use.")
         .hint(format!(
             "Run it as the user that owns the data directory: sudo -u {owner} {}",
-            shell_words::join(&context.command_line)
+            context.command_line.iter().map(|word| quote_shell(word)).collect::<Vec<_>>().join(" ")
         )))
 }
 

@@ -45,20 +45,38 @@ pub struct Done {
     pub acted: bool,
 }
 
-/// Shows what the checks found, then shows or runs the plan.
+/// Shows what the checks found, then shows or runs the plan, as the operation of the command that was given.
 ///
 /// # Errors
 /// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
-    carry_out_holding(context, plan, secrets, None).await
+    carry_out_as(context, &context.command, plan, secrets).await
 }
 
-/// Does the same for a command that has taken the locks itself, before it looked at what it decides from.
+/// The same under another name, for a part of a command that is an operation of its own: a clone may start and register its server.
+///
+/// # Errors
+/// As [`carry_out`].
+pub async fn carry_out_as(context: &Context, operation: &str, plan: &Plan, secrets: Secrets) -> Result<Done> {
+    act(context, operation, plan, secrets, None).await
+}
+
+/// The same for a command that has taken the locks itself, before it looked at what it decides from.
 ///
 /// # Errors
 /// As [`carry_out`].
 pub async fn carry_out_holding(
     context: &Context,
+    plan: &Plan,
+    secrets: Secrets,
+    held: &Held,
+) -> Result<Done> {
+    act(context, &context.command, plan, secrets, Some(held)).await
+}
+
+async fn act(
+    context: &Context,
+    operation: &str,
     plan: &Plan,
     secrets: Secrets,
     held: Option<&Held>,
@@ -94,7 +112,7 @@ pub async fn carry_out_holding(
         format: journal::FORMAT,
         pgbaton: env!("CARGO_PKG_VERSION").into(),
         operation_id: journal::new_operation_id(started_at),
-        command: context.command.clone(),
+        command: operation.to_string(),
         command_line: context.command_line.clone(),
         started_at,
         node_id: config.node_id,

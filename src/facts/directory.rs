@@ -1,5 +1,6 @@
 //! What is in a directory that is to become a data directory.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,7 @@ pub fn look(path: &Path) -> Contents {
         return Contents::Empty;
     }
     let running = running_postmaster(path);
-    let version = std::fs::read_to_string(path.join("PG_VERSION")).ok();
+    let version = major_of(path);
     if running.is_none()
         && (version.is_none() || !path.join("global/pg_control").exists() || never_started(path))
         && let Some(marker) = read_marker(path).or_else(|| barely_begun(path, &names))
@@ -70,17 +71,47 @@ pub fn look(path: &Path) -> Contents {
         return Contents::UnfinishedClone(marker);
     }
     if version.is_some() || running.is_some() {
-        let major = version.unwrap_or_default().trim().to_string();
-        return Contents::DataDirectory { major, running };
+        return Contents::DataDirectory { major: version.unwrap_or_default(), running };
     }
     names.sort();
     names.truncate(5);
     Contents::Other(names)
 }
 
+/// Returns the first line of PG_VERSION, if there is one.
+fn major_of(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path.join("PG_VERSION")).ok()?;
+    Some(text.trim().to_string())
+}
+
 fn read_marker(path: &Path) -> Option<Marker> {
     let text = std::fs::read_to_string(path.join(STAGING).join(MARKER)).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// Looks into a directory that a server is to run on: a clone that lacks only the removal of its mark is a data directory.
+pub fn look_past_mark(path: &Path) -> Contents {
+    match look(path) {
+        Contents::UnfinishedClone(_) if leftover(path).is_some() => {
+            Contents::DataDirectory { major: major_of(path).unwrap_or_default(), running: None }
+        }
+        other => other,
+    }
+}
+
+/// Returns what a clone has left in a data directory that is complete: its mark, and nothing of the copy.
+///
+/// Whoever made it was ended after the copy was in its place, or before the first file of an old data directory was removed.
+pub fn leftover(path: &Path) -> Option<PathBuf> {
+    let staging = path.join(STAGING);
+    let complete = path.join("PG_VERSION").exists() && path.join("global/pg_control").exists();
+    let names = files::names_in(&staging).ok().filter(|_| complete && staging.is_dir())?;
+    let is_mark = |name: &OsString| {
+        *name == *MARKER
+            || name.to_string_lossy().starts_with(files::TEMPORARY)
+            || *name == *COPY && files::names_in(&staging.join(COPY)).is_ok_and(|copied| copied.is_empty())
+    };
+    names.iter().all(is_mark).then_some(staging)
 }
 
 /// Recognizes a copy that is in its place and has never been started: a server renames `backup_label` when it first starts.
@@ -162,6 +193,20 @@ mod tests {
         assert!(is_unfinished(&[MARK, "standby.signal", "global/pg_control"]));
         let complete = ["PG_VERSION", "global/pg_control", "standby.signal", "backup_label", MARK];
         assert!(is_unfinished(&complete));
+    }
+
+    #[test]
+    fn what_is_left_in_a_complete_data_directory_is_the_mark_alone() {
+        const MARK: &str = "pgbaton_clone/marker.json";
+        let is_left = |names: &[&str]| leftover(made(names).path()).is_some();
+        let complete = ["PG_VERSION", "global/pg_control"];
+        assert!(is_left(&[&complete[..], &[MARK]].concat()));
+        assert!(is_left(&[&complete[..], &["pgbaton_clone/.pgbaton-x", "pgbaton_clone/copy/"]].concat()));
+        assert!(!is_left(&complete));
+        assert!(!is_left(&[&complete[..], &[MARK, "pgbaton_clone/copy/PG_VERSION"]].concat()));
+        assert!(!is_left(&[&complete[..], &[MARK, "pgbaton_clone/diary"]].concat()));
+        assert!(!is_left(&["global/pg_control", MARK]));
+        assert!(!is_left(&["PG_VERSION", MARK]));
     }
 
     #[test]

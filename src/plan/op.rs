@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::conninfo::Conninfo;
+use crate::pg::quote::quote_shell;
 
 /// One mechanical effect, complete enough to show, perform or replay.
 ///
@@ -302,11 +303,11 @@ impl fmt::Display for Command {
     /// Writes the line as one would type it in a shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.env {
-            write!(f, "{name}={} ", shell_words::quote(value))?;
+            write!(f, "{name}={} ", quote_shell(value))?;
         }
-        f.write_str(&shell_words::quote(&self.program))?;
+        f.write_str(&quote_shell(&self.program))?;
         for arg in &self.args {
-            write!(f, " {}", shell_words::quote(arg))?;
+            write!(f, " {}", quote_shell(arg))?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::Exit;
 use crate::pg::control::Manager;
+use crate::plan::clone::remove_leftover;
 use crate::plan::{
     Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Verify,
 };
@@ -57,6 +58,8 @@ pub struct ServiceFacts {
     pub data_directory: PathBuf,
     /// Where postgresql.conf is, if not there.
     pub config_directory: Option<PathBuf>,
+    /// What a clone has left in the data directory, which is complete.
+    pub leftover: Option<PathBuf>,
     /// The process id of the running server.
     pub running: Option<i32>,
     /// Who starts and stops it.
@@ -144,6 +147,9 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             Action::Restart => facts.start_timeout_s.saturating_add(facts.stop_timeout_s),
             Action::Reload => 30,
         };
+        if matches!(action, Action::Start | Action::Restart) {
+            steps.extend(facts.leftover.as_deref().map(remove_leftover));
+        }
         let exit = match action {
             Action::Start | Action::Restart => Exit::NoRestart,
             Action::Stop | Action::Reload => Exit::LocalCommand,
@@ -248,6 +254,7 @@ mod tests {
             node_name: "node1".into(),
             data_directory: "/data".into(),
             config_directory: None,
+            leftover: None,
             running: Some(7),
             manager,
             pg_ctl: "/bin/pg_ctl".into(),

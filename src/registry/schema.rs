@@ -78,8 +78,8 @@ pub async fn look(session: &Session) -> Result<Present, SqlError> {
         .query_json(
             "WITH tables AS (SELECT c.oid, c.relname, c.relnamespace, n.nspname FROM pg_catalog.pg_class c \
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) IN \
-               (('repmgr', 'nodes'), ('repmgr', 'events'), ('pgbaton', 'node'), ('pgbaton', 'operation'), \
-                ('pgbaton', 'promotion'))) \
+               (('repmgr', 'nodes'), ('repmgr', 'events'), ('repmgr', 'voting_term'), \
+                ('pgbaton', 'node'), ('pgbaton', 'operation'), ('pgbaton', 'promotion'))) \
              SELECT json_build_object(\
                'extension', (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'repmgr'), \
                'schema', s.oid IS NOT NULL, \
@@ -192,6 +192,26 @@ impl Present {
             Verdict::Complete | Verdict::Foreign => Vec::new(),
         }
     }
+}
+
+/// Says whether elections have no term to count from: the extension makes the table without a row, and repmgr writes the first one
+/// when it registers a primary.
+///
+/// # Errors
+/// Those of the query; a table that is not there lacks nothing.
+pub async fn lacks_term(session: &Session) -> Result<bool, SqlError> {
+    match session.query_one("SELECT (count(*) = 0)::text FROM repmgr.voting_term", &[]).await {
+        Ok(row) => Ok(row.get(0) == Some("true")),
+        Err(error) if error.sqlstate.as_deref() == Some("42P01") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the statement that writes the first term.
+pub fn first_term() -> Statement {
+    Statement::new(
+        "INSERT INTO repmgr.voting_term (term) SELECT 1 WHERE NOT EXISTS (SELECT FROM repmgr.voting_term)",
+    )
 }
 
 /// Splits one of our scripts into statements: none of them holds a semicolon anywhere but at its end.

@@ -26,6 +26,11 @@ pub fn is_own(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw())
 }
 
+/// Returns the number of the file system that a file is on; 0 where it cannot be looked at.
+pub fn device(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.dev())
+}
+
 /// Returns the bytes that removing a directory's contents would set free; what cannot be read does not count.
 ///
 /// Symbolic links are not followed: what they lead to stays.

@@ -115,6 +115,20 @@ impl Running {
         }
     }
 
+    /// Waits until stdout has this many lines.
+    #[track_caller]
+    pub fn wait_for_lines(&self, count: usize, deadline: Duration) {
+        while self.stdout.so_far().lines().count() < count {
+            assert!(
+                self.begun.elapsed() < deadline,
+                "{} printed too little\n{}",
+                self.command,
+                self.so_far()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for the end.
     #[track_caller]
     pub fn wait(mut self, deadline: Duration) -> Output {

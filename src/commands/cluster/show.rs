@@ -23,20 +23,27 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let signals = Signals::take_over()
         .map_err(|error| Error::from_cause(Exit::Internal, "could not listen for signals", &error))?;
     let mut last: Option<Exit> = None;
+    // Told once, when the configuration is read, but part of every document, as of that of a single run.
+    let mut of_configuration = Vec::new();
     loop {
         let seen = tokio::select! {
             seen = once(context) => seen,
             signal = signals.next() => return stopped(last, signal),
         };
         match (seen, last) {
-            (Ok(report), _) => {
+            (Ok(mut report), _) => {
+                of_configuration.extend(context.take_warnings());
+                if context.style.format == Format::Json {
+                    report.issues.splice(0..0, of_configuration.iter().cloned());
+                }
                 picture(context, &report, seconds)?;
                 last = Some(report.exit);
             }
             // What is wrong from the start is no change to watch for.
             (Err(error), None) => return Err(error),
-            (Err(error), Some(_)) => {
+            (Err(mut error), Some(_)) => {
                 context.ui.error(&error);
+                error.issues.splice(0..0, of_configuration.iter().cloned());
                 if context.style.format == Format::Json {
                     context.ui.answer(&render_error(&context.command, &error));
                 }

@@ -10,7 +10,7 @@ use crate::commands::world::Secrets;
 use crate::config::Config;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::ClusterFacts;
-use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
@@ -38,7 +38,7 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = logs(&facts);
-    let done = operate::carry_out(context, &plan, secrets).await;
+    let done = operate::carry_out_as(context, &format!("node {}", verb(action)), &plan, secrets).await;
     let done = done.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
@@ -90,15 +90,10 @@ async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
 pub fn list(context: &Context) -> Result<Report> {
     let config = context.config()?;
     let mut out = String::new();
-    for (name, action) in [
-        ("start", Action::Start),
-        ("stop", Action::Stop),
-        ("restart", Action::Restart),
-        ("reload", Action::Reload),
-    ] {
+    for action in [Action::Start, Action::Stop, Action::Restart, Action::Reload] {
         let facts = facts(config, action)?;
         let command = crate::plan::service::command(&facts, of(action));
-        out.push_str(&format!("{name}: {command}\n"));
+        out.push_str(&format!("{}: {command}\n", verb(action)));
     }
     Ok(Report::new(Data::Text(out)))
 }
@@ -106,7 +101,7 @@ pub fn list(context: &Context) -> Result<Report> {
 /// Gathers what decides how the server is started and stopped.
 pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
     let data = &config.data_directory;
-    let major = match look(data) {
+    let major = match look_past_mark(data) {
         Contents::DataDirectory { major, .. } => major,
         Contents::UnfinishedClone(_) => {
             return Err(Error::failed(format!("\"{}\" holds an unfinished clone", data.display()))
@@ -149,6 +144,7 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
         node_name: config.node_name.clone(),
         data_directory: data.clone(),
         config_directory,
+        leftover: leftover(data),
         running,
         manager,
         pg_ctl: pg_ctl.display().to_string(),
@@ -163,6 +159,15 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
 
 pub(crate) fn seconds(time: std::time::Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Start => "start",
+        Action::Stop => "stop",
+        Action::Restart => "restart",
+        Action::Reload => "reload",
+    }
 }
 
 fn of(action: Action) -> crate::plan::service::Action {

@@ -32,19 +32,20 @@ pub async fn run(context: &Context) -> Result<Report> {
     };
     let local = server::ask(&session).await.map_err(broken)?;
     let present = schema::look(&session).await.map_err(broken)?;
-    let cluster = match present.verdict() {
+    let (cluster, lacks_term) = match present.verdict() {
         Verdict::Complete | Verdict::OwnMissing
             if present.closed_schemas.is_empty() && present.closed_tables.is_empty() =>
         {
             let rows = node::read_all(&session).await.map_err(broken)?;
-            gather(&rows, &[], &context.environment, context.node_deadline()).await
+            let cluster = gather(&rows, &[], &context.environment, context.node_deadline()).await;
+            (cluster, schema::lacks_term(&session).await.map_err(broken)?)
         }
-        _ => ClusterFacts::default(),
+        _ => (ClusterFacts::default(), false),
     };
     let old = cluster.node(config.node_id).map(|node| node.row.clone());
     let row = own_row(config, NodeType::Primary, None, old.as_ref().and_then(|row| row.slot_name.clone()));
     let on = local_endpoint(config);
-    let facts = PrimaryFacts { local, present, cluster };
+    let facts = PrimaryFacts { local, present, lacks_term, cluster };
     let options = Options { force: context.global.force, wait_sync_s: None };
     let plan = primary(&facts, &row, &on, options);
     let made = facts.present.verdict() == Verdict::Missing;

@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         cluster: held.facts.clone(),
     };
     let plan = plan(&facts, context.global.force);
-    let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), Some(&held)).await;
+    let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
     operate::add_data(
         &mut result,
         json!({ "node_id": config.node_id, "upstream_node_id": target_id, "wall_s": begun.elapsed().as_secs_f64() }),

@@ -66,7 +66,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let promotion = plan(&facts, options);
     let mut result =
-        operate::carry_out_holding(context, &promotion.plan, secrets_of(&held.facts), Some(&held)).await;
+        operate::carry_out_holding(context, &promotion.plan, secrets_of(&held.facts), &held).await;
     let now = server::ask(session).await.ok();
     let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
     operate::add_data(

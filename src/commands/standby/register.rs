@@ -11,6 +11,7 @@ use crate::commands::primary::register::{local_endpoint, own_row, secrets, secre
 use crate::commands::{locate, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ask_node;
+use crate::facts::directory::leftover;
 use crate::facts::server;
 use crate::output::Report;
 use crate::output::ui::Level;
@@ -59,9 +60,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let here = local_endpoint(config);
     let mut known = secrets_of(&cluster);
     known.extend(secrets(config, &row));
-    let facts = StandbyFacts { local, cluster, primary: primary_id };
+    let facts =
+        StandbyFacts { local, cluster, primary: primary_id, leftover: leftover(&config.data_directory) };
     let plan = standby(&facts, &row, &here, &on, options);
-    let mut result = operate::carry_out(context, &plan, known).await;
+    let mut result = operate::carry_out_as(context, "standby register", &plan, known).await;
     if let Err(error) = &mut result
         && error.exit == Exit::RegistrationSync
     {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CloneFacts, CloneOptions, is_taken_over, slot_server, streams};
+use super::{CloneFacts, CloneOptions, Room, is_taken_over, slot_server, streams};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::Contents;
@@ -466,36 +466,48 @@ fn login_hint(why: &str, who: &str) -> String {
     "Try it by hand: psql 'replication=true …' -c IDENTIFY_SYSTEM".into()
 }
 
+/// Whether what goes to one file system fits on it: the data directory, tablespaces and WAL may share one.
 fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     // WAL is streamed beside the copy while it is made: one segment at the least.
+    let wal = 2 * facts.source.wal_segment_bytes;
     let outside: u64 = facts.tablespaces.iter().filter_map(|target| target.bytes).sum();
-    let mut checks = vec![match facts.details.total_bytes {
+    let mut checks = Vec::new();
+    let mut places: Vec<(&Path, u64, Room)> = Vec::new();
+    match facts.details.total_bytes {
         Some(total) => {
-            let needed = total.saturating_sub(outside) + 2 * facts.source.wal_segment_bytes;
-            room("disk_space", &options.data_directory, needed, facts.free_bytes)
+            let beside = if facts.waldir.is_some() { 0 } else { wal };
+            let needed = total.saturating_sub(outside) + beside;
+            places.push((&options.data_directory, needed, facts.room));
         }
-        None => Check::warning("disk_space", "cannot tell whether the clone fits on the disk")
-            .detail("The source could not count the bytes of its databases in time."),
-    }];
-    for target in &facts.tablespaces {
-        if let Some(bytes) = target.bytes {
-            checks.push(room("disk_space", &target.to, bytes, target.free_bytes));
-        }
+        None => checks.push(
+            Check::warning("disk_space", "cannot tell whether the clone fits on the disk")
+                .detail("The source could not count the bytes of its databases in time."),
+        ),
+    }
+    places.extend(
+        facts.tablespaces.iter().filter_map(|target| Some((&*target.to, target.bytes?, target.room))),
+    );
+    places.extend(facts.waldir.iter().map(|target| (&*target.to, wal, target.room)));
+    while let Some((_, _, Room { device, free_bytes, .. })) = places.first().copied() {
+        let (here, elsewhere) = places.into_iter().partition(|(_, _, room)| room.device == device);
+        places = elsewhere;
+        checks.push(fits(&here, free_bytes));
     }
     checks
 }
 
-fn room(name: &str, path: &Path, needed: u64, free: u64) -> Check {
+fn fits(places: &[(&Path, u64, Room)], free_bytes: u64) -> Check {
+    const NAME: &str = "disk_space";
     let mb = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let needed = places.iter().map(|(_, needed, _)| needed).sum::<u64>();
+    let free = free_bytes + places.iter().map(|(_, _, room)| room.reclaimable_bytes).sum::<u64>();
+    let names = quoted(&places.iter().map(|(path, ..)| path.display().to_string()).collect::<Vec<_>>());
     if free < needed {
-        Check::fail(name, format!("the disk of \"{}\" is too small for the clone", path.display()))
-            .detail(format!("The clone needs {} MB, {} MB are free.", mb(needed), mb(free)))
+        Check::fail(NAME, format!("the disk of {names} is too small for the clone"))
+            .detail(format!("The clone needs {} MB there, {} MB are free.", mb(needed), mb(free)))
             .hint("Make room, or set data_directory (or tablespace_mapping) to a larger disk.")
     } else {
-        Check::pass(
-            name,
-            format!("{} MB are free in \"{}\", {} MB are needed", mb(free), path.display(), mb(needed)),
-        )
+        Check::pass(NAME, format!("{} MB are free in {names}, {} MB are needed", mb(free), mb(needed)))
     }
 }
 

@@ -57,13 +57,15 @@ pub struct CloneFacts {
     pub upstream_id: Option<i32>,
     /// The data directory to fill.
     pub directory: Contents,
+    /// What an earlier clone has left in it beside a complete data directory.
+    pub leftover: Option<PathBuf>,
     /// The system identifier found in it, where it is a data directory.
     pub directory_identifier: Option<String>,
     /// The data directory is writable, or can be made.
     pub directory_problem: Option<String>,
-    /// Bytes free where the data directory is, what is to be removed counted as free.
-    pub free_bytes: u64,
-    /// Where tablespaces go, what is there, and the bytes free there.
+    /// The room where the data directory is.
+    pub room: Room,
+    /// Where tablespaces go, what is there, and the room there.
     pub tablespaces: Vec<TablespaceTarget>,
     /// Where `--waldir` among the options for pg_basebackup puts the WAL.
     pub waldir: Option<TablespaceTarget>,
@@ -88,6 +90,17 @@ impl CloneFacts {
     }
 }
 
+/// How much there is room for in a directory that the clone fills.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// The number of its file system: directories with the same one share what is free.
+    pub device: u64,
+    /// Bytes free on that file system.
+    pub free_bytes: u64,
+    /// Bytes that removing what is in the directory sets free.
+    pub reclaimable_bytes: u64,
+}
+
 /// Where a tablespace goes.
 #[derive(Debug)]
 pub struct TablespaceTarget {
@@ -97,8 +110,8 @@ pub struct TablespaceTarget {
     pub to: PathBuf,
     /// What is there.
     pub contents: Contents,
-    /// Bytes free there.
-    pub free_bytes: u64,
+    /// The room there.
+    pub room: Room,
     /// Bytes needed; None for unknown.
     pub bytes: Option<u64>,
     /// An unfinished clone has written to it: ours to empty.
@@ -190,7 +203,9 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         undo_slot = undo;
     }
     if options.conf_only {
-        phases.push(phase("configure replication", configuration(facts, options, data, slot.as_deref())));
+        let mut steps = configuration(facts, options, data, slot.as_deref());
+        steps.extend(facts.leftover.as_deref().map(remove_leftover));
+        phases.push(phase("configure replication", steps));
     } else {
         let staging = data.join(STAGING);
         let copy = staging.join(COPY);
@@ -627,6 +642,17 @@ fn configuration(
         steps.extend(record_slot(facts, options, slot));
     }
     steps
+}
+
+/// Removes the mark of a clone that is complete.
+pub fn remove_leftover(staging: &Path) -> Step {
+    Step::new(
+        "remove_leftover",
+        "remove the mark of a clone, which is complete",
+        Op::RemoveDirectory { path: staging.to_path_buf() },
+        SHORT_S,
+        Exit::LocalCommand,
+    )
 }
 
 /// Returns the value that makes a recovery setting have no effect.

@@ -27,6 +27,8 @@ fn node(node_id: i32, kind: &str) -> NodeFacts {
     NodeFacts { row: serde_json::from_value(row).unwrap(), server: Ok(server()) }
 }
 
+const ROOM: Room = Room { device: 1, free_bytes: 1 << 40, reclaimable_bytes: 0 };
+
 /// A clone of the registered primary node1 into an empty directory.
 fn facts() -> CloneFacts {
     CloneFacts {
@@ -59,9 +61,10 @@ fn facts() -> CloneFacts {
         cluster: ClusterFacts { nodes: vec![node(1, "primary")] },
         upstream_id: Some(1),
         directory: Contents::Missing,
+        leftover: None,
         directory_identifier: None,
         directory_problem: None,
-        free_bytes: 1 << 40,
+        room: ROOM,
         tablespaces: Vec::new(),
         waldir: None,
         writers: Vec::new(),
@@ -207,7 +210,7 @@ fn every_cause_stops_it_by_its_name() {
         ("role_replicates", Exit::Failed, false, |facts, _| facts.details.role_replicates = false),
         ("base_backup_login", Exit::Failed, false, |facts, _| facts.backup_login = Err("no".into())),
         ("receiver_login", Exit::Failed, true, |facts, _| facts.receiver_login = Err("no".into())),
-        ("disk_space", Exit::Failed, false, |facts, _| facts.free_bytes = 1 << 30),
+        ("disk_space", Exit::Failed, false, |facts, _| facts.room.free_bytes = 1 << 30),
         ("tablespaces", Exit::Failed, true, |facts, _| {
             facts.tablespaces.push(target(Contents::Other(vec!["PG_15_202209061".into()])));
         }),
@@ -215,7 +218,8 @@ fn every_cause_stops_it_by_its_name() {
             facts.tablespaces.push(target(Contents::Other(vec!["diary".into()])));
         }),
         ("disk_space", Exit::Failed, false, |facts, _| {
-            facts.tablespaces.push(TablespaceTarget { free_bytes: 1, ..target(Contents::Empty) });
+            let room = Room { device: 2, free_bytes: 1, ..ROOM };
+            facts.tablespaces.push(TablespaceTarget { room, ..target(Contents::Empty) });
         }),
         ("pg_basebackup_options", Exit::Failed, false, |_, options| {
             options.extra_options = vec!["-Ft".into()];
@@ -246,10 +250,55 @@ fn target(contents: Contents) -> TablespaceTarget {
         from: "/ts".into(),
         to: "/ts".into(),
         contents,
-        free_bytes: 1 << 40,
+        room: ROOM,
         bytes: Some(1 << 20),
         ours: false,
     }
+}
+
+#[test]
+fn what_goes_to_one_file_system_must_fit_there_together() {
+    const GB: u64 = 1 << 30;
+    // Ten in the data directory, five each in two tablespaces.
+    let told = |devices: [u64; 3], free: u64, change: fn(&mut CloneFacts)| -> Vec<(bool, String)> {
+        let mut facts = facts();
+        let [data, first, second] = devices.map(|device| Room { device, free_bytes: free, ..ROOM });
+        facts.details.total_bytes = Some(20 * GB);
+        facts.room = data;
+        for (room, to) in [(first, "/ts1"), (second, "/ts2")] {
+            let to = to.into();
+            facts.tablespaces.push(TablespaceTarget {
+                room,
+                to,
+                bytes: Some(5 * GB),
+                ..target(Contents::Empty)
+            });
+        }
+        change(&mut facts);
+        let checks = plan(&facts, &options()).checks;
+        let checks = checks.into_iter().filter(|check| check.name == "disk_space");
+        checks.map(|check| (check.stops(), check.message)).collect()
+    };
+    let stops = |devices, free, change| -> Vec<bool> {
+        told(devices, free, change).into_iter().map(|(stops, _)| stops).collect()
+    };
+    assert_eq!(stops([1, 2, 3], 11 * GB, |_| {}), [false, false, false]);
+    assert_eq!(stops([1, 2, 2], 11 * GB, |_| {}), [false, false]);
+    assert_eq!(stops([1, 2, 2], 9 * GB, |_| {}), [true, true]);
+    assert_eq!(stops([1, 2, 1], 11 * GB, |_| {}), [true, false]);
+    assert_eq!(stops([1, 1, 1], 20 * GB, |_| {}), [true]);
+    assert_eq!(stops([1, 1, 1], 21 * GB, |_| {}), [false]);
+    assert_eq!(
+        told([1, 1, 1], 20 * GB, |_| {})[0].1,
+        "the disk of \"/data\", \"/ts1\", \"/ts2\" is too small for the clone"
+    );
+    // What is removed there makes room; WAL may be what is too much.
+    assert_eq!(stops([1, 1, 1], 20 * GB, |facts| facts.tablespaces[1].room.reclaimable_bytes = GB), [false]);
+    let waldir = |facts: &mut CloneFacts| {
+        let room = Room { device: 2, free_bytes: 1 << 20, ..ROOM };
+        facts.waldir = Some(TablespaceTarget { room, bytes: None, ..target(Contents::Empty) });
+    };
+    assert_eq!(stops([1, 1, 1], 20 * GB, waldir), [false, true]);
 }
 
 #[test]

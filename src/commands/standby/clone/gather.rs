@@ -1,0 +1,403 @@
+//! Everything that the plan of a clone depends on.
+
+use std::path::{Path, PathBuf};
+
+use super::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD, source_endpoint};
+use crate::cli::standby::{Clone as Args, ExternalFiles};
+use crate::commands::context::Context;
+use crate::commands::primary::register::secrets_of;
+use crate::commands::world::Secrets;
+use crate::config::Config;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
+use crate::facts::directory::{
+    COPY, Contents, Marker, STAGING, leftover, look, look_past_mark, nearest_existing,
+};
+use crate::facts::server::{self, ServerFacts};
+use crate::facts::source::{self, Source};
+use crate::pg::client::{Session, SqlError};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::tools;
+use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, Room, TablespaceTarget};
+use crate::plan::{Command, Piece};
+use crate::registry::node;
+use crate::registry::schema::{self, Verdict};
+use crate::secret::Secret;
+use crate::system::{files, inspect, process};
+
+/// What the source and the registered nodes say.
+pub(super) struct Asked {
+    server: ServerFacts,
+    details: Source,
+    present: schema::Present,
+    cluster: ClusterFacts,
+}
+
+impl Asked {
+    pub(super) async fn all(context: &Context, session: &Session) -> Result<Self> {
+        let broken = |error: SqlError| {
+            Error::new(Exit::Query, "could not ask the server to copy").detail(sentence(&error.to_string()))
+        };
+        let (server, details, present) =
+            tokio::join!(server::ask(session), source::ask(session), schema::look(session));
+        let present = present.map_err(broken)?;
+        let cluster = match present.verdict() {
+            Verdict::Complete | Verdict::OwnMissing => {
+                let rows = node::read_all(session).await.map_err(broken)?;
+                gather(&rows, &[], &context.environment, context.node_deadline()).await
+            }
+            _ => ClusterFacts::default(),
+        };
+        Ok(Self { server: server.map_err(broken)?, details: details.map_err(broken)?, present, cluster })
+    }
+
+    /// Finds the source among the registered nodes: the running server with the same start.
+    fn source_node(&self) -> Option<&NodeFacts> {
+        self.cluster.nodes.iter().find(|node| {
+            node.facts().is_some_and(|server| {
+                server.started_at == self.server.started_at
+                    && server.system_identifier == self.server.system_identifier
+            })
+        })
+    }
+}
+
+/// Puts together what the plan depends on.
+pub(super) async fn prepare(
+    context: &Context,
+    args: &Args,
+    given: &Conninfo,
+    session: &Session,
+    asked: Asked,
+) -> Result<(CloneFacts, CloneOptions, Secrets)> {
+    let config = context.config()?;
+    let data = &config.data_directory;
+    let source_node = asked.source_node();
+    let source_id = source_node.map(|node| node.row.node_id);
+    let source_name = source_node.map_or_else(|| session.server_name(), |node| node.row.node_name.clone());
+    let primary_id = asked.cluster.primaries().next().map(|(node, _)| node.row.node_id).or_else(|| {
+        let rows = asked.cluster.nodes.iter().map(|node| &node.row);
+        rows.filter(|row| row.active && row.node_type == crate::registry::NodeType::Primary)
+            .map(|row| row.node_id)
+            .next()
+    });
+    let upstream_id = args.upstream_node_id.or(primary_id);
+    let upstream = upstream_id.and_then(|id| asked.cluster.node(id));
+    let major = asked.server.version_num / 10_000;
+    let mut secrets = secrets_of(&asked.cluster);
+
+    // How pg_basebackup connects: as the command line says, but as the role for replication.
+    let role = args
+        .replication_user
+        .clone()
+        .or_else(|| config.replication_user.clone())
+        .or_else(|| upstream.map(|node| node.row.repluser.clone()))
+        .unwrap_or_else(|| asked.details.role.clone());
+    let mut backup = given.clone();
+    let same_role = given.get("user") == Some(role.as_str());
+    backup.set("user", &role);
+    let state_directory = context.state_directory()?;
+    let login = Login::new(&backup, same_role, &mut secrets, &state_directory)?;
+    let source = source_endpoint(given, &source_name, &mut secrets);
+
+    // How the WAL receiver connects.
+    let upstream_conninfo = match (&args.upstream_conninfo, upstream) {
+        (Some(text), _) => Conninfo::parse(text).map_err(|error| {
+            Error::failed("invalid connection string in --upstream-conninfo")
+                .detail(sentence(&error.to_string()))
+        })?,
+        (None, Some(node)) => Conninfo::parse(&node.row.conninfo).map_err(|error| {
+            Error::failed(format!(
+                "invalid connection string in the record of node \"{}\"",
+                node.row.node_name
+            ))
+            .detail(sentence(&error.to_string()))
+        })?,
+        (None, None) => given.clone(),
+    };
+    let password = config
+        .use_primary_conninfo_password
+        .then(|| {
+            context
+                .environment
+                .non_empty("PGPASSWORD")
+                .map(str::to_string)
+                .or_else(|| upstream_conninfo.get("password").map(str::to_string))
+        })
+        .flatten();
+    let mut receiver = upstream_conninfo.without_secrets();
+    for keyword in ["replication", "fallback_application_name", "target_session_attrs"] {
+        receiver.remove(keyword);
+    }
+    // Needed from PostgreSQL 17 on for slots that are kept in step with the primary's; ignored before.
+    if major < 17 {
+        receiver.remove("dbname");
+    }
+    receiver.set("user", &role);
+    receiver.set("application_name", &config.node_name);
+    if let Some(passfile) = &config.passfile {
+        receiver.set("passfile", passfile.display().to_string());
+    }
+    let mut primary_conninfo = vec![Piece::Text(receiver.to_string())];
+    if let Some(password) = &password {
+        secrets.insert(UPSTREAM_PASSWORD.into(), Secret::new(password));
+        primary_conninfo.push(Piece::Text(" password=".into()));
+        primary_conninfo.push(Piece::Secret(UPSTREAM_PASSWORD.into()));
+    }
+
+    let tool = |program: &str| tools::find(config.pg_bindir.as_deref(), &major.to_string(), program);
+    let pg_basebackup = tool("pg_basebackup").map(|path| path.display().to_string());
+    let tools_major = match &pg_basebackup {
+        Ok(path) => version_of(context, path).await,
+        Err(error) => Err(sentence(&format!("{error:#}"))),
+    };
+    let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
+    let receiver_login = ReceiverLogin { conninfo: &receiver, password: password.as_deref() };
+    // One after the other: at once they would want two WAL senders, and there may be one.
+    let backup_login = login.attempt(context, &psql, &secrets).await;
+    let receiver_login = receiver_login.attempt(context, &psql).await;
+
+    let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
+    let directory_identifier = match &directory {
+        Contents::DataDirectory { major, .. } => identifier(context, config, data, major).await,
+        _ => None,
+    };
+    let source_is_local = given.is_this_host();
+    let external = external_files(args, &asked, session, source_is_local, data, &mut secrets).await;
+    let extra_options =
+        shell_words::split(config.pg_basebackup_options.as_deref().unwrap_or("")).map_err(|error| {
+            Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
+        })?;
+    // Where nothing is copied no room is needed, and counting what is there would take long.
+    let (room, tablespaces, waldir) = if args.replication_conf_only {
+        (Room::default(), Vec::new(), None)
+    } else {
+        let tablespaces = tablespaces(config, &asked.details, &directory);
+        (room(data, &directory), tablespaces, waldir(&extra_options, &directory))
+    };
+    let writers =
+        inspect::processes_with_argument(&format!("--pgdata={}", data.join(STAGING).join(COPY).display()));
+    let options = CloneOptions {
+        node_id: config.node_id,
+        node_name: config.node_name.clone(),
+        conninfo: context.local_conninfo()?,
+        data_directory: data.clone(),
+        use_slot: config.use_replication_slots,
+        pg_basebackup: pg_basebackup.unwrap_or_default(),
+        pg_verifybackup: match (args.verify_backup, tool("pg_verifybackup")) {
+            (false, _) => None,
+            (true, Ok(path)) => Some(path.display().to_string()),
+            (true, Err(error)) => {
+                return Err(Error::from_cause(Exit::Failed, "could not find pg_verifybackup", &error));
+            }
+        },
+        source,
+        backup_conninfo: login.conninfo,
+        backup_secrets: login.secrets,
+        service_file: login.service_file,
+        spread_checkpoint: args.spread_checkpoint,
+        extra_options,
+        primary_conninfo,
+        settings: settings(config, args)?,
+        port: own_port(&context.local_conninfo()?, &asked.details, args.replication_conf_only),
+        copy_external: args.copy_external_config_files.is_some(),
+        conf_only: args.replication_conf_only,
+        force: context.global.force,
+    };
+    let facts = CloneFacts {
+        source: asked.server,
+        details: asked.details,
+        source_name,
+        source_id,
+        present: asked.present,
+        cluster: asked.cluster,
+        upstream_id,
+        directory,
+        leftover: leftover(data),
+        directory_identifier,
+        directory_problem: directory_problem(data),
+        room,
+        tablespaces,
+        waldir,
+        writers,
+        tools_major,
+        backup_login,
+        receiver_login,
+        external,
+        source_is_local,
+    };
+    Ok((facts, options, secrets))
+}
+
+/// Asks a program for its major version.
+async fn version_of(context: &Context, program: &str) -> std::result::Result<u32, String> {
+    let setting =
+        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+    let finished = process::run(&Command::new(program, ["--version"]), &setting)
+        .await
+        .and_then(process::Finished::success)
+        .map_err(|error| sentence(&format!("{error:#}")))?;
+    tools::major_of(&finished.stdout)
+        .ok_or_else(|| format!("\"{program} --version\" said \"{}\".", finished.stdout.trim()))
+}
+
+/// Reads the system identifier of a data directory with pg_controldata of its own version.
+async fn identifier(context: &Context, config: &Config, data: &Path, major: &str) -> Option<String> {
+    let program = tools::find(config.pg_bindir.as_deref(), major, "pg_controldata").ok()?;
+    let setting =
+        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+    let command = Command::new(program.display().to_string(), [data.display().to_string()]);
+    let finished = process::run(&command, &setting).await.ok()?.success().ok()?;
+    tools::control_value(&finished.stdout, "Database system identifier").map(str::to_string)
+}
+
+/// Reads the configuration files outside the source's data directory, if they are to be copied.
+async fn external_files(
+    args: &Args,
+    asked: &Asked,
+    session: &Session,
+    source_is_local: bool,
+    data: &Path,
+    secrets: &mut Secrets,
+) -> Vec<ExternalCopy> {
+    let mut out = Vec::new();
+    for file in &asked.details.external_files {
+        let to = match args.copy_external_config_files {
+            Some(ExternalFiles::Pgdata) => PathBuf::from(&file.file_name),
+            _ => PathBuf::from(&file.path),
+        };
+        let contents = match args.copy_external_config_files {
+            None => Err("it is not asked for".to_string()),
+            // On the source's own host "the same path" is the same file.
+            Some(ExternalFiles::Samepath) if source_is_local && Path::new(&file.path).exists() => {
+                Err("source and clone are on one host, and it is there already; use =pgdata".to_string())
+            }
+            Some(_) => match source::read_file(session, &file.path).await {
+                Ok(text) => Ok(text),
+                Err(_) if source_is_local && Path::new(&file.path).exists() => {
+                    std::fs::read_to_string(&file.path)
+                        .map_err(|error| format!("could not read \"{}\": {error}", file.path))
+                }
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        let contents = contents.map(|text| {
+            let name = format!("contents of {}", file.path);
+            secrets.insert(name.clone(), Secret::new(text));
+            name
+        });
+        let place = data.join(&to);
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        let problem = (to.is_absolute() && !inspect::is_writable(parent))
+            .then(|| format!("this user may not write to \"{}\"", parent.display()));
+        out.push(ExternalCopy { from: file.path.clone(), to, contents, problem });
+    }
+    out
+}
+
+/// Looks at where the tablespaces go.
+fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<TablespaceTarget> {
+    let ours = match directory {
+        Contents::UnfinishedClone(Marker { tablespaces, .. }) => tablespaces.as_slice(),
+        _ => &[],
+    };
+    details
+        .tablespaces
+        .iter()
+        .map(|tablespace| {
+            let mapped = config
+                .tablespace_mapping
+                .iter()
+                .find(|mapping| mapping.old == Path::new(&tablespace.location));
+            let to =
+                mapped.map_or_else(|| PathBuf::from(&tablespace.location), |mapping| mapping.new.clone());
+            let contents = look(&to);
+            TablespaceTarget {
+                from: tablespace.location.clone(),
+                ours: ours.contains(&to),
+                room: room(&to, &contents),
+                to,
+                contents,
+                bytes: tablespace.bytes,
+            }
+        })
+        .collect()
+}
+
+/// Looks at where `--waldir` puts the WAL, if it is among the options for pg_basebackup.
+fn waldir(extra_options: &[String], directory: &Contents) -> Option<TablespaceTarget> {
+    let mut words = extra_options.iter();
+    let to = loop {
+        let word = words.next()?;
+        match word.strip_prefix("--waldir") {
+            Some("") => break PathBuf::from(words.next()?),
+            Some(rest) if rest.starts_with('=') => break PathBuf::from(rest.trim_start_matches('=')),
+            _ => {}
+        }
+    };
+    let ours = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    let contents = look(&to);
+    Some(TablespaceTarget {
+        from: String::new(),
+        room: room(&to, &contents),
+        contents,
+        bytes: None,
+        to,
+        ours,
+    })
+}
+
+/// Measures the room in a directory, or where it would be made; none where nobody can tell.
+fn room(path: &Path, contents: &Contents) -> Room {
+    Room {
+        device: inspect::device(nearest_existing(path)),
+        free_bytes: files::free_space(path).unwrap_or(0),
+        reclaimable_bytes: match contents {
+            Contents::Missing | Contents::Empty | Contents::Unreadable(_) => 0,
+            _ => inspect::bytes_in(path),
+        },
+    }
+}
+
+/// Says why a data directory cannot be used, if it cannot.
+fn directory_problem(data: &Path) -> Option<String> {
+    let nearest = nearest_existing(data);
+    if !inspect::is_writable(nearest) {
+        return Some(format!("This user may not write to \"{}\".", nearest.display()));
+    }
+    if nearest == data && !inspect::is_own(data) {
+        return Some(format!("\"{}\" belongs to another user; the server would refuse it.", data.display()));
+    }
+    None
+}
+
+/// Returns the settings of the configuration that go into the clone.
+fn settings(config: &Config, args: &Args) -> Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    if let Some(command) = &config.restore_command {
+        out.push(("restore_command".to_string(), command.clone()));
+    }
+    if let Some(command) = &config.archive_cleanup_command {
+        out.push(("archive_cleanup_command".to_string(), command.clone()));
+    }
+    let delay = match &args.recovery_min_apply_delay {
+        Some(text) => Some(crate::config::value::Delay::parse(text).ok_or_else(|| {
+            Error::failed(format!("invalid value \"{text}\" for --recovery-min-apply-delay"))
+                .detail("It is an integer with one of the units ms, s, min, h, d.")
+        })?),
+        None => config.recovery_min_apply_delay.clone(),
+    };
+    if let Some(delay) = delay {
+        out.push(("recovery_min_apply_delay".to_string(), delay.as_str().to_string()));
+    }
+    Ok(out)
+}
+
+/// Returns the port that the clone must be told, because it would start on the source's.
+///
+/// Only where this node's conninfo leads to this host itself: elsewhere a port may be mapped on the way, as in containers.
+fn own_port(own: &Conninfo, source: &Source, conf_only: bool) -> Option<String> {
+    let port = own.get("port").unwrap_or("5432");
+    (!conf_only && own.is_this_host() && port != source.port.to_string() && port.parse::<u16>().is_ok())
+        .then(|| port.to_string())
+}

@@ -1,0 +1,154 @@
+//! The replication connections that a clone will need, and trying them before anything is changed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::commands::context::Context;
+use crate::commands::world::Secrets;
+use crate::error::{Error, Result};
+use crate::pg::conninfo::Conninfo;
+use crate::plan::{Command, Endpoint};
+use crate::secret::Secret;
+use crate::system::{files, process};
+
+/// The name of the password that replication connections to the source need.
+const SOURCE_PASSWORD: &str = "password for the source";
+/// The name of the password that goes into primary_conninfo.
+pub(super) const UPSTREAM_PASSWORD: &str = "password for the upstream";
+/// The name of the contents of a service file with a passphrase.
+const SERVICE_FILE: &str = "connection service file for the source";
+/// The name of the source's whole conninfo, password included.
+const SOURCE_CONNINFO: &str = "conninfo of the source";
+/// Seconds for a replication connection that is only tried.
+const LOGIN_S: u64 = 10;
+/// How long a WAL sender whose client has gone may hold its place.
+const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
+
+/// How a tool connects without a password in its arguments.
+pub(super) struct Login {
+    pub(super) conninfo: String,
+    pub(super) secrets: Vec<(String, String)>,
+    pub(super) service_file: Option<(PathBuf, String)>,
+}
+
+impl Login {
+    /// A password travels by PGPASSWORD; a passphrase, for which libpq has no variable, by a service file of mode 0600.
+    pub(super) fn new(
+        conninfo: &Conninfo,
+        same_role: bool,
+        known: &mut Secrets,
+        state_directory: &Path,
+    ) -> Result<Self> {
+        let mut plain = conninfo.without_secrets();
+        let mut secrets = Vec::new();
+        let mut service_file = None;
+        // The password that was given belongs to the role that was given.
+        if let Some(password) = conninfo.get("password").filter(|_| same_role) {
+            known.insert(SOURCE_PASSWORD.into(), Secret::new(password));
+            secrets.push(("PGPASSWORD".into(), SOURCE_PASSWORD.into()));
+        }
+        if let Some(passphrase) = conninfo.get("sslpassword") {
+            if conninfo.get("service").is_some() {
+                return Err(Error::failed("cannot pass sslpassword on beside a connection service")
+                    .detail("pg_basebackup reads it from a service file, and there can be only one.")
+                    .hint("Write sslpassword into that service's section of the service file."));
+            }
+            known.insert(SERVICE_FILE.into(), Secret::new(format!("[pgbaton]\nsslpassword={passphrase}\n")));
+            plain.set("service", "pgbaton");
+            service_file = Some((state_directory.join("pg_service.conf"), SERVICE_FILE.into()));
+        }
+        Ok(Self { conninfo: plain.to_string(), secrets, service_file })
+    }
+
+    /// Tries it, with the service file at a place that is gone afterwards.
+    pub(super) async fn attempt(
+        &self,
+        context: &Context,
+        psql: &str,
+        secrets: &Secrets,
+    ) -> std::result::Result<(), String> {
+        let contents = self.service_file.as_ref().and_then(|(_, name)| secrets.get(name));
+        let file = contents
+            .map(|contents| files::private_temporary(contents.reveal().as_bytes()))
+            .transpose()
+            .map_err(|error| format!("{error:#}"))?;
+        let env = file.iter().map(|path| ("PGSERVICEFILE".to_string(), path.display().to_string())).collect();
+        try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, true).await
+    }
+}
+
+/// Names the source as a place to run statements.
+pub(super) fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secrets) -> Endpoint {
+    let plain = given.without_secrets().to_string();
+    let secret = (plain != given.to_string()).then(|| {
+        secrets.insert(SOURCE_CONNINFO.into(), Secret::new(given.to_string()));
+        SOURCE_CONNINFO.to_string()
+    });
+    Endpoint { name: format!("\"{name}\""), conninfo: plain, secret }
+}
+
+pub(super) struct ReceiverLogin<'a> {
+    pub(super) conninfo: &'a Conninfo,
+    pub(super) password: Option<&'a str>,
+}
+
+impl ReceiverLogin<'_> {
+    /// Tries the WAL receiver's connection with what the server will have: no PGPASSWORD of the person at the keyboard.
+    pub(super) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
+        let mut secrets = Secrets::new();
+        let mut named = Vec::new();
+        if let Some(password) = self.password {
+            secrets.insert(UPSTREAM_PASSWORD.into(), Secret::new(password));
+            named.push(("PGPASSWORD".to_string(), UPSTREAM_PASSWORD.to_string()));
+        }
+        try_login(context, psql, &self.conninfo.to_string(), Vec::new(), &named, &secrets, false).await
+    }
+}
+
+/// Makes a replication connection with the tools' own library and asks one question over it.
+async fn try_login(
+    context: &Context,
+    psql: &str,
+    conninfo: &str,
+    env: Vec<(String, String)>,
+    named: &[(String, String)],
+    secrets: &Secrets,
+    inherit_pg: bool,
+) -> std::result::Result<(), String> {
+    let mut command = Command::new(
+        psql,
+        [
+            "-XAtqw".to_string(),
+            format!("--dbname={conninfo} replication=true"),
+            "--command=IDENTIFY_SYSTEM".to_string(),
+        ],
+    );
+    command.secrets = named.to_vec();
+    command.env = env;
+    if !conninfo.contains("connect_timeout") {
+        command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
+    }
+    let secrets =
+        named.iter().filter_map(|(_, name)| Some((name.clone(), secrets.get(name)?.clone()))).collect();
+    let setting = process::Surroundings { environment: Some(&context.environment), secrets, inherit_pg };
+    let began = Instant::now();
+    let attempts = async {
+        loop {
+            let finished = process::run(&command, &setting).await.map_err(|error| format!("{error:#}"))?;
+            if finished.status.success() {
+                return Ok(());
+            }
+            let said = finished.stderr.trim();
+            let said = said.strip_prefix("psql: error: ").unwrap_or(said).replace('\n', " ");
+            // The WAL sender of a login just before this one needs a moment to end.
+            if !said.contains("exceeds max_wal_senders") || began.elapsed() > WAL_SENDER_ENDS {
+                return Err(said);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let bounded = tokio::time::timeout(Duration::from_secs(LOGIN_S), attempts).await;
+    bounded.unwrap_or_else(|_| Err(format!("no answer within {LOGIN_S} seconds")))
+}

@@ -1,0 +1,237 @@
+//! `standby clone`: copy a running server into an empty data directory, as its standby.
+
+mod gather;
+mod login;
+
+use std::time::Duration;
+
+use gather::{Asked, prepare};
+use tokio::time::{Instant, sleep};
+
+use crate::cli::node::{Action, Checkpoint};
+use crate::cli::standby::{Clone as Args, Register};
+use crate::commands::context::{Context, not_connected};
+use crate::commands::notify::{Happening, notify};
+use crate::commands::{locate, node as node_commands, operate};
+use crate::config::Config;
+use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
+use crate::facts::cluster::ask_node;
+use crate::facts::directory::Contents;
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::client::Session;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::Kind;
+use crate::plan::clone::{CloneFacts, CloneOptions, plan};
+
+/// Seconds that a server may need to come up before it can be copied.
+const STARTING_UP_S: u64 = 60;
+/// Seconds in which a started standby normally streams.
+const STREAMING_S: u64 = 30;
+
+/// Clones a server.
+///
+/// # Errors
+/// Exit code 6 without the source, 1 for failed checks, 14 if the copy fails, 5 or 7 for the other steps.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let config = context.config()?;
+    refuse_barman(config, args)?;
+    let given = source_conninfo(context, args)?;
+    let session = connect(context, &given).await?;
+    let asked = Asked::all(context, &session).await?;
+    let (facts, options, secrets) = prepare(context, args, &given, &session, asked).await?;
+    let plan = plan(&facts, &options);
+    let result = operate::carry_out(context, &plan, secrets).await;
+    let acted = result
+        .as_ref()
+        .map_or_else(|error| error.changed || error.exit == Exit::BaseBackup, |done| done.acted);
+    let result = result.map_err(|error| tell_loss(error, &facts, &options));
+    if acted && !options.conf_only {
+        report_event(context, &facts, &result).await;
+    }
+    let done = result?;
+    if !done.acted {
+        return Ok(done.report);
+    }
+    let (name, path) = (&options.node_name, options.data_directory.display());
+    if options.conf_only {
+        context
+            .ui
+            .say(Level::Notice, &format!("the replication configuration of node \"{name}\" is written"));
+    } else {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" is a copy of \"{}\" in \"{path}\"", facts.source_name),
+        );
+    }
+    if !args.start && !args.register {
+        let registered = facts.cluster.node(options.node_id).is_some();
+        let then = if registered { "" } else { ", then \"pgbaton standby register\"" };
+        context.ui.message(
+            Level::Notice,
+            "the server is not started",
+            None,
+            Some(&format!("Run \"pgbaton node start\"{then}.")),
+        );
+        return Ok(done.report);
+    }
+    node_commands::service::run(context, Action::Start, Checkpoint::default()).await?;
+    if args.register {
+        let wait =
+            Register { upstream_node_id: args.upstream_node_id, wait_start: Some(30), wait_sync: None };
+        super::register::run(context, &wait).await?;
+    }
+    let mut report = done.report;
+    if let Some(issue) = wait_until_it_streams(context).await? {
+        context.ui.issue(&issue);
+        report.issues.push(issue);
+    }
+    Ok(report)
+}
+
+/// Waits for the started standby; says what is amiss if it does not stream in time, which with an archive may be as it should be.
+async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
+    // Where the role may not see the state, a receiver that is there counts.
+    const SQL: &str =
+        "SELECT (count(*) > 0)::text FROM pg_stat_wal_receiver WHERE status IS NULL OR status = 'streaming'";
+    let own = context.local_conninfo()?;
+    let name = &context.config()?.node_name;
+    let until = Instant::now() + Duration::from_secs(STREAMING_S);
+    loop {
+        let last = match context.connect(&own).await {
+            Ok(session) => match session.query_one(SQL, &[]).await {
+                Ok(row) if row.get(0) == Some("true") => {
+                    context.ui.say(Level::Notice, &format!("node \"{name}\" streams from its upstream"));
+                    return Ok(None);
+                }
+                Ok(_) => "It has no WAL receiver that streams.".to_string(),
+                Err(error) => sentence(&error.to_string()),
+            },
+            Err(error) => sentence(&error.to_string()),
+        };
+        if Instant::now() >= until {
+            return Ok(Some(Issue {
+                severity: Severity::Warning,
+                code: "not_streaming",
+                node_id: None,
+                message: format!("node \"{name}\" does not stream {STREAMING_S} seconds after its start"),
+                detail: Some(last),
+                hint: Some(
+                    "Look into the log of the server; it may still be reading WAL from the archive.".into(),
+                ),
+            }));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Says of a failed clone that what it was to replace is gone already.
+fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Error {
+    let steps = error.data.get("steps").and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
+    let begun = |id: &str| {
+        let is = |step: &serde_json::Value, key: &str, text: &str| {
+            step.get(key).and_then(serde_json::Value::as_str) == Some(text)
+        };
+        steps.iter().any(|step| is(step, "id", id) && !is(step, "status", "not_done"))
+    };
+    if matches!(facts.directory, Contents::DataDirectory { .. }) && begun("take_control_file") {
+        error.changed = true;
+        return error
+            .detail(format!("What \"{}\" held before was removed.", options.data_directory.display()));
+    }
+    error
+}
+
+fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
+    if args.no_upstream_connection {
+        return Err(Error::failed("--no-upstream-connection is not supported")
+            .detail("It belongs to clones from Barman, which pgbaton does not make."));
+    }
+    if config.barman_host.is_some() && !args.without_barman {
+        return Err(Error::failed("clones from Barman are not supported")
+            .detail("barman_host is set in the configuration.")
+            .hint("Use --without-barman to copy from the server."));
+    }
+    if config.pg_backupapi_host.is_some() {
+        return Err(Error::failed("clones over pg-backup-api are not supported")
+            .detail("pg_backupapi_host is set in the configuration.")
+            .hint("Remove it to copy from the server."));
+    }
+    Ok(())
+}
+
+/// Returns how the server that is to be copied is reached.
+fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
+    let mut given = context.given_conninfo()?.unwrap_or_default();
+    if let Some(host) = &args.source_host {
+        if given.get("host").is_some() {
+            return Err(Error::failed("the source was named twice")
+                .hint("Name it with -h or as the first argument, not both."));
+        }
+        given.set("host", host);
+    }
+    if given.get("host").is_none() && given.get("hostaddr").is_none() && given.get("service").is_none() {
+        return Err(Error::failed("no server to copy was named")
+            .hint("Name it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
+    }
+    // As in repmgr: role and database are those of this node's own conninfo where the command line does not say.
+    let own = context.local_conninfo()?;
+    for keyword in ["user", "dbname"] {
+        if given.get(keyword).is_none()
+            && given.get("service").is_none()
+            && let Some(value) = own.get(keyword)
+        {
+            given.set(keyword, value);
+        }
+    }
+    Ok(given)
+}
+
+/// Connects to the source; one that still starts up is waited for.
+async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
+    let seconds = context.global.timeout.map_or(STARTING_UP_S, u64::from);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut told = false;
+    loop {
+        match context.connect(given).await {
+            Ok(session) => return Ok(session),
+            Err(error) if error.kind == Kind::StartingUp && Instant::now() < until => {
+                if !told {
+                    context.ui.say(
+                        Level::Notice,
+                        &format!("the source is still starting up; waiting at most {seconds} seconds"),
+                    );
+                    told = true;
+                }
+                sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => {
+                let error = not_connected("the server to copy", error);
+                return Err(if told {
+                    error.detail(format!("Waited {seconds} seconds for it."))
+                } else {
+                    error
+                });
+            }
+        }
+    }
+}
+
+/// Records the event on the primary and runs the hook.
+async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<operate::Done>) {
+    let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.clone());
+    let session = match &primary {
+        Some(row) => ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok(),
+        None => None,
+    };
+    let details = match result {
+        Ok(_) => format!("cloned from \"{}\"", facts.source_name),
+        Err(error) => error.to_string(),
+    };
+    let event =
+        Happening { event: "standby_clone", successful: result.is_ok(), details, ..Happening::default() };
+    notify(context, session.as_ref().map(|(session, _)| session), &event).await;
+    if result.is_ok() {
+        locate::remember(context, &facts.cluster, crate::plan::journal::now());
+    }
+}

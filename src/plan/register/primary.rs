@@ -1,0 +1,220 @@
+//! The plan of `primary register`. Pure.
+
+use super::{Options, QUERY_S, names, simple};
+use crate::error::Exit;
+use crate::facts::alive::{Alive, alive};
+use crate::facts::cluster::ClusterFacts;
+use crate::facts::server::ServerFacts;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::quote::quote_ident;
+use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
+use crate::registry::schema::{Present, Verdict as SchemaVerdict, first_term};
+use crate::registry::{NodeRow, NodeType, node};
+
+/// What `primary register` decides from.
+#[derive(Debug)]
+pub struct PrimaryFacts {
+    /// The local server.
+    pub local: ServerFacts,
+    /// The metadata as it is.
+    pub present: Present,
+    /// Elections have no term to count from.
+    pub lacks_term: bool,
+    /// All registered nodes, the local one's old row included if there is one.
+    pub cluster: ClusterFacts,
+}
+
+/// Plans `primary register`.
+///
+/// `row` is the row to be written, `on` the local server.
+pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Options) -> Plan {
+    let name = &row.node_name;
+    let mut checks = vec![];
+    checks.push(if facts.local.in_recovery {
+        Check::fail("server_is_primary", format!("the server of node \"{name}\" is in recovery"))
+            .detail("It is a standby, or still recovers from a crash.")
+            .hint("To register a standby, run \"pgbaton standby register\".")
+    } else {
+        Check::pass("server_is_primary", "the server takes writes")
+    });
+    // A standby is no primary, whatever else there is to say.
+    if !facts.local.in_recovery {
+        checks.push(schema(&facts.present));
+        checks.extend(names(
+            facts.cluster.nodes.iter().map(|node| &node.row),
+            row,
+            &facts.local,
+            &facts.cluster,
+            options,
+        ));
+        checks.extend(other_primaries(&facts.cluster, row, &facts.local, options));
+    }
+
+    let install = facts.present.install();
+    let old = facts.cluster.node(row.node_id).map(|node| &node.row);
+    let others = facts.cluster.nodes.iter().any(|node| {
+        node.row.node_id != row.node_id && node.row.active && node.row.node_type == NodeType::Primary
+    });
+    let mut steps = Vec::new();
+    if !install.is_empty() {
+        steps.push(Step::new(
+            "make_metadata",
+            format!("make the metadata in database \"{}\"", facts.present.database),
+            Op::Sql { on: on.clone(), statements: install },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    if facts.lacks_term {
+        steps.push(Step::new(
+            "set_voting_term",
+            "write the first term of elections",
+            Op::Sql { on: on.clone(), statements: vec![first_term()] },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    if old != Some(row) || others {
+        steps.push(Step::new(
+            "record_node",
+            format!("record node \"{name}\" (ID {}) as primary", row.node_id),
+            Op::Sql {
+                on: on.clone(),
+                statements: vec![node::deactivate_other_primaries(row.node_id), row.upsert()],
+            },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    let mut plan = simple(format!("register primary \"{name}\""), checks, steps, vec![]);
+    // Before the first registration there is no table to write to.
+    plan.announce_on = (facts.present.verdict() == SchemaVerdict::Complete).then(|| on.clone());
+    plan
+}
+
+/// Checks that the metadata can be made or used.
+fn schema(present: &Present) -> Check {
+    const NAME: &str = "metadata_usable";
+    let Present { database, role, .. } = present;
+    match present.verdict() {
+        SchemaVerdict::Foreign if present.is_other_version() => {
+            let version = present.extension.as_deref().unwrap_or("?");
+            Check::fail(NAME, format!("database \"{database}\" has version {version} of the repmgr extension"))
+                .detail("pgbaton works with the tables of repmgr 5.")
+                .hint(
+                    "Install the package of repmgr 5, and run in that database: ALTER EXTENSION repmgr UPDATE;",
+                )
+        }
+        SchemaVerdict::Foreign if present.extension.is_some() => {
+            Check::fail(NAME, format!("the repmgr extension in database \"{database}\" has lost its tables"))
+                .detail("Its tables \"nodes\" and \"events\" are not there, or not with the columns of repmgr 5.")
+                .hint("Use another database for the metadata, or drop the extension and create it again.")
+        }
+        SchemaVerdict::Foreign => {
+            Check::fail(NAME, format!("schema \"repmgr\" in database \"{database}\" holds other tables"))
+                .detail("Tables \"nodes\" or \"events\" exist there, but not with the columns of repmgr 5.")
+                .hint("Use another database for the metadata, or rename that schema.")
+        }
+        _ if present.read_only => {
+            Check::fail(NAME, format!("transactions of role \"{role}\" are read-only in database \"{database}\""))
+                .detail("The setting default_transaction_read_only is on.")
+                .hint(format!(
+                    "If that is not on purpose, run: BEGIN READ WRITE; ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off; COMMIT;",
+                    quote_ident(role),
+                    quote_ident(database)
+                ))
+        }
+        _ if !present.lacking().is_empty() => {
+            let (deeds, grants): (Vec<String>, Vec<String>) = present.lacking().into_iter().unzip();
+            let owner = match &present.schema_owner {
+                Some(owner) => format!(" Schema \"repmgr\" belongs to \"{owner}\"."),
+                None => String::new(),
+            };
+            Check::fail(
+                NAME,
+                format!("role \"{role}\" lacks privileges for the metadata in database \"{database}\""),
+            )
+            .detail(format!("It may not {}.{owner}", deeds.join("; nor ")))
+            .hint(format!("As the owner or a superuser, in that database, run: {}", grants.join(" ")))
+        }
+        SchemaVerdict::Complete => Check::pass(NAME, "the metadata is there and can be written"),
+        _ => Check::pass(NAME, format!("the metadata can be made in database \"{database}\"")),
+    }
+}
+
+/// Checks that there is no other primary; see DESIGN of `facts::alive` for what counts as alive.
+fn other_primaries(
+    cluster: &ClusterFacts,
+    row: &NodeRow,
+    local: &ServerFacts,
+    options: Options,
+) -> Vec<Check> {
+    const NAME: &str = "no_other_primary";
+    let mut checks = Vec::new();
+    for other in cluster.nodes.iter().filter(|node| node.row.node_id != row.node_id) {
+        let name = &other.row.node_name;
+        match &other.server {
+            Ok(server) if other.row.node_type == NodeType::Witness => {
+                let _own_cluster_of_a_witness = server;
+            }
+            Ok(server) if server.in_recovery => {}
+            Ok(server) if server.started_at == local.started_at && server.system_identifier == local.system_identifier => {
+                checks.push(
+                    Check::fail(NAME, format!("node \"{name}\" is this very server"))
+                        .node(other.row.node_id)
+                        .detail("Both records lead to one running server.")
+                        .hint("Unregister one of them, or correct its conninfo."),
+                );
+            }
+            Ok(server) => checks.push(
+                Check::fail(NAME, format!("node \"{name}\" is a primary too"))
+                    .node(other.row.node_id)
+                    .detail(format!(
+                        "It takes writes on timeline {}, this server on timeline {}.",
+                        server.timeline, local.timeline
+                    ))
+                    .hint("Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other.")
+                    .exit(Exit::SecondPrimary),
+            ),
+            Err(_) if other.row.node_type != NodeType::Primary || !other.row.active => {}
+            Err(_) if Conninfo::parse(&other.row.conninfo).is_err() => checks.push(
+                Check::fail(NAME, format!("cannot tell whether the registered primary \"{name}\" is alive"))
+                    .node(other.row.node_id)
+                    .detail("The connection string in its record is invalid, so that it could not be asked.")
+                    .hint(format!(
+                        "Correct it on this server with UPDATE repmgr.nodes SET conninfo = '...' WHERE node_id = {}; or make \
+                         certain that its server is stopped, and waive this check.",
+                        other.row.node_id
+                    ))
+                    .exit(Exit::SecondPrimary)
+                    .waivable(Waiver::Force, options.force),
+            ),
+            Err(_) => match alive(cluster, other) {
+                Alive::Yes(why) => checks.push(
+                    Check::fail(NAME, format!("the registered primary \"{name}\" is alive"))
+                        .node(other.row.node_id)
+                        .detail(why)
+                        .hint("Make it answer queries, or stop it, then try again.")
+                        .exit(Exit::SecondPrimary),
+                ),
+                Alive::CannotTell(why) => checks.push(
+                    Check::fail(NAME, format!("cannot tell whether the registered primary \"{name}\" is alive"))
+                        .node(other.row.node_id)
+                        .detail(why)
+                        .hint("Make certain that it is stopped, and run the command again; or waive this check.")
+                        .exit(Exit::SecondPrimary)
+                        .waivable(Waiver::Force, options.force),
+                ),
+                Alive::NotSeen(why) => checks.push(
+                    Check::warning(NAME, format!("the registered primary \"{name}\" will be marked as inactive"))
+                        .node(other.row.node_id)
+                        .detail(why),
+                ),
+            },
+        }
+    }
+    if checks.is_empty() {
+        checks.push(Check::pass(NAME, "no other node is a primary"));
+    }
+    checks
+}

@@ -1,0 +1,183 @@
+//! The plan of `primary unregister` and `standby unregister`. Pure.
+
+use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple};
+use crate::error::Exit;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::server::shown_application_name;
+use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
+use crate::registry::{NodeType, node};
+
+/// Plans `primary unregister` and `standby unregister`.
+///
+/// `primary` is the node that takes writes now, `on` its endpoint; `wanted` what the command is for.
+pub fn unregister(
+    cluster: &ClusterFacts,
+    target: &NodeFacts,
+    wanted: &NodeType,
+    primary: &NodeFacts,
+    on: &Endpoint,
+    options: Options,
+) -> Plan {
+    let row = &target.row;
+    let name = &row.node_name;
+    let mut checks = Vec::new();
+    if &row.node_type != wanted {
+        // The other command has checks of its own.
+        let check = Check::fail(
+            "node_type",
+            format!("node \"{name}\" is registered as {}, not as {wanted}", row.node_type),
+        )
+        .node(row.node_id)
+        .hint(format!("Run \"pgbaton {} unregister\" instead.", row.node_type));
+        return simple(format!("unregister {wanted} \"{name}\""), vec![check], vec![], vec![]);
+    }
+    checks.push(Check::pass("node_type", format!("node \"{name}\" is registered as {wanted}")));
+    let below: Vec<String> = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.row.upstream_node_id == Some(row.node_id) && node.row.node_id != row.node_id)
+        .map(|node| format!("\"{}\" (ID {})", node.row.node_name, node.row.node_id))
+        .collect();
+    checks.push(if below.is_empty() {
+        Check::pass("no_downstream", "no registered node follows it")
+    } else {
+        Check::fail("no_downstream", format!("other nodes are registered to follow node \"{name}\""))
+            .node(row.node_id)
+            .detail(format!("They are {}.", below.join(", ")))
+            .hint("Let them follow another node, or unregister them first.")
+    });
+    let is_primary = target.row.node_id == primary.row.node_id;
+    if is_primary {
+        checks.push(
+            Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
+                .node(row.node_id)
+                .detail("The metadata would have no primary.")
+                .hint("Make another node the primary first, unless the cluster is given up.")
+                .waivable(Waiver::Force, options.force),
+        );
+    } else if wanted == &NodeType::Primary && row.active {
+        checks.push(
+            Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
+                .node(row.node_id)
+                .hint("If it is gone for good, waive this check.")
+                .waivable(Waiver::Force, options.force),
+        );
+    }
+    if let Some(server) = primary.facts()
+        && names_synchronously(
+            &server.synchronous_standby_names,
+            &shown_application_name(name, server.version_num),
+        )
+    {
+        checks.push(
+            Check::warning(
+                "synchronous_names",
+                format!("node \"{name}\" is named in synchronous_standby_names"),
+            )
+            .node(primary.row.node_id)
+            .detail(format!("The setting is \"{}\".", server.synchronous_standby_names))
+            .hint("Take the name out of the setting, or commits may wait for this node for ever."),
+        );
+    }
+    let mut steps = vec![Step::new(
+        "remove_record",
+        format!("remove the record of node \"{name}\" (ID {})", row.node_id),
+        Op::Sql { on: on.clone(), statements: vec![node::delete(row.node_id)] },
+        QUERY_S,
+        Exit::Query,
+    )];
+    let upstream = row.upstream_node_id.and_then(|id| cluster.node(id));
+    if let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream)
+        && let Some(slot) = upstream.facts().and_then(|server| server.slot(slot_name))
+    {
+        // Only the slot of its own name: what somebody wrote into the row may be another's.
+        let own = *slot_name == node::slot_name(row.node_id) && slot.slot_type == "physical";
+        if own && !slot.active {
+            steps.push(Step::new(
+                "drop_slot",
+                format!("drop slot \"{slot_name}\" on \"{}\"", upstream.row.node_name),
+                Op::Sql { on: endpoint(upstream), statements: vec![drop_inactive_slot(slot_name)] },
+                QUERY_S,
+                Exit::Query,
+            ));
+        } else if !own {
+            checks.push(
+                Check::warning(
+                    "slot_kept",
+                    format!("slot \"{slot_name}\" in the record of node \"{name}\" is not one of its own and is kept"),
+                )
+                .node(upstream.row.node_id)
+                .detail(format!(
+                    "Only slot \"{}\" would be dropped with the node.",
+                    node::slot_name(row.node_id)
+                )),
+            );
+        } else {
+            checks.push(
+                Check::warning("slot_in_use", format!("slot \"{slot_name}\" of node \"{name}\" is in use and is kept"))
+                    .node(upstream.row.node_id)
+                    .detail(format!("It keeps WAL on \"{}\" for as long as it exists.", upstream.row.node_name))
+                    .hint(format!(
+                        "When the node has stopped for good, run \"SELECT pg_drop_replication_slot('{slot_name}')\" there."
+                    )),
+            );
+        }
+    }
+    let mut plan = simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
+    plan.announce_on = Some(on.clone());
+    plan
+}
+
+/// Says whether `synchronous_standby_names` lists a name: PostgreSQL compares without regard to case.
+fn names_synchronously(setting: &str, name: &str) -> bool {
+    let mut rest = setting;
+    while let Some(first) = rest.chars().next() {
+        let word;
+        if first == '"' {
+            let mut text = String::new();
+            let mut chars = rest.char_indices().skip(1).peekable();
+            let mut end = rest.len();
+            while let Some((at, c)) = chars.next() {
+                match c {
+                    '"' if chars.next_if(|(_, next)| *next == '"').is_some() => text.push('"'),
+                    '"' => {
+                        end = at + 1;
+                        break;
+                    }
+                    c => text.push(c),
+                }
+            }
+            word = text;
+            rest = rest.get(end..).unwrap_or_default();
+        } else if first.is_whitespace() || ",()".contains(first) {
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            continue;
+        } else {
+            let end = rest.find(|c: char| c.is_whitespace() || ",()\"".contains(c)).unwrap_or(rest.len());
+            let (head, tail) = rest.split_at(end);
+            (word, rest) = (head.to_string(), tail);
+        }
+        if word.eq_ignore_ascii_case(name) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_synchronously;
+
+    #[test]
+    fn synchronous_names_are_words_and_not_pieces_of_words() {
+        for setting in
+            ["node3", "ANY 1 (node30, Node3)", "2 (\"node3\",x)", "\"a b\", node3", "FIRST 2(x,node3)"]
+        {
+            assert!(names_synchronously(setting, "node3"), "{setting}");
+        }
+        for setting in ["", "node30", "ANY 1 (\"node3 \", anode3)", "*", "\"a, node3\"", "\"open"] {
+            assert!(!names_synchronously(setting, "node3"), "{setting}");
+        }
+        assert!(names_synchronously("\"it's \"\"x\"\"\"", "it's \"x\""));
+    }
+}
