@@ -11,6 +11,7 @@
 
 mod support;
 
+use rustix::process::Signal;
 use support::{Fingerprint, Nodes, Pg, SOON, StopMode, postgres, versions};
 
 const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
@@ -110,20 +111,41 @@ fn a_node_with_wal_of_its_own_is_sent_to_rejoin() {
 }
 
 #[test]
-fn it_goes_back_where_it_streamed_if_it_is_not_let_in() {
+fn a_standby_that_would_not_be_let_in_stays_where_it_is() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     two.set_hba(
         "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 reject\n",
     );
     two.reload();
+    let before = three.psql("SHOW primary_conninfo");
+    let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
+    output.code(23).says("cannot open a replication connection to \"node2\"").says("Nothing was changed.");
+    assert_eq!(three.psql("SHOW primary_conninfo"), before);
+    assert_eq!(one.psql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), "2");
+}
+
+#[test]
+fn it_goes_back_where_it_streamed_if_it_does_not_stream_in_time() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let mut config = std::fs::read_to_string(three.config()).unwrap();
     config.push_str("standby_follow_timeout = 2\n");
     std::fs::write(three.config(), config).unwrap();
+    // The startup process is what acts on a new primary_conninfo.
+    let startup = three.process_titled("startup");
+    support::send(startup, Signal::STOP);
     let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
-    output.code(23);
+    support::send(startup, Signal::CONT);
+    output.code(23).says("What had been changed was put back.");
+    let back = three.psql("SHOW primary_conninfo");
+    assert!(back.contains(&format!("port={}", one.port)), "{back}");
     one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2", SOON);
     assert_eq!(two.psql(SLOTS), "");
+    assert_eq!(
+        one.psql_as("repmgr", "repmgr", UPSTREAMS),
+        "1 - repmgr_slot_1, 2 1 repmgr_slot_2, 3 1 repmgr_slot_3"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod context;
 pub mod generate;
 pub mod hold;
 pub mod locate;
+pub mod login;
 pub mod node;
 pub mod notify;
 pub mod operate;

@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 
 pub use fingerprint::Fingerprint;
 pub use nodes::Nodes;
-pub use processes::{Output, Running, clean_command, run_tool};
+pub use processes::{Output, Running, clean_command, run_tool, send};
 pub use program::Pgbaton;
 pub use proxy::{Fault, Proxy};
 pub use server::{StopMode, TestCluster, TestServer};

@@ -275,6 +275,19 @@ impl TestServer {
 
     // ---- asking --------------------------------------------------------------------------------
 
+    /// Returns the process whose title has this word: `startup`, `walreceiver`, `archiver`.
+    #[track_caller]
+    pub fn process_titled(&self, word: &str) -> Pid {
+        let titled = |pid: &Pid| {
+            let title = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            String::from_utf8_lossy(&title).contains(&format!(": {word}"))
+        };
+        self.processes()
+            .into_iter()
+            .find(titled)
+            .unwrap_or_else(|| panic!("{} has no process \"{word}\"", self.name))
+    }
+
     /// Runs SQL as `postgres` in database `postgres`, and returns what psql prints, without the last newline.
     #[track_caller]
     pub fn psql(&self, sql: &str) -> String {

@@ -1,5 +1,6 @@
 //! `standby follow`: let this standby follow the primary, or another standby.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 use crate::cli::standby::Follow as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, Held, hold};
+use crate::commands::login::ReceiverLogin;
 use crate::commands::node::service::seconds;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
@@ -17,8 +19,12 @@ use crate::facts::directory::{Contents, look};
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
+use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
+use crate::plan::Command;
 use crate::plan::follow::{FollowFacts, plan};
+use crate::plan::upstream::upstream;
+use crate::system::process::{self, Surroundings};
 
 /// The pause between two looks for a primary.
 const LOOK: Duration = Duration::from_millis(500);
@@ -48,14 +54,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         Some(id) => id,
         None => locate::the_primary(&held.facts)?.0.row.node_id,
     };
+    let postgres = postgres(context)?;
     let facts = FollowFacts {
+        login: login(context, &held, target_id, &postgres).await,
         role: held.roles.get(&config.node_id).cloned(),
         node_id: config.node_id,
         target_id,
         data_directory: config.data_directory.clone(),
-        postgres: postgres(context)?,
+        postgres,
         same_promotion: same_promotion(&held, config.node_id, target_id).await,
-        login: Ok(()),
         use_slot: config.use_replication_slots,
         timeout_s: seconds(config.standby_follow_timeout),
         cluster: held.facts.clone(),
@@ -150,6 +157,43 @@ fn postgres(context: &Context) -> Result<String> {
             .hint("Set pg_bindir in the configuration.")
     })?;
     Ok(path.display().to_string())
+}
+
+/// Tries the connection that the WAL receiver will make: what the server has now, led to the target.
+async fn login(
+    context: &Context,
+    held: &Held,
+    target_id: i32,
+    postgres: &str,
+) -> std::result::Result<(), String> {
+    let Ok(config) = context.config() else { return Ok(()) };
+    let (Some(own), Some(target)) = (held.facts.node(config.node_id), held.facts.node(target_id)) else {
+        return Ok(());
+    };
+    let Some(server) = own.facts().filter(|_| target.facts().is_some()) else { return Ok(()) };
+    let wanted = upstream(&target.row, &own.row, server.version_num, None);
+    let wanted = Conninfo::parse(&wanted.conninfo).map_err(|error| error.to_string())?;
+    let present = match held.session(config.node_id) {
+        Some(session) if held.roles.get(&config.node_id).is_some_and(|role| role.may_read_settings) => {
+            let row = session.query_one("SELECT current_setting('primary_conninfo')", &[]).await;
+            row.map_err(|error| error.to_string())?.get(0).unwrap_or_default().to_string()
+        }
+        _ => {
+            let directory = config.config_directory.as_ref().unwrap_or(&config.data_directory);
+            let program =
+                Command::new(postgres, ["-D", &directory.display().to_string(), "-C", "primary_conninfo"]);
+            let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
+            let said = process::run(&program, &setting).await.and_then(process::Finished::success);
+            said.map_err(|error| format!("{error:#}"))?.stdout
+        }
+    };
+    let conninfo = match Conninfo::parse(present.trim_end_matches('\n')) {
+        Ok(present) if !present.is_empty() => present.leading_to(&wanted),
+        _ => wanted,
+    };
+    let psql = Path::new(postgres).with_file_name("psql");
+    let login = ReceiverLogin { conninfo: &conninfo.without_secrets(), password: conninfo.get("password") };
+    login.attempt(context, &psql.display().to_string()).await
 }
 
 /// Compares the newest promotions that two nodes know of, as far as they are on one timeline.

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD, source_endpoint};
 use crate::cli::standby::{Clone as Args, ExternalFiles};
 use crate::commands::context::Context;
+use crate::commands::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD, source_endpoint};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
 use crate::config::Config;

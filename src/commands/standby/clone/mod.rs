@@ -1,7 +1,6 @@
 //! `standby clone`: copy a running server into an empty data directory, as its standby.
 
 mod gather;
-mod login;
 
 use std::time::Duration;
 

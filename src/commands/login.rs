@@ -1,4 +1,4 @@
-//! The replication connections that a clone will need, and trying them before anything is changed.
+//! Replication connections, and trying them before anything is changed: as pg_basebackup and as the WAL receiver will make them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::system::{files, process};
 /// The name of the password that replication connections to the source need.
 const SOURCE_PASSWORD: &str = "password for the source";
 /// The name of the password that goes into primary_conninfo.
-pub(super) const UPSTREAM_PASSWORD: &str = "password for the upstream";
+pub(crate) const UPSTREAM_PASSWORD: &str = "password for the upstream";
 /// The name of the contents of a service file with a passphrase.
 const SERVICE_FILE: &str = "connection service file for the source";
 /// The name of the source's whole conninfo, password included.
@@ -27,15 +27,15 @@ const LOGIN_S: u64 = 10;
 const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
 
 /// How a tool connects without a password in its arguments.
-pub(super) struct Login {
-    pub(super) conninfo: String,
-    pub(super) secrets: Vec<(String, String)>,
-    pub(super) service_file: Option<(PathBuf, String)>,
+pub(crate) struct Login {
+    pub(crate) conninfo: String,
+    pub(crate) secrets: Vec<(String, String)>,
+    pub(crate) service_file: Option<(PathBuf, String)>,
 }
 
 impl Login {
     /// A password travels by PGPASSWORD; a passphrase, for which libpq has no variable, by a service file of mode 0600.
-    pub(super) fn new(
+    pub(crate) fn new(
         conninfo: &Conninfo,
         same_role: bool,
         known: &mut Secrets,
@@ -63,7 +63,7 @@ impl Login {
     }
 
     /// Tries it, with the service file at a place that is gone afterwards.
-    pub(super) async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         context: &Context,
         psql: &str,
@@ -80,7 +80,7 @@ impl Login {
 }
 
 /// Names the source as a place to run statements.
-pub(super) fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secrets) -> Endpoint {
+pub(crate) fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secrets) -> Endpoint {
     let plain = given.without_secrets().to_string();
     let secret = (plain != given.to_string()).then(|| {
         secrets.insert(SOURCE_CONNINFO.into(), Secret::new(given.to_string()));
@@ -89,14 +89,14 @@ pub(super) fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secret
     Endpoint { name: format!("\"{name}\""), conninfo: plain, secret }
 }
 
-pub(super) struct ReceiverLogin<'a> {
-    pub(super) conninfo: &'a Conninfo,
-    pub(super) password: Option<&'a str>,
+pub(crate) struct ReceiverLogin<'a> {
+    pub(crate) conninfo: &'a Conninfo,
+    pub(crate) password: Option<&'a str>,
 }
 
 impl ReceiverLogin<'_> {
     /// Tries the WAL receiver's connection with what the server will have: no PGPASSWORD of the person at the keyboard.
-    pub(super) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
+    pub(crate) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
         let mut secrets = Secrets::new();
         let mut named = Vec::new();
         if let Some(password) = self.password {
