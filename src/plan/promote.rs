@@ -14,21 +14,19 @@ use crate::facts::divergence::{Relation, relation};
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::Topology;
-use crate::output::table::size;
 use crate::pg::lsn::Lsn;
+use crate::plan::candidate::{
+    self, checkpoint, new_primary, on_new_timeline, room, siblings, tell_witnesses,
+};
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{
     QUERY_S, STREAMS_S, can_follow, create_slot, drop_slot, follow_by_sql, record_upstream, slot_of,
     slot_to_make, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Statement, Step,
-    Verify, Waiver,
+    Back, Check, Command, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify, Waiver,
 };
-use crate::registry::{NodeRow, NodeType, node};
-
-/// Seconds that a checkpoint after the promotion may take; nobody waits for it but this command.
-const CHECKPOINT_S: u32 = 600;
+use crate::registry::NodeType;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -92,7 +90,12 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(nobody_has_more(facts, candidate, server, options));
     let (missing, wal_lost_bytes) = missing(facts, former, server);
     checks.extend(missing);
-    checks.extend(candidate_is_fit(facts, candidate, server, options));
+    checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.node_id), options.force));
+    checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
+    let others = facts.cluster.nodes.iter().filter(|node| node.row.node_id != facts.node_id);
+    let standbys: Vec<&NodeFacts> =
+        others.filter(|node| node.facts().is_some_and(|other| other.in_recovery)).collect();
+    checks.extend(candidate::synchronous_standbys(candidate, server, &standbys, options.force));
 
     let siblings = siblings(&facts.cluster, candidate, former_id);
     let mut following = Vec::new();
@@ -481,241 +484,222 @@ fn missing(
     (Some(check.node(former.row.node_id).detail(detail)), None)
 }
 
-/// Checks what makes a standby a doubtful choice.
-fn candidate_is_fit(
-    facts: &PromoteFacts,
-    candidate: &NodeFacts,
-    server: &ServerFacts,
-    options: PromoteOptions,
-) -> Vec<Check> {
-    let name = &candidate.row.node_name;
-    let id = candidate.row.node_id;
-    let doubtful = |check: &str, message: String| {
-        Check::fail(check, message).node(id).waivable(Waiver::Force, options.force)
-    };
-    let mut checks = Vec::new();
-    let role = facts.roles.get(&id);
-    if let Some(delay) = role.map(|role| role.apply_delay_ms).filter(|delay| *delay > 0) {
-        let left = match (server.wal_end(), server.replay_lsn) {
-            (Some(end), Some(replayed)) => {
-                format!(" {} are still to be replayed.", size(end.0.saturating_sub(replayed.0)))
-            }
-            _ => String::new(),
-        };
-        checks.push(
-            doubtful("apply_delay", format!("node \"{name}\" replays with a delay"))
-                .detail(format!("recovery_min_apply_delay is {} s.{left}", delay / 1000))
-                .hint("The delay is given up by the promotion: what it was to protect from is replayed."),
-        );
-    }
-    if server.replay_paused == Some(true) {
-        checks.push(
-            doubtful("replay_paused", format!("replay is paused on node \"{name}\""))
-                .detail("Somebody has stopped it on purpose; the promotion would end that and replay what is waiting.")
-                .hint("Run \"SELECT pg_wal_replay_resume()\" there if it is no longer wanted."),
-        );
-    }
-    if candidate.row.priority == 0 {
-        checks.push(
-            doubtful("priority", format!("node \"{name}\" has priority 0"))
-                .detail("It was set apart as a node that is not to become primary."),
-        );
-    }
-    checks.extend(logical_slots(facts, server).map(|lost| {
-        doubtful("logical_slots", format!("node \"{name}\" does not have all logical replication slots"))
-            .detail(format!("The primary had {}, which will be gone.", lost.join(", ")))
-            .hint("Subscribers and other readers of these slots have to be set up again.")
-    }));
-    checks.extend(synchronous_names(facts, server).map(|(wanted, there)| {
-        doubtful("synchronous_names", "commits on the new primary would wait for ever".into())
-            .detail(format!(
-                "synchronous_standby_names is \"{}\", which wants {wanted} of them, and {there} would be there.",
-                server.synchronous_standby_names
-            ))
-            .hint(format!(
-                "On node \"{name}\" run: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();"
-            ))
-    }));
-    checks
-}
-
 /// Returns the logical slots of the primary that the candidate does not have, as far as they were ever seen.
-fn logical_slots(facts: &PromoteFacts, server: &ServerFacts) -> Option<Vec<String>> {
+fn logical_slots_lost(facts: &PromoteFacts, server: &ServerFacts) -> Vec<String> {
     let seen =
         facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
-    let lost: Vec<String> = seen
-        .flat_map(|seen| &seen.logical_slots)
-        .filter(|name| server.slot(name).is_none())
-        .map(|name| format!("\"{name}\""))
-        .collect();
-    (!lost.is_empty()).then_some(lost)
+    seen.flat_map(|seen| &seen.logical_slots).filter(|name| server.slot(name).is_none()).cloned().collect()
 }
 
-/// Returns how many synchronous standbys the candidate's setting wants, and how many would be there, if they are too few.
-fn synchronous_names(facts: &PromoteFacts, server: &ServerFacts) -> Option<(usize, usize)> {
-    let (wanted, names) = parse_synchronous_names(&server.synchronous_standby_names)?;
-    let there = facts
-        .cluster
-        .nodes
-        .iter()
-        .filter(|node| {
-            node.row.node_id != facts.node_id && node.facts().is_some_and(|other| other.in_recovery)
-        })
-        .filter(|node| names.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(&node.row.node_name)))
-        .count();
-    (there < wanted).then_some((wanted, there))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::cluster::Silence;
+    use crate::facts::server::{Receiver, Sender};
+    use crate::pg::failure::Answered;
+    use crate::registry::NodeRow;
 
-/// Reads `synchronous_standby_names`: how many it wants, and of whom. None if it wants nobody.
-pub fn parse_synchronous_names(text: &str) -> Option<(usize, Vec<String>)> {
-    let text = text.trim();
-    let (wanted, list) = match text.split_once('(') {
-        Some((head, rest)) => {
-            let number = head.split_whitespace().last().unwrap_or_default();
-            (number.parse().ok()?, rest.trim_end().trim_end_matches(')'))
+    fn row(node_id: i32, node_type: NodeType) -> NodeRow {
+        NodeRow {
+            node_id,
+            upstream_node_id: (node_type == NodeType::Standby).then_some(1),
+            active: true,
+            node_name: format!("node{node_id}"),
+            node_type,
+            location: "default".into(),
+            priority: 100,
+            conninfo: format!("host=h{node_id}"),
+            repluser: "repmgr".into(),
+            slot_name: Some(format!("repmgr_slot_{node_id}")),
+            config_file: String::new(),
         }
-        None => (1, text),
-    };
-    let names: Vec<String> = list
-        .split(',')
-        .map(|name| name.trim().trim_matches('"').replace("\"\"", "\""))
-        .filter(|name| !name.is_empty())
-        .collect();
-    (!names.is_empty() && wanted > 0).then_some((wanted, names))
-}
-
-/// Returns the standbys that followed the primary that is gone, or nobody.
-pub fn siblings<'a>(
-    cluster: &'a ClusterFacts,
-    candidate: &NodeFacts,
-    former: Option<i32>,
-) -> Vec<&'a NodeFacts> {
-    let candidate_id = candidate.row.node_id;
-    cluster
-        .nodes
-        .iter()
-        .filter(|node| node.row.node_id != candidate_id && Some(node.row.node_id) != former)
-        .filter(|node| node.row.node_type == NodeType::Standby && node.row.active)
-        .filter(|node| {
-            let ours = candidate.facts().map(|server| &server.system_identifier);
-            let same = |server: &ServerFacts| server.in_recovery && Some(&server.system_identifier) == ours;
-            node.facts().is_some_and(same) && cluster.twin_of(node).is_none()
-        })
-        .filter(|node| {
-            // A cascaded standby stays with its upstream as long as that is a standby itself.
-            let observed = cluster.observed_upstream(&node.row.node_name).map(|up| up.row.node_id);
-            let upstream = observed.or(node.row.upstream_node_id);
-            let stays = |id: i32| {
-                Some(id) != former
-                    && cluster.node(id).and_then(NodeFacts::facts).is_some_and(|server| server.in_recovery)
-            };
-            !upstream.is_some_and(stays)
-        })
-        .collect()
-}
-
-/// Checks that the candidate has room for those who are to follow.
-fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts]) -> Check {
-    const NAME: &str = "room_for_siblings";
-    let name = &candidate.row.node_name;
-    let more = following.iter().filter(|node| server.sender_of(&node.row.node_name).is_none()).count();
-    let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
-    let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
-    let new_slots = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();
-    if server.senders.len() + more > senders {
-        Check::warning(NAME, format!("node \"{name}\" has too few WAL senders for all that are to follow"))
-            .detail(format!(
-                "max_wal_senders is {senders}, {} are in use, {more} more are wanted.",
-                server.senders.len()
-            ))
-            .hint("Raise max_wal_senders there; it takes a restart.")
-    } else if server.slots.len() + new_slots > slots {
-        Check::warning(
-            NAME,
-            format!("node \"{name}\" has too few replication slots for all that are to follow"),
-        )
-        .detail(format!(
-            "max_replication_slots is {slots}, {} are there, {new_slots} more are wanted.",
-            server.slots.len()
-        ))
-        .hint("Raise max_replication_slots there, which takes a restart; or drop slots that nobody needs.")
-    } else {
-        Check::pass(NAME, format!("node \"{name}\" has room for those who are to follow"))
     }
-}
 
-/// Returns the statements that make a node the primary in the metadata.
-pub fn new_primary(row: &NodeRow, own_schema: bool) -> Vec<Statement> {
-    let mut out = vec![
-        node::deactivate_other_primaries(row.node_id),
-        Statement::new(
-            "UPDATE repmgr.nodes SET type = 'primary', active = true, upstream_node_id = NULL WHERE node_id = $1::integer",
-        )
-        .bind(row.node_id),
-    ];
-    if own_schema {
-        out.push(
-            Statement::new(
-                "INSERT INTO pgbaton.promotion (timeline, uuid, node_id) \
-                 SELECT t.timeline, gen_random_uuid()::text, $1::integer FROM \
-                 (SELECT ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer) t(timeline) \
-                 WHERE NOT EXISTS (SELECT FROM pgbaton.promotion p WHERE p.timeline = t.timeline AND p.node_id = $1::integer)",
-            )
-            .bind(row.node_id),
-        );
+    fn silent(answered: Answered) -> Silence {
+        Silence { answered, message: "no luck".into(), detail: None, hint: None }
     }
-    out
-}
 
-/// Writes a checkpoint on the new primary: until then its control file shows the old timeline, and pg_rewind believes that.
-pub fn checkpoint(role: Option<&RoleFacts>, on: &Endpoint) -> Option<Step> {
-    role.is_some_and(|role| role.may_checkpoint).then(|| {
-        Step::new(
-            "checkpoint",
-            format!("write a checkpoint on {}", on.name),
-            Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
-            CHECKPOINT_S,
-            Exit::Query,
-        )
-    })
-}
+    /// A primary that is gone, node 2 to be promoted, node 3 beside it; nobody streams.
+    fn facts() -> PromoteFacts {
+        let standby = |end| ServerFacts {
+            receiver: None,
+            started_at: format!("{end} {}", std::process::id()),
+            ..ServerFacts::example(true, 1, end)
+        };
+        let mut nodes =
+            vec![NodeFacts { row: row(1, NodeType::Primary), server: Err(silent(Answered::Nothing)) }];
+        for (id, end) in [(2, 0x500), (3, 0x400)] {
+            nodes.push(NodeFacts { row: row(id, NodeType::Standby), server: Ok(standby(end)) });
+        }
+        PromoteFacts {
+            cluster: ClusterFacts { nodes },
+            roles: BTreeMap::from([(2, RoleFacts::example()), (3, RoleFacts::example())]),
+            node_id: 2,
+            own_schema: true,
+            topology: None,
+            former_end: None,
+            command: None,
+            timeout_s: 60,
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
 
-/// Tells the witnesses, each of which has its own copy of the metadata.
-pub fn tell_witnesses(cluster: &ClusterFacts, primary: &NodeRow) -> Vec<Step> {
-    let witnesses = cluster.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);
-    witnesses
-        .filter(|node| node.facts().is_some())
-        .map(|node| {
-            let (id, name) = (node.row.node_id, &node.row.node_name);
-            let mut statements = new_primary(primary, false);
-            statements.push(
-                Statement::new(
-                    "UPDATE repmgr.nodes SET upstream_node_id = $2::integer WHERE node_id = $1::integer",
-                )
-                .bind(id)
-                .bind(primary.node_id),
-            );
-            Step::new(
-                format!("tell_witness_{id}"),
-                format!("tell witness \"{name}\""),
-                Op::Sql { on: endpoint(node), statements },
-                QUERY_S,
-                Exit::Query,
-            )
-        })
-        .collect()
-}
+    fn server(facts: &mut PromoteFacts, node_id: i32) -> &mut ServerFacts {
+        let node = facts.cluster.nodes.iter_mut().find(|node| node.row.node_id == node_id).unwrap();
+        node.server.as_mut().unwrap()
+    }
 
-/// The server writes a timeline that is newer than the one it was on, and its history file is there if we may look.
-pub fn on_new_timeline(on: &Endpoint, before: &ServerFacts) -> Probe {
-    let history = "pg_read_binary_file('pg_wal/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '.history', 0, 1, true)";
-    let seen = if before.reads_files { format!(" AND {history} IS NOT NULL") } else { String::new() };
-    Probe::Sql {
-        says: format!("{} writes a timeline after {}", on.name, before.timeline),
-        on: on.clone(),
-        statement: Statement::new(format!(
-            "SELECT (('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint > $1::bigint{seen})::text"
-        ))
-        .bind(before.timeline),
+    const ASKED: PromoteOptions =
+        PromoteOptions { force: false, accept_data_loss: false, siblings_follow: true };
+    const ALL: PromoteOptions = PromoteOptions { force: true, accept_data_loss: true, siblings_follow: true };
+
+    /// The name and exit code of the first check that stops the promotion.
+    fn stops(facts: &PromoteFacts, options: PromoteOptions) -> Option<(String, Exit)> {
+        let plan = plan(facts, options).plan;
+        let stopped = plan.checks.iter().find(|check| check.stops());
+        assert!(stopped.is_some() == plan.is_empty());
+        assert_eq!(plan.defect(), None);
+        stopped.map(|check| (check.name.clone(), check.exit))
+    }
+
+    fn second_primary() -> Option<(String, Exit)> {
+        Some(("no_other_primary".into(), Exit::SecondPrimary))
+    }
+
+    #[test]
+    fn the_slot_comes_first_and_the_sibling_follows_at_the_end() {
+        let promotion = plan(&facts(), ASKED);
+        let ids: Vec<&str> = promotion.plan.steps().map(|step| step.id.as_str()).collect();
+        assert_eq!(ids, ["create_slot_3", "promote", "record", "follow_3", "checkpoint"]);
+        assert_eq!(promotion.plan.no_return().unwrap().id, "promote");
+        assert_eq!(promotion.plan.back.len(), 1);
+        assert_eq!((promotion.former, promotion.wal_lost_bytes), (Some(1), None));
+    }
+
+    #[test]
+    fn what_answers_or_is_streamed_from_is_alive_whatever_is_forced() {
+        let mut facts = facts();
+        facts.cluster.nodes[0].server = Err(silent(Answered::Spoke));
+        assert_eq!(stops(&facts, ALL), second_primary());
+        facts.cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
+        assert_eq!(stops(&facts, ALL), second_primary());
+        // Nobody answers, but node 3 streams from there.
+        facts.cluster.nodes[0].server = Err(silent(Answered::Nothing));
+        assert_eq!(stops(&facts, ALL), None);
+        let receiver = |host: &str| {
+            Some(Receiver {
+                status: Some("streaming".into()),
+                sender_host: Some(host.into()),
+                sender_port: Some(5432),
+                slot_name: None,
+            })
+        };
+        server(&mut facts, 3).receiver = receiver("h1");
+        assert_eq!(stops(&facts, ALL), second_primary());
+        // So does one that streams from nobody knows whom; but not one that is cascaded.
+        server(&mut facts, 3).receiver = receiver("elsewhere");
+        assert_eq!(stops(&facts, ALL), second_primary());
+        server(&mut facts, 3).receiver = receiver("h2");
+        assert_eq!(stops(&facts, ALL), None);
+    }
+
+    #[test]
+    fn a_hung_primary_is_judged_by_the_operator() {
+        let mut facts = facts();
+        facts.cluster.nodes[0].server = Err(silent(Answered::Silent));
+        assert_eq!(stops(&facts, ASKED), second_primary());
+        assert_eq!(stops(&facts, PromoteOptions { force: true, ..ASKED }), None);
+    }
+
+    #[test]
+    fn more_wal_and_a_newer_timeline_elsewhere_are_not_forced_but_accepted() {
+        let loss = Some(("has_most_wal".to_string(), Exit::DataLoss));
+        for (timeline, end) in [(1, 0x501), (2, 0x300)] {
+            let mut facts = facts();
+            *server(&mut facts, 3) =
+                ServerFacts { receiver: None, ..ServerFacts::example(true, timeline, end) };
+            assert_eq!(stops(&facts, PromoteOptions { force: true, ..ASKED }), loss);
+            assert_eq!(stops(&facts, PromoteOptions { accept_data_loss: true, ..ASKED }), None);
+        }
+    }
+
+    #[test]
+    fn a_doubtful_candidate_is_waived_by_force() {
+        type Doubt = (&'static str, fn(&mut PromoteFacts));
+        let doubts: [Doubt; 5] = [
+            ("apply_delay", |facts| facts.roles.get_mut(&2).unwrap().apply_delay_ms = 60_000),
+            ("replay_paused", |facts| server(facts, 2).replay_paused = Some(true)),
+            ("priority", |facts| facts.cluster.nodes[1].row.priority = 0),
+            ("synchronous_names", |facts| {
+                server(facts, 2).synchronous_standby_names = "2 (node1, node3)".into();
+            }),
+            ("logical_slots", |facts| {
+                let mut primary = ServerFacts::example(false, 1, 0x600);
+                primary.slots.push(crate::facts::server::Slot {
+                    slot_name: "cdc".into(),
+                    slot_type: "logical".into(),
+                    active: false,
+                    restart_lsn: None,
+                    wal_status: None,
+                    retained_bytes: None,
+                });
+                let mut cluster = facts.cluster.clone();
+                cluster.nodes[0].server = Ok(primary);
+                facts.topology = Some(crate::facts::topology::merge(None, &cluster, Timestamp::UNIX_EPOCH));
+            }),
+        ];
+        for (name, doubt) in doubts {
+            let mut facts = facts();
+            doubt(&mut facts);
+            assert_eq!(stops(&facts, ASKED), Some((name.to_string(), Exit::Failed)));
+            assert_eq!(stops(&facts, PromoteOptions { force: true, ..ASKED }), None, "{name}");
+        }
+        let mut facts = facts();
+        server(&mut facts, 2).synchronous_standby_names = "ANY 1 (node1, \"node3\")".into();
+        assert_eq!(stops(&facts, ASKED), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_a_number_only_where_it_is_known() {
+        let mut facts = facts();
+        let said = |facts: &PromoteFacts| {
+            let promotion = plan(facts, ASKED);
+            let check = promotion.plan.checks.into_iter().find(|check| check.name == "missing_wal").unwrap();
+            (check.message, promotion.wal_lost_bytes)
+        };
+        assert!(said(&facts).0.starts_with("it is unknown how much"));
+        let mut cluster = facts.cluster.clone();
+        cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
+        facts.topology = Some(crate::facts::topology::merge(None, &cluster, Timestamp::UNIX_EPOCH));
+        assert_eq!(said(&facts), ("at least 256 bytes of WAL of \"node1\" are missing here".into(), None));
+        facts.former_end = Some(Lsn(0x500));
+        assert_eq!(said(&facts).1, Some(0));
+        facts.former_end = Some(Lsn(0x580));
+        assert_eq!(said(&facts).1, Some(0x80));
+    }
+
+    #[test]
+    fn a_sibling_that_cannot_be_told_stays_and_is_named() {
+        let mut facts = facts();
+        facts.roles.get_mut(&3).unwrap().may_set_upstream = false;
+        let promotion = plan(&facts, ASKED);
+        assert!(promotion.plan.steps().all(|step| step.id != "follow_3"));
+        let check = promotion.plan.checks.iter().find(|check| check.name == "sibling_stays").unwrap();
+        assert!(check.hint.as_ref().unwrap().contains("GRANT ALTER SYSTEM ON PARAMETER primary_conninfo"));
+    }
+
+    #[test]
+    fn a_cascaded_standby_stays_where_it_is() {
+        let mut facts = facts();
+        let name = facts.cluster.nodes[2].row.node_name.clone();
+        server(&mut facts, 2).senders.push(Sender {
+            application_name: name,
+            state: Some("streaming".into()),
+            sync_state: None,
+            replay_lag_s: None,
+            reply_age_s: None,
+        });
+        let promotion = plan(&facts, ASKED);
+        assert!(promotion.plan.steps().all(|step| step.id != "follow_3"));
     }
 }

@@ -1,0 +1,249 @@
+//! What promote and switchover share: whom the role may go to, who follows, and the record of it. Pure.
+
+use crate::error::Exit;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::role::RoleFacts;
+use crate::facts::server::ServerFacts;
+use crate::output::table::size;
+use crate::plan::register::endpoint;
+use crate::plan::upstream::{QUERY_S, slot_to_make};
+use crate::plan::{Check, Endpoint, Op, Probe, Statement, Step, Waiver};
+use crate::registry::{NodeRow, NodeType, node};
+
+/// Seconds that a checkpoint after the promotion may take; nobody waits for it but this command.
+const CHECKPOINT_S: u32 = 600;
+
+/// Checks what makes a standby a doubtful choice.
+pub fn fit(candidate: &NodeFacts, server: &ServerFacts, role: Option<&RoleFacts>, force: bool) -> Vec<Check> {
+    let name = &candidate.row.node_name;
+    let doubtful = |check: &str, message: String| doubtful(candidate, check, message, force);
+    let mut checks = Vec::new();
+    if let Some(delay) = role.map(|role| role.apply_delay_ms).filter(|delay| *delay > 0) {
+        let left = match (server.wal_end(), server.replay_lsn) {
+            (Some(end), Some(replayed)) => {
+                format!(" {} are still to be replayed.", size(end.0.saturating_sub(replayed.0)))
+            }
+            _ => String::new(),
+        };
+        checks.push(
+            doubtful("apply_delay", format!("node \"{name}\" replays with a delay"))
+                .detail(format!("recovery_min_apply_delay is {} s.{left}", delay / 1000))
+                .hint("The delay is given up by the promotion: what it was to protect from is replayed."),
+        );
+    }
+    if server.replay_paused == Some(true) {
+        checks.push(
+            doubtful("replay_paused", format!("replay is paused on node \"{name}\""))
+                .detail("Somebody has stopped it on purpose; the promotion would end that and replay what is waiting.")
+                .hint("Run \"SELECT pg_wal_replay_resume()\" there if it is no longer wanted."),
+        );
+    }
+    if candidate.row.priority == 0 {
+        checks.push(
+            doubtful("priority", format!("node \"{name}\" has priority 0"))
+                .detail("It was set apart as a node that is not to become primary."),
+        );
+    }
+    checks
+}
+
+/// A check that fails, and that `--force` waives.
+fn doubtful(candidate: &NodeFacts, check: &str, message: String, force: bool) -> Check {
+    Check::fail(check, message).node(candidate.row.node_id).waivable(Waiver::Force, force)
+}
+
+/// Checks that no logical slot of the primary gets lost; `lost` are those that the candidate does not have.
+pub fn logical_slots(candidate: &NodeFacts, lost: &[String], force: bool) -> Option<Check> {
+    let names: Vec<String> = lost.iter().map(|name| format!("\"{name}\"")).collect();
+    (!lost.is_empty()).then(|| {
+        let message =
+            format!("node \"{}\" does not have all logical replication slots", candidate.row.node_name);
+        doubtful(candidate, "logical_slots", message, force)
+            .detail(format!("The primary has {}, which would be gone.", names.join(", ")))
+            .hint("Subscribers and other readers of these slots have to be set up again.")
+    })
+}
+
+/// Checks that commits on the new primary have the synchronous standbys that they wait for, of those that will be there.
+pub fn synchronous_standbys(
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    there: &[&NodeFacts],
+    force: bool,
+) -> Option<Check> {
+    let (wanted, names) = parse_synchronous_names(&server.synchronous_standby_names)?;
+    let is_named = |node: &&&NodeFacts| {
+        names.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(&node.row.node_name))
+    };
+    let count = there.iter().filter(is_named).count();
+    (count < wanted).then(|| {
+        doubtful(
+            candidate,
+            "synchronous_names",
+            "commits on the new primary would wait for ever".into(),
+            force,
+        )
+        .detail(format!(
+            "synchronous_standby_names is \"{}\", which wants {wanted} of them, and {count} would be there.",
+            server.synchronous_standby_names
+        ))
+        .hint(format!(
+            "On node \"{}\" run: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
+            candidate.row.node_name
+        ))
+    })
+}
+
+/// Reads `synchronous_standby_names`: how many it wants, and of whom. None if it wants nobody.
+pub fn parse_synchronous_names(text: &str) -> Option<(usize, Vec<String>)> {
+    let text = text.trim();
+    let (wanted, list) = match text.split_once('(') {
+        Some((head, rest)) => {
+            let number = head.split_whitespace().last().unwrap_or_default();
+            (number.parse().ok()?, rest.trim_end().trim_end_matches(')'))
+        }
+        None => (1, text),
+    };
+    let names: Vec<String> = list
+        .split(',')
+        .map(|name| name.trim().trim_matches('"').replace("\"\"", "\""))
+        .filter(|name| !name.is_empty())
+        .collect();
+    (!names.is_empty() && wanted > 0).then_some((wanted, names))
+}
+
+/// Returns the standbys that followed the primary that is gone, or nobody.
+pub fn siblings<'a>(
+    cluster: &'a ClusterFacts,
+    candidate: &NodeFacts,
+    former: Option<i32>,
+) -> Vec<&'a NodeFacts> {
+    let candidate_id = candidate.row.node_id;
+    cluster
+        .nodes
+        .iter()
+        .filter(|node| node.row.node_id != candidate_id && Some(node.row.node_id) != former)
+        .filter(|node| node.row.node_type == NodeType::Standby && node.row.active)
+        .filter(|node| {
+            let ours = candidate.facts().map(|server| &server.system_identifier);
+            let same = |server: &ServerFacts| server.in_recovery && Some(&server.system_identifier) == ours;
+            node.facts().is_some_and(same) && cluster.twin_of(node).is_none()
+        })
+        .filter(|node| {
+            // A cascaded standby stays with its upstream as long as that is a standby itself.
+            let observed = cluster.observed_upstream(&node.row.node_name).map(|up| up.row.node_id);
+            let upstream = observed.or(node.row.upstream_node_id);
+            let stays = |id: i32| {
+                Some(id) != former
+                    && cluster.node(id).and_then(NodeFacts::facts).is_some_and(|server| server.in_recovery)
+            };
+            !upstream.is_some_and(stays)
+        })
+        .collect()
+}
+
+/// Checks that the candidate has room for those who are to follow.
+pub fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts]) -> Check {
+    const NAME: &str = "room_for_siblings";
+    let name = &candidate.row.node_name;
+    let more = following.iter().filter(|node| server.sender_of(&node.row.node_name).is_none()).count();
+    let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
+    let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
+    let new_slots = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();
+    if server.senders.len() + more > senders {
+        Check::warning(NAME, format!("node \"{name}\" has too few WAL senders for all that are to follow"))
+            .detail(format!(
+                "max_wal_senders is {senders}, {} are in use, {more} more are wanted.",
+                server.senders.len()
+            ))
+            .hint("Raise max_wal_senders there; it takes a restart.")
+    } else if server.slots.len() + new_slots > slots {
+        Check::warning(
+            NAME,
+            format!("node \"{name}\" has too few replication slots for all that are to follow"),
+        )
+        .detail(format!(
+            "max_replication_slots is {slots}, {} are there, {new_slots} more are wanted.",
+            server.slots.len()
+        ))
+        .hint("Raise max_replication_slots there, which takes a restart; or drop slots that nobody needs.")
+    } else {
+        Check::pass(NAME, format!("node \"{name}\" has room for those who are to follow"))
+    }
+}
+
+/// Returns the statements that make a node the primary in the metadata.
+pub fn new_primary(row: &NodeRow, own_schema: bool) -> Vec<Statement> {
+    let mut out = vec![
+        node::deactivate_other_primaries(row.node_id),
+        Statement::new(
+            "UPDATE repmgr.nodes SET type = 'primary', active = true, upstream_node_id = NULL WHERE node_id = $1::integer",
+        )
+        .bind(row.node_id),
+    ];
+    if own_schema {
+        out.push(
+            Statement::new(
+                "INSERT INTO pgbaton.promotion (timeline, uuid, node_id) \
+                 SELECT t.timeline, gen_random_uuid()::text, $1::integer FROM \
+                 (SELECT ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer) t(timeline) \
+                 WHERE NOT EXISTS (SELECT FROM pgbaton.promotion p WHERE p.timeline = t.timeline AND p.node_id = $1::integer)",
+            )
+            .bind(row.node_id),
+        );
+    }
+    out
+}
+
+/// Writes a checkpoint on the new primary: until then its control file shows the old timeline, and pg_rewind believes that.
+pub fn checkpoint(role: Option<&RoleFacts>, on: &Endpoint) -> Option<Step> {
+    role.is_some_and(|role| role.may_checkpoint).then(|| {
+        Step::new(
+            "checkpoint",
+            format!("write a checkpoint on {}", on.name),
+            Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
+            CHECKPOINT_S,
+            Exit::Query,
+        )
+    })
+}
+
+/// Tells the witnesses, each of which has its own copy of the metadata.
+pub fn tell_witnesses(cluster: &ClusterFacts, primary: &NodeRow) -> Vec<Step> {
+    let witnesses = cluster.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);
+    witnesses
+        .filter(|node| node.facts().is_some())
+        .map(|node| {
+            let (id, name) = (node.row.node_id, &node.row.node_name);
+            let mut statements = new_primary(primary, false);
+            statements.push(
+                Statement::new(
+                    "UPDATE repmgr.nodes SET upstream_node_id = $2::integer WHERE node_id = $1::integer",
+                )
+                .bind(id)
+                .bind(primary.node_id),
+            );
+            Step::new(
+                format!("tell_witness_{id}"),
+                format!("tell witness \"{name}\""),
+                Op::Sql { on: endpoint(node), statements },
+                QUERY_S,
+                Exit::Query,
+            )
+        })
+        .collect()
+}
+
+/// The server writes a timeline that is newer than the one it was on, and its history file is there if we may look.
+pub fn on_new_timeline(on: &Endpoint, before: &ServerFacts) -> Probe {
+    let history = "pg_read_binary_file('pg_wal/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '.history', 0, 1, true)";
+    let seen = if before.reads_files { format!(" AND {history} IS NOT NULL") } else { String::new() };
+    Probe::Sql {
+        says: format!("{} writes a timeline after {}", on.name, before.timeline),
+        on: on.clone(),
+        statement: Statement::new(format!(
+            "SELECT (('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint > $1::bigint{seen})::text"
+        ))
+        .bind(before.timeline),
+    }
+}
