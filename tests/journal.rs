@@ -82,10 +82,12 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Signal { request: Request::ImmediateShutdown, .. } => 21,
         Op::Signal { request: Request::Reload, .. } => 22,
         Op::Promote { .. } => 16,
+        Op::Begin(_) => 25,
+        Op::Revive { .. } => 26,
         Op::Follow { standby: Standby::Running(_), .. } => 17,
         Op::Follow { standby: Standby::Files { .. }, .. } => 23,
     };
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=24).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=26).collect::<Vec<_>>());
 }

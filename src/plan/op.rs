@@ -97,6 +97,16 @@ pub enum Op {
         /// What the signal asks for.
         request: Request,
     },
+    /// Start a program and wait for nothing: what it brings about is waited for.
+    Begin(Command),
+    /// Bring a server back that was being stopped: one that takes connections is left alone; one that lingers on its way down, or is
+    /// still writing, is ended at once; then it is started.
+    Revive {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// The command that starts it.
+        start: Command,
+    },
     /// Promote a standby and wait until it takes writes, waking its startup process by reloads.
     Promote {
         /// The standby.
@@ -405,6 +415,14 @@ impl fmt::Display for Op {
                     Request::Reload => "HUP",
                 };
                 write!(f, "kill -{signal} $(head -1 {}/postmaster.pid)", data_directory.display())
+            }
+            Self::Begin(command) => write!(f, "{command} &"),
+            Self::Revive { data_directory, start } => {
+                write!(
+                    f,
+                    "kill -QUIT $(head -1 {}/postmaster.pid), if it is stopping; {start}",
+                    data_directory.display()
+                )
             }
             Self::Promote { on, command: Some(command) } => write!(f, "{command} (for {})", on.name),
             Self::Promote { on, command: None } => write!(f, "{}: SELECT pg_promote(false)", on.name),

@@ -100,6 +100,30 @@ pub async fn run(command: &Command, around: &Surroundings<'_>) -> anyhow::Result
     run_watched(command, around, |_, _| {}).await
 }
 
+/// Starts a command and leaves it to itself; its output goes to its log, if it has one, and else nowhere.
+///
+/// # Errors
+/// Fails if the program cannot be started.
+pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+    let mut child = tokio::process::Command::new(&command.program);
+    child.args(&command.args).process_group(0).stdin(Stdio::null());
+    set_environment(&mut child, command, around)?;
+    match &command.log {
+        Some(path) => {
+            let (file, _) = open_log(path)?;
+            child.stdout(file.try_clone()?).stderr(file);
+        }
+        None => {
+            child.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+    }
+    let mut child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
+    // Waited for, so that it does not stay a zombie as long as we live.
+    tokio::spawn(async move { child.wait().await });
+    Ok(())
+}
+
 /// Runs a command and hands each line to `on_line` as it comes.
 ///
 /// Carriage returns end a line too: that is how progress is shown.

@@ -141,6 +141,19 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
+    /// Starts a program that nobody waits for.
+    fn begin(&self, command: &Command) -> Result<(), Error> {
+        let setting = process::Surroundings {
+            environment: Some(&self.context.environment),
+            secrets: Secrets::new(),
+            inherit_pg: true,
+        };
+        process::begin(command, &setting).map_err(|error| {
+            Error::new(Exit::LocalCommand, "a program could not be started")
+                .detail(sentence(&format!("{error:#}")))
+        })
+    }
+
     /// Runs a program and returns the end of its standard output.
     async fn run(&self, command: &Command) -> Result<String, Error> {
         let mut secrets = Secrets::new();
@@ -291,7 +304,13 @@ impl<'a> Live<'a> {
                 let (data, request) = (data_directory.clone(), *request);
                 return roles::signal(&data, request);
             }
-            Op::Run(_) | Op::Sql { .. } | Op::Promote { .. } | Op::Follow { .. } | Op::Wait(_) => {
+            Op::Run(_)
+            | Op::Begin(_)
+            | Op::Sql { .. }
+            | Op::Promote { .. }
+            | Op::Revive { .. }
+            | Op::Follow { .. }
+            | Op::Wait(_) => {
                 return Ok(());
             }
         };
@@ -314,6 +333,8 @@ impl World for Live<'_> {
         match &step.op {
             Op::Run(command) => self.run(command).await.map(drop)?,
             Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
+            Op::Begin(command) => self.begin(command)?,
+            Op::Revive { data_directory, start } => self.revive(data_directory, start).await?,
             Op::Promote { on, command } => self.promote(on, command.as_ref()).await?,
             Op::Follow { standby, upstream } => self.follow(standby, upstream).await?,
             other => self.file_op(other).await?,

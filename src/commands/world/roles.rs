@@ -18,6 +18,9 @@ use crate::system::files;
 /// The pause between two looks at a server that is being promoted.
 const LOOK: Duration = Duration::from_millis(4);
 
+/// Within what time a postmaster has seen a signal.
+const SEEN: Duration = Duration::from_millis(300);
+
 /// When the startup process is woken for the first time, and how often after that.
 ///
 /// A standby whose primary has gone sleeps up to `wal_retrieve_retry_interval`, 5 s by default, before it sees the request. A reload
@@ -38,6 +41,12 @@ pub(super) fn signal(data: &Path, request: Request) -> Result<(), Error> {
             format!("Process {} of data directory \"{}\": {error}.", pid.as_raw_nonzero(), data.display()),
         )),
     }
+}
+
+/// Returns what a postmaster says of itself: `starting`, `stopping`, `ready` or `standby`, the eighth line of its pid file.
+fn postmaster_state(data: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    Some(text.lines().nth(7)?.trim().to_string())
 }
 
 impl Live<'_> {
@@ -74,6 +83,31 @@ impl Live<'_> {
                 wake = Instant::now() + WAKE.1;
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// Brings a server back that was being stopped. See [`crate::plan::Op::Revive`].
+    ///
+    /// The state in `postmaster.pid` says how far it is: a postmaster writes `stopping` there as soon as it is asked to stop. Once the
+    /// control file says that it was shut down there is nothing left to write, and before that a crash recovery makes it whole.
+    pub(super) async fn revive(&self, data: &Path, start: &Command) -> Result<(), Error> {
+        let asked = Instant::now();
+        while running_postmaster(data).is_some() {
+            match postmaster_state(data).as_deref() {
+                // A request to stop that was sent a moment ago may not have been seen yet.
+                Some("ready" | "standby") if asked.elapsed() > SEEN => return Ok(()),
+                Some("stopping") => signal(data, Request::ImmediateShutdown)?,
+                // It is starting: somebody was faster.
+                _ => {}
+            }
+            sleep(LOOK).await;
+        }
+        match self.run(start).await {
+            Ok(_) => Ok(()),
+            Err(error) => match postmaster_state(data).as_deref() {
+                Some("ready" | "standby") if running_postmaster(data).is_some() => Ok(()),
+                _ => Err(error),
+            },
         }
     }
 
