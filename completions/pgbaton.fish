@@ -683,7 +683,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 always\t'Always'
 never\t'Never'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds after which a command that only reads gives up' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l list-actions -d 'Print the command of every action and run none'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l list-actions -d 'Print the command of the action, or of every one, and run none'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l accept-data-loss -d 'Go on although committed transactions could be lost'

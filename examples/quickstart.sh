@@ -20,7 +20,7 @@ is_root=''
 [ "$(id -u)" != 0 ] || is_root=1
 if [ -n "$is_root" ]; then owner='pgbaton-demo'; else owner=$(id -un); fi
 base=${PGBATON_QUICKSTART_DIR:-/var/tmp/pgbaton-quickstart-$(id -un)}
-stop_command=examples/quickstart.sh
+stop_command=$0
 [ -z "${PGBATON_QUICKSTART_DIR:-}" ] || stop_command="PGBATON_QUICKSTART_DIR=$base $stop_command"
 
 as_owner() {
@@ -67,10 +67,13 @@ install_packages() {
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
+    # What cargo trusts the registry of crates by.
+    [ -n "${SSL_CERT_FILE:-}${CARGO_HTTP_CAINFO:-}" ] || [ -s /etc/ssl/certs/ca-certificates.crt ] ||
+        missing+=(ca-certificates)
     [ -n "$(find_postgresql)" ] || missing+=(postgresql)
     if [ ${#missing[@]} -gt 0 ]; then
         if ! command -v apt-get >/dev/null || ! as_root true 2>/dev/null; then
-            die "please install first: sudo apt-get install ${missing[*]}"
+            die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]}"
         fi
         say "Installing ${missing[*]} ..."
         # With the server package, Debian would make and start a server of its own, which nobody has asked for.
@@ -85,7 +88,7 @@ install_packages() {
 
 # A plain debug build: it takes half a minute where an optimised one takes several, and nobody sees the difference here.
 build() {
-    say "Building pgbaton ..."
+    say "Building pgbaton (the first time, and with it all that it is made of, takes some minutes) ..."
     # A copy where the owner can run it: the checkout may be below /root.
     (cd "$tree" && cargo build --locked --quiet &&
         install -D -m 755 "${CARGO_TARGET_DIR:-target}/debug/pgbaton" "$base/bin/pgbaton")

@@ -14,28 +14,10 @@ mod support;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use serde_json::Value;
 use support::{
-    Fingerprint, Output, Running, SOON, TestCluster, TestServer, clean_command, postgres, wait_for,
+    Fingerprint, Running, SOON, TestCluster, TestServer, clean_command, configure, envelope, metadata,
+    postgres, registered, wait_for,
 };
-
-#[track_caller]
-fn json(output: &Output, command: &str, exit: i32, changed: bool) -> Value {
-    let json = output.json();
-    assert_eq!(json["command"], command, "{output:?}");
-    assert_eq!(json["exit_code"], exit, "{output:?}");
-    assert_eq!(json["changed"], changed, "{output:?}");
-    assert_eq!(json["error"].is_null(), exit == 0, "{output:?}");
-    assert_eq!(output.status.code(), Some(exit), "{output:?}");
-    json
-}
-
-fn registered(cluster: &TestCluster, name: &str, node_id: i32) -> TestServer {
-    let server = cluster.primary(name);
-    server.node_config(node_id, "");
-    server.pgbaton(["primary", "register"]).run().code(0);
-    server
-}
 
 fn journals(server: &TestServer) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(server.dir.join("state/operations"))
@@ -85,11 +67,11 @@ fn a_register_that_was_killed_is_listed_and_resumed() {
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
     let list = node1.pgbaton(["operation", "list", "--json"]).run();
-    let operations = &json(&list, "operation list", 0, false)["data"]["operations"];
+    let operations = &envelope(&list, "operation list", 0, false)["data"]["operations"];
     assert_eq!(operations[0]["state"], "finished");
     assert_eq!(operations[0]["exit_code"], 0);
     let none = node1.pgbaton(["operation", "resume", "--json"]).run();
-    json(&none, "operation resume", 1, false);
+    envelope(&none, "operation resume", 1, false);
     none.says("no operation is unfinished on this node");
 
     node1.node_config(1, "priority = 7");
@@ -99,7 +81,7 @@ fn a_register_that_was_killed_is_listed_and_resumed() {
     let show = node1.pgbaton(["operation", "show"]).run();
     assert!(show.code(0).stdout.contains("State: unfinished") && show.stdout.contains("started"), "{show:?}");
     let show = node1.pgbaton(["operation", "show", "--json"]).run();
-    let shown = json(&show, "operation show", 0, false)["data"].clone();
+    let shown = envelope(&show, "operation show", 0, false)["data"].clone();
     assert_eq!(shown["steps"][0]["status"], "started");
     let id = shown["operation_id"].as_str().unwrap();
     // It blocks nobody: what it leaves harms nothing.
@@ -108,30 +90,30 @@ fn a_register_that_was_killed_is_listed_and_resumed() {
     let before = Fingerprint::of(&[&node1], &[]);
     for verb in ["resume", "abandon"] {
         let dry = node1.pgbaton(["operation", verb, "--dry-run", "--json"]).run();
-        json(&dry, &format!("operation {verb}"), 0, false);
+        envelope(&dry, &format!("operation {verb}"), 0, false);
     }
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
-    json(&node1.pgbaton(["operation", "resume", "--json"]).run(), "operation resume", 0, true);
-    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "7");
+    envelope(&node1.pgbaton(["operation", "resume", "--json"]).run(), "operation resume", 0, true);
+    assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), "7");
     let over = node1.pgbaton(["operation", "resume", id, "--json"]).run();
-    json(&over, "operation resume", 1, false);
+    envelope(&over, "operation resume", 1, false);
     over.says("is over");
     let over = node1.pgbaton(["operation", "abandon", id, "--json"]).run();
-    json(&over, "operation abandon", 1, false);
+    envelope(&over, "operation abandon", 1, false);
     let unknown = node1.pgbaton(["operation", "show", "x", "--json"]).run();
-    json(&unknown, "operation show", 1, false);
+    envelope(&unknown, "operation show", 1, false);
     unknown.says("there is no operation \"x\"").says("operation list");
 
     // The same command takes up what was left, and closes the old journal.
     node1.node_config(1, "priority = 8");
     killed_register(&node1);
     node1.pgbaton(["primary", "register"]).run().code(0);
-    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "8");
+    assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), "8");
     node1.pgbaton(["operation", "abandon"]).run().code(1).says("no operation is unfinished");
     node1.node_config(1, "priority = 9");
     killed_register(&node1);
     node1.pgbaton(["operation", "abandon"]).run().code(0).says("is abandoned");
-    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "8");
+    assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), "8");
     let list = node1.pgbaton(["operation", "list", "--json"]).run();
     assert!(!list.stdout.contains("unfinished\""), "{list:?}");
 }
@@ -151,10 +133,10 @@ fn journals_that_are_damaged_or_several_are_told_apart() {
     let first = journal.file_stem().unwrap().to_string_lossy().into_owned();
     std::fs::write(&other, lines.replace(&first, "20300101T000000.000Z-0000")).unwrap();
     let several = node1.pgbaton(["operation", "resume", "--json"]).run();
-    let error = json(&several, "operation resume", 1, false)["error"].to_string();
+    let error = envelope(&several, "operation resume", 1, false)["error"].to_string();
     assert!(error.contains("2 operations are unfinished") && error.contains(&first), "{error}");
     let blocked = node1.pgbaton(["primary", "register", "--json"]).run();
-    let error = json(&blocked, "primary register", 30, false)["error"].to_string();
+    let error = envelope(&blocked, "primary register", 30, false)["error"].to_string();
     assert!(error.contains("operation resume 20300101T000000.000Z-0000"), "{error}");
     node1.pgbaton(["node", "status"]).run().code(25).says("20300101T000000.000Z-0000");
     node1.pgbaton(["operation", "abandon", "20300101T000000.000Z-0000"]).run().code(0);
@@ -164,14 +146,14 @@ fn journals_that_are_damaged_or_several_are_told_apart() {
         + &text.lines().last().map(|line| format!("{line}\n")).unwrap();
     std::fs::write(&other, damaged).unwrap();
     let list = node1.pgbaton(["operation", "list", "--json"]).run();
-    let operations = &json(&list, "operation list", 0, false)["data"]["operations"];
+    let operations = &envelope(&list, "operation list", 0, false)["data"]["operations"];
     assert_eq!(operations[0]["state"], "damaged", "{operations}");
     node1.pgbaton(["operation", "show"]).run().code(0);
     let resume = node1.pgbaton(["operation", "resume", "20300101T000000.000Z-0000", "--json"]).run();
-    json(&resume, "operation resume", 1, false);
+    envelope(&resume, "operation resume", 1, false);
     resume.says("is damaged and cannot be resumed");
     let blocked = node1.pgbaton(["primary", "register", "--json"]).run();
-    json(&blocked, "primary register", 30, false);
+    envelope(&blocked, "primary register", 30, false);
     blocked.says("cannot be read").says("operation abandon");
     let before = Fingerprint::of(&[&node1], &[]);
     let dry = node1.pgbaton(["operation", "abandon", "20300101T000000.000Z-0000", "--dry-run"]).run();
@@ -191,12 +173,12 @@ fn one_operation_at_a_time_and_a_signal_ends_it() {
     let held = hold_nodes(&node1);
     let running = node1.pgbaton(["primary", "register"]).spawn();
     wait_for("the register to wait", SOON, || node1.psql_as("postgres", "repmgr", WAITS) == "t");
-    let before = node1.psql_as("repmgr", "repmgr", "SELECT count(*) FROM repmgr.events");
+    let before = metadata(&node1, "SELECT count(*) FROM repmgr.events");
     for args in
         [&["primary", "register"][..], &["node", "stop"], &["operation", "resume"], &["operation", "abandon"]]
     {
         let busy = node1.pgbaton(args.iter().copied().chain(["--json"]).collect::<Vec<_>>()).run();
-        let error = json(&busy, &args.join(" "), 30, false)["error"].to_string();
+        let error = envelope(&busy, &args.join(" "), 30, false)["error"].to_string();
         assert!(error.contains("pgbaton primary register") && error.contains("Process"), "{error}");
     }
     // Looking is allowed.
@@ -205,8 +187,8 @@ fn one_operation_at_a_time_and_a_signal_ends_it() {
     running.signal(Signal::INT);
     let output = running.wait(SOON);
     output.code(130);
-    assert_eq!(node1.psql_as("repmgr", "repmgr", "SELECT priority FROM repmgr.nodes"), "100");
-    assert!(node1.psql_as("repmgr", "repmgr", "SELECT count(*) FROM repmgr.events") >= before);
+    assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), "100");
+    assert!(metadata(&node1, "SELECT count(*) FROM repmgr.events") >= before);
     drop(held);
     node1.pgbaton(["operation", "list"]).run().code(0);
 }
@@ -237,19 +219,9 @@ fn a_hook_gets_every_value_as_one_word_and_executes_none() {
     };
     let register = |template: &str| {
         let _ = std::fs::remove_file(&out);
-        node1.psql_as("repmgr", "repmgr", "DELETE FROM repmgr.nodes WHERE node_id = 2");
+        metadata(&node1, "DELETE FROM repmgr.nodes WHERE node_id = 2");
         node2.wait_for_replay_of(&node1);
-        let quote = |text: &str| serde_json::to_string(text).unwrap();
-        let config = format!(
-            "node_id = 2\nnode_name = {}\nconninfo = {}\ndata_directory = {}\npg_bindir = {}\nstate_directory = {}\n{}\n",
-            quote(name),
-            quote(&node2.conninfo()),
-            quote(&node2.data.to_string_lossy()),
-            quote(&pg.bindir.to_string_lossy()),
-            quote(&cluster.dir().join("state2").to_string_lossy()),
-            more(template)
-        );
-        std::fs::write(node2.config(), config).unwrap();
+        configure(&node2, 2, name, &node2.conninfo(), &more(template));
         let output = node2.pgbaton(["standby", "register", "--force"]).run();
         output.code(0);
         (output, std::fs::read_to_string(&out).unwrap_or_default())
@@ -289,11 +261,11 @@ fn a_filter_chooses_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
     node1.pgbaton(["primary", "register"]).run().code(0);
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "primary_register\n");
     let events = "SELECT event FROM repmgr.events ORDER BY event_timestamp";
-    assert_eq!(node1.psql_as("repmgr", "repmgr", events), "cluster_created\nprimary_register");
+    assert_eq!(metadata(&node1, events), "cluster_created\nprimary_register");
 
     node1.node_config(1, "priority = 2\nevent_notification_command = \"echo oh no >&2; exit 9\"");
     let output = node1.pgbaton(["primary", "register", "--json"]).run();
-    json(&output, "primary register", 0, true);
+    envelope(&output, "primary register", 0, true);
     output.says("WARNING: the notification command for event \"primary_register\" failed").says("oh no");
     node1.node_config(1, "priority = 3\nevent_notification_command = \"/no/such/program %d\"");
     node1.pgbaton(["primary", "register"]).run().code(0).says("WARNING: the notification command");

@@ -11,91 +11,15 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
-use support::{Fingerprint, Output, Pg, SOON, StopMode, TestCluster, TestServer, postgres, run_tool};
+use support::{
+    Fingerprint, SOON, StopMode, TestCluster, configure, envelope, metadata, postgres, real_repmgr,
+    registered, registered_standby, repmgr_conf, run_tool, with_real_repmgr,
+};
 
 // ---- what the tests share ---------------------------------------------------------------------------------------------
 
-/// Writes a configuration file; `node_config` of the harness with a name and conninfo of the test's choice.
-fn configure(server: &TestServer, node_id: i32, name: &str, conninfo: &str, more: &str) {
-    // What JSON quotes, TOML reads.
-    let quote = |text: &str| serde_json::to_string(text).unwrap();
-    let text = format!(
-        "node_id = {node_id}\nnode_name = {}\nconninfo = {}\ndata_directory = {}\npg_bindir = {}\n\
-         state_directory = {}\n{more}\n",
-        quote(name),
-        quote(conninfo),
-        quote(&server.data.to_string_lossy()),
-        quote(&server.pg.bindir.to_string_lossy()),
-        quote(&server.dir.join("state").to_string_lossy()),
-    );
-    std::fs::write(server.config(), text).unwrap();
-}
-
-/// A registered primary.
-fn registered(cluster: &TestCluster, name: &str, node_id: i32) -> TestServer {
-    let server = cluster.primary(name);
-    server.node_config(node_id, "");
-    server.pgbaton(["primary", "register"]).run().code(0);
-    server
-}
-
-/// A registered standby.
-fn registered_standby(cluster: &TestCluster, name: &str, node_id: i32, upstream: &TestServer) -> TestServer {
-    let server = cluster.standby(name, upstream);
-    server.node_config(node_id, "");
-    server.pgbaton(["standby", "register"]).run().code(0);
-    server
-}
-
-fn metadata(server: &TestServer, sql: &str) -> String {
-    server.psql_as("repmgr", "repmgr", sql)
-}
-
 const NODES: &str = "SELECT node_id, type, active, upstream_node_id, node_name, location, priority, slot_name FROM repmgr.nodes ORDER BY 1";
 const EVENTS: &str = "SELECT count(*) FROM repmgr.events";
-
-/// The envelope that every JSON document has.
-#[track_caller]
-fn envelope(output: &Output, command: &str, exit: i32, changed: bool) -> Value {
-    let json = output.json();
-    assert_eq!(json["command"], command, "{output:?}");
-    assert_eq!(json["exit_code"], exit, "{output:?}");
-    assert_eq!(json["ok"], exit == 0, "{output:?}");
-    assert_eq!(json["changed"], changed, "{output:?}");
-    assert_eq!(json["format"], 1);
-    assert_eq!(json["error"].is_null(), exit == 0, "{output:?}");
-    assert!(json["data"].is_object() && json["issues"].is_array(), "{output:?}");
-    assert_eq!(output.status.code(), Some(exit), "{output:?}");
-    if exit != 0 {
-        let message = json["error"]["message"].as_str().unwrap();
-        assert!(!message.ends_with('.'), "{message}");
-        for part in ["detail", "hint"] {
-            let Some(text) = json["error"][part].as_str() else { continue };
-            assert!(text.ends_with(['.', '?', ';', ':']) || text.contains('\n'), "{part}: {text}");
-        }
-    }
-    json
-}
-
-/// The machine's own PostgreSQL 15, where the repmgr package is installed for it; says so if it is not.
-fn with_real_repmgr() -> Option<Pg> {
-    let home = Path::new("/usr/lib/postgresql/15");
-    let control = Path::new("/usr/share/postgresql/15/extension/repmgr.control");
-    if control.exists() && home.join("bin/repmgr").exists() && home.join("bin/initdb").exists() {
-        return Some(Pg { major: 15, bindir: home.join("bin") });
-    }
-    let name = std::thread::current().name().unwrap_or("test").to_string();
-    let _ = writeln!(
-        std::io::stderr(),
-        "{name}: skipped: package postgresql-15-repmgr is not installed in {}",
-        home.display()
-    );
-    None
-}
 
 /// Everything about the relations and functions of schema `repmgr` that a program could depend on.
 const SHAPE: &str = "
@@ -113,26 +37,6 @@ SELECT 'rule', tablename, rulename, definition FROM pg_rules WHERE schemaname = 
 
 const FUNCTIONS: &str = "SET search_path = pg_catalog; SELECT p.oid::regprocedure || ' ' || pg_get_function_result(p.oid) FROM pg_proc p
  WHERE p.pronamespace = 'repmgr'::regnamespace ORDER BY 1";
-
-/// Writes a repmgr.conf that the real repmgr and pgbaton both read.
-fn repmgr_conf(server: &TestServer, node_id: i32) -> PathBuf {
-    let path = server.dir.join("repmgr.conf");
-    let text = format!(
-        "node_id={node_id}\nnode_name='{}'\nconninfo='{}'\ndata_directory='{}'\npg_bindir='{}'\n\
-         use_replication_slots=true\nlog_level=NOTICE\n",
-        server.name,
-        server.conninfo(),
-        server.data.display(),
-        server.pg.bindir.display()
-    );
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-fn real_repmgr(server: &TestServer, args: &[&str]) -> Output {
-    let conf = server.dir.join("repmgr.conf").to_string_lossy().into_owned();
-    run_tool(&server.pg.tool("repmgr"), ["-f", &conf].into_iter().chain(args.iter().copied()))
-}
 
 // ---- the schema ---------------------------------------------------------------------------------------------------------
 

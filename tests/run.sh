@@ -64,12 +64,15 @@ do_packages() {
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
     pkg-config --exists libpq 2>/dev/null || missing+=(libpq-dev)
+    # What cargo trusts the registry of crates by.
+    [ -n "${SSL_CERT_FILE:-}${CARGO_HTTP_CAINFO:-}" ] || [ -s /etc/ssl/certs/ca-certificates.crt ] ||
+        missing+=(ca-certificates)
     command -v setpriv >/dev/null || missing+=(util-linux)
     # Useful but not needed: never a reason to fail, except where everything is required.
     local wanted=()
     command -v shellcheck >/dev/null || wanted+=(shellcheck)
     if [ ${#missing[@]} -gt 0 ] || { [ ${#wanted[@]} -gt 0 ] && [ -n "$required" ]; }; then
-        may_install || die "needed: sudo apt-get install ${missing[*]} ${wanted[*]}"
+        may_install || die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]} ${wanted[*]}"
         as_root apt-get -qq update
         as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install \
             "${missing[@]}" "${wanted[@]}" >/dev/null

@@ -11,29 +11,14 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Fingerprint, Output, Pg, SOON, StopMode, TestCluster, TestServer, postgres, run_tool};
-
-#[track_caller]
-fn json(output: &Output, command: &str, exit: i32, changed: bool) -> serde_json::Value {
-    let json = output.json();
-    assert_eq!(json["command"], command, "{output:?}");
-    assert_eq!(json["exit_code"], exit, "{output:?}");
-    assert_eq!(json["changed"], changed, "{output:?}");
-    assert_eq!(json["error"].is_null(), exit == 0 || exit == 25, "{output:?}");
-    assert_eq!(output.status.code(), Some(exit), "{output:?}");
-    json
-}
-
-fn registered(cluster: &TestCluster, name: &str, node_id: i32) -> TestServer {
-    let server = cluster.primary(name);
-    server.node_config(node_id, "");
-    server.pgbaton(["primary", "register"]).run().code(0);
-    server
-}
+use support::{
+    Fingerprint, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command, configure,
+    envelope, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool, with_real_repmgr,
+};
 
 #[test]
 fn a_server_is_started_stopped_restarted_and_reloaded_with_the_options_it_had() {
@@ -64,30 +49,35 @@ fn a_server_is_started_stopped_restarted_and_reloaded_with_the_options_it_had() 
     for verb in ["stop", "start", "restart", "reload"] {
         let before = Fingerprint::of(&[&node1], &[]);
         let dry = node1.pgbaton(["node", verb, "--dry-run", "--json"]).run();
-        let plan = &json(&dry, &format!("node {verb}"), 0, false)["data"]["plan"];
+        let plan = &envelope(&dry, &format!("node {verb}"), 0, false)["data"]["plan"];
         assert!(plan["title"].as_str().unwrap().contains(verb), "{plan}");
         before.assert_same(&Fingerprint::of(&[&node1], &[]));
     }
 
     let output = node1.pgbaton(["node", "start", "--json"]).run();
-    json(&output, "node start", 0, false);
+    envelope(&output, "node start", 0, false);
     output.says("is running already; nothing was changed");
-    json(&node1.pgbaton(["node", "stop", "--checkpoint", "--json"]).run(), "node stop", 0, true);
+    envelope(&node1.pgbaton(["node", "stop", "--checkpoint", "--json"]).run(), "node stop", 0, true);
     assert!(!node1.is_running());
     assert_eq!(node1.control_data("Database cluster state"), "shut down");
     let output = node1.pgbaton(["node", "stop", "--json"]).run();
-    json(&output, "node stop", 0, false);
+    envelope(&output, "node stop", 0, false);
     output.says("is not running; nothing was changed");
     let output = node1.pgbaton(["node", "reload", "--json"]).run();
-    json(&output, "node reload", 1, false);
-    json(&node1.pgbaton(["node", "start", "--json"]).run(), "node start", 0, true);
+    envelope(&output, "node reload", 1, false);
+    envelope(&node1.pgbaton(["node", "start", "--json"]).run(), "node start", 0, true);
     check();
-    json(&node1.pgbaton(["node", "restart", "--json"]).run(), "node restart", 0, true);
+    envelope(&node1.pgbaton(["node", "restart", "--json"]).run(), "node restart", 0, true);
     check();
-    json(&node1.pgbaton(["node", "service", "--action=restart", "--json"]).run(), "node service", 0, true);
+    envelope(
+        &node1.pgbaton(["node", "service", "--action=restart", "--json"]).run(),
+        "node service",
+        0,
+        true,
+    );
     check();
     node1.append_conf("maintenance_work_mem = '33MB'");
-    json(&node1.pgbaton(["node", "reload", "--json"]).run(), "node reload", 0, true);
+    envelope(&node1.pgbaton(["node", "reload", "--json"]).run(), "node reload", 0, true);
     node1.wait_until("SHOW maintenance_work_mem", "33MB", SOON);
 
     // A file of a dead postmaster is no running server, not even when its number belongs to another process now.
@@ -116,7 +106,7 @@ fn a_start_that_fails_says_what_the_server_says() {
     let good = std::fs::read_to_string(&conf).unwrap();
     node1.append_conf("no_such_parameter = 1");
     let output = node1.pgbaton(["node", "start", "--json"]).run();
-    let text = json(&output, "node start", 4, true)["error"].to_string();
+    let text = envelope(&output, "node start", 4, true)["error"].to_string();
     assert!(
         text.contains("unrecognized configuration parameter") && text.contains("no_such_parameter"),
         "{text}"
@@ -127,7 +117,7 @@ fn a_start_that_fails_says_what_the_server_says() {
     std::fs::write(node1.data.join("recovery.signal"), "").unwrap();
     node1.append_conf("recovery_target_timeline = '77'");
     let output = node1.pgbaton(["node", "start", "--json"]).run();
-    let text = json(&output, "node start", 4, true)["error"].to_string();
+    let text = envelope(&output, "node start", 4, true)["error"].to_string();
     assert!(text.contains("FATAL") && text.contains("77") && !text.contains("no_such_parameter"), "{text}");
     let output = node1.pgbaton(["node", "restart"]).run();
     output.code(4).says("FATAL");
@@ -150,7 +140,7 @@ fn a_stop_that_takes_too_long_is_given_up_and_told() {
     node1.node_config(1, "shutdown_check_timeout = 1");
     // A fast stop disconnects a session that is busy; only one that is frozen holds it up.
     let mut busy = support::Running::start({
-        let mut psql = support::clean_command(&pg.tool("psql"));
+        let mut psql = clean_command(&pg.tool("psql"));
         let port = node1.port.to_string();
         let socket = node1.socket_dir.to_string_lossy().into_owned();
         psql.args(["-X", "-h", &socket, "-p", &port, "-U", "postgres", "-c", "SELECT pg_sleep(600)"]);
@@ -161,7 +151,7 @@ fn a_stop_that_takes_too_long_is_given_up_and_told() {
     let pid = Pid::from_raw(node1.psql(sql).parse().unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     let output = node1.pgbaton(["node", "stop", "--json"]).run();
-    let error = json(&output, "node stop", 5, true)["error"].to_string();
+    let error = envelope(&output, "node stop", 5, true)["error"].to_string();
     assert!(error.contains("still shutting down"), "{error}");
     let output = node1.pgbaton(["node", "status", "--is-shutdown-cleanly"]).run();
     assert!(output.code(0).stdout.starts_with("--state="), "{output:?}");
@@ -177,7 +167,7 @@ fn a_stop_that_takes_too_long_is_given_up_and_told() {
     // A server whose every process is busy is stopped all the same.
     node1.node_config(1, "");
     let mut busy = support::Running::start({
-        let mut psql = support::clean_command(&pg.tool("psql"));
+        let mut psql = clean_command(&pg.tool("psql"));
         let port = node1.port.to_string();
         let socket = node1.socket_dir.to_string_lossy().into_owned();
         psql.args(["-X", "-h", &socket, "-p", &port, "-U", "postgres", "-c", "SELECT pg_sleep(600)"]);
@@ -189,37 +179,277 @@ fn a_stop_that_takes_too_long_is_given_up_and_told() {
 }
 
 #[test]
+fn a_checkpoint_is_written_by_whoever_may() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let conninfo = format!("{} password=secret", node1.conninfo_as("baton", "baton"));
+    configure(&node1, 1, "node1", &conninfo, "");
+    let restart = |args: &[&str]| node1.pgbaton(["node", "restart", "--checkpoint"]).args(args).run();
+    let asked_for =
+        || std::fs::read_to_string(&node1.log).unwrap().contains("checkpoint starting: immediate force wait");
+    restart(&[]).code(0).says("role \"baton\" may not write a checkpoint, which is skipped");
+    restart(&["-S", "nobody"])
+        .code(0)
+        .says("the checkpoint is skipped")
+        .says("role \"nobody\" does not exist");
+    assert!(!asked_for());
+    let output = restart(&["-S", "postgres"]);
+    assert!(!output.code(0).stderr.contains("WARNING"), "{output:?}");
+    assert!(asked_for());
+}
+
+#[test]
 fn configured_commands_are_used_and_listed() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
-    let data = node1.data.display();
-    let bin = pg.bindir.display();
+    // A script of the user's: it says nothing to its caller, and its server keeps what it was started with open.
+    let script = node1.dir.join("service");
     let log = node1.dir.join("service.log");
-    let shown = log.display();
-    let commands = format!(
-        "service_start_command = \"echo start >> {shown}; {bin}/pg_ctl -w -D {data} -l {shown} start\"\n\
-         service_stop_command = \"echo stop >> {shown}; {bin}/pg_ctl -w -D {data} -m fast stop\"\n\
-         service_restart_command = \"echo 'it failed' >&2; exit 3\"\n\
-         service_reload_command = \"echo reload >> {shown}; {bin}/pg_ctl -D {data} reload\""
+    let text = format!(
+        "#!/bin/sh\necho \"$@\" >>{log}\n[ \"$1\" != refuse ] || {{ echo \"it failed\" >&2; exit 3; }}\n\
+         exec {bin}/pg_ctl -w -D {data} -m fast \"$1\"\n",
+        log = log.display(),
+        bin = pg.bindir.display(),
+        data = node1.data.display()
     );
-    node1.node_config(1, &commands);
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let shown = script.display();
+    let commands = |restart: &str| {
+        format!(
+            "service_start_command = \"{shown} start 'two words'\"\nservice_stop_command = \"{shown} stop && true\"\n\
+             service_restart_command = \"{restart}\"\nservice_reload_command = \"{shown} reload\"\n\
+             standby_reconnect_timeout = 1\nnode_rejoin_timeout = 1"
+        )
+    };
+    node1.node_config(1, &commands(&format!("{shown} restart")));
     let list = node1.pgbaton(["node", "service", "--list-actions"]).run();
-    assert!(list.code(0).stdout.contains("start >>") && list.stdout.lines().count() == 4, "{list:?}");
+    let wanted = format!(
+        "Following commands would be executed for each action:\n\n    start: \"{shown} start 'two words'\"\n     \
+         stop: \"{shown} stop && true\"\n  restart: \"{shown} restart\"\n   reload: \"{shown} reload\"\n\n"
+    );
+    assert_eq!(list.code(0).stdout, wanted);
+    let one = node1.pgbaton(["node", "service", "--list", "--action=STOP"]).run();
+    assert_eq!(one.code(0).stdout, format!("{shown} stop && true\n"));
     let listed = node1.pgbaton(["node", "service", "--list-actions", "--json"]).run();
-    json(&listed, "node service", 0, false);
-    for verb in ["stop", "start", "reload"] {
-        node1.pgbaton(["node", verb]).run().code(0);
+    let actions = envelope(&listed, "node service", 0, false)["data"]["actions"].clone();
+    assert_eq!(actions.as_array().unwrap().len(), 4);
+    assert_eq!(
+        actions[3],
+        serde_json::json!({
+            "action": "reload", "command": format!("{shown} reload"), "refused": null
+        })
+    );
+    for (verb, running) in [("stop", false), ("start", true), ("restart", true), ("reload", true)] {
+        let before = std::fs::read_to_string(&log).unwrap_or_default();
+        node1.pgbaton(["node", verb, "--dry-run"]).run().code(0);
+        assert_eq!(std::fs::read_to_string(&log).unwrap_or_default(), before);
+        envelope(&node1.pgbaton(["node", verb, "--json"]).run(), &format!("node {verb}"), 0, true);
+        assert_eq!(node1.is_running(), running, "{verb}");
     }
-    let said = std::fs::read_to_string(&log).unwrap();
-    assert!(["start\n", "stop\n", "reload\n"].iter().all(|line| said.contains(line)), "{said}");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "stop\nstart two words\nrestart\nreload\n");
+
+    // One that fails, one that lies, and one that does not come back.
+    node1.node_config(1, &commands(&format!("{shown} refuse")));
     let output = node1.pgbaton(["node", "restart", "--json"]).run();
-    let error = json(&output, "node restart", 4, true)["error"].to_string();
+    let error = envelope(&output, "node restart", 4, true)["error"].to_string();
     assert!(error.contains("it failed") && error.contains("status 3"), "{error}");
+    assert!(error.contains("The server runs as before.") && !error.contains("shutting down"), "{error}");
+    node1.pgbaton(["node", "stop"]).run().code(0);
+    node1.node_config(1, &commands("true").replace(&format!("{shown} start 'two words'"), "true"));
+    node1.pgbaton(["node", "start"]).run().code(4).says("accepts connections");
+    node1.node_config(1, &commands("true").replace(&format!("{shown} start 'two words'"), "sleep 600"));
+    node1.pgbaton(["node", "start"]).run().code(4).says("sleep 600");
+
     // Without commands, pg_ctl itself, and what it is called with can be copied into a shell.
     node1.node_config(1, "pg_ctl_options = \"--silent\"");
-    let list = node1.pgbaton(["node", "service", "--list-actions"]).run();
-    assert!(list.code(0).stdout.contains("pg_ctl stop") && list.stdout.contains("--silent"), "{list:?}");
+    let one = node1.pgbaton(["node", "service", "--list-actions", "--action=start"]).run();
+    assert!(one.code(0).stdout.contains("pg_ctl start") && one.stdout.contains("--silent"), "{one:?}");
+    run_tool("/bin/sh".as_ref(), ["-c", one.stdout.trim()]).code(0);
+    assert!(node1.is_running());
+}
+
+// ---- Debian, and systemd ---------------------------------------------------------------------------------------------
+
+/// Makes the server a cluster of Debian's, stopped. Returns the directory that has their configuration.
+fn made_debian(server: &TestServer, settings: impl Fn(&str) -> String) -> PathBuf {
+    let user = run_tool("/usr/bin/id".as_ref(), ["-un"]).stdout.trim().to_string();
+    // Whoever starts it is who pg_ctlcluster tries to log in as.
+    server.psql(&format!("CREATE ROLE \"{user}\" LOGIN"));
+    server.stop(StopMode::Fast);
+    let conf = server.data.join("postgresql.conf");
+    let text = settings(&std::fs::read_to_string(&conf).unwrap());
+    std::fs::write(&conf, text).unwrap();
+    let root = server.dir.join("clusters");
+    std::fs::create_dir_all(root.join("15")).unwrap();
+    // The path in the settings is relative to where they are.
+    std::os::unix::fs::symlink(server.dir.join("server.conf"), root.join("15/server.conf")).unwrap();
+    let mut create = clean_command("/usr/bin/pg_createcluster".as_ref());
+    create.env("PG_CLUSTER_CONF_ROOT", &root).args([
+        "15",
+        "main",
+        "--user",
+        &user,
+        "--start-conf=manual",
+        "-p",
+    ]);
+    create.arg(server.port.to_string()).arg("-d").arg(&server.data).arg("-s").arg(&server.socket_dir);
+    create.arg("-l").arg(server.dir.join("log/cluster.log"));
+    support::Running::start(create).wait(SOON).code(0);
+    root
+}
+
+fn in_root<'a>(server: &'a TestServer, root: &'a Path) -> impl Fn(&[&str]) -> Pgbaton + 'a {
+    |args| server.pgbaton(args).env("PG_CLUSTER_CONF_ROOT", root.to_string_lossy())
+}
+
+#[test]
+fn a_cluster_of_debian_is_started_and_stopped_by_debians_tool() {
+    let Some(pg) = packaged("postgresql-common", "/usr/bin/pg_createcluster") else { return };
+    let cluster = TestCluster::new(&pg);
+    // As Debian has them, and with a log of the server's own, where pg_ctlcluster leaves its output to the server.
+    for collector in [false, true] {
+        let node1 = cluster.primary(if collector { "node2" } else { "node1" });
+        node1.node_config(1, "pg_ctl_options = \"--silent\"");
+        let root = made_debian(&node1, |text| {
+            text.lines()
+                .filter(|line| collector || !line.starts_with("log"))
+                .map(|line| format!("{line}\n"))
+                .collect()
+        });
+        let program = in_root(&node1, &root);
+        let conf = root.join("15/main/postgresql.conf");
+        let here = || assert_eq!(node1.psql("SHOW config_file"), conf.to_string_lossy());
+        let list = program(&["node", "service", "--list-actions", "--action=stop"]).run();
+        let wanted = format!(
+            "PG_CLUSTER_CONF_ROOT={} pg_ctlcluster 15 main stop '--mode=fast' -- '--timeout=60' --silent\n",
+            root.display()
+        );
+        assert_eq!(list.code(0).stdout, wanted);
+        // Who does not name that root does not see it, as with Debian's tools.
+        let list = node1.pgbaton(["node", "service", "--list-actions", "--action=stop"]).run();
+        assert!(list.code(0).stdout.contains("/pg_ctl stop"), "{list:?}");
+
+        let before = Fingerprint::of(&[&node1], &[]);
+        envelope(&program(&["node", "start", "--dry-run", "--json"]).run(), "node start", 0, false);
+        before.assert_same(&Fingerprint::of(&[&node1], &[]));
+        let output = program(&["node", "start", "--json"]).run();
+        assert_eq!(envelope(&output, "node start", 0, true)["issues"], serde_json::json!([]));
+        here();
+        envelope(&program(&["node", "start", "--json"]).run(), "node start", 0, false);
+        envelope(&program(&["node", "restart", "--checkpoint", "--json"]).run(), "node restart", 0, true);
+        here();
+        let good = std::fs::read_to_string(&conf).unwrap();
+        std::fs::write(&conf, format!("{good}\nwork_mem = '7MB'\n")).unwrap();
+        envelope(&program(&["node", "reload", "--json"]).run(), "node reload", 0, true);
+        node1.wait_until("SHOW work_mem", "7MB", SOON);
+        envelope(&program(&["node", "stop", "--json"]).run(), "node stop", 0, true);
+        assert!(!node1.is_running());
+        assert_eq!(node1.control_data("Database cluster state"), "shut down");
+        envelope(&program(&["node", "stop", "--json"]).run(), "node stop", 0, false);
+
+        // What the server says comes through pg_ctlcluster, and what pg_ctlcluster says for itself.
+        std::fs::write(&conf, format!("{good}\nno_such_parameter = 1\n")).unwrap();
+        let output = program(&["node", "start", "--json"]).run();
+        let error = envelope(&output, "node start", 4, true)["error"].to_string();
+        assert!(error.contains("unrecognized configuration parameter"), "{error}");
+        std::fs::write(&conf, &good).unwrap();
+        std::fs::write(root.join("15/main/start.conf"), "disabled\n").unwrap();
+        program(&["node", "start"]).run().code(4).says("Cluster is disabled");
+        assert!(!node1.is_running());
+        std::fs::write(root.join("15/main/start.conf"), "manual\n").unwrap();
+        program(&["node", "start"]).run().code(0);
+    }
+}
+
+#[test]
+fn who_starts_a_cluster_of_debian_beside_systemd_is_told() {
+    let Some(pg) = packaged("postgresql-common", "/usr/bin/pg_createcluster") else { return };
+    if !can_unshare() {
+        return;
+    }
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.node_config(1, "");
+    let root = made_debian(&node1, str::to_string);
+    let program = |args: &[&str]| {
+        node1.pgbaton(args).behind(&format!(
+            "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mount --bind {} /etc/postgresql",
+            root.display()
+        ))
+    };
+    let told = |args: &[&str]| {
+        let output = program(args).run();
+        let found = output.code(0).stderr.contains("will not run as \"postgresql@15-main.service\"");
+        assert_eq!(
+            found,
+            output.stderr.contains("service_start_command = 'sudo systemctl start postgresql@15-main")
+        );
+        found
+    };
+    assert!(told(&["node", "start", "--dry-run"]) && told(&["node", "start"]));
+    assert_eq!(node1.psql("SHOW config_file"), "/etc/postgresql/15/main/postgresql.conf");
+    assert!(!told(&["node", "start"]) && !told(&["node", "reload"]));
+    assert!(told(&["node", "restart"]));
+    assert!(!told(&["node", "stop"]));
+}
+
+#[test]
+fn what_systemd_runs_is_left_to_systemd() {
+    let Some(pg) = postgres(15) else { return };
+    if !can_unshare() {
+        return;
+    }
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.node_config(1, "");
+    // What the kernel would say of the postmaster of a service.
+    let unit = "postgresql@15-main.service";
+    let cgroup = cluster.dir().join("cgroup");
+    std::fs::write(&cgroup, format!("0::/system.slice/system-postgresql.slice/{unit}\n")).unwrap();
+    let postmaster = node1.postmaster().unwrap().as_raw_nonzero();
+    let program = |args: &[&str]| {
+        node1.pgbaton(args).behind(&format!("mount --bind {} /proc/{postmaster}/cgroup", cgroup.display()))
+    };
+    let before = Fingerprint::of(&[&node1], &[]);
+    for verb in ["stop", "restart"] {
+        let output = program(&["node", verb, "--json"]).run();
+        let error = &envelope(&output, &format!("node {verb}"), 1, false)["error"];
+        assert!(error["message"].as_str().unwrap().contains(unit), "{error}");
+        let hint = error["hint"].as_str().unwrap();
+        let line = format!("service_{verb}_command = 'sudo systemctl {verb} {unit}'");
+        assert!(hint.lines().any(|hinted| hinted == line), "{hint}");
+        let user = run_tool("/usr/bin/id".as_ref(), ["-un"]).stdout;
+        let sudo = format!("{} ALL = NOPASSWD: /usr/bin/systemctl start {unit}, ", user.trim());
+        assert!(hint.lines().any(|hinted| hinted.starts_with(&sudo)), "{hint}");
+    }
+    let list = program(&["node", "service", "--list-actions"]).run();
+    assert!(list.code(0).stdout.contains("     stop: none, the server is run by systemd"), "{list:?}");
+    assert!(list.stdout.contains("   reload: \"") && list.stdout.contains("pg_ctl reload"), "{list:?}");
+    before.assert_same(&Fingerprint::of(&[&node1], &[]));
+    program(&["node", "reload"]).run().code(0);
+
+    // The lines that are to be added do it; with sudo and systemctl for whoever has them.
+    let hint =
+        program(&["node", "stop", "--json"]).run().json()["error"]["hint"].as_str().unwrap().to_string();
+    let commands: Vec<&str> = hint.lines().filter(|line| line.starts_with("service_")).collect();
+    node1.node_config(1, &commands.join("\n"));
+    let sudo = cluster.dir().join("bin/sudo");
+    std::fs::create_dir(sudo.parent().unwrap()).unwrap();
+    let text = format!(
+        "#!/bin/sh\n[ \"$1 $3\" = 'systemctl {unit}' ] && exec {}/pg_ctl -w -m fast -D {} -l /dev/null \"$2\"\n",
+        pg.bindir.display(),
+        node1.data.display()
+    );
+    std::fs::write(&sudo, text).unwrap();
+    std::fs::set_permissions(&sudo, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", sudo.parent().unwrap().display());
+    program(&["node", "restart"]).env("PATH", &path).run().code(0);
+    assert_ne!(node1.postmaster().unwrap().as_raw_nonzero(), postmaster);
+    node1.pgbaton(["node", "stop"]).env("PATH", &path).run().code(0);
+    assert!(!node1.is_running());
 }
 
 #[test]
@@ -229,7 +459,7 @@ fn directories_that_are_none_are_refused_by_what_they_are() {
     let node1 = cluster.empty("node1");
     node1.node_config(1, "");
     let output = node1.pgbaton(["node", "start", "--json"]).run();
-    json(&output, "node start", 1, false);
+    envelope(&output, "node start", 1, false);
     output.says("is not a data directory");
     let staging = node1.data.join("pgbaton_clone");
     std::fs::create_dir_all(&staging).unwrap();
@@ -246,25 +476,12 @@ fn directories_that_are_none_are_refused_by_what_they_are() {
 
 #[test]
 fn status_has_the_shape_of_the_real_repmgr() {
-    let home = Path::new("/usr/lib/postgresql/15");
-    if !home.join("bin/repmgr").exists() || !home.join("bin/initdb").exists() {
-        let _ = writeln!(std::io::stderr(), "skipped: repmgr is not installed in {}", home.display());
-        return;
-    }
-    let pg = Pg { major: 15, bindir: home.join("bin") };
+    let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
     let node2 = cluster.standby("node2", &node1);
     for (server, id, kind) in [(&node1, 1, "primary"), (&node2, 2, "standby")] {
-        let conf = server.dir.join("repmgr.conf");
-        let text = format!(
-            "node_id={id}\nnode_name='{}'\nconninfo='{}'\ndata_directory='{}'\npg_bindir='{}'\nlog_level=NOTICE\n",
-            server.name,
-            server.conninfo(),
-            server.data.display(),
-            pg.bindir.display()
-        );
-        std::fs::write(&conf, text).unwrap();
+        let conf = repmgr_conf(server, id);
         server.pgbaton(["-f", &conf.to_string_lossy(), kind, "register"]).run().code(0);
     }
     node2.wait_for_replay_of(&node1);
@@ -274,7 +491,7 @@ fn status_has_the_shape_of_the_real_repmgr() {
         for form in [&[][..], &["--csv"]] {
             let args: Vec<&str> = ["-f", &conf, "node", "status"].iter().chain(form).copied().collect();
             let ours = server.pgbaton(args.clone()).run();
-            let real = run_tool(&pg.tool("repmgr"), args);
+            let real = real_repmgr(server, &args[2..]);
             assert_eq!(ours.status.code(), real.status.code(), "{ours:?}\n{real:?}");
             // Data size and lag move; the tab and the key do not.
             let comparable = |text: &str| -> Vec<String> {
@@ -296,12 +513,12 @@ fn status_has_the_shape_of_the_real_repmgr() {
             assert_eq!(kept, wanted.iter().collect::<Vec<_>>());
         }
         let clean = ["-f", &conf, "node", "status", "--is-shutdown-cleanly"];
-        assert_eq!(server.pgbaton(clean).run().stdout, run_tool(&pg.tool("repmgr"), clean).stdout);
+        assert_eq!(server.pgbaton(clean).run().stdout, real_repmgr(server, &clean[2..]).stdout);
     }
     node2.stop(StopMode::Fast);
     let conf = node2.dir.join("repmgr.conf").to_string_lossy().into_owned();
     let clean = ["-f", &conf, "node", "status", "--is-shutdown-cleanly"];
-    assert_eq!(node2.pgbaton(clean).run().stdout, run_tool(&pg.tool("repmgr"), clean).stdout);
+    assert_eq!(node2.pgbaton(clean).run().stdout, real_repmgr(&node2, &clean[2..]).stdout);
 }
 
 #[test]
@@ -310,18 +527,15 @@ fn status_tells_what_is_wrong_with_the_node() {
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
     let status = || node1.pgbaton(["node", "status", "--json"]).run();
-    let fine = json(&status(), "node status", 0, false);
+    let fine = envelope(&status(), "node status", 0, false);
     assert_eq!(fine["data"]["role"], "primary");
     assert_eq!(fine["data"]["registered_type"], "primary");
     assert_eq!(fine["issues"].as_array().unwrap().len(), 0);
     node1.psql("SELECT pg_create_physical_replication_slot('unused')");
-    node1.psql_as(
-        "repmgr",
-        "repmgr",
-        "INSERT INTO repmgr.nodes VALUES (2, 1, true, 'node2', 'standby', 'default', 100, 'host=/nowhere', 'repmgr',
+    metadata(&node1, "INSERT INTO repmgr.nodes VALUES (2, 1, true, 'node2', 'standby', 'default', 100, 'host=/nowhere', 'repmgr',
          'repmgr_slot_2', '')",
     );
-    let bad = json(&status(), "node status", 25, false);
+    let bad = envelope(&status(), "node status", 25, false);
     let codes: Vec<&str> =
         bad["issues"].as_array().unwrap().iter().map(|issue| issue["code"].as_str().unwrap()).collect();
     assert!(codes.contains(&"slot_inactive") && codes.contains(&"slot_missing"), "{bad}");
@@ -330,7 +544,7 @@ fn status_tells_what_is_wrong_with_the_node() {
         text.code(25).stdout.contains("Replication slots: 1 physical (of maximal 10; 1 missing); 1 inactive")
     );
     text.says("WARNING: ").says("unused").says("repmgr_slot_2");
-    node1.psql_as("repmgr", "repmgr", "DELETE FROM repmgr.nodes");
+    metadata(&node1, "DELETE FROM repmgr.nodes");
     node1
         .pgbaton(["node", "status"])
         .run()
@@ -338,5 +552,5 @@ fn status_tells_what_is_wrong_with_the_node() {
         .says("is not registered")
         .says("pgbaton primary register");
     node1.stop(StopMode::Immediate);
-    json(&status(), "node status", 6, false);
+    envelope(&status(), "node status", 6, false);
 }

@@ -13,22 +13,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Output, Pg, SOON, TestCluster, TestServer, majors, postgres};
+use support::{Output, Pg, SOON, TestCluster, TestServer, configure, majors, postgres};
 
 const LONG: Duration = Duration::from_secs(180);
-
-fn configure(server: &TestServer, node_id: i32, role: &str) {
-    let quote = |text: &str| serde_json::to_string(text).unwrap();
-    let text = format!(
-        "node_id = {node_id}\nnode_name = {}\nconninfo = {}\ndata_directory = {}\npg_bindir = {}\nstate_directory = {}\n",
-        quote(&server.name),
-        quote(&server.conninfo_as(role, role)),
-        quote(&server.data.to_string_lossy()),
-        quote(&server.pg.bindir.to_string_lossy()),
-        quote(&server.dir.join("state").to_string_lossy()),
-    );
-    std::fs::write(server.config(), text).unwrap();
-}
 
 #[track_caller]
 fn run(server: &TestServer, args: &[&str]) -> Output {
@@ -53,12 +40,14 @@ fn tour(pg: &Pg, role: &str) {
         );
         node1.reload();
     }
-    configure(&node1, 1, role);
+    let conninfo = node1.conninfo_as(role, role);
+    configure(&node1, 1, &node1.name, &conninfo, "");
     run(&node1, &["primary", "register"]);
 
     let port = node1.port.to_string();
     let node2 = cluster.empty("node2");
-    configure(&node2, 2, role);
+    let conninfo = node2.conninfo_as(role, role);
+    configure(&node2, 2, &node2.name, &conninfo, "");
     let source = ["standby", "clone", "-h", "127.0.0.1", "-p", &port, "-U", role, "-d", role];
     run(&node2, &[&source[..], &["--dry-run"]].concat());
     assert!(!node2.data.exists());
@@ -68,7 +57,8 @@ fn tour(pg: &Pg, role: &str) {
     run(&node2, &["standby", "register", "--wait-start", "--wait-sync"]);
 
     let node3 = cluster.empty("node3");
-    configure(&node3, 3, role);
+    let conninfo = node3.conninfo_as(role, role);
+    configure(&node3, 3, &node3.name, &conninfo, "");
     let port = node2.port.to_string();
     run(
         &node3,

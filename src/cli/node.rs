@@ -39,11 +39,17 @@ pub struct Checkpoint {
 #[derive(Args, Debug)]
 pub struct Service {
     /// The action
-    #[arg(long, value_enum, value_name = "ACTION", required_unless_present = "list_actions")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "ACTION",
+        required_unless_present = "list_actions"
+    )]
     pub action: Option<Action>,
 
-    /// Print the command of every action and run none
-    #[arg(long)]
+    /// Print the command of the action, or of every one, and run none
+    #[arg(long, alias = "list")]
     pub list_actions: bool,
 
     /// Whether to write a checkpoint first.

@@ -58,7 +58,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         }
         Noun::Node(cli::node::Node::Service(args)) => match args.action {
             Some(action) if !args.list_actions => node::service::run(context, action, args.checkpoint).await,
-            _ => node::service::list(context),
+            only => node::service::list(context, only),
         },
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,

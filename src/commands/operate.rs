@@ -395,7 +395,10 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         }
         (Some(first), _) => {
             let mut error = Error::new(outcome.exit, format!("could not {}", first.title));
-            error = error.detail(crate::error::sentence(&first.error.primary));
+            // A step that ran out of time says no more than that itself.
+            if first.error.primary != error.primary {
+                error = error.detail(crate::error::sentence(&first.error.primary));
+            }
             if let Some(detail) = &first.error.detail {
                 error = error.detail(detail.clone());
             }

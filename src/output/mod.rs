@@ -15,7 +15,7 @@ use crate::config::Outcome as Checked;
 use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
 use crate::facts::assess::ClusterReport;
-use crate::output::node::NodeStatus;
+use crate::output::node::{NodeStatus, ServiceAction};
 use crate::output::operation::OperationView;
 use crate::plan::Plan;
 use crate::registry::Event;
@@ -45,6 +45,8 @@ pub enum Data {
     Events(Vec<Event>),
     /// `node status`.
     NodeStatus(Box<NodeStatus>),
+    /// `node service --list-actions`.
+    ServiceActions(Vec<ServiceAction>),
     /// A dry run.
     Plan(Box<Plan>),
     /// A mutating command that was carried out; its facts for scripts.
@@ -103,6 +105,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
             Data::Cluster(cluster) => to_value(cluster),
             Data::Events(events) => json!({ "events": to_value(events) }),
             Data::NodeStatus(status) => to_value(status),
+            Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
             Data::Plan(plan) => json!({ "plan": plan::json(plan) }),
             Data::Done(value) => value.clone(),
             Data::Operations(list) => json!({ "operations": to_value(list) }),
@@ -125,6 +128,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         _ if csv => {
             return Err(no_csv(command));
         }
+        Data::ServiceActions(actions) => node::actions(actions),
         Data::Plan(plan) => plan::text(plan),
         Data::Done(_) | Data::Nothing => String::new(),
         Data::Operations(list) => operation::table(list),

@@ -190,3 +190,31 @@ pub fn csv(status: &NodeStatus) -> String {
     }
     out
 }
+
+/// What `node service` would run for an action.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServiceAction {
+    /// Its name.
+    pub action: &'static str,
+    /// The command; None where the action is refused.
+    pub command: Option<String>,
+    /// Why it is refused.
+    pub refused: Option<String>,
+}
+
+/// Writes repmgr's list of all actions; of a single one that was asked for, the bare command, for a script.
+pub fn actions(actions: &[ServiceAction]) -> String {
+    if let [ServiceAction { command: Some(command), .. }] = actions {
+        return format!("{command}\n");
+    }
+    let mut out = "Following commands would be executed for each action:\n\n".to_string();
+    for ServiceAction { action, command, refused } in actions {
+        let shown = match command {
+            Some(command) => format!("\"{command}\""),
+            None => format!("none, {}", refused.as_deref().unwrap_or("refused")),
+        };
+        out.push_str(&format!("{action:>9}: {shown}\n"));
+    }
+    out.push('\n');
+    out
+}

@@ -13,25 +13,47 @@ pub enum Manager {
         unit: String,
     },
     /// Debian's pg_ctlcluster.
-    Debian {
-        /// The cluster's version.
-        version: String,
-        /// The cluster's name.
-        name: String,
-    },
+    Debian(DebianCluster),
     /// pg_ctl.
     PgCtl,
 }
 
-/// Finds out who starts and stops the server of a data directory. `root` is `/` but in tests.
-pub fn manager(data: &Path, major: &str, running: Option<i32>, root: &Path) -> Manager {
+/// A cluster in the sense of Debian's postgresql-common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebianCluster {
+    /// The cluster's version.
+    pub version: String,
+    /// The cluster's name.
+    pub name: String,
+    /// Where the configuration of the clusters is, if not in /etc/postgresql.
+    pub conf_root: Option<PathBuf>,
+    /// What systemd starts it as when the machine boots, where there is systemd.
+    pub unit: Option<String>,
+}
+
+/// Finds out who starts and stops the server of a data directory.
+///
+/// `conf_root` is `PG_CLUSTER_CONF_ROOT`, by which Debian's tools find clusters that are no service of the machine. `root`
+/// is `/` but in tests.
+pub fn manager(
+    data: &Path,
+    major: &str,
+    running: Option<i32>,
+    conf_root: Option<&Path>,
+    root: &Path,
+) -> Manager {
     if let Some(unit) = running.and_then(|pid| systemd_unit(pid, root)) {
         return Manager::Systemd { unit };
     }
-    match debian_cluster(data, major, root) {
-        Some(name) => Manager::Debian { version: major.to_string(), name },
-        None => Manager::PgCtl,
-    }
+    let place = conf_root.map_or_else(|| root.join("etc/postgresql"), Path::to_path_buf);
+    let Some(name) = debian_cluster(data, &place.join(major)) else { return Manager::PgCtl };
+    let has_unit = conf_root.is_none() && root.join("run/systemd/system").is_dir();
+    Manager::Debian(DebianCluster {
+        unit: has_unit.then(|| format!("postgresql@{major}-{name}.service")),
+        version: major.to_string(),
+        name,
+        conf_root: conf_root.map(Path::to_path_buf),
+    })
 }
 
 /// Returns the systemd service that a process belongs to.
@@ -50,10 +72,13 @@ fn systemd_unit(pid: i32, root: &Path) -> Option<String> {
     unit.contains("postgres").then(|| unit.to_string())
 }
 
-/// Returns the name of the Debian cluster that a data directory belongs to.
-fn debian_cluster(data: &Path, major: &str, root: &Path) -> Option<String> {
-    let entries = std::fs::read_dir(root.join("etc/postgresql").join(major)).ok()?;
-    for entry in entries.flatten() {
+/// Returns the name of the Debian cluster that a data directory belongs to. `place` has a directory for each of that version.
+fn debian_cluster(data: &Path, place: &Path) -> Option<String> {
+    // One of them may be written with a symbolic link in it.
+    let is_ours = |path: &Path| {
+        path == data || matches!((path.canonicalize(), data.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    };
+    for entry in std::fs::read_dir(place).ok()?.flatten() {
         let Ok(text) = std::fs::read_to_string(entry.path().join("postgresql.conf")) else { continue };
         let directory = text.lines().rev().find_map(|line| {
             let (name, value) = line.split_once('=')?;
@@ -62,7 +87,7 @@ fn debian_cluster(data: &Path, major: &str, root: &Path) -> Option<String> {
         let Some(value) = directory.and_then(|value| value.strip_prefix('\'')?.split('\'').next()) else {
             continue;
         };
-        if Path::new(value) == data {
+        if is_ours(Path::new(value)) {
             return entry.file_name().into_string().ok();
         }
     }
@@ -122,12 +147,40 @@ mod tests {
         let main = Path::new("/var/lib/postgresql/15/main");
 
         cgroup("0::/user.slice/user-1000.slice/session-1.scope\n");
-        let debian = Manager::Debian { version: "15".into(), name: "main".into() };
-        assert_eq!(manager(main, "15", Some(7), root.path()), debian);
-        assert_eq!(manager(Path::new("/elsewhere"), "15", None, root.path()), Manager::PgCtl);
+        let found = |data: &Path, running, conf_root| manager(data, "15", running, conf_root, root.path());
+        let debian = |unit: Option<&str>, conf_root: Option<&Path>| {
+            Manager::Debian(DebianCluster {
+                version: "15".into(),
+                name: "main".into(),
+                conf_root: conf_root.map(Path::to_path_buf),
+                unit: unit.map(str::to_string),
+            })
+        };
+        assert_eq!(found(main, Some(7), None), debian(None, None));
+        assert_eq!(found(Path::new("/elsewhere"), None, None), Manager::PgCtl);
+
+        // Clusters of another root are nobody's service.
+        let unit = "postgresql@15-main.service";
+        std::fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+        let conf_root = root.path().join("etc/postgresql");
+        assert_eq!(found(main, None, None), debian(Some(unit), None));
+        assert_eq!(found(main, None, Some(&conf_root)), debian(None, Some(&conf_root)));
+        assert_eq!(found(main, None, Some(root.path())), Manager::PgCtl);
 
         cgroup("0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n");
-        let unit = "postgresql@15-main.service".to_string();
-        assert_eq!(manager(main, "15", Some(7), root.path()), Manager::Systemd { unit });
+        assert_eq!(found(main, Some(7), None), Manager::Systemd { unit: unit.to_string() });
+    }
+
+    #[test]
+    fn a_debian_cluster_is_recognized_behind_a_symbolic_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (real, link) = (root.path().join("real"), root.path().join("link"));
+        let etc = root.path().join("15/main");
+        std::fs::create_dir_all(&etc).unwrap();
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let conf = format!("data_directory = '{}'\n", link.display());
+        files::write(&etc.join("postgresql.conf"), conf.as_bytes(), 0o644).unwrap();
+        assert_eq!(debian_cluster(&real, &root.path().join("15")).as_deref(), Some("main"));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::Exit;
-use crate::pg::control::Manager;
+use crate::pg::control::{DebianCluster, Manager};
 use crate::plan::clone::remove_leftover;
 use crate::plan::{
     Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Verify,
@@ -22,11 +22,26 @@ pub enum Action {
     Reload,
 }
 
+impl Action {
+    /// All of them, in repmgr's order.
+    pub const ALL: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
+
+    /// Returns its name, which is pg_ctl's and pg_ctlcluster's too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
+    }
+}
+
 /// Whether a checkpoint can be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Checkpoint {
-    /// It can.
-    Possible,
+    /// It can, by this connection.
+    Possible(Endpoint),
     /// The role must not; what to run, where there is a privilege for it.
     Denied {
         /// The role.
@@ -76,32 +91,33 @@ pub struct ServiceFacts {
     pub start_timeout_s: u32,
     /// Seconds for a stop.
     pub stop_timeout_s: u32,
-    /// The port in the node's conninfo.
-    pub conninfo_port: Option<String>,
+    /// The operating system's user that runs pgbaton.
+    pub user: String,
 }
 
 /// Plans an action.
 pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
     let name = &facts.node_name;
     let action = service.action;
-    let (verb, nothing_to_do) = match action {
-        Action::Start => ("start", facts.running.is_some()),
-        Action::Stop => ("stop", facts.running.is_none()),
-        Action::Restart => ("restart", false),
-        Action::Reload => ("reload", false),
+    let verb = action.name();
+    let nothing_to_do = match action {
+        Action::Start => facts.running.is_some(),
+        Action::Stop => facts.running.is_none(),
+        Action::Restart | Action::Reload => false,
     };
     let mut checks = Vec::new();
-    if let Manager::Systemd { unit } = &facts.manager
-        && action != Action::Reload
+    checks.extend(refusal(facts, action));
+    if let Manager::Debian(DebianCluster { unit: Some(unit), .. }) = &facts.manager
+        && matches!(action, Action::Start | Action::Restart)
+        && !nothing_to_do
     {
         checks.push(
-            Check::fail("service_manager", format!("the server is run by systemd, as unit \"{unit}\""))
-                .detail("Started or stopped behind its back, systemd would start it again or think that it is down.")
-                .hint(format!(
-                    "Add to the configuration: service_start_command = \"sudo systemctl start {unit}\", \
-                     service_stop_command = \"sudo systemctl stop {unit}\", \
-                     service_restart_command = \"sudo systemctl restart {unit}\"; and let this user run them with sudo."
-                )),
+            Check::warning(
+                "service_manager",
+                format!("the server will not run as \"{unit}\", the service of systemd that it is"),
+            )
+            .detail("systemd would not notice its end, nor stop it cleanly when the machine is shut down.")
+            .hint(lines_for(unit, &facts.user)),
         );
     }
     if action == Action::Reload && facts.running.is_none() {
@@ -124,24 +140,24 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             checks.push(check);
         }
         Some(Checkpoint::Unknown(why)) => checks.push(
-            Check::warning("checkpoint", "the checkpoint is skipped, as the server does not answer")
+            Check::warning("checkpoint", "the checkpoint is skipped, as no connection was made")
                 .detail(format!("{why} {cost}")),
         ),
-        Some(Checkpoint::Possible) | None => {}
+        Some(Checkpoint::Possible(_)) | None => {}
     }
     let mut steps = Vec::new();
     let mut verify = Vec::new();
     if !nothing_to_do {
-        if service.checkpoint == Some(Checkpoint::Possible) {
+        if let Some(Checkpoint::Possible(on)) = &service.checkpoint {
             steps.push(Step::new(
                 "checkpoint",
                 "write a checkpoint",
-                Op::Sql { on: service.on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
+                Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
                 600,
                 Exit::Query,
             ));
         }
-        let bound = match action {
+        let bound: u32 = match action {
             Action::Start => facts.start_timeout_s,
             Action::Stop => facts.stop_timeout_s,
             Action::Restart => facts.start_timeout_s.saturating_add(facts.stop_timeout_s),
@@ -158,8 +174,8 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             verb,
             format!("{verb} the server of node \"{name}\""),
             Op::Run(command(facts, action)),
-            // pg_ctl has the same bound and says more when it passes.
-            bound.saturating_add(5),
+            // pg_ctl has the same bound and says more when it passes; pg_ctlcluster then goes on looking for half a minute.
+            bound.saturating_add(if matches!(facts.manager, Manager::Debian(_)) { 40 } else { 5 }),
             exit,
         ));
         match action {
@@ -195,35 +211,63 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
     }
 }
 
+/// Returns why an action is left to somebody else, where it is.
+pub fn refusal(facts: &ServiceFacts, action: Action) -> Option<Check> {
+    let Manager::Systemd { unit } = &facts.manager else { return None };
+    (action != Action::Reload).then(|| {
+        Check::fail("service_manager", format!("the server is run by systemd, as unit \"{unit}\""))
+            .detail(
+                "Started or stopped behind its back, systemd would start it again or think that it is down.",
+            )
+            .hint(lines_for(unit, &facts.user))
+    })
+}
+
+/// What lets systemd do it, as lines for the configuration, be it pgbaton.toml or repmgr.conf, and for sudo.
+fn lines_for(unit: &str, user: &str) -> String {
+    let verbs = ["start", "stop", "restart"];
+    let settings = verbs.map(|verb| format!("service_{verb}_command = 'sudo systemctl {verb} {unit}'"));
+    let allowed = verbs.map(|verb| format!("/usr/bin/systemctl {verb} {unit}"));
+    format!(
+        "Add to the configuration:\n{}\nand to a file in /etc/sudoers.d:\n{user} ALL = NOPASSWD: {}",
+        settings.join("\n"),
+        allowed.join(", ")
+    )
+}
+
 /// Returns the command of an action.
 pub fn command(facts: &ServiceFacts, action: Action) -> Command {
-    let verb = match action {
-        Action::Start => "start",
-        Action::Stop => "stop",
-        Action::Restart => "restart",
-        Action::Reload => "reload",
+    let verb = action.name();
+    let timeout = match action {
+        Action::Start | Action::Restart => Some(facts.start_timeout_s),
+        Action::Stop => Some(facts.stop_timeout_s),
+        Action::Reload => None,
     };
+    let timeout = timeout.map(|seconds| format!("--timeout={seconds}"));
     match &facts.manager {
         // The user's own line, for the user's own shell.
         Manager::Configured(line) => Command::new("/bin/sh", ["-c", line]),
-        Manager::Debian { version, name } => {
-            let mut args = vec![version.clone(), name.clone(), verb.to_string()];
-            if action != Action::Reload && action != Action::Start {
+        Manager::Debian(cluster) => {
+            let mut args = vec![cluster.version.clone(), cluster.name.clone(), verb.to_string()];
+            if matches!(action, Action::Stop | Action::Restart) {
                 args.push("--mode=fast".into());
             }
-            Command { log: Some(facts.log.clone()), ..Command::new("pg_ctlcluster", args) }
+            // What follows is for pg_ctl.
+            let options: Vec<String> = timeout.into_iter().chain(facts.pg_ctl_options.clone()).collect();
+            if !options.is_empty() {
+                args.push("--".into());
+                args.extend(options);
+            }
+            let root = cluster.conf_root.as_ref().map(|root| root.display().to_string());
+            let env = root.map(|root| ("PG_CLUSTER_CONF_ROOT".to_string(), root)).into_iter().collect();
+            Command { log: Some(facts.log.clone()), env, ..Command::new("pg_ctlcluster", args) }
         }
         Manager::Systemd { .. } | Manager::PgCtl => {
             let directory = facts.config_directory.as_ref().unwrap_or(&facts.data_directory);
             // Absolute: postmaster.opts keeps what is said here, and a restart from elsewhere must find it.
             let mut args = vec![verb.to_string(), format!("--pgdata={}", directory.display())];
-            let timeout = match action {
-                Action::Start | Action::Restart => Some(facts.start_timeout_s),
-                Action::Stop => Some(facts.stop_timeout_s),
-                Action::Reload => None,
-            };
-            if let Some(seconds) = timeout {
-                args.extend(["--wait".to_string(), format!("--timeout={seconds}")]);
+            if let Some(timeout) = timeout {
+                args.extend(["--wait".to_string(), timeout]);
             }
             if matches!(action, Action::Stop | Action::Restart) {
                 args.push("--mode=fast".into());
@@ -263,7 +307,7 @@ mod tests {
             log: "/data.start.log".into(),
             start_timeout_s: 60,
             stop_timeout_s: 60,
-            conninfo_port: None,
+            user: "postgres".into(),
         }
     }
 
@@ -278,6 +322,14 @@ mod tests {
         Service { action, checkpoint: None, on }
     }
 
+    const LINES: &str = "Add to the configuration:
+service_start_command = 'sudo systemctl start postgresql@15-main.service'
+service_stop_command = 'sudo systemctl stop postgresql@15-main.service'
+service_restart_command = 'sudo systemctl restart postgresql@15-main.service'
+and to a file in /etc/sudoers.d:
+postgres ALL = NOPASSWD: /usr/bin/systemctl start postgresql@15-main.service, \
+/usr/bin/systemctl stop postgresql@15-main.service, /usr/bin/systemctl restart postgresql@15-main.service";
+
     #[test]
     fn what_systemd_runs_is_left_to_systemd_but_may_be_reloaded() {
         let facts = facts(Manager::Systemd { unit: "postgresql@15-main.service".into() });
@@ -285,23 +337,46 @@ mod tests {
             let plan = plan(&facts, &service(action));
             let failed: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
             assert_eq!(failed.len(), 1);
-            let hint = failed[0].hint.as_deref().unwrap();
-            assert!(
-                hint.contains("service_stop_command = \"sudo systemctl stop postgresql@15-main.service\""),
-                "{hint}"
-            );
+            assert_eq!(failed[0].hint.as_deref(), Some(LINES));
         }
         let plan = plan(&facts, &service(Action::Reload));
         assert!(plan.checks.iter().all(|check| !check.stops()));
         assert_eq!(words(&facts, Action::Reload), "/bin/pg_ctl reload --pgdata=/data");
     }
 
+    fn debian(unit: Option<&str>) -> ServiceFacts {
+        facts(Manager::Debian(DebianCluster {
+            version: "15".into(),
+            name: "main".into(),
+            conf_root: None,
+            unit: unit.map(str::to_string),
+        }))
+    }
+
     #[test]
     fn debian_has_a_tool_of_its_own() {
-        let facts = facts(Manager::Debian { version: "15".into(), name: "main".into() });
-        assert_eq!(words(&facts, Action::Start), "pg_ctlcluster 15 main start");
-        assert_eq!(words(&facts, Action::Stop), "pg_ctlcluster 15 main stop --mode=fast");
+        let mut facts = debian(None);
+        assert_eq!(words(&facts, Action::Start), "pg_ctlcluster 15 main start -- --timeout=60");
+        assert_eq!(words(&facts, Action::Stop), "pg_ctlcluster 15 main stop --mode=fast -- --timeout=60");
         assert_eq!(words(&facts, Action::Reload), "pg_ctlcluster 15 main reload");
+        facts.pg_ctl_options = vec!["--silent".into()];
+        assert_eq!(words(&facts, Action::Reload), "pg_ctlcluster 15 main reload -- --silent");
+    }
+
+    #[test]
+    fn who_starts_a_service_of_systemd_behind_its_back_is_warned() {
+        let mut facts = debian(Some("postgresql@15-main.service"));
+        let hints = |facts: &ServiceFacts, action| -> Vec<String> {
+            let plan = plan(facts, &service(action));
+            assert!(plan.checks.iter().all(|check| !check.stops()));
+            plan.checks.into_iter().filter_map(|check| check.hint).collect()
+        };
+        // It runs, and systemd does not know of it: then systemd loses nothing by its end.
+        assert_eq!(hints(&facts, Action::Restart), [LINES]);
+        assert!(hints(&facts, Action::Start).is_empty() && hints(&facts, Action::Stop).is_empty());
+        facts.running = None;
+        assert_eq!(hints(&facts, Action::Start), [LINES]);
+        assert!(plan(&debian(None), &service(Action::Restart)).checks.is_empty());
     }
 
     #[test]

@@ -55,7 +55,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use fingerprint::Fingerprint;
-pub use nodes::Nodes;
+pub use nodes::{
+    Nodes, configure, envelope, metadata, packaged, real_repmgr, registered, registered_standby, repmgr_conf,
+    with_real_repmgr,
+};
 pub use processes::{Output, Running, clean_command, run_tool, send};
 pub use program::Pgbaton;
 pub use proxy::{Fault, Proxy};
@@ -129,6 +132,16 @@ pub fn slow() -> bool {
         skipped("slow (PGBATON_TEST_SLOW=1 runs it)");
     }
     slow
+}
+
+/// Whether an unprivileged user may have a mount namespace, for [`processes::behind`]; says so if not.
+pub fn can_unshare() -> bool {
+    let script = processes::behind(&clean_command(Path::new("/bin/true")), "mount -t tmpfs tmpfs /run");
+    let able = Running::start(script).wait(SOON);
+    if !able.status.success() {
+        skipped(&format!("no user namespaces: {}", able.stderr.trim()));
+    }
+    able.status.success()
 }
 
 /// Whether directories are kept after the tests.

@@ -1,6 +1,48 @@
-//! Whole clusters of registered nodes.
+//! Nodes: servers that are configured for pgbaton and registered, the documents that it answers with, and the real repmgr
+//! beside it.
 
-use super::{Pg, SOON, TestCluster, TestServer};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Output, Pg, SOON, TestCluster, TestServer, run_tool, skipped};
+
+/// Writes a configuration file; [`TestServer::node_config`] with a name and conninfo of the test's choice.
+pub fn configure(server: &TestServer, node_id: i32, name: &str, conninfo: &str, more: &str) {
+    // What JSON quotes, TOML reads.
+    let quote = |text: &str| serde_json::to_string(text).unwrap();
+    let text = format!(
+        "node_id = {node_id}\nnode_name = {}\nconninfo = {}\ndata_directory = {}\npg_bindir = {}\n\
+         state_directory = {}\n{more}\n",
+        quote(name),
+        quote(conninfo),
+        quote(&server.data.to_string_lossy()),
+        quote(&server.pg.bindir.to_string_lossy()),
+        quote(&server.dir.join("state").to_string_lossy()),
+    );
+    std::fs::write(server.config(), text).unwrap();
+}
+
+/// A registered primary.
+pub fn registered(cluster: &TestCluster, name: &str, node_id: i32) -> TestServer {
+    let server = cluster.primary(name);
+    server.node_config(node_id, "");
+    server.pgbaton(["primary", "register"]).run().code(0);
+    server
+}
+
+/// A registered standby.
+pub fn registered_standby(
+    cluster: &TestCluster,
+    name: &str,
+    node_id: i32,
+    upstream: &TestServer,
+) -> TestServer {
+    let server = cluster.standby(name, upstream);
+    server.node_config(node_id, "");
+    server.pgbaton(["standby", "register"]).run().code(0);
+    server
+}
 
 /// A registered primary and standbys.
 pub struct Nodes {
@@ -14,10 +56,7 @@ impl Nodes {
     /// Makes node 1, the primary, and so many standbys, each with its slot.
     pub fn new(pg: &Pg, standbys: usize) -> Self {
         let cluster = TestCluster::new(pg);
-        let primary = cluster.primary("node1");
-        primary.node_config(1, "");
-        primary.pgbaton(["primary", "register"]).run().code(0);
-        let mut servers = vec![primary];
+        let mut servers = vec![registered(&cluster, "node1", 1)];
         for i in 0..standbys {
             let server = cluster.standby(&format!("node{}", i + 2), &servers[0]);
             let id = i32::try_from(i).unwrap() + 2;
@@ -45,4 +84,70 @@ impl Nodes {
             .map(|server| server.name.as_str())
             .collect()
     }
+}
+
+/// Runs SQL in the database of the metadata, as pgbaton's role.
+#[track_caller]
+pub fn metadata(server: &TestServer, sql: &str) -> String {
+    server.psql_as("repmgr", "repmgr", sql)
+}
+
+/// Returns the JSON document that was printed, which has the fields that every document has and texts that keep the rules.
+#[track_caller]
+pub fn envelope(output: &Output, command: &str, exit: i32, changed: bool) -> Value {
+    let json = output.json();
+    assert_eq!(json["command"], command, "{output:?}");
+    assert_eq!(json["exit_code"], exit, "{output:?}");
+    assert_eq!(json["ok"], exit == 0, "{output:?}");
+    assert_eq!(json["changed"], changed, "{output:?}");
+    assert_eq!(json["format"], 1);
+    // 25: the command did what it was to do, and found issues.
+    assert_eq!(json["error"].is_null(), exit == 0 || exit == 25, "{output:?}");
+    assert!(json["data"].is_object() && json["issues"].is_array(), "{output:?}");
+    assert_eq!(output.status.code(), Some(exit), "{output:?}");
+    if let Some(message) = json["error"]["message"].as_str() {
+        assert!(!message.ends_with('.'), "{message}");
+        for part in ["detail", "hint"] {
+            let Some(text) = json["error"][part].as_str() else { continue };
+            assert!(text.ends_with(['.', '?', ';', ':']) || text.contains('\n'), "{part}: {text}");
+        }
+    }
+    json
+}
+
+/// The machine's own PostgreSQL 15, where the repmgr package is installed for it; says so if it is not.
+pub fn with_real_repmgr() -> Option<Pg> {
+    let control = Path::new("/usr/share/postgresql/15/extension/repmgr.control");
+    packaged("postgresql-15-repmgr", "/usr/lib/postgresql/15/bin/repmgr").filter(|_| control.exists())
+}
+
+/// The machine's own PostgreSQL 15, where a package is installed that has this program; says so if it is not.
+pub fn packaged(package: &str, program: &str) -> Option<Pg> {
+    let bindir = PathBuf::from("/usr/lib/postgresql/15/bin");
+    if Path::new(program).exists() && bindir.join("initdb").exists() {
+        return Some(Pg { major: 15, bindir });
+    }
+    skipped(&format!("package {package} is not installed for PostgreSQL 15"));
+    None
+}
+
+/// Writes a repmgr.conf that the real repmgr and pgbaton both read.
+pub fn repmgr_conf(server: &TestServer, node_id: i32) -> PathBuf {
+    let path = server.dir.join("repmgr.conf");
+    let text = format!(
+        "node_id={node_id}\nnode_name='{}'\nconninfo='{}'\ndata_directory='{}'\npg_bindir='{}'\n\
+         use_replication_slots=true\nlog_level=NOTICE\n",
+        server.name,
+        server.conninfo(),
+        server.data.display(),
+        server.pg.bindir.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Runs the real repmgr with the configuration that [`repmgr_conf`] has written.
+pub fn real_repmgr(server: &TestServer, args: &[&str]) -> Output {
+    let conf = server.dir.join("repmgr.conf").to_string_lossy().into_owned();
+    run_tool(&server.pg.tool("repmgr"), ["-f", &conf].into_iter().chain(args.iter().copied()))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde_json::Value;
 
-use super::processes::{Output, Running, clean_command};
+use super::processes::{Output, Running, behind, clean_command};
 
 /// What differs from run to run and can be told by its form. In this order.
 static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -68,6 +68,12 @@ impl Pgbaton {
     /// Runs it in another directory.
     pub fn current_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
+        self
+    }
+
+    /// Has it see another machine; see [`behind`].
+    pub fn behind(mut self, mounts: &str) -> Self {
+        self.command = behind(&self.command, mounts);
         self
     }
 

@@ -2,21 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::node::{Action, Checkpoint};
+use crate::cli;
 use crate::commands::context::Context;
 use crate::commands::operate;
-use crate::commands::primary::register::{local_endpoint, secrets_of};
+use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
-use crate::config::Config;
 use crate::error::{Error, Exit, Result};
-use crate::facts::cluster::ClusterFacts;
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
+use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
-use crate::pg::conninfo::Conninfo;
 use crate::pg::control::{self, Manager};
 use crate::pg::tools;
-use crate::plan::service::{self as planned, Service, ServiceFacts, plan};
+use crate::plan::Endpoint;
+use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
 
@@ -24,21 +23,26 @@ use crate::secret::Secret;
 ///
 /// # Errors
 /// Exit code 1 for a failed check, 4 if the server does not start, 5 if a command fails.
-pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Result<Report> {
+pub async fn run(
+    context: &Context,
+    action: cli::node::Action,
+    options: cli::node::Checkpoint,
+) -> Result<Report> {
     let config = context.config()?;
     context.connects_to_local_only()?;
-    let facts = facts(config, action)?;
+    let action = of(action);
+    let facts = facts(context, action)?;
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
     let checkpoint =
-        if options.checkpoint && stops { Some(may_write_checkpoint(context).await) } else { None };
-    let service = Service { action: of(action), checkpoint, on: local_endpoint(config) };
+        if options.checkpoint && stops { Some(may_write_checkpoint(context).await?) } else { None };
+    let service = Service { action, checkpoint, on: local_endpoint(config) };
     let plan = plan(&facts, &service);
-    let mut secrets: Secrets = secrets_of(&ClusterFacts::default());
+    let mut secrets = Secrets::new();
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = logs(&facts);
-    let done = operate::carry_out_as(context, &format!("node {}", verb(action)), &plan, secrets).await;
+    let done = operate::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await;
     let done = done.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
@@ -55,13 +59,22 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
     Ok(done.report)
 }
 
-/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`.
-async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
+/// Asks the server whether the role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`.
+///
+/// # Errors
+/// Exit code 1 if the conninfo in the configuration is invalid.
+async fn may_write_checkpoint(context: &Context) -> Result<planned::Checkpoint> {
+    let mut conninfo = context.local_conninfo()?;
+    let mut on = local_endpoint(context.config()?);
+    if let Some(superuser) = &context.global.superuser {
+        // Another role, another password: the one in the file for passwords.
+        conninfo = conninfo.without_secrets();
+        conninfo.set("user", superuser);
+        on = Endpoint { conninfo: conninfo.to_string(), secret: None, ..on };
+    }
     let ask = async {
-        let session = context
-            .connect_local()
-            .await
-            .map_err(|error| error.detail.unwrap_or_else(|| crate::error::sentence(&error.primary)))?;
+        let session =
+            context.connect(&conninfo).await.map_err(|error| crate::error::sentence(&error.to_string()))?;
         let row = session
             .query_one(
                 "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
@@ -72,34 +85,42 @@ async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
             .map_err(|error| crate::error::sentence(&error.to_string()))?;
         Ok::<_, String>((row, session.server_version_num()))
     };
-    match ask.await {
-        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible,
+    Ok(match ask.await {
+        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible(on),
         Ok((row, version)) => {
             let role = row.get(1).unwrap_or_default().to_string();
             let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
             planned::Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
         }
         Err(why) => planned::Checkpoint::Unknown(why),
-    }
+    })
 }
 
-/// Prints the command of every action, as `node service --list-actions` does.
+/// Tells the command of an action, or of all of them, as `node service --list-actions` does.
 ///
 /// # Errors
 /// Exit code 1 without a configuration.
-pub fn list(context: &Context) -> Result<Report> {
-    let config = context.config()?;
-    let mut out = String::new();
-    for action in [Action::Start, Action::Stop, Action::Restart, Action::Reload] {
-        let facts = facts(config, action)?;
-        let command = crate::plan::service::command(&facts, of(action));
-        out.push_str(&format!("{}: {command}\n", verb(action)));
-    }
-    Ok(Report::new(Data::Text(out)))
+pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report> {
+    let actions = match only {
+        Some(action) => vec![of(action)],
+        None => Action::ALL.to_vec(),
+    };
+    let listed = actions.into_iter().map(|action| {
+        let facts = facts(context, action)?;
+        let refused = planned::refusal(&facts, action).map(|check| check.message);
+        let command = match &facts.manager {
+            Manager::Configured(line) => line.clone(),
+            _ => planned::command(&facts, action).to_string(),
+        };
+        let command = refused.is_none().then_some(command);
+        Ok(ServiceAction { action: action.name(), command, refused })
+    });
+    Ok(Report::new(Data::ServiceActions(listed.collect::<Result<_>>()?)))
 }
 
 /// Gathers what decides how the server is started and stopped.
-pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
+fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
+    let config = context.config()?;
     let data = &config.data_directory;
     let major = match look_past_mark(data) {
         Contents::DataDirectory { major, .. } => major,
@@ -131,7 +152,10 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
     };
     let manager = match configured {
         Some(command) => Manager::Configured(command.clone()),
-        None => control::manager(data, &major, running, Path::new("/")),
+        None => {
+            let conf_root = context.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
+            control::manager(data, &major, running, conf_root, Path::new("/"))
+        }
     };
     // Configuration outside the data directory is found through where that is, as repmgr does.
     let config_directory = config.config_directory.clone();
@@ -153,7 +177,7 @@ pub fn facts(config: &Config, action: Action) -> Result<ServiceFacts> {
         log: control::start_log(data),
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
-        conninfo_port: Conninfo::parse(&config.conninfo).ok().and_then(|c| c.get("port").map(str::to_string)),
+        user: context.environment.user.clone().unwrap_or_default(),
     })
 }
 
@@ -161,21 +185,12 @@ pub(crate) fn seconds(time: std::time::Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
-fn verb(action: Action) -> &'static str {
+fn of(action: cli::node::Action) -> Action {
     match action {
-        Action::Start => "start",
-        Action::Stop => "stop",
-        Action::Restart => "restart",
-        Action::Reload => "reload",
-    }
-}
-
-fn of(action: Action) -> crate::plan::service::Action {
-    match action {
-        Action::Start => crate::plan::service::Action::Start,
-        Action::Stop => crate::plan::service::Action::Stop,
-        Action::Restart => crate::plan::service::Action::Restart,
-        Action::Reload => crate::plan::service::Action::Reload,
+        cli::node::Action::Start => Action::Start,
+        cli::node::Action::Stop => Action::Stop,
+        cli::node::Action::Restart => Action::Restart,
+        cli::node::Action::Reload => Action::Reload,
     }
 }
 
@@ -199,10 +214,13 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
         && facts.running.is_some()
         && running_postmaster(&facts.data_directory) == facts.running
     {
-        return error.detail("The server is still shutting down.").hint(
-            "It goes on without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; \
-             the server's log and its processes show what it waits for.",
-        );
+        if is_stopping(&facts.data_directory) {
+            return error.detail("The server is still shutting down.").hint(
+                "It goes on without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; \
+                 the server's log and its processes show what it waits for.",
+            );
+        }
+        return error.detail("The server runs as before.");
     }
     if action == Action::Stop {
         return error;
@@ -218,7 +236,16 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
             return told;
         }
     }
+    if let Manager::Configured(line) = &facts.manager {
+        return error.hint(format!("The command is \"{line}\"; the server's log may say why."));
+    }
     error.hint(format!("The server's log may say why; its first lines are in \"{}\".", facts.log.display()))
+}
+
+/// Whether the postmaster says of itself that it is shutting down.
+fn is_stopping(data: &Path) -> bool {
+    let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    text.lines().nth(7).is_some_and(|status| status.trim() == "stopping")
 }
 
 /// Returns what was added to a file.
