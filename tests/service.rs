@@ -105,6 +105,33 @@ fn a_server_is_started_stopped_restarted_and_reloaded_with_the_options_it_had() 
 }
 
 #[test]
+fn a_superuser_writes_the_checkpoint_that_the_role_may_not() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let config = node1.node_config(1, "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("user=repmgr dbname=repmgr", "user=baton dbname=baton")).unwrap();
+    let restart = |more: &[&str]| {
+        let words = ["node", "restart", "--checkpoint", "--json"].into_iter().chain(more.iter().copied());
+        node1.pgbaton(words).run()
+    };
+    restart(&[]).code(0).says("which is skipped").says("-S");
+    let before = node1.postmaster();
+    let refused = restart(&["-S", "baton"]);
+    json(&refused, "node restart", 1, false);
+    refused.says("role \"baton\" is not a superuser");
+    json(&restart(&["-S", "nobody"]), "node restart", 6, false);
+    assert_eq!(node1.postmaster(), before);
+    let done = restart(&["-S", "postgres"]);
+    let steps = json(&done, "node restart", 0, true)["data"]["steps"].clone();
+    assert_eq!((&steps[0]["title"], &steps[0]["status"]), (&"write a checkpoint".into(), &"done".into()));
+    assert!(!done.stderr.contains("skipped"), "{done:?}");
+    // Where it has no use it is not silently ignored.
+    node1.pgbaton(["node", "status", "-S", "postgres"]).run().says("-S is not used by this command");
+}
+
+#[test]
 fn a_start_that_fails_says_what_the_server_says() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

@@ -23,10 +23,10 @@ pub enum Action {
 }
 
 /// Whether a checkpoint can be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Checkpoint {
-    /// It can.
-    Possible,
+    /// It can, there.
+    Possible(Endpoint),
     /// The role must not; what to run, where there is a privilege for it.
     Denied {
         /// The role.
@@ -119,7 +119,9 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             )
             .detail(cost);
             if let Some(grant) = grant {
-                check = check.hint(format!("As a superuser, run: {grant}"));
+                check = check.hint(format!("Name a superuser with -S, or as one, run: {grant}"));
+            } else {
+                check = check.hint("Name a superuser with -S.");
             }
             checks.push(check);
         }
@@ -127,16 +129,16 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             Check::warning("checkpoint", "the checkpoint is skipped, as the server does not answer")
                 .detail(format!("{why} {cost}")),
         ),
-        Some(Checkpoint::Possible) | None => {}
+        Some(Checkpoint::Possible(_)) | None => {}
     }
     let mut steps = Vec::new();
     let mut verify = Vec::new();
     if !nothing_to_do {
-        if service.checkpoint == Some(Checkpoint::Possible) {
+        if let Some(Checkpoint::Possible(on)) = &service.checkpoint {
             steps.push(Step::new(
                 "checkpoint",
                 "write a checkpoint",
-                Op::Sql { on: service.on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
+                Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
                 600,
                 Exit::Query,
             ));

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::node::{Action, Checkpoint};
 use crate::commands::context::Context;
-use crate::commands::operate;
-use crate::commands::primary::register::{local_endpoint, secrets_of};
+use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
+use crate::commands::{operate, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result};
-use crate::facts::cluster::ClusterFacts;
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -29,11 +28,14 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
     context.connects_to_local_only()?;
     let facts = facts(config, action)?;
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
-    let checkpoint =
-        if options.checkpoint && stops { Some(may_write_checkpoint(context).await) } else { None };
+    let mut secrets = Secrets::new();
+    let checkpoint = if options.checkpoint && stops {
+        Some(may_write_checkpoint(context, &mut secrets).await?)
+    } else {
+        None
+    };
     let service = Service { action: of(action), checkpoint, on: local_endpoint(config) };
     let plan = plan(&facts, &service);
-    let mut secrets: Secrets = secrets_of(&ClusterFacts::default());
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
@@ -55,8 +57,10 @@ pub async fn run(context: &Context, action: Action, options: Checkpoint) -> Resu
     Ok(done.report)
 }
 
-/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`.
-async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`. If it may not,
+/// the superuser does it that was named.
+async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<planned::Checkpoint> {
+    let config = context.config()?;
     let ask = async {
         let session = context
             .connect_local()
@@ -72,15 +76,20 @@ async fn may_write_checkpoint(context: &Context) -> planned::Checkpoint {
             .map_err(|error| crate::error::sentence(&error.to_string()))?;
         Ok::<_, String>((row, session.server_version_num()))
     };
-    match ask.await {
-        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible,
+    Ok(match ask.await {
+        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible(local_endpoint(config)),
         Ok((row, version)) => {
+            let whom = format!("node \"{}\"", config.node_name);
+            let named = superuser::connect(context, &context.local_conninfo()?, &whom, secrets).await?;
+            if let Some(superuser) = named {
+                return Ok(planned::Checkpoint::Possible(superuser.on));
+            }
             let role = row.get(1).unwrap_or_default().to_string();
             let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
             planned::Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
         }
         Err(why) => planned::Checkpoint::Unknown(why),
-    }
+    })
 }
 
 /// Prints the command of every action, as `node service --list-actions` does.
