@@ -191,6 +191,54 @@ fn a_clone_as_a_role_without_superuser_rights() {
 }
 
 #[test]
+fn a_superuser_does_what_the_role_may_not() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    // A role that owns its database and may do nothing else, and one that streams and may do nothing else.
+    node1.psql("CREATE ROLE poor LOGIN");
+    node1.psql("CREATE DATABASE poor OWNER poor");
+    node1.psql("CREATE ROLE streamer LOGIN REPLICATION");
+    let etc = cluster.dir().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    std::fs::rename(node1.data.join("pg_hba.conf"), etc.join("pg_hba.conf")).unwrap();
+    node1.append_conf(&format!("hba_file = '{}'", etc.join("pg_hba.conf").display()));
+    node1.restart();
+    let config = |node: &TestServer, id: i32| {
+        let path = node.node_config(id, "");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text.replace("user=repmgr dbname=repmgr", "user=poor dbname=poor")).unwrap();
+    };
+    config(&node1, 1);
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    let node2 = cluster.empty("node2");
+    config(&node2, 2);
+    let source = format!("host=127.0.0.1 port={} user=poor dbname=poor", node1.port);
+    let words = ["standby", "clone", "-d", &source, "--replication-user", "streamer"];
+    let clone = |more: &[&str]| node2.pgbaton(words).args(more.iter().copied());
+    let before = Fingerprint::of(&[&node1], &[&node2.dir]);
+    let refused = clone(&[]).run();
+    refused.code(1).says("role \"poor\" may not create replication slots").says("-S");
+    refused.says("cannot tell whether the source has configuration files elsewhere");
+    clone(&["-S", "streamer"]).run().code(1).says("role \"streamer\" is not a superuser");
+    clone(&["-S", "nobody"]).run().code(6).says("\"nobody\"");
+    before.assert_same(&Fingerprint::of(&[&node1], &[&node2.dir]));
+    let as_postgres = ["-S", "postgres", "--copy-external-config-files=pgdata"];
+    let dry = clone(&as_postgres).arg("--dry-run").run();
+    assert!(
+        dry.code(0).stdout.contains("create slot \"repmgr_slot_2\" on node \"node1\" as \"postgres\""),
+        "{dry:?}"
+    );
+    before.assert_same(&Fingerprint::of(&[&node1], &[&node2.dir]));
+    clone(&as_postgres).run().code(0);
+    let copied = std::fs::read_to_string(node2.data.join("pg_hba.conf")).unwrap();
+    assert_eq!(copied, std::fs::read_to_string(etc.join("pg_hba.conf")).unwrap());
+    streams(&node2);
+    assert_eq!(node1.psql("SELECT usename, application_name FROM pg_stat_replication"), "streamer|node2");
+    assert_eq!(node1.psql("SELECT slot_name, active FROM pg_replication_slots"), "repmgr_slot_2|t");
+}
+
+#[test]
 fn tablespaces_go_where_they_are_mapped() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

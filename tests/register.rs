@@ -154,6 +154,18 @@ fn the_tables_of_the_real_extension_are_adopted_unaltered() {
     node1.pgbaton(["primary", "register"]).run().code(0);
     node1.pgbaton(["primary", "unregister", "--force"]).run().code(0);
 
+    // Or a superuser is named, who leaves the extension's tables as they are but for the grants.
+    node1.psql("CREATE DATABASE third");
+    node1.psql_as("postgres", "third", "CREATE EXTENSION repmgr");
+    configure(&node1, 1, "node1", &node1.conninfo_as("baton", "third"), "");
+    let shape = format!("{SHAPE} {FUNCTIONS}");
+    let before = node1.psql_as("postgres", "third", &shape);
+    node1.pgbaton(["primary", "register"]).run().code(1).says("with -S");
+    node1.pgbaton(["primary", "register", "-S", "postgres"]).run().code(0);
+    assert_eq!(node1.psql_as("postgres", "third", &shape), before);
+    assert_eq!(node1.psql_as("baton", "third", "SELECT term FROM repmgr.voting_term"), "1");
+    configure(&node1, 1, "node1", &node1.conninfo_as("baton", "baton"), "");
+
     // Another version is refused by name.
     node1.psql_as("postgres", "baton", "UPDATE pg_extension SET extversion = '4.4' WHERE extname = 'repmgr'");
     let refused = node1.pgbaton(["primary", "register"]).run();
@@ -163,6 +175,70 @@ fn the_tables_of_the_real_extension_are_adopted_unaltered() {
 /// Returns the SQL of a hint that ends with it.
 fn pasted(hint: &str) -> &str {
     hint.split_once("run: ").unwrap_or_else(|| panic!("no SQL in {hint:?}")).1
+}
+
+#[test]
+fn a_superuser_gives_the_metadata_to_a_role_that_may_make_nothing() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.psql("CREATE ROLE \"po\"\"or\" LOGIN PASSWORD 'secret' IN ROLE pg_monitor");
+    node1.psql("CREATE DATABASE poor");
+    // Nobody has the other one's password.
+    node1.prepend_hba("host all \"po\"\"or\" 127.0.0.1/32 scram-sha-256");
+    node1.reload();
+    let conninfo = format!("host=127.0.0.1 port={} user='po\"or' password=secret dbname=poor", node1.port);
+    configure(&node1, 1, "node1", &conninfo, "");
+    let register = |more: &[&str]| {
+        node1.pgbaton(["primary", "register", "--json"].into_iter().chain(more.iter().copied())).run()
+    };
+    let before = Fingerprint::of(&[&node1], &[]);
+    let json = envelope(&register(&[]), "primary register", 1, false);
+    assert!(json["error"]["hint"].as_str().unwrap().contains("with -S"), "{json}");
+    let refused = register(&["-S", "baton"]);
+    envelope(&refused, "primary register", 1, false);
+    refused.says("role \"baton\" is not a superuser");
+    envelope(&register(&["-S", "nobody"]), "primary register", 6, false);
+    let dry = register(&["-S", "postgres", "--dry-run"]);
+    let does = envelope(&dry, "primary register", 0, false)["data"]["plan"]["steps"][0]["does"].to_string();
+    assert!(does.contains("as \\\"postgres\\\": CREATE SCHEMA") && does.contains("SET LOCAL ROLE"), "{does}");
+    before.assert_same(&Fingerprint::of(&[&node1], &[]));
+
+    envelope(&register(&["-S", "postgres"]), "primary register", 0, true);
+    let owners =
+        "SELECT DISTINCT relowner::regrole FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                  WHERE nspname IN ('repmgr', 'pgbaton') UNION
+                  SELECT nspowner::regrole FROM pg_namespace WHERE nspname IN ('repmgr', 'pgbaton')";
+    assert_eq!(node1.psql_as("postgres", "poor", owners), "\"po\"\"or\"");
+    let events = "SELECT event FROM repmgr.events ORDER BY event_timestamp";
+    assert_eq!(node1.psql_as("postgres", "poor", events), "cluster_created\nprimary_register");
+    assert_eq!(
+        node1.psql_as("postgres", "poor", "SELECT has_database_privilege('po\"or', 'poor', 'CREATE')"),
+        "f"
+    );
+    // From now on it needs nobody.
+    envelope(&register(&[]), "primary register", 0, false);
+    envelope(&register(&["-S", "nobody"]), "primary register", 0, false);
+
+    // Tables that are somebody else's: the superuser also sees whom the role would register beside.
+    let node2 = cluster.foreign("node2");
+    for statement in ["ALTER SCHEMA repmgr OWNER TO postgres", "ALTER TABLE repmgr.nodes OWNER TO postgres"] {
+        node1.psql_as("postgres", "poor", statement);
+    }
+    let other = format!(
+        "INSERT INTO repmgr.nodes VALUES (2, NULL, true, 'node2', 'primary', 'default', 100, '{}', 'repmgr', NULL, '')",
+        node2.conninfo_as("postgres", "postgres")
+    );
+    node1.psql_as("postgres", "poor", &other);
+    let refused = register(&["-S", "postgres"]);
+    envelope(&refused, "primary register", 31, false);
+    refused.says("node \"node2\" is a primary too");
+    node1.psql_as("postgres", "poor", "DELETE FROM repmgr.nodes WHERE node_id = 2");
+    envelope(&register(&["-S", "postgres"]), "primary register", 0, true);
+    assert_eq!(
+        node1.psql_as("postgres", "poor", "SELECT has_table_privilege('po\"or', 'repmgr.nodes', 'UPDATE')"),
+        "t"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::commands::context::Context;
 use crate::commands::world::Secrets;
 use crate::error::{Error, Result};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::{Command, Endpoint};
+use crate::plan::Command;
 use crate::secret::Secret;
 use crate::system::{files, process};
 
@@ -19,8 +19,6 @@ const SOURCE_PASSWORD: &str = "password for the source";
 pub(crate) const UPSTREAM_PASSWORD: &str = "password for the upstream";
 /// The name of the contents of a service file with a passphrase.
 const SERVICE_FILE: &str = "connection service file for the source";
-/// The name of the source's whole conninfo, password included.
-const SOURCE_CONNINFO: &str = "conninfo of the source";
 /// Seconds for a replication connection that is only tried.
 const LOGIN_S: u64 = 10;
 /// How long a WAL sender whose client has gone may hold its place.
@@ -77,16 +75,6 @@ impl Login {
         let env = file.iter().map(|path| ("PGSERVICEFILE".to_string(), path.display().to_string())).collect();
         try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, true).await
     }
-}
-
-/// Names the source as a place to run statements.
-pub(crate) fn source_endpoint(given: &Conninfo, name: &str, secrets: &mut Secrets) -> Endpoint {
-    let plain = given.without_secrets().to_string();
-    let secret = (plain != given.to_string()).then(|| {
-        secrets.insert(SOURCE_CONNINFO.into(), Secret::new(given.to_string()));
-        SOURCE_CONNINFO.to_string()
-    });
-    Endpoint { name: format!("\"{name}\""), conninfo: plain, secret }
 }
 
 pub(crate) struct ReceiverLogin<'a> {

@@ -14,6 +14,7 @@ pub mod operation;
 pub mod primary;
 pub mod standby;
 pub mod start;
+pub mod superuser;
 pub mod unregister;
 pub mod usage;
 pub mod world;
@@ -31,6 +32,7 @@ use crate::pg::quote::quote_shell;
 pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
     refuse_csv(context, noun)?;
     refuse_root(context, noun)?;
+    superuser::warn_if_unused(context);
     match noun {
         Noun::Primary(cli::primary::Primary::Register) => primary::register::run(context).await,
         Noun::Primary(cli::primary::Primary::Unregister) => {

@@ -129,6 +129,17 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
     Ok(source)
 }
 
+/// Asks for the role of a session, and whether it may create slots and stream.
+///
+/// # Errors
+/// Those of the query.
+pub async fn ask_role(session: &Session) -> Result<(String, bool), SqlError> {
+    const SQL: &str = "SELECT rolname::text, (rolsuper OR rolreplication)::text FROM pg_roles \
+                       WHERE rolname = current_user";
+    let row = session.query_one(SQL, &[]).await?;
+    Ok((row.get(0).unwrap_or_default().to_string(), row.get(1) == Some("true")))
+}
+
 /// How long the server may count files: it looks at every single one, and a large cluster has hundreds of thousands.
 const SIZES_WITHIN: Duration = Duration::from_secs(60);
 

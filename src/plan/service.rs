@@ -135,7 +135,9 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             )
             .detail(cost);
             if let Some(grant) = grant {
-                check = check.hint(format!("As a superuser, run: {grant}"));
+                check = check.hint(format!("Name a superuser with -S, or as one, run: {grant}"));
+            } else {
+                check = check.hint("Name a superuser with -S.");
             }
             checks.push(check);
         }

@@ -139,6 +139,22 @@ impl Present {
 
     /// Returns what the role may not do and would have to, each with the statement that allows it.
     pub fn lacking(&self) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        if !self.install().is_empty() && !self.may_create {
+            out.push((
+                format!("make schemas in database \"{}\"", self.database),
+                format!(
+                    "GRANT CREATE ON DATABASE {} TO {};",
+                    quote_ident(&self.database),
+                    quote_ident(&self.role)
+                ),
+            ));
+        }
+        out.extend(self.lacking_in_schemas());
+        out
+    }
+
+    fn lacking_in_schemas(&self) -> Vec<(String, String)> {
         let role = quote_ident(&self.role);
         let mut out = Vec::new();
         for schema in &self.closed_schemas {
@@ -163,12 +179,6 @@ impl Present {
             Verdict::OwnMissing => (false, true),
             Verdict::Complete | Verdict::Foreign => (false, false),
         };
-        if own && !self.may_create {
-            out.push((
-                format!("make schemas in database \"{}\"", self.database),
-                format!("GRANT CREATE ON DATABASE {} TO {role};", quote_ident(&self.database)),
-            ));
-        }
         for (needed, allowed, schema) in
             [(install, self.may_create_in_schema, "repmgr"), (own, self.may_create_in_own, "pgbaton")]
         {
@@ -191,6 +201,25 @@ impl Present {
             Verdict::OwnMissing => split(own).map(Statement::new).collect(),
             Verdict::Complete | Verdict::Foreign => Vec::new(),
         }
+    }
+
+    /// Returns the statements with which a superuser makes what is missing so that the role owns it, and gives the role the use of what
+    /// was there.
+    pub fn install_as_superuser(&self) -> Vec<Statement> {
+        let role = quote_ident(&self.role);
+        let (schemas, rest): (Vec<_>, Vec<_>) =
+            self.install().into_iter().partition(|statement| statement.text.starts_with("CREATE SCHEMA"));
+        let mut out: Vec<Statement> = schemas
+            .iter()
+            .map(|statement| Statement::new(format!("{} AUTHORIZATION {role}", statement.text)))
+            .collect();
+        let grants = self.lacking_in_schemas();
+        out.extend(grants.iter().map(|(_, grant)| Statement::new(grant.trim_end_matches(';'))));
+        if !rest.is_empty() {
+            out.push(Statement::new(format!("SET LOCAL ROLE {role}")));
+            out.extend(rest);
+        }
+        out
     }
 }
 
@@ -280,6 +309,43 @@ mod tests {
         let old = Present { extension: Some("4.4".into()), ..adopted.clone() };
         assert_eq!(old.verdict(), Verdict::Foreign);
         assert!(adopted.install().iter().all(|statement| !statement.text.contains("repmgr")));
+    }
+
+    #[test]
+    fn a_superuser_makes_everything_for_the_role() {
+        let poor = Present { may_create: false, role: "it\"s".into(), ..nothing() };
+        let statements = poor.install_as_superuser();
+        let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
+        assert_eq!(
+            texts.get(..3).unwrap(),
+            [
+                "CREATE SCHEMA IF NOT EXISTS repmgr AUTHORIZATION \"it\"\"s\"",
+                "CREATE SCHEMA IF NOT EXISTS pgbaton AUTHORIZATION \"it\"\"s\"",
+                "SET LOCAL ROLE \"it\"\"s\""
+            ]
+        );
+        assert_eq!(texts.len(), poor.install().len() + 1);
+        assert!(texts.iter().skip(3).all(|text| !text.contains("SCHEMA") && !text.contains("GRANT")));
+        // Where everything is there and closed, nothing but grants.
+        let columns = NODE_COLUMNS.iter().map(ToString::to_string).collect();
+        let closed = Present {
+            schema: true,
+            occupied: true,
+            node_columns: columns,
+            events: true,
+            own: true,
+            closed_schemas: vec!["repmgr".into()],
+            closed_tables: vec!["repmgr.nodes".into()],
+            ..poor
+        };
+        let texts: Vec<String> = closed.install_as_superuser().into_iter().map(|s| s.text).collect();
+        assert_eq!(
+            texts,
+            [
+                "GRANT USAGE ON SCHEMA \"repmgr\" TO \"it\"\"s\"",
+                "GRANT ALL ON ALL TABLES IN SCHEMA repmgr TO \"it\"\"s\""
+            ]
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cli;
 use crate::commands::context::Context;
-use crate::commands::operate;
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
+use crate::commands::{operate, superuser};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
 use crate::output::node::ServiceAction;
@@ -14,7 +14,6 @@ use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::control::{self, Manager};
 use crate::pg::tools;
-use crate::plan::Endpoint;
 use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
@@ -33,11 +32,14 @@ pub async fn run(
     let action = of(action);
     let facts = facts(context, action)?;
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
-    let checkpoint =
-        if options.checkpoint && stops { Some(may_write_checkpoint(context).await?) } else { None };
+    let mut secrets = Secrets::new();
+    let checkpoint = if options.checkpoint && stops {
+        Some(may_write_checkpoint(context, &mut secrets).await?)
+    } else {
+        None
+    };
     let service = Service { action, checkpoint, on: local_endpoint(config) };
     let plan = plan(&facts, &service);
-    let mut secrets = Secrets::new();
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
@@ -59,22 +61,15 @@ pub async fn run(
     Ok(done.report)
 }
 
-/// Asks the server whether the role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`.
-///
-/// # Errors
-/// Exit code 1 if the conninfo in the configuration is invalid.
-async fn may_write_checkpoint(context: &Context) -> Result<planned::Checkpoint> {
-    let mut conninfo = context.local_conninfo()?;
-    let mut on = local_endpoint(context.config()?);
-    if let Some(superuser) = &context.global.superuser {
-        // Another role, another password: the one in the file for passwords.
-        conninfo = conninfo.without_secrets();
-        conninfo.set("user", superuser);
-        on = Endpoint { conninfo: conninfo.to_string(), secret: None, ..on };
-    }
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`. If it may not,
+/// the superuser does it that was named.
+async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<planned::Checkpoint> {
+    let config = context.config()?;
     let ask = async {
-        let session =
-            context.connect(&conninfo).await.map_err(|error| crate::error::sentence(&error.to_string()))?;
+        let session = context
+            .connect_local()
+            .await
+            .map_err(|error| error.detail.unwrap_or_else(|| crate::error::sentence(&error.primary)))?;
         let row = session
             .query_one(
                 "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
@@ -86,8 +81,13 @@ async fn may_write_checkpoint(context: &Context) -> Result<planned::Checkpoint> 
         Ok::<_, String>((row, session.server_version_num()))
     };
     Ok(match ask.await {
-        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible(on),
+        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible(local_endpoint(config)),
         Ok((row, version)) => {
+            let whom = format!("node \"{}\"", config.node_name);
+            let named = superuser::connect(context, &context.local_conninfo()?, &whom, secrets).await?;
+            if let Some(superuser) = named {
+                return Ok(planned::Checkpoint::Possible(superuser.on));
+            }
             let role = row.get(1).unwrap_or_default().to_string();
             let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
             planned::Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
@@ -119,7 +119,7 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
 }
 
 /// Gathers what decides how the server is started and stopped.
-fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
+pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
     let config = context.config()?;
     let data = &config.data_directory;
     let major = match look_past_mark(data) {

@@ -3,7 +3,7 @@
 use crate::commands::context::Context;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::world::Secrets;
-use crate::commands::{locate, operate};
+use crate::commands::{locate, operate, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, gather};
@@ -32,24 +32,37 @@ pub async fn run(context: &Context) -> Result<Report> {
     };
     let local = server::ask(&session).await.map_err(broken)?;
     let present = schema::look(&session).await.map_err(broken)?;
-    let (cluster, lacks_term) = match present.verdict() {
-        Verdict::Complete | Verdict::OwnMissing
-            if present.closed_schemas.is_empty() && present.closed_tables.is_empty() =>
-        {
-            let rows = node::read_all(&session).await.map_err(broken)?;
+    let mut known = Secrets::new();
+    let superuser = if local.in_recovery || present.lacking().is_empty() {
+        None
+    } else {
+        superuser::connect(context, &context.local_conninfo()?, &whom, &mut known).await?
+    };
+    // Nobody is registered unseen: where the role cannot read who else there is, the superuser does.
+    let reader = match &superuser {
+        Some(superuser) => Some(&superuser.session),
+        None => {
+            Some(&session).filter(|_| present.closed_schemas.is_empty() && present.closed_tables.is_empty())
+        }
+    };
+    let (cluster, lacks_term) = match (present.verdict(), reader) {
+        (Verdict::Complete | Verdict::OwnMissing, Some(reader)) => {
+            let rows = node::read_all(reader).await.map_err(broken)?;
             let cluster = gather(&rows, &[], &context.environment, context.node_deadline()).await;
-            (cluster, schema::lacks_term(&session).await.map_err(broken)?)
+            (cluster, schema::lacks_term(reader).await.map_err(broken)?)
         }
         _ => (ClusterFacts::default(), false),
     };
     let old = cluster.node(config.node_id).map(|node| node.row.clone());
     let row = own_row(config, NodeType::Primary, None, old.as_ref().and_then(|row| row.slot_name.clone()));
     let on = local_endpoint(config);
-    let facts = PrimaryFacts { local, present, lacks_term, cluster };
+    let superuser = superuser.map(|superuser| superuser.on);
+    let facts = PrimaryFacts { local, present, lacks_term, superuser, cluster };
     let options = Options { force: context.global.force, wait_sync_s: None };
     let plan = primary(&facts, &row, &on, options);
     let made = facts.present.verdict() == Verdict::Missing;
-    let result = operate::carry_out(context, &plan, secrets(config, &row)).await;
+    known.extend(secrets(config, &row));
+    let result = operate::carry_out(context, &plan, known).await;
     let acted = match &result {
         Ok(done) => done.acted,
         Err(error) => error.changed,

@@ -30,6 +30,16 @@ use crate::system::signals::Signals;
 /// Values that plans name and do not hold.
 pub type Secrets = BTreeMap<String, Secret>;
 
+/// Names a server as a place to run statements; a password in its conninfo is kept under a name.
+pub fn endpoint_to(conninfo: &Conninfo, name: String, secret: &str, secrets: &mut Secrets) -> Endpoint {
+    let plain = conninfo.without_secrets().to_string();
+    let secret = (plain != conninfo.to_string()).then(|| {
+        secrets.insert(secret.to_string(), Secret::new(conninfo.to_string()));
+        secret.to_string()
+    });
+    Endpoint { name, conninfo: plain, secret }
+}
+
 /// The world as it is.
 #[derive(Debug)]
 pub struct Live<'a> {

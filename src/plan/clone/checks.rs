@@ -399,13 +399,16 @@ fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&
             None => Check::pass("slot_free", format!("\"{name}\" has a free replication slot")),
         };
     checks.push(on(check));
-    if !facts.details.role_replicates {
+    if !facts.details.role_replicates && options.slot_on.is_none() {
         checks.push(
             Check::fail(
                 "role_replicates",
                 format!("role \"{}\" may not create replication slots", facts.details.role),
             )
-            .hint(format!("As superuser run: ALTER ROLE {} REPLICATION;", quote_ident(&facts.details.role))),
+            .hint(format!(
+                "Name a superuser with -S, or as one, run: ALTER ROLE {} REPLICATION;",
+                quote_ident(&facts.details.role)
+            )),
         );
     }
     checks
@@ -547,7 +550,10 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                     "cannot tell whether the source has configuration files elsewhere",
                 )
                 .detail(format!("Role \"{}\" may not see where its files are.", facts.details.role))
-                .hint(format!("As superuser run: GRANT pg_monitor TO {};", quote_ident(&facts.details.role))),
+                .hint(format!(
+                    "Name a superuser with -S, or as one, run: GRANT pg_monitor TO {};",
+                    quote_ident(&facts.details.role)
+                )),
             );
         }
         return checks;
@@ -567,7 +573,7 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                 Check::fail("external_files", format!("configuration file \"{}\" cannot be read", file.from))
                     .detail(crate::error::sentence(why))
                     .hint(format!(
-                        "As superuser run: GRANT pg_read_server_files TO {role}; \
+                        "Name a superuser with -S, or as one, run: GRANT pg_read_server_files TO {role}; \
                          GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {role};",
                         role = quote_ident(&facts.details.role)
                     )),

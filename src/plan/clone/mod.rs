@@ -157,6 +157,8 @@ pub struct CloneOptions {
     pub pg_verifybackup: Option<String>,
     /// The source as it was named on the command line: the place of the slot where no upstream is registered.
     pub source: Endpoint,
+    /// Where a superuser makes the slot, because the role may not.
+    pub slot_on: Option<Endpoint>,
     /// How pg_basebackup reaches the source, without secrets.
     pub backup_conninfo: String,
     /// Variables for pg_basebackup whose values are secrets.
@@ -291,7 +293,8 @@ fn slot_steps(
     options: &CloneOptions,
     upstream: Option<&NodeFacts>,
 ) -> (Vec<Step>, Vec<Back>) {
-    let on = upstream.map_or_else(|| options.source.clone(), endpoint);
+    let on =
+        options.slot_on.clone().unwrap_or_else(|| upstream.map_or_else(|| options.source.clone(), endpoint));
     let there = slot_server(facts, upstream).is_some_and(|server| server.slot(slot).is_some());
     // A clone that was killed has left it: it is ours, and nobody else needs it.
     let left = is_taken_over(facts);

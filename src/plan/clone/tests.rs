@@ -106,6 +106,7 @@ fn options() -> CloneOptions {
         pg_basebackup: "/bin/pg_basebackup".into(),
         pg_verifybackup: None,
         source: Endpoint { name: "node1".into(), conninfo: "host=node1".into(), secret: None },
+        slot_on: None,
         backup_conninfo: "host=node1".into(),
         backup_secrets: Vec::new(),
         service_file: None,

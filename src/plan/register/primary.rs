@@ -20,6 +20,8 @@ pub struct PrimaryFacts {
     pub present: Present,
     /// Elections have no term to count from.
     pub lacks_term: bool,
+    /// The server as a superuser reaches it, if the role lacks rights and one was named.
+    pub superuser: Option<Endpoint>,
     /// All registered nodes, the local one's old row included if there is one.
     pub cluster: ClusterFacts,
 }
@@ -39,7 +41,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     });
     // A standby is no primary, whatever else there is to say.
     if !facts.local.in_recovery {
-        checks.push(schema(&facts.present));
+        checks.push(schema(&facts.present, facts.superuser.as_ref()));
         checks.extend(names(
             facts.cluster.nodes.iter().map(|node| &node.row),
             row,
@@ -50,7 +52,14 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
         checks.extend(other_primaries(&facts.cluster, row, &facts.local, options));
     }
 
-    let install = facts.present.install();
+    let Present { database, role, .. } = &facts.present;
+    let (by, install, title) = match &facts.superuser {
+        Some(superuser) => {
+            let title = format!("give role \"{role}\" the metadata in database \"{database}\"");
+            (superuser, facts.present.install_as_superuser(), title)
+        }
+        None => (on, facts.present.install(), format!("make the metadata in database \"{database}\"")),
+    };
     let old = facts.cluster.node(row.node_id).map(|node| &node.row);
     let others = facts.cluster.nodes.iter().any(|node| {
         node.row.node_id != row.node_id && node.row.active && node.row.node_type == NodeType::Primary
@@ -59,8 +68,8 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     if !install.is_empty() {
         steps.push(Step::new(
             "make_metadata",
-            format!("make the metadata in database \"{}\"", facts.present.database),
-            Op::Sql { on: on.clone(), statements: install },
+            title,
+            Op::Sql { on: by.clone(), statements: install },
             QUERY_S,
             Exit::Query,
         ));
@@ -93,7 +102,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
 }
 
 /// Checks that the metadata can be made or used.
-fn schema(present: &Present) -> Check {
+fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
     const NAME: &str = "metadata_usable";
     let Present { database, role, .. } = present;
     match present.verdict() {
@@ -124,7 +133,7 @@ fn schema(present: &Present) -> Check {
                     quote_ident(database)
                 ))
         }
-        _ if !present.lacking().is_empty() => {
+        _ if !present.lacking().is_empty() && superuser.is_none() => {
             let (deeds, grants): (Vec<String>, Vec<String>) = present.lacking().into_iter().unzip();
             let owner = match &present.schema_owner {
                 Some(owner) => format!(" Schema \"repmgr\" belongs to \"{owner}\"."),
@@ -135,7 +144,13 @@ fn schema(present: &Present) -> Check {
                 format!("role \"{role}\" lacks privileges for the metadata in database \"{database}\""),
             )
             .detail(format!("It may not {}.{owner}", deeds.join("; nor ")))
-            .hint(format!("As the owner or a superuser, in that database, run: {}", grants.join(" ")))
+            .hint(format!(
+                "Name a superuser with -S, or as one, or as the owner, in that database, run: {}",
+                grants.join(" ")
+            ))
+        }
+        _ if !present.lacking().is_empty() => {
+            Check::pass(NAME, format!("a superuser can give role \"{role}\" the metadata"))
         }
         SchemaVerdict::Complete => Check::pass(NAME, "the metadata is there and can be written"),
         _ => Check::pass(NAME, format!("the metadata can be made in database \"{database}\"")),

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::standby::{Clone as Args, ExternalFiles};
 use crate::commands::context::Context;
-use crate::commands::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD, source_endpoint};
+use crate::commands::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD};
 use crate::commands::primary::register::secrets_of;
-use crate::commands::world::Secrets;
+use crate::commands::superuser::{self, Superuser};
+use crate::commands::world::{Secrets, endpoint_to};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
@@ -19,14 +20,19 @@ use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
 use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, Room, TablespaceTarget};
-use crate::plan::{Command, Piece};
+use crate::plan::{Command, Endpoint, Piece};
 use crate::registry::node;
 use crate::registry::schema::{self, Verdict};
 use crate::secret::Secret;
 use crate::system::{files, inspect, process};
 
+/// The name of the source's whole conninfo, password included.
+const SOURCE_CONNINFO: &str = "conninfo of the source";
+
 /// What the source and the registered nodes say.
 pub(super) struct Asked {
+    session: Session,
+    superuser: Option<Superuser>,
     server: ServerFacts,
     details: Source,
     present: schema::Present,
@@ -34,21 +40,33 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) async fn all(context: &Context, session: &Session) -> Result<Self> {
+    /// Asks; what the role may not see the superuser is asked for, if one was named.
+    pub(super) async fn all(
+        context: &Context,
+        session: Session,
+        superuser: Option<Superuser>,
+    ) -> Result<Self> {
         let broken = |error: SqlError| {
             Error::new(Exit::Query, "could not ask the server to copy").detail(sentence(&error.to_string()))
         };
-        let (server, details, present) =
-            tokio::join!(server::ask(session), source::ask(session), schema::look(session));
+        let reader = superuser.as_ref().map_or(&session, |superuser| &superuser.session);
+        let (server, details, present, role) = tokio::join!(
+            server::ask(&session),
+            source::ask(reader),
+            schema::look(&session),
+            source::ask_role(&session)
+        );
+        let (role, role_replicates) = role.map_err(broken)?;
+        let details = Source { role, role_replicates, ..details.map_err(broken)? };
         let present = present.map_err(broken)?;
         let cluster = match present.verdict() {
             Verdict::Complete | Verdict::OwnMissing => {
-                let rows = node::read_all(session).await.map_err(broken)?;
+                let rows = node::read_all(&session).await.map_err(broken)?;
                 gather(&rows, &[], &context.environment, context.node_deadline()).await
             }
             _ => ClusterFacts::default(),
         };
-        Ok(Self { server: server.map_err(broken)?, details: details.map_err(broken)?, present, cluster })
+        Ok(Self { server: server.map_err(broken)?, session, superuser, details, present, cluster })
     }
 
     /// Finds the source among the registered nodes: the running server with the same start.
@@ -67,14 +85,15 @@ pub(super) async fn prepare(
     context: &Context,
     args: &Args,
     given: &Conninfo,
-    session: &Session,
     asked: Asked,
-) -> Result<(CloneFacts, CloneOptions, Secrets)> {
+    secrets: &mut Secrets,
+) -> Result<(CloneFacts, CloneOptions)> {
     let config = context.config()?;
     let data = &config.data_directory;
     let source_node = asked.source_node();
     let source_id = source_node.map(|node| node.row.node_id);
-    let source_name = source_node.map_or_else(|| session.server_name(), |node| node.row.node_name.clone());
+    let source_name =
+        source_node.map_or_else(|| asked.session.server_name(), |node| node.row.node_name.clone());
     let primary_id = asked.cluster.primaries().next().map(|(node, _)| node.row.node_id).or_else(|| {
         let rows = asked.cluster.nodes.iter().map(|node| &node.row);
         rows.filter(|row| row.active && row.node_type == crate::registry::NodeType::Primary)
@@ -84,7 +103,7 @@ pub(super) async fn prepare(
     let upstream_id = args.upstream_node_id.or(primary_id);
     let upstream = upstream_id.and_then(|id| asked.cluster.node(id));
     let major = asked.server.version_num / 10_000;
-    let mut secrets = secrets_of(&asked.cluster);
+    secrets.extend(secrets_of(&asked.cluster));
 
     // How pg_basebackup connects: as the command line says, but as the role for replication.
     let role = args
@@ -97,8 +116,9 @@ pub(super) async fn prepare(
     let same_role = given.get("user") == Some(role.as_str());
     backup.set("user", &role);
     let state_directory = context.state_directory()?;
-    let login = Login::new(&backup, same_role, &mut secrets, &state_directory)?;
-    let source = source_endpoint(given, &source_name, &mut secrets);
+    let login = Login::new(&backup, same_role, secrets, &state_directory)?;
+    let source = endpoint_to(given, format!("\"{source_name}\""), SOURCE_CONNINFO, secrets);
+    let slot_on = slot_as_superuser(context, &asked, upstream, secrets).await?;
 
     // How the WAL receiver connects.
     let upstream_conninfo = match (&args.upstream_conninfo, upstream) {
@@ -154,7 +174,7 @@ pub(super) async fn prepare(
     let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
     let receiver_login = ReceiverLogin { conninfo: &receiver, password: password.as_deref() };
     // One after the other: at once they would want two WAL senders, and there may be one.
-    let backup_login = login.attempt(context, &psql, &secrets).await;
+    let backup_login = login.attempt(context, &psql, secrets).await;
     let receiver_login = receiver_login.attempt(context, &psql).await;
 
     let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
@@ -163,7 +183,7 @@ pub(super) async fn prepare(
         _ => None,
     };
     let source_is_local = given.is_this_host();
-    let external = external_files(args, &asked, session, source_is_local, data, &mut secrets).await;
+    let external = external_files(args, &asked, source_is_local, data, secrets).await;
     let extra_options =
         shell_words::split(config.pg_basebackup_options.as_deref().unwrap_or("")).map_err(|error| {
             Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
@@ -192,6 +212,7 @@ pub(super) async fn prepare(
             }
         },
         source,
+        slot_on,
         backup_conninfo: login.conninfo,
         backup_secrets: login.secrets,
         service_file: login.service_file,
@@ -226,7 +247,29 @@ pub(super) async fn prepare(
         external,
         source_is_local,
     };
-    Ok((facts, options, secrets))
+    Ok((facts, options))
+}
+
+/// Returns where the named superuser makes the slot, if the role itself may not.
+async fn slot_as_superuser(
+    context: &Context,
+    asked: &Asked,
+    upstream: Option<&NodeFacts>,
+    secrets: &mut Secrets,
+) -> Result<Option<Endpoint>> {
+    if asked.details.role_replicates || !context.config()?.use_replication_slots {
+        return Ok(None);
+    }
+    let row = match upstream {
+        Some(node) if node.facts().is_some() => &node.row,
+        // That it does not answer is told by the check.
+        Some(_) => return Ok(None),
+        None => return Ok(asked.superuser.as_ref().map(|superuser| superuser.on.clone())),
+    };
+    // An invalid one does not answer either.
+    let conninfo = Conninfo::parse(&row.conninfo).unwrap_or_default();
+    let server = format!("node \"{}\"", row.node_name);
+    Ok(superuser::connect(context, &conninfo, &server, secrets).await?.map(|superuser| superuser.on))
 }
 
 /// Asks a program for its major version.
@@ -255,11 +298,11 @@ async fn identifier(context: &Context, config: &Config, data: &Path, major: &str
 async fn external_files(
     args: &Args,
     asked: &Asked,
-    session: &Session,
     source_is_local: bool,
     data: &Path,
     secrets: &mut Secrets,
 ) -> Vec<ExternalCopy> {
+    let session = asked.superuser.as_ref().map_or(&asked.session, |superuser| &superuser.session);
     let mut out = Vec::new();
     for file in &asked.details.external_files {
         let to = match args.copy_external_config_files {

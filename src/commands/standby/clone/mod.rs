@@ -11,7 +11,8 @@ use crate::cli::node::{Action, Checkpoint};
 use crate::cli::standby::{Clone as Args, Register};
 use crate::commands::context::{Context, not_connected};
 use crate::commands::notify::{Happening, notify};
-use crate::commands::{locate, node as node_commands, operate};
+use crate::commands::world::Secrets;
+use crate::commands::{locate, node as node_commands, operate, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::ask_node;
@@ -37,8 +38,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     refuse_barman(config, args)?;
     let given = source_conninfo(context, args)?;
     let session = connect(context, &given).await?;
-    let asked = Asked::all(context, &session).await?;
-    let (facts, options, secrets) = prepare(context, args, &given, &session, asked).await?;
+    let mut secrets = Secrets::new();
+    let superuser = superuser::connect(context, &given, "the server to copy", &mut secrets).await?;
+    let asked = Asked::all(context, session, superuser).await?;
+    let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
     let result = operate::carry_out(context, &plan, secrets).await;
     let acted = result
