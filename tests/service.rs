@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    Fingerprint, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command, configure,
-    envelope, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool, with_real_repmgr,
+    Fingerprint, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command, envelope,
+    metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool, with_real_repmgr,
 };
 
 #[test]

@@ -20,6 +20,7 @@ pub mod register;
 pub mod run;
 pub mod service;
 pub mod settings;
+pub mod switchover;
 pub mod upstream;
 
 #[cfg(test)]
