@@ -902,7 +902,7 @@ mod tests {
                     ServerFacts { started_at: "x".into(), ..ServerFacts::example(false, 1, 0x500) };
             }),
             ("replication_lag", Exit::Failed, true, |facts| {
-                server(facts, 1).senders[0].replay_lag_s = Some(700.0)
+                server(facts, 1).senders[0].replay_lag_s = Some(700.0);
             }),
             ("backup_running", Exit::Failed, true, |facts| {
                 server(facts, 1).senders.push(Sender { state: Some("backup".into()), ..sender(9) });

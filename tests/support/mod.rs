@@ -44,6 +44,7 @@
 
 mod claims;
 mod fingerprint;
+mod ledger;
 mod nodes;
 mod processes;
 mod program;
@@ -55,6 +56,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use fingerprint::Fingerprint;
+pub use ledger::{Ledger, Observer, Record};
 pub use nodes::{
     Nodes, configure, envelope, metadata, packaged, real_repmgr, registered, registered_standby, repmgr_conf,
     with_real_repmgr,
