@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::{
     Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, StopMode, TestCluster, TestServer, majors,
-    postgres, run_tool, wait_for,
+    postgres, run_tool, versions, wait_for,
 };
 
 /// Slow enough to be cut: a data directory of 40 MB takes most of a minute.
@@ -369,6 +369,59 @@ fn the_password_of_the_upstream_is_written_only_when_it_is_asked_for() {
     clone_from(&node3, &node1).env("PGPASSWORD", "it's \\ s3cret").run().code(0);
     assert!(!auto_conf(&node3).contains("s3cret"));
     streams(&node3);
+}
+
+#[test]
+fn the_connection_that_was_asked_for_is_the_one_of_the_wal_receiver() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    node1.psql("CREATE ROLE streamer LOGIN REPLICATION PASSWORD 's3cret word'");
+    node1.set_hba(
+        "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication repmgr 127.0.0.1/32 trust\n\
+         host replication streamer 127.0.0.1/32 scram-sha-256",
+    );
+    node1.reload();
+    // Over a proxy, so that nobody could have had it from anywhere else.
+    let proxy = Proxy::to(node1.port);
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    let clone = |conninfo: &str| clone_from(&node2, &node1).args(["--upstream-conninfo", conninfo]);
+    let refused = clone("host=127.0.0.1 prot=1 user").run();
+    refused.code(1).says("invalid connection string in --upstream-conninfo");
+    let asked = format!(
+        "host=nowhere,127.0.0.1 hostaddr=127.0.0.1,127.0.0.1 port=1,{} user=streamer password='s3cret word' dbname=x \
+         application_name=other target_session_attrs=read-write keepalives_idle=7",
+        proxy.port
+    );
+    // The password is written only with leave, and without it there is none.
+    clone(&asked).run().code(1).says("the WAL receiver cannot connect").says("use_primary_conninfo_password");
+    assert!(!node2.data.exists());
+    configure(&node2, "use_primary_conninfo_password = true");
+    // That of the string is meant, and not one for another connection.
+    let done = clone(&asked).env("PGPASSWORD", "another").args(["--json"]).run();
+    done.code(0);
+    assert!(!done.stdout.contains("s3cret") && !done.stderr.contains("s3cret"), "{done:?}");
+    streams(&node2);
+    assert_eq!(node1.psql("SELECT usename, application_name FROM pg_stat_replication"), "streamer|node2");
+    let shown = node2.psql("SHOW primary_conninfo");
+    for word in ["keepalives_idle=7", "target_session_attrs=read-write", "hostaddr=127.0.0.1,127.0.0.1"] {
+        assert!(shown.contains(word), "{shown}");
+    }
+    assert!(!shown.contains("dbname"), "{shown}");
+    proxy.set(Fault::Refuse);
+    node2.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    // A role that is named by itself is meant before all others, and another role's password is not for it.
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, "use_primary_conninfo_password = true");
+    let words = ["--upstream-conninfo", &asked.replace(&proxy.port.to_string(), &node1.port.to_string())];
+    clone_from(&node3, &node1).args(words).args(["--replication-user", "repmgr"]).run().code(0);
+    assert!(!auto_conf(&node3).contains("s3cret"));
+    streams(&node3);
+    assert_eq!(
+        node1.psql("SELECT usename FROM pg_stat_replication WHERE application_name = 'node3'"),
+        "repmgr"
+    );
 }
 
 #[test]
@@ -1119,6 +1172,121 @@ fn a_copy_that_fails_restores_the_old_state() {
         ),
         "f\nt"
     );
+}
+
+// ---- with certificates ---------------------------------------------------------------------------------------------
+
+/// Makes a certificate authority, a server's certificate and one of role `repmgr`, whose key is encrypted.
+fn certificates(dir: &Path, passphrase: &str) {
+    let script = r#"
+        set -eu
+        cd "$1"
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.crt -days 30 -subj /CN=root
+        sign() {
+            openssl req -new -newkey rsa:2048 -nodes -keyout "$1.key" -subj "/CN=$2" -out "$1.csr"
+            printf "$3" >"$1.ext"
+            openssl x509 -req -in "$1.csr" -CA root.crt -CAkey root.key -CAcreateserial -days 30 -extfile "$1.ext" -out "$1.crt"
+        }
+        # Before PostgreSQL 15 libpq looks for an address in the common name only.
+        sign server 127.0.0.1 'subjectAltName=IP:127.0.0.1\n'
+        sign repmgr repmgr ''
+        openssl rsa -in repmgr.key -aes128 -passout "pass:$2" -out locked.key
+        rm repmgr.key
+        chmod 600 ./*.key
+    "#;
+    std::fs::create_dir(dir).unwrap();
+    run_tool(Path::new("/bin/sh"), ["-c", script, "sh", dir.to_str().unwrap(), passphrase]).code(0);
+}
+
+#[test]
+fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_seen_by_nobody() {
+    for pg in versions() {
+        let cluster = TestCluster::new(&pg);
+        let node1 = cluster.primary("node1");
+        let passphrase = "phr4se 'x' \\";
+        let dir = cluster.dir().join("tls");
+        certificates(&dir, passphrase);
+        node1.append_conf(&format!(
+            "ssl = on\nssl_cert_file = '{0}/server.crt'\nssl_key_file = '{0}/server.key'\nssl_ca_file = '{0}/root.crt'",
+            dir.display()
+        ));
+        node1.set_hba(
+            "local all all trust\nhostssl all all 127.0.0.1/32 cert\nhostssl replication all 127.0.0.1/32 cert",
+        );
+        node1.restart();
+        let tls = format!(
+            "sslmode=verify-full sslrootcert={0}/root.crt sslcert={0}/repmgr.crt sslkey={0}/locked.key",
+            dir.display()
+        );
+        let secret = format!("sslpassword='{}'", passphrase.replace('\\', "\\\\").replace('\'', "\\'"));
+        // Every node says so in its own conninfo, which is in its record.
+        let config = |node: &TestServer, id: i32, more: &str| {
+            let path = node.node_config(id, more);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let own = format!("conninfo = {:?}", format!("{} {tls} {secret}", node.conninfo()));
+            std::fs::write(&path, text.replace(&format!("conninfo = \"{}\"", node.conninfo()), &own))
+                .unwrap();
+        };
+        config(&node1, 1, "");
+        node1.pgbaton(["primary", "register"]).run().code(0);
+        let node2 = cluster.empty("node2");
+        config(&node2, 2, "pg_basebackup_options = \"--max-rate=16M\"");
+        let source = format!("host=127.0.0.1 port={} user=repmgr dbname=repmgr {tls}", node1.port);
+        let wrong = format!("{source} sslpassword=wrong");
+        node2.pgbaton(["standby", "clone", "-d", &wrong]).run().code(6).says("locked.key");
+        // As a service, whose file only its owner reads, the passphrase is in no command line at all.
+        let services = cluster.dir().join("services");
+        let lines = source.replace(' ', "\n");
+        std::fs::write(&services, format!("[source]\n{lines}\nsslpassword={passphrase}\n")).unwrap();
+        std::fs::set_permissions(&services, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let node3 = cluster.empty("node3");
+        for (node, id, by_service) in [(&node2, 2, true), (&node3, 3, false)] {
+            config(node, id, "pg_basebackup_options = \"--max-rate=16M\"");
+            let program =
+                node.pgbaton(["--json", "-L", "DEBUG", "standby", "clone", "--start", "--register"]);
+            let program = match by_service {
+                true => {
+                    program.args(["-d", "service=source"]).env("PGSERVICEFILE", services.to_string_lossy())
+                }
+                false => program.args(["-d", &format!("{source} {secret}")]),
+            };
+            let mut running = program.spawn();
+            let mut seen = 0;
+            let own = env!("CARGO_BIN_EXE_pgbaton");
+            while running.is_running() {
+                let told = processes(|_, line| {
+                    seen += usize::from(line.contains("pg_basebackup"));
+                    // The command line of pgbaton itself is the user's own doing.
+                    line.contains("phr4se") && (by_service || !line.starts_with(own))
+                });
+                assert_eq!(told, []);
+            }
+            let output = running.wait(SOON);
+            output.code(0);
+            assert!(seen > 0, "no base backup was seen");
+            node.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+            let by = format!(
+                "SELECT ssl, client_dn FROM pg_stat_ssl JOIN pg_stat_replication USING (pid) WHERE application_name = '{}'",
+                node.name
+            );
+            assert_eq!(node1.psql(&by), "t|/CN=repmgr");
+            let mut places = vec![output.stdout.clone(), output.stderr.clone()];
+            for directory in [node.dir.join("state"), node.dir.join("state/operations")] {
+                for entry in directory.read_dir().unwrap().flatten() {
+                    places.push(std::fs::read_to_string(entry.path()).unwrap_or_default());
+                }
+            }
+            places.push(node.pgbaton(["cluster", "show", "--json"]).run().code(0).stdout.clone());
+            for place in places {
+                assert!(!place.contains("phr4se"), "{place}");
+            }
+            // The one file of the server that has it is its owner's alone.
+            let conf = node.data.join("postgresql.auto.conf");
+            assert!(auto_conf(node).contains("phr4se"));
+            assert_eq!(conf.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(!node.dir.join("state/pg_service.conf").exists());
+        }
+    }
 }
 
 // ---- what it shows -------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ use crate::system::{files, process};
 /// The name of the password that replication connections to the source need.
 const SOURCE_PASSWORD: &str = "password for the source";
 /// The name of the password that goes into primary_conninfo.
-pub(crate) const UPSTREAM_PASSWORD: &str = "password for the upstream";
 /// The name of the contents of a service file with a passphrase.
 const SERVICE_FILE: &str = "connection service file for the source";
 /// Seconds for a replication connection that is only tried.
@@ -50,8 +49,13 @@ impl Login {
         if let Some(passphrase) = conninfo.get("sslpassword") {
             if conninfo.get("service").is_some() {
                 return Err(Error::failed("cannot pass sslpassword on beside a connection service")
-                    .detail("pg_basebackup reads it from a service file, and there can be only one.")
+                    .detail("PostgreSQL's programs read it from a service file, and there can be only one.")
                     .hint("Write sslpassword into that service's section of the service file."));
+            }
+            if passphrase.contains(['\n', '\r']) {
+                return Err(Error::failed("cannot pass on an sslpassword with a line break").detail(
+                    "PostgreSQL's programs read it from a service file, where a line break ends it.",
+                ));
             }
             known.insert(SERVICE_FILE.into(), Secret::new(format!("[pgbaton]\nsslpassword={passphrase}\n")));
             plain.set("service", "pgbaton");
@@ -66,6 +70,7 @@ impl Login {
         context: &Context,
         psql: &str,
         secrets: &Secrets,
+        inherit_pg: bool,
     ) -> std::result::Result<(), String> {
         let contents = self.service_file.as_ref().and_then(|(_, name)| secrets.get(name));
         let file = contents
@@ -73,25 +78,30 @@ impl Login {
             .transpose()
             .map_err(|error| format!("{error:#}"))?;
         let env = file.iter().map(|path| ("PGSERVICEFILE".to_string(), path.display().to_string())).collect();
-        try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, true).await
+        try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, inherit_pg).await
     }
 }
 
+/// The WAL receiver's connection, before there is a server to make it.
 pub(crate) struct ReceiverLogin<'a> {
+    /// How it connects; a passphrase in it is the server's own.
     pub(crate) conninfo: &'a Conninfo,
+    /// The password that the server will have.
     pub(crate) password: Option<&'a str>,
 }
 
 impl ReceiverLogin<'_> {
-    /// Tries the WAL receiver's connection with what the server will have: no PGPASSWORD of the person at the keyboard.
+    /// Tries it with what the server will have: no PGPASSWORD of the person at the keyboard.
     pub(crate) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
-        let mut secrets = Secrets::new();
-        let mut named = Vec::new();
+        let mut whole = self.conninfo.clone();
+        whole.remove("password");
         if let Some(password) = self.password {
-            secrets.insert(UPSTREAM_PASSWORD.into(), Secret::new(password));
-            named.push(("PGPASSWORD".to_string(), UPSTREAM_PASSWORD.to_string()));
+            whole.set("password", password);
         }
-        try_login(context, psql, &self.conninfo.to_string(), Vec::new(), &named, &secrets, false).await
+        let mut secrets = Secrets::new();
+        let login = Login::new(&whole, true, &mut secrets, Path::new(""));
+        let login = login.map_err(|error| error.to_string())?;
+        login.attempt(context, psql, &secrets, false).await
     }
 }
 

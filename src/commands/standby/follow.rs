@@ -192,7 +192,7 @@ async fn login(
         _ => wanted,
     };
     let psql = Path::new(postgres).with_file_name("psql");
-    let login = ReceiverLogin { conninfo: &conninfo.without_secrets(), password: conninfo.get("password") };
+    let login = ReceiverLogin { conninfo: &conninfo, password: conninfo.get("password") };
     login.attempt(context, &psql.display().to_string()).await
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::receiver::Receiver;
 use crate::cli::standby::{Clone as Args, ExternalFiles};
 use crate::commands::context::Context;
-use crate::commands::login::{Login, ReceiverLogin, UPSTREAM_PASSWORD};
+use crate::commands::login::Login;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::superuser::{self, Superuser};
 use crate::commands::world::{Secrets, endpoint_to};
@@ -20,7 +21,7 @@ use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
 use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, Room, TablespaceTarget};
-use crate::plan::{Command, Endpoint, Piece};
+use crate::plan::{Command, Endpoint};
 use crate::registry::node;
 use crate::registry::schema::{self, Verdict};
 use crate::secret::Secret;
@@ -135,35 +136,18 @@ pub(super) async fn prepare(
         })?,
         (None, None) => given.clone(),
     };
-    let password = config
-        .use_primary_conninfo_password
-        .then(|| {
-            context
-                .environment
-                .non_empty("PGPASSWORD")
-                .map(str::to_string)
-                .or_else(|| upstream_conninfo.get("password").map(str::to_string))
-        })
-        .flatten();
-    let mut receiver = upstream_conninfo.without_secrets();
-    for keyword in ["replication", "fallback_application_name", "target_session_attrs"] {
-        receiver.remove(keyword);
-    }
-    // Needed from PostgreSQL 17 on for slots that are kept in step with the primary's; ignored before.
-    if major < 17 {
-        receiver.remove("dbname");
-    }
-    receiver.set("user", &role);
-    receiver.set("application_name", &config.node_name);
-    if let Some(passfile) = &config.passfile {
-        receiver.set("passfile", passfile.display().to_string());
-    }
-    let mut primary_conninfo = vec![Piece::Text(receiver.to_string())];
-    if let Some(password) = &password {
-        secrets.insert(UPSTREAM_PASSWORD.into(), Secret::new(password));
-        primary_conninfo.push(Piece::Text(" password=".into()));
-        primary_conninfo.push(Piece::Secret(UPSTREAM_PASSWORD.into()));
-    }
+    // The role that was named there is meant, unless one was named by itself.
+    let of_upstream = upstream_conninfo
+        .get("user")
+        .filter(|_| args.upstream_conninfo.is_some() && args.replication_user.is_none());
+    let receiver = Receiver::new(
+        context,
+        &upstream_conninfo,
+        args.upstream_conninfo.is_some(),
+        of_upstream.unwrap_or(&role),
+        major,
+    )?;
+    let primary_conninfo = receiver.primary_conninfo(secrets);
 
     let tool = |program: &str| tools::find(config.pg_bindir.as_deref(), &major.to_string(), program);
     let pg_basebackup = tool("pg_basebackup").map(|path| path.display().to_string());
@@ -172,10 +156,9 @@ pub(super) async fn prepare(
         Err(error) => Err(sentence(&format!("{error:#}"))),
     };
     let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
-    let receiver_login = ReceiverLogin { conninfo: &receiver, password: password.as_deref() };
     // One after the other: at once they would want two WAL senders, and there may be one.
-    let backup_login = login.attempt(context, &psql, secrets).await;
-    let receiver_login = receiver_login.attempt(context, &psql).await;
+    let backup_login = login.attempt(context, &psql, secrets, true).await;
+    let receiver_login = receiver.attempt(context, &psql).await;
 
     let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
     let directory_identifier = match &directory {
