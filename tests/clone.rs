@@ -474,6 +474,62 @@ fn configuration_files_elsewhere_are_copied_over_sql() {
 }
 
 #[test]
+fn configuration_files_elsewhere_are_copied_to_the_same_path_of_another_host() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    node2.node_config(2, "");
+    // A path that leads every process to files of its own, as on hosts of their own: a link in the working directory, which is the
+    // data directory for a server, and for pgbaton one of the test's choice. A base backup does not copy links.
+    let path = "/proc/self/cwd/conf/pg_hba.conf";
+    let link = |node: &TestServer, directory: &Path| {
+        std::fs::create_dir_all(node.dir.join("etc")).unwrap();
+        std::os::unix::fs::symlink(node.dir.join("etc"), directory.join("conf")).unwrap();
+    };
+    link(&node1, &node1.data);
+    std::fs::rename(node1.data.join("pg_hba.conf"), node1.dir.join("etc/pg_hba.conf")).unwrap();
+    // The harness' own file would be another one elsewhere.
+    let conf = node1.data.join("postgresql.conf");
+    let text = std::fs::read_to_string(&conf).unwrap().replace("include_if_exists", "#");
+    std::fs::write(&conf, text).unwrap();
+    node1.append_conf(&format!(
+        "hba_file = '{path}'\nport = {}\nunix_socket_directories = '{}, {}'",
+        node1.port,
+        node1.socket_dir.display(),
+        node2.socket_dir.display()
+    ));
+    node1.restart();
+    let here = node2.dir.join("here");
+    std::fs::create_dir(&here).unwrap();
+    let clone = || clone_from(&node2, &node1).arg("--copy-external-config-files=samepath").current_dir(&here);
+    let before = Fingerprint::of(&[&node1], &[&node2.dir]);
+    clone().run().code(1).says(&format!("configuration file \"{path}\" cannot be written")).says("=pgdata");
+    before.assert_same(&Fingerprint::of(&[&node1], &[&node2.dir]));
+    link(&node2, &here);
+    let dry = clone().arg("--dry-run").run();
+    assert!(
+        dry.code(0).stdout.contains(&format!("copy configuration file \"{path}\" to \"{path}\"")),
+        "{dry:?}"
+    );
+    let (theirs, ours) = (node1.dir.join("etc/pg_hba.conf"), node2.dir.join("etc/pg_hba.conf"));
+    assert!(!ours.exists());
+    clone().run().code(0);
+    assert_eq!(std::fs::read(&ours).unwrap(), std::fs::read(&theirs).unwrap());
+    assert_eq!(ours.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!node2.data.join("pg_hba.conf").exists() && !node2.data.join("conf").exists());
+    link(&node2, &node2.data);
+    streams(&node2);
+    assert_eq!(node2.psql("SHOW hba_file"), path);
+    // On the host of the source the same path is the same file.
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, "");
+    let refused =
+        clone_from(&node3, &node1).arg("--copy-external-config-files").current_dir(&node1.data).run();
+    refused.code(1).says("it is there already").says("=pgdata");
+}
+
+#[test]
 fn wal_goes_to_its_own_directory() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
