@@ -675,6 +675,57 @@ fn sources_that_cannot_be_copied_are_refused() {
 }
 
 #[test]
+fn a_slot_that_is_there_is_used_if_nobody_else_uses_it() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.standby("node2", &node1);
+    let node3 = cluster.empty("node3");
+    node3.node_config(3, "");
+    let slot = "SELECT slot_name, active, restart_lsn IS NOT NULL FROM pg_replication_slots";
+    // Somebody streams with it: a second standby of the same number.
+    node1.psql("SELECT pg_create_physical_replication_slot('repmgr_slot_3')");
+    let mut receiver = support::clean_command(&pg.tool("pg_receivewal"));
+    let to = cluster.dir().join("received");
+    std::fs::create_dir(&to).unwrap();
+    let from = format!("host=127.0.0.1 port={} user=repmgr", node1.port);
+    receiver.args(["--slot=repmgr_slot_3", "-d", &from, "-D"]).arg(&to);
+    let mut receiver = Running::start(receiver);
+    node1.wait_until(slot, "repmgr_slot_3|t|t", SOON);
+    let refusal =
+        Refusal { servers: vec![&node1], directories: vec![&node3.dir], node: &node3, source: &node1 };
+    refusal.is(
+        1,
+        &["slot \"repmgr_slot_3\" on \"node1\" is in use", "Stop that server, or choose another node_id"],
+    );
+    refusal.with(1, &["is in use"], |program| program.arg("--force"));
+    receiver.signal(Signal::INT);
+    assert!(receiver.ends_within(SOON));
+    node1.wait_until(slot, "repmgr_slot_3|f|t", SOON);
+    // One that was made in advance keeps nothing; what fails leaves it so.
+    for made in ["false", "true"] {
+        node1.psql("SELECT pg_drop_replication_slot('repmgr_slot_3')");
+        node1.psql(&format!("SELECT pg_create_physical_replication_slot('repmgr_slot_3', {made})"));
+        let before = node1.psql(slot);
+        node3.node_config(3, SLOWLY);
+        let running = clone_from(&node3, &node1).spawn();
+        copies(&node3);
+        running.signal(Signal::INT);
+        running.wait(Duration::from_secs(60)).code(130);
+        assert_eq!(node1.psql(slot), before);
+        // Copied from elsewhere, the base backup does not hold the slot: it has to keep WAL by itself.
+        node3.node_config(3, "");
+        clone_from(&node3, &node2).run().code(0);
+        assert_eq!(node1.psql(slot), "repmgr_slot_3|f|t");
+        streams(&node3);
+        assert_eq!(node1.psql(slot), "repmgr_slot_3|t|t");
+        node3.stop(StopMode::Fast);
+        node1.wait_until(slot, "repmgr_slot_3|f|t", SOON);
+        std::fs::remove_dir_all(&node3.data).unwrap();
+    }
+}
+
+#[test]
 fn names_and_numbers_of_other_nodes_are_refused() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

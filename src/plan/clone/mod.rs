@@ -295,26 +295,38 @@ fn slot_steps(
 ) -> (Vec<Step>, Vec<Back>) {
     let on =
         options.slot_on.clone().unwrap_or_else(|| upstream.map_or_else(|| options.source.clone(), endpoint));
-    let there = slot_server(facts, upstream).is_some_and(|server| server.slot(slot).is_some());
+    let present = slot_server(facts, upstream).and_then(|server| server.slot(slot));
+    // One that was made in advance keeps nothing until somebody connects. Only by making it again it begins to.
+    let keeps_nothing = present.is_some_and(|slot| slot.restart_lsn.is_none());
     // A clone that was killed has left it: it is ours, and nobody else needs it.
     let left = is_taken_over(facts);
-    let step = Step::new(
-        "create_slot",
-        format!("{} slot \"{slot}\" on {}", if there { "keep the unused" } else { "create" }, on.name),
-        Op::Sql {
-            on: on.clone(),
-            // Reserved at once: without it nothing is kept until somebody connects, which may be hours from now.
-            statements: vec![
-                Statement::new(
-                    "SELECT pg_create_physical_replication_slot($1, true)::text WHERE NOT EXISTS \
-                     (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
-                )
-                .bind(slot),
-            ],
-        },
-        SHORT_S,
-        Exit::Query,
-    );
+    let create = |reserve: bool| {
+        Statement::new(
+            "SELECT pg_create_physical_replication_slot($1, $2::boolean)::text WHERE NOT EXISTS \
+             (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
+        )
+        .bind(slot)
+        .bind(reserve)
+    };
+    let title = match present {
+        None => format!("create slot \"{slot}\" on {}", on.name),
+        Some(_) if keeps_nothing => format!("let the unused slot \"{slot}\" on {} keep WAL", on.name),
+        Some(_) => format!("keep the unused slot \"{slot}\" on {}", on.name),
+    };
+    let mut statements = Vec::new();
+    if keeps_nothing {
+        statements.push(
+            Statement::new(
+                "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots \
+                 WHERE slot_name = $1 AND NOT active AND slot_type = 'physical' AND restart_lsn IS NULL",
+            )
+            .bind(slot),
+        );
+    }
+    // Reserved at once, as the server may be started hours from now.
+    statements.push(create(true));
+    let op = Op::Sql { on: on.clone(), statements };
+    let step = Step::new("create_slot", title, op, SHORT_S, Exit::Query);
     let free = |id: &str| {
         let probe = Probe::Sql {
             says: format!("slot \"{slot}\" on {} is not in use", on.name),
@@ -328,22 +340,27 @@ fn slot_steps(
         Step::new(id, title, Op::Wait(probe), SLOT_S, Exit::Query)
     };
     let mut back = Vec::new();
-    if !there || left {
-        let drop = Step::new(
+    let undo = match present {
+        Some(_) if keeps_nothing && !left => Some((
+            "release_slot",
+            format!("let slot \"{slot}\" on {} keep nothing again", on.name),
+            vec![drop_inactive_slot(slot), create(false)],
+        )),
+        Some(_) if !left => None,
+        _ => Some((
             "drop_slot",
             format!("drop slot \"{slot}\" on {}", on.name),
-            Op::Sql { on: on.clone(), statements: vec![drop_inactive_slot(slot)] },
-            SHORT_S,
-            Exit::Query,
-        );
-        for step in [free("wait_for_slot_again"), drop] {
+            vec![drop_inactive_slot(slot)],
+        )),
+    };
+    if let Some((id, title, statements)) = undo {
+        let op = Op::Sql { on: on.clone(), statements };
+        for step in [free("wait_for_slot_again"), Step::new(id, title, op, SHORT_S, Exit::Query)] {
             back.push(Back { if_started: vec!["create_slot".into()], step });
         }
     }
-    let in_use =
-        slot_server(facts, upstream).and_then(|server| server.slot(slot)).is_some_and(|slot| slot.active);
     let mut steps = vec![step];
-    if in_use && left {
+    if left && present.is_some_and(|slot| slot.active) {
         steps.insert(0, free("wait_for_slot"));
     }
     (steps, back)
