@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use pgbaton::Exit;
+use pgbaton::plan::far_end::Reached;
 use pgbaton::plan::journal::{self, Loaded, Stage, Status};
 use pgbaton::plan::{Op, Probe, Request, Standby};
 
@@ -48,6 +49,34 @@ fn fields_of_later_versions_are_ignored() {
     let loaded = load("1-fields-of-later-versions.jsonl");
     assert_eq!(loaded.status(), Status::Unfinished { past_no_return: false, going_back: true });
     assert_eq!(loaded.past().going_back(), Some(Exit::Switchover));
+}
+
+#[test]
+fn the_ways_to_other_hosts_are_found_again() {
+    let loaded = load("1-far-ends.jsonl");
+    let ways: Vec<(i32, bool)> = loaded
+        .header
+        .plan
+        .far_ends
+        .iter()
+        .map(|far_end| match &far_end.reached {
+            Reached::Ssh { destination, options, program, config_file } => {
+                assert_eq!((destination.as_str(), options.join(" ").as_str()), ("postgres@db1", "-p 2222"));
+                assert_eq!(
+                    (program.as_str(), config_file.as_str()),
+                    ("/usr/bin/pgbaton", "/etc/pgbaton/pgbaton.toml")
+                );
+                (far_end.node_id, true)
+            }
+            Reached::Local { config_file, .. } => {
+                assert_eq!(config_file, "/etc/pgbaton/node3.toml");
+                (far_end.node_id, false)
+            }
+        })
+        .collect();
+    assert_eq!(ways, [(1, true), (3, false)]);
+    // Before there were any.
+    assert_eq!(load("1-switchover-killed.jsonl").header.plan.far_ends, []);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// Who starts and stops a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Manager {
     /// A command of the configuration.
     Configured(String),
@@ -19,7 +22,7 @@ pub enum Manager {
 }
 
 /// A cluster in the sense of Debian's postgresql-common.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebianCluster {
     /// The cluster's version.
     pub version: String,

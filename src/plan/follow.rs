@@ -55,6 +55,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         back_failed: Exit::Follow,
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
+        far_ends: Vec::new(),
     };
     let Some((local, server)) = local.and_then(|node| Some((node, node.facts()?))) else {
         plan.checks.push(

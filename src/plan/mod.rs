@@ -12,6 +12,7 @@
 pub mod candidate;
 pub mod check;
 pub mod clone;
+pub mod far_end;
 pub mod follow;
 pub mod journal;
 pub mod op;
@@ -33,6 +34,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Check, Verdict, Waiver};
+pub use far_end::FarEnd;
 pub use op::{Command, Endpoint, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
 
 use crate::error::Exit;
@@ -68,6 +70,9 @@ pub struct Plan {
     /// can be asked what was going on; None where there is no primary to write to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announce_on: Option<Endpoint>,
+    /// The other nodes on whose hosts something is done or asked, and how they are reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub far_ends: Vec<FarEnd>,
 }
 
 /// Steps that belong together.

@@ -147,6 +147,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         back_failed: Exit::Promotion,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        far_ends: Vec::new(),
     };
     if plan.checks.iter().any(Check::stops) {
         return Promotion { plan, wal_lost_bytes, former: former_id };
@@ -242,6 +243,7 @@ fn refused(node_id: i32) -> Promotion {
         back_failed: Exit::Promotion,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        far_ends: Vec::new(),
     };
     Promotion { plan, wal_lost_bytes: None, former: None }
 }

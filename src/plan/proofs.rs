@@ -121,6 +121,7 @@ fn switchover() -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        far_ends: Vec::new(),
     }
 }
 

@@ -702,7 +702,7 @@ impl<'a, W: World> Run<'a, W> {
                 Err(error) => return self.failed(stage, step, error, begun).await,
             }
         }
-        if let Err(error) = self.required(step).await {
+        if let Err(error) = required(self.world, step, self.past.is_resumed()).await {
             return self.failed(stage, step, error, begun).await;
         }
         if stage == Stage::Forward && !self.past_no_return() && self.signal().is_some() {
@@ -727,7 +727,7 @@ impl<'a, W: World> Run<'a, W> {
         }
         let may_cut = stage == Stage::Forward && step.interruptible && !self.past_no_return();
         let ended = {
-            let effect = pin!(self.effect(step));
+            let effect = pin!(effect(self.world, step));
             tokio::select! {
                 biased;
                 result = effect => Some(result),
@@ -748,24 +748,6 @@ impl<'a, W: World> Run<'a, W> {
                 self.world.narrate(Narration::StepInterrupted(step));
                 self.report(stage, step, StepStatus::Interrupted, Some(begun));
                 End::Interrupted
-            }
-        }
-    }
-
-    /// Performs the effect, within the step's time.
-    async fn effect(&self, step: &Step) -> Result<Option<String>, Error> {
-        let bound = seconds(step.timeout_s);
-        if let Op::Wait(probe) = &step.op {
-            let waited = wait(self.world, probe, bound).await;
-            return waited
-                .map(|()| None)
-                .map_err(|cause| Error::from_cause(step.exit, could_not(step), &cause));
-        }
-        match timeout(bound, self.world.perform(step)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let detail = format!("It did not finish within {} s.", step.timeout_s);
-                Err(Error::new(step.exit, could_not(step)).detail(detail))
             }
         }
     }
@@ -808,21 +790,6 @@ impl<'a, W: World> Run<'a, W> {
         }
     }
 
-    async fn required(&self, step: &Step) -> Result<(), Error> {
-        let on_resume = step.requires_on_resume.iter().filter(|_| self.past.is_resumed());
-        for probe in step.requires.iter().chain(on_resume) {
-            let refusal = || Error::new(step.exit, format!("did not {}", step.title));
-            match ask(self.world, probe, SETTLE.min(seconds(step.timeout_s))).await {
-                Ok(true) => {}
-                Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
-                Err(cause) => {
-                    return Err(Error::from_cause(step.exit, format!("did not {}", step.title), &cause));
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
         // Nothing that follows relies on this mark; the way back has its own record.
         self.mark(stage, &step.id, Mark::Failed { error: error.to_string() }, Flush::Later).await;
@@ -860,6 +827,56 @@ impl<'a, W: World> Run<'a, W> {
         let report = report(stage, step, status, begun);
         self.notes.borrow_mut().reports.insert((stage, step.id.clone()), report);
     }
+}
+
+/// Asks what a step requires.
+async fn required<W: World>(world: &W, step: &Step, resumed: bool) -> Result<(), Error> {
+    let on_resume = step.requires_on_resume.iter().filter(|_| resumed);
+    for probe in step.requires.iter().chain(on_resume) {
+        let refusal = || Error::new(step.exit, format!("did not {}", step.title));
+        match ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await {
+            Ok(true) => {}
+            Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
+            Err(cause) => {
+                return Err(Error::from_cause(step.exit, format!("did not {}", step.title), &cause));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Performs the effect of a step, within its time.
+async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Error> {
+    let bound = seconds(step.timeout_s);
+    if let Op::Wait(probe) = &step.op {
+        let waited = wait(world, probe, bound).await;
+        return waited.map(|()| None).map_err(|cause| Error::from_cause(step.exit, could_not(step), &cause));
+    }
+    match timeout(bound, world.perform(step)).await {
+        Ok(result) => result,
+        Err(_) => {
+            let detail = format!("It did not finish within {} s.", step.timeout_s);
+            Err(Error::new(step.exit, could_not(step)).detail(detail))
+        }
+    }
+}
+
+/// Carries out one step by itself, unless what it is there for holds already: the way back of a far end that is left alone.
+///
+/// Returns None if there was nothing to do.
+///
+/// # Errors
+/// Those of the step, and if what it requires does not hold.
+pub async fn alone<W: World>(world: &W, step: &Step) -> Option<Result<Option<String>, Error>> {
+    if let OnResume::AgainUnless(probe) = &step.on_resume
+        && matches!(timeout(SETTLE, world.holds(probe)).await, Ok(Ok(true)))
+    {
+        return None;
+    }
+    if let Err(error) = required(world, step, true).await {
+        return Some(Err(error));
+    }
+    Some(effect(world, step).await)
 }
 
 /// What an earlier run left of a step.

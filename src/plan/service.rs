@@ -210,6 +210,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         back_failed: Exit::LocalCommand,
         incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
         announce_on: None,
+        far_ends: Vec::new(),
     }
 }
 
@@ -226,7 +227,7 @@ pub fn refusal(facts: &ServiceFacts, action: Action) -> Option<Check> {
 }
 
 /// What lets systemd do it, as lines for the configuration, be it pgbaton.toml or repmgr.conf, and for sudo.
-fn lines_for(unit: &str, user: &str) -> String {
+pub(crate) fn lines_for(unit: &str, user: &str) -> String {
     let verbs = ["start", "stop", "restart"];
     let settings = verbs.map(|verb| format!("service_{verb}_command = 'sudo systemctl {verb} {unit}'"));
     let allowed = verbs.map(|verb| format!("/usr/bin/systemctl {verb} {unit}"));

@@ -121,6 +121,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        far_ends: Vec::new(),
     };
     let both = [facts.candidate, facts.primary].map(|id| {
         let node = facts.cluster.node(id)?;

@@ -1,5 +1,6 @@
 //! The operating system: the only users of `std::process`, of the environment and of file writes.
 
+pub mod channel;
 pub mod environment;
 pub mod files;
 pub mod inspect;

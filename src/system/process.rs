@@ -149,7 +149,7 @@ pub async fn run_watched(
     }
     let mut child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
     // Declared after the child, so dropped before it: the group is killed while its leader is still there to name it.
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let mut group = Group::of(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let leash = command.silent_at_most_s.and(child.id()).and_then(leash);
 
     let mut stdout = Lines::default();
@@ -179,7 +179,7 @@ pub async fn run_watched(
         let _ = leash.wait().await;
     }
     // It ended by itself. What it left running on purpose, as pg_ctl does, is not ours to kill.
-    group.0 = None;
+    group.keep();
     stdout.finish(|line| on_line(Stream::Stdout, line));
     stderr.finish(|line| on_line(Stream::Stderr, line));
     let stderr = match &mut log {
@@ -187,6 +187,49 @@ pub async fn run_watched(
         None => stderr.text(),
     };
     Ok(Finished { line: command.to_string(), status, stdout: stdout.text(), stderr })
+}
+
+/// A program that has our standard output and error: its answer is ours. It is never killed.
+#[derive(Debug)]
+pub struct Attached {
+    child: std::cell::RefCell<Option<tokio::process::Child>>,
+    leader: Option<Pid>,
+}
+
+impl Attached {
+    /// Starts it. With a terminal it gets our standard input too and shares the process group, so that Ctrl-C reaches it as it reaches us.
+    ///
+    /// # Errors
+    /// Fails if it cannot be started.
+    pub fn start(command: &Command, around: &Surroundings<'_>, terminal: bool) -> anyhow::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+        let mut child = tokio::process::Command::new(&command.program);
+        child.args(&command.args);
+        if !terminal {
+            child.process_group(0).stdin(Stdio::null());
+        }
+        set_environment(&mut child, command, around)?;
+        let child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
+        let leader = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(Self { child: std::cell::RefCell::new(Some(child)), leader })
+    }
+
+    /// Waits for its end and returns its exit status; None if a signal ended it.
+    ///
+    /// # Errors
+    /// Fails if it cannot be waited for.
+    pub async fn wait(&self) -> anyhow::Result<Option<i32>> {
+        let child = self.child.borrow_mut().take();
+        let mut child = child.context("it has been waited for already")?;
+        Ok(child.wait().await?.code())
+    }
+
+    /// Sends it a signal.
+    pub fn send(&self, signal: Signal) {
+        if let Some(leader) = self.leader {
+            let _gone = rustix::process::kill_process(leader, signal);
+        }
+    }
 }
 
 /// Puts a process into a group that kills it all when we are gone, also by SIGKILL: the pipe that we hold then ends.
@@ -202,7 +245,19 @@ fn leash(leader: u32) -> Option<tokio::process::Child> {
 }
 
 /// Kills a process group when it is dropped.
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
+
+impl Group {
+    /// Takes charge of the group of this leader.
+    pub(super) fn of(leader: Option<Pid>) -> Self {
+        Self(leader)
+    }
+
+    /// Lets the group live.
+    pub(super) fn keep(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -212,7 +267,7 @@ impl Drop for Group {
     }
 }
 
-fn set_environment(
+pub(super) fn set_environment(
     child: &mut tokio::process::Command,
     command: &Command,
     around: &Surroundings<'_>,

@@ -31,6 +31,7 @@ fn plan() -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        far_ends: Vec::new(),
     }
 }
 

@@ -133,5 +133,6 @@ fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verif
         back_failed: Exit::Query,
         incomplete: Exit::Query,
         announce_on: None,
+        far_ends: Vec::new(),
     }
 }
