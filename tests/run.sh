@@ -71,6 +71,8 @@ do_packages() {
     # Useful but not needed: never a reason to fail, except where everything is required.
     local wanted=()
     command -v shellcheck >/dev/null || wanted+=(shellcheck)
+    # Its own sshd is not needed, and the tests start theirs on another port.
+    [ -x /usr/sbin/sshd ] || wanted+=(openssh-server)
     if [ ${#missing[@]} -gt 0 ] || { [ ${#wanted[@]} -gt 0 ] && [ -n "$required" ]; }; then
         may_install || die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]} ${wanted[*]}"
         as_root apt-get -qq update

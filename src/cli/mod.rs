@@ -6,6 +6,7 @@ pub mod operation;
 pub mod primary;
 pub mod standby;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -221,6 +222,28 @@ pub enum Noun {
         #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
     },
+    /// Serve the pgbaton of another host. Not for people, and so in no help, manual or completion script: see [`far_end`].
+    #[command(skip)]
+    FarEnd,
+}
+
+/// The word for [`Noun::FarEnd`], which comes first.
+pub const FAR_END: &str = "far-end";
+
+/// The command line of a far end: `pgbaton far-end -f PATH`.
+#[derive(Debug, Parser)]
+#[command(name = FAR_END, disable_help_flag = true)]
+struct FarEnd {
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Reads the command line of a far end, without the first word.
+///
+/// # Errors
+/// Those of the parser.
+pub fn far_end(words: &[OsString]) -> Result<Cli, clap::Error> {
+    Ok(Cli { global: FarEnd::try_parse_from(words)?.global, noun: Noun::FarEnd })
 }
 
 /// Check or show the configuration.

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod config;
 pub mod context;
+pub mod far_end;
 pub mod generate;
 pub mod hold;
 pub mod locate;
@@ -69,6 +70,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Config(cli::Config::Show) => config::show(context),
         Noun::Completions { shell } => Ok(generate::completions(*shell)),
         Noun::Man { directory } => generate::man(directory.as_deref()),
+        Noun::FarEnd => far_end::run(context).await,
     }
 }
 

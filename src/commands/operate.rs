@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::commands::context::Context;
 use crate::commands::hold::Held;
-use crate::commands::world::{Live, Secrets};
+use crate::commands::world::{FarEnds, Live, Secrets};
 use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -106,6 +106,7 @@ async fn act(
         None => Some(lock(context, &directory).await?),
     };
     make_way(context, &directory)?;
+    let far_ends = FarEnds::open(context, plan, &Past::default()).await?;
     let config = context.config()?;
     let started_at = journal::now();
     let header = Header {
@@ -124,7 +125,7 @@ async fn act(
     let journal = Journal::create(&directory, &header).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
-    let world = Live::new(context, Some(journal), secrets)?;
+    let world = Live::new(context, Some(journal), secrets)?.with(far_ends);
     world.warm_up(plan).await;
     announce(
         context,
@@ -134,6 +135,7 @@ async fn act(
     )
     .await;
     let outcome = run::run(plan, &Past::default(), &world).await;
+    world.release().await;
     if !outcome.resumable {
         announce(context, &world, plan, registry::operation::ended(&header.operation_id, outcome.exit)).await;
     }
@@ -250,12 +252,20 @@ fn warnings(plan: &Plan) -> Vec<Issue> {
 /// # Errors
 /// Exit code 30, naming who has it.
 pub async fn lock(context: &Context, directory: &Path) -> Result<LocalLock> {
+    prepare_state_directory(directory)?;
+    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
+    LocalLock::acquire(directory, &me).await
+}
+
+/// Makes the state directory, unless it is there.
+///
+/// # Errors
+/// Exit code 1 if it cannot be made.
+pub fn prepare_state_directory(directory: &Path) -> Result<()> {
     crate::system::files::make_directory(directory, 0o700).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not make the state directory", &error)
             .hint("Set state_directory in the configuration to a directory that this user can write.")
-    })?;
-    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
-    LocalLock::acquire(directory, &me).await
+    })
 }
 
 /// Fails as [`lock`] would, and touches nothing.

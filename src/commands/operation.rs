@@ -6,7 +6,7 @@ use crate::commands::hold::{Held, hold};
 use crate::commands::locate;
 use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
-use crate::commands::world::{Live, Secrets};
+use crate::commands::world::{FarEnds, Live, Secrets};
 use crate::error::{Error, Exit, Result};
 use crate::output::operation::{OperationView, StepView};
 use crate::output::ui::Level;
@@ -127,6 +127,20 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     }
     let past = loaded.past();
     let secrets = known_secrets(context).await;
+    let far_ends = if resume {
+        FarEnds::open(context, &plan, &past).await?
+    } else {
+        let (far_ends, errors) = FarEnds::open_some(context, &plan, &past).await;
+        for error in &errors {
+            context.ui.message(
+                Level::Warning,
+                &error.primary,
+                error.detail.as_deref(),
+                Some("What the way back would do there is left to you; \"pgbaton operation show\" lists it."),
+            );
+        }
+        far_ends
+    };
     let (mut journal, _) = Journal::resume(&entry.path)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
     let resumed = Record::Resumed {
@@ -138,9 +152,10 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     journal
         .append(&resumed, Flush::Now)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
-    let world = Live::new(context, Some(journal), secrets)?;
+    let world = Live::new(context, Some(journal), secrets)?.with(far_ends);
     let outcome =
         if resume { run::run(&plan, &past, &world).await } else { run::abandon(&plan, &past, &world).await };
+    world.release().await;
     if !outcome.resumable {
         announce(context, &world, &plan, crate::registry::operation::ended(&id, outcome.exit)).await;
     }

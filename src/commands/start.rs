@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::cli::{Cli, Color, Format};
+use crate::cli::{self, Cli, Color, FAR_END, Format};
 use crate::commands::context::Context;
 use crate::commands::{dispatch, usage};
 use crate::error::{Error, Exit};
@@ -20,7 +20,10 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
         format: if usage::asks_for_json(&words) { output::Format::Json } else { output::Format::Table },
         ..Style::default()
     };
-    let command = usage::name_of(&mut words);
+    let command = match is_far_end(&words) {
+        true => FAR_END.to_string(),
+        false => usage::name_of(&mut words),
+    };
     match guarded(|| Ok(run(&words, &command, environment, style))) {
         Ok(code) => code,
         Err(error) => fail(&Ui::new(Level::Info, false, false), &command, &error, style),
@@ -37,8 +40,12 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 }
 
 fn run(words: &[OsString], command: &str, environment: Environment, style: Style) -> u8 {
-    let parsed =
-        Cli::command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = match is_far_end(words) {
+        true => cli::far_end(words.get(1..).unwrap_or_default()),
+        false => {
+            Cli::command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches))
+        }
+    };
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return no_command(&error, command, words, style),
@@ -97,6 +104,10 @@ fn run(words: &[OsString], command: &str, environment: Environment, style: Style
             answer_error(&context.ui, command, &error, style)
         }
     }
+}
+
+fn is_far_end(words: &[OsString]) -> bool {
+    words.get(1).is_some_and(|word| word == FAR_END)
 }
 
 fn fail(ui: &Ui, command: &str, error: &Error, style: Style) -> u8 {

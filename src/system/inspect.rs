@@ -47,6 +47,12 @@ pub fn bytes_in(directory: &Path) -> u64 {
         .sum()
 }
 
+/// Returns how many names in a directory end like this; None where it cannot be read.
+pub fn names_ending(directory: &Path, end: &str) -> Option<u64> {
+    let names = std::fs::read_dir(directory).ok()?.flatten();
+    u64::try_from(names.filter(|entry| entry.file_name().to_string_lossy().ends_with(end)).count()).ok()
+}
+
 /// Returns this user's living processes that were started with an argument.
 pub fn processes_with_argument(argument: &str) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

@@ -3,6 +3,7 @@
 //! A file in the state directory, locked by the kernel, so that the lock ends with the process, however it ends. What is in
 //! the file is for people only: who holds the lock. Other hosts are kept out by [`crate::registry::lock`].
 
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,6 +29,14 @@ pub struct Holder {
     pub command: String,
     /// Since when.
     pub started_at: Timestamp,
+}
+
+impl fmt::Display for Holder {
+    /// Writes a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, command, started_at } = self;
+        write!(f, "Process {pid} has been running \"pgbaton {command}\" since {started_at}.")
+    }
 }
 
 /// A lock that is held until it is dropped.
@@ -101,10 +110,7 @@ fn path(state_directory: &Path) -> PathBuf {
 }
 
 fn busy(holder: &Holder) -> Error {
-    Error::new(Exit::Busy, "another operation is running on this node").detail(format!(
-        "Process {} has been running \"pgbaton {}\" since {}.",
-        holder.pid, holder.command, holder.started_at
-    ))
+    Error::new(Exit::Busy, "another operation is running on this node").detail(holder.to_string())
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

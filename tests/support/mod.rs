@@ -118,6 +118,18 @@ pub fn postgres(major: u32) -> Option<Pg> {
     found
 }
 
+/// Returns a program of this machine that a test needs, or says that the test is skipped; where everything is required, fails.
+pub fn installed(program: &str, package: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(program);
+    if path.exists() {
+        return Some(path);
+    }
+    let missing = format!("{program} is not there (package {package})");
+    assert!(!is_set("PGBATON_TEST_REQUIRE_ALL"), "{missing}");
+    skipped(&missing);
+    None
+}
+
 /// Returns the versions that a test of general behaviour runs with: one, or all of them in a slow run.
 pub fn versions() -> Vec<Pg> {
     if is_set("PGBATON_TEST_SLOW") {

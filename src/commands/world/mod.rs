@@ -1,5 +1,6 @@
 //! The live world: where the effects and questions of a plan become connections, processes and files.
 
+mod far_ends;
 mod roles;
 
 use std::cell::RefCell;
@@ -27,6 +28,8 @@ use crate::system::files;
 use crate::system::process::{self, Stream};
 use crate::system::signals::Signals;
 
+pub use far_ends::{FarEnds, OPEN, Remote};
+
 /// Values that plans name and do not hold.
 pub type Secrets = BTreeMap<String, Secret>;
 
@@ -45,10 +48,11 @@ pub fn endpoint_to(conninfo: &Conninfo, name: String, secret: &str, secrets: &mu
 pub struct Live<'a> {
     context: &'a Context,
     journal: RefCell<Option<Journal>>,
-    secrets: Secrets,
+    secrets: RefCell<Secrets>,
     signals: Signals,
     /// Sessions that nobody uses at the moment, by server. A new connection costs more than most questions.
     idle: RefCell<BTreeMap<String, Vec<Session>>>,
+    far_ends: FarEnds,
 }
 
 impl<'a> Live<'a> {
@@ -59,11 +63,48 @@ impl<'a> Live<'a> {
     pub fn new(context: &'a Context, journal: Option<Journal>, secrets: Secrets) -> Result<Self, Error> {
         let signals = Signals::take_over()
             .map_err(|error| Error::from_cause(Exit::Internal, "could not take over signals", &error))?;
-        Ok(Self { context, journal: RefCell::new(journal), secrets, signals, idle: RefCell::default() })
+        Ok(Self {
+            context,
+            journal: RefCell::new(journal),
+            secrets: RefCell::new(secrets),
+            signals,
+            idle: RefCell::default(),
+            far_ends: FarEnds::default(),
+        })
     }
 
-    fn secret(&self, name: &str) -> Result<&Secret, Error> {
-        self.secrets.get(name).ok_or_else(|| {
+    /// Adds the hosts of other nodes to this world.
+    #[must_use]
+    pub fn with(mut self, far_ends: FarEnds) -> Self {
+        self.far_ends = far_ends;
+        self
+    }
+
+    /// Ends the work with the hosts of other nodes.
+    pub async fn release(&self) {
+        self.far_ends.release().await;
+    }
+
+    /// Adds secrets to those that are known.
+    pub fn learn(&self, secrets: Secrets) {
+        self.secrets.borrow_mut().extend(secrets);
+    }
+
+    /// Returns who carries out what is to happen at a node; None for this process itself.
+    fn elsewhere(&self, node_id: Option<i32>) -> Result<Option<&Remote>, Error> {
+        let Some(node_id) = node_id else { return Ok(None) };
+        match self.far_ends.get(node_id) {
+            Some(remote) => Ok(Some(remote)),
+            None if self.context.config().is_ok_and(|config| config.node_id == node_id) => Ok(None),
+            None => Err(Error::new(
+                Exit::Remote,
+                format!("there is no channel to pgbaton on the host of node {node_id}"),
+            )),
+        }
+    }
+
+    fn secret(&self, name: &str) -> Result<Secret, Error> {
+        self.secrets.borrow().get(name).cloned().ok_or_else(|| {
             Error::new(Exit::Internal, format!("\"{name}\" is not known any more"))
                 .detail("It was given on the command line or in the environment of the command that began the operation, and is written nowhere.")
                 .hint("Run the original command again.")
@@ -116,10 +157,8 @@ impl<'a> Live<'a> {
 
     /// Returns where a server is, passwords included.
     fn conninfo(&self, on: &Endpoint) -> Result<Conninfo, Error> {
-        let text = match &on.secret {
-            Some(name) => self.secret(name)?.reveal(),
-            None => on.conninfo.as_str(),
-        };
+        let secret = on.secret.as_ref().map(|name| self.secret(name)).transpose()?;
+        let text = secret.as_ref().map_or(on.conninfo.as_str(), Secret::reveal);
         Conninfo::parse(text).map_err(|error| {
             Error::new(Exit::Connection, format!("invalid connection string for {}", on.name))
                 .detail(sentence(&error.to_string()))
@@ -168,7 +207,7 @@ impl<'a> Live<'a> {
     async fn run(&self, command: &Command) -> Result<String, Error> {
         let mut secrets = Secrets::new();
         for (_, name) in &command.secrets {
-            secrets.insert(name.clone(), self.secret(name)?.clone());
+            secrets.insert(name.clone(), self.secret(name)?);
         }
         let setting =
             process::Surroundings { environment: Some(&self.context.environment), secrets, inherit_pg: true };
@@ -245,14 +284,14 @@ impl<'a> Live<'a> {
     }
 
     /// Returns where the WAL of a server ends that was shut down cleanly; None for one that was not.
-    fn shutdown_position(
+    async fn shutdown_position(
         &self,
         node_id: Option<i32>,
         data_directory: &Path,
     ) -> anyhow::Result<Option<ShutdownPosition>> {
-        match node_id {
+        match self.elsewhere(node_id)? {
             None => control_file::shutdown_position(data_directory),
-            Some(node_id) => Err(no_channel(node_id)),
+            Some(remote) => Ok(remote.shutdown_position(data_directory, self.far_ends.mode()).await?),
         }
     }
 
@@ -340,6 +379,11 @@ impl<'a> Live<'a> {
 
 impl World for Live<'_> {
     async fn perform(&self, step: &Step) -> Result<Option<String>, Error> {
+        let secrets = self.secrets.borrow().clone();
+        self.far_ends.before(step, &secrets).await?;
+        if let Some(remote) = self.elsewhere(step.at)? {
+            return remote.perform(step, &secrets, self.far_ends.mode()).await;
+        }
         match &step.op {
             Op::Run(command) => self.run(command).await.map(drop)?,
             Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
@@ -381,14 +425,20 @@ impl World for Live<'_> {
                 control_file::read(data_directory)?.state == ControlState::ShutDown
             }
             Probe::HasAll { on, node_id, data_directory } => {
-                let Some(position) = self.shutdown_position(*node_id, data_directory)? else {
+                let Some(position) = self.shutdown_position(*node_id, data_directory).await? else {
                     return Ok(false);
                 };
                 let said = self.value_of(on, HAS_ALL, &[Some(&position.end.to_string())]).await?;
                 said.as_deref() == Some("true")
             }
             Probe::Not(inner) => !Box::pin(self.holds(inner)).await?,
-            Probe::At { node_id, .. } => return Err(no_channel(*node_id)),
+            Probe::At { node_id, probe } => match self.elsewhere(Some(*node_id))? {
+                None => Box::pin(self.holds(probe)).await?,
+                Some(remote) => {
+                    let secrets = self.secrets.borrow().clone();
+                    remote.holds(probe, &secrets, self.far_ends.mode()).await?
+                }
+            },
         })
     }
 
@@ -424,7 +474,10 @@ impl World for Live<'_> {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
             }
             Narration::PastNoReturn => ui.say(Level::Debug, "there is no way back from here"),
-            Narration::GoingBack => ui.say(Level::Notice, "going back to the old state"),
+            Narration::GoingBack => {
+                self.far_ends.go_back();
+                ui.say(Level::Notice, "going back to the old state");
+            }
             Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
             Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),
             Narration::NotMet { error, .. } => {
@@ -454,10 +507,6 @@ const HAS_ALL: &str = "SELECT coalesce(greatest(pg_last_wal_receive_lsn(), pg_la
 /// Tells one server from another.
 fn key(on: &Endpoint) -> String {
     format!("{} {}", on.name, on.conninfo)
-}
-
-fn no_channel(node_id: i32) -> anyhow::Error {
-    anyhow::anyhow!("there is no connection to pgbaton on the host of node {node_id}")
 }
 
 /// Turns a failed statement into the error of a step.

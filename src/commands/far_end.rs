@@ -1,0 +1,350 @@
+//! `far-end`: what pgbaton on another host talks to. Serves requests on standard input for the node of its configuration file.
+//!
+//! What has begun is finished, whatever becomes of the channel. A far end that was given a way back carries it out by itself if the channel
+//! closes, or falls silent, before it has told that its server is shut down: then nobody else can have promoted another server, and
+//! nobody else may be left to start this one. With that told, the decision is the coordinator's.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::commands::context::Context;
+use crate::commands::node::service;
+use crate::commands::operate;
+use crate::commands::world::{Live, Secrets};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::directory::running_postmaster;
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
+use crate::pg::{control_file, tools};
+use crate::plan::far_end::{
+    Answered, Call, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, ServiceCommands,
+};
+use crate::plan::run::{World as _, alone};
+use crate::plan::service::{Action, command};
+use crate::plan::{Command, Op, Step, journal};
+use crate::system::inspect;
+use crate::system::lock::{Holder, LocalLock};
+use crate::system::process::{self, Surroundings};
+
+/// How long a program may take that only looks.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Serves the pgbaton that has started this one, until it closes the channel.
+///
+/// # Errors
+/// Exit code 1 without a usable configuration; after the first answer none: whatever fails is an answer.
+pub async fn run(context: &Context) -> Result<Report> {
+    let served = Served {
+        context,
+        state_directory: context.state_directory()?,
+        // From here on signals end nothing any more.
+        live: Live::new(context, None, Secrets::new())?,
+        lock: RefCell::default(),
+        armed: RefCell::default(),
+        told: Cell::new(false),
+    };
+    let lines = BufReader::new(tokio::io::stdin()).lines();
+    served.serve(lines, tokio::io::stdout()).await;
+    Ok(Report::new(Data::Nothing))
+}
+
+/// The node that is served, and what was agreed upon with the coordinator.
+struct Served<'a> {
+    context: &'a Context,
+    state_directory: PathBuf,
+    live: Live<'a>,
+    lock: RefCell<Option<LocalLock>>,
+    armed: RefCell<Vec<Step>>,
+    /// The coordinator may know that the server is shut down.
+    told: Cell<bool>,
+}
+
+/// Requests that are being worked on.
+type Working<'a> = FuturesUnordered<Abortable<LocalBoxFuture<'a, (u64, Answer)>>>;
+
+/// An answer, and whether it says that the server is shut down.
+struct Answer {
+    reply: Reply,
+    tells: bool,
+}
+
+impl Served<'_> {
+    async fn serve(&self, mut lines: Lines<impl AsyncBufRead + Unpin>, mut out: impl AsyncWrite + Unpin) {
+        let mut working: Working<'_> = FuturesUnordered::new();
+        // Those that only look can be dropped with the channel; those that do something cannot.
+        let mut handles: BTreeMap<u64, (AbortHandle, bool)> = BTreeMap::new();
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                line = lines.next_line() => {
+                    heard = Instant::now();
+                    let Ok(Some(line)) = line else { break };
+                    match serde_json::from_str(&line) {
+                        Ok(Frame::Call { number, call }) => {
+                            let acts = matches!(call, Call::Perform { .. });
+                            let (handle, registration) = AbortHandle::new_pair();
+                            handles.insert(number, (handle, acts));
+                            let work: LocalBoxFuture<'_, _> =
+                                Box::pin(async move { (number, self.answer(call).await) });
+                            working.push(Abortable::new(work, registration));
+                        }
+                        Ok(Frame::Cancel { number }) => {
+                            if let Some((handle, _)) = handles.remove(&number) {
+                                handle.abort();
+                            }
+                        }
+                        Ok(Frame::Beat) => {}
+                        Err(error) => {
+                            self.context.ui.say(Level::Error, &format!("cannot understand the coordinator: {error}"));
+                            break;
+                        }
+                    }
+                }
+                Some(ended) = working.next() => {
+                    let Ok((number, answer)) = ended else { continue };
+                    handles.remove(&number);
+                    if !self.write(&mut out, number, answer).await {
+                        break;
+                    }
+                }
+                () = sleep_until(heard + SILENCE), if self.would_go_back() => {
+                    self.context.ui.say(Level::Warning, "the coordinator has fallen silent");
+                    break;
+                }
+            }
+        }
+        // From here on nothing is answered: whoever still asks must not believe that it can be done.
+        for (handle, acts) in handles.values() {
+            if !acts {
+                handle.abort();
+            }
+        }
+        while working.next().await.is_some() {}
+        if self.would_go_back() {
+            self.go_back().await;
+        }
+    }
+
+    fn would_go_back(&self) -> bool {
+        !self.told.get() && !self.armed.borrow().is_empty()
+    }
+
+    /// Writes an answer; false if nobody reads any more.
+    async fn write(&self, out: &mut (impl AsyncWrite + Unpin), number: u64, answer: Answer) -> bool {
+        let Ok(mut line) = serde_json::to_string(&Answered { number, reply: answer.reply }) else {
+            return false;
+        };
+        line.push('\n');
+        if out.write_all(line.as_bytes()).await.is_err() || out.flush().await.is_err() {
+            return false;
+        }
+        // What was written may have been read, even if the channel closes the moment after.
+        self.told.set(self.told.get() || answer.tells);
+        true
+    }
+
+    async fn answer(&self, call: Call) -> Answer {
+        let mut tells = false;
+        let reply = match call {
+            Call::Hello => Reply::Hello(Box::new(hello(self.context, &self.state_directory).await)),
+            Call::Lock { command } => done(self.take_lock(command).await.map(|()| None)),
+            Call::Perform { step, secrets } => {
+                self.live.learn(secrets);
+                done(self.perform(&step).await)
+            }
+            Call::Holds { probe, secrets } => {
+                self.live.learn(secrets);
+                match self.live.holds(&probe).await {
+                    Ok(holds) => {
+                        tells = holds && probe.tells_of_shutdown();
+                        Reply::Holds(holds)
+                    }
+                    Err(error) => no_answer(&error),
+                }
+            }
+            Call::ShutdownPosition { data_directory } => {
+                match control_file::shutdown_position(&data_directory) {
+                    Ok(position) => {
+                        tells = position.is_some();
+                        Reply::Position(position)
+                    }
+                    Err(error) => no_answer(&error),
+                }
+            }
+            Call::Arm { back, secrets } => {
+                self.live.learn(secrets);
+                self.armed.replace(back);
+                Reply::Done { note: None }
+            }
+            Call::Disarm => {
+                self.armed.take();
+                Reply::Done { note: None }
+            }
+            Call::Release => {
+                self.armed.take();
+                self.lock.take();
+                Reply::Done { note: None }
+            }
+        };
+        Answer { reply, tells }
+    }
+
+    async fn take_lock(&self, command: String) -> Result<()> {
+        if self.lock.borrow().is_some() {
+            return Ok(());
+        }
+        operate::prepare_state_directory(&self.state_directory)?;
+        let me = Holder { pid: std::process::id(), command, started_at: journal::now() };
+        let lock = LocalLock::acquire(&self.state_directory, &me).await?;
+        self.lock.replace(Some(lock));
+        Ok(())
+    }
+
+    async fn perform(&self, step: &Step) -> Result<Option<String>> {
+        if matches!(step.op, Op::Wait(_)) {
+            return Err(Error::new(Exit::Internal, "a far end was told to wait"));
+        }
+        let bound = Duration::from_secs(u64::from(step.timeout_s));
+        timeout(bound, self.live.perform(step)).await.unwrap_or_else(|_| {
+            Err(Error::new(step.exit, format!("could not {}", step.title))
+                .detail(format!("It did not finish within {} s.", step.timeout_s)))
+        })
+    }
+
+    /// Carries out the way back, every step of it, and writes down what comes of it: there is nobody left to tell.
+    async fn go_back(&self) {
+        let ui = &self.context.ui;
+        let _none = operate::prepare_state_directory(&self.state_directory);
+        let _none = ui.log_to(&self.state_directory.join("far-end.log"));
+        ui.say(
+            Level::Warning,
+            "the channel to the coordinator has closed before the shutdown was told; going back",
+        );
+        let steps = self.armed.take();
+        for step in &steps {
+            match alone(&self.live, step).await {
+                None => ui.say(Level::Notice, &format!("it is so already: {}", step.title)),
+                Some(Ok(_)) => ui.say(Level::Notice, &format!("done: {}", step.title)),
+                Some(Err(error)) => ui.message(
+                    Level::Error,
+                    &format!("could not {}", step.title),
+                    Some(&sentence(&error.to_string())),
+                    error.hint.as_deref(),
+                ),
+            }
+        }
+        ui.say(Level::Notice, "the way back has ended");
+    }
+}
+
+fn done(result: Result<Option<String>>) -> Reply {
+    match result {
+        Ok(note) => Reply::Done { note },
+        Err(error) => Reply::Failed(error.into()),
+    }
+}
+
+fn no_answer(error: &anyhow::Error) -> Reply {
+    Reply::Failed(Error::new(Exit::LocalCommand, format!("{error:#}")).into())
+}
+
+/// Says who we are.
+async fn hello(context: &Context, state_directory: &Path) -> Hello {
+    // It was read when the state directory was asked for.
+    let Ok(config) = context.config() else { return nobody() };
+    let data = &config.data_directory;
+    let control = control_file::read(data).map(|control| Control {
+        system_identifier: control.system_identifier.to_string(),
+        state: control.state,
+        timeline: control.timeline,
+    });
+    let major = std::fs::read_to_string(data.join("PG_VERSION")).ok().map(|text| text.trim().to_string());
+    let tool = |name: &str| tools::find(config.pg_bindir.as_deref(), major.as_deref()?, name).ok();
+    let bindir = tool("pg_ctl").and_then(|path| path.parent().map(Path::to_path_buf));
+    let place = config.config_directory.as_ref().unwrap_or(data);
+    let (data_name, place) = (data.display().to_string(), place.display().to_string());
+    let (in_control, upstream) = tokio::join!(
+        look(tool("pg_controldata"), ["-D", &data_name]),
+        look(tool("postgres"), ["-D", &place, "-C", "primary_conninfo"]),
+    );
+    let in_control = |label| tools::control_value(in_control.as_deref()?, label);
+    let unfinished = journal::unfinished(state_directory).ok().and_then(|entries| {
+        let entry = operate::blocking(&entries)?;
+        let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
+        Some((entry.operation_id.clone(), command.to_string()))
+    });
+    let locked_by = LocalLock::holder(state_directory).ok().flatten().map(|holder| holder.to_string());
+    Hello {
+        node_id: config.node_id,
+        node_name: config.node_name.clone(),
+        config_file: config.file().display().to_string(),
+        data_directory: data.clone(),
+        config_directory: config.config_directory.clone(),
+        user: context.environment.user.clone(),
+        owner: inspect::owner(data),
+        control: control.map_err(|error| format!("{error:#}")),
+        postmaster: running_postmaster(data),
+        major,
+        bindir,
+        service: service_commands(context).map_err(|error| sentence(&error.to_string())),
+        unfinished,
+        locked_by,
+        archive_ready: inspect::names_ending(&data.join("pg_wal/archive_status"), ".ready"),
+        has_upstream: upstream.map(|conninfo| !conninfo.trim().is_empty()),
+        // One of the two is needed by pg_rewind.
+        wal_log_hints: in_control("wal_log_hints setting").map(|word| word == "on"),
+        checksums: in_control("Data page checksum version").map(|version| version != "0"),
+        ..nobody()
+    }
+}
+
+fn nobody() -> Hello {
+    Hello {
+        pgbaton: env!("CARGO_PKG_VERSION").to_string(),
+        protocol: PROTOCOL,
+        node_id: 0,
+        node_name: String::new(),
+        config_file: String::new(),
+        data_directory: PathBuf::new(),
+        config_directory: None,
+        user: None,
+        owner: None,
+        control: Err(String::new()),
+        postmaster: None,
+        major: None,
+        bindir: None,
+        service: Err(String::new()),
+        unfinished: None,
+        locked_by: None,
+        archive_ready: None,
+        has_upstream: None,
+        wal_log_hints: None,
+        checksums: None,
+    }
+}
+
+fn service_commands(context: &Context) -> Result<ServiceCommands> {
+    let (start, stop) = (service::facts(context, Action::Start)?, service::facts(context, Action::Stop)?);
+    Ok(ServiceCommands {
+        start: command(&start, Action::Start),
+        stop: command(&stop, Action::Stop),
+        start_timeout_s: start.start_timeout_s,
+        stop_timeout_s: stop.stop_timeout_s,
+        starter: start.manager,
+        stopper: stop.manager,
+    })
+}
+
+/// Returns what a program says that only looks.
+async fn look<const N: usize>(program: Option<PathBuf>, args: [&str; N]) -> Option<String> {
+    let command = Command::new(program?.display().to_string(), args);
+    let said = timeout(LOOK, process::run(&command, &Surroundings::default())).await.ok()?.ok()?;
+    said.status.success().then_some(said.stdout)
+}

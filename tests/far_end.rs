@@ -1,0 +1,724 @@
+//! The far end: pgbaton on another host, spoken to over a local channel and over a real ssh, and left alone in the middle of things.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report, and the bans protect the program, not its tests"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pgbaton::cli::Global;
+use pgbaton::commands::context::Context;
+use pgbaton::commands::world::{FarEnds, Live, Remote, Secrets};
+use pgbaton::error::{Error, Exit};
+use pgbaton::output::Style;
+use pgbaton::output::ui::{Level, Ui};
+use pgbaton::pg::control::Manager;
+use pgbaton::pg::control_file::ControlState;
+use pgbaton::plan::far_end::{Expected, Hello, Reached, Trouble, checks};
+use pgbaton::plan::journal::{self, Header, Journal, Past};
+use pgbaton::plan::run::{self, Ended};
+use pgbaton::plan::{
+    Back, Check, Command, FarEnd, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step,
+};
+use pgbaton::secret::Secret;
+use pgbaton::system::environment::Environment;
+use pgbaton::system::lock::LocalLock;
+use rustix::process::{Pid, Signal, kill_process};
+use support::{
+    Running, SOON, TestCluster, TestServer, clean_command, installed, postgres, run_tool, slow, wait_for,
+};
+
+const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
+
+// ---- the ground ----------------------------------------------------------------------------------------------------
+
+/// An sshd of the test's own user, with two keys: one as usual, and one whose sessions begin with a greeting.
+struct Sshd {
+    server: TestServer,
+    _running: Running,
+}
+
+impl Sshd {
+    fn start(cluster: &TestCluster) -> Option<Self> {
+        let program = installed("/usr/sbin/sshd", "openssh-server")?;
+        // A place with a port.
+        let server = cluster.empty("sshd");
+        let dir = &server.dir;
+        let mut authorized = String::new();
+        for (key, prefix) in [
+            ("host_key", None),
+            ("key", Some("")),
+            ("noisy", Some("command=\"echo Welcome to db1; exec sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"\" ")),
+        ] {
+            let path = dir.join(key);
+            let args = ["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()];
+            run_tool(Path::new("/usr/bin/ssh-keygen"), args).code(0);
+            let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+            if let Some(prefix) = prefix {
+                authorized.push_str(&format!("{prefix}{public}"));
+            } else {
+                std::fs::write(dir.join("known_hosts"), format!("[127.0.0.1]:{} {public}", server.port))
+                    .unwrap();
+            }
+        }
+        std::fs::write(dir.join("authorized_keys"), authorized).unwrap();
+        let config = format!(
+            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
+            server.port,
+            dir.join("host_key").display(),
+            dir.join("authorized_keys").display()
+        );
+        std::fs::write(dir.join("sshd_config"), config).unwrap();
+        let mut command = clean_command(&program);
+        command.current_dir(dir).args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
+        let mut running = Running::start(command);
+        running.wait_for_stderr("Server listening", SOON);
+        Some(Self { server, _running: running })
+    }
+
+    /// Returns what stands in `ssh_options`.
+    fn options(&self, key: &str) -> String {
+        let dir = self.server.dir.display();
+        format!(
+            "-F none -p {} -i {dir}/{key} -o IdentitiesOnly=yes -o UserKnownHostsFile={dir}/known_hosts",
+            self.server.port
+        )
+    }
+
+    /// Returns the way to a node over this sshd.
+    fn reached(&self, key: &str, config_file: &Path) -> Reached {
+        Reached::Ssh {
+            destination: "127.0.0.1".into(),
+            options: self.options(key).split(' ').map(str::to_string).collect(),
+            program: PGBATON.into(),
+            config_file: config_file.display().to_string(),
+        }
+    }
+
+    /// Returns the ssh clients of this test.
+    fn clients(&self) -> Vec<Pid> {
+        processes(&format!("{}/known_hosts", self.server.dir.display()), "ssh")
+    }
+}
+
+/// Returns the processes of a program whose command line contains a text.
+fn processes(text: &str, program: &str) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            let first = line.split(' ').next()?.rsplit('/').next()?;
+            (first == program && line.contains(text)).then_some(pid)
+        })
+        .collect()
+}
+
+/// Returns the far ends that serve a node.
+fn far_end_processes(server: &TestServer) -> Vec<Pid> {
+    processes(&format!("far-end -f {}", server.config().display()), "pgbaton")
+}
+
+fn local(server: &TestServer) -> Reached {
+    Reached::Local { program: PGBATON.into(), config_file: server.config().display().to_string() }
+}
+
+fn node1(reached: Reached) -> FarEnd {
+    FarEnd { node_id: 1, node_name: "node1".into(), reached }
+}
+
+/// The coordinator: a node of its own, of which only the configuration is needed.
+fn coordinator(cluster: &TestCluster, more: &str) -> TestServer {
+    let server = cluster.empty("node2");
+    server.node_config(2, more);
+    server
+}
+
+fn context(server: &TestServer) -> Context {
+    context_of(&server.config(), &server.dir)
+}
+
+fn context_of(config: &Path, home: &Path) -> Context {
+    let path = "/usr/local/bin:/usr/bin:/bin";
+    let environment = Environment::from_pairs([("PATH", path), ("HOME", home.to_str().unwrap())]);
+    let global = Global { config_file: Some(config.to_path_buf()), ..Global::default() };
+    let ui = Ui::new(Level::Error, false, false);
+    Context::new(global, "standby switchover".into(), vec![], environment, ui, Style::default())
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn greet(context: &Context, far_end: &FarEnd) -> Result<Hello, Trouble> {
+    block_on(Remote::open(context, far_end, SOON)).map(|(_, hello)| hello)
+}
+
+fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
+    Plan {
+        title: "try the far end".into(),
+        checks: vec![],
+        phases: vec![Phase {
+            title: "work".into(),
+            order: Order::InOrder,
+            on_failure: OnFailure::Stop,
+            outage: false,
+            steps,
+        }],
+        back,
+        always: vec![],
+        verify: vec![],
+        back_failed: Exit::NoPrimary,
+        incomplete: Exit::Incomplete,
+        announce_on: None,
+        far_ends: vec![far_end],
+    }
+}
+
+fn step(id: &str, op: Op) -> Step {
+    Step::new(id, format!("do {id}"), op, 60, Exit::Switchover)
+}
+
+/// Carries a plan out as the commands do, without a journal.
+fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<run::Outcome, Error> {
+    block_on(async {
+        let far_ends = FarEnds::open(context, plan, &Past::default()).await?;
+        let world = Live::new(context, None, secrets)?.with(far_ends);
+        let outcome = run::run(plan, &Past::default(), &world).await;
+        world.release().await;
+        Ok(outcome)
+    })
+}
+
+// ---- who answers ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_far_end_says_who_it_is_locally_and_over_ssh() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let expected = Expected {
+        system_identifier: Some(server.system_identifier()),
+        data_directory: Some(server.data.clone()),
+        restarts: true,
+    };
+    for reached in [local(&server), sshd.reached("key", &config)] {
+        let far_end = node1(reached);
+        let answer = greet(&context, &far_end);
+        let found = checks(&far_end, &expected, &answer);
+        assert!(found.iter().all(|check| !check.stops()), "{found:?}");
+        let hello = answer.unwrap();
+        assert_eq!((hello.node_id, hello.node_name.as_str()), (1, "node1"));
+        assert_eq!(hello.data_directory, server.data);
+        assert_eq!(hello.user, hello.owner);
+        let control = hello.control.unwrap();
+        assert_eq!(control.system_identifier, server.system_identifier());
+        assert_eq!(control.state, ControlState::InProduction);
+        assert_eq!(hello.postmaster, server.postmaster().map(Pid::as_raw_nonzero).map(i32::from));
+        assert_eq!((hello.major.as_deref(), hello.bindir.as_deref()), (Some("15"), Some(&*pg.bindir)));
+        assert_eq!((hello.wal_log_hints, hello.checksums), (Some(true), Some(false)));
+        let service = hello.service.unwrap();
+        assert_eq!((service.starter, service.stopper), (Manager::PgCtl, Manager::PgCtl));
+        assert!(service.start.program.ends_with("pg_ctl"), "{:?}", service.start);
+        assert_eq!((hello.archive_ready, hello.has_upstream), (Some(0), Some(false)));
+        assert_eq!((hello.unfinished, hello.locked_by), (None, None));
+    }
+    // Nobody stays behind.
+    wait_for("the far ends to end", SOON, || far_end_processes(&server).is_empty());
+}
+
+/// Returns the one check that stops the operation.
+#[track_caller]
+fn refusal(context: &Context, far_end: &FarEnd, expected: &Expected) -> Check {
+    let found = checks(far_end, expected, &greet(context, far_end));
+    let mut stops: Vec<Check> = found.into_iter().filter(Check::stops).collect();
+    assert_eq!(stops.len(), 1, "{stops:?}");
+    stops.remove(0)
+}
+
+#[test]
+fn whoever_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let expected = Expected::default();
+    let changed = |key: &str, change: &dyn Fn(&mut Reached)| {
+        let mut reached = sshd.reached(key, &config);
+        change(&mut reached);
+        node1(reached)
+    };
+    let says = |check: &Check, exit: Exit, detail: &str, hint: &str| {
+        assert_eq!(check.exit, exit, "{check:?}");
+        assert!(check.detail.as_deref().unwrap_or_default().contains(detail), "{check:?}");
+        assert!(check.hint.as_deref().unwrap_or_default().contains(hint), "{check:?}");
+    };
+
+    let hanging = changed("key", &|reached| {
+        if let Reached::Ssh { options, .. } = reached {
+            options.extend([
+                "-o".into(),
+                "ProxyCommand=sleep 600".into(),
+                "-o".into(),
+                "ConnectTimeout=600".into(),
+            ]);
+        }
+    });
+    let trouble = block_on(Remote::open(&context, &hanging, Duration::from_secs(1))).unwrap_err();
+    assert!(matches!(trouble, Trouble::Silent { seconds: 1, .. }), "{trouble:?}");
+    let error = trouble.error(&hanging);
+    assert_eq!(error.exit, Exit::Remote);
+    assert!(
+        error.hint.as_deref().unwrap().contains("'ProxyCommand=sleep 600'")
+            || error.hint.unwrap().contains("ProxyCommand='sleep 600'")
+    );
+    wait_for("the hanging ssh to be gone", SOON, || sshd.clients().is_empty());
+
+    let no_key = changed("host_key", &|_| {});
+    says(&refusal(&context, &no_key, &expected), Exit::Remote, "Permission denied", "ssh -F none");
+    let nobody = changed("key", &|reached| {
+        if let Reached::Ssh { program, .. } = reached {
+            *program = "/nowhere/pgbaton".into();
+        }
+    });
+    let check = refusal(&context, &nobody, &expected);
+    says(&check, Exit::Remote, "/nowhere/pgbaton", "pgbaton_bindir");
+    assert_eq!(check.message, "there is no pgbaton on the host of node \"node1\"");
+    let no_file = changed("key", &|reached| {
+        if let Reached::Ssh { config_file, .. } = reached {
+            *config_file = "/nowhere/it's.toml".into();
+        }
+    });
+    says(&refusal(&context, &no_file, &expected), Exit::Remote, "/nowhere/it's.toml", "ssh");
+    let noisy = changed("noisy", &|_| {});
+    says(&refusal(&context, &noisy, &expected), Exit::Remote, "Welcome to db1", "start-up files");
+
+    let fake = cluster.dir().join("fake");
+    let answer = r#"{"number":1,"reply":{"hello":{"protocol":99,"pgbaton":"9.9.9","something":"else"}}}"#;
+    std::fs::write(&fake, format!("#!/bin/sh\nread -r line\necho '{answer}'\nsleep 1\n")).unwrap();
+    run_tool(Path::new("/bin/chmod"), ["755", fake.to_str().unwrap()]).code(0);
+    let other = changed("key", &|reached| {
+        if let Reached::Ssh { program, .. } = reached {
+            *program = fake.display().to_string();
+        }
+    });
+    says(
+        &refusal(&context, &other, &expected),
+        Exit::Remote,
+        "version 9.9.9 with protocol 99",
+        "same version",
+    );
+
+    // It answers, and is another than was meant.
+    let mine = changed("key", &|reached| {
+        if let Reached::Ssh { config_file, .. } = reached {
+            *config_file = coordinator.config().display().to_string();
+        }
+    });
+    says(&refusal(&context, &mine, &expected), Exit::Failed, "node \"node2\" (ID 2)", "--force");
+    let foreign = Expected { system_identifier: Some("42".into()), ..Expected::default() };
+    let check = refusal(&context, &node1(local(&server)), &foreign);
+    says(&check, Exit::Failed, "the cluster has 42", "data_directory");
+}
+
+// ---- what it does --------------------------------------------------------------------------------------------------
+
+#[test]
+fn steps_and_questions_of_another_node_are_carried_out_there() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let file = server.dir.join("secret");
+    let secrets = BTreeMap::from([("a secret".to_string(), Secret::new("geheim"))]);
+    for reached in [local(&server), sshd.reached("key", &config)] {
+        let parent = server.dir.join("ancestry");
+        let look =
+            format!("tr '\\0' ' ' </proc/$PPID/cmdline >{}; env >{}.env", parent.display(), parent.display());
+        let write = Op::WriteSecretFile { path: file.clone(), secret: "a secret".into(), mode: 0o600 };
+        let at = |probe| Probe::At { node_id: 1, probe: Box::new(probe) };
+        let steps = vec![
+            step("write", write).at(1),
+            step("look", Op::Run(Command::new("/bin/sh", ["-c", &look]))).at(1),
+            step("see", Op::Wait(at(Probe::Exists { path: file.clone() }))),
+            step(
+                "up",
+                Op::Wait(Probe::Not(Box::new(at(Probe::Stopped { data_directory: server.data.clone() })))),
+            ),
+        ];
+        let outcome = carry_out(&context, &plan(steps, vec![], node1(reached)), secrets.clone()).unwrap();
+        assert_eq!(outcome.ended, Ended::Done, "{:?}", outcome.failures);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "geheim");
+        std::fs::remove_file(&file).unwrap();
+        let by = std::fs::read_to_string(&parent).unwrap();
+        assert!(by.contains("far-end -f") && !by.contains("geheim"), "{by}");
+        let environment = std::fs::read_to_string(parent.with_extension("env")).unwrap();
+        assert!(!environment.contains("geheim"), "{environment}");
+    }
+    // A failure there is the step's failure here.
+    let steps = vec![step("fail", Op::Run(Command::new("/bin/sh", ["-c", "echo no >&2; exit 3"]))).at(1)];
+    let outcome = carry_out(&context, &plan(steps, vec![], node1(local(&server))), Secrets::new()).unwrap();
+    assert_eq!((outcome.ended, outcome.exit), (Ended::WentBack, Exit::Switchover));
+    let detail = outcome.failures[0].error.detail.clone().unwrap();
+    assert!(detail.contains("It exited with status 3: no"), "{detail}");
+    // A step that takes too long is ended there.
+    let mark = server.dir.join("too long");
+    let script = format!("echo $$ >'{}'; sleep 600", mark.display());
+    let mut long = step("long", Op::Run(Command::new("/bin/sh", ["-c", &script]))).at(1);
+    long.timeout_s = 1;
+    let outcome =
+        carry_out(&context, &plan(vec![long], vec![], node1(local(&server))), Secrets::new()).unwrap();
+    assert_eq!(outcome.exit, Exit::Switchover);
+    let pid = std::fs::read_to_string(&mark).unwrap();
+    wait_for("the shell to be ended", SOON, || {
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+            .map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+#[test]
+fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let plan = plan(vec![], vec![], node1(local(&server)));
+    let state = server.dir.join("state");
+    block_on(async {
+        let past = Past::default();
+        let first = FarEnds::open(&context, &plan, &past).await.unwrap();
+        let error = FarEnds::open(&context, &plan, &past).await.unwrap_err();
+        assert_eq!(error.exit, Exit::Busy);
+        let detail = error.detail.unwrap();
+        assert!(detail.contains("\"pgbaton standby switchover\""), "{detail}");
+        server.pgbaton(["node", "reload", "--json"]).run().code(30);
+        first.release().await;
+        // At once, although its channel is open still.
+        assert_eq!(LocalLock::holder(&state).unwrap(), None);
+        FarEnds::open(&context, &plan, &past).await.unwrap();
+    });
+    // Without a word to it.
+    wait_for("the lock to be given back", SOON, || LocalLock::holder(&state).unwrap().is_none());
+}
+
+#[test]
+fn signals_do_not_keep_a_far_end_from_finishing_what_it_has_begun() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let (go, begun) = (server.dir.join("go"), server.dir.join("begun"));
+    let script = format!("touch {}; while [ ! -e {} ]; do sleep 0.05; done", begun.display(), go.display());
+    let steps = vec![step("slow", Op::Run(Command::new("/bin/sh", ["-c", &script]))).at(1)];
+    let plan = plan(steps, vec![], node1(local(&server)));
+    let signals = std::thread::scope(|scope| {
+        let sent = scope.spawn(|| {
+            wait_for("the step to begin", SOON, || begun.exists());
+            let pids = far_end_processes(&server);
+            for pid in &pids {
+                for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::PIPE] {
+                    kill_process(*pid, signal).unwrap();
+                }
+            }
+            std::fs::write(&go, "").unwrap();
+            pids.len()
+        });
+        let outcome = carry_out(&context, &plan, Secrets::new()).unwrap();
+        assert_eq!(outcome.ended, Ended::Done, "{:?}", outcome.failures);
+        sent.join().unwrap()
+    });
+    assert_eq!(signals, 1);
+}
+
+// ---- left alone ----------------------------------------------------------------------------------------------------
+
+/// Not a test: the coordinator of the tests below, in a process of its own that can be killed.
+#[test]
+#[ignore = "started by other tests"]
+fn driver() {
+    let Some(config) = std::env::var_os("FAR_END_CONFIG").map(PathBuf::from) else { return };
+    let context = context_of(&config, config.parent().unwrap());
+    let plan = std::env::var("FAR_END_PLAN").unwrap();
+    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(plan).unwrap()).unwrap();
+    let outcome = carry_out(&context, &plan, Secrets::new()).unwrap();
+    std::process::exit(i32::from(outcome.exit.code()));
+}
+
+fn drive(coordinator: &TestServer, variables: &[(&str, &str)]) -> Running {
+    let mut command = clean_command(&std::env::current_exe().unwrap());
+    command.args(["--exact", "driver", "--ignored", "--nocapture"]);
+    command.env("FAR_END_CONFIG", coordinator.config()).envs(variables.iter().copied());
+    Running::start(command)
+}
+
+/// A switchover that is stopped in its middle: node1 has been told to stop, and after `more` the coordinator waits in vain.
+fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan {
+    let data = server.data.clone();
+    let signal = data.join("standby.signal");
+    let pg_ctl = server.pg.tool("pg_ctl").display().to_string();
+    let log = server.dir.join("log/back.log");
+    let start = Command {
+        log: Some(log.clone()),
+        ..Command::new(pg_ctl, ["start", "-w", "-D", data.to_str().unwrap(), "-l", log.to_str().unwrap()])
+    };
+    let back = |id: &str, op: Op, if_started: &str| Back {
+        if_started: vec![if_started.to_string()],
+        step: step(id, op).at(1),
+    };
+    let no_arguments: [&str; 0] = [];
+    let mut steps = vec![
+        step("demote", Op::WriteFile { path: signal.clone(), contents: String::new(), mode: 0o600 }).at(1),
+        step("stop", Op::Signal { data_directory: data.clone(), request: Request::FastShutdown }).at(1),
+    ];
+    steps.extend(more);
+    steps.push(step("never", Op::Wait(Probe::Exists { path: server.dir.join("never") })));
+    steps.push(step("later", Op::Run(Command::new("/bin/true", no_arguments))));
+    let way_back = vec![
+        back("remove_signal", Op::RemoveFile { path: signal }, "demote"),
+        back("not_needed", Op::RemoveFile { path: "/nowhere/x".into() }, "later"),
+        back("revive", Op::Revive { data_directory: data, start }, "stop"),
+    ];
+    plan(steps, way_back, node1(reached))
+}
+
+/// Adds a step that is tried although it fails, before the one that counts.
+fn with_failure(mut plan: Plan) -> Plan {
+    let no_arguments: [&str; 0] = [];
+    let fails = step("fails", Op::Run(Command::new("/bin/false", no_arguments))).at(1);
+    plan.back.insert(1, Back { if_started: vec!["stop".into()], step: fails });
+    plan
+}
+
+/// Lets the coordinator wait no longer than this.
+fn waiting(mut plan: Plan, timeout_s: u32) -> Plan {
+    let never = plan.phases[0].steps.iter_mut().find(|step| step.id == "never").unwrap();
+    never.timeout_s = timeout_s;
+    plan
+}
+
+fn begin(coordinator: &TestServer, plan: &Plan) -> Running {
+    let path = coordinator.dir.join("plan.json");
+    std::fs::write(&path, serde_json::to_string(plan).unwrap()).unwrap();
+    drive(coordinator, &[("FAR_END_PLAN", path.to_str().unwrap())])
+}
+
+fn is_primary(server: &TestServer) -> bool {
+    let said = server.try_psql_as("postgres", "postgres", "SELECT pg_is_in_recovery()");
+    said.stdout.trim() == "f"
+}
+
+fn log(server: &TestServer) -> String {
+    std::fs::read_to_string(server.dir.join("state/far-end.log")).unwrap_or_default()
+}
+
+/// Waits until the far end has ended, and says whether its server runs.
+#[track_caller]
+fn runs_after_the_end(server: &TestServer) -> bool {
+    wait_for("the far end to end", SOON, || far_end_processes(server).is_empty());
+    assert_eq!(LocalLock::holder(&server.dir.join("state")).unwrap(), None);
+    server.is_running()
+}
+
+#[track_caller]
+fn went_back(server: &TestServer) {
+    wait_for("the server to be a primary again", SOON, || is_primary(server));
+    assert!(!server.data.join("standby.signal").exists());
+    assert!(runs_after_the_end(server));
+    let log = log(server);
+    for line in ["done: do remove_signal", "done: do revive", "the way back has ended"] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    assert!(!log.contains("not_needed"), "{log}");
+}
+
+#[test]
+fn left_alone_before_the_shutdown_was_told_a_far_end_goes_back_by_itself() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    for reached in [local(&server), sshd.reached("key", &config)] {
+        let before = server.postmaster();
+        let running = begin(&coordinator, &with_failure(stopped_plan(&server, reached, vec![])));
+        wait_for("the server to be stopped", SOON, || !server.is_running());
+        running.signal(Signal::KILL);
+        went_back(&server);
+        assert_ne!(server.postmaster(), before);
+        let log = log(&server);
+        assert!(log.contains("could not do fails"), "{log}");
+        std::fs::remove_file(server.dir.join("state/far-end.log")).unwrap();
+    }
+}
+
+#[test]
+fn a_connection_that_is_lost_is_opened_again_for_the_way_back() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let plan = waiting(stopped_plan(&server, sshd.reached("key", &config), vec![]), 2);
+    let running = begin(&coordinator, &plan);
+    wait_for("the server to be stopped", SOON, || !server.is_running());
+    for pid in sshd.clients() {
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    // The coordinator finds what it wanted, whoever has done it.
+    running.wait(SOON).code(i32::from(Exit::Switchover.code()));
+    went_back(&server);
+
+    // Told before, the far end has done nothing, and what has to be done is done over the second connection.
+    let is_down = Probe::ShutDown { data_directory: server.data.clone() };
+    let down = step("down", Op::Wait(Probe::At { node_id: 1, probe: Box::new(is_down) }));
+    std::fs::remove_file(server.dir.join("state/far-end.log")).unwrap();
+    let told = coordinator.dir.join("told");
+    let mark = step("told", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 });
+    let plan = stopped_plan(&server, sshd.reached("key", &config), vec![down, mark]);
+    let running = begin(&coordinator, &waiting(plan, 3));
+    wait_for("the coordinator to have been told", SOON, || told.exists());
+    for pid in sshd.clients() {
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    running.wait(SOON).code(i32::from(Exit::Switchover.code()));
+    assert!(is_primary(&server));
+    assert!(runs_after_the_end(&server));
+    assert_eq!(log(&server), "");
+}
+
+#[test]
+fn a_coordinator_that_falls_silent_is_one_that_has_gone() {
+    let Some(pg) = postgres(15) else { return };
+    if !slow() {
+        return;
+    }
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let running = begin(&coordinator, &stopped_plan(&server, local(&server), vec![]));
+    wait_for("the server to be stopped", SOON, || !server.is_running());
+    // Its end of the pipe stays open.
+    running.signal(Signal::STOP);
+    went_back(&server);
+}
+
+#[test]
+fn once_it_has_told_of_the_shutdown_a_far_end_does_nothing_unasked() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let told = coordinator.dir.join("told");
+    let mark = || step("told", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 });
+    let data = server.data.clone();
+    let at = |probe| Op::Wait(Probe::At { node_id: 1, probe: Box::new(probe) });
+    let shut_down = || step("down", at(Probe::ShutDown { data_directory: data.clone() }));
+    // In the same breath as the promotion: it is given up here for lack of anything to promote, and says no more than that it is past.
+    let committed = || {
+        step("commit", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 })
+            .no_return()
+            .on_resume(OnResume::AgainUnless(Probe::Exists { path: told.clone() }))
+    };
+    let gone = || step("stopped", at(Probe::Stopped { data_directory: data.clone() }));
+    for (reached, more) in [
+        (local(&server), vec![shut_down(), mark()]),
+        (sshd.reached("key", &config), vec![shut_down(), mark()]),
+        // Not told, but forgotten before the point of no return.
+        (local(&server), vec![gone(), committed()]),
+    ] {
+        let running = begin(&coordinator, &stopped_plan(&server, reached, more));
+        wait_for("the coordinator to have been told", SOON, || told.exists());
+        running.signal(Signal::KILL);
+        assert!(!runs_after_the_end(&server), "{}", log(&server));
+        assert_eq!(log(&server), "");
+        std::fs::remove_file(&told).unwrap();
+        std::fs::remove_file(server.data.join("standby.signal")).unwrap();
+        server.start();
+    }
+}
+
+#[test]
+fn a_coordinator_that_goes_back_itself_leaves_nothing_to_do_for_the_far_end() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let plan = waiting(stopped_plan(&server, local(&server), vec![]), 1);
+    let outcome = carry_out(&context(&coordinator), &plan, Secrets::new()).unwrap();
+    assert_eq!((outcome.ended, outcome.exit), (Ended::WentBack, Exit::Switchover), "{:?}", outcome.failures);
+    assert!(is_primary(&server));
+    assert!(runs_after_the_end(&server));
+    assert_eq!(log(&server), "");
+}
+
+#[test]
+fn a_resumed_operation_opens_its_channels_again() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let file = server.dir.join("resumed");
+    let begun = |id: &str, reached: Reached| {
+        let write = Op::WriteFile { path: file.clone(), contents: String::new(), mode: 0o600 };
+        let header = Header {
+            format: journal::FORMAT,
+            pgbaton: "0.1.0".into(),
+            operation_id: id.into(),
+            command: "standby switchover".into(),
+            command_line: vec![],
+            started_at: journal::now(),
+            node_id: 2,
+            node_name: "node2".into(),
+            system_identifier: None,
+            pid: 1,
+            plan: plan(vec![step("write", write).at(1)], vec![], node1(reached)),
+        };
+        Journal::create(&coordinator.dir.join("state"), &header).unwrap();
+        coordinator.dir.join(format!("state/operations/{id}.jsonl"))
+    };
+    let gone = Reached::Local { program: "/nowhere/pgbaton".into(), config_file: String::new() };
+    let path = begun("1", gone);
+    let before = std::fs::read_to_string(&path).unwrap();
+    let refused = coordinator.pgbaton(["operation", "resume", "--json"]).run();
+    refused.code(12).says("/nowhere/pgbaton").says("Nothing was changed.");
+    assert_eq!(refused.json()["changed"], false);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    let given_up = coordinator.pgbaton(["operation", "abandon", "--json"]).run();
+    given_up.code(0).says("cannot be reached");
+
+    begun("2", local(&server));
+    coordinator.pgbaton(["operation", "resume", "--json"]).run().code(0);
+    assert!(file.exists());
+}
