@@ -17,10 +17,13 @@ use std::time::Duration;
 
 use pgbaton::cli::Global;
 use pgbaton::commands::context::Context;
+use pgbaton::commands::reach::{self, Whereabouts};
 use pgbaton::commands::world::{FarEnds, Live, Remote, Secrets};
 use pgbaton::error::{Error, Exit};
+use pgbaton::facts::server::{self, ServerFacts};
 use pgbaton::output::Style;
 use pgbaton::output::ui::{Level, Ui};
+use pgbaton::pg::Conninfo;
 use pgbaton::pg::control::Manager;
 use pgbaton::pg::control_file::ControlState;
 use pgbaton::plan::far_end::{Expected, Hello, Reached, Trouble, checks};
@@ -29,12 +32,14 @@ use pgbaton::plan::run::{self, Ended};
 use pgbaton::plan::{
     Back, Check, Command, FarEnd, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step,
 };
+use pgbaton::registry::{NodeRow, NodeType};
 use pgbaton::secret::Secret;
 use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::LocalLock;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    Running, SOON, TestCluster, TestServer, clean_command, installed, postgres, run_tool, slow, wait_for,
+    Output, Running, SOON, StopMode, TestCluster, TestServer, clean_command, installed, postgres, run_tool,
+    slow, wait_for,
 };
 
 const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
@@ -463,10 +468,21 @@ fn signals_do_not_keep_a_far_end_from_finishing_what_it_has_begun() {
 fn driver() {
     let Some(config) = std::env::var_os("FAR_END_CONFIG").map(PathBuf::from) else { return };
     let context = context_of(&config, config.parent().unwrap());
-    let plan = std::env::var("FAR_END_PLAN").unwrap();
-    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(plan).unwrap()).unwrap();
-    let outcome = carry_out(&context, &plan, Secrets::new()).unwrap();
-    std::process::exit(i32::from(outcome.exit.code()));
+    if let Ok(plan) = std::env::var("FAR_END_PLAN") {
+        let plan: Plan = serde_json::from_str(&std::fs::read_to_string(plan).unwrap()).unwrap();
+        let outcome = carry_out(&context, &plan, Secrets::new()).unwrap();
+        std::process::exit(i32::from(outcome.exit.code()));
+    }
+    let far_end: FarEnd = serde_json::from_str(&std::env::var("FAR_END").unwrap()).unwrap();
+    let words: Vec<String> = std::env::var("FAR_END_WORDS").unwrap().split(' ').map(str::to_string).collect();
+    let code = match block_on(reach::hand_over(&context, &far_end, &words)) {
+        Ok(report) => report.exit.code(),
+        Err(error) => {
+            eprintln!("{error}");
+            error.exit.code()
+        }
+    };
+    std::process::exit(i32::from(code));
 }
 
 fn drive(coordinator: &TestServer, variables: &[(&str, &str)]) -> Running {
@@ -721,4 +737,111 @@ fn a_resumed_operation_opens_its_channels_again() {
     begun("2", local(&server));
     coordinator.pgbaton(["operation", "resume", "--json"]).run().code(0);
     assert!(file.exists());
+}
+
+// ---- where a node is -----------------------------------------------------------------------------------------------
+
+fn row(server: &TestServer, conninfo: String) -> NodeRow {
+    NodeRow {
+        node_id: 1,
+        upstream_node_id: None,
+        active: true,
+        node_name: "node1".into(),
+        node_type: NodeType::Primary,
+        location: "default".into(),
+        priority: 100,
+        conninfo,
+        repluser: "repmgr".into(),
+        slot_name: None,
+        config_file: server.config().display().to_string(),
+    }
+}
+
+fn facts(context: &Context, server: &TestServer) -> ServerFacts {
+    block_on(async {
+        let session = context.connect(&Conninfo::parse(&server.conninfo()).unwrap()).await.unwrap();
+        server::ask(&session).await.unwrap()
+    })
+}
+
+#[test]
+fn a_node_is_local_only_if_that_is_proven() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "ssh_options = \"-p 2222\"\npgbaton_bindir = \"/opt/pgbaton\"");
+    let context = context(&coordinator);
+    let known = facts(&context, &server);
+    let identifier = server.system_identifier();
+    let there = row(&server, server.conninfo());
+    let whereabouts = |row, server, identifier, ssh_host| {
+        let known = Whereabouts { row, server, system_identifier: identifier, ssh_host };
+        block_on(reach::far_end(&context, &known))
+    };
+    let is_local = |found: Result<FarEnd, Error>| matches!(found.unwrap().reached, Reached::Local { .. });
+    assert!(is_local(whereabouts(&there, Some(&known), None, None)));
+    // Another server of the same cluster answers under that name: what lies here is a copy.
+    let later = ServerFacts { started_at: "2037-01-01 10:00:00.5+02".into(), ..known.clone() };
+    let found = whereabouts(&there, Some(&later), None, None).unwrap();
+    let ssh = |destination: &str| Reached::Ssh {
+        destination: destination.into(),
+        options: vec!["-p".into(), "2222".into()],
+        program: "/opt/pgbaton/pgbaton".into(),
+        config_file: there.config_file.clone(),
+    };
+    assert_eq!(found.reached, ssh("127.0.0.1"));
+    let foreign = ServerFacts { system_identifier: "42".into(), ..known.clone() };
+    assert!(!is_local(whereabouts(&there, Some(&foreign), None, None)));
+
+    server.stop(StopMode::Fast);
+    assert!(!is_local(whereabouts(&there, Some(&known), None, None)));
+    assert!(is_local(whereabouts(&there, None, Some(&identifier), None)));
+    assert!(!is_local(whereabouts(&there, None, Some("42"), None)));
+    // RFC 5737: nobody's address.
+    let elsewhere = row(&server, "host=192.0.2.1 user=repmgr".into());
+    assert_eq!(whereabouts(&elsewhere, None, Some(&identifier), None).unwrap().reached, ssh("192.0.2.1"));
+    let by_row = whereabouts(&elsewhere, None, Some(&identifier), Some("postgres@db1")).unwrap();
+    assert_eq!(by_row.reached, ssh("postgres@db1"));
+    let other_id = NodeRow { node_id: 7, ..there.clone() };
+    assert!(!is_local(whereabouts(&other_id, None, Some(&identifier), None)));
+    let nowhere = NodeRow { config_file: "/nowhere".into(), ..row(&server, "host=/tmp".into()) };
+    let error = whereabouts(&nowhere, None, Some(&identifier), None).unwrap_err();
+    assert!(error.hint.unwrap().contains("INSERT INTO pgbaton.node"));
+}
+
+#[test]
+fn a_command_is_handed_over_with_its_answer_and_its_exit_code() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let server = cluster.primary("node1");
+    let config = server.node_config(1, "");
+    server.pgbaton(["primary", "register"]).run().code(0);
+    let coordinator = coordinator(&cluster, "");
+    let hand_over = |reached: Reached, words: &str| -> Output {
+        let far_end = serde_json::to_string(&node1(reached)).unwrap();
+        drive(&coordinator, &[("FAR_END", &far_end), ("FAR_END_WORDS", words)]).wait(SOON)
+    };
+    let documents = |output: &Output| -> Vec<serde_json::Value> {
+        let lines = output.stdout.lines().filter(|line| line.starts_with('{'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    for reached in [local(&server), sshd.reached("key", &config)] {
+        let output = hand_over(reached.clone(), "node status --json --node-id 1 -f /elsewhere --node-name=x");
+        output.code(0);
+        let [document] = &documents(&output)[..] else { panic!("{output:?}") };
+        assert_eq!((&document["command"], &document["exit_code"]), (&"node status".into(), &0.into()));
+        let output = hand_over(reached.clone(), "operation resume --json");
+        output.code(1).says("no operation is unfinished on this node");
+        assert_eq!(documents(&output).len(), 1);
+        let output = hand_over(reached, "node status");
+        output.code(0);
+        assert!(output.stdout.contains("node1"), "{output:?}");
+    }
+    let output = hand_over(sshd.reached("host_key", &config), "node status --json");
+    output.code(12).says("cannot be reached");
+    assert_eq!(documents(&output).len(), 0, "it is for the caller to tell");
+    let output = hand_over(local(&server), "node rejoin -d password=********");
+    output.code(1).says("cannot be handed");
 }

@@ -13,6 +13,7 @@ pub mod notify;
 pub mod operate;
 pub mod operation;
 pub mod primary;
+pub mod reach;
 pub mod standby;
 pub mod start;
 pub mod superuser;

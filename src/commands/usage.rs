@@ -33,8 +33,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("--dump-config", "Use \"pgbaton config show\"."),
     ("--version-number", "Use --version."),
     ("--detail", "Use --format json, which has everything."),
-    ("--remote-user", "No command is run on another host here."),
-    ("-R", "No command is run on another host here."),
+    ("--remote-user", "Set ssh_options = \"-l NAME\" in the configuration."),
+    ("-R", "Set ssh_options = \"-l NAME\" in the configuration."),
     ("--nagios", "No command of this version has that output."),
     ("--optformat", "No command of this version has that output."),
 ];
@@ -94,6 +94,50 @@ fn value_follows(command: &Command, word: &str) -> bool {
         .iter()
         .position(|letter| command.get_arguments().any(|arg| arg.get_short() == Some(*letter) && needs(arg)));
     first.is_some_and(|at| at + 1 == letters.len())
+}
+
+/// Returns the words of a command for the host of the node that it is about, where that node is the local one: without the options that
+/// say which node is meant and where things are on this host.
+pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
+    const LONG: [&str; 6] =
+        ["--node-id", "--node-name", "--config-file", "--pgdata", "--pg_bindir", "--pg-bindir"];
+    const SHORT: [char; 3] = ['f', 'D', 'b'];
+    let mut tree = Cli::command();
+    tree.build();
+    let at = command.split_whitespace().try_fold(&tree, |at, word| at.find_subcommand(word)).unwrap_or(&tree);
+    let mut out = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if LONG.contains(&word.as_str()) {
+            words.next();
+            continue;
+        }
+        if word.split_once('=').is_some_and(|(name, _)| LONG.contains(&name)) {
+            continue;
+        }
+        let letters = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+        // The first letter that takes a value takes the rest of the word.
+        let valued = letters.and_then(|letters| {
+            letters.char_indices().find(|(_, letter)| value_follows(at, &format!("-{letter}")))
+        });
+        match valued {
+            Some((place, letter)) if SHORT.contains(&letter) => {
+                if value_follows(at, word) {
+                    words.next();
+                }
+                if place > 0 {
+                    out.push(word.get(..=place).unwrap_or_default().to_string());
+                }
+            }
+            _ => {
+                out.push(word.clone());
+                if word.starts_with('-') && value_follows(at, word) {
+                    out.extend(words.next().cloned());
+                }
+            }
+        }
+    }
+    out
 }
 
 /// Says whether JSON was asked for, of a command line that may be wrong.
@@ -277,6 +321,18 @@ mod tests {
         let mut help = words("pgbaton help Node status --json");
         assert_eq!(name_of(&mut help), "node status");
         assert_eq!(help, words("pgbaton node status --json --help"));
+    }
+
+    #[test]
+    fn what_says_which_node_is_left_out_over_there() {
+        let handed = |text: &str| {
+            let words: Vec<String> = text.split(' ').map(str::to_string).collect();
+            for_another_node("standby register", &words).join(" ")
+        };
+        let said = "-f x standby register --node-id 3 --json -vfx -vf x --node-name=a -Dx -D x --pgdata x -v";
+        assert_eq!(handed(said), "standby register --json -v -v -v");
+        let said = "--upstream-node-id 3 standby register -L debug -F -h -f --timeout=3 -hD -yF";
+        assert_eq!(handed(said), said);
     }
 
     #[test]

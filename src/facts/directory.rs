@@ -128,14 +128,31 @@ fn barely_begun(path: &Path, names: &[String]) -> Option<Marker> {
     (rest == [STAGING] && empty).then(|| Marker { note: String::new(), tablespaces: Vec::new() })
 }
 
+/// A postmaster that runs on a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Postmaster {
+    /// Its process id; negative for a server in single-user mode.
+    pub pid: i32,
+    /// When it was started, in seconds since 1970.
+    pub started_at: Option<i64>,
+}
+
 /// Returns the process id of the postmaster that runs on a data directory.
+pub fn running_postmaster(path: &Path) -> Option<i32> {
+    postmaster(path).map(|postmaster| postmaster.pid)
+}
+
+/// Returns the postmaster that runs on a data directory.
 ///
 /// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to anybody. A process counts if it exists
 /// and its working directory is the data directory, as every postmaster's is; where that cannot be seen (another user's), existing is
 /// enough.
-pub fn running_postmaster(path: &Path) -> Option<i32> {
+pub fn postmaster(path: &Path) -> Option<Postmaster> {
     let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
-    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    let mut lines = text.lines().map(str::trim);
+    let pid: i32 = lines.next()?.parse().ok()?;
+    // The second line is the data directory.
+    let started_at = lines.nth(1).and_then(|line| line.parse().ok());
     let process = Path::new("/proc").join(pid.abs().to_string());
     if !process.exists() {
         return None;
@@ -146,8 +163,8 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
         return None;
     }
     match (std::fs::read_link(process.join("cwd")), path.canonicalize()) {
-        (Ok(cwd), Ok(own)) => (cwd == own).then_some(pid),
-        _ => Some(pid),
+        (Ok(cwd), Ok(own)) if cwd != own => None,
+        _ => Some(Postmaster { pid, started_at }),
     }
 }
 

@@ -1,10 +1,11 @@
 //! The rows of `repmgr.nodes`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pg::client::{Session, SqlError, SqlErrorKind};
+use crate::pg::client::{Row, Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::Conninfo;
 use crate::plan::Statement;
 
@@ -105,6 +106,22 @@ pub async fn read_all(session: &Session) -> Result<Vec<NodeRow>, SqlError> {
     })?;
     rows.sort_by_key(|row| row.node_id);
     Ok(rows)
+}
+
+/// Reads where ssh leads to each node, for those of which that is written down.
+///
+/// # Errors
+/// Those of the query, but for a schema that is not there or may not be read: then nothing is written down.
+pub async fn ssh_hosts(session: &Session) -> Result<BTreeMap<i32, String>, SqlError> {
+    let asked =
+        session.query("SELECT node_id::text, ssh_host FROM pgbaton.node WHERE ssh_host <> ''", &[]).await;
+    let rows = match asked {
+        Ok(rows) => rows,
+        Err(error) if matches!(error.sqlstate.as_deref(), Some("42P01" | "3F000" | "42501")) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let host = |row: &Row| Some((row.get(0)?.parse().ok()?, row.get(1)?.to_string()));
+    Ok(rows.iter().filter_map(host).collect())
 }
 
 impl NodeRow {

@@ -63,6 +63,21 @@ impl Environment {
     }
 }
 
+/// Returns the path of this very program; where it was replaced meanwhile, that of its successor.
+pub fn own_program() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?;
+    match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+        Some(path) => Some(PathBuf::from(path)),
+        None => Some(path),
+    }
+}
+
+/// Returns whether standard input, output and error are all the same person's: a terminal.
+pub fn is_terminal() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
+}
+
 /// Returns the name of a user id, if the local user database knows it.
 pub fn user_name(uid: u32) -> Option<String> {
     Some(passwd_entry(&std::fs::read_to_string("/etc/passwd").ok()?, uid)?.0)
