@@ -172,6 +172,9 @@ _pgbaton() {
             pgbaton__subcmd__help__subcmd__standby,register)
                 cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__register"
                 ;;
+            pgbaton__subcmd__help__subcmd__standby,switchover)
+                cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__switchover"
+                ;;
             pgbaton__subcmd__help__subcmd__standby,unregister)
                 cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__unregister"
                 ;;
@@ -280,6 +283,9 @@ _pgbaton() {
             pgbaton__subcmd__standby,register)
                 cmd="pgbaton__subcmd__standby__subcmd__register"
                 ;;
+            pgbaton__subcmd__standby,switchover)
+                cmd="pgbaton__subcmd__standby__subcmd__switchover"
+                ;;
             pgbaton__subcmd__standby,unregister)
                 cmd="pgbaton__subcmd__standby__subcmd__unregister"
                 ;;
@@ -297,6 +303,9 @@ _pgbaton() {
                 ;;
             pgbaton__subcmd__standby__subcmd__help,register)
                 cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__register"
+                ;;
+            pgbaton__subcmd__standby__subcmd__help,switchover)
+                cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__switchover"
                 ;;
             pgbaton__subcmd__standby__subcmd__help,unregister)
                 cmd="pgbaton__subcmd__standby__subcmd__help__subcmd__unregister"
@@ -1630,7 +1639,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__standby)
-            opts="clone register unregister promote follow"
+            opts="clone register unregister promote follow switchover"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1686,6 +1695,20 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__standby__subcmd__register)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__help__subcmd__standby__subcmd__switchover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -3670,7 +3693,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__standby)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help clone register unregister promote follow help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help clone register unregister promote follow switchover help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4028,7 +4051,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__standby__subcmd__help)
-            opts="clone register unregister promote follow help"
+            opts="clone register unregister promote follow switchover help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4098,6 +4121,20 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__standby__subcmd__help__subcmd__register)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__standby__subcmd__help__subcmd__switchover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -4247,6 +4284,116 @@ _pgbaton() {
                     return 0
                     ;;
                 --wait-sync)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pgdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pg_bindir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -h)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dbname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --superuser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -L)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__standby__subcmd__switchover)
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --no-siblings-follow --siblings-follow --repmgrd-no-pause --repmgrd-force-unpause --force-rewind --always-promote --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --force-rewind)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -257,42 +257,43 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s y -l yes -d 'Answer every question with yes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s v -l verbose -d 'More to read'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "register" -d 'Record this standby in the metadata'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "register" -d 'Record this standby in the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-node-id -d 'Node that the standby will follow, if it is not the primary' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-conninfo -d 'Connection string of the upstream to write into primary_conninfo' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l replication-user -d 'Role that the standby connects to its upstream as' -r
@@ -465,11 +466,48 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l force-rewind -d 'Accepted for repmgr\'s sake: no rewind is needed' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l no-siblings-follow -d 'Leave the other standbys with the old primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l siblings-follow -d 'The other standbys follow; this is the default'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-force-unpause -d 'Let repmgrd go on afterwards also where it was paused before'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l always-promote -d 'Accepted for repmgr\'s sake: if the last WAL does not arrive, the old primary becomes primary again'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "register" -d 'Record this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1171,6 +1209,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "status" -d 'Show what the local server is and does'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "stop" -d 'Stop the local server, disconnecting its clients'

@@ -15,6 +15,8 @@ pub enum Standby {
     Promote(Promote),
     /// Let this standby follow the primary, or another standby
     Follow(Follow),
+    /// Move the role of the primary to this standby, while everything is well
+    Switchover(Switchover),
 }
 
 /// Make this standby the primary, after the old one has failed
@@ -140,4 +142,35 @@ pub struct Register {
     /// Wait this many seconds until the record has arrived on this standby
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
     pub wait_sync: Option<u32>,
+}
+
+/// Move the role of the primary to this standby, while everything is well
+///
+/// Run on the standby that is to become the primary, or anywhere with --node-id naming it. The old primary comes back as a standby,
+/// and all other standbys follow. If anything fails before the promotion, the old primary is primary again.
+#[derive(Args, Debug, Default)]
+pub struct Switchover {
+    /// Leave the other standbys with the old primary
+    #[arg(long)]
+    pub no_siblings_follow: bool,
+
+    /// The other standbys follow; this is the default
+    #[arg(long, conflicts_with = "no_siblings_follow")]
+    pub siblings_follow: bool,
+
+    /// Do not pause repmgrd where it runs
+    #[arg(long)]
+    pub repmgrd_no_pause: bool,
+
+    /// Let repmgrd go on afterwards also where it was paused before
+    #[arg(long, conflicts_with = "repmgrd_no_pause")]
+    pub repmgrd_force_unpause: bool,
+
+    /// Accepted for repmgr's sake: no rewind is needed
+    #[arg(long, hide = true, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub force_rewind: Option<String>,
+
+    /// Accepted for repmgr's sake: if the last WAL does not arrive, the old primary becomes primary again
+    #[arg(long, hide = true)]
+    pub always_promote: bool,
 }

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::commands::context::Context;
 use crate::commands::node::service;
-use crate::commands::operate;
 use crate::commands::world::{Live, Secrets};
+use crate::commands::{login, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::output::ui::Level;
@@ -169,6 +169,10 @@ impl Served<'_> {
                     Err(error) => no_answer(&error),
                 }
             }
+            Call::Login { upstream } => match login::to_follow(self.context, &upstream).await {
+                Ok(()) => Reply::Done { note: None },
+                Err(why) => Reply::Failed(Error::new(Exit::Connection, why).into()),
+            },
             Call::ShutdownPosition { data_directory } => {
                 match control_file::shutdown_position(&data_directory) {
                     Ok(position) => {

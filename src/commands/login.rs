@@ -7,15 +7,17 @@ use tokio::time::{Instant, sleep};
 
 use crate::commands::context::Context;
 use crate::commands::world::Secrets;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::Command;
+use crate::pg::tools;
+use crate::plan::{Command, Upstream};
 use crate::secret::Secret;
+use crate::system::process::Surroundings;
 use crate::system::{files, process};
 
 /// The name of the password that replication connections to the source need.
 const SOURCE_PASSWORD: &str = "password for the source";
-/// The name of the password that goes into primary_conninfo.
 /// The name of the contents of a service file with a passphrase.
 const SERVICE_FILE: &str = "connection service file for the source";
 /// Seconds for a replication connection that is only tried.
@@ -103,6 +105,57 @@ impl ReceiverLogin<'_> {
         let login = login.map_err(|error| error.to_string())?;
         login.attempt(context, psql, &secrets, false).await
     }
+}
+
+/// Tries the connection that the local server's WAL receiver will make when it is led to another upstream.
+///
+/// What the server has is asked of `postgres -C`, which tells it wherever it stands, also for a server that is down.
+///
+/// # Errors
+/// Why it does not work, in the words of libpq.
+pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), String> {
+    let config = context.config().map_err(|error| error.to_string())?;
+    let data = &config.data_directory;
+    let major = std::fs::read_to_string(data.join("PG_VERSION")).map_err(|error| error.to_string())?;
+    let tool = |name: &str| {
+        let path = tools::find(config.pg_bindir.as_deref(), major.trim(), name);
+        path.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))
+    };
+    let place = config.config_directory.as_ref().unwrap_or(data).display().to_string();
+    let program = Command::new(tool("postgres")?, ["-D", &place, "-C", "primary_conninfo"]);
+    let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
+    let said = process::run(&program, &setting).await.and_then(process::Finished::success);
+    let present = said.map_err(|error| format!("{error:#}"))?.stdout;
+    let conninfo = receiver_conninfo(config, present.trim_end_matches('\n'), upstream, None)?;
+    let login = ReceiverLogin { conninfo: &conninfo, password: conninfo.get("password") };
+    login.attempt(context, &tool("psql")?).await
+}
+
+/// Works out how a server connects to another upstream: of what it has, the way is replaced; one that has nothing gets the whole, with
+/// the file for passwords that the configuration names.
+///
+/// # Errors
+/// If a connection string cannot be parsed.
+pub(crate) fn receiver_conninfo(
+    config: &Config,
+    present: &str,
+    upstream: &Upstream,
+    password: Option<&Secret>,
+) -> std::result::Result<Conninfo, String> {
+    let mut wanted = Conninfo::parse(&upstream.conninfo)
+        .map_err(|error| format!("invalid connection string for {}: {error}", upstream.name))?;
+    let present = Conninfo::parse(present)
+        .map_err(|error| format!("the present primary_conninfo cannot be parsed: {error}"))?;
+    if !present.is_empty() {
+        return Ok(present.leading_to(&wanted));
+    }
+    if let Some(passfile) = &config.passfile {
+        wanted.set("passfile", passfile.display().to_string());
+    }
+    if let Some(password) = password {
+        wanted.set("password", password.reveal());
+    }
+    Ok(wanted)
 }
 
 /// Makes a replication connection with the tools' own library and asks one question over it.

@@ -47,6 +47,9 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         }
         Noun::Standby(cli::standby::Standby::Promote(args)) => standby::promote::run(context, args).await,
         Noun::Standby(cli::standby::Standby::Follow(args)) => standby::follow::run(context, args).await,
+        Noun::Standby(cli::standby::Standby::Switchover(args)) => {
+            standby::switchover::run(context, args).await
+        }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
             node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await

@@ -9,8 +9,8 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use crate::commands::context::Context;
-use crate::commands::usage;
 use crate::commands::world::{OPEN, Remote};
+use crate::commands::{locate, unregister, usage};
 use crate::config::{self, Config};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::postmaster;
@@ -21,7 +21,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file;
 use crate::plan::FarEnd;
 use crate::plan::far_end::{Expected, Hello, Reached, Trouble, checks};
-use crate::registry::NodeRow;
+use crate::registry::{self, NodeRow};
 use crate::system::process::{self, Surroundings};
 use crate::system::signals::{Signal, Signals};
 use crate::system::{environment, inspect};
@@ -70,6 +70,38 @@ pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEn
         None => own,
     };
     Ok(named(Reached::Ssh { destination, options, program, config_file }))
+}
+
+/// Hands this command over to the node that `--node-id` or `--node-name` means; None if that is the local one.
+///
+/// # Errors
+/// Exit code 1 if there is no such node, else those of [`hand_over`].
+pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
+    let (global, config) = (&context.global, context.config()?);
+    let is_local = global.node_id.is_none_or(|id| id == config.node_id)
+        && global.node_name.as_ref().is_none_or(|name| *name == config.node_name);
+    if is_local {
+        return Ok(None);
+    }
+    let found = locate::cluster(context).await?;
+    let node = unregister::target(context, &found.facts)?;
+    let ssh_host = ssh_host(context, &found, node.row.node_id).await;
+    let known = Whereabouts {
+        row: &node.row,
+        server: node.facts(),
+        system_identifier: found.facts.system_identifier(),
+        ssh_host: ssh_host.as_deref(),
+    };
+    let there = far_end(context, &known).await?;
+    let words = context.command_line.get(1..).unwrap_or_default();
+    hand_over(context, &there, words).await.map(Some)
+}
+
+/// Reads how the host of a node is called for ssh, where that is recorded and somebody can be asked.
+async fn ssh_host(context: &Context, found: &locate::Found, node_id: i32) -> Option<String> {
+    let answering = found.facts.nodes.iter().find(|node| node.facts().is_some())?;
+    let session = context.connect(&Conninfo::parse(&answering.row.conninfo).ok()?).await.ok()?;
+    registry::node::ssh_hosts(&session).await.ok()?.remove(&node_id)
 }
 
 /// Opens a channel to a far end, hears who it is, and closes the channel.

@@ -66,7 +66,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
 }
 
 /// Returns the node that is meant: the one named on the command line, else the local one.
-fn target<'a>(context: &Context, facts: &'a ClusterFacts) -> Result<&'a NodeFacts> {
+pub(crate) fn target<'a>(context: &Context, facts: &'a ClusterFacts) -> Result<&'a NodeFacts> {
     let global = &context.global;
     let (found, what) = match (global.node_id, &global.node_name) {
         (Some(id), None) => (facts.node(id), format!("node {id}")),

@@ -14,7 +14,7 @@ use crate::error::{Error, Exit, sentence};
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::history::TimelineId;
-use crate::plan::{Check, Command, Op, Piece, Probe, Standby, Step};
+use crate::plan::{Check, Command, Op, Piece, Probe, Standby, Step, Upstream};
 use crate::secret::Secret;
 
 /// The version of what is said. Two that differ do not work together; what grows within one version is optional.
@@ -200,6 +200,11 @@ pub enum Call {
         /// The secrets that it names.
         #[serde(with = "revealed", default)]
         secrets: BTreeMap<String, Secret>,
+    },
+    /// Try the connection that the WAL receiver will make to another upstream, with what the server here has.
+    Login {
+        /// The upstream.
+        upstream: Upstream,
     },
     /// Say where the WAL of a server ends that was shut down cleanly as a primary.
     ShutdownPosition {

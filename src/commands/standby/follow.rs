@@ -1,6 +1,5 @@
 //! `standby follow`: let this standby follow the primary, or another standby.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -9,22 +8,18 @@ use tokio::time::sleep;
 use crate::cli::standby::Follow as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, Held, hold};
-use crate::commands::login::ReceiverLogin;
 use crate::commands::node::service::seconds;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
-use crate::commands::{locate, operate, operation};
+use crate::commands::{locate, login, operate, operation, reach};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
-use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
-use crate::plan::Command;
 use crate::plan::follow::{FollowFacts, plan};
 use crate::plan::upstream::upstream;
-use crate::system::process::{self, Surroundings};
 
 /// The pause between two looks for a primary.
 const LOOK: Duration = Duration::from_millis(500);
@@ -38,6 +33,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
     context.connects_to_local_only()?;
+    if let Some(report) = reach::elsewhere(context).await? {
+        return Ok(report);
+    }
     let wanted = target_words(&context.command_line);
     if let Some(entry) =
         operate::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?
@@ -56,7 +54,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let postgres = postgres(context)?;
     let facts = FollowFacts {
-        login: login(context, &held, target_id, &postgres).await,
+        login: login(context, &held, config.node_id, target_id).await,
         role: held.roles.get(&config.node_id).cloned(),
         node_id: config.node_id,
         target_id,
@@ -159,41 +157,21 @@ fn postgres(context: &Context) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// Tries the connection that the WAL receiver will make: what the server has now, led to the target.
+/// Tries the connection that the WAL receiver will make; where it makes no sense to try, other checks say why.
 async fn login(
     context: &Context,
     held: &Held,
+    node_id: i32,
     target_id: i32,
-    postgres: &str,
 ) -> std::result::Result<(), String> {
-    let Ok(config) = context.config() else { return Ok(()) };
-    let (Some(own), Some(target)) = (held.facts.node(config.node_id), held.facts.node(target_id)) else {
-        return Ok(());
-    };
-    let Some(server) = own.facts().filter(|_| target.facts().is_some()) else { return Ok(()) };
-    let wanted = upstream(&target.row, &own.row, server.version_num, None);
-    let wanted = Conninfo::parse(&wanted.conninfo).map_err(|error| error.to_string())?;
-    let present = match held.session(config.node_id) {
-        Some(session) if held.roles.get(&config.node_id).is_some_and(|role| role.may_read_settings) => {
-            let row = session.query_one("SELECT current_setting('primary_conninfo')", &[]).await;
-            row.map_err(|error| error.to_string())?.get(0).unwrap_or_default().to_string()
+    let nodes = (held.facts.node(node_id), held.facts.node(target_id));
+    let (Some(own), Some(target)) = nodes else { return Ok(()) };
+    match own.facts() {
+        Some(server) if target.facts().is_some() && node_id != target_id => {
+            login::to_follow(context, &upstream(&target.row, &own.row, server.version_num, None)).await
         }
-        _ => {
-            let directory = config.config_directory.as_ref().unwrap_or(&config.data_directory);
-            let program =
-                Command::new(postgres, ["-D", &directory.display().to_string(), "-C", "primary_conninfo"]);
-            let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
-            let said = process::run(&program, &setting).await.and_then(process::Finished::success);
-            said.map_err(|error| format!("{error:#}"))?.stdout
-        }
-    };
-    let conninfo = match Conninfo::parse(present.trim_end_matches('\n')) {
-        Ok(present) if !present.is_empty() => present.leading_to(&wanted),
-        _ => wanted,
-    };
-    let psql = Path::new(postgres).with_file_name("psql");
-    let login = ReceiverLogin { conninfo: &conninfo, password: conninfo.get("password") };
-    login.attempt(context, &psql.display().to_string()).await
+        _ => Ok(()),
+    }
 }
 
 /// Compares the newest promotions that two nodes know of, as far as they are on one timeline.

@@ -4,3 +4,4 @@ pub mod clone;
 pub mod follow;
 pub mod promote;
 pub mod register;
+pub mod switchover;

@@ -10,7 +10,7 @@ use crate::commands::hold::{self, hold};
 use crate::commands::node::service::seconds;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
-use crate::commands::{locate, operate, operation};
+use crate::commands::{locate, operate, operation, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, look};
@@ -32,6 +32,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
     context.connects_to_local_only()?;
+    if let Some(report) = reach::elsewhere(context).await? {
+        return Ok(report);
+    }
     if let Some(entry) = operate::own_unfinished(context, |_| true)? {
         context.ui.say(Level::Notice, "an earlier promotion was left unfinished, and is resumed");
         return operation::finish(context, &entry, true).await;
@@ -118,7 +121,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Returns the program that promotes, where it is not to be `pg_promote()`.
-fn command(config: &Config, role: Option<&RoleFacts>) -> Option<Command> {
+pub(super) fn command(config: &Config, role: Option<&RoleFacts>) -> Option<Command> {
     if let Some(line) = &config.service_promote_command {
         return Some(Command::new("/bin/sh", ["-c", line]));
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Exit};
 use crate::pg::control_file::ShutdownPosition;
 use crate::plan::far_end::{Call, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
 use crate::plan::journal::{Past, Stage};
-use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step};
+use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
 use crate::system::channel::Channel;
 use crate::system::environment::Environment;
 use crate::system::process::Surroundings;
@@ -198,6 +198,18 @@ impl Remote {
             }
             other => Err(self.unexpected(&format!("{other:?}"))),
         }
+    }
+
+    /// Has the connection tried that the WAL receiver there will make to another upstream.
+    ///
+    /// # Errors
+    /// Why it does not work, in the words of libpq or of the channel.
+    pub async fn login(&self, upstream: &Upstream) -> Result<(), String> {
+        let call = Call::Login { upstream: upstream.clone() };
+        self.done(&call, ANSWER, Mode::Fail).await.map(drop).map_err(|error| match error.detail {
+            Some(detail) if error.exit != Exit::Connection => format!("{}: {detail}", error.primary),
+            _ => error.primary,
+        })
     }
 
     /// Asks where the WAL of a server ends that was shut down cleanly.

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::{Live, sql_failed};
+use crate::commands::login::receiver_conninfo;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::pg::client::{Session, SqlError};
@@ -181,18 +182,9 @@ impl Live<'_> {
 
     /// Works out a server's new `primary_conninfo` from its present one.
     fn new_conninfo(&self, present: &str, upstream: &Upstream) -> Result<String, String> {
-        let wanted = Conninfo::parse(&upstream.conninfo)
-            .map_err(|error| format!("invalid connection string for {}: {error}", upstream.name))?;
-        if !present.trim().is_empty() {
-            let present = Conninfo::parse(present)
-                .map_err(|error| format!("the present primary_conninfo cannot be parsed: {error}"))?;
-            return Ok(present.leading_to(&wanted).to_string());
-        }
-        let mut wanted = wanted;
-        if let Some(name) = &upstream.password {
-            let password = self.secret(name).map_err(|error| error.to_string())?;
-            wanted.set("password", password.reveal());
-        }
-        Ok(wanted.to_string())
+        let password = upstream.password.as_ref().map(|name| self.secret(name)).transpose();
+        let password = password.map_err(|error| error.to_string())?;
+        let config = self.context.config().map_err(|error| error.to_string())?;
+        receiver_conninfo(config, present, upstream, password.as_ref()).map(|conninfo| conninfo.to_string())
     }
 }

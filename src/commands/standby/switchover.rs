@@ -1,0 +1,316 @@
+//! `standby switchover`: move the role of the primary to this standby, while everything is well.
+
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::cli::standby::Switchover as Args;
+use crate::commands::context::Context;
+use crate::commands::hold::{self, Held, hold};
+use crate::commands::node::service::seconds;
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::reach::{self, Whereabouts};
+use crate::commands::standby::promote::command;
+use crate::commands::world::Remote;
+use crate::commands::{locate, operate, operation};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::NodeFacts;
+use crate::facts::server;
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::client::Session;
+use crate::pg::control::Manager;
+use crate::plan::candidate::siblings;
+use crate::plan::far_end::{Expected, Hello, checks};
+use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
+use crate::plan::upstream::upstream;
+use crate::plan::{Check, FarEnd, Plan, Upstream};
+use crate::registry::node::ssh_hosts;
+use crate::registry::schema;
+
+/// Moves the role of the primary to the local standby.
+///
+/// # Errors
+/// Exit code 18 if it fails and the old primary is primary again, 33 if that fails too, 22 if something after the promotion does, 12 if the
+/// old primary's host cannot be reached, 30, 31, 32 and 1 for failed checks.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let begun = Instant::now();
+    let config = context.config()?;
+    context.connects_to_local_only()?;
+    if let Some(report) = reach::elsewhere(context).await? {
+        return Ok(report);
+    }
+    if let Some(entry) = operate::own_unfinished(context, |_| true)? {
+        context.ui.say(Level::Notice, "an earlier switchover was left unfinished, and is resumed");
+        return operation::finish(context, &entry, true).await;
+    }
+    told_of_options(context, args);
+    let name = &config.node_name;
+    let found = locate::cluster(context).await?;
+    hold::own(&found.facts, config.node_id, name)?;
+    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let held = hold(context, &rows).await?;
+    let own = hold::own(&held.facts, config.node_id, name)?;
+    let Some(session) = held.session(config.node_id) else {
+        let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
+        return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
+            .detail(format!("{why} Nothing was changed.")));
+    };
+    let (primary, _) = locate::the_primary(&held.facts)?;
+    if primary.row.node_id == config.node_id {
+        return Err(Error::failed(format!("node \"{name}\" is the primary already"))
+            .detail("Nothing was changed.")
+            .hint(
+                "Run the command on the standby that is to become the primary, or name it with --node-id.",
+            ));
+    }
+    let options = SwitchoverOptions {
+        force: context.global.force,
+        siblings_follow: !args.no_siblings_follow,
+        no_pause: args.repmgrd_no_pause,
+    };
+    let mut others = Others::of(context, &held, session, own, primary, options).await?;
+    let facts = SwitchoverFacts {
+        roles: held.roles.clone(),
+        candidate: config.node_id,
+        primary: primary.row.node_id,
+        own_schema: schema::look(session).await.is_ok_and(|present| present.own),
+        host: others.host.take(),
+        checks: std::mem::take(&mut others.checks),
+        daemons: daemons(&held, args.repmgrd_force_unpause).await,
+        command: command(config, held.roles.get(&config.node_id)),
+        bounds: Bounds {
+            shutdown_s: seconds(config.shutdown_check_timeout),
+            receive_s: seconds(config.wal_receive_check_timeout),
+            promote_s: seconds(config.promote_check_timeout),
+            reconnect_s: seconds(config.standby_reconnect_timeout),
+            rejoin_s: seconds(config.node_rejoin_timeout),
+            lag_s: (seconds(config.replication_lag_warning), seconds(config.replication_lag_critical)),
+            archive_ready: (
+                u64::from(config.archive_ready_warning),
+                u64::from(config.archive_ready_critical),
+            ),
+        },
+        cluster: held.facts.clone(),
+    };
+    let mut plan = plan(&facts, options);
+    plan.far_ends = vec![others.far_end];
+    let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
+    let now = server::ask(session).await.ok();
+    let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
+    let outage = outage(&plan, &result);
+    operate::add_data(
+        &mut result,
+        json!({
+            "from_node_id": primary.row.node_id,
+            "to_node_id": config.node_id,
+            "timeline": now.as_ref().map(|server| server.timeline),
+            "outage_s": outage,
+            "wall_s": begun.elapsed().as_secs_f64(),
+            // It was promoted with all there was, or it was not promoted.
+            "wal_lost_bytes": is_primary.then_some(0),
+        }),
+    );
+    let from = &primary.row.node_name;
+    let acted = result
+        .as_ref()
+        .map_or_else(|error| error.changed || error.exit == Exit::Switchover, |done| done.acted);
+    if acted {
+        let details = match &result {
+            Ok(_) => format!(
+                "node \"{name}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
+                config.node_id, primary.row.node_id
+            ),
+            Err(error) => error.to_string(),
+        };
+        let event = Happening {
+            event: "standby_switchover",
+            successful: result.is_ok(),
+            details,
+            upstream: Some((primary.row.node_id, from, &primary.row.conninfo)),
+            ..Happening::default()
+        };
+        let writable = if is_primary { Some(session) } else { held.session(primary.row.node_id) };
+        notify(context, writable.filter(|session| !session.is_closed()), &event).await;
+        if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
+            locate::remember(context, &facts, crate::plan::journal::now());
+        }
+    }
+    let done = result?;
+    if done.acted {
+        let timeline = now.map_or_else(String::new, |server| format!(", on timeline {}", server.timeline));
+        let gap = outage.map_or_else(String::new, |s| format!("; clients could not write for {s:.3} s"));
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" is the primary now{timeline}, and \"{from}\" its standby{gap}"),
+        );
+    }
+    Ok(done.report)
+}
+
+/// Says of options of repmgr that they are not needed here.
+fn told_of_options(context: &Context, args: &Args) {
+    if args.force_rewind.is_some() {
+        context.ui.say(
+            Level::Notice,
+            "no rewind is needed: nobody is promoted before he has all WAL of the primary",
+        );
+    }
+    if args.always_promote {
+        context.ui.message(
+            Level::Notice,
+            "--always-promote is not needed",
+            Some("If the last WAL does not arrive, the old primary becomes primary again, and nothing is lost."),
+            None,
+        );
+    }
+}
+
+/// Returns the seconds from the request to stop to the commit of the record; None if not all of it was done by this run.
+fn outage(plan: &Plan, result: &Result<operate::Done>) -> Option<f64> {
+    let data = match result {
+        Ok(done) => match &done.report.data {
+            crate::output::Data::Done(data) => data,
+            _ => return None,
+        },
+        Err(error) => &error.data,
+    };
+    let steps = data.get("steps")?.as_array()?;
+    let phase = plan.phases.iter().find(|phase| phase.outage)?;
+    let wall = |id: &str| {
+        let step = steps.iter().find(|step| step["id"] == id && step["status"] == "done")?;
+        step["wall_s"].as_f64()
+    };
+    phase.steps.iter().map(|step| wall(&step.id)).sum()
+}
+
+/// What was found out on the hosts of other nodes.
+struct Others {
+    far_end: FarEnd,
+    host: Option<Host>,
+    checks: Vec<Check>,
+}
+
+impl Others {
+    async fn of(
+        context: &Context,
+        held: &Held,
+        session: &Session,
+        own: &NodeFacts,
+        primary: &NodeFacts,
+        options: SwitchoverOptions,
+    ) -> Result<Self> {
+        let hosts = ssh_hosts(session).await.unwrap_or_default();
+        let server = primary.facts();
+        let version = server.map_or(0, |server| server.version_num);
+        let whereabouts = |node: &'_ NodeFacts| {
+            (node.row.clone(), node.facts().cloned(), hosts.get(&node.row.node_id).cloned())
+        };
+        let (row, facts, host) = whereabouts(primary);
+        let known = Whereabouts {
+            row: &row,
+            server: facts.as_ref(),
+            system_identifier: held.facts.system_identifier(),
+            ssh_host: host.as_deref(),
+        };
+        let far_end = reach::far_end(context, &known).await?;
+        let wanted = upstream(&own.row, &primary.row, version, None);
+        let (answer, login) = visit(context, &far_end, &wanted).await;
+        let expected = Expected {
+            system_identifier: server.map(|server| server.system_identifier.clone()),
+            data_directory: held.roles.get(&row.node_id).and_then(|role| role.data_directory.clone()),
+            restarts: true,
+        };
+        let mut checks = checks(&far_end, &expected, &answer);
+        checks.extend(login_check(primary, own, login, true));
+        let following = match options.siblings_follow {
+            true => siblings(&held.facts, own, Some(row.node_id)),
+            false => Vec::new(),
+        };
+        let logins = join_all(following.iter().map(|sibling| async {
+            let (row, facts, host) = whereabouts(sibling);
+            let known = Whereabouts {
+                row: &row,
+                server: facts.as_ref(),
+                system_identifier: held.facts.system_identifier(),
+                ssh_host: host.as_deref(),
+            };
+            let far_end = reach::far_end(context, &known).await.ok()?;
+            let wanted = upstream(&own.row, &row, version, None);
+            let (answer, login) = visit(context, &far_end, &wanted).await;
+            // A sibling follows by SQL. Its host need not be reachable; then its login cannot be tried, that is all.
+            answer.is_ok().then_some(login).flatten()
+        }))
+        .await;
+        for (sibling, login) in following.iter().zip(logins) {
+            checks.extend(login_check(sibling, own, login, options.force));
+        }
+        let host = answer.ok().and_then(|hello| host_of(&hello));
+        Ok(Self { far_end, host, checks })
+    }
+}
+
+/// Asks a far end who it is, and has it try its connection to the candidate.
+async fn visit(
+    context: &Context,
+    far_end: &FarEnd,
+    wanted: &Upstream,
+) -> (std::result::Result<Hello, crate::plan::far_end::Trouble>, Option<std::result::Result<(), String>>) {
+    match Remote::open(context, far_end, crate::commands::world::OPEN).await {
+        Ok((remote, hello)) => {
+            let login = remote.login(wanted).await;
+            (Ok(hello), Some(login))
+        }
+        Err(trouble) => (Err(trouble), None),
+    }
+}
+
+/// Turns a login that was tried into a check.
+fn login_check(
+    from: &NodeFacts,
+    to: &NodeFacts,
+    login: Option<std::result::Result<(), String>>,
+    _force: bool,
+) -> Option<Check> {
+    const NAME: &str = "replication_login";
+    let (from_name, to_name) = (&from.row.node_name, &to.row.node_name);
+    Some(match login? {
+        Ok(()) => Check::pass(NAME, format!("node \"{from_name}\" can log in to \"{to_name}\" for replication")),
+        Err(why) => Check::fail(NAME, format!("node \"{from_name}\" cannot log in to \"{to_name}\" for replication"))
+            .node(from.row.node_id)
+            .detail(sentence(&why))
+            .hint(format!(
+                "Let role \"{}\" in from there: see pg_hba.conf on \"{to_name}\", and the passfile on the host of \"{from_name}\".",
+                to.row.repluser
+            )),
+    })
+}
+
+fn host_of(hello: &Hello) -> Option<Host> {
+    let service = hello.service.as_ref().ok()?;
+    let bindir = hello.bindir.as_ref()?;
+    Some(Host {
+        data_directory: hello.data_directory.clone(),
+        postgres: bindir.join("postgres").display().to_string(),
+        config_directory: hello.config_directory.clone(),
+        stop: matches!(service.stopper, Manager::Configured(_)).then(|| service.stop.clone()),
+        start: service.start.clone(),
+        archive_ready: hello.archive_ready,
+        // Where it cannot be told, what is there stays.
+        has_upstream: hello.has_upstream.unwrap_or(true),
+    })
+}
+
+/// Returns the nodes on which a repmgrd runs that is not paused; with `all`, also those that are paused already.
+async fn daemons(held: &Held, all: bool) -> Vec<i32> {
+    let sql =
+        "SELECT (repmgr.repmgrd_is_running() AND ($1::boolean OR NOT repmgr.repmgrd_is_paused()))::text";
+    let asked = held.facts.nodes.iter().map(|node| async {
+        let session = held.session(node.row.node_id)?;
+        let row = session.query_one(sql, &[Some(if all { "true" } else { "false" })]).await.ok()?;
+        (row.get(0) == Some("true")).then_some(node.row.node_id)
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
