@@ -1393,6 +1393,10 @@ fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_seen_by_nobody(
             assert_eq!(conf.metadata().unwrap().permissions().mode() & 0o777, 0o600);
             assert!(!node.dir.join("state/pg_service.conf").exists());
         }
+        // It stays where the server has it when the server follows another one.
+        node3.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(0);
+        assert_eq!(node2.psql("SELECT application_name FROM pg_stat_replication"), "node3");
+        assert!(auto_conf(&node3).contains("phr4se"));
     }
 }
 
