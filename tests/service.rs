@@ -324,7 +324,7 @@ fn a_cluster_of_debian_is_started_and_stopped_by_debians_tool() {
         let here = || assert_eq!(node1.psql("SHOW config_file"), conf.to_string_lossy());
         let list = program(&["node", "service", "--list-actions", "--action=stop"]).run();
         let wanted = format!(
-            "PG_CLUSTER_CONF_ROOT={} pg_ctlcluster 15 main stop '--mode=fast' -- '--timeout=60' --silent\n",
+            "PG_CLUSTER_CONF_ROOT={} pg_ctlcluster 15 main stop --mode=fast -- --timeout=60 --silent\n",
             root.display()
         );
         assert_eq!(list.code(0).stdout, wanted);
