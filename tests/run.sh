@@ -73,11 +73,22 @@ do_packages() {
     command -v shellcheck >/dev/null || wanted+=(shellcheck)
     # Its own sshd is not needed, and the tests start theirs on another port.
     [ -x /usr/sbin/sshd ] || wanted+=(openssh-server)
+    # What some tests compare pgbaton with, in the release that has it: the real repmgr, and Debian's clusters. It brings a
+    # server along, so it is not put on everybody's machine.
+    if [ -n "$required" ] && [ ! -x /usr/lib/postgresql/15/bin/repmgr ] &&
+        grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
+        wanted+=(postgresql-15-repmgr)
+    fi
     if [ ${#missing[@]} -gt 0 ] || { [ ${#wanted[@]} -gt 0 ] && [ -n "$required" ]; }; then
         may_install || die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]} ${wanted[*]}"
+        # With a server package, Debian would make and start a server of its own, which nobody has asked for.
+        local no_server=/etc/postgresql-common/createcluster.d/pgbaton-test.conf
+        as_root mkdir -p "$(dirname "$no_server")"
+        echo 'create_main_cluster = false' | as_root tee "$no_server" >/dev/null
         as_root apt-get -qq update
         as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install \
             "${missing[@]}" "${wanted[@]}" >/dev/null
+        as_root rm "$no_server"
     fi
     command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
     if [ -n "$is_root" ] && ! id "$user" >/dev/null 2>&1; then
