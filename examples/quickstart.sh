@@ -148,6 +148,16 @@ END
     run "$pg_bindir/pg_ctl" -s -w -D node1/data -l node1/postgresql.log start
     run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d postgres \
         -c "CREATE ROLE repmgr LOGIN REPLICATION" -c "GRANT pg_monitor TO repmgr" -c "CREATE DATABASE repmgr OWNER repmgr"
+    # What changing roles takes. No superuser is needed from PostgreSQL 15 on.
+    local sql=(-c "GRANT EXECUTE ON FUNCTION pg_promote, pg_reload_conf TO repmgr")
+    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO repmgr")
+    if [ "$("$pg_bindir/postgres" -V | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge 15 ]; then
+        sql+=(-c "GRANT pg_checkpoint TO repmgr")
+        sql+=(-c "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name TO repmgr")
+    else
+        sql+=(-c "ALTER ROLE repmgr SUPERUSER")
+    fi
+    run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d repmgr "${sql[@]}"
 }
 
 # make_standby ID SOURCE_ID OPTION...
@@ -238,6 +248,19 @@ make_standby 2 1
 
 say "A standby of the standby."
 make_standby 3 2 --upstream-node-id 2
+
+say "The cluster:"
+run bin/pgbaton -f node1/pgbaton.toml cluster show --compact || [ $? = 25 ]
+
+say "A switchover: node2 becomes the primary, node1 its standby. Nothing is lost, and clients hardly notice."
+run bin/pgbaton -f node2/pgbaton.toml standby switchover
+
+say "The primary dies."
+run "$pg_bindir/pg_ctl" -s -D node2/data -m immediate stop
+run bin/pgbaton -f node1/pgbaton.toml cluster show --compact || [ $? = 25 ]
+
+say "node1 takes over, and node3, which followed node2, follows it now."
+run bin/pgbaton -f node1/pgbaton.toml standby promote
 
 touch "$base/complete"
 finish

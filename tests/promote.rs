@@ -182,3 +182,18 @@ fn two_promotions_at_the_same_time_make_one_primary() {
         assert!(codes.iter().all(|code| [0, 30, 31].contains(code)), "round {round}: exit codes {codes:?}");
     }
 }
+
+#[test]
+fn a_standby_knows_its_timeline_although_nothing_streams_and_no_restartpoint_was_written() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (two, three) = (nodes.node(2), nodes.node(3));
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    three.wait_for_replay_of(two);
+    two.kill9();
+    three.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    let output = three.pgbaton(["--json", "node", "status"]).run();
+    assert!(output.stdout.contains("\"timeline\":2"), "{output:?}");
+    // node1 came back on the new timeline, node3 followed it: neither is taken for the one with less.
+    three.pgbaton(["standby", "promote"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node3"]);
+}

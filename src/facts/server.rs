@@ -297,12 +297,28 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
         hint: None,
         kind: SqlErrorKind::Server,
     })?;
+    if facts.in_recovery && facts.receiver.is_none() {
+        facts.timeline = facts.timeline.max(timeline_received(session, &facts).await.unwrap_or_default());
+    }
     if facts.timeline > TimelineId(1) && facts.reads_files {
         let timeline = facts.timeline.to_string();
         let segment = facts.wal_segment_bytes.to_string();
         facts.lineage = session.query_json(LINEAGE, &[Some(&timeline), Some(&segment)]).await.ok();
     }
     Ok(facts)
+}
+
+/// Returns the timeline of the segment that the received WAL ends in, as the name of its file says.
+///
+/// The control file of a standby tells of a timeline only after a restartpoint on it, and its WAL receiver is gone with the primary: just
+/// when it matters who has come furthest. A role without `pg_monitor` may not list the files and gets no answer.
+async fn timeline_received(session: &Session, facts: &ServerFacts) -> Option<TimelineId> {
+    let last = Lsn(facts.wal_end()?.0.checked_sub(1)?);
+    let name = TimelineId(0).segment_file_name(last, facts.wal_segment_bytes)?;
+    let sql =
+        "SELECT max(substr(name, 1, 8)) FROM pg_ls_waldir() WHERE length(name) = 24 AND substr(name, 9) = $1";
+    let row = session.query_one(sql, &[name.get(8..)]).await.ok()?;
+    u32::from_str_radix(row.get(0)?, 16).ok().map(TimelineId)
 }
 
 impl ServerFacts {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::lsn::Lsn;
 
 /// The number of a timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TimelineId(pub u32);
 
