@@ -197,3 +197,23 @@ fn a_standby_knows_its_timeline_although_nothing_streams_and_no_restartpoint_was
     three.pgbaton(["standby", "promote"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node3"]);
 }
+
+#[test]
+fn what_a_primary_that_was_shut_down_has_more_is_told_to_the_byte() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql("CREATE TABLE t (a int)");
+    two.wait_for_replay_of(one);
+    let walreceiver = two.process_titled("walreceiver");
+    support::send(walreceiver, rustix::process::Signal::STOP);
+    one.psql("INSERT INTO t SELECT generate_series(1, 100)");
+    // A fast stop would wait for the standby.
+    one.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication");
+    one.stop(StopMode::Fast);
+    support::send(walreceiver, rustix::process::Signal::CONT);
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    let output = two.pgbaton(["--json", "standby", "promote"]).run();
+    output.code(0).says("bytes of WAL of \"node1\" are missing here");
+    let lost = output.json()["data"]["wal_lost_bytes"].as_u64().unwrap();
+    assert!(lost > 100, "{output:?}");
+}

@@ -1,7 +1,7 @@
 //! Reaching a node that is not the local one: where it is, how to get there, and having its own pgbaton do the work.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -133,8 +133,16 @@ fn no_host(row: &NodeRow) -> Error {
 /// Says whether a node is on this host and within this user's reach. Only a proof counts: what is done by mistake to a copy of its data
 /// directory is done to the wrong server.
 async fn is_here(known: &Whereabouts<'_>) -> bool {
-    let Some(config) = own_config(known.row) else { return false };
-    let data = &config.data_directory;
+    data_directory_here(known).await.is_some()
+}
+
+/// Returns the data directory of a node, if it is proven that it is on this host.
+pub async fn data_directory_here(known: &Whereabouts<'_>) -> Option<PathBuf> {
+    let config = own_config(known.row)?;
+    lies_here(known, &config.data_directory).await.then_some(config.data_directory)
+}
+
+async fn lies_here(known: &Whereabouts<'_>, data: &Path) -> bool {
     let Ok(control) = control_file::read(data) else { return false };
     let cluster = known.server.map(|server| server.system_identifier.as_str()).or(known.system_identifier);
     if cluster.is_some_and(|cluster| cluster != control.system_identifier.to_string())

@@ -10,18 +10,22 @@ use crate::commands::hold::{self, hold};
 use crate::commands::node::service::seconds;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
+use crate::commands::reach::Whereabouts;
 use crate::commands::{locate, operate, operation, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{Contents, look};
 use crate::facts::role::RoleFacts;
 use crate::facts::server;
 use crate::output::Report;
 use crate::output::ui::Level;
+use crate::pg::control_file;
+use crate::pg::lsn::Lsn;
 use crate::pg::tools;
 use crate::plan::Command;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
-use crate::registry::schema;
+use crate::registry::{NodeType, schema};
 
 /// Promotes the local standby.
 ///
@@ -56,7 +60,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         node_id: config.node_id,
         own_schema,
         topology: found.topology,
-        former_end: None,
+        former_end: former_end(&held.facts, config.node_id).await,
         command: command(config, held.roles.get(&config.node_id)),
         timeout_s: seconds(config.promote_check_timeout),
         now: found.now,
@@ -118,6 +122,23 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         }
     }
     Ok(done.report)
+}
+
+/// Returns where the WAL of a primary ends that does not answer, if its files are on this host and it was shut down cleanly.
+async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
+    let was_primary = |node: &&NodeFacts| {
+        node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
+    };
+    let former = cluster.nodes.iter().filter(|node| node.server.is_err()).find(was_primary)?;
+    let known = Whereabouts {
+        row: &former.row,
+        server: None,
+        system_identifier: cluster.system_identifier(),
+        ssh_host: None,
+    };
+    let data = reach::data_directory_here(&known).await?;
+    let position = control_file::shutdown_position(&data).ok()??;
+    Some(position.end)
 }
 
 /// Returns the program that promotes, where it is not to be `pg_promote()`.
