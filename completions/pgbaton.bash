@@ -2284,7 +2284,7 @@ _pgbaton() {
             fi
             case "${prev}" in
                 --action)
-                    COMPREPLY=($(compgen -W "start stop restart reload" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "start stop restart reload promote" -- "${cur}"))
                     return 0
                     ;;
                 --config-file)

@@ -702,7 +702,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l action -d 'The action' -r -f -a "start\t'Start it'
 stop\t'Stop it'
 restart\t'Stop and start it'
-reload\t'Let it read its configuration again'"
+reload\t'Let it read its configuration again'
+promote\t'Promote it: the same as "standby promote"'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F

@@ -242,7 +242,7 @@ ERROR: option "--action" is missing
 HINT: Try "pgbaton node service --help".
 $ pgbaton node service --action=frobnicate
 ERROR: invalid value "frobnicate" for option "--action"
-DETAIL: It is one of start, stop, restart, reload.
+DETAIL: It is one of start, stop, restart, reload, promote.
 HINT: Try "pgbaton node service --help".
 $ pgbaton standby clone -h
 ERROR: option "--host" needs a value

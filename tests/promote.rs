@@ -126,7 +126,8 @@ fn the_standby_with_more_wal_is_named() {
     let output = two.pgbaton(["standby", "promote", "--force"]).run();
     output.code(32).says("standby \"node3\" has more WAL").says("bytes would be lost").says("--node-id 3");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
-    three.pgbaton(["standby", "promote"]).run().code(0);
+    // In the words of repmgr's node service.
+    three.pgbaton(["node", "service", "--action=promote"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node3"]);
     two.wait_for_replay_of(three);
     assert_eq!(two.psql("SELECT count(*) FROM t"), "100");

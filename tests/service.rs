@@ -234,14 +234,15 @@ fn configured_commands_are_used_and_listed() {
     let list = node1.pgbaton(["node", "service", "--list-actions"]).run();
     let wanted = format!(
         "Following commands would be executed for each action:\n\n    start: \"{shown} start 'two words'\"\n     \
-         stop: \"{shown} stop && true\"\n  restart: \"{shown} restart\"\n   reload: \"{shown} reload\"\n\n"
+         stop: \"{shown} stop && true\"\n  restart: \"{shown} restart\"\n   reload: \"{shown} reload\"\n  \
+         promote: \"SELECT pg_promote()\"\n\n"
     );
     assert_eq!(list.code(0).stdout, wanted);
     let one = node1.pgbaton(["node", "service", "--list", "--action=STOP"]).run();
     assert_eq!(one.code(0).stdout, format!("{shown} stop && true\n"));
     let listed = node1.pgbaton(["node", "service", "--list-actions", "--json"]).run();
     let actions = envelope(&listed, "node service", 0, false)["data"]["actions"].clone();
-    assert_eq!(actions.as_array().unwrap().len(), 4);
+    assert_eq!(actions.as_array().unwrap().len(), 5);
     assert_eq!(
         actions[3],
         serde_json::json!({

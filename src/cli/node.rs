@@ -68,4 +68,6 @@ pub enum Action {
     Restart,
     /// Let it read its configuration again
     Reload,
+    /// Promote it: the same as "standby promote"
+    Promote,
 }

@@ -64,6 +64,9 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             node::service::run(context, cli::node::Action::Reload, cli::node::Checkpoint::default()).await
         }
         Noun::Node(cli::node::Node::Service(args)) => match args.action {
+            Some(cli::node::Action::Promote) if !args.list_actions => {
+                standby::promote::run(context, &cli::standby::Promote::default()).await
+            }
             Some(action) if !args.list_actions => node::service::run(context, action, args.checkpoint).await,
             only => node::service::list(context, only),
         },

@@ -29,7 +29,9 @@ pub async fn run(
 ) -> Result<Report> {
     let config = context.config()?;
     context.connects_to_local_only()?;
-    let action = of(action);
+    let Some(action) = of(action) else {
+        return Err(Error::new(Exit::Internal, "a promotion is no work of the service manager"));
+    };
     let facts = facts(context, action)?;
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
     let mut secrets = Secrets::new();
@@ -101,11 +103,8 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
 /// # Errors
 /// Exit code 1 without a configuration.
 pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report> {
-    let actions = match only {
-        Some(action) => vec![of(action)],
-        None => Action::ALL.to_vec(),
-    };
-    let listed = actions.into_iter().map(|action| {
+    let wanted = |action: &Action| only.is_none_or(|only| of(only) == Some(*action));
+    let listed = Action::ALL.into_iter().filter(wanted).map(|action| {
         let facts = facts(context, action)?;
         let refused = planned::refusal(&facts, action).map(|check| check.message);
         let command = match &facts.manager {
@@ -115,7 +114,13 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
         let command = refused.is_none().then_some(command);
         Ok(ServiceAction { action: action.name(), command, refused })
     });
-    Ok(Report::new(Data::ServiceActions(listed.collect::<Result<_>>()?)))
+    let mut listed = listed.collect::<Result<Vec<_>>>()?;
+    if only.is_none_or(|only| of(only).is_none()) {
+        let own = &context.config()?.service_promote_command;
+        let command = own.clone().unwrap_or_else(|| "SELECT pg_promote()".to_string());
+        listed.push(ServiceAction { action: "promote", command: Some(command), refused: None });
+    }
+    Ok(Report::new(Data::ServiceActions(listed)))
 }
 
 /// Gathers what decides how the server is started and stopped.
@@ -185,12 +190,14 @@ pub(crate) fn seconds(time: std::time::Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
-fn of(action: cli::node::Action) -> Action {
+/// Returns what is to be done to the server; None for a promotion, which is a change of roles.
+fn of(action: cli::node::Action) -> Option<Action> {
     match action {
-        cli::node::Action::Start => Action::Start,
-        cli::node::Action::Stop => Action::Stop,
-        cli::node::Action::Restart => Action::Restart,
-        cli::node::Action::Reload => Action::Reload,
+        cli::node::Action::Start => Some(Action::Start),
+        cli::node::Action::Stop => Some(Action::Stop),
+        cli::node::Action::Restart => Some(Action::Restart),
+        cli::node::Action::Reload => Some(Action::Reload),
+        cli::node::Action::Promote => None,
     }
 }
 
