@@ -55,7 +55,7 @@ pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
     let asked = join_all(nodes.iter().map(|node| async {
         match &node.session {
             Ok(session) => {
-                let (server, role) = (server::ask(session).await, role::ask(session).await);
+                let (server, role) = tokio::join!(server::ask(session), role::ask(session));
                 (server.map_err(Silence::from), role.ok())
             }
             Err(silence) => (Err(silence.clone()), None),

@@ -34,8 +34,9 @@ pub use crate::system::signals::Signal;
 /// promotion request gets lost with the connection, and the promotion still takes place a moment later.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
-/// The shortest and the longest pause between two questions.
-const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// The shortest and the longest pause between two questions; between them it is a sixteenth of the time that has passed, so that a wait
+/// takes little longer than what is waited for.
+const POLL: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
 
 /// The outside world: the live one, or the scripted one of the tests.
 ///
@@ -229,7 +230,7 @@ pub async fn abandon<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
     run.listening(run.abandonment()).await
 }
 
-/// Polls a question, with pauses that grow from 5 ms to 250 ms, until the answer is yes.
+/// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
 ///
 /// # Errors
 /// Fails when `within` has passed, naming the question and the last reason for having no answer.
@@ -253,15 +254,14 @@ async fn poll<W: World>(
 ) -> anyhow::Result<bool> {
     let last = RefCell::new(None);
     let asking = async {
-        let mut pause = POLL.0;
+        let begun = Instant::now();
         loop {
             match world.holds(probe).await {
                 Ok(answer) if enough(&answer) => return answer,
                 Ok(_) => *last.borrow_mut() = None,
                 Err(error) => *last.borrow_mut() = Some(error),
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(POLL.1);
+            sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
         }
     };
     if let Ok(answer) = timeout(within, asking).await {

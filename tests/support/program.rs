@@ -37,7 +37,9 @@ pub struct Pgbaton {
 impl Pgbaton {
     /// Prepares a run with a cleared environment and the home directory `dir/home`.
     pub fn new(dir: &Path) -> Self {
-        let mut command = clean_command(Path::new(env!("CARGO_BIN_EXE_pgbaton")));
+        // A benchmark may name an optimised program that was built before.
+        let program = std::env::var_os("PGBATON").unwrap_or_else(|| env!("CARGO_BIN_EXE_pgbaton").into());
+        let mut command = clean_command(Path::new(&program));
         let home = dir.join("home");
         std::fs::create_dir_all(&home).unwrap();
         command.current_dir(&home).env("HOME", &home).env("COLUMNS", "100");
