@@ -698,8 +698,12 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
             // Parameters and columns are text, NULL is NULL, and what is not text is told.
             let rows = session.query("SELECT ($1::int + 1)::text, $2", &[Some("41"), None]).await.unwrap();
             assert_eq!((rows[0].get(0), rows[0].get(1), rows[0].get(2)), (Some("42"), None, None));
-            let error = session.query("SELECT 1 AS n", &[]).await.unwrap_err();
+            let error = session.query("SELECT length($1) AS n", &[Some("x")]).await.unwrap_err();
             assert_eq!(error.primary, "column \"n\" of the result is of type int4, not text");
+            // Without parameters the server writes everything as text.
+            let rows =
+                session.query("SELECT i, i > 1, NULL FROM generate_series(1, 2) i", &[]).await.unwrap();
+            assert_eq!((rows[0].get(0), rows[1].get(1), rows[1].get(2)), (Some("1"), Some("t"), None));
             let list: Vec<u8> = session
                 .query_json("SELECT json_agg(i)::text FROM generate_series(1, 3) i", &[])
                 .await

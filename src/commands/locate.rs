@@ -62,10 +62,13 @@ pub async fn cluster(context: &Context) -> Result<Found> {
     let seen_rows: &[NodeRow] =
         &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
     let mut round = Round::new(context, seeds.and_then(|seen| seen.system_identifier.clone()));
-    round.ask(&first, true);
-    for row in seen_rows {
-        round.ask(&row.conninfo, false);
-    }
+    round.first = Some(key(&first));
+    // Who was the primary most likely still is, and then its rows are the ones that count. If it is not, another one is asked for them.
+    let (primaries, others): (Vec<_>, Vec<_>) =
+        seeds.iter().flat_map(|seen| &seen.nodes).partition(|node| node.was_primary == Some(true));
+    round.ask(&first, primaries.iter().all(|node| key(&node.row.conninfo) == key(&first)));
+    primaries.iter().for_each(|node| round.ask(&node.row.conninfo, true));
+    others.iter().for_each(|node| round.ask(&node.row.conninfo, false));
     let rows = round.run().await;
     let facts = match (rows, seeds) {
         (Some(rows), _) => round.facts(&rows),
@@ -146,16 +149,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Begins to ask a server, unless it is being asked already.
-    fn ask(&mut self, conninfo: &str, first: bool) {
+    /// Begins to ask a server, unless it is being asked already; for the rows at once, or only if it turns out to be a primary.
+    fn ask(&mut self, conninfo: &str, rows_too: bool) {
         let key = key(conninfo);
-        if first {
-            self.first = Some(key.clone());
-        }
         if self.asked.insert(key.clone()) {
             let (conninfo, environment, until) =
                 (conninfo.to_string(), &self.context.environment, self.until);
-            self.pending.push(Box::pin(answer(key, conninfo, environment, until, first)));
+            self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too)));
         }
     }
 

@@ -20,11 +20,12 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
         format: if usage::asks_for_json(&words) { output::Format::Json } else { output::Format::Table },
         ..Style::default()
     };
-    let command = match is_far_end(&words) {
-        true => FAR_END.to_string(),
-        false => usage::name_of(&mut words),
+    let tree = (!is_far_end(&words)).then(Cli::command);
+    let command = match &tree {
+        Some(tree) => usage::name_of(tree, &mut words),
+        None => FAR_END.to_string(),
     };
-    match guarded(|| Ok(run(&words, &command, environment, style))) {
+    match guarded(|| Ok(run(tree, &words, &command, environment, style))) {
         Ok(code) => code,
         Err(error) => fail(&Ui::new(Level::Info, false, false), &command, &error, style),
     }
@@ -39,12 +40,16 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     })
 }
 
-fn run(words: &[OsString], command: &str, environment: Environment, style: Style) -> u8 {
-    let parsed = match is_far_end(words) {
-        true => cli::far_end(words.get(1..).unwrap_or_default()),
-        false => {
-            Cli::command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches))
-        }
+fn run(
+    tree: Option<clap::Command>,
+    words: &[OsString],
+    command: &str,
+    environment: Environment,
+    style: Style,
+) -> u8 {
+    let parsed = match tree {
+        Some(tree) => tree.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches)),
+        None => cli::far_end(words.get(1..).unwrap_or_default()),
     };
     let cli = match parsed {
         Ok(cli) => cli,
@@ -71,8 +76,9 @@ fn run(words: &[OsString], command: &str, environment: Environment, style: Style
             .build()
             .map_err(|error| Error::from_cause(Exit::Internal, "could not start", &error.into()))?;
         let result = runtime.block_on(dispatch(&context, &cli.noun));
-        // A resolver that hangs must not keep the program from ending.
-        runtime.shutdown_background();
+        // The end of the process closes all connections: sooner, and the servers' sessions, which have much to clear away, would take the
+        // processors from the answer. And a resolver that hangs must not keep the program from ending.
+        std::mem::forget(runtime);
         result
     });
     let rendered = result.and_then(|mut report| {

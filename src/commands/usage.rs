@@ -40,10 +40,11 @@ const NOT_HERE: &[(&str, &str)] = &[
 
 /// Writes the words that name the command in lower case, because repmgr takes them in any case, and returns the command
 /// as far as it is known: `cluster show`, or `cluster`, or nothing. `help cluster show` becomes `cluster show --help`.
-pub fn name_of(words: &mut Vec<OsString>) -> String {
-    let mut tree = Cli::command();
-    tree.build();
-    let mut at = &tree;
+///
+/// The tree is taken as it is written down. Building all of it, with the options of every command in each of them, takes longer than
+/// everything else that happens before the first server is asked.
+pub fn name_of(tree: &Command, words: &mut Vec<OsString>) -> String {
+    let mut at = tree;
     let mut names = Vec::new();
     let mut help = None;
     let mut rest = words.iter_mut().enumerate().skip(1);
@@ -52,18 +53,18 @@ pub fn name_of(words: &mut Vec<OsString>) -> String {
         if text == "--" {
             break;
         } else if text.starts_with('-') {
-            if value_follows(at, &text) {
+            if value_follows(&[tree, at], &text) {
                 rest.next();
             }
         } else {
             let lower = text.to_lowercase();
+            if lower == "help" && at.has_subcommands() && help.is_none() {
+                help = Some(place);
+                continue;
+            }
             let Some(sub) = at.find_subcommand(&lower) else { break };
             if lower != text {
                 *word = OsString::from(lower);
-            }
-            if sub.get_name() == "help" && help.is_none() {
-                help = Some(place);
-                continue;
             }
             names.push(sub.get_name());
             at = sub;
@@ -76,13 +77,14 @@ pub fn name_of(words: &mut Vec<OsString>) -> String {
     names.join(" ")
 }
 
-/// Returns whether the word after this one is the option's value.
-fn value_follows(command: &Command, word: &str) -> bool {
+/// Returns whether the word after this one is the value of an option that one of these commands has.
+fn value_follows(commands: &[&Command], word: &str) -> bool {
     let needs = |arg: &Arg| {
         arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
     };
+    let arguments = || commands.iter().flat_map(|command| command.get_arguments());
     if let Some(long) = word.strip_prefix("--") {
-        return command.get_arguments().any(|arg| {
+        return arguments().any(|arg| {
             let names = arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default());
             needs(arg) && names.into_iter().any(|name| name == long)
         });
@@ -91,7 +93,7 @@ fn value_follows(command: &Command, word: &str) -> bool {
     let letters: Vec<char> = word.chars().skip(1).collect();
     let first = letters
         .iter()
-        .position(|letter| command.get_arguments().any(|arg| arg.get_short() == Some(*letter) && needs(arg)));
+        .position(|letter| arguments().any(|arg| arg.get_short() == Some(*letter) && needs(arg)));
     first.is_some_and(|at| at + 1 == letters.len())
 }
 
@@ -101,8 +103,7 @@ pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
     const LONG: [&str; 6] =
         ["--node-id", "--node-name", "--config-file", "--pgdata", "--pg_bindir", "--pg-bindir"];
     const SHORT: [char; 3] = ['f', 'D', 'b'];
-    let mut tree = Cli::command();
-    tree.build();
+    let tree = Cli::command();
     let at = command.split_whitespace().try_fold(&tree, |at, word| at.find_subcommand(word)).unwrap_or(&tree);
     let mut out = Vec::new();
     let mut words = words.iter();
@@ -117,11 +118,11 @@ pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
         let letters = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
         // The first letter that takes a value takes the rest of the word.
         let valued = letters.and_then(|letters| {
-            letters.char_indices().find(|(_, letter)| value_follows(at, &format!("-{letter}")))
+            letters.char_indices().find(|(_, letter)| value_follows(&[&tree, at], &format!("-{letter}")))
         });
         match valued {
             Some((place, letter)) if SHORT.contains(&letter) => {
-                if value_follows(at, word) {
+                if value_follows(&[&tree, at], word) {
                     words.next();
                 }
                 if place > 0 {
@@ -130,7 +131,7 @@ pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
             }
             _ => {
                 out.push(word.clone());
-                if word.starts_with('-') && value_follows(at, word) {
+                if word.starts_with('-') && value_follows(&[&tree, at], word) {
                     out.extend(words.next().cloned());
                 }
             }
@@ -301,7 +302,7 @@ mod tests {
     fn only_the_command_changes_its_case() {
         let mut given =
             words("pgbaton -d PRIMARY -vf NODE --host=STANDBY MASTER --node-name X Register Extra");
-        assert_eq!(name_of(&mut given), "primary register");
+        assert_eq!(name_of(&Cli::command(), &mut given), "primary register");
         assert_eq!(
             given,
             words("pgbaton -d PRIMARY -vf NODE --host=STANDBY master --node-name X register Extra")
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_command_is_known_as_far_as_it_goes() {
-        let name = |text: &str| name_of(&mut words(text));
+        let name = |text: &str| name_of(&Cli::command(), &mut words(text));
         assert_eq!(name("pgbaton"), "");
         assert_eq!(name("pgbaton --json CLUSTER"), "cluster");
         assert_eq!(name("pgbaton cluster events --bogus"), "cluster event");
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(name("pgbaton cluster show --watch 2"), "cluster show");
         assert_eq!(name("pgbaton -- cluster show"), "");
         let mut help = words("pgbaton help Node status --json");
-        assert_eq!(name_of(&mut help), "node status");
+        assert_eq!(name_of(&Cli::command(), &mut help), "node status");
         assert_eq!(help, words("pgbaton node status --json --help"));
     }
 

@@ -1,5 +1,6 @@
 //! What one server says of itself.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -122,26 +123,25 @@ pub struct FirstRecord {
 
 /// Everything that a server says of itself, on 13 to 18 as any role; what a role may not see comes as NULL.
 ///
-/// The functions below the system views are called directly: planning the views takes a fresh backend four times as long as all of this. What
-/// needs arithmetic comes as it is and is worked out here. The received position is read first and the replayed one last, so that a
+/// Most of the time goes into what a fresh backend has to learn: each function, operator and type that is named costs it a look into the
+/// catalogs, and each system view, join or subquery a plan. So the functions below the views are called directly, nothing is cast, and
+/// what needs arithmetic comes as it is and is worked out here. The received position is read first and the replayed one last, so that a
 /// standby that keeps up is never seen behind by what it replayed meanwhile.
 const SERVER: &str = "SELECT json_build_object(\
    'receive_lsn', pg_last_wal_receive_lsn(), \
    'version', current_setting('server_version'), \
    'version_num', current_setting('server_version_num'), \
-   'system_identifier', c.system_identifier::text, \
-   'started_at', pg_postmaster_start_time()::text, \
+   'system_identifier', (pg_control_system()).system_identifier, \
+   'started_at', pg_postmaster_start_time(), \
    'in_recovery', pg_is_in_recovery(), \
    'checkpoint_timeline', (pg_control_checkpoint()).timeline_id, \
    'recovery_timeline', (pg_control_recovery()).min_recovery_end_timeline, \
    'segment', CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_insert_lsn()) END, \
    'current_lsn', CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END, \
    'replay_paused', CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END, \
-   'receiver', (SELECT row_to_json(w) FROM pg_stat_get_wal_receiver() w), \
-   'senders', ARRAY(SELECT json_build_object('application_name', a.application_name, 'state', s.state, \
-        'sync_state', s.sync_state, 'replay_lag_s', extract(epoch FROM s.replay_lag), \
-        'reply_age_s', extract(epoch FROM clock_timestamp() - s.reply_time)) \
-        FROM pg_stat_get_wal_senders() s, pg_stat_get_activity(s.pid) a), \
+   'receiver', pg_stat_get_wal_receiver(), \
+   'senders', ARRAY(SELECT json_build_object('sender', s, \
+        'application_name', (pg_stat_get_activity(s.pid)).application_name) FROM pg_stat_get_wal_senders() s), \
    'slots', ARRAY(SELECT row_to_json(s) FROM pg_get_replication_slots() s), \
    'synchronous_standby_names', current_setting('synchronous_standby_names'), \
    'max_wal_senders', current_setting('max_wal_senders'), \
@@ -149,15 +149,16 @@ const SERVER: &str = "SELECT json_build_object(\
    'wal_segment_size', current_setting('wal_segment_size'), \
    'sees_senders', pg_has_role('pg_read_all_stats', 'USAGE'), \
    'reads_files', has_function_privilege('pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE'), \
-   'last_replay_age_s', extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), \
-   'replay_lsn', pg_last_wal_replay_lsn())::text FROM pg_control_system() c";
+   'now', clock_timestamp(), \
+   'last_replay', pg_last_xact_replay_timestamp(), \
+   'replay_lsn', pg_last_wal_replay_lsn())";
 
 /// The answer to [`SERVER`], as it comes.
 #[derive(Deserialize)]
 struct Answer {
     version: String,
     version_num: String,
-    system_identifier: String,
+    system_identifier: i64,
     started_at: String,
     in_recovery: bool,
     checkpoint_timeline: Option<u32>,
@@ -166,10 +167,11 @@ struct Answer {
     current_lsn: Option<Lsn>,
     receive_lsn: Option<Lsn>,
     replay_lsn: Option<Lsn>,
-    last_replay_age_s: Option<f64>,
+    now: Timestamp,
+    last_replay: Option<Moment>,
     replay_paused: Option<bool>,
     receiver: Option<RawReceiver>,
-    senders: Vec<Sender>,
+    senders: Vec<RawSender>,
     slots: Vec<RawSlot>,
     synchronous_standby_names: String,
     max_wal_senders: String,
@@ -179,10 +181,37 @@ struct Answer {
     reads_files: bool,
 }
 
-/// A row of `pg_stat_get_wal_receiver()`: all columns are NULL where none runs.
+/// A time as the server writes it. What a standby says of its clock may be no time at all.
+#[derive(Deserialize)]
+struct Moment(String);
+
+impl Moment {
+    /// Returns the seconds from then until now.
+    fn age_s(&self, now: Timestamp) -> Option<f64> {
+        Some(now.duration_since(self.0.parse().ok()?).as_secs_f64())
+    }
+}
+
+/// What there is of a server that streams from this one.
+#[derive(Deserialize)]
+struct RawSender {
+    sender: RawWalSender,
+    application_name: String,
+}
+
+/// A row of `pg_stat_get_wal_senders()`: all columns but the first are NULL for a role that may not see it.
+#[derive(Deserialize)]
+struct RawWalSender {
+    state: Option<String>,
+    sync_state: Option<String>,
+    /// An interval of hours, minutes and seconds: `00:00:00.000213`.
+    replay_lag: Option<String>,
+    reply_time: Option<Moment>,
+}
+
+/// A row of `pg_stat_get_wal_receiver()`; there is none where none runs.
 #[derive(Deserialize)]
 struct RawReceiver {
-    pid: Option<i32>,
     received_tli: Option<u32>,
     #[serde(flatten)]
     receiver: Receiver,
@@ -201,12 +230,11 @@ struct RawSlot {
 impl Answer {
     /// Works out what the server left to us; None where it said something that no server says.
     fn facts(self) -> Option<ServerFacts> {
-        let receiver = self.receiver.filter(|receiver| receiver.pid.is_some());
         let timeline = match &self.segment {
             // The name of the segment that is written begins with the timeline.
             Some(segment) => u32::from_str_radix(segment.get(..8)?, 16).ok()?,
             None => {
-                let received = receiver.as_ref().and_then(|receiver| receiver.received_tli);
+                let received = self.receiver.as_ref().and_then(|receiver| receiver.received_tli);
                 [received, self.checkpoint_timeline, self.recovery_timeline].into_iter().flatten().max()?
             }
         };
@@ -221,20 +249,27 @@ impl Answer {
             restart_lsn: slot.restart_lsn,
             wal_status: slot.wal_status,
         });
+        let senders = self.senders.into_iter().map(|RawSender { sender, application_name }| Sender {
+            application_name,
+            state: sender.state,
+            sync_state: sender.sync_state,
+            replay_lag_s: sender.replay_lag.as_deref().and_then(seconds),
+            reply_age_s: sender.reply_time.and_then(|at| at.age_s(self.now)),
+        });
         Some(ServerFacts {
             version: self.version.split(' ').next()?.to_string(),
             version_num: self.version_num.parse().ok()?,
-            system_identifier: self.system_identifier,
+            system_identifier: self.system_identifier.to_string(),
             started_at: self.started_at,
             in_recovery: self.in_recovery,
             timeline: TimelineId(timeline),
             current_lsn: self.current_lsn,
             receive_lsn: self.receive_lsn,
             replay_lsn: self.replay_lsn,
-            last_replay_age_s: self.last_replay_age_s,
+            last_replay_age_s: self.last_replay.and_then(|at| at.age_s(self.now)),
             replay_paused: self.replay_paused,
-            receiver: receiver.map(|receiver| receiver.receiver),
-            senders: self.senders,
+            receiver: self.receiver.map(|receiver| receiver.receiver),
+            senders: senders.collect(),
             slots: slots.collect(),
             synchronous_standby_names: self.synchronous_standby_names,
             max_wal_senders: self.max_wal_senders.parse().ok()?,
@@ -245,6 +280,11 @@ impl Answer {
             lineage: None,
         })
     }
+}
+
+/// Reads an interval without days as the server writes it.
+fn seconds(text: &str) -> Option<f64> {
+    Some(text.parse::<SignedDuration>().ok()?.as_secs_f64())
 }
 
 /// Reads a size as the server shows it: `16MB`, `1GB`.
@@ -407,6 +447,23 @@ mod tests {
         assert_eq!(bytes("1GB"), Some(1 << 30));
         assert_eq!(bytes("8192"), Some(8192));
         assert_eq!(bytes("1 apple"), None);
+    }
+
+    #[test]
+    fn intervals_are_read() {
+        assert_eq!(seconds("00:00:00"), Some(0.0));
+        assert_eq!(seconds("00:00:00.000213"), Some(0.000_213));
+        assert_eq!(seconds("127:01:02.5"), Some(127.0 * 3600.0 + 62.5));
+        assert_eq!(seconds("-00:00:01"), Some(-1.0));
+        assert_eq!(seconds("soon"), None);
+    }
+
+    #[test]
+    fn ages_are_worked_out_here() {
+        let now = "2026-11-21T06:40:07.75+00:00".parse().unwrap();
+        let age = |text: &str| Moment(text.into()).age_s(now);
+        assert_eq!(age("2026-11-21T07:40:07.5+01:00"), Some(0.25));
+        assert_eq!(age("infinity"), None);
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
 
 /// Writes what is seen now; nodes that do not answer keep what was last seen of them.
 ///
+/// The disk is waited for only where more has changed than times and positions, which are other ones every time: whoever looks at a
+/// cluster must not have to wait for the disk of a busy server.
+///
 /// # Errors
 /// Fails where the file cannot be written.
 pub fn save(state_directory: &Path, facts: &ClusterFacts, now: Timestamp) -> anyhow::Result<()> {
@@ -85,7 +88,11 @@ pub fn save(state_directory: &Path, facts: &ClusterFacts, now: Timestamp) -> any
     let topology = merge(before.as_ref(), facts, now);
     let text = serde_json::to_string_pretty(&topology)?;
     files::make_directory(state_directory, 0o700)?;
-    files::write(&path(state_directory), text.as_bytes(), 0o600)
+    let write = match before {
+        Some(before) if before.is_like(&topology) => files::write_without_waiting,
+        _ => files::write,
+    };
+    write(&path(state_directory), text.as_bytes(), 0o600)
 }
 
 /// Joins what is seen now with what was seen before.
@@ -142,8 +149,55 @@ fn without_secrets(conninfo: &str) -> String {
 }
 
 impl Topology {
+    /// Says whether two are the same but for times and positions.
+    fn is_like(&self, other: &Self) -> bool {
+        let same = |(a, b): (&SeenNode, &SeenNode)| {
+            a.row == b.row
+                && (a.was_primary, a.timeline, &a.logical_slots)
+                    == (b.was_primary, b.timeline, &b.logical_slots)
+        };
+        self.system_identifier == other.system_identifier
+            && self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(same)
+    }
+
     /// Finds a node.
     pub fn node(&self, node_id: i32) -> Option<&SeenNode> {
         self.nodes.iter().find(|node| node.row.node_id == node_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_positions_are_not_worth_a_wait_for_the_disk() {
+        let before: Topology = serde_json::from_value(serde_json::json!({
+            "format": 1, "system_identifier": "7", "observed_at": "2026-11-21T10:00:00Z",
+            "nodes": [{
+                "row": {"node_id": 1, "upstream_node_id": null, "active": true, "node_name": "node1", "type": "primary",
+                        "location": "default", "priority": 100, "conninfo": "host=h1", "repluser": "repmgr",
+                        "slot_name": null, "config_file": "/x"},
+                "last_seen": "2026-11-21T10:00:00Z", "was_primary": true, "timeline": 1, "wal_end": "0/3000000"
+            }]
+        }))
+        .unwrap();
+        let changed = |change: fn(&mut Topology)| {
+            let mut after = before.clone();
+            change(&mut after);
+            !before.is_like(&after)
+        };
+        assert!(!changed(|after| {
+            after.observed_at = "2026-11-21T11:00:00Z".parse().unwrap();
+            after.nodes[0].last_seen = None;
+            after.nodes[0].wal_end = Some(Lsn(0x400_0000));
+        }));
+        assert!(changed(|after| after.system_identifier = None));
+        assert!(changed(|after| after.nodes[0].timeline = Some(TimelineId(2))));
+        assert!(changed(|after| after.nodes[0].was_primary = Some(false)));
+        assert!(changed(|after| after.nodes[0].row.active = false));
+        assert!(changed(|after| after.nodes[0].logical_slots.push("s".into())));
+        assert!(changed(|after| after.nodes.clear()));
     }
 }

@@ -88,7 +88,7 @@ impl fmt::Display for NodeType {
 
 /// The query that reads all rows, one JSON object each. They are put in order here: a fresh backend, which has to learn how to sort and to
 /// aggregate first, takes four times as long.
-const ALL_NODES: &str = "SELECT row_to_json(n)::text FROM repmgr.nodes n";
+const ALL_NODES: &str = "SELECT row_to_json(n) FROM repmgr.nodes n";
 
 /// Reads all rows, ordered by node id.
 ///

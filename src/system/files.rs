@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 
 /// How the names of files begin that are not whole yet.
 pub const TEMPORARY: &str = ".pgbaton-";
@@ -24,11 +24,22 @@ pub const TEMPORARY: &str = ".pgbaton-";
 /// Fails, leaving the old file, if any part of this fails.
 pub fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     let temporary = temporary(path, contents, mode)?;
-    temporary
-        .persist(path)
-        .map_err(|error| error.error)
-        .with_context(|| format!("could not write \"{}\"", path.display()))?;
+    sync(temporary.as_file(), path)?;
+    replace(temporary, path)?;
     sync_parent(path)
+}
+
+/// Writes a file as [`write()`] does, but does not wait for the disk, which on a busy server can take seconds.
+///
+/// A reader sees the old contents or the new ones; but if the system crashes within moments, there may be neither on some file systems.
+///
+/// # Errors
+/// Fails, leaving the old file, if any part of this fails.
+pub fn write_without_waiting(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+    let temporary = temporary(path, contents, mode)?;
+    // What is no longer needed in memory the kernel begins to write at once, not in half a minute. If it does not, no harm is done.
+    let _ = rustix::fs::fadvise(temporary.as_file(), 0, None, Advice::DontNeed);
+    replace(temporary, path)
 }
 
 /// Writes a file that must not exist yet.
@@ -37,6 +48,7 @@ pub fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
 /// As [`write()`], and if there is a file of that name.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     let temporary = temporary(path, contents, mode)?;
+    sync(temporary.as_file(), path)?;
     temporary
         .persist_noclobber(path)
         .map_err(|error| error.error)
@@ -49,10 +61,18 @@ fn temporary(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<tempfile
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent(path))?;
         file.write_all(contents)?;
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
         Ok(file)
     };
     make().with_context(|| format!("could not write \"{}\"", path.display()))
+}
+
+fn sync(file: &File, path: &Path) -> anyhow::Result<()> {
+    file.sync_all().with_context(|| format!("could not write \"{}\"", path.display()))
+}
+
+fn replace(temporary: tempfile::NamedTempFile, path: &Path) -> anyhow::Result<()> {
+    let persisted = temporary.persist(path).map_err(|error| error.error);
+    persisted.map(drop).with_context(|| format!("could not write \"{}\"", path.display()))
 }
 
 /// Writes a file that only this user can read, among the system's temporary files; it is removed when the value is dropped.
@@ -364,6 +384,8 @@ mod tests {
         write(&path, b"one", 0o644).unwrap();
         write(&path, b"two", 0o600).unwrap();
         assert_eq!((read(&path).unwrap().unwrap(), mode_of(&path)), (b"two".to_vec(), 0o600));
+        write_without_waiting(&path, b"2", 0o640).unwrap();
+        assert_eq!((read(&path).unwrap().unwrap(), mode_of(&path)), (b"2".to_vec(), 0o640));
         assert_eq!(names(directory.path()), ["file"]);
         let error = write_new(&path, b"three", 0o600).unwrap_err();
         assert!(format!("{error:#}").contains("file\": File exists"), "{error:#}");
