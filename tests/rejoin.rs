@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::{
-    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, StopMode, TestServer, configure, postgres,
-    versions,
+    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, StopMode, TestServer, postgres, versions,
 };
 
 /// The primary and a standby that has everything.
