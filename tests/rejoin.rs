@@ -206,6 +206,17 @@ fn a_node_that_has_nothing_of_its_own_only_follows() {
 }
 
 #[test]
+fn an_old_primary_that_runs_idle_parts_when_it_is_stopped_and_is_rewound() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    take_over(two);
+    let output = rejoin(&nodes, &["--yes"]);
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "rewind");
+    assert_rejoined(one, two);
+}
+
+#[test]
 fn standby_rewind_rewinds_also_where_following_would_do() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));

@@ -174,7 +174,9 @@ impl Ladder<'_> {
     /// The lowest rungs.
     fn no_rewind_needed(&self, why: &str, checks: Vec<Check>) -> (Option<Decision>, Vec<Check>) {
         let streams = self.facts.local.running.is_some() && self.there.sender_of(self.name()).is_some();
-        let rung = if self.options.forced && self.facts.local.timeline != self.there.timeline {
+        // The last checkpoint of a primary that still runs would be WAL of its own.
+        let writes = self.facts.local.running.is_some() && self.facts.local.was_primary();
+        let rung = if (self.options.forced || writes) && self.facts.local.timeline != self.there.timeline {
             match self.can_rewind() {
                 Ok(()) => Rung::Rewind,
                 Err(check) => return (None, vec![*check]),

@@ -16,7 +16,8 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::Contents;
 use crate::facts::divergence::{Fork, Relation, relation_of};
 use crate::facts::rejoin::{
-    Local, Needed, Target, ask_target, bytes_at, look, own_files, segments, segments_from, segments_gone,
+    Local, Loss, Needed, Target, ask_target, bytes_at, look, own_files, segments, segments_from,
+    segments_gone,
 };
 use crate::facts::role::RoleFacts;
 use crate::facts::server::{Lineage, ServerFacts};
@@ -151,8 +152,10 @@ pub(super) async fn gather(
         relation,
     };
     let parted = matches!(facts.relation, Relation::Forked { .. });
+    // It parts when it is stopped.
+    let writes = facts.local.running.is_some() && facts.local.was_primary();
     let fork = match (facts.local.fork_from(&facts.target.switches, there.timeline), &facts.relation) {
-        (Fork::At(fork), _) if parted || forced => fork,
+        (Fork::At(fork), _) if parted || forced || writes => fork,
         (_, Relation::Forked { at: Some(at), .. }) => {
             facts.loss = facts.local.loss(*at, None).ok();
             return Ok((facts, options));
@@ -182,6 +185,13 @@ pub(super) async fn gather(
         files::remove_tree(&options.kept).map_err(unreadable)?;
     }
     Ok((facts, options))
+}
+
+/// Says again what was discarded, from what was kept: a server that ran went on writing until it was stopped.
+pub(super) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Loss> {
+    let loss = facts.loss.filter(|_| facts.local.running.is_some())?;
+    let kept = Local { data_directory: options.kept.clone(), end: None, ..facts.local.clone() };
+    kept.loss(loss.fork, None).ok().filter(|kept| kept.end >= loss.end)
 }
 
 /// Compares the local history with the primary's.

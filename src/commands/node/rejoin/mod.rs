@@ -145,7 +145,8 @@ async fn carry_out(
         _ => rejoin.plan.clone(),
     };
     let mut result = operate::carry_out_holding(context, &plan, secrets, held).await;
-    let lost = match (rung, &facts.loss) {
+    let loss = gather::lost_in_the_end(facts, options).or(facts.loss);
+    let lost = match (rung, &loss) {
         (Some(Rung::None | Rung::Follow), _) => Some(0),
         (_, Some(loss)) => loss.commits.map(|_| loss.bytes()),
         (Some(Rung::Rewind | Rung::RewindArchive), None) => Some(0),
@@ -176,8 +177,15 @@ async fn carry_out(
     let done = result?;
     let (name, primary_name) = (&config.node_name, &primary.node_name);
     if done.acted {
-        let now = if options.no_wait { "has been started as a standby of" } else { "is now attached to" };
-        context.ui.say(Level::Notice, &format!("node \"{name}\" {now} \"{primary_name}\""));
+        if options.no_wait {
+            context.ui.say(
+                Level::Notice,
+                &format!("node \"{name}\" has been started as a standby of \"{primary_name}\""),
+            );
+        } else {
+            let detail = format!("Node {} is now attached to node {}.", config.node_id, primary.node_id);
+            context.ui.message(Level::Notice, "NODE REJOIN successful", Some(&detail), None);
+        }
         if let Some(aside) = aside {
             context.ui.say(Level::Notice, &format!("the old data directory is now \"{aside}\""));
         } else if rewinds(rung) {
