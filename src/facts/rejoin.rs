@@ -81,8 +81,10 @@ pub struct Local {
     pub checksums: bool,
     /// The timeline that it is on.
     pub timeline: TimelineId,
-    /// Where its WAL ends; None where that cannot be told.
+    /// Where its WAL ends, once that was looked for; None where that cannot be told.
     pub end: Option<Lsn>,
+    /// What was counted beyond a fork on that occasion.
+    pub counted: Option<Loss>,
     /// Where its WAL comes from.
     pub lineage: Lineage,
     /// The history of its timeline.
@@ -167,7 +169,8 @@ pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) ->
         wal_log_hints: value("wal_log_hints setting") == Some("on"),
         checksums,
         timeline,
-        end: None,
+        end: (minimum > Lsn(0)).then_some(minimum),
+        counted: None,
         lineage: Lineage { history, first_records: Vec::new() },
         switches,
         segment_bytes: 0,
@@ -186,7 +189,7 @@ pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) ->
     if local.mode & BLOCKED != 0 {
         return Ok(local);
     }
-    local.find_end(minimum)?;
+    local.segment_bytes = wal::segment_bytes(&data.join("pg_wal"))?;
     local.find_first_record();
     local.find_files();
     Ok(local)
@@ -239,8 +242,11 @@ impl Local {
     /// # Errors
     /// Fails where the WAL cannot be read.
     pub fn loss(&self, fork: Lsn, more: Option<&Path>) -> anyhow::Result<Loss> {
+        if let Some(counted) = self.counted.filter(|counted| counted.fork == fork) {
+            return Ok(counted);
+        }
         let known = Loss { fork, end: self.end.unwrap_or(fork), ..Loss::default() };
-        Ok(match self.wal(more)?.stretch(fork)? {
+        Ok(match self.wal(more)?.stretch(fork, fork)? {
             Ok(stretch) => Loss {
                 end: stretch.end.max(known.end),
                 commits: Some(stretch.commits),
@@ -251,15 +257,26 @@ impl Local {
         })
     }
 
-    /// Finds where the WAL ends: after a clean stop at the end of the last checkpoint, else where no record follows any more.
-    fn find_end(&mut self, minimum: Lsn) -> anyhow::Result<()> {
-        let mut wal = self.wal(None)?;
-        self.segment_bytes = wal.segment_bytes();
+    /// Finds where the WAL ends: where no record follows any more after the last checkpoint. Commits beyond a fork are counted on the way.
+    ///
+    /// # Errors
+    /// Fails where the WAL cannot be read.
+    pub fn find_end(&mut self, fork: Fork) -> anyhow::Result<()> {
         let from = self.control.checkpoint;
-        let read = wal.stretch(from)?.ok().filter(|stretch| stretch.end > from).map(|stretch| stretch.end);
+        let count_from = match fork {
+            Fork::At(fork) if fork >= from => fork,
+            _ => Lsn(u64::MAX),
+        };
+        let Some(read) = self.wal(None)?.stretch(from, count_from)?.ok().filter(|read| read.end > from)
+        else {
+            return Ok(());
+        };
         // What stands in the control file was replayed, even where the segment is gone.
-        let known = (minimum > Lsn(0)).then_some(minimum);
-        self.end = read.max(known);
+        self.end = self.end.max(Some(read.end));
+        if count_from < read.end {
+            let commits = Some(read.commits);
+            self.counted = Some(Loss { fork: count_from, end: read.end, commits, between: read.between });
+        }
         Ok(())
     }
 

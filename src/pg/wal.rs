@@ -221,17 +221,19 @@ impl Wal {
         Ok(self.loaded.as_ref().map(|(_, bytes)| bytes.as_slice()))
     }
 
-    /// Reads from a position to where the WAL ends; Err(name) if the first segment is not there.
+    /// Reads from a position to where the WAL ends, and counts commits from another one on; Err(name) if the first segment is not there.
     ///
     /// # Errors
     /// As [`Wal::read`].
-    pub fn stretch(&mut self, from: Lsn) -> anyhow::Result<Result<Stretch, String>> {
+    pub fn stretch(&mut self, from: Lsn, count_from: Lsn) -> anyhow::Result<Result<Stretch, String>> {
         let mut out = Stretch { end: from, ..Stretch::default() };
         let mut previous = None;
         loop {
             match self.read(out.end, previous)? {
                 Found::Record(record) => {
-                    if let Some(time) = record.commit_time() {
+                    if record.start >= count_from
+                        && let Some(time) = record.commit_time()
+                    {
                         out.commits += 1;
                         let first = out.between.map_or(time, |(first, _)| first);
                         out.between = Some((first, time));
@@ -587,7 +589,7 @@ mod tests {
         let end = Lsn(writer.at());
         assert!(end.0 > 3 * SEGMENT);
         let data = writer.write();
-        let stretch = open(data.path()).stretch(fork).unwrap().unwrap();
+        let stretch = open(data.path()).stretch(fork, fork).unwrap().unwrap();
         assert_eq!((stretch.end, stretch.commits), (end, 4));
         let (first, last) = stretch.between.unwrap();
         assert_eq!((first.as_second(), last.as_second()), (2000, 5000));
@@ -604,7 +606,7 @@ mod tests {
         let first = writer.commit(1000);
         let second = writer.commit(2000);
         writer.commit(3000);
-        let end = |writer: &Writer| open(writer.write().path()).stretch(first).unwrap().unwrap();
+        let end = |writer: &Writer| open(writer.write().path()).stretch(first, first).unwrap().unwrap();
         assert_eq!(end(&writer).commits, 3);
         // One bit is wrong.
         let at = usize::try_from(second.0 - SEGMENT).unwrap() + 30;
@@ -634,7 +636,7 @@ mod tests {
         std::fs::copy(&from, elsewhere.path().join(name)).unwrap();
         files::remove_file(&from).unwrap();
         assert_eq!(open(data.path()).checkpoint_before(fork).unwrap(), Err(name.to_string()));
-        assert_eq!(open(data.path()).stretch(Lsn(SEGMENT + 40)).unwrap(), Err(name.to_string()));
+        assert_eq!(open(data.path()).stretch(Lsn(SEGMENT + 40), Lsn(0)).unwrap(), Err(name.to_string()));
         let mut both = Wal::open(data.path(), TimelineId(1), Vec::new(), Some(elsewhere.path())).unwrap();
         assert_eq!(both.checkpoint_before(fork).unwrap().unwrap().record, Lsn(SEGMENT + 40));
     }

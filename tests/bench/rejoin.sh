@@ -58,7 +58,7 @@ with_repmgr=
 if [ -x "$repmgr" ] && "$repmgr" -f "$work/old.conf" primary register >"$work/repmgr.log" 2>&1; then with_repmgr=1; fi
 "$pgbaton" -q -f "$work/old.toml" primary register
 sql $old 'CREATE TABLE big AS SELECT g, repeat(md5(g::text), 8) AS t FROM generate_series(1, 300000) g'
-"$bin/pg_basebackup" -d "$(conninfo $old)" -D "$work/new" -R -X stream -c fast
+"$bin/pg_basebackup" -d "$(conninfo $old) application_name=new" -D "$work/new" -R -X stream -c fast
 echo "port = $new" >>"$work/new/postgresql.conf"
 start new
 "$pgbaton" -q -f "$work/new.toml" standby register
@@ -77,7 +77,7 @@ cp -a "$work/new" "$work/new.kept"
 
 bare() {
     cp "$work/old/postgresql.conf" "$work/own.conf"
-    "$bin/pg_rewind" -D "$work/old" --source-server="$(conninfo $new)" 2>/dev/null
+    "$bin/pg_rewind" -D "$work/old" --source-server="$(conninfo $new)" >/dev/null 2>&1
     cp "$work/own.conf" "$work/old/postgresql.conf"
     touch "$work/old/standby.signal"
     echo "primary_conninfo = '$(conninfo $new)'" >>"$work/old/postgresql.auto.conf"

@@ -62,6 +62,7 @@ fn facts() -> RejoinFacts {
             checksums: false,
             timeline: TimelineId(1),
             end: Some(END),
+            counted: None,
             lineage: Lineage { history: None, first_records: Vec::new() },
             switches: Vec::new(),
             segment_bytes: 16 << 20,

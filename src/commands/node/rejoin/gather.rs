@@ -1,5 +1,6 @@
 //! What a rejoin is decided from.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use tokio::time::timeout;
@@ -87,7 +88,7 @@ pub(super) async fn gather(
     };
     let said =
         run(context, &tool("pg_controldata")?, &[data.display().to_string()]).await.map_err(unreadable)?;
-    let local = look(data, major.parse().unwrap_or(0), stop.running, &said).map_err(unreadable)?;
+    let mut local = look(data, major.parse().unwrap_or(0), stop.running, &said).map_err(unreadable)?;
 
     let mut target = ask_target(session).await.map_err(broken)?;
     let mut there = there.clone();
@@ -99,6 +100,10 @@ pub(super) async fn gather(
     let there = &there;
     let history = there.lineage.as_ref().and_then(|lineage| lineage.history.as_deref());
     target.switches = history.and_then(|text| parse_history(text).ok()).unwrap_or_default();
+    let fork = local.fork_from(&target.switches, there.timeline);
+    if !local.is_half_rewound() {
+        local.find_end(fork).map_err(unreadable)?;
+    }
     let relation = relation(&local, there, session, &config.node_name).await;
 
     let state = context.state_directory()?;
@@ -154,7 +159,7 @@ pub(super) async fn gather(
     let parted = matches!(facts.relation, Relation::Forked { .. });
     // It parts when it is stopped.
     let writes = facts.local.running.is_some() && facts.local.was_primary();
-    let fork = match (facts.local.fork_from(&facts.target.switches, there.timeline), &facts.relation) {
+    let fork = match (fork, &facts.relation) {
         (Fork::At(fork), _) if parted || forced || writes => fork,
         (_, Relation::Forked { at: Some(at), .. }) => {
             facts.loss = facts.local.loss(*at, None).ok();
@@ -162,8 +167,7 @@ pub(super) async fn gather(
         }
         _ => return Ok((facts, options)),
     };
-    let fetch = Fetch::new(context, &options).await;
-    facts.restores = fetch.command.is_some();
+    let fetch = Fetch { context, options: &options, command: OnceCell::new() };
     let fetched = options.fetched.clone();
     if !args.no_check_wal {
         facts.needed = Some(needed(&facts.local, fork, &fetch, &fetched).await.map_err(unreadable)?);
@@ -178,6 +182,9 @@ pub(super) async fn gather(
         }
         _ => fork,
     };
+    if !facts.gone.is_empty() || matches!(facts.needed, Some(Needed::Missing(_))) {
+        facts.restores = fetch.command().await.is_some();
+    }
     facts.keep_bytes = keep_bytes(&facts.local, from);
     facts.archive_command = archive_command(context, &options, &facts.local).await;
     if context.global.dry_run {
@@ -190,7 +197,8 @@ pub(super) async fn gather(
 /// Says again what was discarded, from what was kept: a server that ran went on writing until it was stopped.
 pub(super) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Loss> {
     let loss = facts.loss.filter(|_| facts.local.running.is_some())?;
-    let kept = Local { data_directory: options.kept.clone(), end: None, ..facts.local.clone() };
+    let kept =
+        Local { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
     kept.loss(loss.fork, None).ok().filter(|kept| kept.end >= loss.end)
 }
 
@@ -313,15 +321,16 @@ async fn archive_command(context: &Context, options: &RejoinOptions, local: &Loc
     if local.unarchived.is_empty() {
         return None;
     }
-    let mode = setting(context, options, local, "archive_mode").await?;
-    let library = setting(context, options, local, "archive_library").await.unwrap_or_default();
-    let command = setting(context, options, local, "archive_command").await?;
+    let mode = setting(context, options, &local.data_directory, "archive_mode").await?;
+    let library =
+        setting(context, options, &local.data_directory, "archive_library").await.unwrap_or_default();
+    let command = setting(context, options, &local.data_directory, "archive_command").await?;
     (mode != "off" && library.is_empty() && !command.is_empty()).then_some(command)
 }
 
 /// Asks the program `postgres` for a setting in the files of the local server.
-async fn setting(context: &Context, options: &RejoinOptions, local: &Local, name: &str) -> Option<String> {
-    let directory = options.config_directory.as_ref().unwrap_or(&local.data_directory);
+async fn setting(context: &Context, options: &RejoinOptions, data: &Path, name: &str) -> Option<String> {
+    let directory = options.config_directory.as_deref().unwrap_or(data);
     let args = ["-D".to_string(), directory.display().to_string(), "-C".into(), name.to_string()];
     let said = run(context, &options.postgres, &args).await.ok()?;
     Some(said.trim_end_matches('\n').to_string())
@@ -337,28 +346,33 @@ async fn run(context: &Context, program: &str, args: &[String]) -> anyhow::Resul
 /// Fetches segments from the archive, to look at them.
 struct Fetch<'a> {
     context: &'a Context,
-    command: Option<String>,
+    options: &'a RejoinOptions,
+    /// `restore_command`, once it was asked for.
+    command: OnceCell<Option<String>>,
 }
 
-impl<'a> Fetch<'a> {
-    async fn new(context: &'a Context, options: &RejoinOptions) -> Self {
-        let configured = context.config().ok().and_then(|config| config.restore_command.clone());
-        let command = match configured {
-            Some(command) => Some(command),
-            None => {
-                let data = context.config().map(|config| config.data_directory.clone()).unwrap_or_default();
-                let directory = options.config_directory.as_ref().unwrap_or(&data).display().to_string();
-                let args = ["-D".to_string(), directory, "-C".into(), "restore_command".into()];
-                let said = run(context, &options.postgres, &args).await.unwrap_or_default();
-                Some(said.trim_end_matches('\n').to_string())
-            }
-        };
-        Self { context, command: command.filter(|command| !command.is_empty()) }
+impl Fetch<'_> {
+    /// Returns `restore_command`: that of the configuration, else the server's own.
+    async fn command(&self) -> Option<&str> {
+        if self.command.get().is_none() {
+            let configured = self.context.config().ok().and_then(|config| config.restore_command.clone());
+            let command = match configured {
+                Some(command) => Some(command),
+                None => self.of_the_server().await,
+            };
+            let _ = self.command.set(command.filter(|command| !command.is_empty()));
+        }
+        self.command.get()?.as_deref()
+    }
+
+    async fn of_the_server(&self) -> Option<String> {
+        let data = self.context.config().ok().map(|config| config.data_directory.clone())?;
+        setting(self.context, self.options, &data, "restore_command").await
     }
 
     /// Fetches a segment; false if the archive does not have it.
     async fn segment(&self, name: &str, place: &Path) -> anyhow::Result<bool> {
-        let Some(command) = &self.command else { return Ok(false) };
+        let Some(command) = self.command().await else { return Ok(false) };
         files::make_directory(place, 0o700)?;
         let path: PathBuf = place.join(name);
         // The server quotes neither; this user's own state directory has no odd name.
