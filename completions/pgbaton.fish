@@ -257,43 +257,44 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s y -l yes -d 'Answer every question with yes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s v -l verbose -d 'More to read'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "register" -d 'Record this standby in the metadata'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "register" -d 'Record this standby in the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-node-id -d 'Node that the standby will follow, if it is not the primary' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-conninfo -d 'Connection string of the upstream to write into primary_conninfo' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l replication-user -d 'Role that the standby connects to its upstream as' -r
@@ -502,50 +503,89 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l force-rewind -d 'Agree to a rewind, if one is needed; with a path, by that pg_rewind' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-files -d 'Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-archive-dir -d 'Where configuration files are kept during a rewind, instead of the state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s W -l no-wait -d 'Do not wait until the node streams'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s w -l wait -d 'Wait until the node streams; this is the default'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "register" -d 'Record this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s y -l yes -d 'Answer every question with yes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s v -l verbose -d 'More to read'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "status" -d 'Show what the local server is and does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "start" -d 'Start the local server and wait until it accepts connections'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "restart" -d 'Stop and start the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "reload" -d 'Let the local server read its configuration again'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "status" -d 'Show what the local server is and does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "start" -d 'Start the local server and wait until it accepts connections'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "restart" -d 'Stop and start the local server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "reload" -d 'Let the local server read its configuration again'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from status start stop restart reload service rejoin help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -736,12 +776,50 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l force-rewind -d 'Agree to a rewind, if one is needed; with a path, by that pg_rewind' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-files -d 'Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-archive-dir -d 'Where configuration files are kept during a rewind, instead of the state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s W -l no-wait -d 'Do not wait until the node streams'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s w -l wait -d 'Wait until the node streams; this is the default'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show what the local server is and does'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "restart" -d 'Stop and start the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "reload" -d 'Let the local server read its configuration again'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1211,12 +1289,14 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "status" -d 'Show what the local server is and does'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "restart" -d 'Stop and start the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "reload" -d 'Let the local server read its configuration again'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "event" -d 'Show what happened'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "list" -d 'List the operations of this node, newest first'

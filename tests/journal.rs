@@ -81,7 +81,7 @@ fn the_ways_to_other_hosts_are_found_again() {
 
 #[test]
 fn every_effect_and_every_question_has_a_fixture() {
-    let loaded = ["1-every-op.jsonl", "1-every-op-of-roles.jsonl"].map(load);
+    let loaded = ["1-every-op.jsonl", "1-every-op-of-roles.jsonl", "1-every-op-of-rejoin.jsonl"].map(load);
     let ops: Vec<&Op> =
         loaded.iter().flat_map(|loaded| loaded.header.plan.steps()).map(|step| &step.op).collect();
     // An exhaustive match: whoever adds an effect is sent here, to add a fixture with it.
@@ -105,6 +105,8 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::HasAll { .. } => 19,
             Probe::At { .. } => 20,
             Probe::NoPrimary { .. } => 24,
+            Probe::Clean { .. } => 100,
+            Probe::Rewound { .. } => 101,
         },
         Op::WriteSecretFile { .. } => 14,
         Op::Signal { request: Request::FastShutdown, .. } => 15,
@@ -115,8 +117,15 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Revive { .. } => 26,
         Op::Follow { standby: Standby::Running(_), .. } => 17,
         Op::Follow { standby: Standby::Files { .. }, .. } => 23,
+        Op::CopyFiles { .. } => 102,
+        Op::PutBack { .. } => 103,
+        Op::Rename { .. } => 104,
+        Op::KeepWal { .. } => 105,
+        Op::ArchiveWal { .. } => 106,
+        Op::Rewind { .. } => 107,
+        Op::ReturnWal { .. } => 108,
     };
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=26).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=26).chain(100..=108).collect::<Vec<_>>());
 }

@@ -1,8 +1,10 @@
 //! `pgbaton node …`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Look at, start and stop the local node.
+/// Look at, start, stop and bring back the local node.
 #[derive(Debug, Subcommand)]
 pub enum Node {
     /// Show what the local server is and does
@@ -17,6 +19,45 @@ pub enum Node {
     Reload,
     /// Run one of the actions above by name, as repmgr does
     Service(Service),
+    /// Bring a node that was left behind back as a standby of the primary
+    ///
+    /// Run it on that node, whether its server runs, is stopped, or has crashed. The first of these that will do is done: nothing; following the
+    /// primary; a rewind to where the histories have parted; a rewind with WAL from the archive; and, only with --reclone, a new clone beside the
+    /// old data directory. What only this node has is discarded by a rewind, but kept aside; it needs an answer, or one of --yes,
+    /// --force-rewind and --accept-data-loss. The primary is found by itself, or by way of any node named by -d.
+    Rejoin(Rejoin),
+}
+
+/// How a node is brought back.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Rejoin {
+    /// Agree to a rewind, if one is needed; with a path, by that pg_rewind
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub force_rewind: Option<String>,
+
+    /// Clone the node again if nothing else helps; the old data directory is moved aside
+    #[arg(long)]
+    pub reclone: bool,
+
+    /// Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub config_files: Vec<String>,
+
+    /// Where configuration files are kept during a rewind, instead of the state directory
+    #[arg(long, value_name = "DIR")]
+    pub config_archive_dir: Option<PathBuf>,
+
+    /// Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive
+    #[arg(long)]
+    pub no_check_wal: bool,
+
+    /// Do not wait until the node streams
+    #[arg(short = 'W', long)]
+    pub no_wait: bool,
+
+    /// Wait until the node streams; this is the default
+    #[arg(short = 'w', long, conflicts_with = "no_wait", hide = true)]
+    pub wait: bool,
 }
 
 /// Show what the local server is and does

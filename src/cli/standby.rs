@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::node::Rejoin;
+
 /// Clone, register, promote, lead elsewhere or unregister a standby.
 #[derive(Debug, Subcommand)]
 pub enum Standby {
@@ -17,6 +19,10 @@ pub enum Standby {
     Follow(Follow),
     /// Move the role of the primary to this standby, while everything is well
     Switchover(Switchover),
+    /// Rewind a node that was left behind, and bring it back as a standby of the primary
+    ///
+    /// The same as "node rejoin", except that it rewinds also where following would do.
+    Rewind(Rejoin),
 }
 
 /// Make this standby the primary, after the old one has failed

@@ -70,6 +70,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             Some(action) if !args.list_actions => node::service::run(context, action, args.checkpoint).await,
             only => node::service::list(context, only),
         },
+        Noun::Node(cli::node::Node::Rejoin(args)) => node::rejoin::run(context, args, false).await,
+        Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
         Noun::Operation(verb) => operation::run(context, verb).await,

@@ -10,11 +10,9 @@ use crate::error::{Error, sentence};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
 const NOT_YET: &[&str] = &[
-    "standby rewind",
     "witness",
     "node prepare",
     "node check",
-    "node rejoin",
     "node guard",
     "cluster check",
     "cluster matrix",

@@ -4,9 +4,10 @@
 //! number; pg_rewind then says that no rewind is required, and one streams from the other with data that differ. So the texts of the
 //! history files are compared, and after them the first record of the timeline, which carries the time of the promotion.
 
-use crate::facts::server::{FirstRecord, ServerFacts};
+use crate::facts::server::{FirstRecord, Lineage, ServerFacts};
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
+use crate::pg::wal::crc32c;
 
 /// How the past of one server relates to that of a reference server, usually the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,75 @@ pub enum Relation {
     Unknown(String),
 }
 
+/// What decides about the past of a server, whether it told it itself or its files were read.
+#[derive(Clone, Copy, Debug)]
+pub struct Branch<'a> {
+    /// The timeline that it is on.
+    pub timeline: TimelineId,
+    /// Where its WAL ends; None for unknown.
+    pub end: Option<Lsn>,
+    /// It takes writes, or did when it was stopped.
+    pub writes: bool,
+    /// It receives WAL, so that its end moves.
+    pub streams: bool,
+    /// Where its WAL comes from.
+    pub lineage: Option<&'a Lineage>,
+    /// The length of its WAL segments.
+    pub segment_bytes: u64,
+}
+
+impl<'a> From<&'a ServerFacts> for Branch<'a> {
+    fn from(server: &'a ServerFacts) -> Self {
+        Self {
+            timeline: server.timeline,
+            end: server.wal_end(),
+            writes: !server.in_recovery,
+            streams: server.receiver.is_some(),
+            lineage: server.lineage.as_ref(),
+            segment_bytes: server.wal_segment_bytes,
+        }
+    }
+}
+
+/// Where two branches have parted, after their histories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fork {
+    /// At this position: what comes after it is not shared.
+    At(Lsn),
+    /// They are one, as far as their histories say.
+    Never,
+    /// They have no beginning in common.
+    Always,
+}
+
+/// Finds the fork as pg_rewind does: the last timeline that began at the same position for both ends with the earlier of its two ends.
+pub fn fork(ours: (&[Switch], TimelineId), theirs: (&[Switch], TimelineId)) -> Fork {
+    let pieces = |(switches, timeline): (&[Switch], TimelineId)| -> Vec<(TimelineId, Lsn, Option<Lsn>)> {
+        let mut begin = Lsn(0);
+        let mut out = Vec::new();
+        for switch in switches {
+            out.push((switch.timeline, begin, Some(switch.switch)));
+            begin = switch.switch;
+        }
+        out.push((timeline, begin, None));
+        out
+    };
+    let (ours, theirs) = (pieces(ours), pieces(theirs));
+    let shared = ours.iter().zip(&theirs).take_while(|(a, b)| (a.0, a.1) == (b.0, b.1)).last();
+    match shared {
+        None => Fork::Always,
+        Some(((_, _, Some(a)), (_, _, Some(b)))) => Fork::At(*a.min(b)),
+        Some(((_, _, end), (_, _, other))) => end.or(*other).map_or(Fork::Never, Fork::At),
+    }
+}
+
 /// Compares a server with a reference.
 pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
+    relation_of(&server.into(), &reference.into())
+}
+
+/// Compares a branch with a reference.
+pub fn relation_of(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     match by_history(server, reference) {
         forked @ Relation::Forked { .. } => forked,
         other if server.timeline == reference.timeline => on_one_timeline(server, reference).unwrap_or(other),
@@ -34,7 +102,7 @@ pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
 }
 
 /// Compares what their timelines come from.
-fn by_history(server: &ServerFacts, reference: &ServerFacts) -> Relation {
+fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     if server.timeline == TimelineId(1) && reference.timeline == TimelineId(1) {
         return Relation::Same;
     }
@@ -65,7 +133,7 @@ fn by_history(server: &ServerFacts, reference: &ServerFacts) -> Relation {
                 at: None,
             };
         };
-        if let Some(end) = server.wal_end()
+        if let Some(end) = server.end
             && end > switch
         {
             return Relation::Forked {
@@ -105,13 +173,13 @@ fn by_history(server: &ServerFacts, reference: &ServerFacts) -> Relation {
     }
     let Some(begin) = ours.last().map(|switch| switch.switch) else { return Relation::Same };
     // A standby that has just heard of the timeline and has none of its WAL yet: behind the switch its file holds what was there before.
-    if server.wal_end().is_some_and(|end| end <= begin) {
+    if server.end.is_some_and(|end| end <= begin) {
         return Relation::Same;
     }
     let timeline = server.timeline;
     let records = [server, reference].map(|server| {
         let first = first_record(server, timeline, begin)?;
-        record(first, server.wal_segment_bytes)
+        record(first, server.segment_bytes)
     });
     match records {
         [Some(ours), Some(theirs)] if ours != theirs => Relation::Forked {
@@ -142,32 +210,32 @@ fn unread(timeline: TimelineId) -> Relation {
 }
 
 /// What positions alone show of two servers on one timeline.
-fn on_one_timeline(server: &ServerFacts, reference: &ServerFacts) -> Option<Relation> {
+fn on_one_timeline(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
     // Wherever they are: somebody removed standby.signal, or both were promoted.
-    if !server.in_recovery && !reference.in_recovery {
+    if server.writes && reference.writes {
         return Some(Relation::Forked {
             evidence: format!("Both take writes on timeline {}.", server.timeline),
             at: None,
         });
     }
-    let (ahead, behind) = (server.wal_end()?, reference.current_lsn?);
+    let (ahead, behind) = (server.end?, reference.end.filter(|_| reference.writes)?);
     // One that streams may have received what was written since the reference was asked.
-    (ahead > behind && server.receiver.is_none()).then(|| Relation::Forked {
+    (ahead > behind && !server.streams).then(|| Relation::Forked {
         evidence: format!("It has WAL up to {ahead}, and that of the reference ends at {behind}."),
         at: None,
     })
 }
 
 /// Returns where the timelines before the server's own one ended; None where that could not be read.
-fn switches(server: &ServerFacts) -> Option<Vec<Switch>> {
+fn switches(server: &Branch<'_>) -> Option<Vec<Switch>> {
     if server.timeline == TimelineId(1) {
         return Some(Vec::new());
     }
-    parse_history(server.lineage.as_ref()?.history.as_deref()?).ok()
+    parse_history(server.lineage?.history.as_deref()?).ok()
 }
 
-fn first_record(server: &ServerFacts, timeline: TimelineId, begin: Lsn) -> Option<&FirstRecord> {
-    let records = &server.lineage.as_ref()?.first_records;
+fn first_record<'a>(server: &Branch<'a>, timeline: TimelineId, begin: Lsn) -> Option<&'a FirstRecord> {
+    let records = &server.lineage?.first_records;
     records.iter().find(|record| record.timeline == timeline && record.lsn == begin)
 }
 
@@ -220,16 +288,6 @@ fn without_page_headers(first: &FirstRecord) -> Option<Vec<u8>> {
 /// Reads hexadecimal digits.
 fn bytes(hex: &str) -> Option<Vec<u8>> {
     (0..hex.len() / 2).map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect()
-}
-
-/// CRC-32C, bit by bit: a hundred bytes need no table.
-fn crc32c(start: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(start, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x82F6_3B78 },
-        )
-    })
 }
 
 #[cfg(test)]
@@ -351,6 +409,23 @@ mod tests {
             Relation::Forked { evidence, at } => format!("forked: {evidence} {at:?}"),
             Relation::Unknown(why) => format!("unknown: {why}"),
         }
+    }
+
+    #[test]
+    fn forks_are_found_as_pg_rewind_finds_them() {
+        let switch =
+            |timeline, at| Switch { timeline: TimelineId(timeline), switch: Lsn(at), reason: String::new() };
+        let of = |ours: &[Switch], on: u32, theirs: &[Switch], other: u32| {
+            fork((ours, TimelineId(on)), (theirs, TimelineId(other)))
+        };
+        assert_eq!(of(&[], 1, &[switch(1, 50)], 2), Fork::At(Lsn(50)));
+        assert_eq!(of(&[switch(1, 40)], 2, &[], 1), Fork::At(Lsn(40)));
+        assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 50)], 3), Fork::At(Lsn(40)));
+        assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 40), switch(2, 90)], 3), Fork::At(Lsn(90)));
+        assert_eq!(of(&[switch(1, 40)], 3, &[switch(1, 40), switch(2, 90)], 4), Fork::At(Lsn(40)));
+        assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 40)], 2), Fork::Never);
+        assert_eq!(of(&[], 1, &[], 1), Fork::Never);
+        assert_eq!(of(&[], 2, &[switch(1, 40)], 3), Fork::Always);
     }
 
     #[test]

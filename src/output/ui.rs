@@ -94,6 +94,16 @@ impl Ui {
         Ok(())
     }
 
+    /// Asks a question that is answered with yes or no. Without a terminal to ask on, the answer is no.
+    pub fn confirm(&self, question: &str) -> bool {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return false;
+        }
+        self.wipe_progress();
+        let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt();
+        matches!(asked, Ok(Some(true)))
+    }
+
     /// Says something.
     pub fn say(&self, level: Level, primary: &str) {
         self.message(level, primary, None, None);

@@ -20,6 +20,7 @@ pub mod service;
 mod stream;
 pub mod tls;
 pub mod tools;
+pub mod wal;
 
 pub use client::{Row, Session, SqlError};
 pub use connect::{ConnectOptions, connect};

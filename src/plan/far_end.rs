@@ -626,9 +626,10 @@ impl Op {
             command.secrets.iter().map(|(_, name)| name.as_str())
         }
         match self {
-            Self::Run(command) | Self::Begin(command) | Self::Revive { start: command, .. } => {
-                of(command).collect()
-            }
+            Self::Run(command)
+            | Self::Begin(command)
+            | Self::Revive { start: command, .. }
+            | Self::Rewind { command, .. } => of(command).collect(),
             Self::Sql { on, statements } => {
                 let bound = statements.iter().flat_map(|statement| &statement.secrets);
                 on.secret.as_deref().into_iter().chain(bound.map(|(_, name)| name.as_str())).collect()
@@ -659,6 +660,12 @@ impl Op {
             | Self::WriteFile { .. }
             | Self::RemoveFile { .. }
             | Self::MoveEntries { .. }
+            | Self::CopyFiles { .. }
+            | Self::PutBack { .. }
+            | Self::Rename { .. }
+            | Self::KeepWal { .. }
+            | Self::ReturnWal { .. }
+            | Self::ArchiveWal { .. }
             | Self::Signal { .. } => Vec::new(),
         }
     }
@@ -685,7 +692,11 @@ impl Probe {
                 on.secret.as_deref().into_iter().collect()
             }
             Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
-            Self::Exists { .. } | Self::Stopped { .. } | Self::ShutDown { .. } => Vec::new(),
+            Self::Exists { .. }
+            | Self::Stopped { .. }
+            | Self::ShutDown { .. }
+            | Self::Clean { .. }
+            | Self::Rewound { .. } => Vec::new(),
         }
     }
 }

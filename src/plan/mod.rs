@@ -18,6 +18,7 @@ pub mod journal;
 pub mod op;
 pub mod promote;
 pub mod register;
+pub mod rejoin;
 pub mod run;
 pub mod service;
 pub mod settings;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::conninfo::Conninfo;
+use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_shell;
 
 /// One mechanical effect, complete enough to show, perform or replay.
@@ -122,6 +123,72 @@ pub enum Op {
         standby: Standby,
         /// Whom it is to follow.
         upstream: Upstream,
+    },
+    /// Copy files, or symbolic links themselves, from one directory to the same places below another one, replacing what is there. What
+    /// is not there is passed over.
+    CopyFiles {
+        /// The directory that they are in.
+        from: PathBuf,
+        /// Where copies go; made if missing.
+        to: PathBuf,
+        /// Their paths, relative to both.
+        files: Vec<PathBuf>,
+    },
+    /// Make everything in a data directory that is not the server's own what it was when it was copied: files are copied back, and those
+    /// that are new, because a rewind has brought them from another server, are removed.
+    PutBack {
+        /// Where the copies are.
+        from: PathBuf,
+        /// The data directory.
+        data_directory: PathBuf,
+        /// Their paths, relative to both.
+        files: Vec<PathBuf>,
+    },
+    /// Give a file or directory another name on the same file system, unless that was done.
+    Rename {
+        /// The name that it has.
+        from: PathBuf,
+        /// The name that it gets; nothing is replaced.
+        to: PathBuf,
+    },
+    /// Copy the WAL from a position on, with what `Rewind` needs to begin again. Never links: pg_rewind would write into the copies.
+    KeepWal {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// Where the WAL to copy begins.
+        from: Lsn,
+        /// Where the copies go; made if missing.
+        to: PathBuf,
+    },
+    /// Copy segments that were kept and end before a position back, where pg_rewind has removed them: the source no longer had them, and
+    /// the rewound server replays them.
+    ReturnWal {
+        /// Where `KeepWal` has put its copies.
+        kept: PathBuf,
+        /// The data directory.
+        data_directory: PathBuf,
+        /// Where the WAL ends that both servers share.
+        until: Lsn,
+    },
+    /// Archive segments that wait for it and end before a position, as the server would have done.
+    ///
+    /// A segment with WAL beyond that position must not get into the archive, where others would find it in place of the right one.
+    ArchiveWal {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// `archive_command`.
+        command: String,
+        /// Where the WAL ends that may be archived.
+        until: Lsn,
+    },
+    /// Run pg_rewind. What an earlier attempt has destroyed that it needs is copied back first.
+    Rewind {
+        /// pg_rewind.
+        command: Command,
+        /// The data directory.
+        data_directory: PathBuf,
+        /// Where `KeepWal` has put its copies.
+        kept: PathBuf,
     },
     /// Wait until a question is answered with yes.
     Wait(Probe),
@@ -272,6 +339,16 @@ pub enum Probe {
     },
     /// `pg_control` says that the server was shut down cleanly as a primary. It may say so while WAL senders and the archiver still run.
     ShutDown {
+        /// The data directory.
+        data_directory: PathBuf,
+    },
+    /// `pg_control` says that the server was shut down cleanly, as a primary or as a standby.
+    Clean {
+        /// The data directory.
+        data_directory: PathBuf,
+    },
+    /// `pg_control` says that pg_rewind has done its work, which it writes there last.
+    Rewound {
         /// The data directory.
         data_directory: PathBuf,
     },
@@ -440,6 +517,26 @@ impl fmt::Display for Op {
                     .unwrap_or_default();
                 write!(f, "primary_conninfo to {} ({way}), primary_slot_name = '{slot}'", upstream.name)
             }
+            Self::CopyFiles { from, to, files } => {
+                write!(f, "copy {} files from {} to {}", files.len(), from.display(), to.display())
+            }
+            Self::PutBack { from, data_directory, .. } => {
+                write!(f, "copy {}/* to {}/", from.display(), data_directory.display())
+            }
+            Self::Rename { from, to } => write!(f, "mv {} {}", from.display(), to.display()),
+            Self::KeepWal { data_directory, from, to } => {
+                write!(f, "copy {}/pg_wal from {from} on to {}", data_directory.display(), to.display())
+            }
+            Self::ReturnWal { kept, data_directory, until } => {
+                write!(
+                    f,
+                    "copy {}/pg_wal up to {until} to {}/pg_wal",
+                    kept.display(),
+                    data_directory.display()
+                )
+            }
+            Self::ArchiveWal { command, until, .. } => write!(f, "{command} (for segments before {until})"),
+            Self::Rewind { command, .. } => command.fmt(f),
             Self::Wait(probe) => write!(f, "wait until {probe}"),
         }
     }
@@ -479,6 +576,10 @@ impl fmt::Display for Probe {
             Self::ShutDown { data_directory } => {
                 write!(f, "\"{}\" has been shut down cleanly", data_directory.display())
             }
+            Self::Clean { data_directory } => {
+                write!(f, "the server on \"{}\" was shut down cleanly", data_directory.display())
+            }
+            Self::Rewound { data_directory } => write!(f, "\"{}\" is rewound", data_directory.display()),
             Self::HasAll { on, data_directory, .. } => {
                 write!(f, "{} has all WAL of \"{}\"", on.name, data_directory.display())
             }

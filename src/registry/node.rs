@@ -154,6 +154,11 @@ pub fn conninfo_secret(node_id: i32) -> String {
     format!("conninfo of node {node_id}")
 }
 
+/// Returns the name under which the world keeps the password in the conninfo of a node.
+pub fn password_secret(node_id: i32) -> String {
+    format!("password of node {node_id}")
+}
+
 impl Statement {
     /// Binds the conninfo of a row: as it is, or by name where it holds a password.
     #[must_use]
@@ -170,6 +175,11 @@ impl Statement {
 pub fn holds_secret(conninfo: &str) -> bool {
     Conninfo::parse(conninfo)
         .map_or(true, |parsed| parsed.iter().count() != parsed.without_secrets().iter().count())
+}
+
+/// Says whether a conninfo holds a password for the server, rather than another secret.
+pub fn holds_password(conninfo: &str) -> bool {
+    Conninfo::parse(conninfo).is_ok_and(|parsed| parsed.get("password").is_some())
 }
 
 /// Returns the statement that removes a row.

@@ -101,6 +101,40 @@ pub fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Copies a file with its mode, or a symbolic link itself, replacing what is there; directories above it are made.
+///
+/// # Errors
+/// Fails, leaving the old file, if any part of this fails. Ok(false) if there is nothing to copy.
+pub fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
+    let failed = || format!("could not copy \"{}\" to \"{}\"", from.display(), to.display());
+    let kind = match fs::symlink_metadata(from) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error).with_context(failed),
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(parent(to)).with_context(failed)?;
+    if kind.is_symlink() {
+        let target = fs::read_link(from).with_context(failed)?;
+        remove_file(to)?;
+        std::os::unix::fs::symlink(target, to).with_context(failed)?;
+    } else {
+        let make = || -> std::io::Result<_> {
+            let mut source = File::open(from)?;
+            let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent(to))?;
+            std::io::copy(&mut source, file.as_file_mut())?;
+            file.as_file().set_permissions(source.metadata()?.permissions())?;
+            file.as_file().sync_all()?;
+            Ok(file)
+        };
+        let temporary = make().with_context(failed)?;
+        temporary.persist(to).map_err(|error| error.error).with_context(failed)?;
+    }
+    sync_parent(to)?;
+    Ok(true)
+}
+
 /// Removes a file, or a symbolic link itself, if it is there.
 ///
 /// # Errors

@@ -21,6 +21,33 @@ pub fn is_writable(directory: &Path) -> bool {
     access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
+/// Says why a directory cannot be given another name, if it cannot.
+pub fn immovable(directory: &Path) -> Option<String> {
+    let parent = directory.parent()?;
+    let link = std::fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_symlink());
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let shown = directory.display();
+    if link {
+        Some(format!("\"{shown}\" is a symbolic link."))
+    } else if device(directory) != device(parent) {
+        Some(format!("\"{shown}\" is where a file system is mounted."))
+    } else if !is_writable(parent) {
+        Some(format!("This user may not write to \"{}\".", parent.display()))
+    } else {
+        None
+    }
+}
+
+/// Returns the length of a file; 0 where there is none.
+pub fn file_bytes(file: &Path) -> u64 {
+    std::fs::symlink_metadata(file).map_or(0, |metadata| metadata.len())
+}
+
+/// Says whether this process may read and write a file.
+pub fn is_open_to_us(file: &Path) -> bool {
+    access(file, Access::READ_OK | Access::WRITE_OK).is_ok()
+}
+
 /// Says whether a file belongs to the user that runs this process.
 pub fn is_own(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw())

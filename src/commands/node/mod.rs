@@ -1,4 +1,5 @@
 //! `pgbaton node …`
 
+pub mod rejoin;
 pub mod service;
 pub mod status;

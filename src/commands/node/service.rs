@@ -9,6 +9,7 @@ use crate::commands::world::Secrets;
 use crate::commands::{operate, superuser};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
+use crate::facts::rejoin::is_half_rewound;
 use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -33,6 +34,12 @@ pub async fn run(
         return Err(Error::new(Exit::Internal, "a promotion is no work of the service manager"));
     };
     let facts = facts(context, action)?;
+    let data = &facts.data_directory;
+    if action == Action::Start && is_half_rewound(data) {
+        return Err(Error::failed(format!("a rewind of \"{}\" was begun and not finished", data.display()))
+            .detail("Its files are neither the old state nor the new one.")
+            .hint("Run \"pgbaton node rejoin\" again: it goes on."));
+    }
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
     let mut secrets = Secrets::new();
     let checkpoint = if options.checkpoint && stops {

@@ -145,12 +145,15 @@ pub fn secrets(config: &Config, row: &NodeRow) -> Secrets {
     out
 }
 
-/// Returns the secrets in the rows of a whole cluster.
+/// Returns the secrets in the rows of a whole cluster: conninfos that hold a password, and those passwords.
 pub fn secrets_of(cluster: &ClusterFacts) -> Secrets {
-    cluster
-        .nodes
-        .iter()
-        .filter(|node| node::holds_secret(&node.row.conninfo))
-        .map(|node| (node::conninfo_secret(node.row.node_id), Secret::new(&node.row.conninfo)))
-        .collect()
+    let mut out = Secrets::new();
+    for row in cluster.nodes.iter().map(|node| &node.row).filter(|row| node::holds_secret(&row.conninfo)) {
+        out.insert(node::conninfo_secret(row.node_id), Secret::new(&row.conninfo));
+        let parsed = Conninfo::parse(&row.conninfo).ok();
+        if let Some(password) = parsed.as_ref().and_then(|parsed| parsed.get("password")) {
+            out.insert(node::password_secret(row.node_id), Secret::new(password));
+        }
+    }
+    out
 }

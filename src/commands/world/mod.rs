@@ -1,7 +1,10 @@
 //! The live world: where the effects and questions of a plan become connections, processes and files.
 
 mod far_ends;
+mod rejoin;
 mod roles;
+
+pub use rejoin::placed;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -353,12 +356,34 @@ impl<'a> Live<'a> {
                 let (data, request) = (data_directory.clone(), *request);
                 return roles::signal(&data, request);
             }
+            Op::CopyFiles { from, to, files } => {
+                let (from, to, files) = (from.clone(), to.clone(), files.clone());
+                Box::new(move || rejoin::copy_files(&from, &to, &files))
+            }
+            Op::PutBack { from, data_directory, files } => {
+                let (from, data, files) = (from.clone(), data_directory.clone(), files.clone());
+                Box::new(move || rejoin::put_back(&from, &data, &files))
+            }
+            Op::Rename { from, to } => {
+                let (from, to) = (from.clone(), to.clone());
+                Box::new(move || rejoin::rename(&from, &to))
+            }
+            Op::KeepWal { data_directory, from, to } => {
+                let (data, from, to) = (data_directory.clone(), *from, to.clone());
+                Box::new(move || rejoin::keep_wal(&data, from, &to))
+            }
+            Op::ReturnWal { kept, data_directory, until } => {
+                let (kept, data, until) = (kept.clone(), data_directory.clone(), *until);
+                Box::new(move || rejoin::return_wal(&kept, &data, until))
+            }
             Op::Run(_)
             | Op::Begin(_)
             | Op::Sql { .. }
             | Op::Promote { .. }
             | Op::Revive { .. }
             | Op::Follow { .. }
+            | Op::ArchiveWal { .. }
+            | Op::Rewind { .. }
             | Op::Wait(_) => {
                 return Ok(());
             }
@@ -391,6 +416,12 @@ impl World for Live<'_> {
             Op::Revive { data_directory, start } => self.revive(data_directory, start).await?,
             Op::Promote { on, command } => self.promote(on, command.as_ref()).await?,
             Op::Follow { standby, upstream } => self.follow(standby, upstream).await?,
+            Op::ArchiveWal { data_directory, command, until } => {
+                self.archive_wal(data_directory, command, *until).await?;
+            }
+            Op::Rewind { command, data_directory, kept } => {
+                self.rewind(command, data_directory, kept).await?;
+            }
             other => self.file_op(other).await?,
         }
         Ok(None)
@@ -423,6 +454,13 @@ impl World for Live<'_> {
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
             Probe::ShutDown { data_directory } => {
                 control_file::read(data_directory)?.state == ControlState::ShutDown
+            }
+            Probe::Clean { data_directory } => matches!(
+                control_file::read(data_directory)?.state,
+                ControlState::ShutDown | ControlState::ShutDownInRecovery
+            ),
+            Probe::Rewound { data_directory } => {
+                control_file::read(data_directory)?.state == ControlState::InArchiveRecovery
             }
             Probe::HasAll { on, node_id, data_directory } => {
                 let Some(position) = self.shutdown_position(*node_id, data_directory).await? else {

@@ -92,6 +92,26 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     Ok(report)
 }
 
+/// Gathers what the plan of a clone depends on for a data directory that is to be moved aside before.
+///
+/// # Errors
+/// Those of [`run`] before it begins.
+pub(crate) async fn prepare_anew(
+    context: &Context,
+    given: &Conninfo,
+    secrets: &mut Secrets,
+) -> Result<(CloneFacts, CloneOptions)> {
+    let session = connect(context, given).await?;
+    let superuser = superuser::connect(context, given, "the server to copy", secrets).await?;
+    let asked = Asked::all(context, session, superuser).await?;
+    let (mut facts, options) = prepare(context, &Args::default(), given, asked, secrets).await?;
+    facts.directory = Contents::Missing;
+    facts.directory_identifier = None;
+    facts.leftover = None;
+    facts.room.reclaimable_bytes = 0;
+    Ok((facts, options))
+}
+
 /// Waits for the started standby; says what is amiss if it does not stream in time, which with an archive may be as it should be.
 async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
     // Where the role may not see the state, a receiver that is there counts.

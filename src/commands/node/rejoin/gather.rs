@@ -1,0 +1,465 @@
+//! What a rejoin is decided from.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use tokio::time::timeout;
+
+use crate::cli::node::Rejoin as Args;
+use crate::commands::context::Context;
+use crate::commands::hold::Held;
+use crate::commands::node::service::{self, seconds};
+use crate::commands::primary::register::local_endpoint;
+use crate::commands::standby::clone;
+use crate::commands::world::{Secrets, placed};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::NodeFacts;
+use crate::facts::directory::Contents;
+use crate::facts::divergence::{Fork, Relation, relation_of};
+use crate::facts::rejoin::{
+    Local, Loss, Needed, Target, ask_target, bytes_at, look, own_files, segments, segments_from,
+    segments_gone,
+};
+use crate::facts::role::RoleFacts;
+use crate::facts::server::{Lineage, ServerFacts};
+use crate::output::ui::Level;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::control::Manager;
+use crate::pg::history::{TimelineId, parse_history};
+use crate::pg::lsn::Lsn;
+use crate::pg::tools;
+use crate::pg::wal::Wal;
+use crate::plan::clone::plan as clone_plan;
+use crate::plan::follow::FollowFacts;
+use crate::plan::rejoin::{Anew, RejoinFacts, RejoinOptions};
+use crate::plan::service::Action;
+use crate::plan::{Command, journal};
+use crate::registry::node;
+use crate::secret::Secret;
+use crate::system::{files, inspect, process};
+
+/// Puts together what the plan depends on.
+pub(super) async fn gather(
+    context: &Context,
+    args: &Args,
+    forced: bool,
+    held: &Held,
+    primary_id: i32,
+) -> Result<(RejoinFacts, RejoinOptions)> {
+    let config = context.config()?;
+    let primary = held.facts.node(primary_id);
+    let (Some(primary), Some(there), Some(session)) =
+        (primary, primary.and_then(|node| node.facts()), held.session(primary_id))
+    else {
+        return Err(Error::new(Exit::Connection, "the primary does not answer any more"));
+    };
+    let broken = |error: SqlError| {
+        Error::new(Exit::Query, "could not ask the primary").detail(sentence(&error.to_string()))
+    };
+    let data = &config.data_directory;
+    let (mut start, stop) = (service::facts(context, Action::Start)?, service::facts(context, Action::Stop)?);
+    if let (None, Manager::Debian(cluster)) = (&start.config_directory, &start.manager)
+        && !data.join("postgresql.conf").exists()
+    {
+        let root = cluster.conf_root.clone().unwrap_or_else(|| "/etc/postgresql".into());
+        start.config_directory = Some(root.join(&cluster.version).join(&cluster.name));
+    }
+    let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
+    let tool = |program: &str| {
+        tools::find(config.pg_bindir.as_deref(), &major, program)
+            .map(|path| path.display().to_string())
+            .map_err(|error| {
+                Error::from_cause(Exit::Failed, format!("could not find the program \"{program}\""), &error)
+                    .hint("Set pg_bindir in the configuration.")
+            })
+    };
+    let pg_rewind = match args.force_rewind.as_deref() {
+        Some(path) if !path.is_empty() => path.to_string(),
+        _ => tool("pg_rewind")?,
+    };
+    let unreadable = |error: anyhow::Error| {
+        Error::from_cause(
+            Exit::Failed,
+            format!("could not read data directory \"{}\"", data.display()),
+            &error,
+        )
+        .detail("Nothing was changed.")
+    };
+    let said =
+        run(context, &tool("pg_controldata")?, &[data.display().to_string()]).await.map_err(unreadable)?;
+    let mut local = look(data, major.parse().unwrap_or(0), stop.running, &said).map_err(unreadable)?;
+
+    let mut target = ask_target(session).await.map_err(broken)?;
+    let mut there = there.clone();
+    if there.lineage.as_ref().is_none_or(|lineage| lineage.history.is_none()) {
+        // The role may not read files there. A replication connection tells as much.
+        let history = history(context, &tool("psql")?, primary, there.timeline).await;
+        there.lineage = Some(Lineage { history, first_records: Vec::new() });
+    }
+    let there = &there;
+    let history = there.lineage.as_ref().and_then(|lineage| lineage.history.as_deref());
+    target.switches = history.and_then(|text| parse_history(text).ok()).unwrap_or_default();
+    let fork = local.fork_from(&target.switches, there.timeline);
+    if !local.is_half_rewound() {
+        local.find_end(fork).map_err(unreadable)?;
+    }
+    let relation = relation(&local, there, session, &config.node_name).await;
+
+    let state = context.state_directory()?;
+    let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let kept = state.join("kept").join(name);
+    let postgres = tool("postgres")?;
+    let mut options = RejoinOptions {
+        on: local_endpoint(config),
+        use_slot: config.use_replication_slots,
+        forced,
+        consent: context.global.yes || context.global.accept_data_loss || args.force_rewind.is_some(),
+        accept_data_loss: context.global.accept_data_loss,
+        force: context.global.force,
+        reclone: args.reclone,
+        no_wait: args.no_wait,
+        kept_files: kept.join("files"),
+        fetched: kept.join("fetched"),
+        kept,
+        pg_rewind,
+        postgres,
+        config_directory: start.config_directory.clone(),
+        timeout_s: seconds(config.node_rejoin_timeout),
+    };
+    if let Some(directory) = &args.config_archive_dir {
+        options.kept_files = directory.join(format!("pgbaton-config-archive-{}", config.node_name));
+    }
+    for missing in args.config_files.iter().filter(|name| !data.join(name).exists()) {
+        context.ui.message(
+            Level::Warning,
+            &format!("there is no file \"{missing}\" in the data directory"),
+            Some("It was named by --config-files."),
+            None,
+        );
+    }
+
+    let mut facts = RejoinFacts {
+        cluster: held.facts.clone(),
+        node_id: config.node_id,
+        primary_id,
+        loss: None,
+        needed: None,
+        gone: Vec::new(),
+        restores: false,
+        archive_command: None,
+        keep_bytes: 0,
+        free_bytes: files::free_space(&options.kept).unwrap_or(0),
+        start,
+        stop,
+        local,
+        target,
+        relation,
+    };
+    let parted = matches!(facts.relation, Relation::Forked { .. });
+    // It parts when it is stopped.
+    let writes = facts.local.running.is_some() && facts.local.was_primary();
+    let fork = match (fork, &facts.relation) {
+        (Fork::At(fork), _) if parted || forced || writes => fork,
+        (_, Relation::Forked { at: Some(at), .. }) => {
+            facts.loss = facts.local.loss(*at, None).ok();
+            return Ok((facts, options));
+        }
+        _ => return Ok((facts, options)),
+    };
+    let fetch = Fetch { context, options: &options, command: OnceCell::new() };
+    let fetched = options.fetched.clone();
+    if !args.no_check_wal {
+        facts.needed = Some(needed(&facts.local, fork, &fetch, &fetched).await.map_err(unreadable)?);
+    }
+    if parted {
+        facts.loss = Some(facts.local.loss(fork, Some(&fetched)).map_err(unreadable)?);
+    }
+    let from = match &facts.needed {
+        Some(Needed::There { checkpoint, .. }) => {
+            facts.gone = gone(session, there, &facts.target, fork).await;
+            checkpoint.redo
+        }
+        _ => fork,
+    };
+    if !facts.gone.is_empty() || matches!(facts.needed, Some(Needed::Missing(_))) {
+        facts.restores = fetch.command().await.is_some();
+    }
+    facts.keep_bytes = keep_bytes(&facts.local, from);
+    facts.archive_command = archive_command(context, &options, &facts.local).await;
+    if context.global.dry_run {
+        // What was fetched was fetched to look at it.
+        files::remove_tree(&options.kept).map_err(unreadable)?;
+    }
+    Ok((facts, options))
+}
+
+/// Says again what was discarded, from what was kept: a server that ran went on writing until it was stopped.
+pub(super) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Loss> {
+    let loss = facts.loss.filter(|_| facts.local.running.is_some())?;
+    let kept =
+        Local { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
+    kept.loss(loss.fork, None).ok().filter(|kept| kept.end >= loss.end)
+}
+
+/// Compares the local history with the primary's.
+async fn relation(local: &Local, there: &ServerFacts, session: &Session, name: &str) -> Relation {
+    let mut branch = local.branch();
+    branch.streams = local.running.is_some() && there.sender_of(name).is_some();
+    let relation = relation_of(&branch, &there.into());
+    if matches!(relation, Relation::Forked { .. }) || local.is_half_rewound() {
+        return relation;
+    }
+    // Where a file with the primary's WAL is still there: the record of the last checkpoint that was written or replayed here must be in it.
+    // This tells a server that took writes for a while because its standby.signal was gone.
+    let at = local.control.checkpoint;
+    let timeline = local.control.timeline;
+    let (Some(ours), Some(segment)) =
+        (local.bytes_at(timeline, at, 24), timeline.segment_file_name(at, local.segment_bytes))
+    else {
+        return relation;
+    };
+    match bytes_at(session, &segment, at.0 % local.segment_bytes, 24).await {
+        Ok(Some(theirs)) if theirs != ours => Relation::Forked {
+            evidence: format!(
+                "The checkpoint at {at} on timeline {timeline} is not in the WAL of the primary."
+            ),
+            at: None,
+        },
+        _ => relation,
+    }
+}
+
+/// Asks the primary for the history of its timeline, as a standby does.
+async fn history(context: &Context, psql: &str, primary: &NodeFacts, timeline: TimelineId) -> Option<String> {
+    let conninfo = Conninfo::parse(&primary.row.conninfo).ok()?;
+    let mut secrets = Secrets::new();
+    let mut command = Command::new(
+        psql,
+        [
+            "-XAtqw".to_string(),
+            format!("--dbname={} replication=true", conninfo.without_secrets()),
+            format!("--command=TIMELINE_HISTORY {timeline}"),
+        ],
+    );
+    if let Some(password) = conninfo.get("password") {
+        let name = node::password_secret(primary.row.node_id);
+        secrets.insert(name.clone(), Secret::new(password));
+        command.secrets.push(("PGPASSWORD".into(), name));
+    }
+    let setting =
+        process::Surroundings { environment: Some(&context.environment), secrets, inherit_pg: true };
+    let answer = timeout(context.node_deadline(), process::run(&command, &setting)).await.ok()?;
+    // The name of the file and its contents.
+    let said = answer.ok()?.success().ok()?.stdout;
+    said.split_once('|').map(|(_, contents)| contents.to_string())
+}
+
+/// Finds what pg_rewind has to read; what is missing is fetched from the archive.
+async fn needed(local: &Local, fork: Lsn, fetch: &Fetch<'_>, place: &Path) -> anyhow::Result<Needed> {
+    let mut fetched: Vec<String> = Vec::new();
+    let mut get = async |name: String| -> anyhow::Result<Option<String>> {
+        if fetched.contains(&name) || !fetch.segment(&name, place).await? {
+            return Ok(Some(name));
+        }
+        fetched.push(name);
+        Ok(None)
+    };
+    // A node that has nothing of its own has no record there; what it has replayed last will do.
+    let from = if local.end.is_some_and(|end| end > fork) { fork } else { local.control.checkpoint };
+    let checkpoint = loop {
+        let found = if from == fork {
+            local.wal(Some(place))?.checkpoint_before(fork)?
+        } else {
+            local.wal(Some(place))?.checkpoint_at(from)?
+        };
+        match found {
+            Ok(checkpoint) => break checkpoint,
+            Err(name) => {
+                if let Some(missing) = get(name).await? {
+                    return Ok(Needed::Missing(missing));
+                }
+            }
+        }
+    };
+    let wal: Wal = local.wal(Some(place))?;
+    let last = local.end.unwrap_or(fork).max(fork);
+    for name in segments(&wal, checkpoint.redo, Lsn(last.0.saturating_sub(1)))? {
+        if !wal.has(&name)
+            && let Some(missing) = get(name).await?
+        {
+            return Ok(Needed::Missing(missing));
+        }
+    }
+    Ok(Needed::There { checkpoint, fetched })
+}
+
+/// Returns the segment with which the primary's own WAL begins that has to be replayed after a rewind, if it is gone there. What comes before
+/// it both have written, and is kept here.
+async fn gone(session: &Session, there: &ServerFacts, target: &Target, fork: Lsn) -> Vec<String> {
+    let bytes = there.wal_segment_bytes;
+    let end = (fork.0 / bytes + 1) * bytes;
+    let timeline = target
+        .switches
+        .iter()
+        .find(|switch| switch.switch.0 >= end)
+        .map_or(there.timeline, |switch| switch.timeline);
+    let names: Vec<String> = timeline.segment_file_name(fork, bytes).into_iter().collect();
+    segments_gone(session, &names).await.unwrap_or_default()
+}
+
+/// Counts what is copied aside.
+fn keep_bytes(local: &Local, from: Lsn) -> u64 {
+    let pg_wal = local.data_directory.join("pg_wal");
+    let segments = segments_from(&pg_wal, from, local.segment_bytes).map_or(0, |names| names.len() as u64);
+    let files = local.own_files.iter().map(|path| inspect::file_bytes(&local.data_directory.join(path)));
+    segments * local.segment_bytes + files.sum::<u64>()
+}
+
+/// Returns `archive_command`, if something waits for it and the server would use it.
+async fn archive_command(context: &Context, options: &RejoinOptions, local: &Local) -> Option<String> {
+    if local.unarchived.is_empty() {
+        return None;
+    }
+    let mode = setting(context, options, &local.data_directory, "archive_mode").await?;
+    let library =
+        setting(context, options, &local.data_directory, "archive_library").await.unwrap_or_default();
+    let command = setting(context, options, &local.data_directory, "archive_command").await?;
+    (mode != "off" && library.is_empty() && !command.is_empty()).then_some(command)
+}
+
+/// Asks the program `postgres` for a setting in the files of the local server.
+async fn setting(context: &Context, options: &RejoinOptions, data: &Path, name: &str) -> Option<String> {
+    let directory = options.config_directory.as_deref().unwrap_or(data);
+    let args = ["-D".to_string(), directory.display().to_string(), "-C".into(), name.to_string()];
+    let said = run(context, &options.postgres, &args).await.ok()?;
+    Some(said.trim_end_matches('\n').to_string())
+}
+
+async fn run(context: &Context, program: &str, args: &[String]) -> anyhow::Result<String> {
+    let setting =
+        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+    let command = Command::new(program, args.to_vec());
+    Ok(process::run(&command, &setting).await?.success()?.stdout)
+}
+
+/// Fetches segments from the archive, to look at them.
+struct Fetch<'a> {
+    context: &'a Context,
+    options: &'a RejoinOptions,
+    /// `restore_command`, once it was asked for.
+    command: OnceCell<Option<String>>,
+}
+
+impl Fetch<'_> {
+    /// Returns `restore_command`: that of the configuration, else the server's own.
+    async fn command(&self) -> Option<&str> {
+        if self.command.get().is_none() {
+            let configured = self.context.config().ok().and_then(|config| config.restore_command.clone());
+            let command = match configured {
+                Some(command) => Some(command),
+                None => self.of_the_server().await,
+            };
+            let _ = self.command.set(command.filter(|command| !command.is_empty()));
+        }
+        self.command.get()?.as_deref()
+    }
+
+    async fn of_the_server(&self) -> Option<String> {
+        let data = self.context.config().ok().map(|config| config.data_directory.clone())?;
+        setting(self.context, self.options, &data, "restore_command").await
+    }
+
+    /// Fetches a segment; false if the archive does not have it.
+    async fn segment(&self, name: &str, place: &Path) -> anyhow::Result<bool> {
+        let Some(command) = self.command().await else { return Ok(false) };
+        files::make_directory(place, 0o700)?;
+        let path: PathBuf = place.join(name);
+        // The server quotes neither; this user's own state directory has no odd name.
+        let line = placed(command, &path.display().to_string(), name);
+        let fetched = run(self.context, "/bin/sh", &["-c".into(), line]).await;
+        match fetched {
+            Ok(_) if path.exists() => Ok(true),
+            Ok(_) => Ok(false),
+            Err(error) => {
+                self.context.debug(&format!("segment {name} could not be fetched: {error:#}"));
+                files::remove_file(&path)?;
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Returns what the planner of `standby follow` wants to know.
+pub(super) fn follow_facts(
+    facts: &RejoinFacts,
+    options: &RejoinOptions,
+    role: Option<RoleFacts>,
+) -> FollowFacts {
+    FollowFacts {
+        cluster: facts.cluster.clone(),
+        role,
+        node_id: facts.node_id,
+        target_id: facts.primary_id,
+        data_directory: facts.local.data_directory.clone(),
+        postgres: options.postgres.clone(),
+        same_promotion: None,
+        login: Ok(()),
+        use_slot: options.use_slot,
+        timeout_s: options.timeout_s,
+    }
+}
+
+/// What a new clone takes, where nothing else will do.
+pub(super) async fn anew(
+    context: &Context,
+    facts: &RejoinFacts,
+    options: &RejoinOptions,
+    secrets: &mut Secrets,
+) -> Result<Anew> {
+    let data = &facts.local.data_directory;
+    let row = facts.cluster.node(facts.primary_id).map(|node| node.row.conninfo.clone()).unwrap_or_default();
+    let given = Conninfo::parse(&row).map_err(|error| {
+        Error::failed("invalid connection string in the record of the primary")
+            .detail(sentence(&error.to_string()))
+    })?;
+    let (mut clone_facts, clone_options) = clone::prepare_anew(context, &given, secrets).await?;
+    let stamp = options.kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = |path: &Path| {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{stamp}"));
+        path.with_file_name(name)
+    };
+    let mut aside = vec![(data.clone(), beside(data))];
+    let linked: Vec<PathBuf> = files::names_in(&data.join("pg_tblspc"))
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| std::fs::read_link(data.join("pg_tblspc").join(name)).ok())
+        .collect();
+    for target in &mut clone_facts.tablespaces {
+        // The primary may be on this host; what is its own is not touched, and stops the clone.
+        let theirs = clone_facts.source_is_local && target.to == Path::new(&target.from);
+        if linked.contains(&target.to) && !theirs {
+            aside.push((target.to.clone(), beside(&target.to)));
+            target.contents = Contents::Missing;
+        }
+    }
+    let immovable = aside.iter().find_map(|(from, _)| inspect::immovable(from));
+    let configuration = if facts.local.is_half_rewound() {
+        let kept = options.kept.parent().map(Path::to_path_buf).unwrap_or_default();
+        let newest = files::names_in(&kept).unwrap_or_default().into_iter().rev();
+        newest.map(|name| kept.join(name).join("files")).find(|path| path.is_dir()).map(|path| {
+            let list = own_files(&path);
+            (path, list)
+        })
+    } else {
+        Some((beside(data), facts.local.own_files.clone()))
+    };
+    if configuration.is_none() {
+        context.ui.say(
+            Level::Warning,
+            "the node's own configuration files are lost; the new clone has those of the primary",
+        );
+    }
+    Ok(Anew { clone: clone_plan(&clone_facts, &clone_options), aside, immovable, configuration })
+}

@@ -1,0 +1,272 @@
+//! `node rejoin` and `standby rewind`: bring a node that was left behind back as a standby.
+
+mod gather;
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::cli::node::Rejoin as Args;
+use crate::commands::context::Context;
+use crate::commands::hold::{self, Held, hold};
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::world::Secrets;
+use crate::commands::{locate, operate, operation};
+use crate::error::{Error, Exit, Result};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
+use crate::facts::directory::running_postmaster;
+use crate::facts::server::ServerFacts;
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclone};
+use crate::plan::{Check, Plan, follow};
+use crate::registry::{NodeRow, node};
+use crate::secret::Secret;
+
+/// Brings the local node back.
+///
+/// # Errors
+/// Exit code 6 if no primary answers, 31 if there are several, 32 where something would be discarded without consent or cannot be told, 1 for
+/// another failed check, 24 if a step fails, 4 if the server does not start.
+pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
+    let begun = Instant::now();
+    let config = context.config()?;
+    if let Some(entry) = operate::own_unfinished(context, |_| true)? {
+        let verb = if args.reclone { "given up for a new clone" } else { "resumed" };
+        context.ui.say(Level::Notice, &format!("an earlier run was left unfinished, and is {verb}"));
+        if !args.reclone || context.global.dry_run {
+            return operation::finish(context, &entry, true).await;
+        }
+        // After the rewind has begun this is no success, and need not be one.
+        let _ = operation::finish(context, &entry, false).await;
+    }
+    let found = locate::cluster(context).await?;
+    hold::own(&found.facts, config.node_id, &config.node_name)?;
+    let primary_id = target(context, &found.facts).await?;
+    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let held = hold(context, &rows).await?;
+    let still = held.facts.primaries().any(|(node, _)| node.row.node_id == primary_id);
+    if !still {
+        return Err(Error::new(
+            Exit::Connection,
+            "the primary does not answer any more, or is none any more",
+        )
+        .detail("Nothing was changed."));
+    }
+    let (facts, mut options) = gather::gather(context, args, forced, &held, primary_id).await?;
+    let mut rejoin = plan(&facts, &options);
+    if let Some(decision) = &rejoin.decision {
+        context.ui.say(Level::Notice, &decision.why);
+    }
+    if let Some(question) = question(&rejoin)
+        && !context.global.dry_run
+        && context.ui.confirm(&question)
+    {
+        options.consent = true;
+        rejoin = plan(&facts, &options);
+    }
+    carry_out(context, &held, &facts, &options, rejoin, begun).await
+}
+
+/// Returns the question that stands between the plan and its execution, if nothing else does.
+fn question(rejoin: &Rejoin) -> Option<String> {
+    let stopping: Vec<&Check> = rejoin.plan.checks.iter().filter(|check| check.stops()).collect();
+    match stopping.as_slice() {
+        [one] if one.name == "discarded_wal" => {
+            Some(format!("{}. {} Go on?", one.message, one.detail.as_deref().unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+/// Finds the node to follow: the one that takes writes and is not this one. Of several, the one that -d leads to.
+async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
+    let own = context.config()?.node_id;
+    let others =
+        ClusterFacts { nodes: facts.nodes.iter().filter(|node| node.row.node_id != own).cloned().collect() };
+    match locate::the_primary(&others) {
+        Ok((node, _)) => Ok(node.row.node_id),
+        Err(error) if error.exit == Exit::SecondPrimary => {
+            let named = named(context, &others).await;
+            named.ok_or_else(|| error.hint("Name the right one with -d."))
+        }
+        Err(error)
+            if error.exit == Exit::Connection && others.nodes.iter().any(|node| node.server.is_ok()) =>
+        {
+            Err(Error::new(Exit::DataLoss, "no other node takes writes")
+                .detail(
+                    "Those that answer are standbys. A node can rejoin a primary only. Nothing was changed.",
+                )
+                .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the primary that the command line names, if it names one.
+async fn named(context: &Context, facts: &ClusterFacts) -> Option<i32> {
+    let given = context.given_conninfo().ok()??;
+    let (_, server) =
+        ask_node(&given.to_string(), &context.environment, context.node_deadline()).await.ok()?;
+    let mut primaries = facts.primaries();
+    let same = |there: &ServerFacts| {
+        (&there.system_identifier, &there.started_at) == (&server.system_identifier, &server.started_at)
+    };
+    primaries.find(|(_, there)| same(there)).map(|(node, _)| node.row.node_id)
+}
+
+/// Runs the plan and tells what became of it.
+async fn carry_out(
+    context: &Context,
+    held: &Held,
+    facts: &RejoinFacts,
+    options: &RejoinOptions,
+    rejoin: Rejoin,
+    begun: Instant,
+) -> Result<Report> {
+    let config = context.config()?;
+    let rung = rejoin.decision.as_ref().map(|decision| decision.rung);
+    let mut secrets = secrets_of(&held.facts);
+    own_secret(config.node_id, &config.conninfo, &mut secrets);
+    let mut aside = None;
+    let plan = match rung {
+        Some(Rung::Reclone) => {
+            let anew = gather::anew(context, facts, options, &mut secrets).await?;
+            aside = anew.aside.first().map(|(_, to)| to.display().to_string());
+            let mut plan = rejoin.plan.clone();
+            reclone(&mut plan, facts, options, anew);
+            plan
+        }
+        Some(Rung::Follow) if facts.local.running.is_some() => {
+            running_follows(context, held, facts, options, &rejoin)
+        }
+        _ => rejoin.plan.clone(),
+    };
+    let mut result = operate::carry_out_holding(context, &plan, secrets, held).await;
+    let loss = gather::lost_in_the_end(facts, options).or(facts.loss);
+    let lost = match (rung, &loss) {
+        (Some(Rung::None | Rung::Follow), _) => Some(0),
+        (_, Some(loss)) => loss.commits.map(|_| loss.bytes()),
+        (Some(Rung::Rewind | Rung::RewindArchive), None) => Some(0),
+        _ => None,
+    };
+    let there = held.facts.node(facts.primary_id);
+    operate::add_data(
+        &mut result,
+        json!({
+            "from_node_id": config.node_id,
+            "to_node_id": facts.primary_id,
+            "timeline": there.and_then(NodeFacts::facts).map(|server| server.timeline),
+            "outage_s": null,
+            "wall_s": begun.elapsed().as_secs_f64(),
+            "wal_lost_bytes": lost,
+            "rung": rung,
+            "why": rejoin.decision.as_ref().map(|decision| &decision.why),
+            "kept": aside.clone().or_else(|| rewinds(rung).then(|| options.kept.display().to_string())),
+        }),
+    );
+    let acted =
+        result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Rejoin, |done| done.acted);
+    let result = result.map_err(|error| tell_state(error, facts, &options.kept));
+    let Some(primary) = there.map(|node| node.row.clone()) else { return result.map(|done| done.report) };
+    if acted && !options.no_wait {
+        tell(context, held, &primary, result.as_ref().err()).await;
+    }
+    let done = result?;
+    let (name, primary_name) = (&config.node_name, &primary.node_name);
+    if done.acted {
+        if options.no_wait {
+            context.ui.say(
+                Level::Notice,
+                &format!("node \"{name}\" has been started as a standby of \"{primary_name}\""),
+            );
+        } else {
+            let detail = format!("Node {} is now attached to node {}.", config.node_id, primary.node_id);
+            context.ui.message(Level::Notice, "NODE REJOIN successful", Some(&detail), None);
+        }
+        if let Some(aside) = aside {
+            context.ui.say(Level::Notice, &format!("the old data directory is now \"{aside}\""));
+        } else if rewinds(rung) {
+            context.ui.say(
+                Level::Notice,
+                &format!("what the rewind has replaced is kept in \"{}\"", options.kept.display()),
+            );
+        }
+    } else if !context.global.dry_run {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" streams from \"{primary_name}\" already; nothing was changed"),
+        );
+    }
+    Ok(done.report)
+}
+
+fn rewinds(rung: Option<Rung>) -> bool {
+    matches!(rung, Some(Rung::Rewind | Rung::RewindArchive))
+}
+
+/// Adds what the local server is asked with.
+fn own_secret(node_id: i32, conninfo: &str, secrets: &mut Secrets) {
+    if node::holds_secret(conninfo) {
+        secrets.insert(node::conninfo_secret(node_id), Secret::new(conninfo));
+    }
+}
+
+/// A standby that runs and has nothing of its own is not restarted: it follows as by `standby follow`.
+fn running_follows(
+    context: &Context,
+    held: &Held,
+    facts: &RejoinFacts,
+    options: &RejoinOptions,
+    rejoin: &Rejoin,
+) -> Plan {
+    let role = held.roles.get(&facts.node_id).cloned();
+    let planned = follow::plan(&gather::follow_facts(facts, options, role), context.global.force);
+    let mut plan = Plan { title: rejoin.plan.title.clone(), back_failed: Exit::Rejoin, ..planned };
+    plan.checks.splice(0..0, rejoin.plan.checks.iter().cloned());
+    for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+        if step.exit == Exit::Follow {
+            step.exit = Exit::Rejoin;
+        }
+    }
+    plan
+}
+
+/// Says in what state a failed rejoin has left the node.
+fn tell_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
+    let data = &facts.local.data_directory;
+    if !kept.exists() {
+        return error;
+    }
+    error.changed = true;
+    let error = match running_postmaster(data) {
+        Some(_) => error,
+        None => error.detail("The server is not running; started from now on, it is a standby."),
+    };
+    error.detail(format!("What was copied aside is in \"{}\".", kept.display()))
+}
+
+/// Records the event on the primary, runs the hook, and remembers the cluster.
+async fn tell(context: &Context, held: &Held, primary: &NodeRow, error: Option<&Error>) {
+    let Ok(config) = context.config() else { return };
+    let session = held.session(primary.node_id);
+    let details = match error {
+        None => format!("node {} is now attached to node {}", config.node_id, primary.node_id),
+        Some(error) => error.to_string(),
+    };
+    let event = Happening {
+        event: "node_rejoin",
+        successful: error.is_none(),
+        details,
+        upstream: Some((primary.node_id, &primary.node_name, &primary.conninfo)),
+        ..Happening::default()
+    };
+    notify(context, session, &event).await;
+    if let Some(session) = session
+        && let Ok(facts) = locate::from_session(context, session, "the primary").await
+    {
+        locate::remember(context, &facts, crate::plan::journal::now());
+    }
+}

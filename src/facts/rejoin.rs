@@ -1,0 +1,499 @@
+//! What is known of a node that is to rejoin: read from its files, because its server is down, or must be stopped anyway.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::facts::divergence::{Branch, Fork, fork};
+use crate::facts::server::{FirstRecord, Lineage};
+use crate::pg::client::{Session, SqlError};
+use crate::pg::control_file::{self, ControlFile, ControlState};
+use crate::pg::history::{Switch, TimelineId, parse_history};
+use crate::pg::lsn::Lsn;
+use crate::pg::tools::control_value;
+use crate::pg::wal::{self, Checkpoint, Wal};
+use crate::system::{files, inspect};
+
+/// This bit in the mode of a data directory says that a rewind has begun and not ended.
+///
+/// PostgreSQL starts no server on such a directory ("has invalid permissions"), whatever its files say, and without the right to enter it
+/// nobody else can do anything with the right to write. Half-way through, pg_rewind leaves files that a server would start from.
+pub const BLOCKED: u32 = 0o002;
+
+/// The file by which a server knows that it is a standby.
+pub const STANDBY_SIGNAL: &str = "standby.signal";
+
+/// Entries of a data directory that are the server's own: a rewind makes them what they have to be.
+const OWN: [&str; 31] = [
+    "PG_VERSION",
+    "backup_label",
+    "backup_label.old",
+    "backup_manifest",
+    "base",
+    "current_logfiles",
+    "global",
+    "pg_commit_ts",
+    "pg_dynshmem",
+    "pg_logical",
+    "pg_multixact",
+    "pg_notify",
+    "pg_replslot",
+    "pg_serial",
+    "pg_snapshots",
+    "pg_stat",
+    "pg_stat_tmp",
+    "pg_subtrans",
+    "pg_tblspc",
+    "pg_twophase",
+    "pg_wal",
+    "pg_xact",
+    "pg_xlog",
+    "postmaster.opts",
+    "postmaster.pid",
+    "promote",
+    "recovery.done",
+    "recovery.signal",
+    STANDBY_SIGNAL,
+    "tablespace_map",
+    "tablespace_map.old",
+];
+
+/// What the files of a data directory say.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// The data directory.
+    pub data_directory: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+    /// The major version.
+    pub major: u32,
+    /// The process id of the server that runs on it.
+    pub running: Option<i32>,
+    /// The beginning of the control file.
+    pub control: ControlFile,
+    /// `wal_log_hints` as it was when the server ran last.
+    pub wal_log_hints: bool,
+    /// Data checksums are on.
+    pub checksums: bool,
+    /// The timeline that it is on.
+    pub timeline: TimelineId,
+    /// Where its WAL ends, once that was looked for; None where that cannot be told.
+    pub end: Option<Lsn>,
+    /// What was counted beyond a fork on that occasion.
+    pub counted: Option<Loss>,
+    /// Where its WAL comes from.
+    pub lineage: Lineage,
+    /// The history of its timeline.
+    pub switches: Vec<Switch>,
+    /// The length of its WAL segments.
+    pub segment_bytes: u64,
+    /// It has `standby.signal`.
+    pub is_standby: bool,
+    /// It is a base backup, or was rewound, and was not started since.
+    pub backup_label: bool,
+    /// The names of its replication slots.
+    pub slots: Vec<String>,
+    /// WAL segments and history files that wait to be archived.
+    pub unarchived: Vec<String>,
+    /// Files that are not the server's own, relative to the data directory: configuration, keys, logs.
+    pub own_files: Vec<PathBuf>,
+    /// Those among them that would stop pg_rewind: symbolic links, and files that must not be written.
+    pub in_the_way: Vec<PathBuf>,
+    /// Files that pg_rewind could not read or write, and that cannot be put aside.
+    pub untouchable: Vec<PathBuf>,
+}
+
+/// WAL of the local node that the primary never had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// The last position that both share.
+    pub fork: Lsn,
+    /// Where it ends.
+    pub end: Lsn,
+    /// Transactions committed in it; None where not all of it is there to be read.
+    pub commits: Option<u64>,
+    /// When the first and the last of them were committed.
+    pub between: Option<(Timestamp, Timestamp)>,
+}
+
+impl Loss {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.end.0.saturating_sub(self.fork.0)
+    }
+}
+
+/// What pg_rewind has to read of the local WAL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// All of it is there, from the last common checkpoint on.
+    There {
+        /// That checkpoint.
+        checkpoint: Checkpoint,
+        /// Segments that had to be fetched from the archive for that, in the directory for fetched ones.
+        fetched: Vec<String>,
+    },
+    /// A segment is missing.
+    Missing(String),
+}
+
+/// Reads what the files of a data directory say. `controldata` is what pg_controldata prints.
+///
+/// # Errors
+/// Fails where the control file cannot be read.
+pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) -> anyhow::Result<Local> {
+    let control = control_file::read(data)?;
+    let value = |label: &str| control_value(controldata, label);
+    let checksums = value("Data page checksum version").is_some_and(|version| version != "0");
+    // A server that was just promoted has written the new timeline there, and not yet into a checkpoint.
+    let recovered: u32 =
+        value("Min recovery ending loc's timeline").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let timeline = control.timeline.max(TimelineId(recovered));
+    let minimum: Lsn =
+        value("Minimum recovery ending location").and_then(|text| text.parse().ok()).unwrap_or_default();
+    let history = match timeline {
+        TimelineId(1) => None,
+        later => files::read(&data.join("pg_wal").join(later.history_file_name()))?
+            .and_then(|bytes| String::from_utf8(bytes).ok()),
+    };
+    let switches = history.as_deref().and_then(|text| parse_history(text).ok()).unwrap_or_default();
+    let mut local = Local {
+        data_directory: data.to_path_buf(),
+        mode: mode(data)?,
+        major,
+        running,
+        wal_log_hints: value("wal_log_hints setting") == Some("on"),
+        checksums,
+        timeline,
+        end: (minimum > Lsn(0)).then_some(minimum),
+        counted: None,
+        lineage: Lineage { history, first_records: Vec::new() },
+        switches,
+        segment_bytes: 0,
+        is_standby: data.join(STANDBY_SIGNAL).exists(),
+        backup_label: data.join("backup_label").exists(),
+        slots: names(&data.join("pg_replslot")),
+        unarchived: names(&data.join("pg_wal/archive_status"))
+            .into_iter()
+            .filter_map(|name| name.strip_suffix(".ready").map(str::to_string))
+            .collect(),
+        own_files: Vec::new(),
+        in_the_way: Vec::new(),
+        untouchable: Vec::new(),
+        control,
+    };
+    if local.mode & BLOCKED != 0 {
+        return Ok(local);
+    }
+    local.segment_bytes = wal::segment_bytes(&data.join("pg_wal"))?;
+    local.find_first_record();
+    local.find_files();
+    Ok(local)
+}
+
+impl Local {
+    /// It was left in the middle of a rewind.
+    pub fn is_half_rewound(&self) -> bool {
+        self.mode & BLOCKED != 0
+    }
+
+    /// It took writes when it was stopped.
+    pub fn was_primary(&self) -> bool {
+        let standby = [ControlState::ShutDownInRecovery, ControlState::InArchiveRecovery];
+        !standby.contains(&self.control.state) && !self.backup_label
+    }
+
+    /// The server was stopped as it should be.
+    pub fn is_clean(&self) -> bool {
+        [ControlState::ShutDown, ControlState::ShutDownInRecovery].contains(&self.control.state)
+    }
+
+    /// What there is to compare with another server.
+    pub fn branch(&self) -> Branch<'_> {
+        Branch {
+            timeline: self.timeline,
+            end: self.end,
+            writes: self.was_primary(),
+            streams: false,
+            lineage: Some(&self.lineage),
+            segment_bytes: self.segment_bytes,
+        }
+    }
+
+    /// Opens its WAL; `more` is where fetched segments are.
+    ///
+    /// # Errors
+    /// Fails where there is none.
+    pub fn wal(&self, more: Option<&Path>) -> anyhow::Result<Wal> {
+        Wal::open(&self.data_directory, self.timeline, self.switches.clone(), more)
+    }
+
+    /// Returns where it has parted from another history.
+    pub fn fork_from(&self, theirs: &[Switch], timeline: TimelineId) -> Fork {
+        fork((&self.switches, self.timeline), (theirs, timeline))
+    }
+
+    /// Says what of its WAL another server does not have that parted from it at `fork`.
+    ///
+    /// # Errors
+    /// Fails where the WAL cannot be read.
+    pub fn loss(&self, fork: Lsn, more: Option<&Path>) -> anyhow::Result<Loss> {
+        if let Some(counted) = self.counted.filter(|counted| counted.fork == fork) {
+            return Ok(counted);
+        }
+        let known = Loss { fork, end: self.end.unwrap_or(fork), ..Loss::default() };
+        Ok(match self.wal(more)?.stretch(fork, fork)? {
+            Ok(stretch) => Loss {
+                end: stretch.end.max(known.end),
+                commits: Some(stretch.commits),
+                between: stretch.between,
+                ..known
+            },
+            Err(_) => known,
+        })
+    }
+
+    /// Finds where the WAL ends: where no record follows any more after the last checkpoint. Commits beyond a fork are counted on the way.
+    ///
+    /// # Errors
+    /// Fails where the WAL cannot be read.
+    pub fn find_end(&mut self, fork: Fork) -> anyhow::Result<()> {
+        let from = self.control.checkpoint;
+        let count_from = match fork {
+            Fork::At(fork) if fork >= from => fork,
+            _ => Lsn(u64::MAX),
+        };
+        let Some(read) = self.wal(None)?.stretch(from, count_from)?.ok().filter(|read| read.end > from)
+        else {
+            return Ok(());
+        };
+        // What stands in the control file was replayed, even where the segment is gone.
+        self.end = self.end.max(Some(read.end));
+        if count_from < read.end {
+            let commits = Some(read.commits);
+            self.counted = Some(Loss { fork: count_from, end: read.end, commits, between: read.between });
+        }
+        Ok(())
+    }
+
+    fn find_first_record(&mut self) {
+        let Some(begin) = self.switches.last().map(|switch| switch.switch) else { return };
+        let bytes = self.bytes_at(self.timeline, begin, 256);
+        self.lineage.first_records.push(FirstRecord { timeline: self.timeline, lsn: begin, bytes });
+    }
+
+    /// Returns bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone.
+    pub fn bytes_at(&self, timeline: TimelineId, at: Lsn, count: usize) -> Option<String> {
+        let name = timeline.segment_file_name(at, self.segment_bytes)?;
+        let file = std::fs::File::open(self.data_directory.join("pg_wal").join(name)).ok()?;
+        let mut bytes = vec![0; count];
+        let read = file.read_at(&mut bytes, at.0 % self.segment_bytes).ok()?;
+        Some(bytes.iter().take(read).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Sorts the files: those that are kept, those that are in the way, those that nobody can do anything about.
+    fn find_files(&mut self) {
+        let own: BTreeSet<&str> = OWN.into_iter().collect();
+        let mut found = Files::default();
+        for name in names(&self.data_directory) {
+            let is_own = own.contains(name.as_str());
+            let ours = name.starts_with(files::TEMPORARY) || name == crate::facts::directory::STAGING;
+            if !ours {
+                found.walk(&self.data_directory, Path::new(&name), is_own);
+            }
+        }
+        self.own_files = found.kept;
+        self.in_the_way = found.in_the_way;
+        self.untouchable = found.untouchable;
+    }
+}
+
+/// Says whether a data directory was left in the middle of a rewind.
+pub fn is_half_rewound(data: &Path) -> bool {
+    mode(data).is_ok_and(|mode| mode & BLOCKED != 0)
+}
+
+/// Says whether an entry of a data directory is the server's own.
+pub fn is_servers_own(name: &str) -> bool {
+    OWN.contains(&name)
+}
+
+/// Returns the files in a data directory that are not the server's own.
+pub fn own_files(data: &Path) -> Vec<PathBuf> {
+    let mut found = Files::default();
+    let staging = crate::facts::directory::STAGING;
+    names(data)
+        .iter()
+        .filter(|name| !is_servers_own(name) && !name.starts_with(files::TEMPORARY) && *name != staging)
+        .for_each(|name| found.walk(data, Path::new(name), false));
+    found.kept
+}
+
+#[derive(Default)]
+struct Files {
+    kept: Vec<PathBuf>,
+    in_the_way: Vec<PathBuf>,
+    untouchable: Vec<PathBuf>,
+}
+
+impl Files {
+    fn walk(&mut self, data: &Path, path: &Path, is_own: bool) {
+        let full = data.join(path);
+        let Ok(metadata) = full.symlink_metadata() else { return };
+        let kind = metadata.file_type();
+        if kind.is_symlink() && !is_own {
+            self.kept.push(path.to_path_buf());
+            self.in_the_way.push(path.to_path_buf());
+        } else if kind.is_symlink() && !path.starts_with("pg_tblspc") && path != Path::new("pg_wal") {
+            self.untouchable.push(path.to_path_buf());
+        } else if kind.is_dir() || kind.is_symlink() {
+            // A link here is one to a tablespace or to the WAL: the server's own.
+            if !inspect::is_writable(&full) {
+                self.untouchable.push(path.to_path_buf());
+                return;
+            }
+            for name in names(&full) {
+                self.walk(data, &path.join(name), is_own);
+            }
+        } else if kind.is_file() {
+            match (inspect::is_open_to_us(&full), is_own) {
+                (true, true) => {}
+                (true, false) => self.kept.push(path.to_path_buf()),
+                (false, false) if std::fs::File::open(&full).is_ok() => {
+                    self.kept.push(path.to_path_buf());
+                    self.in_the_way.push(path.to_path_buf());
+                }
+                (false, _) => self.untouchable.push(path.to_path_buf()),
+            }
+        } else if kind.is_socket() || kind.is_fifo() {
+            // pg_rewind passes them over.
+        }
+    }
+}
+
+fn mode(path: &Path) -> anyhow::Result<u32> {
+    let metadata = std::fs::metadata(path)
+        .with_context(|| format!("could not look at data directory \"{}\"", path.display()))?;
+    Ok(metadata.permissions().mode() & 0o7777)
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let names = files::names_in(path).unwrap_or_default();
+    names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+/// What matters of the primary for a rewind, beyond what every server is asked.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Target {
+    /// The role that we are there.
+    pub role: String,
+    /// The database that we are in: rights to functions are given in each one.
+    pub database: String,
+    /// It may make slots.
+    pub may_replicate: bool,
+    /// It may run CHECKPOINT.
+    pub may_checkpoint: bool,
+    /// Functions that pg_rewind calls and that it must not.
+    pub forbidden: Vec<String>,
+    /// The timeline in the control file: until the first checkpoint after a promotion it is the old one, and pg_rewind believes it.
+    pub control_timeline: u32,
+    /// `full_page_writes`.
+    pub full_page_writes: bool,
+    /// The text of its history files, by the number of the timeline, as far as the replication connection or the files told.
+    #[serde(skip)]
+    pub switches: Vec<Switch>,
+}
+
+/// The functions that pg_rewind calls on the source.
+const FUNCTIONS: [&str; 4] = [
+    "pg_ls_dir(text, boolean, boolean)",
+    "pg_stat_file(text, boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text, bigint, bigint, boolean)",
+];
+
+/// Asks the primary.
+///
+/// # Errors
+/// Those of the query.
+pub async fn ask_target(session: &Session) -> Result<Target, SqlError> {
+    let functions = FUNCTIONS.map(|name| format!("('pg_catalog.{name}')")).join(", ");
+    let sql = format!(
+        "SELECT json_build_object(\
+           'role', current_user, \
+           'database', current_database(), \
+           'may_replicate', r.rolsuper OR r.rolreplication, \
+           'may_checkpoint', r.rolsuper OR EXISTS (SELECT FROM pg_roles \
+              WHERE rolname = 'pg_checkpoint' AND pg_has_role(oid, 'USAGE')), \
+           'forbidden', COALESCE((SELECT json_agg(f.name) FROM (VALUES {functions}) f(name) \
+              WHERE NOT has_function_privilege(f.name, 'EXECUTE')), '[]'), \
+           'control_timeline', (pg_control_checkpoint()).timeline_id, \
+           'full_page_writes', current_setting('full_page_writes')::boolean)::text \
+         FROM pg_roles r WHERE r.rolname = current_user"
+    );
+    session.query_json(&sql, &[]).await
+}
+
+/// Asks a server for bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone or may not be read.
+///
+/// # Errors
+/// Those of the query.
+pub async fn bytes_at(
+    session: &Session,
+    segment: &str,
+    at: u64,
+    count: u32,
+) -> Result<Option<String>, SqlError> {
+    let row = session
+        .query_one(
+            "SELECT encode(pg_read_binary_file('pg_wal/' || $1, $2::bigint, $3::bigint, true), 'hex')",
+            &[Some(segment), Some(&at.to_string()), Some(&count.to_string())],
+        )
+        .await?;
+    Ok(row.get(0).map(str::to_string))
+}
+
+/// Says which of these WAL segments a server does not have any more.
+///
+/// # Errors
+/// Those of the query.
+pub async fn segments_gone(session: &Session, names: &[String]) -> Result<Vec<String>, SqlError> {
+    let list = serde_json::to_string(names).unwrap_or_default();
+    session
+        .query_json(
+            "SELECT COALESCE((SELECT json_agg(name) FROM json_array_elements_text($1::json) name \
+             WHERE (pg_stat_file('pg_wal/' || name, true)).size IS NULL), '[]')::text",
+            &[Some(&list)],
+        )
+        .await
+}
+
+/// Returns the names of the segments between two positions on a branch, both included.
+///
+/// # Errors
+/// Fails where the WAL cannot be looked at.
+pub fn segments(wal: &Wal, from: Lsn, to: Lsn) -> anyhow::Result<Vec<String>> {
+    let bytes = wal.segment_bytes();
+    (from.0 / bytes..=to.0 / bytes).map(|number| wal.segment_of(Lsn(number * bytes))).collect()
+}
+
+/// Returns the segments of a `pg_wal` directory that hold WAL from a position on; recycled ones hold none, whatever they are called.
+///
+/// # Errors
+/// Fails where the directory cannot be read.
+pub fn segments_from(pg_wal: &Path, from: Lsn, segment_bytes: u64) -> anyhow::Result<Vec<String>> {
+    let from = Lsn(from.0 - from.0 % segment_bytes);
+    let mut out = Vec::new();
+    for name in files::names_in(pg_wal)? {
+        let name = name.to_string_lossy().into_owned();
+        let holds = |start: Lsn| start >= from && wal::real_start(&pg_wal.join(&name)) == Some(start);
+        if wal::segment_start(&name, segment_bytes).is_some_and(holds) || name.ends_with(".history") {
+            out.push(name);
+        }
+    }
+    Ok(out)
+}

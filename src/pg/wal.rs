@@ -1,0 +1,663 @@
+//! The WAL of a data directory, record by record, read from its segment files.
+//!
+//! Three questions about a node that was left behind can be answered by nobody else while its server is down: where its WAL ends, which
+//! transactions it has committed since it went its own way, and whether the WAL that pg_rewind will read is still there. Layouts after
+//! xlogrecord.h, `xlog_internal.h` and xact.h, unchanged from 13 to 18, in the machine's byte order. A record counts only if its checksum is
+//! right and it follows the one before it: what a recycled file held before is never taken for WAL.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use jiff::{SignedDuration, Timestamp};
+
+use super::history::{Switch, TimelineId};
+use super::lsn::Lsn;
+
+/// The length of the header of a record.
+const HEADER: usize = 24;
+
+/// The WAL of a data directory.
+#[derive(Debug)]
+pub struct Wal {
+    /// Where segments are looked for, in this order.
+    places: Vec<PathBuf>,
+    /// The timelines before the own one, and where they ended.
+    switches: Vec<Switch>,
+    timeline: TimelineId,
+    segment_bytes: u64,
+    page_bytes: u64,
+    /// The segment that was read last.
+    loaded: Option<(String, Vec<u8>)>,
+}
+
+/// What stands at a position.
+#[derive(Debug)]
+pub enum Found {
+    /// A record.
+    Record(Record),
+    /// Nothing that was written there: the WAL ends.
+    End,
+    /// The segment is not there.
+    Missing(String),
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it begins.
+    pub start: Lsn,
+    /// Where the next one begins, or the header of the page that it begins on.
+    pub end: Lsn,
+    /// Where the one before it begins.
+    pub previous: Lsn,
+    /// The resource manager that it belongs to.
+    manager: u8,
+    info: u8,
+    /// Header and data, without page headers.
+    bytes: Vec<u8>,
+}
+
+/// A checkpoint in the WAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Where its record begins.
+    pub record: Lsn,
+    /// Where replay begins.
+    pub redo: Lsn,
+}
+
+/// What a stretch of WAL holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Where it ends.
+    pub end: Lsn,
+    /// Transactions that were committed.
+    pub commits: u64,
+    /// When the first and the last of them were.
+    pub between: Option<(Timestamp, Timestamp)>,
+}
+
+impl Wal {
+    /// Opens the WAL of a data directory. `switches` is the history of `timeline`; `more` is a directory where further segments are.
+    ///
+    /// # Errors
+    /// Fails where there is no WAL segment.
+    pub fn open(
+        data: &Path,
+        timeline: TimelineId,
+        switches: Vec<Switch>,
+        more: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let directory = data.join("pg_wal");
+        let (segment_bytes, page_bytes) = sizes(&directory)?;
+        let mut places = vec![directory];
+        places.extend(more.map(Path::to_path_buf));
+        Ok(Self { places, switches, timeline, segment_bytes, page_bytes, loaded: None })
+    }
+
+    /// The length of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Returns the name of the segment in which a position is read.
+    ///
+    /// A segment within which the timeline changed was copied to the new timeline, so it is read there, as pg_rewind and the server do.
+    pub fn segment_of(&self, at: Lsn) -> anyhow::Result<String> {
+        let segment_end = (at.0 / self.segment_bytes + 1) * self.segment_bytes;
+        let timeline = self
+            .switches
+            .iter()
+            .find(|switch| switch.switch.0 >= segment_end)
+            .map_or(self.timeline, |switch| switch.timeline);
+        timeline
+            .segment_file_name(at, self.segment_bytes)
+            .with_context(|| format!("{} is no length of a WAL segment", self.segment_bytes))
+    }
+
+    /// Says whether a segment is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.iter().any(|place| place.join(name).exists())
+    }
+
+    /// Reads the record at a position. `previous` is where the one before it begins, if that is known.
+    ///
+    /// # Errors
+    /// Fails where a segment is there and cannot be read.
+    pub fn read(&mut self, at: Lsn, previous: Option<Lsn>) -> anyhow::Result<Found> {
+        let mut at = at.0;
+        loop {
+            match self.read_at(at, previous)? {
+                Assembled::Found(found) => return Ok(found),
+                // The rest of the record was never written; what follows begins on that page.
+                Assembled::Overwritten(page) => at = page,
+            }
+        }
+    }
+
+    fn read_at(&mut self, at: u64, previous: Option<Lsn>) -> anyhow::Result<Assembled> {
+        let (page, segment) = (self.page_bytes, self.segment_bytes);
+        let start = match at % page {
+            0 => at + if at.is_multiple_of(segment) { 40 } else { 24 },
+            _ => at,
+        };
+        let mut wanted = HEADER;
+        let mut bytes: Vec<u8> = Vec::with_capacity(256);
+        let mut from = start;
+        let mut page_start = start - start % page;
+        while bytes.len() < wanted {
+            let within = from % segment;
+            let left = (wanted - bytes.len()) as u64;
+            let Some(file) = self.segment(Lsn(from))? else {
+                return Ok(Assembled::Found(match bytes.is_empty() {
+                    true => Found::Missing(self.segment_of(Lsn(from))?),
+                    false => Found::End,
+                }));
+            };
+            let Some(header) =
+                PageHeader::read(file, page_start % segment).filter(|h| h.address == page_start)
+            else {
+                return Ok(Assembled::Found(Found::End));
+            };
+            if page_start >= start {
+                if header.info & 0x08 != 0 {
+                    return Ok(Assembled::Overwritten(page_start));
+                }
+                // While only the header is wanted, the length of the whole is known all the same: it is never cut in two.
+                let total = length(&bytes).unwrap_or(0);
+                if header.info & 0x01 == 0 || u64::from(header.remaining) != total - bytes.len() as u64 {
+                    return Ok(Assembled::Found(Found::End));
+                }
+            }
+            let count = left.min(page - from % page);
+            let piece = usize::try_from(within)
+                .ok()
+                .zip(usize::try_from(within + count).ok())
+                .and_then(|(begin, end)| file.get(begin..end));
+            let Some(piece) = piece else { return Ok(Assembled::Found(Found::End)) };
+            bytes.extend_from_slice(piece);
+            from += count;
+            if let Some(total) = length(&bytes)
+                && wanted == HEADER
+            {
+                // The longest record that the server writes is 1 GB.
+                if total < HEADER as u64 || total > 1 << 30 {
+                    return Ok(Assembled::Found(Found::End));
+                }
+                wanted = usize::try_from(total)?;
+            }
+            if bytes.len() < wanted && from.is_multiple_of(page) {
+                page_start = from;
+                from += if from.is_multiple_of(segment) { 40 } else { 24 };
+            }
+        }
+        let end = from.next_multiple_of(8);
+        Ok(Assembled::Found(match Record::check(start, end, bytes, previous) {
+            Some(mut record) => {
+                // After it nothing more is written to the segment.
+                if record.is_switch() {
+                    record.end = Lsn(end.next_multiple_of(segment));
+                }
+                Found::Record(record)
+            }
+            None => Found::End,
+        }))
+    }
+
+    /// Returns the bytes of the segment that a position lies in; None if it is not there.
+    fn segment(&mut self, at: Lsn) -> anyhow::Result<Option<&[u8]>> {
+        let name = self.segment_of(at)?;
+        if self.loaded.as_ref().is_none_or(|(loaded, _)| *loaded != name) {
+            let Some(path) = self.places.iter().map(|place| place.join(&name)).find(|path| path.exists())
+            else {
+                return Ok(None);
+            };
+            let bytes = std::fs::read(&path)
+                .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
+            self.loaded = Some((name, bytes));
+        }
+        Ok(self.loaded.as_ref().map(|(_, bytes)| bytes.as_slice()))
+    }
+
+    /// Reads from a position to where the WAL ends, and counts commits from another one on; Err(name) if the first segment is not there.
+    ///
+    /// # Errors
+    /// As [`Wal::read`].
+    pub fn stretch(&mut self, from: Lsn, count_from: Lsn) -> anyhow::Result<Result<Stretch, String>> {
+        let mut out = Stretch { end: from, ..Stretch::default() };
+        let mut previous = None;
+        loop {
+            match self.read(out.end, previous)? {
+                Found::Record(record) => {
+                    if record.start >= count_from
+                        && let Some(time) = record.commit_time()
+                    {
+                        out.commits += 1;
+                        let first = out.between.map_or(time, |(first, _)| first);
+                        out.between = Some((first, time));
+                    }
+                    previous = Some(record.start);
+                    out.end = record.end;
+                }
+                Found::End => return Ok(Ok(out)),
+                Found::Missing(name) if previous.is_none() => return Ok(Err(name)),
+                Found::Missing(_) => return Ok(Ok(out)),
+            }
+        }
+    }
+
+    /// Reads the checkpoint whose record begins at a position; Err(name) if its segment is missing.
+    ///
+    /// # Errors
+    /// Fails where there is none, and as [`Wal::read`].
+    pub fn checkpoint_at(&mut self, at: Lsn) -> anyhow::Result<Result<Checkpoint, String>> {
+        match self.read(at, None)? {
+            Found::Record(record) if record.is_checkpoint() => {
+                let redo = record.redo().with_context(|| format!("the checkpoint at {at} makes no sense"))?;
+                Ok(Ok(Checkpoint { record: record.start, redo }))
+            }
+            Found::Missing(name) => Ok(Err(name)),
+            _ => bail!("there is no checkpoint at {at}"),
+        }
+    }
+
+    /// Finds the last checkpoint record that begins before a position, walking back as pg_rewind does; Err(name) names a segment that
+    /// is missing on the way.
+    ///
+    /// # Errors
+    /// Fails where no record begins at the position, and as [`Wal::read`].
+    pub fn checkpoint_before(&mut self, fork: Lsn) -> anyhow::Result<Result<Checkpoint, String>> {
+        let mut at = fork;
+        loop {
+            match self.read(at, None)? {
+                Found::Record(record) if record.is_checkpoint() && record.start < fork => {
+                    return self.checkpoint_at(record.start);
+                }
+                Found::Record(record) if record.previous < record.start && record.previous > Lsn(0) => {
+                    at = record.previous;
+                }
+                Found::Missing(name) => return Ok(Err(name)),
+                _ => bail!("there is no WAL record at {at}"),
+            }
+        }
+    }
+}
+
+/// How far a record could be put together.
+enum Assembled {
+    Found(Found),
+    /// It was given up after a crash; the WAL goes on at this page.
+    Overwritten(u64),
+}
+
+struct PageHeader {
+    info: u16,
+    address: u64,
+    remaining: u32,
+}
+
+impl PageHeader {
+    fn read(segment: &[u8], at: u64) -> Option<Self> {
+        let at = usize::try_from(at).ok()?;
+        let bytes = segment.get(at..at + 24)?;
+        Some(Self {
+            info: u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?),
+            address: u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?),
+            remaining: u32::from_ne_bytes(bytes.get(16..20)?.try_into().ok()?),
+        })
+    }
+}
+
+/// Returns the length that the beginning of a record tells.
+fn length(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)))
+}
+
+impl Record {
+    fn check(start: u64, end: u64, bytes: Vec<u8>, previous: Option<Lsn>) -> Option<Self> {
+        let before = Lsn(u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?));
+        let checksum = u32::from_ne_bytes(bytes.get(20..24)?.try_into().ok()?);
+        let (info, manager) = (*bytes.get(16)?, *bytes.get(17)?);
+        if previous.is_some_and(|previous| previous != before) || before.0 >= start {
+            return None;
+        }
+        // The data first and the header after it, as the server does.
+        if checksum != !crc32c(crc32c(!0, bytes.get(HEADER..)?), bytes.get(..20)?) {
+            return None;
+        }
+        Some(Self { start: Lsn(start), end: Lsn(end), previous: before, manager, info, bytes })
+    }
+
+    /// It is the record of a checkpoint.
+    fn is_checkpoint(&self) -> bool {
+        self.manager == 0 && matches!(self.info & 0xF0, 0x00 | 0x10)
+    }
+
+    /// Nothing follows it in its segment.
+    fn is_switch(&self) -> bool {
+        self.manager == 0 && self.info & 0xF0 == 0x40
+    }
+
+    /// Returns when the transaction was committed whose commit this records.
+    fn commit_time(&self) -> Option<Timestamp> {
+        // COMMIT or COMMIT PREPARED of the transaction manager.
+        if self.manager != 1 || !matches!(self.info & 0x70, 0x00 | 0x30) {
+            return None;
+        }
+        // Microseconds since 2000.
+        let time = i64::from_ne_bytes(self.data()?.get(..8)?.try_into().ok()?);
+        Timestamp::from_second(946_684_800).ok()?.checked_add(SignedDuration::from_micros(time)).ok()
+    }
+
+    /// Returns where replay begins after the checkpoint that this records.
+    fn redo(&self) -> Option<Lsn> {
+        Some(Lsn(u64::from_ne_bytes(self.data()?.get(..8)?.try_into().ok()?)))
+    }
+
+    /// Returns the main data of a record that is about no block.
+    fn data(&self) -> Option<&[u8]> {
+        let mut rest = self.bytes.get(HEADER..)?;
+        loop {
+            rest = match *rest.first()? {
+                // Its length in one byte, or in four.
+                0xFF => return rest.get(2..),
+                0xFE => return rest.get(5..),
+                // Where it was replicated from, and the transaction that it is part of.
+                0xFD => rest.get(3..)?,
+                0xFC => rest.get(5..)?,
+                _ => return None,
+            };
+        }
+    }
+}
+
+/// Returns how long the segments in a `pg_wal` directory are.
+///
+/// # Errors
+/// Fails where there is none.
+pub fn segment_bytes(pg_wal: &Path) -> anyhow::Result<u64> {
+    sizes(pg_wal).map(|(segment, _)| segment)
+}
+
+/// Returns how long segments and pages are, as the first segment that is found says.
+fn sizes(directory: &Path) -> anyhow::Result<(u64, u64)> {
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("could not read directory \"{}\"", directory.display()))?;
+    for entry in entries.flatten() {
+        if !is_segment(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let mut header = [0; 40];
+        let read = File::open(entry.path()).and_then(|mut file| file.read_exact(&mut header));
+        let number =
+            |at: usize| Some(u64::from(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?)));
+        // Its first page has the long header, which tells both; one that was only reserved is all zeros.
+        if read.is_ok()
+            && let (Some(segment), Some(page)) = (number(32), number(36))
+            && segment.is_power_of_two()
+            && (1 << 20..=1 << 30).contains(&segment)
+            && page.is_power_of_two()
+            && (1024..=65_536).contains(&page)
+        {
+            return Ok((segment, page));
+        }
+    }
+    bail!("there is no WAL segment in \"{}\"", directory.display())
+}
+
+/// Says whether a file name is that of a WAL segment.
+pub fn is_segment(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte))
+}
+
+/// Returns where the WAL in a segment begins, by its name alone.
+pub fn segment_start(name: &str, segment_bytes: u64) -> Option<Lsn> {
+    let number = |range| u64::from_str_radix(name.get(range)?, 16).ok();
+    is_segment(name).then_some(())?;
+    Some(Lsn((number(8..16)? << 32) + number(16..24)? * segment_bytes))
+}
+
+/// Returns where the WAL in a segment file really begins, as its first page says: a recycled file has the name of a later segment and its
+/// old contents.
+pub fn real_start(path: &Path) -> Option<Lsn> {
+    let mut header = [0; 24];
+    File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    Some(Lsn(u64::from_ne_bytes(header.get(8..16)?.try_into().ok()?)))
+}
+
+/// The tables of CRC-32C for four bytes at a time.
+#[expect(clippy::indexing_slicing, reason = "worked out while compiling")]
+const TABLES: [[u32; 256]; 4] = {
+    let mut tables = [[0_u32; 256]; 4];
+    let mut n = 0;
+    while n < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let mut crc = n as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x82F6_3B78 };
+            bit += 1;
+        }
+        tables[0][n] = crc;
+        n += 1;
+    }
+    let mut n = 0;
+    while n < 256 {
+        let mut table = 1;
+        while table < 4 {
+            let before = tables[table - 1][n];
+            tables[table][n] = before >> 8 ^ tables[0][(before & 0xFF) as usize];
+            table += 1;
+        }
+        n += 1;
+    }
+    tables
+};
+
+/// CRC-32C, from `start` on.
+#[expect(clippy::indexing_slicing, reason = "a byte is always within 256 entries")]
+pub fn crc32c(start: u32, bytes: &[u8]) -> u32 {
+    let mut crc = start;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        crc ^= u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+        crc = TABLES[3][(crc & 0xFF) as usize]
+            ^ TABLES[2][(crc >> 8 & 0xFF) as usize]
+            ^ TABLES[1][(crc >> 16 & 0xFF) as usize]
+            ^ TABLES[0][(crc >> 24) as usize];
+    }
+    words
+        .remainder()
+        .iter()
+        .fold(crc, |crc, byte| crc >> 8 ^ TABLES[0][((crc ^ u32::from(*byte)) & 0xFF) as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::files;
+
+    const PAGE: u64 = 8192;
+    const SEGMENT: u64 = 1 << 20;
+
+    /// Writes WAL as the server does.
+    struct Writer {
+        wal: Vec<u8>,
+        base: u64,
+        previous: u64,
+    }
+
+    impl Writer {
+        fn new(base: u64) -> Self {
+            Self { wal: Vec::new(), base, previous: base - 64 }
+        }
+
+        fn at(&self) -> u64 {
+            self.base + self.wal.len() as u64
+        }
+
+        fn page_header(&mut self, remaining: u32) {
+            let at = self.at();
+            let long = at.is_multiple_of(SEGMENT);
+            let info = u16::from(remaining > 0) | if long { 2 } else { 0 };
+            self.wal.extend(0xD116_u16.to_ne_bytes());
+            self.wal.extend(info.to_ne_bytes());
+            self.wal.extend(1_u32.to_ne_bytes());
+            self.wal.extend(at.to_ne_bytes());
+            self.wal.extend(remaining.to_ne_bytes());
+            self.wal.extend([0; 4]);
+            if long {
+                self.wal.extend(7_u64.to_ne_bytes());
+                self.wal.extend(u32::try_from(SEGMENT).unwrap().to_ne_bytes());
+                self.wal.extend(u32::try_from(PAGE).unwrap().to_ne_bytes());
+            }
+        }
+
+        fn record(&mut self, manager: u8, info: u8, data: &[u8]) -> Lsn {
+            if self.at().is_multiple_of(PAGE) {
+                self.page_header(0);
+            }
+            let mut record = Vec::new();
+            record.extend(u32::try_from(26 + data.len()).unwrap().to_ne_bytes());
+            record.extend([0; 4]);
+            record.extend(self.previous.to_ne_bytes());
+            record.extend([info, manager, 0, 0]);
+            let body = [&[0xFF, u8::try_from(data.len() % 256).unwrap()], data].concat();
+            let checksum = !crc32c(crc32c(!0, &body), &record);
+            record.extend(checksum.to_ne_bytes());
+            record.extend(body);
+            let start = self.at();
+            let mut rest = record.as_slice();
+            while !rest.is_empty() {
+                if self.at().is_multiple_of(PAGE) {
+                    self.page_header(u32::try_from(rest.len()).unwrap());
+                }
+                let room = usize::try_from(PAGE - self.at() % PAGE).unwrap().min(rest.len());
+                self.wal.extend(&rest[..room]);
+                rest = &rest[room..];
+            }
+            while !self.at().is_multiple_of(8) {
+                self.wal.push(0);
+            }
+            self.previous = start;
+            Lsn(start)
+        }
+
+        fn commit(&mut self, seconds: i64) -> Lsn {
+            self.record(1, 0, &((seconds - 946_684_800) * 1_000_000).to_ne_bytes())
+        }
+
+        fn checkpoint(&mut self) -> Lsn {
+            let redo = self.at();
+            self.record(0, 0x10, &redo.to_ne_bytes())
+        }
+
+        fn write(&self) -> tempfile::TempDir {
+            let data = tempfile::tempdir().unwrap();
+            let mut wal = self.wal.clone();
+            wal.resize(wal.len().next_multiple_of(usize::try_from(SEGMENT).unwrap()), 0);
+            for (number, bytes) in (0..).zip(wal.chunks(usize::try_from(SEGMENT).unwrap())) {
+                let at = Lsn(self.base + number * SEGMENT);
+                let name = TimelineId(1).segment_file_name(at, SEGMENT).unwrap();
+                files::make_directory(&data.path().join("pg_wal"), 0o700).unwrap();
+                files::write(&data.path().join("pg_wal").join(name), bytes, 0o600).unwrap();
+            }
+            data
+        }
+    }
+
+    fn open(data: &Path) -> Wal {
+        Wal::open(data, TimelineId(1), Vec::new(), None).unwrap()
+    }
+
+    #[test]
+    fn commits_are_counted_across_pages_and_segments_up_to_the_end() {
+        let mut writer = Writer::new(SEGMENT);
+        let checkpoint = writer.checkpoint();
+        writer.commit(1000);
+        let fork = writer.commit(2000);
+        for number in 0..3000 {
+            writer.record(10, 0, &[7; 997]);
+            if number % 1000 == 0 {
+                writer.commit(3000 + number);
+            }
+        }
+        // A rollback is no commit.
+        writer.record(1, 0x20, &[0; 8]);
+        let end = Lsn(writer.at());
+        assert!(end.0 > 3 * SEGMENT);
+        let data = writer.write();
+        let stretch = open(data.path()).stretch(fork, fork).unwrap().unwrap();
+        assert_eq!((stretch.end, stretch.commits), (end, 4));
+        let (first, last) = stretch.between.unwrap();
+        assert_eq!((first.as_second(), last.as_second()), (2000, 5000));
+        let found = open(data.path()).checkpoint_before(fork).unwrap().unwrap();
+        assert_eq!((found.record, found.redo), (checkpoint, Lsn(SEGMENT)));
+        // A checkpoint at the fork itself does not count.
+        let name = "000000010000000000000000".to_string();
+        assert_eq!(open(data.path()).checkpoint_before(checkpoint).unwrap(), Err(name));
+    }
+
+    #[test]
+    fn what_is_torn_or_left_over_ends_the_wal() {
+        let mut writer = Writer::new(SEGMENT);
+        let first = writer.commit(1000);
+        let second = writer.commit(2000);
+        writer.commit(3000);
+        let end = |writer: &Writer| open(writer.write().path()).stretch(first, first).unwrap().unwrap();
+        assert_eq!(end(&writer).commits, 3);
+        // One bit is wrong.
+        let at = usize::try_from(second.0 - SEGMENT).unwrap() + 30;
+        writer.wal[at] ^= 1;
+        assert_eq!((end(&writer).commits, end(&writer).end), (1, second));
+        writer.wal[at] ^= 1;
+        // What a record says of the one before it does not fit: it was left from before.
+        let mut other = Writer::new(SEGMENT);
+        other.commit(1000);
+        other.previous = 8;
+        other.commit(2000);
+        assert_eq!(end(&other).commits, 1);
+    }
+
+    #[test]
+    fn a_segment_that_is_gone_is_named_and_found_elsewhere() {
+        let mut writer = Writer::new(SEGMENT);
+        writer.checkpoint();
+        while writer.at() < 2 * SEGMENT + 100 {
+            writer.record(10, 0, &[7; 997]);
+        }
+        let fork = writer.commit(1000);
+        let data = writer.write();
+        let name = "000000010000000000000001";
+        let elsewhere = tempfile::tempdir().unwrap();
+        let from = data.path().join("pg_wal").join(name);
+        std::fs::copy(&from, elsewhere.path().join(name)).unwrap();
+        files::remove_file(&from).unwrap();
+        assert_eq!(open(data.path()).checkpoint_before(fork).unwrap(), Err(name.to_string()));
+        assert_eq!(open(data.path()).stretch(Lsn(SEGMENT + 40), Lsn(0)).unwrap(), Err(name.to_string()));
+        let mut both = Wal::open(data.path(), TimelineId(1), Vec::new(), Some(elsewhere.path())).unwrap();
+        assert_eq!(both.checkpoint_before(fork).unwrap().unwrap().record, Lsn(SEGMENT + 40));
+    }
+
+    #[test]
+    fn the_segment_of_a_switch_is_read_on_the_newer_timeline() {
+        let mut writer = Writer::new(SEGMENT);
+        writer.commit(1000);
+        let data = writer.write();
+        let switch =
+            Switch { timeline: TimelineId(1), switch: Lsn(2 * SEGMENT + 100), reason: String::new() };
+        let wal = Wal::open(data.path(), TimelineId(3), vec![switch], None).unwrap();
+        assert_eq!(wal.segment_of(Lsn(SEGMENT)).unwrap(), "000000010000000000000001");
+        assert_eq!(wal.segment_of(Lsn(2 * SEGMENT)).unwrap(), "000000030000000000000002");
+        assert_eq!(segment_start("000000030000000000000002", SEGMENT), Some(Lsn(2 * SEGMENT)));
+        assert_eq!(segment_start("00000003.history", SEGMENT), None);
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_standard() {
+        assert_eq!(!crc32c(!0, b"123456789"), 0xE306_9283);
+        assert_eq!(crc32c(crc32c(!0, b"12345"), b"6789"), crc32c(!0, b"123456789"));
+    }
+}

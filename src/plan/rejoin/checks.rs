@@ -1,0 +1,502 @@
+//! Which rung it is to be, and whether it can be taken.
+
+use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, stale_slots, within};
+use crate::error::Exit;
+use crate::facts::alive::streams_from;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::divergence::Relation;
+use crate::facts::rejoin::{Loss, Needed};
+use crate::facts::server::ServerFacts;
+use crate::output::table::size;
+use crate::pg::quote::quote_ident;
+use crate::plan::service::{Action, refusal};
+use crate::plan::{Check, Waiver};
+use crate::registry::node;
+
+/// Judges what is to be done and whether it can be done.
+pub(super) fn judge(
+    facts: &RejoinFacts,
+    options: &RejoinOptions,
+    local: &NodeFacts,
+    primary: &NodeFacts,
+    there: &ServerFacts,
+) -> (Option<Decision>, Vec<Check>) {
+    let name = &primary.row.node_name;
+    let mut checks = vec![same_cluster(facts, there, name), same_major(facts, there, name)];
+    if checks.iter().any(Check::stops) {
+        return (None, checks);
+    }
+    let ladder = Ladder { facts, options, local, primary, there };
+    let (decision, more) = ladder.decide();
+    checks.extend(more);
+    let Some(decided) = &decision else { return (decision, checks) };
+    checks.extend(ladder.followers(decided.rung));
+    if decided.rung != Rung::None {
+        checks.extend(ladder.slot());
+        checks.extend(ladder.secret());
+    }
+    if matches!(decided.rung, Rung::Rewind | Rung::RewindArchive) {
+        checks.extend(ladder.rewind_rights());
+        checks.extend(ladder.untouchable());
+        checks.push(ladder.room_for_kept());
+        checks.extend(ladder.lost_slots());
+        checks.extend(ladder.unarchived());
+    }
+    if matches!(decided.rung, Rung::Rewind | Rung::RewindArchive | Rung::Reclone) {
+        checks.extend(ladder.consent());
+    }
+    if decided.rung != Rung::None && !(decided.rung == Rung::Follow && facts.local.running.is_some()) {
+        let stop = refusal(&facts.stop, Action::Stop).filter(|_| facts.local.running.is_some());
+        checks.extend(stop.or_else(|| refusal(&facts.start, Action::Start)));
+    }
+    (decision, checks)
+}
+
+fn same_cluster(facts: &RejoinFacts, there: &ServerFacts, name: &str) -> Check {
+    const NAME: &str = "same_cluster";
+    let ours = facts.local.control.system_identifier.to_string();
+    if ours == there.system_identifier {
+        return Check::pass(NAME, "both belong to one cluster");
+    }
+    Check::fail(NAME, format!("the local data directory belongs to another cluster than \"{name}\""))
+        .detail(format!(
+            "Its system identifier is {ours}, that of \"{name}\" is {}.",
+            there.system_identifier
+        ))
+        .hint("Check data_directory in the configuration, and the server named by -d.")
+}
+
+fn same_major(facts: &RejoinFacts, there: &ServerFacts, name: &str) -> Check {
+    const NAME: &str = "same_version";
+    let (ours, theirs) = (facts.local.major, there.version_num / 10_000);
+    if ours == theirs {
+        return Check::pass(NAME, format!("both are PostgreSQL {ours}"));
+    }
+    Check::fail(NAME, format!("node \"{name}\" has another major version"))
+        .detail(format!("The local data directory is one of PostgreSQL {ours}, \"{name}\" runs {theirs}."))
+}
+
+struct Ladder<'a> {
+    facts: &'a RejoinFacts,
+    options: &'a RejoinOptions,
+    local: &'a NodeFacts,
+    primary: &'a NodeFacts,
+    there: &'a ServerFacts,
+}
+
+impl Ladder<'_> {
+    fn name(&self) -> &str {
+        &self.local.row.node_name
+    }
+
+    fn primary_name(&self) -> &str {
+        &self.primary.row.node_name
+    }
+
+    /// Climbs.
+    fn decide(&self) -> (Option<Decision>, Vec<Check>) {
+        let (name, primary) = (self.name(), self.primary_name());
+        let local = &self.facts.local;
+        if local.is_half_rewound() {
+            let why = format!("a rewind of node \"{name}\" was begun and not finished");
+            return self.reclone_or(
+                &why,
+                Check::fail("unfinished_rewind", &why)
+                    .detail(
+                        "Its files are neither the old state nor the new one, and no server starts on them.",
+                    )
+                    .hint("Add --reclone: the data directory is moved aside, and the node is cloned again."),
+            );
+        }
+        let ours =
+            format!("WAL of node \"{name}\" ends at {} on timeline {}", position(local.end), local.timeline);
+        let theirs = match self.facts.target.switches.iter().find(|switch| switch.timeline == local.timeline)
+        {
+            Some(switch) => format!("\"{primary}\" left that timeline at {}", switch.switch),
+            None => format!(
+                "\"{primary}\" is at {} on timeline {}",
+                position(self.there.current_lsn),
+                self.there.timeline
+            ),
+        };
+        let evidence = match &self.facts.relation {
+            Relation::Forked { evidence, .. } => evidence,
+            Relation::Same => return self.no_rewind_needed(&format!("{ours}, and {theirs}"), Vec::new()),
+            Relation::Unknown(why) => {
+                let check = Check::fail(
+                    "same_history",
+                    format!("cannot tell whether node \"{name}\" and \"{primary}\" have the same history"),
+                )
+                .detail(why.clone())
+                .hint("If it never took writes since it followed a primary, waive this check.")
+                .waivable(Waiver::Force, self.options.force);
+                return self.no_rewind_needed(&format!("{ours}, and {theirs}"), vec![check]);
+            }
+        };
+        let why = format!("{ours}, and {theirs}");
+        if local.timeline == self.there.timeline {
+            let check = Check::fail(
+                "same_history",
+                format!("node \"{name}\" has parted from \"{primary}\" on the timeline that both are on"),
+            )
+            .detail(format!(
+                "{evidence} pg_rewind would say that no rewind is required, and leave the difference in it."
+            ))
+            .hint("Add --reclone: the data directory is moved aside, and the node is cloned again.")
+            .exit(Exit::DataLoss);
+            return self.reclone_or(&why, check);
+        }
+        let mut checks = Vec::new();
+        if local.timeline > self.there.timeline {
+            checks.push(
+                Check::fail(
+                    "timeline",
+                    format!("node \"{name}\" is on a later timeline than \"{primary}\", which it would follow"),
+                )
+                .detail(format!("{ours}; \"{primary}\" is on timeline {}. It was promoted later than that one.", self.there.timeline))
+                .hint("Make sure which of the two is the right primary. It is the other one that should rejoin.")
+                .exit(Exit::DataLoss)
+                .waivable(Waiver::AcceptDataLoss, self.options.accept_data_loss),
+            );
+        }
+        if let Err(check) = self.can_rewind() {
+            let (decision, more) = self.reclone_or(&why, *check);
+            checks.extend(more);
+            return (decision, checks);
+        }
+        let rung = match &self.facts.needed {
+            Some(Needed::There { fetched, .. }) if !fetched.is_empty() => Rung::RewindArchive,
+            _ => Rung::Rewind,
+        };
+        (Some(Decision { rung, why }), checks)
+    }
+
+    /// The lowest rungs.
+    fn no_rewind_needed(&self, why: &str, checks: Vec<Check>) -> (Option<Decision>, Vec<Check>) {
+        let streams = self.facts.local.running.is_some() && self.there.sender_of(self.name()).is_some();
+        // The last checkpoint of a primary that still runs would be WAL of its own.
+        let writes = self.facts.local.running.is_some() && self.facts.local.was_primary();
+        let rung = if (self.options.forced || writes) && self.facts.local.timeline != self.there.timeline {
+            match self.can_rewind() {
+                Ok(()) => Rung::Rewind,
+                Err(check) => return (None, vec![*check]),
+            }
+        } else if streams {
+            Rung::None
+        } else {
+            Rung::Follow
+        };
+        (Some(Decision { rung, why: why.into() }), checks)
+    }
+
+    /// The highest rung, where it was asked for; else the reason why nothing below it will do.
+    fn reclone_or(&self, why: &str, check: Check) -> (Option<Decision>, Vec<Check>) {
+        if self.options.reclone {
+            return (Some(Decision { rung: Rung::Reclone, why: why.into() }), Vec::new());
+        }
+        (None, vec![check])
+    }
+
+    /// Says what keeps pg_rewind from doing it right.
+    fn can_rewind(&self) -> Result<(), Box<Check>> {
+        let (name, primary) = (self.name(), self.primary_name());
+        let reclone = "Add --reclone: the data directory is moved aside, and the node is cloned again.";
+        let fail = |check: &str, message: String, detail: String| {
+            Err(Box::new(Check::fail(check, message).detail(detail).hint(reclone)))
+        };
+        if !self.facts.local.wal_log_hints && !self.facts.local.checksums {
+            return fail(
+                "rewind_possible",
+                format!("node \"{name}\" cannot be rewound: it had neither data checksums nor wal_log_hints"),
+                "Changes that the server makes to its files without WAL would stay in them unseen. To turn wal_log_hints on now is too late."
+                    .into(),
+            );
+        }
+        if !self.facts.target.full_page_writes {
+            return Err(Box::new(
+                Check::fail("rewind_possible", format!("full_page_writes is off on \"{primary}\""))
+                    .detail("pg_rewind copies files while they are written to, and relies on it.")
+                    .hint("Turn it on there."),
+            ));
+        }
+        match &self.facts.needed {
+            Some(Needed::Missing(segment)) => fail(
+                "rewind_wal",
+                format!("WAL that a rewind of node \"{name}\" has to read is gone"),
+                format!(
+                    "Segment {segment} is no longer in its pg_wal, and {}.",
+                    if self.facts.restores {
+                        "the archive does not have it"
+                    } else {
+                        "there is no restore_command"
+                    }
+                ),
+            ),
+            _ if !self.facts.gone.is_empty() && !self.facts.restores => fail(
+                "rewind_wal",
+                format!("WAL that node \"{name}\" has to replay after a rewind is gone from \"{primary}\""),
+                format!("Segment {} is no longer in its pg_wal.", self.facts.gone.join(", ")),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nobody may be left behind.
+    fn followers(&self, rung: Rung) -> Option<Check> {
+        if matches!(rung, Rung::None | Rung::Follow) {
+            return None;
+        }
+        let names: Vec<String> = self
+            .facts
+            .cluster
+            .nodes
+            .iter()
+            .filter(|node| node.row.node_id != self.facts.node_id && streams_from(node, self.local))
+            .map(|node| format!("\"{}\"", node.row.node_name))
+            .collect();
+        (!names.is_empty()).then(|| {
+            Check::fail("followers", format!("{} streams from node \"{}\"", names.join(", "), self.name()))
+                .detail("What would be discarded here is there too, and it would stream no more.")
+                .hint("Let it follow the primary first: \"pgbaton standby follow\" or \"pgbaton node rejoin\" on it.")
+                .exit(Exit::DataLoss)
+                .waivable(Waiver::AcceptDataLoss, self.options.accept_data_loss)
+        })
+    }
+
+    /// Checks that the primary has a slot and a WAL sender for the node.
+    fn slot(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let (there, primary) = (self.there, self.primary_name());
+        let senders = usize::try_from(there.max_wal_senders).unwrap_or(0);
+        let streams = there.sender_of(self.name()).is_some();
+        if !streams && there.senders.len() >= senders {
+            checks.push(
+                Check::fail("wal_senders", format!("node \"{primary}\" has no WAL sender free"))
+                    .detail(format!("max_wal_senders is {senders}, and all are in use."))
+                    .hint("Raise max_wal_senders there, which takes a restart; or end a backup that runs."),
+            );
+        }
+        if !self.options.use_slot {
+            return checks;
+        }
+        let slot = crate::plan::upstream::default_slot(&self.local.row);
+        match there.slot(&slot) {
+            Some(found) if found.slot_type != "physical" => checks.push(
+                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is a logical one"))
+                    .hint("Drop it there, if nobody needs it."),
+            ),
+            Some(found) if found.active && !streams => checks.push(
+                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is used by somebody else"))
+                    .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot."),
+            ),
+            Some(found) if found.wal_status.as_deref() == Some("lost") => checks.push(
+                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" has lost its WAL"))
+                    .hint(format!("Drop it there: SELECT pg_drop_replication_slot('{slot}');")),
+            ),
+            Some(_) => {}
+            None if !self.facts.target.may_replicate => checks.push(
+                Check::fail("slot", format!("role \"{}\" may not make a slot on \"{primary}\"", self.facts.target.role))
+                    .hint(format!("As a superuser, run: ALTER ROLE {} REPLICATION;", quote_ident(&self.facts.target.role))),
+            ),
+            None => {
+                let slots = usize::try_from(there.max_replication_slots).unwrap_or(0);
+                if there.slots.len() >= slots {
+                    checks.push(
+                        Check::fail("slots", format!("node \"{primary}\" has no replication slot free"))
+                            .detail(format!("max_replication_slots is {slots}, and all are taken."))
+                            .hint("Raise max_replication_slots there, which takes a restart; or drop a slot that nobody needs."),
+                    );
+                }
+            }
+        }
+        checks
+    }
+
+    /// Refuses what cannot be passed on.
+    fn secret(&self) -> Option<Check> {
+        let conninfo = &self.primary.row.conninfo;
+        (node::holds_secret(conninfo) && !node::holds_password(conninfo)).then(|| {
+            Check::fail(
+                "conninfo",
+                format!("cannot pass the sslpassword in the conninfo of \"{}\" on", self.primary_name()),
+            )
+            .detail("pg_rewind and the server read it from a connection service file.")
+            .hint("Name a service in that node's conninfo, and write sslpassword into the service's section.")
+        })
+    }
+
+    /// Checks that pg_rewind may read the primary's files.
+    fn rewind_rights(&self) -> Vec<Check> {
+        let target = &self.facts.target;
+        let mut checks = Vec::new();
+        if !target.forbidden.is_empty() {
+            let role = quote_ident(&target.role);
+            let grants: Vec<String> = target
+                .forbidden
+                .iter()
+                .map(|function| format!("GRANT EXECUTE ON FUNCTION {function} TO {role};"))
+                .collect();
+            checks.push(
+                Check::fail(
+                    "rewind_rights",
+                    format!(
+                        "role \"{}\" may not read the files of \"{}\", as pg_rewind does",
+                        target.role,
+                        self.primary_name()
+                    ),
+                )
+                .hint(format!(
+                    "As a superuser, run in database \"{}\" on it: {}",
+                    target.database,
+                    grants.join(" ")
+                )),
+            );
+        }
+        if target.control_timeline != self.there.timeline.0 && !target.may_checkpoint {
+            let check = Check::warning(
+                "checkpoint",
+                format!(
+                    "\"{}\" was just promoted, and role \"{}\" may not write a checkpoint there",
+                    self.primary_name(),
+                    target.role
+                ),
+            )
+            .detail("The rewind waits for the next one, which may take as long as checkpoint_timeout.");
+            checks.push(if self.there.version_num >= 150_000 {
+                check.hint(format!(
+                    "As a superuser, run: GRANT pg_checkpoint TO {};",
+                    quote_ident(&target.role)
+                ))
+            } else {
+                check.hint("Let a superuser run CHECKPOINT there.")
+            });
+        }
+        checks
+    }
+
+    /// Checks that pg_rewind can read and write all local files.
+    fn untouchable(&self) -> Option<Check> {
+        const SHOWN: usize = 5;
+        let paths = &self.facts.local.untouchable;
+        (!paths.is_empty()).then(|| {
+            let names: Vec<String> =
+                paths.iter().take(SHOWN).map(|path| format!("\"{}\"", path.display())).collect();
+            let more = if paths.len() > SHOWN {
+                format!(" and {} more", paths.len() - SHOWN)
+            } else {
+                String::new()
+            };
+            Check::fail(
+                "files",
+                "pg_rewind could not read or write all files of the data directory".to_string(),
+            )
+            .detail(format!(
+                "These are not open to this user, or are links that should be none: {}{more}.",
+                names.join(", ")
+            ))
+            .hint("Correct their owner and mode, or move them out of the data directory.")
+        })
+    }
+
+    /// Checks that what a rewind destroys can be copied aside.
+    fn room_for_kept(&self) -> Check {
+        const NAME: &str = "room";
+        let (wanted, free) = (self.facts.keep_bytes, self.facts.free_bytes);
+        let place = self.options.kept.display();
+        if within(&self.options.kept, &self.facts.local.data_directory)
+            || within(&self.options.kept_files, &self.facts.local.data_directory)
+        {
+            return Check::fail(NAME, "what a rewind destroys cannot be kept in the data directory itself")
+                .hint("Set state_directory, or --config-archive-dir, to a directory outside of it.");
+        }
+        if wanted <= free {
+            return Check::pass(NAME, format!("there is room for {} in \"{place}\"", size(wanted)));
+        }
+        Check::fail(NAME, format!("there is no room to keep {} in \"{place}\"", size(wanted)))
+            .detail(format!("{} are free there.", size(free)))
+            .hint("Set state_directory in the configuration to where there is room.")
+    }
+
+    /// Names slots that are gone after a rewind and belong to nobody in the cluster.
+    fn lost_slots(&self) -> Option<Check> {
+        let ours = stale_slots(self.facts);
+        let lost: Vec<String> = self
+            .facts
+            .local
+            .slots
+            .iter()
+            .filter(|slot| !ours.contains(slot))
+            .map(|slot| format!("\"{slot}\""))
+            .collect();
+        (!lost.is_empty()).then(|| {
+            Check::warning(
+                "slots_lost",
+                format!("the replication slots of node \"{}\" will be gone", self.name()),
+            )
+            .detail(format!("A rewind removes them: {}.", lost.join(", ")))
+            .hint("Make those that are still needed again afterwards.")
+        })
+    }
+
+    /// Names WAL that should be archived and cannot be.
+    fn unarchived(&self) -> Option<Check> {
+        let waiting = self.facts.local.unarchived.len();
+        (waiting > 0 && self.facts.archive_command.is_none()).then(|| {
+            Check::warning("unarchived", format!("{waiting} WAL files wait to be archived, and will not be"))
+                .detail("There is no archive_command for them. What pg_rewind removes of them is kept.")
+        })
+    }
+
+    /// What only this node has may go only if somebody said so.
+    fn consent(&self) -> Option<Check> {
+        const NAME: &str = "discarded_wal";
+        if self.facts.local.is_half_rewound() {
+            // It was given when the rewind began.
+            return None;
+        }
+        let lost = match &self.facts.loss {
+            Some(loss) if loss.bytes() == 0 => return None,
+            Some(loss) => loss,
+            None if matches!(self.facts.relation, Relation::Same) => return None,
+            None => &Loss::default(),
+        };
+        let (message, detail) =
+            discarded(lost, self.name(), &self.options.kept.display().to_string(), self.options.consent);
+        Some(if self.options.consent {
+            Check::warning(NAME, message).detail(detail)
+        } else {
+            Check::fail(NAME, message)
+                .detail(detail)
+                .hint("Look at it first; then say so with --yes, --force-rewind or --accept-data-loss.")
+                .exit(Exit::DataLoss)
+                .waivable(Waiver::AcceptDataLoss, false)
+        })
+    }
+}
+
+/// Says in words what is discarded, and where it is kept.
+pub(super) fn discarded(loss: &Loss, name: &str, kept: &str, consent: bool) -> (String, String) {
+    let verb = if consent { "is" } else { "would be" };
+    if loss.end.0 == 0 {
+        return (
+            format!("what node \"{name}\" alone has {verb} discarded, and nobody can tell how much that is"),
+            "The old data directory is moved aside, and not removed.".into(),
+        );
+    }
+    let transactions = match loss.commits {
+        Some(1) => "1 committed transaction".to_string(),
+        Some(count) => format!("{count} committed transactions"),
+        None => "an unknown number of committed transactions".to_string(),
+    };
+    let message = format!(
+        "{} bytes of WAL of node \"{name}\" with {transactions} {} discarded",
+        loss.bytes(),
+        if consent { "are" } else { "would be" }
+    );
+    let mut detail = format!("They are those from {} to {}", loss.fork, loss.end);
+    if let Some((first, last)) = loss.between {
+        detail.push_str(&format!(", committed between {first:.0} and {last:.0}"));
+    }
+    detail.push_str(&format!(". The WAL is kept in \"{kept}\"."));
+    (message, detail)
+}

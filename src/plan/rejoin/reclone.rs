@@ -1,0 +1,99 @@
+//! The highest rung: the data directory is moved aside, and the node is cloned again.
+
+use std::path::PathBuf;
+
+use super::{Nodes, RejoinFacts, RejoinOptions, SHORT_S, phase};
+use crate::error::Exit;
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::plan::{Back, OnFailure, OnResume, Op, Plan, Probe, Step};
+
+/// What a new clone adds to a rejoin.
+#[derive(Debug)]
+pub struct Anew {
+    /// The plan of the clone.
+    pub clone: Plan,
+    /// Directories to move aside, the data directory first: from, to.
+    pub aside: Vec<(PathBuf, PathBuf)>,
+    /// Why one of them cannot be moved.
+    pub immovable: Option<String>,
+    /// Where the node's own configuration is afterwards, and its files; None where it is lost.
+    pub configuration: Option<(PathBuf, Vec<PathBuf>)>,
+}
+
+/// Completes the plan of a rejoin for which nothing but a new clone will do.
+pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, anew: Anew) {
+    let (Some(local), Some((primary, there))) = (facts.node(), facts.primary()) else { return };
+    let nodes = Nodes { facts, options, local, primary, there };
+    plan.checks.extend(anew.clone.checks.iter().cloned());
+    if let Some(why) = &anew.immovable {
+        plan.checks.push(
+            crate::plan::Check::fail("move_aside", "the old data directory cannot be moved aside")
+                .detail(why.clone())
+                .hint("Move its contents elsewhere yourself, and run \"pgbaton standby clone\"."),
+        );
+    }
+    let mut first = nodes.stop_steps();
+    if !facts.local.is_half_rewound() {
+        first.push(nodes.standby_signal());
+    }
+    plan.phases.push(phase("stop the server", OnFailure::Stop, first));
+    let renamed = |id: String, from: &PathBuf, to: &PathBuf| {
+        nodes
+            .step(
+                &id,
+                format!("move \"{}\" to \"{}\"", from.display(), to.display()),
+                Op::Rename { from: from.clone(), to: to.clone() },
+                SHORT_S,
+            )
+            .uninterruptible()
+    };
+    let numbered = || (1..).zip(&anew.aside);
+    let moves: Vec<Step> = numbered()
+        .map(|(number, (from, to))| {
+            // A clone may have made the directory again since.
+            renamed(format!("move_aside_{number}"), from, to)
+                .requires(Probe::Stopped { data_directory: nodes.data() })
+                .on_resume(OnResume::AgainUnless(Probe::Exists { path: to.clone() }))
+        })
+        .collect();
+    plan.phases.push(phase("move the old directories aside", OnFailure::Stop, moves));
+    plan.phases.extend(anew.clone.phases);
+    plan.always.extend(anew.clone.always);
+    plan.back.extend(anew.clone.back);
+    for (number, (from, to)) in numbered() {
+        let made = if number == 1 { "make_data_directory" } else { "base_backup" };
+        plan.back.push(Back {
+            if_started: vec![made.into()],
+            step: nodes
+                .step(
+                    &format!("remove_new_{number}"),
+                    format!("remove the new \"{}\"", from.display()),
+                    Op::RemoveDirectory { path: from.clone() },
+                    SHORT_S,
+                )
+                .requires(Probe::Exists { path: to.clone() }),
+        });
+        plan.back.push(Back {
+            if_started: vec![format!("move_aside_{number}")],
+            step: renamed(format!("move_back_{number}"), to, from)
+                .on_resume(OnResume::AgainUnless(Probe::Not(Box::new(Probe::Exists { path: to.clone() })))),
+        });
+    }
+    let mut steps = Vec::new();
+    if let Some((from, files)) = &anew.configuration {
+        steps.push(nodes.step(
+            "put_back_files",
+            "put the node's own configuration in place".into(),
+            Op::PutBack { from: from.clone(), data_directory: nodes.data(), files: files.clone() },
+            SHORT_S,
+        ));
+        steps.push(nodes.point_at_primary());
+    }
+    let signal = nodes.data().join(STANDBY_SIGNAL);
+    steps.push(
+        Step { exit: Exit::Rejoin, ..nodes.standby_signal_as("standby_signal_again") }
+            .requires(Probe::Exists { path: signal }),
+    );
+    plan.phases.push(phase("configure it", OnFailure::Stop, steps));
+    nodes.start_and_verify(plan);
+}

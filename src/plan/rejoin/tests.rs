@@ -1,0 +1,444 @@
+//! Which rung it is and what stands against it, from facts that are made up.
+
+use super::*;
+use crate::facts::rejoin::BLOCKED;
+use crate::facts::server::Lineage;
+use crate::pg::control::Manager;
+use crate::pg::control_file::ControlFile;
+use crate::pg::history::{Switch, TimelineId};
+use crate::pg::wal::Checkpoint;
+use crate::plan::{Check, Verdict};
+
+const FORK: Lsn = Lsn(0x0300_0000);
+const END: Lsn = Lsn(0x0300_4E20);
+
+fn node(node_id: i32, kind: &str, server: Option<ServerFacts>) -> NodeFacts {
+    let row = serde_json::json!({
+        "node_id": node_id, "upstream_node_id": null, "active": true, "node_name": format!("node{node_id}"),
+        "type": kind, "location": "default", "priority": 100, "conninfo": format!("host=h{node_id} user=repmgr"),
+        "repluser": "repmgr", "slot_name": null, "config_file": "/etc/pgbaton/pgbaton.toml"
+    });
+    let silence = crate::facts::cluster::Silence::invalid("down");
+    NodeFacts { row: serde_json::from_value(row).unwrap(), server: server.ok_or(silence) }
+}
+
+fn service() -> ServiceFacts {
+    ServiceFacts {
+        node_name: "node1".into(),
+        data_directory: "/data".into(),
+        config_directory: None,
+        leftover: None,
+        running: None,
+        manager: Manager::PgCtl,
+        pg_ctl: "/bin/pg_ctl".into(),
+        pg_ctl_options: Vec::new(),
+        server_options: None,
+        log: "/log".into(),
+        start_timeout_s: 60,
+        stop_timeout_s: 60,
+        user: "postgres".into(),
+    }
+}
+
+/// Node 1, a crashed primary on timeline 1 that has gone beyond where node 2 was promoted to timeline 2.
+fn facts() -> RejoinFacts {
+    let primary = ServerFacts::example(false, 2, 0x0400_0000);
+    RejoinFacts {
+        cluster: ClusterFacts { nodes: vec![node(1, "primary", None), node(2, "primary", Some(primary))] },
+        node_id: 1,
+        primary_id: 2,
+        local: Local {
+            data_directory: "/data".into(),
+            mode: 0o700,
+            major: 15,
+            running: None,
+            control: ControlFile {
+                system_identifier: 7,
+                state: ControlState::InProduction,
+                checkpoint: Lsn(0x0200_0060),
+                timeline: TimelineId(1),
+            },
+            wal_log_hints: true,
+            checksums: false,
+            timeline: TimelineId(1),
+            end: Some(END),
+            counted: None,
+            lineage: Lineage { history: None, first_records: Vec::new() },
+            switches: Vec::new(),
+            segment_bytes: 16 << 20,
+            is_standby: false,
+            backup_label: false,
+            slots: Vec::new(),
+            unarchived: Vec::new(),
+            own_files: vec!["postgresql.conf".into()],
+            in_the_way: Vec::new(),
+            untouchable: Vec::new(),
+        },
+        target: Target {
+            role: "repmgr".into(),
+            database: "repmgr".into(),
+            may_replicate: true,
+            may_checkpoint: true,
+            forbidden: Vec::new(),
+            control_timeline: 2,
+            full_page_writes: true,
+            switches: vec![Switch { timeline: TimelineId(1), switch: FORK, reason: String::new() }],
+        },
+        relation: Relation::Forked { evidence: "It has more.".into(), at: Some(FORK) },
+        loss: Some(Loss { fork: FORK, end: END, commits: Some(2), between: None }),
+        needed: Some(Needed::There {
+            checkpoint: Checkpoint { record: Lsn(0x0200_0060), redo: Lsn(0x0200_0028) },
+            fetched: Vec::new(),
+        }),
+        gone: Vec::new(),
+        restores: false,
+        archive_command: None,
+        keep_bytes: 100,
+        free_bytes: 1000,
+        start: service(),
+        stop: service(),
+    }
+}
+
+fn options() -> RejoinOptions {
+    RejoinOptions {
+        on: Endpoint { name: "node \"node1\"".into(), conninfo: "host=h1".into(), secret: None },
+        use_slot: true,
+        forced: false,
+        consent: true,
+        accept_data_loss: false,
+        force: false,
+        reclone: false,
+        no_wait: false,
+        kept: "/state/kept/now".into(),
+        kept_files: "/state/kept/now/files".into(),
+        fetched: "/state/kept/now/fetched".into(),
+        pg_rewind: "/bin/pg_rewind".into(),
+        postgres: "/bin/postgres".into(),
+        config_directory: None,
+        timeout_s: 60,
+    }
+}
+
+fn ids(plan: &Plan) -> Vec<&str> {
+    plan.steps().map(|step| step.id.as_str()).collect()
+}
+
+fn stopping(rejoin: &Rejoin) -> Vec<(&str, Exit)> {
+    rejoin
+        .plan
+        .checks
+        .iter()
+        .filter(|check| check.stops())
+        .map(|check| (check.name.as_str(), check.exit))
+        .collect()
+}
+
+fn rung(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Rung> {
+    plan(facts, options).decision.map(|decision| decision.rung)
+}
+
+/// What stops a rejoin of these facts.
+fn stopped_by(change: impl Fn(&mut RejoinFacts, &mut RejoinOptions)) -> Vec<(String, Exit)> {
+    let (mut facts, mut options) = (facts(), options());
+    change(&mut facts, &mut options);
+    let rejoin = plan(&facts, &options);
+    stopping(&rejoin).into_iter().map(|(name, exit)| (name.to_string(), exit)).collect()
+}
+
+#[test]
+fn a_crashed_primary_recovers_is_copied_aside_and_rewound_behind_a_closed_door() {
+    let rejoin = plan(&facts(), &options());
+    assert_eq!(stopping(&rejoin), []);
+    assert_eq!(rejoin.plan.defect(), None);
+    let decision = rejoin.decision.as_ref().unwrap();
+    assert_eq!(decision.rung, Rung::Rewind);
+    assert_eq!(
+        decision.why,
+        "WAL of node \"node1\" ends at 0/3004E20 on timeline 1, and \"node2\" left that timeline at 0/3000000"
+    );
+    assert_eq!(
+        ids(&rejoin.plan),
+        [
+            "create_slot",
+            "recover",
+            "standby_signal",
+            "keep_wal",
+            "keep_files",
+            "begin",
+            "block",
+            "rewind",
+            "return_wal",
+            "put_back_files",
+            "standby_signal_again",
+            "follow",
+            "unblock",
+            "start",
+            "record"
+        ]
+    );
+    assert_eq!(rejoin.plan.no_return().map(|step| step.id.as_str()), Some("begin"));
+    let modes: Vec<u32> = rejoin
+        .plan
+        .steps()
+        .filter_map(|step| match &step.op {
+            Op::MakeDirectory { mode, .. } => Some(*mode),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(modes, [0o700 | BLOCKED, 0o700]);
+    let start = rejoin.plan.steps().find(|step| step.id == "start").unwrap();
+    assert_eq!(start.requires, [Probe::Exists { path: "/data/standby.signal".into() }]);
+    let rewind = rejoin.plan.steps().find(|step| step.id == "rewind").unwrap();
+    assert!(!rewind.interruptible);
+    assert_eq!(rejoin.plan.verify.len(), 2);
+}
+
+#[test]
+fn a_running_primary_keeps_its_wal_before_it_is_stopped() {
+    let mut facts = facts();
+    facts.local.running = Some(7);
+    let mut ours = ServerFacts::example(false, 1, END.0);
+    ours.started_at = "ours".into();
+    facts.cluster.nodes[0].server = Ok(ours);
+    let rejoin = plan(&facts, &options());
+    let all = ids(&rejoin.plan);
+    let at =
+        |id: &str| all.iter().position(|other| *other == id).unwrap_or_else(|| panic!("{id} in {all:?}"));
+    assert!(at("copy_settings") < at("keep_all_wal") && at("wait_for_reload") < at("stop"));
+    assert!(at("standby_signal_before_stop") < at("stop") && at("stop") < at("put_settings_back"));
+    assert!(at("put_settings_back") < at("keep_files") && !all.contains(&"recover"));
+    let back: Vec<&str> = rejoin.plan.back.iter().map(|back| back.step.id.as_str()).collect();
+    assert_eq!(back, ["drop_new_slot", "put_settings_back_again", "reload_again"]);
+}
+
+#[test]
+fn a_crashed_standby_recovers_as_a_standby() {
+    let mut facts = facts();
+    facts.local.is_standby = true;
+    facts.local.control.state = ControlState::InArchiveRecovery;
+    let rejoin = plan(&facts, &options());
+    let recover = rejoin.plan.steps().find(|step| step.id == "recover").unwrap();
+    let Op::Run(command) = &recover.op else { panic!("{recover:?}") };
+    assert!(command.args.iter().any(|arg| arg.contains("primary_conninfo= ")), "{command}");
+    assert_eq!(recover.requires, [Probe::Exists { path: "/data/standby.signal".into() }]);
+    assert!(ids(&rejoin.plan).contains(&"end_recovery"));
+}
+
+#[test]
+fn whoever_has_nothing_of_its_own_follows() {
+    let mut facts = facts();
+    facts.relation = Relation::Same;
+    facts.loss = None;
+    facts.needed = None;
+    facts.local.end = Some(FORK);
+    facts.local.slots = vec!["repmgr_slot_2".into(), "mine".into()];
+    let rejoin = plan(&facts, &options());
+    assert_eq!(rejoin.decision.as_ref().unwrap().rung, Rung::Follow);
+    assert_eq!(
+        ids(&rejoin.plan),
+        ["create_slot", "standby_signal", "follow", "start", "record", "drop_repmgr_slot_2"]
+    );
+    // Asked to, it is rewound all the same.
+    assert_eq!(rung(&facts, &RejoinOptions { forced: true, ..options() }), Some(Rung::Rewind));
+}
+
+#[test]
+fn whoever_streams_is_left_alone() {
+    let mut facts = facts();
+    facts.relation = Relation::Same;
+    facts.loss = None;
+    facts.local.running = Some(7);
+    let sender = serde_json::json!({
+        "application_name": "node1", "state": "streaming", "sync_state": "async", "replay_lag_s": null
+    });
+    let server = facts.cluster.nodes[1].server.as_mut().unwrap();
+    server.senders.push(serde_json::from_value(sender).unwrap());
+    let rejoin = plan(&facts, &RejoinOptions { use_slot: false, ..options() });
+    assert_eq!(rejoin.decision.as_ref().unwrap().rung, Rung::None);
+    // It is still recorded as a primary.
+    assert_eq!(ids(&rejoin.plan), ["record"]);
+    let row = &mut facts.cluster.nodes[0].row;
+    row.node_type = NodeType::Standby;
+    row.upstream_node_id = Some(2);
+    assert!(plan(&facts, &RejoinOptions { use_slot: false, ..options() }).plan.is_empty());
+}
+
+#[test]
+fn a_source_with_an_old_control_file_writes_a_checkpoint_first() {
+    let mut facts = facts();
+    facts.target.control_timeline = 1;
+    let all = |facts: &RejoinFacts| ids(&plan(facts, &options()).plan).join(" ");
+    assert!(all(&facts).contains("checkpoint wait_for_control_file recover"), "{}", all(&facts));
+    facts.target.may_checkpoint = false;
+    assert!(!all(&facts).contains(" checkpoint "));
+    let rejoin = plan(&facts, &options());
+    let told = rejoin.plan.checks.iter().find(|check| check.name == "checkpoint").unwrap();
+    assert_eq!(told.verdict, Verdict::Warning);
+    assert!(told.hint.as_ref().unwrap().contains("GRANT pg_checkpoint"));
+}
+
+#[test]
+fn what_is_discarded_needs_an_answer() {
+    let refused = stopped_by(|_, options| options.consent = false);
+    assert_eq!(refused, [("discarded_wal".to_string(), Exit::DataLoss)]);
+    assert_eq!(stopped_by(|_, options| options.consent = true), []);
+    // There is nothing to agree to.
+    assert_eq!(
+        stopped_by(|facts, options| {
+            options.consent = false;
+            facts.loss = Some(Loss { fork: FORK, end: FORK, ..Loss::default() });
+        }),
+        []
+    );
+    let (message, detail) =
+        checks::discarded(&Loss { commits: Some(1), ..facts().loss.unwrap() }, "node1", "/kept", false);
+    assert_eq!(
+        message,
+        "20000 bytes of WAL of node \"node1\" with 1 committed transaction would be discarded"
+    );
+    assert_eq!(detail, "They are those from 0/3000000 to 0/3004E20. The WAL is kept in \"/kept\".");
+}
+
+#[test]
+fn refusals() {
+    type Change = fn(&mut RejoinFacts, &mut RejoinOptions);
+    let table: [(&str, Exit, Change); 12] = [
+        ("same_cluster", Exit::Failed, |facts, _| facts.local.control.system_identifier = 8),
+        ("same_version", Exit::Failed, |facts, _| facts.local.major = 14),
+        ("same_history", Exit::DataLoss, |facts, _| facts.local.timeline = TimelineId(2)),
+        ("timeline", Exit::DataLoss, |facts, _| facts.local.timeline = TimelineId(3)),
+        ("same_history", Exit::Failed, |facts, _| facts.relation = Relation::Unknown("No.".into())),
+        ("rewind_possible", Exit::Failed, |facts, _| facts.local.wal_log_hints = false),
+        ("rewind_possible", Exit::Failed, |facts, _| facts.target.full_page_writes = false),
+        ("rewind_wal", Exit::Failed, |facts, _| facts.needed = Some(Needed::Missing("0".into()))),
+        ("rewind_wal", Exit::Failed, |facts, _| facts.gone = vec!["0".into()]),
+        ("rewind_rights", Exit::Failed, |facts, _| {
+            facts.target.forbidden = vec!["pg_stat_file(text, boolean)".into()];
+        }),
+        ("files", Exit::Failed, |facts, _| facts.local.untouchable = vec!["base/1".into()]),
+        ("room", Exit::Failed, |facts, _| facts.free_bytes = 99),
+    ];
+    for (name, exit, change) in table {
+        assert_eq!(stopped_by(change), [(name.to_string(), exit)]);
+    }
+    // Checksums do as well as hints; an archive may have what the primary has not.
+    assert_eq!(
+        stopped_by(|facts, _| {
+            facts.local.wal_log_hints = false;
+            facts.local.checksums = true;
+            facts.gone = vec!["0".into()];
+            facts.restores = true;
+        }),
+        []
+    );
+    assert_eq!(stopped_by(|_, options| options.kept = "/data/kept".into())[0].0, "room");
+}
+
+#[test]
+fn what_the_operator_may_decide() {
+    // The later timeline goes, if they say that it is the wrong one.
+    assert_eq!(
+        stopped_by(|facts, options| {
+            facts.local.timeline = TimelineId(3);
+            options.accept_data_loss = true;
+        }),
+        []
+    );
+    // That nobody can compare the histories is waived by --force, and by nothing else.
+    let unknown = |facts: &mut RejoinFacts| {
+        facts.relation = Relation::Unknown("No.".into());
+        facts.loss = None;
+    };
+    assert_eq!(
+        stopped_by(|facts, options| {
+            unknown(facts);
+            options.force = true;
+        }),
+        []
+    );
+    assert_eq!(
+        stopped_by(|facts, options| {
+            unknown(facts);
+            options.accept_data_loss = true;
+        })
+        .len(),
+        1
+    );
+    // One timeline, two promotions: no option but a new clone.
+    let twice = |facts: &mut RejoinFacts, options: &mut RejoinOptions| {
+        facts.local.timeline = TimelineId(2);
+        options.force = true;
+        options.accept_data_loss = true;
+    };
+    assert_eq!(stopped_by(twice), [("same_history".to_string(), Exit::DataLoss)]);
+    let (mut facts, mut options) = (facts(), options());
+    twice(&mut facts, &mut options);
+    options.reclone = true;
+    assert_eq!(rung(&facts, &options), Some(Rung::Reclone));
+}
+
+#[test]
+fn a_standby_of_the_node_is_not_left_behind() {
+    let mut third = ServerFacts::example(true, 1, END.0);
+    third.receiver.as_mut().unwrap().sender_host = Some("h1".into());
+    let follower =
+        |facts: &mut RejoinFacts| facts.cluster.nodes.push(node(3, "standby", Some(third.clone())));
+    assert_eq!(stopped_by(|facts, _| follower(facts)), [("followers".to_string(), Exit::DataLoss)]);
+    assert_eq!(
+        stopped_by(|facts, options| {
+            follower(facts);
+            options.accept_data_loss = true;
+        }),
+        []
+    );
+}
+
+#[test]
+fn half_a_rewind_is_only_cloned_again() {
+    let half = |facts: &mut RejoinFacts| facts.local.mode = 0o700 | BLOCKED;
+    assert_eq!(stopped_by(|facts, _| half(facts)), [("unfinished_rewind".to_string(), Exit::Failed)]);
+    let mut facts = facts();
+    half(&mut facts);
+    let options = RejoinOptions { reclone: true, consent: false, ..options() };
+    assert_eq!(rung(&facts, &options), Some(Rung::Reclone));
+    let mut rejoin = plan(&facts, &options);
+    assert_eq!(stopping(&rejoin), []);
+    let clone_step = |id: &str| Step::new(id, id, Op::RemoveFile { path: "/x".into() }, 1, Exit::BaseBackup);
+    let clone = Plan {
+        phases: vec![phase(
+            "copy",
+            OnFailure::Stop,
+            vec![clone_step("make_data_directory"), clone_step("base_backup")],
+        )],
+        ..empty("clone".into())
+    };
+    let anew = Anew {
+        clone,
+        aside: vec![("/data".into(), "/data.now".into()), ("/ts".into(), "/ts.now".into())],
+        immovable: Some("It is mounted.".into()),
+        configuration: Some(("/kept".into(), vec!["postgresql.conf".into()])),
+    };
+    reclone(&mut rejoin.plan, &facts, &options, anew);
+    assert_eq!(rejoin.plan.defect(), None);
+    assert_eq!(
+        ids(&rejoin.plan),
+        [
+            "move_aside_1",
+            "move_aside_2",
+            "make_data_directory",
+            "base_backup",
+            "put_back_files",
+            "follow",
+            "standby_signal_again",
+            "start",
+            "record"
+        ]
+    );
+    // Nothing is removed unless the old one is where it was put.
+    let back = rejoin.plan.back.iter().find(|back| back.step.id == "remove_new_1").unwrap();
+    assert_eq!(back.if_started, ["make_data_directory"]);
+    assert_eq!(back.step.requires, [Probe::Exists { path: "/data.now".into() }]);
+    let stops: Vec<&Check> = rejoin.plan.checks.iter().filter(|check| check.stops()).collect();
+    assert_eq!(stops.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["move_aside"]);
+}

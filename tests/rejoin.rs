@@ -1,0 +1,791 @@
+//! `node rejoin` and `standby rewind` on real servers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::{
+    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, StopMode, TestServer, postgres, versions,
+};
+
+/// The primary and a standby that has everything.
+fn pair(pg: &Pg) -> Nodes {
+    let nodes = Nodes::new(pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
+    two.wait_for_replay_of(one);
+    nodes
+}
+
+/// Makes the standby the primary behind the old one's back.
+fn take_over(two: &TestServer) {
+    two.promote();
+    two.psql_as(
+        "repmgr",
+        "repmgr",
+        "UPDATE repmgr.nodes SET active = false WHERE node_id = 1; \
+         UPDATE repmgr.nodes SET type = 'primary', upstream_node_id = NULL WHERE node_id = 2",
+    );
+}
+
+/// Writes on the old primary what the new one will never have.
+fn write_alone(one: &TestServer) {
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE lost AS SELECT 1 AS a");
+    one.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (99)");
+}
+
+/// An old primary with writes of its own, stopped as told, and the new one.
+fn parted(pg: &Pg, stopped: Option<StopMode>) -> Nodes {
+    let nodes = pair(pg);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    take_over(two);
+    write_alone(one);
+    if let Some(mode) = stopped {
+        one.stop(mode);
+    }
+    nodes
+}
+
+/// The state of nodes, without what a command that has looked may remember.
+fn seen(servers: &[&TestServer]) -> Fingerprint {
+    Fingerprint::of(servers, &[]).without("state/topology.json")
+}
+
+/// Runs `node rejoin` on the old primary, with where the new one is.
+fn rejoin(nodes: &Nodes, more: &[&str]) -> Output {
+    let conninfo = nodes.node(2).conninfo();
+    nodes.node(1).pgbaton(["--json", "node", "rejoin", "-d", &conninfo]).args(more).run()
+}
+
+/// What the old primary must be afterwards.
+#[track_caller]
+fn assert_rejoined(one: &TestServer, two: &TestServer) {
+    one.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
+    two.wait_until("SELECT application_name || state FROM pg_stat_replication", "node1streaming", SOON);
+    two.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (2)");
+    one.wait_for_replay_of(two);
+    let rows = "SELECT string_agg(a::text, ',' ORDER BY a) FROM kept";
+    assert_eq!(one.psql_as("repmgr", "repmgr", rows), two.psql_as("repmgr", "repmgr", rows));
+    assert_eq!(one.psql_as("repmgr", "repmgr", "SELECT to_regclass('lost') IS NULL"), "t");
+    assert_eq!(one.psql("SHOW port"), one.port.to_string());
+    assert_eq!(
+        two.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT type, active, upstream_node_id FROM repmgr.nodes WHERE node_id = 1"
+        ),
+        "standby|t|2"
+    );
+}
+
+fn tour(pg: &Pg) {
+    for mode in [Some(StopMode::Fast), Some(StopMode::Immediate), None] {
+        let nodes = parted(pg, mode);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        let output = rejoin(&nodes, &["--force-rewind"]);
+        output.code(0);
+        let data = &output.json()["data"];
+        assert_eq!(data["rung"], "rewind");
+        assert!(data["wal_lost_bytes"].as_u64().unwrap() > 0, "{data}");
+        assert_rejoined(one, two);
+    }
+}
+
+#[test]
+fn a_diverged_primary_is_rewound() {
+    tour(&postgres(15).unwrap());
+}
+
+#[test]
+fn short_tour_on_other_versions() {
+    for pg in versions().iter().filter(|pg| pg.major != 15) {
+        tour(pg);
+    }
+}
+
+// ---- what it asks, and what it refuses -----------------------------------------------------------------------------
+
+#[test]
+fn nothing_is_discarded_without_consent_and_a_dry_run_says_what_will_be_done() {
+    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.psql("CHECKPOINT");
+    let before = seen(&[one, two]);
+    let refused = rejoin(&nodes, &[]);
+    refused.code(32).says("with 2 committed transactions would be discarded").says("Nothing was changed.");
+    refused.says("committed between 20").says("WAL of node \"node1\" ends at").says("left that timeline at");
+    refused.says("--yes, --force-rewind or --accept-data-loss");
+    rejoin(&nodes, &["--force"]).code(32);
+    rejoin(&nodes, &["--dry-run"]).code(32);
+    let dry = rejoin(&nodes, &["--dry-run", "--yes"]);
+    dry.code(0);
+    before.assert_same(&seen(&[one, two]));
+    // On its own, without -d: the last seen topology leads to the new primary.
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    let done = rejoin(&nodes, &["--yes"]);
+    done.code(0);
+    let titles = |steps: &serde_json::Value| -> Vec<String> {
+        let same_time = |title: &str| title.split("/kept/").next().unwrap().to_string();
+        steps.as_array().unwrap().iter().map(|step| same_time(step["title"].as_str().unwrap())).collect()
+    };
+    assert_eq!(titles(&dry.json()["data"]["plan"]["steps"]), titles(&done.json()["data"]["steps"]));
+    let data = &done.json()["data"];
+    assert_eq!(
+        (&data["from_node_id"], &data["to_node_id"], &data["timeline"]),
+        (&1.into(), &2.into(), &2.into())
+    );
+    assert!(data["outage_s"].is_null() && data["wall_s"].as_f64().unwrap() > 0.0, "{data}");
+    assert_rejoined(one, two);
+    // The diverged WAL is where the answer says.
+    let kept = PathBuf::from(data["kept"].as_str().unwrap());
+    let dump = support::run_tool(
+        &one.pg.tool("pg_waldump"),
+        ["-p", &kept.join("pg_wal").to_string_lossy(), "-r", "Transaction", "000000010000000000000003"],
+    );
+    assert!(dump.stdout.contains("COMMIT"), "{dump:?}");
+    assert_eq!(
+        two.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT node_id, successful, details FROM repmgr.events WHERE event = 'node_rejoin'"
+        ),
+        "1|t|node 1 is now attached to node 2"
+    );
+    assert_eq!(two.psql("SELECT slot_name, active FROM pg_replication_slots"), "repmgr_slot_1|t");
+
+    // Again: there is nothing to do, with a server that runs and streams.
+    let again = rejoin(&nodes, &[]);
+    again.code(0).says("streams from \"node2\" already; nothing was changed");
+    assert_eq!(again.json()["data"]["rung"], "none");
+    assert_eq!(again.json()["data"]["wal_lost_bytes"], 0);
+}
+
+#[test]
+fn the_primary_is_found_by_what_was_last_seen() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.pgbaton(["cluster", "show"]).run().code(0);
+    take_over(two);
+    write_alone(one);
+    one.stop(StopMode::Immediate);
+    let output = one.pgbaton(["--json", "standby", "rewind", "--accept-data-loss"]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "rewind");
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn a_node_that_has_nothing_of_its_own_only_follows() {
+    for mode in [StopMode::Fast, StopMode::Immediate] {
+        let nodes = pair(&postgres(15).unwrap());
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        one.psql("SELECT pg_create_physical_replication_slot('somebody', true)");
+        two.wait_for_replay_of(one);
+        one.stop(mode);
+        take_over(two);
+        let output = rejoin(&nodes, &[]);
+        output.code(0).says("WAL of node \"node1\" ends at");
+        let data = &output.json()["data"];
+        assert_eq!((&data["rung"], &data["wal_lost_bytes"]), (&"follow".into(), &0.into()));
+        assert_rejoined(one, two);
+        // The slot of the node that it fed is dropped, another's is not.
+        assert_eq!(one.psql("SELECT slot_name FROM pg_replication_slots"), "somebody");
+    }
+}
+
+#[test]
+fn an_old_primary_that_runs_idle_parts_when_it_is_stopped_and_is_rewound() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    take_over(two);
+    let output = rejoin(&nodes, &["--yes"]);
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "rewind");
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn standby_rewind_rewinds_also_where_following_would_do() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.stop(StopMode::Fast);
+    take_over(two);
+    let conninfo = two.conninfo();
+    let output = one.pgbaton(["--json", "standby", "rewind", "-d", &conninfo]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "rewind");
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn what_cannot_be_the_right_cluster_or_primary_is_refused() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // The one named is a standby, and the primary that it knows is the node itself.
+    one.stop(StopMode::Fast);
+    let output = rejoin(&nodes, &["--yes"]);
+    output.code(32).says("no other node takes writes").says("standby promote");
+    take_over(two);
+    std::fs::rename(&one.data, one.dir.join("moved")).unwrap();
+    let foreign = nodes.cluster.foreign("foreign");
+    foreign.stop(StopMode::Fast);
+    std::fs::rename(&foreign.data, &one.data).unwrap();
+    let before = seen(&[one, two]);
+    let output = rejoin(&nodes, &["--yes", "--force", "--accept-data-loss", "--reclone"]);
+    output.code(1).says("belongs to another cluster than \"node2\"").says("system identifier");
+    before.assert_same(&seen(&[one, two]));
+}
+
+#[test]
+fn a_standby_that_streams_from_the_node_is_not_left_behind() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    take_over(two);
+    write_alone(one);
+    three.wait_for_replay_of(one);
+    rejoin(&nodes, &["--yes"]).code(32).says("\"node3\" streams from node \"node1\"");
+    assert!(one.is_running());
+
+    // The standby has what the old primary wrote alone: it is rewound as well, running as it is. The slot is made for it.
+    let conninfo = two.conninfo();
+    let output = three.pgbaton(["--json", "node", "rejoin", "-d", &conninfo, "--yes"]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "rewind");
+    assert_eq!(three.psql_as("repmgr", "repmgr", "SELECT to_regclass('lost') IS NULL"), "t");
+    rejoin(&nodes, &["--yes"]).code(0);
+    one.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
+}
+
+#[test]
+fn a_crashed_standby_that_was_ahead_is_rewound() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    two.psql("ALTER SYSTEM SET primary_conninfo = ''");
+    two.reload();
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    write_alone(one);
+    three.wait_for_replay_of(one);
+    one.kill9();
+    three.kill9();
+    take_over(two);
+    let conninfo = two.conninfo();
+    let output = three.pgbaton(["--json", "node", "rejoin", "-d", &conninfo, "--yes"]).run();
+    output.code(0).says("recover from its crash");
+    assert_eq!(output.json()["data"]["rung"], "rewind");
+    two.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (2)");
+    three.wait_for_replay_of(two);
+    assert_eq!(three.psql_as("repmgr", "repmgr", "SELECT to_regclass('lost') IS NULL"), "t");
+    assert_eq!(three.psql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn a_running_standby_whose_upstream_is_gone_follows_without_a_restart() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    one.stop(StopMode::Fast);
+    take_over(two);
+    let started = three.psql("SELECT pg_postmaster_start_time()");
+    let conninfo = two.conninfo();
+    let output = three.pgbaton(["--json", "node", "rejoin", "-d", &conninfo]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "follow");
+    assert_eq!(three.psql("SELECT pg_postmaster_start_time()"), started);
+    three.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+}
+
+// ---- the traps -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_source_whose_control_file_shows_the_old_timeline_is_waited_for() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // The checkpoint after the promotion is spread over half an hour.
+    for setting in
+        ["checkpoint_timeout = '30min'", "checkpoint_completion_target = 0.9", "max_wal_size = '10GB'"]
+    {
+        two.psql(&format!("ALTER SYSTEM SET {setting}"));
+    }
+    two.reload();
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE dirty AS SELECT generate_series(1, 200000) AS a");
+    two.wait_for_replay_of(one);
+    take_over(two);
+    write_alone(one);
+    one.stop(StopMode::Fast);
+    assert_eq!(two.control_data("Latest checkpoint's TimeLineID"), "1", "the trap is not set");
+    let output = rejoin(&nodes, &["--yes"]);
+    output.code(0).says("write a checkpoint on node \"node2\"");
+    assert_rejoined(one, two);
+}
+
+/// Little WAL is kept, and much is written: the checkpoint of the stop itself recycles what a rewind needs.
+fn forgetful(one: &TestServer) {
+    for setting in ["wal_keep_size = 0", "min_wal_size = '32MB'"] {
+        one.psql(&format!("ALTER SYSTEM SET {setting}"));
+    }
+    one.reload();
+}
+
+fn write_much(one: &TestServer) {
+    write_alone(one);
+    one.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
+    for _ in 0..5 {
+        one.psql_as("repmgr", "repmgr", "INSERT INTO lost VALUES (1)");
+        one.psql("SELECT pg_switch_wal()");
+    }
+}
+
+#[test]
+fn the_stop_of_the_node_does_not_recycle_the_wal_that_the_rewind_reads() {
+    for mode in [None, Some(StopMode::Immediate)] {
+        let nodes = pair(&postgres(15).unwrap());
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        forgetful(one);
+        take_over(two);
+        write_much(one);
+        if let Some(mode) = mode {
+            one.stop(mode);
+        }
+        assert!(one.data.join("pg_wal/000000010000000000000003").exists(), "the trap is not set");
+        let output = rejoin(&nodes, &["--yes"]);
+        output.code(0);
+        assert_rejoined(one, two);
+        assert_eq!(one.psql("SHOW wal_keep_size"), "0");
+        // What is kept is what was lost, all of it.
+        assert!(output.json()["data"]["wal_lost_bytes"].as_u64().unwrap() > 4 * (16 << 20));
+    }
+}
+
+/// The old primary was stopped by somebody else, and the WAL that a rewind needs is gone from it. With an archive, if there is one.
+fn recycled(archive: bool, more: &[&str]) -> (Nodes, Output) {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    forgetful(one);
+    if archive {
+        let place = one.dir.join("archive");
+        std::fs::create_dir(&place).unwrap();
+        one.psql("ALTER SYSTEM SET archive_mode = on");
+        one.psql(&format!("ALTER SYSTEM SET archive_command = 'cp %p {}/%f'", place.display()));
+        one.psql(&format!("ALTER SYSTEM SET restore_command = 'cp {}/%f %p'", place.display()));
+        one.restart();
+        two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    }
+    take_over(two);
+    write_much(one);
+    one.psql("CHECKPOINT");
+    one.stop(StopMode::Fast);
+    assert!(!one.data.join("pg_wal/000000010000000000000003").exists(), "the trap is not set");
+    let before = seen(&[one, two]);
+    let output = rejoin(&nodes, more);
+    if output.status.code() == Some(1) {
+        before.assert_same(&seen(&[one, two]));
+    }
+    (nodes, output)
+}
+
+#[test]
+fn wal_that_only_the_node_itself_still_has_is_put_back_after_the_rewind() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.psql("ALTER SYSTEM SET wal_keep_size = 0");
+    two.reload();
+    let needed = one.psql("CHECKPOINT; SELECT pg_walfile_name(redo_lsn) FROM pg_control_checkpoint()");
+    for _ in 0..3 {
+        one.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (1)");
+        one.psql("SELECT pg_switch_wal()");
+    }
+    one.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (1)");
+    two.wait_for_replay_of(one);
+    take_over(two);
+    two.psql("CHECKPOINT");
+    assert!(!two.data.join("pg_wal").join(&needed).exists(), "the trap is not set");
+    write_alone(one);
+    one.stop(StopMode::Immediate);
+    rejoin(&nodes, &["--yes"]).code(0);
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn wal_that_is_gone_comes_from_the_archive() {
+    let (nodes, output) = recycled(true, &["--yes"]);
+    output.code(0);
+    let data = &output.json()["data"];
+    assert_eq!(data["rung"], "rewind_archive");
+    assert!(data["wal_lost_bytes"].as_u64().unwrap() > 4 * (16 << 20));
+    assert_rejoined(nodes.node(1), nodes.node(2));
+}
+
+#[test]
+fn without_an_archive_only_a_new_clone_helps_and_the_old_directory_stays() {
+    let (_, output) = recycled(false, &["--yes"]);
+    output.code(1).says("WAL that a rewind of node \"node1\" has to read is gone").says("--reclone");
+
+    let (nodes, output) = recycled(false, &["--yes", "--reclone"]);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    output.code(0);
+    let data = &output.json()["data"];
+    assert_eq!(data["rung"], "reclone");
+    assert_rejoined(one, two);
+    let aside = PathBuf::from(data["kept"].as_str().unwrap());
+    assert!(aside.join("PG_VERSION").exists() && aside.join("standby.signal").exists(), "{aside:?}");
+}
+
+#[test]
+fn a_new_clone_that_fails_leaves_the_old_directory_where_it_was() {
+    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.append_conf("wal_log_hints = off");
+    one.start();
+    one.stop(StopMode::Fast);
+    one.node_config(1, "pg_basebackup_options = \"--bogus\"");
+    let before = std::fs::read(one.data.join("global/pg_control")).unwrap();
+    let output = rejoin(&nodes, &["--yes", "--reclone"]);
+    output.code(14).says("bogus");
+    assert_eq!(std::fs::read(one.data.join("global/pg_control")).unwrap(), before);
+    assert_eq!(two.psql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'repmgr_slot_1'"), "0");
+    assert!(!comes_up_writable(one));
+}
+
+#[test]
+fn two_promotions_to_the_same_timeline_are_told_apart() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    one.stop(StopMode::Fast);
+    three.promote();
+    three.psql_as("repmgr", "repmgr", "CREATE TABLE private AS SELECT 1 AS a");
+    take_over(two);
+    for stopped in [false, true] {
+        if stopped {
+            three.stop(StopMode::Fast);
+        }
+        let before = seen(&[three]);
+        let conninfo = two.conninfo();
+        let output = three.pgbaton(["node", "rejoin", "-d", &conninfo, "--yes", "--force"]).run();
+        output.code(32).says("on the timeline that both are on").says("--reclone");
+        before.assert_same(&seen(&[three]));
+    }
+    let conninfo = two.conninfo();
+    let output = three.pgbaton(["--json", "node", "rejoin", "-d", &conninfo, "--yes", "--reclone"]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "reclone");
+    assert_eq!(three.psql_as("repmgr", "repmgr", "SELECT to_regclass('private') IS NULL"), "t");
+}
+
+#[test]
+fn a_server_that_took_writes_without_its_standby_signal_is_noticed() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.stop(StopMode::Fast);
+    std::fs::remove_file(two.data.join("standby.signal")).unwrap();
+    two.start();
+    two.stop(StopMode::Fast);
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT generate_series(1, 10000) AS a");
+    let conninfo = one.conninfo();
+    let output = two.pgbaton(["node", "rejoin", "-d", &conninfo, "--yes"]).run();
+    output.code(32).says("on the timeline that both are on").says("--reclone");
+}
+
+fn write(path: &Path, text: &str, mode: u32) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn the_nodes_own_files_stay_its_own() {
+    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    write(&one.data.join("conf.d/own.conf"), "work_mem = '5MB'\n", 0o600);
+    write(&one.data.join("server.key"), "own", 0o400);
+    write(&one.data.join("log/old.log"), "own", 0o640);
+    write(&one.dir.join("elsewhere.conf"), "maintenance_work_mem = '7MB'\n", 0o600);
+    std::os::unix::fs::symlink("../elsewhere.conf", one.data.join("linked.conf")).unwrap();
+    one.append_conf("include_dir = 'conf.d'\ninclude 'linked.conf'\n# own\n");
+    write(&two.data.join("conf.d/theirs.conf"), "work_mem = '9MB'\n", 0o600);
+    write(&two.data.join("server.key"), "theirs", 0o600);
+    write(&two.data.join("linked.conf"), "maintenance_work_mem = '9MB'\n", 0o600);
+    two.append_conf("# theirs\n");
+    two.psql("SELECT pg_create_physical_replication_slot('theirs', true)");
+    let auto = std::fs::read_to_string(one.data.join("postgresql.auto.conf")).unwrap();
+    let output = rejoin(&nodes, &["--yes", "--config-files=postgresql.conf,nothing.conf"]);
+    output.code(0).says("there is no file \"nothing.conf\"");
+    assert_rejoined(one, two);
+    assert_eq!(
+        one.psql("SELECT current_setting('work_mem') || current_setting('maintenance_work_mem')"),
+        "5MB7MB"
+    );
+    let read = |name: &str| std::fs::read_to_string(one.data.join(name)).unwrap();
+    assert!(read("postgresql.conf").contains("# own") && !read("postgresql.conf").contains("# theirs"));
+    assert!(read("postgresql.auto.conf").starts_with(&auto));
+    assert_eq!((read("server.key"), read("log/old.log")), ("own".into(), "own".into()));
+    let mode = one.data.join("server.key").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o400);
+    assert!(!one.data.join("conf.d/theirs.conf").exists());
+    assert!(one.data.join("linked.conf").is_symlink());
+    assert_eq!(one.psql("SELECT count(*) FROM pg_replication_slots"), "0");
+    assert_eq!(one.data.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn files_that_pg_rewind_cannot_write_are_named_before_anything_happens() {
+    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let file = one.data.join("global/pg_filenode.map");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).unwrap();
+    let before = seen(&[one, two]);
+    rejoin(&nodes, &["--yes"]).code(1).says("\"global/pg_filenode.map\"");
+    before.assert_same(&seen(&[one, two]));
+}
+
+#[test]
+fn segments_that_wait_are_archived_unless_they_hold_what_is_discarded() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let place = one.dir.join("archive");
+    std::fs::create_dir(&place).unwrap();
+    one.psql("ALTER SYSTEM SET archive_mode = on");
+    one.psql("ALTER SYSTEM SET archive_command = 'false'");
+    one.restart();
+    two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    let shared = one.psql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    one.psql("SELECT pg_switch_wal()");
+    one.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (1)");
+    two.wait_for_replay_of(one);
+    take_over(two);
+    write_alone(one);
+    let alone = one.psql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    one.psql("SELECT pg_switch_wal()");
+    one.psql(&format!("ALTER SYSTEM SET archive_command = 'cp %p {}/%f'", place.display()));
+    one.stop(StopMode::Immediate);
+    let output = rejoin(&nodes, &["--yes"]);
+    output.code(0).says("archive WAL that waits for it");
+    assert!(place.join(&shared).exists(), "{shared} in {place:?}");
+    assert!(!place.join(&alone).exists(), "{alone}");
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn slots_that_a_rewind_removes_are_named() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql("SELECT pg_create_physical_replication_slot('somebody', true)");
+    take_over(two);
+    write_alone(one);
+    rejoin(&nodes, &["--yes"]).code(0).says("A rewind removes them: \"somebody\".");
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn neither_checksums_nor_hints_make_a_rewind_unsafe() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.append_conf("wal_log_hints = off");
+    one.restart();
+    two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    take_over(two);
+    write_alone(one);
+    one.stop(StopMode::Fast);
+    let before = seen(&[one, two]);
+    rejoin(&nodes, &["--yes"]).code(1).says("neither data checksums nor wal_log_hints").says("--reclone");
+    before.assert_same(&seen(&[one, two]));
+}
+
+#[test]
+fn a_role_with_the_four_functions_is_enough() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql_as(
+        "postgres",
+        "repmgr",
+        "GRANT ALL ON SCHEMA repmgr, pgbaton TO baton; GRANT ALL ON ALL TABLES IN SCHEMA repmgr, pgbaton TO baton; \
+         GRANT ALL ON ALL SEQUENCES IN SCHEMA pgbaton TO baton; \
+         UPDATE repmgr.nodes SET repluser = 'baton', conninfo = replace(conninfo, 'user=repmgr', 'user=baton')",
+    );
+    two.wait_for_replay_of(one);
+    for node in [one, two] {
+        let text = std::fs::read_to_string(node.config()).unwrap().replace("user=repmgr", "user=baton");
+        std::fs::write(node.config(), text).unwrap();
+    }
+    take_over(two);
+    two.psql("CHECKPOINT");
+    write_alone(one);
+    one.stop(StopMode::Fast);
+    let conninfo = two.conninfo_as("baton", "repmgr");
+    let run = || one.pgbaton(["--json", "node", "rejoin", "--yes", "-d", &conninfo]).run();
+    let before = seen(&[one, two]);
+    let refused = run();
+    refused.code(1).says("may not read the files of \"node2\"").says("in database \"repmgr\"");
+    before.assert_same(&seen(&[one, two]));
+    // The statements of the hint, as they stand.
+    let text = refused.stderr.clone();
+    let grants: Vec<&str> = text
+        .match_indices("GRANT EXECUTE")
+        .map(|(at, _)| &text[at..=at + text[at..].find(';').unwrap()])
+        .collect();
+    assert_eq!(grants.len(), 4, "{text}");
+    two.psql_as("postgres", "repmgr", &grants.join(" "));
+    run().code(0);
+    one.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
+    two.wait_until("SELECT usename || state FROM pg_stat_replication", "batonstreaming", SOON);
+}
+
+// ---- cut short -----------------------------------------------------------------------------------------------------
+
+/// Starts the server as a supervisor would; says whether it took writes.
+fn comes_up_writable(one: &TestServer) -> bool {
+    if !one.try_start().status.success() {
+        return false;
+    }
+    let answer = one.psql("SELECT pg_is_in_recovery()") == "f";
+    one.stop(StopMode::Fast);
+    answer
+}
+
+/// Nodes whose traffic to the new primary can be cut, with enough to copy to be cut in the middle.
+fn behind_a_proxy() -> (Nodes, Proxy) {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let proxy = Proxy::to(two.port);
+    let conninfo = two.conninfo().replace(&two.port.to_string(), &proxy.port.to_string());
+    two.psql("ALTER SYSTEM SET wal_keep_size = '1GB'");
+    two.reload();
+    take_over(two);
+    two.psql_as(
+        "repmgr",
+        "repmgr",
+        &format!("UPDATE repmgr.nodes SET conninfo = '{conninfo}' WHERE node_id = 2"),
+    );
+    two.psql_as("repmgr", "repmgr", "CREATE TABLE much AS SELECT generate_series(1, 3000000) AS a");
+    two.psql("CHECKPOINT");
+    write_alone(one);
+    one.stop(StopMode::Fast);
+    (nodes, proxy)
+}
+
+/// Begins a rejoin and waits until pg_rewind copies the table that the old primary does not have.
+fn copying(one: &TestServer, two: &TestServer) -> Running {
+    let path = one.data.join(two.psql_as("repmgr", "repmgr", "SELECT pg_relation_filepath('much')"));
+    let conninfo = two.conninfo();
+    let mut running = one.pgbaton(["--json", "node", "rejoin", "--yes", "-d", &conninfo]).spawn();
+    let begun = Instant::now();
+    while !path.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        assert!(begun.elapsed() < SOON && running.is_running(), "{:?}", running.wait(SOON));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    running
+}
+
+#[test]
+fn a_connection_that_is_lost_in_the_middle_leaves_nothing_that_starts_and_can_be_resumed() {
+    let (nodes, proxy) = behind_a_proxy();
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let running = copying(one, two);
+    proxy.set(Fault::Refuse);
+    proxy.cut();
+    let output = running.wait(Duration::from_secs(60));
+    output.code(24).says("operation resume");
+    assert!(!one.try_start().status.success(), "{}", one.log_tail());
+    one.pgbaton(["node", "start"]).run().code(1).says("rewind");
+    let refused = one.pgbaton(["standby", "promote"]).run();
+    assert_ne!(refused.status.code(), Some(0), "{refused:?}");
+    proxy.set(Fault::None);
+    rejoin(&nodes, &[]).code(0).says("resumed");
+    assert_rejoined(one, two);
+    assert_eq!(one.psql_as("repmgr", "repmgr", "SELECT count(*) FROM much"), "3000000");
+}
+
+#[test]
+fn an_abandoned_rewind_leaves_only_a_new_clone() {
+    let (nodes, proxy) = behind_a_proxy();
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let running = copying(one, two);
+    proxy.set(Fault::Refuse);
+    proxy.cut();
+    running.wait(Duration::from_secs(60)).code(24);
+    proxy.set(Fault::None);
+    one.pgbaton(["operation", "abandon"]).run();
+    assert!(!comes_up_writable(one));
+    rejoin(&nodes, &["--yes"]).code(1).says("begun and not finished").says("--reclone");
+    let output = rejoin(&nodes, &["--reclone"]);
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "reclone");
+    assert_rejoined(one, two);
+}
+
+/// Counts the lines of the newest journal.
+fn marks(one: &TestServer) -> usize {
+    let newest = std::fs::read_dir(one.dir.join("state/operations"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .max_by_key(std::fs::DirEntry::file_name);
+    newest.map_or(0, |entry| std::fs::read_to_string(entry.path()).unwrap_or_default().lines().count())
+}
+
+/// Kills the command when its journal has so many lines; false if it was done before.
+fn killed_at(nodes: &Nodes, line: usize) -> bool {
+    let (one, conninfo) = (nodes.node(1), nodes.node(2).conninfo());
+    let mut running = one.pgbaton(["node", "rejoin", "--yes", "-d", &conninfo]).spawn();
+    let begun = Instant::now();
+    while marks(one) < line {
+        if !running.is_running() {
+            running.wait(Duration::from_secs(1)).code(0);
+            return false;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    running.signal(Signal::KILL);
+    let _ = running.wait(Duration::from_secs(60));
+    true
+}
+
+fn killed_everywhere(stopped: Option<StopMode>, step: usize) {
+    for line in (2..).step_by(step) {
+        let nodes = parted(&postgres(15).unwrap(), stopped);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        if !killed_at(&nodes, line) {
+            assert!(line > 10, "it was done after {line} lines");
+            return;
+        }
+        let signal = one.data.join("standby.signal").exists();
+        let blocked = one.data.metadata().unwrap().permissions().mode() & 0o002 != 0;
+        if !one.is_running() && (signal || blocked) {
+            assert!(!comes_up_writable(one), "killed at line {line}");
+        }
+        // Whoever comes up in between does it as a standby, and the same command goes on.
+        let output = rejoin(&nodes, &["--yes"]);
+        output.code(0);
+        assert_rejoined(one, two);
+    }
+}
+
+#[test]
+fn killed_at_any_mark_it_never_starts_read_write_and_the_same_command_ends_it() {
+    // All of them with --all; the marks of a step come in pairs, and three pairs are passed over otherwise.
+    let step = if support::slow() { 1 } else { 7 };
+    killed_everywhere(None, step);
+    killed_everywhere(Some(StopMode::Immediate), step);
+}
