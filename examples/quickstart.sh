@@ -150,6 +150,10 @@ END
         -c "CREATE ROLE repmgr LOGIN REPLICATION" -c "GRANT pg_monitor TO repmgr" -c "CREATE DATABASE repmgr OWNER repmgr"
     # What changing roles takes. No superuser is needed from PostgreSQL 15 on.
     local sql=(-c "GRANT EXECUTE ON FUNCTION pg_promote, pg_reload_conf TO repmgr")
+    # These four are what pg_rewind asks of its source; the last one also compares histories.
+    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) TO repmgr")
+    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO repmgr")
+    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO repmgr")
     sql+=(-c "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO repmgr")
     if [ "$("$pg_bindir/postgres" -V | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge 15 ]; then
         sql+=(-c "GRANT pg_checkpoint TO repmgr")
@@ -261,6 +265,9 @@ run bin/pgbaton -f node1/pgbaton.toml cluster show --compact || [ $? = 25 ]
 
 say "node1 takes over, and node3, which followed node2, follows it now."
 run bin/pgbaton -f node1/pgbaton.toml standby promote
+
+say "The host of node2 is back: its server becomes a standby again. What it alone had, if anything, is told first and kept aside."
+run bin/pgbaton -f node2/pgbaton.toml node rejoin --force-rewind
 
 touch "$base/complete"
 finish
