@@ -249,6 +249,7 @@ fn whoever_streams_is_left_alone() {
     facts.relation = Relation::Same;
     facts.loss = None;
     facts.local.running = Some(7);
+    facts.local.control.state = ControlState::InArchiveRecovery;
     let sender = serde_json::json!({
         "application_name": "node1", "state": "streaming", "sync_state": "async", "replay_lag_s": null
     });
