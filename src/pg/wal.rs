@@ -18,6 +18,12 @@ use super::lsn::Lsn;
 /// The length of the header of a record.
 const HEADER: usize = 24;
 
+/// A checkpoint of a server that was shut down, as the info of a record of the WAL manager.
+const CHECKPOINT_SHUTDOWN: u8 = 0x00;
+
+/// Any other checkpoint.
+const CHECKPOINT_ONLINE: u8 = 0x10;
+
 /// The WAL of a data directory.
 #[derive(Debug)]
 pub struct Wal {
@@ -28,8 +34,11 @@ pub struct Wal {
     timeline: TimelineId,
     segment_bytes: u64,
     page_bytes: u64,
-    /// The segment that was read last.
-    loaded: Option<(String, Vec<u8>)>,
+    /// The number of the segment that was read last, and its contents.
+    loaded: Option<u64>,
+    contents: Vec<u8>,
+    /// Room for a record.
+    record: Vec<u8>,
 }
 
 /// What stands at a position.
@@ -55,8 +64,10 @@ pub struct Record {
     /// The resource manager that it belongs to.
     manager: u8,
     info: u8,
-    /// Header and data, without page headers.
-    bytes: Vec<u8>,
+    /// When the transaction was committed whose commit this records.
+    pub committed: Option<Timestamp>,
+    /// Where replay begins after the checkpoint that this records.
+    redo: Option<Lsn>,
 }
 
 /// A checkpoint in the WAL.
@@ -94,7 +105,16 @@ impl Wal {
         let (segment_bytes, page_bytes) = sizes(&directory)?;
         let mut places = vec![directory];
         places.extend(more.map(Path::to_path_buf));
-        Ok(Self { places, switches, timeline, segment_bytes, page_bytes, loaded: None })
+        Ok(Self {
+            places,
+            switches,
+            timeline,
+            segment_bytes,
+            page_bytes,
+            loaded: None,
+            contents: Vec::new(),
+            record: Vec::new(),
+        })
     }
 
     /// The length of a segment.
@@ -122,14 +142,19 @@ impl Wal {
         self.places.iter().any(|place| place.join(name).exists())
     }
 
-    /// Reads the record at a position. `previous` is where the one before it begins, if that is known.
+    /// Reads the record at a position, and checks it.
     ///
     /// # Errors
     /// Fails where a segment is there and cannot be read.
-    pub fn read(&mut self, at: Lsn, previous: Option<Lsn>) -> anyhow::Result<Found> {
+    pub fn read(&mut self, at: Lsn) -> anyhow::Result<Found> {
+        self.next(at, None, true)
+    }
+
+    /// Reads the record at a position. `previous` is where the one before it begins, if that is known.
+    fn next(&mut self, at: Lsn, previous: Option<Lsn>, checked: bool) -> anyhow::Result<Found> {
         let mut at = at.0;
         loop {
-            match self.read_at(at, previous)? {
+            match self.read_at(at, previous, checked)? {
                 Assembled::Found(found) => return Ok(found),
                 // The rest of the record was never written; what follows begins on that page.
                 Assembled::Overwritten(page) => at = page,
@@ -137,14 +162,15 @@ impl Wal {
         }
     }
 
-    fn read_at(&mut self, at: u64, previous: Option<Lsn>) -> anyhow::Result<Assembled> {
+    fn read_at(&mut self, at: u64, previous: Option<Lsn>, checked: bool) -> anyhow::Result<Assembled> {
         let (page, segment) = (self.page_bytes, self.segment_bytes);
         let start = match at % page {
             0 => at + if at.is_multiple_of(segment) { 40 } else { 24 },
             _ => at,
         };
         let mut wanted = HEADER;
-        let mut bytes: Vec<u8> = Vec::with_capacity(256);
+        let mut bytes = std::mem::take(&mut self.record);
+        bytes.clear();
         let mut from = start;
         let mut page_start = start - start % page;
         while bytes.len() < wanted {
@@ -194,7 +220,9 @@ impl Wal {
             }
         }
         let end = from.next_multiple_of(8);
-        Ok(Assembled::Found(match Record::check(start, end, bytes, previous) {
+        let record = Record::read(start, end, &bytes, previous, checked);
+        self.record = bytes;
+        Ok(Assembled::Found(match record {
             Some(mut record) => {
                 // After it nothing more is written to the segment.
                 if record.is_switch() {
@@ -208,17 +236,21 @@ impl Wal {
 
     /// Returns the bytes of the segment that a position lies in; None if it is not there.
     fn segment(&mut self, at: Lsn) -> anyhow::Result<Option<&[u8]>> {
-        let name = self.segment_of(at)?;
-        if self.loaded.as_ref().is_none_or(|(loaded, _)| *loaded != name) {
+        let number = at.0 / self.segment_bytes;
+        if self.loaded != Some(number) {
+            let name = self.segment_of(at)?;
             let Some(path) = self.places.iter().map(|place| place.join(&name)).find(|path| path.exists())
             else {
                 return Ok(None);
             };
-            let bytes = std::fs::read(&path)
+            self.loaded = None;
+            self.contents.clear();
+            File::open(&path)
+                .and_then(|mut file| file.read_to_end(&mut self.contents))
                 .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
-            self.loaded = Some((name, bytes));
+            self.loaded = Some(number);
         }
-        Ok(self.loaded.as_ref().map(|(_, bytes)| bytes.as_slice()))
+        Ok(Some(&self.contents))
     }
 
     /// Reads from a position to where the WAL ends, and counts commits from another one on; Err(name) if the first segment is not there.
@@ -229,10 +261,11 @@ impl Wal {
         let mut out = Stretch { end: from, ..Stretch::default() };
         let mut previous = None;
         loop {
-            match self.read(out.end, previous)? {
+            // That each one names the one before it is enough, until the last: that one may have been cut off in the middle.
+            match self.next(out.end, previous, false)? {
                 Found::Record(record) => {
                     if record.start >= count_from
-                        && let Some(time) = record.commit_time()
+                        && let Some(time) = record.committed
                     {
                         out.commits += 1;
                         let first = out.between.map_or(time, |(first, _)| first);
@@ -241,11 +274,21 @@ impl Wal {
                     previous = Some(record.start);
                     out.end = record.end;
                 }
-                Found::End => return Ok(Ok(out)),
                 Found::Missing(name) if previous.is_none() => return Ok(Err(name)),
-                Found::Missing(_) => return Ok(Ok(out)),
+                Found::End | Found::Missing(_) => break,
             }
         }
+        while let Some(last) = previous.filter(|last| *last >= from) {
+            match (self.read(last)?, self.next(last, None, false)?) {
+                (Found::End, Found::Record(record)) => {
+                    out.commits -= u64::from(record.start >= count_from && record.committed.is_some());
+                    out.end = record.start;
+                    previous = Some(record.previous);
+                }
+                _ => break,
+            }
+        }
+        Ok(Ok(out))
     }
 
     /// Reads the checkpoint whose record begins at a position; Err(name) if its segment is missing.
@@ -253,13 +296,13 @@ impl Wal {
     /// # Errors
     /// Fails where there is none, and as [`Wal::read`].
     pub fn checkpoint_at(&mut self, at: Lsn) -> anyhow::Result<Result<Checkpoint, String>> {
-        match self.read(at, None)? {
-            Found::Record(record) if record.is_checkpoint() => {
-                let redo = record.redo().with_context(|| format!("the checkpoint at {at} makes no sense"))?;
-                Ok(Ok(Checkpoint { record: record.start, redo }))
-            }
+        match self.read(at)? {
+            Found::Record(record) => match record.checkpoint() {
+                Some(checkpoint) => Ok(Ok(checkpoint)),
+                None => bail!("there is no checkpoint at {at}"),
+            },
             Found::Missing(name) => Ok(Err(name)),
-            _ => bail!("there is no checkpoint at {at}"),
+            Found::End => bail!("there is no checkpoint at {at}"),
         }
     }
 
@@ -271,8 +314,8 @@ impl Wal {
     pub fn checkpoint_before(&mut self, fork: Lsn) -> anyhow::Result<Result<Checkpoint, String>> {
         let mut at = fork;
         loop {
-            match self.read(at, None)? {
-                Found::Record(record) if record.is_checkpoint() && record.start < fork => {
+            match self.next(at, None, false)? {
+                Found::Record(record) if record.checkpoint().is_some() && record.start < fork => {
                     return self.checkpoint_at(record.start);
                 }
                 Found::Record(record) if record.previous < record.start && record.previous > Lsn(0) => {
@@ -316,7 +359,8 @@ fn length(bytes: &[u8]) -> Option<u64> {
 }
 
 impl Record {
-    fn check(start: u64, end: u64, bytes: Vec<u8>, previous: Option<Lsn>) -> Option<Self> {
+    /// Makes sense of header and data, without page headers; None if it is no record that was written there.
+    fn read(start: u64, end: u64, bytes: &[u8], previous: Option<Lsn>, checked: bool) -> Option<Self> {
         let before = Lsn(u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?));
         let checksum = u32::from_ne_bytes(bytes.get(20..24)?.try_into().ok()?);
         let (info, manager) = (*bytes.get(16)?, *bytes.get(17)?);
@@ -324,15 +368,24 @@ impl Record {
             return None;
         }
         // The data first and the header after it, as the server does.
-        if checksum != !crc32c(crc32c(!0, bytes.get(HEADER..)?), bytes.get(..20)?) {
+        if checked && checksum != !crc32c(crc32c(!0, bytes.get(HEADER..)?), bytes.get(..20)?) {
             return None;
         }
-        Some(Self { start: Lsn(start), end: Lsn(end), previous: before, manager, info, bytes })
-    }
-
-    /// It is the record of a checkpoint.
-    fn is_checkpoint(&self) -> bool {
-        self.manager == 0 && matches!(self.info & 0xF0, 0x00 | 0x10)
+        let number = || <[u8; 8]>::try_from(data(bytes)?.get(..8)?).ok();
+        let (mut committed, mut redo) = (None, None);
+        match manager {
+            0 if matches!(info & 0xF0, CHECKPOINT_SHUTDOWN | CHECKPOINT_ONLINE) => {
+                redo = number().map(|bytes| Lsn(u64::from_ne_bytes(bytes)));
+            }
+            // COMMIT and COMMIT PREPARED of the transaction manager; microseconds since 2000.
+            1 if matches!(info & 0x70, 0x00 | 0x30) => {
+                let time = number().map(|bytes| SignedDuration::from_micros(i64::from_ne_bytes(bytes)));
+                let epoch = Timestamp::from_second(946_684_800).ok();
+                committed = epoch.zip(time).and_then(|(epoch, time)| epoch.checked_add(time).ok());
+            }
+            _ => {}
+        }
+        Some(Self { start: Lsn(start), end: Lsn(end), previous: before, manager, info, committed, redo })
     }
 
     /// Nothing follows it in its segment.
@@ -340,36 +393,25 @@ impl Record {
         self.manager == 0 && self.info & 0xF0 == 0x40
     }
 
-    /// Returns when the transaction was committed whose commit this records.
-    fn commit_time(&self) -> Option<Timestamp> {
-        // COMMIT or COMMIT PREPARED of the transaction manager.
-        if self.manager != 1 || !matches!(self.info & 0x70, 0x00 | 0x30) {
-            return None;
-        }
-        // Microseconds since 2000.
-        let time = i64::from_ne_bytes(self.data()?.get(..8)?.try_into().ok()?);
-        Timestamp::from_second(946_684_800).ok()?.checked_add(SignedDuration::from_micros(time)).ok()
+    /// Returns the checkpoint that this records, if it records one.
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        Some(Checkpoint { record: self.start, redo: self.redo? })
     }
+}
 
-    /// Returns where replay begins after the checkpoint that this records.
-    fn redo(&self) -> Option<Lsn> {
-        Some(Lsn(u64::from_ne_bytes(self.data()?.get(..8)?.try_into().ok()?)))
-    }
-
-    /// Returns the main data of a record that is about no block.
-    fn data(&self) -> Option<&[u8]> {
-        let mut rest = self.bytes.get(HEADER..)?;
-        loop {
-            rest = match *rest.first()? {
-                // Its length in one byte, or in four.
-                0xFF => return rest.get(2..),
-                0xFE => return rest.get(5..),
-                // Where it was replicated from, and the transaction that it is part of.
-                0xFD => rest.get(3..)?,
-                0xFC => rest.get(5..)?,
-                _ => return None,
-            };
-        }
+/// Returns the main data of a record that is about no block.
+fn data(record: &[u8]) -> Option<&[u8]> {
+    let mut rest = record.get(HEADER..)?;
+    loop {
+        rest = match *rest.first()? {
+            // Its length in one byte, or in four.
+            0xFF => return rest.get(2..),
+            0xFE => return rest.get(5..),
+            // Where it was replicated from, and the transaction that it is part of.
+            0xFD => rest.get(3..)?,
+            0xFC => rest.get(5..)?,
+            _ => return None,
+        };
     }
 }
 
@@ -605,14 +647,14 @@ mod tests {
         let mut writer = Writer::new(SEGMENT);
         let first = writer.commit(1000);
         let second = writer.commit(2000);
-        writer.commit(3000);
+        let third = writer.commit(3000);
         let end = |writer: &Writer| open(writer.write().path()).stretch(first, first).unwrap().unwrap();
         assert_eq!(end(&writer).commits, 3);
-        // One bit is wrong.
-        let at = usize::try_from(second.0 - SEGMENT).unwrap() + 30;
-        writer.wal[at] ^= 1;
-        assert_eq!((end(&writer).commits, end(&writer).end), (1, second));
-        writer.wal[at] ^= 1;
+        // One bit is wrong in the last record, and then in the one before it.
+        for (cut, left) in [(third, 2), (second, 1)] {
+            writer.wal[usize::try_from(cut.0 - SEGMENT).unwrap() + 30] ^= 1;
+            assert_eq!((end(&writer).commits, end(&writer).end), (left, cut));
+        }
         // What a record says of the one before it does not fit: it was left from before.
         let mut other = Writer::new(SEGMENT);
         other.commit(1000);
