@@ -1,0 +1,72 @@
+//! A cluster for tests, and what is said of it.
+
+use jiff::Timestamp;
+
+use super::{ClusterReport, Viewpoint, assess};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::server::{Sender, ServerFacts};
+use crate::facts::topology::Topology;
+use crate::pg::failure::Answered;
+use crate::registry::{NodeRow, NodeType};
+
+pub(super) const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn row(id: i32, kind: NodeType, upstream: Option<i32>) -> NodeRow {
+    NodeRow {
+        node_id: id,
+        upstream_node_id: upstream,
+        active: true,
+        node_name: format!("n{id}"),
+        node_type: kind,
+        location: "default".into(),
+        priority: 100,
+        conninfo: format!("host=h{id}"),
+        repluser: "repmgr".into(),
+        slot_name: None,
+        config_file: String::new(),
+    }
+}
+
+pub(super) fn silence(answered: Answered) -> Silence {
+    Silence { answered, message: "connection refused".into(), detail: None, hint: None }
+}
+
+fn sender(name: &str) -> Sender {
+    Sender {
+        application_name: name.into(),
+        state: Some("streaming".into()),
+        sync_state: Some("async".into()),
+        replay_lag_s: None,
+        reply_age_s: Some(1.0),
+    }
+}
+
+/// `n1`, a primary that feeds `n2` and `n3`; all is well.
+pub(super) fn healthy() -> ClusterFacts {
+    let mut primary = ServerFacts::example(false, 1, 50_000);
+    primary.senders = vec![sender("n2"), sender("n3")];
+    let standby = |id| NodeFacts {
+        row: row(id, NodeType::Standby, Some(1)),
+        server: Ok(ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 50_000) }),
+    };
+    let first = NodeFacts { row: row(1, NodeType::Primary, None), server: Ok(primary) };
+    ClusterFacts { nodes: vec![first, standby(2), standby(3)] }
+}
+
+pub(super) fn server(facts: &mut ClusterFacts, at: usize) -> &mut ServerFacts {
+    facts.nodes[at].server.as_mut().unwrap()
+}
+
+pub(super) fn promote(facts: &mut ClusterFacts, at: usize, timeline: u32) {
+    let started_at = at.to_string();
+    facts.nodes[at].server = Ok(ServerFacts { started_at, ..ServerFacts::example(false, timeline, 60_000) });
+}
+
+pub(super) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
+    Viewpoint { now: NOW, topology, lag_warning_s: 300.0, unfinished_operation: None, local_node_id: Some(1) }
+}
+
+pub(super) fn judged(facts: &ClusterFacts) -> (ClusterReport, Vec<&'static str>) {
+    let (report, issues) = assess(facts, &view(None));
+    (report, issues.iter().map(|issue| issue.code).collect())
+}

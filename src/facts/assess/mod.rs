@@ -1,0 +1,195 @@
+//! From facts to a verdict: what the cluster is, what is wrong with it, and what to type next. Pure.
+
+#[cfg(test)]
+mod examples;
+mod node;
+mod primary;
+mod rows;
+mod standby;
+mod view;
+
+use jiff::Timestamp;
+
+pub use self::view::{ClusterReport, ClusterView, NodeView, Role, State};
+use crate::error::{Issue, Severity};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::server::ServerFacts;
+use crate::facts::topology::Topology;
+use crate::registry::{NodeRow, NodeType};
+
+/// Everything that a verdict depends on besides the facts.
+#[derive(Clone, Debug)]
+pub struct Viewpoint<'a> {
+    /// The time of the observation.
+    pub now: Timestamp,
+    /// What was seen before, for nodes that do not answer now.
+    pub topology: Option<&'a Topology>,
+    /// Seconds of lag from which on it is an issue (`replication_lag_warning`).
+    pub lag_warning_s: f64,
+    /// The operation left unfinished on this node.
+    pub unfinished_operation: Option<String>,
+    /// The node that this command runs on.
+    pub local_node_id: Option<i32>,
+}
+
+/// Judges what was found out.
+pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec<Issue>) {
+    let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new() };
+    let primaries: Vec<(&NodeFacts, &ServerFacts)> = facts.primaries().collect();
+    let anybody = facts.nodes.iter().any(|node| node.server.is_ok());
+    let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
+    let reference = primaries
+        .iter()
+        .max_by_key(|(node, server)| (server.timeline, registered(&node.row), server.current_lsn))
+        .copied();
+    let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
+    judge.registrations();
+    judge.rights();
+    match primaries.as_slice() {
+        [] => judge.no_primary(anybody),
+        [(node, server)] => judge.outdated(node, server),
+        _ => judge.split_brain(&primaries),
+    }
+    let state = match primaries.len() {
+        0 if anybody => State::NoPrimary,
+        0 => State::Unknown,
+        1 if judge.issues.iter().all(|issue| issue.severity == Severity::Notice) => State::Healthy,
+        1 => State::Degraded,
+        _ => State::SplitBrain,
+    };
+    // The most urgent advice first; the same words twice help nobody.
+    // Before single nodes comes the cluster as a whole.
+    judge.issues.sort_by_key(|issue| (std::cmp::Reverse(issue.severity), issue.node_id.is_some()));
+    let mut next: Vec<String> = Vec::new();
+    if let Some(operation) = &view.unfinished_operation {
+        next.push(format!("pgbaton operation show {operation}"));
+    }
+    for command in judge.next {
+        if !next.contains(&command) {
+            next.push(command);
+        }
+    }
+    let report = ClusterReport {
+        cluster: ClusterView {
+            state,
+            primary_node_id: match primaries.as_slice() {
+                [(only, _)] => Some(only.row.node_id),
+                _ => None,
+            },
+            system_identifier: facts
+                .system_identifier()
+                .map(str::to_string)
+                .or_else(|| view.topology.and_then(|seen| seen.system_identifier.clone())),
+            timeline: facts
+                .nodes
+                .iter()
+                .filter(|node| node.row.node_type != NodeType::Witness)
+                .filter_map(NodeFacts::facts)
+                .filter(|server| Some(server.system_identifier.as_str()) == facts.system_identifier())
+                .map(|server| server.timeline)
+                .max(),
+            observed_at: if anybody {
+                view.now
+            } else {
+                view.topology.map_or(view.now, |seen| seen.observed_at)
+            },
+            unfinished_operation: view.unfinished_operation.clone(),
+            next,
+        },
+        nodes,
+    };
+    (report, judge.issues)
+}
+
+/// The verdict as it comes together; each file has a part of the questions.
+struct Judge<'a> {
+    facts: &'a ClusterFacts,
+    view: &'a Viewpoint<'a>,
+    issues: Vec<Issue>,
+    next: Vec<String>,
+}
+
+impl Judge<'_> {
+    fn issue(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        node: Option<&NodeRow>,
+        message: String,
+    ) -> &mut Issue {
+        self.issues.push(Issue {
+            severity,
+            code,
+            node_id: node.map(|row| row.node_id),
+            message,
+            detail: None,
+            hint: None,
+        });
+        let last = self.issues.len() - 1;
+        #[expect(clippy::indexing_slicing, reason = "pushed two lines above")]
+        &mut self.issues[last]
+    }
+
+    /// Puts a command before all others.
+    fn type_first_on(&mut self, command: &str, row: &NodeRow) {
+        self.type_on(command, row);
+        self.next.rotate_right(1);
+    }
+
+    /// Adds a command to what to type next, with where to type it: a shell takes the rest of the line for a comment.
+    fn type_on(&mut self, command: &str, row: &NodeRow) {
+        let name: String = row.node_name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.next.push(format!("{command}  # on \"{name}\""));
+    }
+
+    /// What the role may not see, said once.
+    fn rights(&mut self) {
+        let nodes = self.facts.nodes.iter();
+        let blind: Vec<String> = nodes
+            .filter(|node| node.facts().is_some_and(|server| !server.sees_senders))
+            .map(|node| format!("\"{}\"", node.row.node_name))
+            .collect();
+        if !blind.is_empty() {
+            let message = "the role may not see the state of replication".to_string();
+            let issue = self.issue(Severity::Notice, "limited_view", None, message);
+            issue.detail = Some(format!("That is so on {}.", blind.join(", ")));
+            issue.hint = Some("On the primary run: GRANT pg_monitor TO ROLE;".into());
+        }
+    }
+}
+
+/// Says how long ago something was: `12 seconds ago (2026-11-21T10:00:00Z)`.
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural} ago ({then:.0})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::examples::{healthy, judged, view};
+    use super::*;
+
+    #[test]
+    fn all_is_well() {
+        let (report, codes) = judged(&healthy());
+        assert_eq!((report.cluster.state, codes), (State::Healthy, vec![]));
+        assert_eq!(report.cluster.primary_node_id, Some(1));
+        assert_eq!(report.cluster.next, Vec::<String>::new());
+        assert_eq!(report.nodes[1].attached, Some(true));
+        assert_eq!((report.nodes[1].replay_lag_bytes, report.nodes[1].replay_lag_s), (Some(0), Some(0.0)));
+    }
+
+    #[test]
+    fn an_unfinished_operation_is_the_first_thing_to_look_at() {
+        let view = Viewpoint { unfinished_operation: Some("x1".into()), ..view(None) };
+        let (report, _) = assess(&healthy(), &view);
+        assert_eq!(report.cluster.next, ["pgbaton operation show x1"]);
+    }
+}

@@ -1,0 +1,315 @@
+//! One node: what it says, against what it is registered as.
+
+use super::{Judge, NodeView, Role, ago};
+use crate::error::{Severity, sentence};
+use crate::facts::cluster::NodeFacts;
+use crate::facts::server::ServerFacts;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::Answered;
+use crate::registry::{NodeRow, NodeType};
+
+impl Judge<'_> {
+    /// Judges one node.
+    pub(super) fn node(
+        &mut self,
+        node: &NodeFacts,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+    ) -> NodeView {
+        let row = &node.row;
+        let upstream = row.upstream_node_id.and_then(|id| self.facts.node(id));
+        let mut out = NodeView {
+            node_id: row.node_id,
+            node_name: row.node_name.clone(),
+            node_type: row.node_type.clone(),
+            active: row.active,
+            reachable: node.server.is_ok(),
+            answered: node
+                .server
+                .as_ref()
+                .map_or_else(|silence| silence.answered == Answered::Spoke, |_| true),
+            observed_role: Role::Unknown,
+            status: String::new(),
+            upstream_node_id: row.upstream_node_id,
+            upstream_node_name: upstream.map(|node| node.row.node_name.clone()),
+            attached: None,
+            location: row.location.clone(),
+            priority: row.priority,
+            timeline: None,
+            receive_lsn: None,
+            replay_lsn: None,
+            receive_lag_bytes: None,
+            replay_lag_bytes: None,
+            replay_lag_s: None,
+            replay_paused: None,
+            daemon_paused: None,
+            sync_state: None,
+            slot_name: row.slot_name.clone(),
+            slot_active: None,
+            slot_wal_status: None,
+            slot_retained_bytes: None,
+            server_version: None,
+            last_seen: self.view.topology.and_then(|seen| seen.node(row.node_id)?.last_seen),
+            conninfo: Conninfo::parse(&row.conninfo)
+                .map_or_else(|_| "(invalid)".to_string(), |parsed| parsed.redacted()),
+            error: None,
+        };
+        match &node.server {
+            Err(silence) => {
+                out.error = Some(silence.message.clone());
+                self.silent(node, &mut out);
+            }
+            Ok(server) => {
+                out.last_seen = Some(self.view.now);
+                self.answering(node, server, &mut out);
+                if row.node_type != NodeType::Witness && self.elsewhere(node, server) {
+                    // What that server is, is not what this node is.
+                    out.observed_role = Role::Unknown;
+                    out.status = "unknown".into();
+                    out.timeline = None;
+                    (out.receive_lsn, out.replay_lsn, out.replay_paused) = (None, None, None);
+                } else if row.node_type != NodeType::Witness {
+                    self.positions(server, reference.map(|(_, server)| server), &mut out);
+                    if server.in_recovery {
+                        self.standby(node, server, upstream, reference, &mut out);
+                    }
+                    self.past(node, server, reference, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    fn silent(&mut self, node: &NodeFacts, out: &mut NodeView) {
+        let (row, Err(silence)) = (&node.row, &node.server) else { return };
+        let spoke = silence.answered == Answered::Spoke;
+        out.status = match (row.active, spoke, &row.node_type) {
+            (_, true, NodeType::Witness) => "rejected",
+            (_, true, _) => "running",
+            (true, false, _) => "unreachable",
+            (false, false, _) => "failed",
+        }
+        .to_string();
+        let seen = self.last_seen(row);
+        let detail = format!("{} {seen}", sentence(&full(&silence.message, silence.detail.as_deref())));
+        let mut hint = silence.hint.clone();
+        // A node that was taken out is expected to be silent.
+        let severity = if row.active { Severity::Error } else { Severity::Notice };
+        let name = &row.node_name;
+        let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
+            hint = Some(format!("Register \"{name}\" again with --force, which writes its record anew."));
+            ("invalid_conninfo", format!("the record of node \"{name}\" has no valid connection string"))
+        } else if spoke {
+            ("node_rejects", format!("node \"{}\" answers but does not let pgbaton in", row.node_name))
+        } else {
+            ("node_unreachable", format!("node \"{}\" cannot be reached", row.node_name))
+        };
+        let issue = self.issue(severity, code, Some(row), message);
+        issue.detail = Some(detail);
+        issue.hint = hint;
+        if row.active && row.node_type == NodeType::Standby && silence.answered == Answered::Nothing {
+            self.type_on("pgbaton node start", row);
+        }
+    }
+
+    /// Says what was last seen of a node.
+    fn last_seen(&self, row: &NodeRow) -> String {
+        let seen = self.view.topology.and_then(|seen| seen.node(row.node_id));
+        let Some((seen, at)) = seen.and_then(|seen| Some((seen, seen.last_seen?))) else {
+            return "It was not seen before.".to_string();
+        };
+        let role = match seen.was_primary {
+            Some(true) if row.node_type != NodeType::Witness => "as primary, ",
+            Some(false) => "as standby, ",
+            _ => "",
+        };
+        let place = match (seen.timeline, seen.wal_end) {
+            (Some(timeline), Some(end)) => format!(", at {end} on timeline {timeline}"),
+            _ => String::new(),
+        };
+        format!("It answered last {role}{}{place}.", ago(self.view.now, at))
+    }
+
+    /// Whether a row leads to a server that is not this node's: another cluster's, or another node's.
+    fn elsewhere(&mut self, node: &NodeFacts, server: &ServerFacts) -> bool {
+        let (row, name) = (&node.row, &node.row.node_name);
+        let own = self.facts.system_identifier().unwrap_or_default().to_string();
+        if server.system_identifier != own {
+            let message = format!("node \"{name}\" belongs to another cluster");
+            let issue = self.issue(Severity::Error, "foreign_cluster", Some(row), message);
+            issue.detail = Some(format!(
+                "Its system identifier is {}, that of the other nodes is {own}.",
+                server.system_identifier
+            ));
+            issue.hint =
+                Some(format!("Compare its connection string with where the server of \"{name}\" is."));
+            return true;
+        }
+        let Some(twin) = self.facts.twin_of(node).map(|twin| twin.row.node_name.clone()) else {
+            return false;
+        };
+        let message = format!("nodes \"{twin}\" and \"{name}\" are registered with the same server");
+        let issue = self.issue(Severity::Error, "same_server", Some(row), message);
+        issue.detail =
+            Some(format!("Both connection strings lead to it. Nothing is known of \"{name}\" itself."));
+        issue.hint = Some(format!("Register \"{name}\" again, on its own host and with its own conninfo."));
+        true
+    }
+
+    /// What a node is, against what it is registered as.
+    fn answering(&mut self, node: &NodeFacts, server: &ServerFacts, out: &mut NodeView) {
+        let row = &node.row;
+        out.timeline = Some(server.timeline);
+        out.server_version = Some(server.version.clone());
+        out.receive_lsn = server.receive_lsn;
+        out.replay_lsn = server.replay_lsn.filter(|_| server.in_recovery);
+        out.receive_lsn = out.receive_lsn.filter(|_| server.in_recovery);
+        out.replay_paused = server.replay_paused;
+        out.observed_role = match (&row.node_type, server.in_recovery) {
+            (NodeType::Witness, _) => Role::Witness,
+            (_, true) => Role::Standby,
+            (_, false) => Role::Primary,
+        };
+        if row.node_type == NodeType::Witness {
+            out.timeline = None;
+        }
+        out.status = match (&row.node_type, out.observed_role) {
+            (NodeType::Primary, Role::Standby) => "running as standby",
+            (NodeType::Standby, Role::Primary) => "running as primary",
+            (NodeType::Other(_), _) => "unknown node type",
+            _ => "running",
+        }
+        .to_string();
+        let alone = self.facts.primaries().count() == 1;
+        if row.node_type == NodeType::Witness
+            && Some(server.system_identifier.as_str()) == self.facts.system_identifier()
+        {
+            let message =
+                format!("node \"{}\" is registered as witness but belongs to the cluster", row.node_name);
+            let issue = self.issue(Severity::Error, "witness_in_cluster", Some(row), message);
+            issue.detail = Some("A witness is a server of its own, with no data of the cluster.".into());
+            issue.hint = Some(format!("Register \"{}\" again as what it is, with --force.", row.node_name));
+        }
+        if !row.active {
+            let issue = self.issue(
+                Severity::Warning,
+                "inactive_but_running",
+                Some(row),
+                format!("node \"{}\" is registered as inactive but running", row.node_name),
+            );
+            let name = &row.node_name;
+            let (hint, command) = match (&row.node_type, server.in_recovery, alone) {
+                (NodeType::Witness, ..) => (String::new(), None),
+                (_, true, _) => (
+                    format!("Run \"pgbaton standby register --force\" on \"{name}\"."),
+                    Some("pgbaton standby register --force"),
+                ),
+                (_, false, true) => (
+                    format!(
+                        "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
+                    ),
+                    Some("pgbaton primary register --force"),
+                ),
+                (_, false, false) => (
+                    format!("If it is a former primary, stop it now: \"pgbaton node stop\" on \"{name}\"."),
+                    None,
+                ),
+            };
+            issue.hint = Some(hint).filter(|hint| !hint.is_empty());
+            if let Some(command) = command {
+                self.type_on(command, row);
+            }
+        }
+        let elsewhere = self.facts.twin_of(node).is_some()
+            || Some(server.system_identifier.as_str()) != self.facts.system_identifier();
+        match (&row.node_type, server.in_recovery) {
+            (NodeType::Primary, true) if elsewhere => {}
+            (NodeType::Primary, true) => {
+                let issue = self.issue(
+                    Severity::Error,
+                    "running_as_standby",
+                    Some(row),
+                    format!("node \"{}\" is registered as primary but running as standby", row.node_name),
+                );
+                issue.hint =
+                    Some(format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name));
+                self.type_on("pgbaton standby register --force", row);
+            }
+            (NodeType::Standby, false) if elsewhere => {}
+            (NodeType::Standby, false) => {
+                let others = self.facts.primaries().count() > 1;
+                let name = &row.node_name;
+                let issue = self.issue(
+                    Severity::Error,
+                    "running_as_primary",
+                    Some(row),
+                    format!("node \"{name}\" is registered as standby but running as primary"),
+                );
+                if others {
+                    issue.detail = Some(
+                        "It was promoted without pgbaton, or started without standby.signal, beside another primary."
+                            .into(),
+                    );
+                } else {
+                    issue.detail = Some("It was promoted without pgbaton.".into());
+                    issue.hint = Some(format!(
+                        "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
+                    ));
+                    self.type_on("pgbaton primary register --force", row);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn full(message: &str, detail: Option<&str>) -> String {
+    match detail {
+        Some(detail) => format!("{} {detail}", sentence(message)),
+        None => message.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::super::examples::{healthy, judged, promote, server, silence};
+    use super::*;
+    use crate::pg::history::TimelineId;
+
+    #[test]
+    fn silence_of_a_standby_degrades_and_of_an_inactive_one_does_not() {
+        let mut facts = healthy();
+        facts.nodes[2].server = Err(silence(Answered::Nothing));
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["node_unreachable"]));
+        assert_eq!(report.cluster.next, ["pgbaton node start  # on \"n3\""]);
+        facts.nodes[2].server = Err(silence(Answered::Spoke));
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.nodes[2].status.as_str(), codes), ("running", vec!["node_rejects"]));
+        // One that hangs is not to be started.
+        facts.nodes[2].server = Err(silence(Answered::Silent));
+        assert_eq!(judged(&facts).0.cluster.next, Vec::<String>::new());
+        facts.nodes[2].row.active = false;
+        let (report, _) = judged(&facts);
+        assert_eq!((report.cluster.state, report.nodes[2].status.as_str()), (State::Healthy, "failed"));
+    }
+
+    #[test]
+    fn servers_that_are_not_the_nodes_own() {
+        // Another cluster's primary is no second primary, whatever its timeline.
+        let mut facts = healthy();
+        promote(&mut facts, 2, 9);
+        server(&mut facts, 2).system_identifier = "8".into();
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["foreign_cluster"]));
+        assert_eq!((report.cluster.primary_node_id, report.cluster.timeline), (Some(1), Some(TimelineId(1))));
+        // Of two, the registered primary's cluster is the one.
+        facts.nodes.remove(1);
+        assert_eq!(judged(&facts).0.cluster.primary_node_id, Some(1));
+        // Nor is the same server under two names.
+        let mut facts = healthy();
+        facts.nodes[2].server = facts.nodes[0].server.clone();
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["same_server"]));
+    }
+}

@@ -1,0 +1,290 @@
+//! Who takes writes: nobody, one that was replaced, or several.
+
+use super::{Judge, ago};
+use crate::error::Severity;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::server::ServerFacts;
+use crate::pg::failure::Answered;
+use crate::pg::history::TimelineId;
+use crate::pg::lsn::Lsn;
+use crate::registry::{NodeRow, NodeType};
+
+impl Judge<'_> {
+    /// Whether the only primary there is has been replaced: somebody has seen a newer one.
+    pub(super) fn outdated(&mut self, node: &NodeFacts, server: &ServerFacts) {
+        let own = self.facts.system_identifier();
+        let witnesses = self.facts.nodes.iter().filter_map(|other| Some((&other.row, other.facts()?)));
+        let newer = witnesses
+            .filter(|(row, other)| {
+                row.node_type != NodeType::Witness && Some(other.system_identifier.as_str()) == own
+            })
+            .map(|(row, other)| {
+                (other.timeline, format!("Node \"{}\" is on timeline {}", row.node_name, other.timeline))
+            });
+        let seen = self.view.topology.into_iter().flat_map(|seen| &seen.nodes).filter_map(|seen| {
+            let (timeline, at) = (seen.timeline?, seen.last_seen?);
+            let role = if seen.was_primary? { "was the primary" } else { "was" };
+            let name = &seen.row.node_name;
+            let when = ago(self.view.now, at);
+            Some((timeline, format!("Node \"{name}\" {role} on timeline {timeline} {when}")))
+        });
+        let Some((_, evidence)) = newer
+            .chain(seen)
+            .filter(|(timeline, _)| *timeline > server.timeline)
+            .max_by_key(|(timeline, _)| *timeline)
+        else {
+            return;
+        };
+        let name = &node.row.node_name;
+        let message = format!("node \"{name}\" takes writes on an old timeline");
+        let issue = self.issue(Severity::Error, "primary_outdated", Some(&node.row), message);
+        issue.detail = Some(format!("{evidence}, \"{name}\" is on timeline {}.", server.timeline));
+        issue.hint = Some(format!(
+            "There is, or was, a newer primary: find it before anything else is written to \"{name}\"."
+        ));
+        self.type_first_on("pgbaton node stop", &node.row);
+    }
+
+    pub(super) fn no_primary(&mut self, anybody: bool) {
+        if !anybody {
+            let age = self.view.topology.map(|seen| ago(self.view.now, seen.observed_at));
+            let issue = self.issue(Severity::Error, "nobody_answers", None, "no node answers".into());
+            issue.detail = Some(match age {
+                Some(age) => format!("What is shown was last seen {age}."),
+                None => "The cluster was never seen from here.".into(),
+            });
+            self.start_primary();
+            return;
+        }
+        // The standby with the most WAL is the one to look at first; promoting it is the operator's decision.
+        let best = self
+            .facts
+            .nodes
+            .iter()
+            .filter(|node| node.row.node_type != NodeType::Witness)
+            .filter_map(|node| Some((node, node.facts()?)))
+            .filter(|(_, server)| Some(server.system_identifier.as_str()) == self.facts.system_identifier())
+            .max_by_key(|(node, server)| {
+                (server.timeline, server.wal_end(), node.row.priority, -node.row.node_id)
+            });
+        let streaming = self.facts.nodes.iter().any(|node| {
+            node.facts()
+                .and_then(|server| server.receiver.as_ref())
+                .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
+                && self.facts.observed_upstream(&node.row.node_name).is_none()
+        });
+        let answering = self.facts.nodes.iter().any(|node| {
+            node.row.node_type == NodeType::Primary
+                && node.server.as_ref().is_err_and(|silence| silence.answered != Answered::Nothing)
+        });
+        let best_name =
+            best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
+        let lost = self.missing(best.and_then(|(_, server)| Some((server.timeline, server.wal_end()?))));
+        let issue = self.issue(Severity::Error, "no_primary", None, "no node takes writes".into());
+        issue.detail = best_name.as_ref().map(|(name, timeline, end)| {
+            format!(
+                "Of the nodes that answer, \"{name}\" has the most WAL: up to {} on timeline {timeline}.{lost}",
+                end.map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
+            )
+        });
+        if streaming || answering {
+            issue.hint = Some(
+                "The primary seems to be alive although it cannot be asked from here: look there before anything is \
+                 promoted."
+                    .into(),
+            );
+        } else if let Some((name, ..)) = best_name {
+            issue.hint = Some(format!(
+                "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
+            ));
+            self.start_primary();
+        }
+    }
+
+    /// Advises to start the registered primary, if nothing at all was heard from it.
+    fn start_primary(&mut self) {
+        let silent =
+            self.facts.nodes.iter().filter(|node| {
+                node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing)
+            });
+        let primary = silent.map(|node| &node.row).filter(|row| row.node_type == NodeType::Primary);
+        if let Some(row) = primary.max_by_key(|row| row.active).cloned() {
+            self.type_first_on("pgbaton node start", &row);
+        }
+    }
+
+    /// Says what the primary that was last seen had and the best of the others does not have.
+    fn missing(&self, best: Option<(TimelineId, Lsn)>) -> String {
+        let seen = self.view.topology.into_iter().flat_map(|seen| &seen.nodes);
+        let last = seen
+            .filter(|node| node.was_primary == Some(true))
+            .filter_map(|node| Some((node.timeline?, node.wal_end?, node.last_seen?, &node.row.node_name)));
+        let (Some((timeline, end, at, name)), Some((own, has))) = (last.max(), best) else {
+            return String::new();
+        };
+        if timeline != own {
+            return String::new();
+        }
+        let when = ago(self.view.now, at);
+        match end.bytes_since(has).unwrap_or(0) {
+            0 => format!(
+                " That is all that the primary \"{name}\" had {when}, and what it wrote later is not known."
+            ),
+            bytes => format!(
+                " The primary \"{name}\" had {bytes} bytes more {when}, and what it wrote later is not known."
+            ),
+        }
+    }
+
+    pub(super) fn split_brain(&mut self, primaries: &[(&NodeFacts, &ServerFacts)]) {
+        let newest = primaries.iter().map(|(_, server)| server.timeline).max();
+        let all: Vec<String> = primaries
+            .iter()
+            .map(|(node, server)| {
+                format!(
+                    "\"{}\" on timeline {} at {}",
+                    node.row.node_name,
+                    server.timeline,
+                    server
+                        .current_lsn
+                        .map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
+                )
+            })
+            .collect();
+        let stale: Vec<String> = primaries
+            .iter()
+            .filter(|(_, server)| Some(server.timeline) != newest)
+            .map(|(node, _)| format!("\"{}\"", node.row.node_name))
+            .collect();
+        let issue = self.issue(
+            Severity::Error,
+            "split_brain",
+            None,
+            format!("{} nodes take writes", primaries.len()),
+        );
+        issue.detail = Some(format!("They are {}.", all.join(", ")));
+        issue.hint = Some(if stale.is_empty() {
+            "Keep clients away from all but one, then stop the others: \"pgbaton node stop\" there. What they alone have \
+             is lost when they are rejoined."
+                .into()
+        } else {
+            format!(
+                "{} went on on an older timeline: stop it now, with \"pgbaton node stop\" there. What it alone has is lost \
+                 when it is rejoined.",
+                stale.join(", ")
+            )
+        });
+        // The one on the newest timeline stays, or if that is several, the one that is registered.
+        let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
+        let stays = primaries.iter().max_by_key(|(node, server)| (server.timeline, registered(&node.row)));
+        let stays = stays.filter(|(node, _)| !stale.is_empty() || registered(&node.row));
+        for (node, _) in primaries {
+            if stays.is_some_and(|(stays, _)| stays.row.node_id != node.row.node_id) {
+                self.type_first_on("pgbaton node stop", &node.row);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::examples::{NOW, healthy, judged, promote, server, silence, view};
+    use super::super::{State, Viewpoint, assess};
+    use super::*;
+    use crate::facts::topology;
+
+    #[test]
+    fn no_primary_names_the_one_with_the_most_wal_and_what_may_be_missing() {
+        let mut facts = healthy();
+        let seen = topology::merge(None, &facts, NOW);
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        for at in [1, 2] {
+            server(&mut facts, at).receiver = None;
+            server(&mut facts, at).receive_lsn = Some(Lsn(49_000 + at as u64));
+            server(&mut facts, at).replay_lsn = Some(Lsn(49_000));
+        }
+        let (report, issues) = assess(&facts, &view(Some(&seen)));
+        assert_eq!(report.cluster.state, State::NoPrimary);
+        assert_eq!(report.cluster.next, ["pgbaton node start  # on \"n1\""]);
+        assert_eq!(issues[0].code, "no_primary");
+        let detail = issues[0].detail.as_deref().unwrap();
+        assert!(
+            detail.contains("\"n3\" has the most WAL") && detail.contains("had 998 bytes more"),
+            "{detail}"
+        );
+        // Something answers there, or streams from there: nobody is to be promoted, and nothing started.
+        facts.nodes[0].server = Err(silence(Answered::Silent));
+        let (report, issues) = assess(&facts, &view(Some(&seen)));
+        assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
+        assert_eq!(report.cluster.next, Vec::<String>::new());
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        server(&mut facts, 1).receiver = ServerFacts::example(true, 1, 1).receiver;
+        let (_, issues) = assess(&facts, &view(None));
+        assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
+    }
+
+    #[test]
+    fn nobody_answers() {
+        let mut facts = healthy();
+        let seen = topology::merge(None, &facts, NOW);
+        facts.nodes.iter_mut().for_each(|node| node.server = Err(silence(Answered::Nothing)));
+        let later = Viewpoint { now: Timestamp::from_second(180).unwrap(), ..view(Some(&seen)) };
+        let (report, issues) = assess(&facts, &later);
+        assert_eq!(report.cluster.state, State::Unknown);
+        assert_eq!((report.cluster.observed_at, report.nodes[0].last_seen), (NOW, Some(NOW)));
+        assert_eq!(report.cluster.next[0], "pgbaton node start  # on \"n1\"");
+        assert!(issues[0].detail.as_deref().unwrap().contains("last seen 3 minutes ago"), "{issues:?}");
+    }
+
+    #[test]
+    fn several_primaries() {
+        let mut facts = healthy();
+        promote(&mut facts, 1, 2);
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::SplitBrain, None));
+        assert_eq!(codes[0], "split_brain");
+        // The newer timeline stays.
+        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
+        // On one timeline nobody can tell which; the registered one is the one to keep.
+        promote(&mut facts, 1, 1);
+        let (report, codes) = judged(&facts);
+        assert!(codes.contains(&"forked"), "{codes:?}");
+        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n2\"");
+        facts.nodes[0].row.node_type = NodeType::Standby;
+        assert!(judged(&facts).0.cluster.next.iter().all(|command| !command.contains("stop")));
+    }
+
+    #[test]
+    fn promoted_by_hand() {
+        let mut facts = healthy();
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        facts.nodes[0].row.active = false;
+        facts.nodes.truncate(2);
+        promote(&mut facts, 1, 2);
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::Degraded, Some(2)));
+        assert!(codes.contains(&"running_as_primary"), "{codes:?}");
+        assert_eq!(report.cluster.next, ["pgbaton primary register --force  # on \"n2\""]);
+    }
+
+    #[test]
+    fn a_primary_that_was_replaced() {
+        let mut facts = healthy();
+        server(&mut facts, 2).timeline = TimelineId(2);
+        let (report, codes) = judged(&facts);
+        assert_eq!(report.cluster.state, State::Degraded);
+        assert!(codes.contains(&"primary_outdated"), "{codes:?}");
+        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
+        // Or nobody who has seen the newer one answers now.
+        let mut before = healthy();
+        promote(&mut before, 1, 2);
+        let seen = topology::merge(None, &before, NOW);
+        let mut facts = healthy();
+        facts.nodes[1].server = Err(silence(Answered::Nothing));
+        let (_, issues) = assess(&facts, &view(Some(&seen)));
+        let outdated = issues.iter().find(|issue| issue.code == "primary_outdated").unwrap();
+        assert!(outdated.detail.as_deref().unwrap().starts_with("Node \"n2\" was the primary on timeline 2"));
+    }
+}

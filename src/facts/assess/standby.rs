@@ -1,0 +1,429 @@
+//! A standby: how far it is, what it is attached to, and whether its past is that of the primary.
+
+use super::{Judge, NodeView};
+use crate::error::Severity;
+use crate::facts::alive::streams_from;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::divergence::{Relation, relation};
+use crate::facts::server::ServerFacts;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::lsn::Lsn;
+use crate::registry::{NodeRow, NodeType};
+
+/// Seconds without a word of a standby, which has one to say every ten unless `wal_receiver_status_interval` is changed.
+const SILENT_S: f64 = 30.0;
+
+impl Judge<'_> {
+    /// How far a node is behind the primary.
+    pub(super) fn positions(
+        &mut self,
+        server: &ServerFacts,
+        primary: Option<&ServerFacts>,
+        out: &mut NodeView,
+    ) {
+        if !server.in_recovery {
+            out.receive_lag_bytes = Some(0);
+            out.replay_lag_bytes = Some(0);
+            out.replay_lag_s = Some(0.0);
+            return;
+        }
+        let Some(written) = primary.and_then(|server| server.current_lsn) else { return };
+        // The standby may have been asked a moment after the primary, and be ahead of what the primary said.
+        let behind = |position: Option<Lsn>| position.map(|lsn| written.0.saturating_sub(lsn.0));
+        out.receive_lag_bytes = behind(server.wal_end());
+        out.replay_lag_bytes = behind(server.replay_lsn);
+        let sender = self
+            .facts
+            .observed_upstream(&out.node_name)
+            .and_then(|node| Some(node.facts()?.sender_of(&out.node_name)?.clone()));
+        let streams =
+            sender.as_ref().filter(|sender| sender.state.as_deref().is_none_or(|state| state == "streaming"));
+        out.replay_lag_s = match (out.replay_lag_bytes, streams) {
+            (Some(0), _) => Some(0.0),
+            // All that was received is replayed: the time since the last commit says nothing on an idle primary, so what the
+            // upstream measured counts, as long as it hears from the standby.
+            (Some(_), Some(sender)) if !waits_to_be_replayed(server) => {
+                let measured = sender.replay_lag_s.unwrap_or(0.0);
+                match (sender.reply_age_s.filter(|age| *age > SILENT_S), server.last_replay_age_s) {
+                    (Some(silent), Some(age)) => Some(silent.min(age).max(measured)),
+                    _ => Some(measured),
+                }
+            }
+            (Some(_), _) => server.last_replay_age_s,
+            (None, _) => None,
+        };
+    }
+
+    /// Whether a node has WAL that the primary never had.
+    pub(super) fn past(
+        &mut self,
+        node: &NodeFacts,
+        server: &ServerFacts,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+        out: &mut NodeView,
+    ) {
+        let Some((chief, primary)) = reference else { return };
+        if chief.row.node_id == node.row.node_id {
+            return;
+        }
+        let name = node.row.node_name.clone();
+        match relation(server, primary) {
+            Relation::Same => {}
+            Relation::Forked { evidence, at } => {
+                if server.in_recovery {
+                    // Positions of two histories have no distance.
+                    (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
+                }
+                let chief_name = chief.row.node_name.clone();
+                let issue = self.issue(
+                    Severity::Error,
+                    "forked",
+                    Some(&node.row),
+                    format!("the history of node \"{name}\" has parted from that of \"{chief_name}\""),
+                );
+                let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
+                issue.detail = Some(format!("{evidence}{shared}"));
+                let clone = server.in_recovery;
+                issue.hint = Some(format!(
+                    "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
+                     it first. Do not let it stream as it is."
+                ));
+                if clone {
+                    self.type_on("pgbaton standby clone --force", &node.row);
+                }
+            }
+            // In an old cluster the first segment of the timeline is long gone, on every node: no news, day for day.
+            Relation::Unknown(_) if out.attached == Some(true) => {}
+            Relation::Unknown(why) => {
+                let issue = self.issue(
+                    Severity::Notice,
+                    "history_unknown",
+                    Some(&node.row),
+                    format!("the history of node \"{name}\" could not be compared"),
+                );
+                issue.detail = Some(why);
+                let unread = [server, primary].into_iter().any(|server| !server.reads_files);
+                issue.hint = unread.then(|| {
+                    "Run \"GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO \
+                     ROLE\" as superuser in this database, for the role that pgbaton uses."
+                        .into()
+                });
+            }
+        }
+    }
+
+    /// Attachment, replay and slot of a standby.
+    pub(super) fn standby(
+        &mut self,
+        node: &NodeFacts,
+        server: &ServerFacts,
+        upstream: Option<&NodeFacts>,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+        out: &mut NodeView,
+    ) {
+        let row = &node.row;
+        let name = &row.node_name;
+        let upstream_facts = upstream.and_then(NodeFacts::facts);
+        let sender = upstream_facts.and_then(|facts| facts.sender_of(name));
+        let observed = self.facts.observed_upstream(name);
+        // It may have given another name than the one it is registered by.
+        let nameless = sender.is_none()
+            && observed.is_none()
+            && upstream.is_some_and(|upstream| upstream.facts().is_some() && streams_from(node, upstream));
+        out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
+        out.attached = match (upstream_facts, sender, &server.receiver) {
+            (Some(_), Some(sender), _) => {
+                Some(sender.state.as_deref().is_none_or(|state| state == "streaming"))
+            }
+            (Some(_), None, _) => Some(nameless),
+            // The upstream cannot be asked; without a WAL receiver nothing is attached to anything.
+            (None, _, None) => Some(false),
+            (None, _, Some(_)) => None,
+        };
+        if row.node_type == NodeType::Standby && row.active {
+            match (upstream, upstream_facts, sender, observed) {
+                (Some(up), Some(_), None, Some(other)) => {
+                    let message = format!(
+                        "node \"{name}\" streams from \"{}\", not from \"{}\" as registered",
+                        other.row.node_name, up.row.node_name
+                    );
+                    let hint = format!(
+                        "To record what is, run \"pgbaton standby register --force --upstream-node-id={}\" on \"{name}\".",
+                        other.row.node_id
+                    );
+                    let next =
+                        format!("pgbaton standby register --force --upstream-node-id={}", other.row.node_id);
+                    let row = row.clone();
+                    self.issue(Severity::Warning, "upstream_differs", Some(&row), message).hint = Some(hint);
+                    self.type_on(&next, &row);
+                }
+                (Some(up), Some(_), None, None) if nameless => {
+                    let message = format!(
+                        "node \"{name}\" streams from \"{}\" under another application_name",
+                        up.row.node_name
+                    );
+                    let issue = self.issue(Severity::Warning, "application_name_differs", Some(row), message);
+                    issue.detail =
+                        Some("It is not found by its name where synchronous standbys are chosen.".into());
+                    issue.hint = Some(format!(
+                        "Set application_name in primary_conninfo of \"{name}\" to its node name and reload it."
+                    ));
+                }
+                (Some(up), Some(_), None, None) => {
+                    let message =
+                        format!("node \"{name}\" is not attached to its upstream \"{}\"", up.row.node_name);
+                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
+                    issue.detail = Some(match &server.receiver {
+                        Some(receiver) => format!(
+                            "Its WAL receiver is connected to {}.",
+                            receiver.sender_host.as_deref().map_or_else(
+                                || "a server that this role may not see".to_string(),
+                                |host| match receiver.sender_port {
+                                    Some(port) => format!("host \"{host}\", port {port}"),
+                                    None => format!("host \"{host}\""),
+                                }
+                            )
+                        ),
+                        None => "It has no WAL receiver.".into(),
+                    });
+                    issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
+                    self.type_on("pgbaton node status", row);
+                }
+                // Without any primary that is said already.
+                (Some(up), None, ..) if server.receiver.is_none() && reference.is_some() => {
+                    let upstream = up.row.node_name.clone();
+                    let message = format!("node \"{name}\" is not attached to its upstream \"{upstream}\"");
+                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
+                    issue.detail = Some(format!(
+                        "It has no WAL receiver, and \"{upstream}\" cannot be asked. It falls behind."
+                    ));
+                    issue.hint =
+                        Some(format!("Start \"{upstream}\", or let \"{name}\" follow another node."));
+                }
+                (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
+                    let state = sender.state.clone().unwrap_or_default();
+                    let message = format!(
+                        "node \"{name}\" is attached to \"{}\" in state \"{state}\"",
+                        up.row.node_name
+                    );
+                    self.issue(Severity::Warning, "not_streaming", Some(row), message);
+                }
+                _ => {}
+            }
+        }
+        self.replay(row, server, out);
+        self.slot(row, upstream, out);
+        if let Some((_, primary)) = reference
+            && server.version_num / 10_000 != primary.version_num / 10_000
+        {
+            let message = format!(
+                "node \"{name}\" runs PostgreSQL {}, the primary {}",
+                server.version, primary.version
+            );
+            self.issue(Severity::Error, "version_differs", Some(row), message);
+        }
+    }
+
+    fn replay(&mut self, row: &NodeRow, server: &ServerFacts, out: &NodeView) {
+        let name = &row.node_name;
+        if server.replay_paused == Some(true) {
+            let waiting = server
+                .wal_end()
+                .zip(server.replay_lsn)
+                .map_or(0, |(end, replayed)| end.0.saturating_sub(replayed.0));
+            let issue = self.issue(
+                Severity::Warning,
+                "replay_paused",
+                Some(row),
+                format!("WAL replay is paused on node \"{name}\""),
+            );
+            issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
+            issue.hint = Some(format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."));
+            self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
+        } else if out.replay_lag_s.is_some_and(|lag| lag >= self.view.lag_warning_s) {
+            let lag = out.replay_lag_s.unwrap_or_default();
+            let bytes = out.replay_lag_bytes.unwrap_or_default();
+            let issue = self.issue(
+                Severity::Warning,
+                "replication_lag",
+                Some(row),
+                format!("node \"{name}\" is {lag:.0} seconds behind"),
+            );
+            issue.detail = Some(format!("{bytes} bytes of WAL are not replayed."));
+        }
+    }
+
+    fn slot(&mut self, row: &NodeRow, upstream: Option<&NodeFacts>, out: &mut NodeView) {
+        let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream) else { return };
+        let Some(server) = upstream.facts() else { return };
+        let name = &row.node_name;
+        let place = &upstream.row.node_name;
+        let Some(slot) = server.slot(slot_name) else {
+            let issue = self.issue(
+                Severity::Error,
+                "slot_missing",
+                Some(row),
+                format!("slot \"{slot_name}\" of node \"{name}\" does not exist on \"{place}\""),
+            );
+            issue.detail = Some(
+                "Without it the upstream may recycle WAL that the node still needs, and a configured slot that is \
+                 missing stops it from streaming."
+                    .into(),
+            );
+            let sql = format!(
+                "SELECT pg_create_physical_replication_slot('{}', true)",
+                slot_name.replace('\'', "''")
+            );
+            issue.hint = Some(format!("Run \"{sql}\" on \"{place}\"."));
+            self.next.push(psql(&upstream.row, &sql));
+            return;
+        };
+        out.slot_active = Some(slot.active);
+        out.slot_wal_status.clone_from(&slot.wal_status);
+        out.slot_retained_bytes = slot.retained_bytes;
+        if slot.wal_status.as_deref() == Some("lost") {
+            let issue = self.issue(
+                Severity::Error,
+                "slot_lost",
+                Some(row),
+                format!("slot \"{slot_name}\" of node \"{name}\" on \"{place}\" has lost WAL"),
+            );
+            issue.detail =
+                Some("The WAL that the node needs next was removed (max_slot_wal_keep_size).".into());
+            issue.hint = Some(format!(
+                "If the archive does not have it, clone \"{name}\" again: \"pgbaton standby clone --force\" there."
+            ));
+            self.type_on("pgbaton standby clone --force", row);
+        } else if !slot.active && out.attached == Some(true) {
+            let issue = self.issue(
+                Severity::Warning,
+                "slot_unused",
+                Some(row),
+                format!("node \"{name}\" streams without its slot \"{slot_name}\""),
+            );
+            issue.detail = Some(format!("The slot keeps WAL on \"{place}\" that nobody fetches."));
+            issue.hint = Some(format!("Set primary_slot_name = '{slot_name}' on \"{name}\" and reload it."));
+        }
+    }
+}
+
+/// Writes a command that runs SQL on a node, to be typed anywhere.
+fn psql(row: &NodeRow, sql: &str) -> String {
+    let conninfo = Conninfo::parse(&row.conninfo).map(|parsed| parsed.without_secrets().to_string());
+    shell_words::join(["psql", "-Xd", &conninfo.unwrap_or_default(), "-c", sql])
+}
+
+/// Whether a standby has received a whole record that it has not replayed.
+///
+/// The primary sends what it has flushed, and that may end in the middle of a record: then always at the end of a page. What is missing
+/// of such a record comes with the next write, which on an idle primary may be tomorrow.
+fn waits_to_be_replayed(server: &ServerFacts) -> bool {
+    const PAGE: u64 = 8192;
+    match (server.replay_lsn, server.receive_lsn) {
+        (Some(replayed), Some(received)) if received > replayed => {
+            !(received.0 % PAGE == 0 && received.0 - replayed.0 < PAGE)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{healthy, judged, server, silence};
+    use super::*;
+    use crate::facts::cluster::ClusterFacts;
+    use crate::facts::server::Slot;
+    use crate::pg::failure::Answered;
+
+    #[test]
+    fn lag_is_told_only_where_there_is_some() {
+        let lag = |change: &dyn Fn(&mut ClusterFacts)| {
+            let mut facts = healthy();
+            change(&mut facts);
+            let (report, codes) = judged(&facts);
+            (report.nodes[1].replay_lag_bytes, report.nodes[1].replay_lag_s, codes)
+        };
+        // The primary has just written something: the last commit before it was an hour ago, and says nothing.
+        let written = |facts: &mut ClusterFacts| server(facts, 0).current_lsn = Some(Lsn(50_100));
+        assert_eq!(lag(&written), (Some(100), Some(0.0), vec![]));
+        // Nothing was heard of the standby for a while.
+        assert_eq!(
+            lag(&|facts| {
+                written(facts);
+                server(facts, 0).senders[0].reply_age_s = Some(45.0);
+            }),
+            (Some(100), Some(45.0), vec![])
+        );
+        // The end of a page, in the middle of a record.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 0).current_lsn = Some(Lsn(57_344));
+                server(facts, 1).receive_lsn = Some(Lsn(57_344));
+                server(facts, 1).replay_lsn = Some(Lsn(57_344 - 1336));
+            }),
+            (Some(1336), Some(0.0), vec![])
+        );
+        // Received, and not replayed.
+        assert_eq!(
+            lag(&|facts| server(facts, 1).replay_lsn = Some(Lsn(40_000))),
+            (Some(10_000), Some(3600.0), vec!["replication_lag"])
+        );
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 1).replay_lsn = Some(Lsn(40_000));
+                server(facts, 1).replay_paused = Some(true);
+            })
+            .2,
+            ["replay_paused"]
+        );
+        // A role that may see little must not raise an alarm.
+        assert_eq!(
+            lag(&|facts| {
+                written(facts);
+                server(facts, 0).senders[0].state = None;
+            }),
+            (Some(100), Some(0.0), vec![])
+        );
+        // Without a primary there is nothing to compare with.
+        let unknown = lag(&|facts| facts.nodes[0].server = Err(silence(Answered::Nothing)));
+        assert_eq!((unknown.0, unknown.1), (None, None));
+    }
+
+    #[test]
+    fn attachment_and_slots() {
+        let mut facts = healthy();
+        server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 1).receiver = None;
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.nodes[1].attached, codes), (Some(false), vec!["not_attached"]));
+        assert_eq!(report.cluster.next, ["pgbaton node status  # on \"n2\""]);
+        let mut facts = healthy();
+        server(&mut facts, 0).senders[0].application_name = "walreceiver".into();
+        assert_eq!(judged(&facts).1, ["application_name_differs"]);
+        let mut facts = healthy();
+        let moved = server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 2).senders.push(moved);
+        assert_eq!(judged(&facts).1, ["upstream_differs"]);
+        let mut facts = healthy();
+        facts.nodes[1].row.slot_name = Some("s'2".into());
+        let (report, codes) = judged(&facts);
+        assert_eq!(codes, ["slot_missing"]);
+        assert!(report.cluster.next[0].starts_with("psql -Xd "), "{:?}", report.cluster.next);
+        let slot = |active, status: &str| Slot {
+            slot_name: "s'2".into(),
+            slot_type: "physical".into(),
+            active,
+            restart_lsn: None,
+            wal_status: Some(status.into()),
+            retained_bytes: None,
+        };
+        for (slot, expected) in [
+            (slot(true, "reserved"), vec![]),
+            (slot(false, "reserved"), vec!["slot_unused"]),
+            (slot(false, "lost"), vec!["slot_lost"]),
+        ] {
+            server(&mut facts, 0).slots = vec![slot];
+            assert_eq!(judged(&facts).1, expected);
+        }
+    }
+}
