@@ -21,6 +21,7 @@ use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::failure::{Answered, ConnectError};
 use crate::pg::history::TimelineId;
+use crate::pg::quote::quote_ident;
 use crate::registry::{NodeRow, node};
 use crate::system::environment::Environment;
 
@@ -74,7 +75,7 @@ pub async fn cluster(context: &Context) -> Result<Found> {
         (Some(rows), _) => round.facts(&rows),
         (None, seen) => match round.refusal(&first) {
             // It answers, and has no metadata: that is the news, not what was seen at other times.
-            Some(Refusal::Metadata(error)) => return Err(no_metadata(&whom, error)),
+            Some(Refusal::Metadata(error)) => return Err(no_metadata(&whom, error, round.role(&first))),
             Some(Refusal::Connection(error)) if seen.is_none() => {
                 return Err(not_connected(&whom, error.clone()));
             }
@@ -269,6 +270,12 @@ impl<'a> Round<'a> {
     fn refusal(&self, conninfo: &str) -> Option<&Refusal> {
         self.answers.get(&key(conninfo))?.refusal.as_ref()
     }
+
+    /// Returns the role that a server was asked as, if it said so.
+    fn role(&self, conninfo: &str) -> Option<&str> {
+        let (_, server) = self.answers.get(&key(conninfo))?.server.as_ref().ok()?;
+        Some(&server.role)
+    }
 }
 
 /// Connects and asks. A primary is asked for the rows too.
@@ -377,8 +384,9 @@ fn last_seen(context: &Context) -> Option<Topology> {
 pub async fn from_session(context: &Context, session: &Session, whom: &str) -> Result<ClusterFacts> {
     // Both questions are on their way before the first is answered.
     let (rows, own) = tokio::join!(node::read_all(session), server::ask(session));
-    let rows = rows.map_err(|error| no_metadata(whom, &error))?;
-    let own = own.map_err(|error| no_metadata(whom, &error))?;
+    let role = own.as_ref().ok().map(|own| own.role.as_str());
+    let rows = rows.map_err(|error| no_metadata(whom, &error, role))?;
+    let own = own.map_err(|error| no_metadata(whom, &error, None))?;
     Ok(everybody(context, &rows, &own).await)
 }
 
@@ -394,21 +402,22 @@ async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> 
     round.facts(newer.as_deref().unwrap_or(rows))
 }
 
-fn no_metadata(whom: &str, error: &SqlError) -> Error {
+fn no_metadata(whom: &str, error: &SqlError, role: Option<&str>) -> Error {
     let missing = matches!(error.sqlstate.as_deref(), Some("42P01" | "3F000"));
     let primary = if missing {
         format!("{whom} has no metadata")
     } else {
         format!("could not read the metadata on {whom}")
     };
-    let hint = if missing {
-        "Run \"pgbaton primary register\" on the primary, or name the right database in conninfo.".to_string()
-    } else if error.sqlstate.as_deref() == Some("42501") {
-        "As the owner of schema repmgr run: GRANT USAGE ON SCHEMA repmgr TO ROLE; \
-         GRANT SELECT ON ALL TABLES IN SCHEMA repmgr TO ROLE;"
-            .to_string()
-    } else {
-        "Run \"pgbaton cluster show\" against another node.".to_string()
+    let hint = match role.filter(|_| error.sqlstate.as_deref() == Some("42501")).map(quote_ident) {
+        _ if missing => {
+            "Run \"pgbaton primary register\" on the primary, or name the right database in conninfo.".into()
+        }
+        Some(role) => format!(
+            "As the owner of schema repmgr run: GRANT USAGE ON SCHEMA repmgr TO {role}; \
+             GRANT SELECT ON ALL TABLES IN SCHEMA repmgr TO {role};"
+        ),
+        None => "Run \"pgbaton cluster show\" against another node.".into(),
     };
     Error::new(Exit::Query, primary).detail(crate::error::sentence(&error.to_string())).hint(hint)
 }

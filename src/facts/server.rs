@@ -46,6 +46,9 @@ pub struct ServerFacts {
     pub max_replication_slots: i64,
     /// `wal_segment_size` in bytes.
     pub wal_segment_bytes: u64,
+    /// The role that was asked as.
+    #[serde(default)]
+    pub role: String,
     /// The role may see the states of other roles' replication connections.
     pub sees_senders: bool,
     /// The role may read files of the data directory by `pg_read_binary_file`.
@@ -147,6 +150,7 @@ const SERVER: &str = "SELECT json_build_object(\
    'max_wal_senders', current_setting('max_wal_senders'), \
    'max_replication_slots', current_setting('max_replication_slots'), \
    'wal_segment_size', current_setting('wal_segment_size'), \
+   'role', current_user, \
    'sees_senders', pg_has_role('pg_read_all_stats', 'USAGE'), \
    'reads_files', has_function_privilege('pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE'), \
    'now', clock_timestamp(), \
@@ -177,6 +181,7 @@ struct Answer {
     max_wal_senders: String,
     max_replication_slots: String,
     wal_segment_size: String,
+    role: String,
     sees_senders: bool,
     reads_files: bool,
 }
@@ -275,6 +280,7 @@ impl Answer {
             max_wal_senders: self.max_wal_senders.parse().ok()?,
             max_replication_slots: self.max_replication_slots.parse().ok()?,
             wal_segment_bytes: bytes(&self.wal_segment_size)?,
+            role: self.role,
             sees_senders: self.sees_senders,
             reads_files: self.reads_files,
             lineage: None,
@@ -430,6 +436,7 @@ impl ServerFacts {
             max_wal_senders: 10,
             max_replication_slots: 10,
             wal_segment_bytes: 16 << 20,
+            role: "repmgr".into(),
             sees_senders: true,
             reads_files: true,
             lineage: None,

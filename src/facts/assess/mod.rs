@@ -8,6 +8,8 @@ mod rows;
 mod standby;
 mod view;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 pub use self::view::{ClusterReport, ClusterView, NodeView, Role, State};
@@ -15,6 +17,7 @@ use crate::error::{Issue, Severity};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::Topology;
+use crate::pg::quote::quote_ident;
 use crate::registry::{NodeRow, NodeType};
 
 /// Everything that a verdict depends on besides the facts.
@@ -144,18 +147,29 @@ impl Judge<'_> {
 
     /// What the role may not see, said once.
     fn rights(&mut self) {
-        let nodes = self.facts.nodes.iter();
-        let blind: Vec<String> = nodes
-            .filter(|node| node.facts().is_some_and(|server| !server.sees_senders))
-            .map(|node| format!("\"{}\"", node.row.node_name))
+        let blind: Vec<(&NodeFacts, &ServerFacts)> = self
+            .facts
+            .nodes
+            .iter()
+            .filter_map(|node| Some((node, node.facts()?)))
+            .filter(|(_, server)| !server.sees_senders)
             .collect();
         if !blind.is_empty() {
             let message = "the role may not see the state of replication".to_string();
+            let names: Vec<String> =
+                blind.iter().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
+            let roles = roles(blind.iter().map(|(_, server)| *server));
             let issue = self.issue(Severity::Notice, "limited_view", None, message);
-            issue.detail = Some(format!("That is so on {}.", blind.join(", ")));
-            issue.hint = Some("On the primary run: GRANT pg_monitor TO ROLE;".into());
+            issue.detail = Some(format!("That is so on {}.", names.join(", ")));
+            issue.hint = Some(format!("On the primary run: GRANT pg_monitor TO {roles};"));
         }
     }
+}
+
+/// Returns the roles that servers were asked as, for a GRANT.
+fn roles<'a>(servers: impl Iterator<Item = &'a ServerFacts>) -> String {
+    let roles: BTreeSet<String> = servers.map(|server| quote_ident(&server.role)).collect();
+    roles.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Says how long ago something was: `12 seconds ago (2026-11-21T10:00:00Z)`.
@@ -173,7 +187,7 @@ pub fn ago(now: Timestamp, then: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::examples::{healthy, judged, view};
+    use super::examples::{healthy, judged, server, view};
     use super::*;
 
     #[test]
@@ -191,5 +205,18 @@ mod tests {
         let view = Viewpoint { unfinished_operation: Some("x1".into()), ..view(None) };
         let (report, _) = assess(&healthy(), &view);
         assert_eq!(report.cluster.next, ["pgbaton operation show x1"]);
+    }
+
+    #[test]
+    fn rights_are_granted_to_the_roles_that_lack_them() {
+        let mut facts = healthy();
+        for (at, role) in [(1, "watcher"), (2, "d'Arc \"2\"")] {
+            server(&mut facts, at).role = role.into();
+            server(&mut facts, at).sees_senders = false;
+        }
+        let (_, issues) = assess(&facts, &view(None));
+        assert_eq!(issues[0].code, "limited_view");
+        let hint = "On the primary run: GRANT pg_monitor TO \"d'Arc \"\"2\"\"\", \"watcher\";";
+        assert_eq!(issues[0].hint.as_deref(), Some(hint));
     }
 }

@@ -1,6 +1,6 @@
 //! A standby: how far it is, what it is attached to, and whether its past is that of the primary.
 
-use super::{Judge, NodeView};
+use super::{Judge, NodeView, roles};
 use crate::error::Severity;
 use crate::facts::alive::streams_from;
 use crate::facts::cluster::NodeFacts;
@@ -102,12 +102,15 @@ impl Judge<'_> {
                     format!("the history of node \"{name}\" could not be compared"),
                 );
                 issue.detail = Some(why);
-                let unread = [server, primary].into_iter().any(|server| !server.reads_files);
-                issue.hint = unread.then(|| {
-                    "Run \"GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO \
-                     ROLE\" as superuser in this database, for the role that pgbaton uses."
-                        .into()
-                });
+                let unread: Vec<&ServerFacts> =
+                    [server, primary].into_iter().filter(|server| !server.reads_files).collect();
+                if !unread.is_empty() {
+                    let roles = roles(unread.into_iter());
+                    issue.hint = Some(format!(
+                        "As superuser in this database run: GRANT EXECUTE ON FUNCTION \
+                         pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO {roles};"
+                    ));
+                }
             }
         }
     }
@@ -329,11 +332,13 @@ fn waits_to_be_replayed(server: &ServerFacts) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{healthy, judged, server, silence};
+    use super::super::assess;
+    use super::super::examples::{healthy, judged, server, silence, view};
     use super::*;
     use crate::facts::cluster::ClusterFacts;
     use crate::facts::server::Slot;
     use crate::pg::failure::Answered;
+    use crate::pg::history::TimelineId;
 
     #[test]
     fn lag_is_told_only_where_there_is_some() {
@@ -425,5 +430,18 @@ mod tests {
             server(&mut facts, 0).slots = vec![slot];
             assert_eq!(judged(&facts).1, expected);
         }
+    }
+
+    #[test]
+    fn histories_that_may_not_be_read() {
+        let mut facts = healthy();
+        server(&mut facts, 0).timeline = TimelineId(2);
+        server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 0).reads_files = false;
+        server(&mut facts, 1).receiver = None;
+        let (_, issues) = assess(&facts, &view(None));
+        let unknown = issues.iter().find(|issue| issue.code == "history_unknown").unwrap();
+        let hint = unknown.hint.as_deref().unwrap();
+        assert!(hint.ends_with("(text, bigint, bigint, boolean) TO \"repmgr\";"), "{hint}");
     }
 }
