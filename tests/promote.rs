@@ -185,6 +185,49 @@ fn two_promotions_at_the_same_time_make_one_primary() {
 }
 
 #[test]
+fn when_the_wal_is_gone_the_recorded_promotion_tells_histories_apart() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.kill9();
+    two.pgbaton(["standby", "promote", "--accept-data-loss"]).run().code(0);
+    for server in [two, three] {
+        server.psql("ALTER SYSTEM SET wal_keep_size = 0");
+        server.reload();
+    }
+    let begun =
+        two.psql("SELECT min(name) FROM pg_ls_waldir() WHERE name LIKE '00000002%' AND length(name) = 24");
+    let is_there = format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{begun}'");
+    for _ in 0..3 {
+        two.psql("CREATE TABLE IF NOT EXISTS t (); SELECT pg_switch_wal()");
+        three.wait_for_replay_of(two);
+        two.psql("CHECKPOINT");
+        three.wait_for_replay_of(two);
+        three.psql("CHECKPOINT");
+    }
+    two.psql("CHECKPOINT");
+    assert_eq!((two.psql(&is_there), three.psql(&is_there)), ("0".into(), "0".into()));
+    // Cut off, it has only the metadata to show that it belongs there.
+    three.psql("ALTER SYSTEM SET primary_conninfo = ''");
+    three.reload();
+    two.wait_until("SELECT count(*) FROM pg_stat_replication", "0", SOON);
+    let codes = || {
+        let shown = two.pgbaton(["cluster", "show", "--json"]).run().json();
+        let issues = shown["issues"].as_array().unwrap().clone();
+        issues.iter().map(|issue| issue["code"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let codes_are = |known: bool, forked: bool| {
+        let codes = codes();
+        let has = |code: &str| codes.iter().any(|other| other == code);
+        assert_eq!((has("history_unknown"), has("forked")), (!known, forked), "{codes:?}");
+    };
+    codes_are(true, false);
+    two.psql_as("repmgr", "repmgr", "UPDATE pgbaton.promotion SET uuid = 'another'");
+    codes_are(true, true);
+    two.psql_as("repmgr", "repmgr", "DELETE FROM pgbaton.promotion");
+    codes_are(false, false);
+}
+
+#[test]
 fn a_standby_knows_its_timeline_although_nothing_streams_and_no_restartpoint_was_written() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (two, three) = (nodes.node(2), nodes.node(3));

@@ -238,6 +238,8 @@ fn what_cannot_be_the_right_cluster_or_primary_is_refused() {
     let output = rejoin(&nodes, &["--yes"]);
     output.code(32).says("no other node takes writes").says("standby promote");
     take_over(two);
+    // Else the one that ends the recovery goes on meanwhile.
+    two.psql("CHECKPOINT");
     std::fs::rename(&one.data, one.dir.join("moved")).unwrap();
     let foreign = nodes.cluster.foreign("foreign");
     foreign.stop(StopMode::Fast);

@@ -2,7 +2,8 @@
 //!
 //! Positions alone cannot tell. Two standbys that were promoted apart write different WAL at the same positions of timelines with the same
 //! number; pg_rewind then says that no rewind is required, and one streams from the other with data that differ. So the texts of the
-//! history files are compared, and after them the first record of the timeline, which carries the time of the promotion.
+//! history files are compared, and after them the first record of the timeline, which carries the time of the promotion. Where its segment is
+//! gone, what the metadata recorded of the promotion stands in.
 
 use crate::facts::server::{FirstRecord, Lineage, ServerFacts};
 use crate::pg::history::{Switch, TimelineId, parse_history};
@@ -115,12 +116,14 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
             at: None,
         };
     }
-    let Some(theirs) = switches(reference) else {
-        return Relation::Unknown(format!(
-            "The history of timeline {} could not be read.",
-            reference.timeline
-        ));
+    let unreadable = |of: &Branch<'_>| {
+        let recorded =
+            (server.timeline == reference.timeline).then(|| by_promotion(server, reference)).flatten();
+        recorded.unwrap_or_else(|| {
+            Relation::Unknown(format!("The history of timeline {} could not be read.", of.timeline))
+        })
     };
+    let Some(theirs) = switches(reference) else { return unreadable(reference) };
     if server.timeline < reference.timeline {
         let Some(switch) =
             theirs.iter().find(|switch| switch.timeline == server.timeline).map(|switch| switch.switch)
@@ -148,9 +151,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     if server.timeline == TimelineId(1) {
         return Relation::Same;
     }
-    let Some(ours) = switches(server) else {
-        return Relation::Unknown(format!("The history of timeline {} could not be read.", server.timeline));
-    };
+    let Some(ours) = switches(server) else { return unreadable(server) };
     let shared: Vec<&Switch> = theirs.iter().filter(|switch| switch.timeline < server.timeline).collect();
     let mut pairs = ours.iter().zip(&shared);
     if let Some((a, b)) = pairs.find(|(a, b)| a.timeline != b.timeline) {
@@ -190,8 +191,27 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
             at: Some(begin),
         },
         [Some(_), Some(_)] => Relation::Same,
-        _ => unread(server.timeline),
+        _ => by_promotion(server, reference).unwrap_or_else(|| unread(server.timeline)),
     }
+}
+
+/// Compares what the metadata of both say of how the timeline was begun; None where one of them says nothing.
+///
+/// The row is written by the promotion that makes a primary and arrives with the data: who has another one streamed from another primary.
+fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
+    let timeline = server.timeline;
+    let [ours, theirs] = [server, reference].map(|branch| {
+        let known = &branch.lineage?.promotions;
+        known.iter().rfind(|promotion| promotion.timeline == timeline)
+    });
+    Some(if ours?.uuid == theirs?.uuid {
+        Relation::Same
+    } else {
+        Relation::Forked {
+            evidence: format!("Timeline {timeline} was begun by two different promotions."),
+            at: None,
+        }
+    })
 }
 
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
@@ -293,7 +313,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::server::Lineage;
+    use crate::facts::server::{Lineage, Promotion};
 
     const SEGMENT: u64 = 16 << 20;
     const END_OF_RECOVERY: u8 = 0x90;
@@ -390,7 +410,8 @@ mod tests {
     }
 
     fn with(mut server: ServerFacts, history: &str, first: Vec<FirstRecord>) -> ServerFacts {
-        server.lineage = Some(Lineage { history: Some(history.into()), first_records: first });
+        server.lineage =
+            Some(Lineage { history: Some(history.into()), first_records: first, promotions: Vec::new() });
         server
     }
 
@@ -485,6 +506,36 @@ mod tests {
         assert!(more.contains("timeline 4 comes from timeline 2 here and from timeline 1"), "{more}");
         let other = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n3\t0/2\tx\n");
         assert!(other.contains("comes from timeline 2 here and from timeline 3"), "{other}");
+    }
+
+    #[test]
+    fn where_wal_is_gone_the_recorded_promotions_tell() {
+        let knowing = |mut server: ServerFacts, files: bool, uuids: &[(u32, &str)]| {
+            let promotions = uuids
+                .iter()
+                .map(|(timeline, uuid)| Promotion { timeline: TimelineId(*timeline), uuid: (*uuid).into() })
+                .collect();
+            let history = files.then(|| HISTORY.to_string());
+            server.lineage = Some(Lineage { history, first_records: Vec::new(), promotions });
+            server
+        };
+        let standby = |files, uuids: &[_]| knowing(ServerFacts::example(true, 2, SWITCH + 8), files, uuids);
+        let primary = |files, uuids: &[_]| knowing(ServerFacts::example(false, 2, SWITCH + 8), files, uuids);
+        for files in [true, false] {
+            let reference = primary(files, &[(2, "a")]);
+            assert_eq!(relation(&standby(files, &[(1, "z"), (2, "a")]), &reference), Relation::Same);
+            let other = evidence(&standby(files, &[(2, "b")]), &reference);
+            assert!(
+                other.starts_with("forked: Timeline 2 was begun by two different promotions."),
+                "{other}"
+            );
+            // It has not arrived yet, or nobody recorded it.
+            assert!(evidence(&standby(files, &[(1, "z")]), &reference).starts_with("unknown"));
+            assert!(evidence(&standby(files, &[(2, "a")]), &primary(files, &[])).starts_with("unknown"));
+        }
+        // Without the history of a later timeline nobody knows where this one ended.
+        let later = knowing(ServerFacts::example(false, 3, SWITCH + 800), false, &[(2, "a")]);
+        assert!(evidence(&standby(true, &[(2, "a")]), &later).starts_with("unknown"));
     }
 
     #[test]

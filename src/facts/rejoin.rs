@@ -171,7 +171,7 @@ pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) ->
         timeline,
         end: (minimum > Lsn(0)).then_some(minimum),
         counted: None,
-        lineage: Lineage { history, first_records: Vec::new() },
+        lineage: Lineage { history, first_records: Vec::new(), promotions: Vec::new() },
         switches,
         segment_bytes: 0,
         is_standby: data.join(STANDBY_SIGNAL).exists(),

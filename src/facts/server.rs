@@ -111,6 +111,18 @@ pub struct Lineage {
     pub history: Option<String>,
     /// The first bytes that were written on each timeline, where that segment is still there.
     pub first_records: Vec<FirstRecord>,
+    /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
+    #[serde(default)]
+    pub promotions: Vec<Promotion>,
+}
+
+/// A row of `pgbaton.promotion`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    /// The timeline that it began.
+    pub timeline: TimelineId,
+    /// What tells it from another one that began a timeline of that number.
+    pub uuid: String,
 }
 
 /// The beginning of the first record of a timeline.
@@ -324,9 +336,17 @@ const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file(
          json_build_object('timeline', timeline, 'lsn', lsn::text, 'bytes', \
          encode(pg_read_binary_file('pg_wal/' || segment, at, 256, true), 'hex')) ORDER BY n) FROM places), '[]'))::text";
 
+/// Whether the promotions may be read. Asked first, so that no server's log fills up with errors about a table that nobody made.
+const HAS_PROMOTIONS: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = 'pgbaton' AND c.relname = 'promotion' AND has_schema_privilege(n.oid, 'USAGE') \
+       AND has_table_privilege(c.oid, 'SELECT'))::text";
+
+const PROMOTIONS: &str = "SELECT COALESCE(json_agg(json_build_object('timeline', timeline, 'uuid', uuid) \
+     ORDER BY promoted_at), '[]')::text FROM pgbaton.promotion";
+
 /// Asks a server about itself.
 ///
-/// One query; a second one reads the lineage where the server has left its first timeline and the role may read files.
+/// One query; others read the lineage where the server has left its first timeline and the role may read files or the metadata.
 ///
 /// # Errors
 /// Those of the queries; a lineage that cannot be read is no error but absent.
@@ -346,12 +366,32 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
     if facts.in_recovery && facts.receiver.is_none() {
         facts.timeline = facts.timeline.max(timeline_received(session, &facts).await.unwrap_or_default());
     }
-    if facts.timeline > TimelineId(1) && facts.reads_files {
-        let timeline = facts.timeline.to_string();
-        let segment = facts.wal_segment_bytes.to_string();
-        facts.lineage = session.query_json(LINEAGE, &[Some(&timeline), Some(&segment)]).await.ok();
+    if facts.timeline > TimelineId(1) {
+        let (read, promotions) = tokio::join!(files(session, &facts), promotions(session));
+        facts.lineage = match (read, promotions) {
+            (Some(lineage), promotions) => Some(Lineage { promotions, ..lineage }),
+            (None, promotions) if promotions.is_empty() => None,
+            (None, promotions) => Some(Lineage { history: None, first_records: Vec::new(), promotions }),
+        };
     }
     Ok(facts)
+}
+
+/// Returns what the server's files say of its lineage; None where they may not be read.
+async fn files(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
+    if !facts.reads_files {
+        return None;
+    }
+    let (timeline, segment) = (facts.timeline.to_string(), facts.wal_segment_bytes.to_string());
+    session.query_json(LINEAGE, &[Some(&timeline), Some(&segment)]).await.ok()
+}
+
+/// Returns the promotions that the server knows of; none where nobody recorded any or the role may not read them.
+async fn promotions(session: &Session) -> Vec<Promotion> {
+    match session.query_json(HAS_PROMOTIONS, &[]).await {
+        Ok(true) => session.query_json(PROMOTIONS, &[]).await.unwrap_or_default(),
+        _ => Vec::new(),
+    }
 }
 
 /// Returns the timeline of the segment that the received WAL ends in, as the name of its file says.

@@ -29,8 +29,6 @@ pub struct FollowFacts {
     pub data_directory: PathBuf,
     /// The program `postgres`.
     pub postgres: String,
-    /// Whether the newest promotion that both nodes know of is the same; None where one knows of none.
-    pub same_promotion: Option<bool>,
     /// A replication connection to the target, as the WAL receiver will make it.
     pub login: Result<(), String>,
     /// The node uses a slot.
@@ -79,7 +77,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     plan.checks.extend(checks);
     let Some(there) = target.facts() else { return plan };
     plan.checks.push(same_cluster(server, there, &target_name));
-    plan.checks.extend(histories(facts, server, there, &target_name, force));
+    plan.checks.extend(histories(server, there, &target_name, force));
     let follows = there.sender_of(&name).is_some();
     let slot = facts.use_slot.then(|| default_slot(&local.row));
     plan.checks.extend(room(there, &target_name, slot.as_deref(), follows));
@@ -208,13 +206,7 @@ fn comes_back_to(cluster: &ClusterFacts, from: i32, node_id: i32) -> Option<Stri
 }
 
 /// Checks that the node has no WAL that its new upstream never had.
-fn histories(
-    facts: &FollowFacts,
-    ours: &ServerFacts,
-    theirs: &ServerFacts,
-    target_name: &str,
-    force: bool,
-) -> Vec<Check> {
+fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force: bool) -> Vec<Check> {
     const NAME: &str = "same_history";
     let forked = |evidence: String| {
         Check::fail(NAME, format!("this node has WAL that \"{target_name}\" never had"))
@@ -227,16 +219,11 @@ fn histories(
     let ahead = ours.timeline == theirs.timeline
         && theirs.current_lsn.is_some()
         && ours.wal_end().zip(theirs.wal_end()).is_some_and(|(ours, theirs)| ours > theirs);
-    checks.push(match (relation(ours, theirs), facts.same_promotion) {
-        (Relation::Forked { evidence, .. }, _) => forked(evidence),
-        (Relation::Same | Relation::Unknown(_), Some(false)) => forked(format!(
-            "Both are on timeline {}, which was begun by two different promotions.",
-            ours.timeline
-        )),
+    checks.push(match relation(ours, theirs) {
+        Relation::Forked { evidence, .. } => forked(evidence),
         _ if ahead => forked("It has WAL beyond the end of the target's.".to_string()),
-        (Relation::Same, _) => Check::pass(NAME, "the histories agree"),
-        (Relation::Unknown(_), Some(true)) => Check::pass(NAME, "both know the same last promotion"),
-        (Relation::Unknown(why), None) => Check::fail(
+        Relation::Same => Check::pass(NAME, "the histories agree"),
+        Relation::Unknown(why) => Check::fail(
             NAME,
             format!("cannot tell whether this node and \"{target_name}\" have the same history"),
         )

@@ -16,7 +16,6 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
 use crate::output::Report;
 use crate::output::ui::Level;
-use crate::pg::client::Session;
 use crate::pg::tools;
 use crate::plan::follow::{FollowFacts, plan};
 use crate::plan::upstream::upstream;
@@ -60,7 +59,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         target_id,
         data_directory: config.data_directory.clone(),
         postgres,
-        same_promotion: same_promotion(&held, config.node_id, target_id).await,
         use_slot: config.use_replication_slots,
         timeout_s: seconds(config.standby_follow_timeout),
         cluster: held.facts.clone(),
@@ -172,21 +170,6 @@ async fn login(
         }
         _ => Ok(()),
     }
-}
-
-/// Compares the newest promotions that two nodes know of, as far as they are on one timeline.
-async fn same_promotion(held: &Held, one: i32, other: i32) -> Option<bool> {
-    let (ours, theirs) = (held.session(one)?, held.session(other)?);
-    let (ours, theirs) = (newest_promotion(ours).await?, newest_promotion(theirs).await?);
-    (ours.0 == theirs.0).then_some(ours.1 == theirs.1)
-}
-
-/// Returns timeline and uuid of the newest promotion that a node knows of.
-async fn newest_promotion(session: &Session) -> Option<(String, String)> {
-    let sql = "SELECT timeline::text, uuid FROM pgbaton.promotion ORDER BY promotion.timeline DESC, promoted_at DESC LIMIT 1";
-    let rows = session.query(sql, &[]).await.ok()?;
-    let row = rows.first()?;
-    Some((row.get(0)?.to_string(), row.get(1)?.to_string()))
 }
 
 #[cfg(test)]

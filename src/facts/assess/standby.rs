@@ -83,13 +83,13 @@ impl Judge<'_> {
                 );
                 let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
                 issue.detail = Some(format!("{evidence}{shared}"));
-                let clone = server.in_recovery;
+                let is_standby = server.in_recovery;
                 issue.hint = Some(format!(
                     "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
-                     it first. Do not let it stream as it is."
+                     it first. Do not let it stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and asks."
                 ));
-                if clone {
-                    self.type_on("pgbaton standby clone --force", &node.row);
+                if is_standby {
+                    self.type_on("pgbaton node rejoin", &node.row);
                 }
             }
             // In an old cluster the first segment of the timeline is long gone, on every node: no news, day for day.

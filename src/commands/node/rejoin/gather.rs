@@ -95,7 +95,8 @@ pub(super) async fn gather(
     if there.lineage.as_ref().is_none_or(|lineage| lineage.history.is_none()) {
         // The role may not read files there. A replication connection tells as much.
         let history = history(context, &tool("psql")?, primary, there.timeline).await;
-        there.lineage = Some(Lineage { history, first_records: Vec::new() });
+        let promotions = there.lineage.map(|lineage| lineage.promotions).unwrap_or_default();
+        there.lineage = Some(Lineage { history, first_records: Vec::new(), promotions });
     }
     let there = &there;
     let history = there.lineage.as_ref().and_then(|lineage| lineage.history.as_deref());
@@ -403,7 +404,6 @@ pub(super) fn follow_facts(
         target_id: facts.primary_id,
         data_directory: facts.local.data_directory.clone(),
         postgres: options.postgres.clone(),
-        same_promotion: None,
         login: Ok(()),
         use_slot: options.use_slot,
         timeout_s: options.timeout_s,
