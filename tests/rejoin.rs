@@ -313,6 +313,17 @@ fn a_running_standby_whose_upstream_is_gone_follows_without_a_restart() {
     assert_eq!(output.json()["data"]["rung"], "follow");
     assert_eq!(three.psql("SELECT pg_postmaster_start_time()"), started);
     three.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    // Its control file knows nothing of the new timeline before the next restartpoint.
+    two.psql("CREATE TABLE more ()");
+    three.wait_for_replay_of(two);
+    for kill in [false, true] {
+        if kill {
+            three.kill9();
+        }
+        let output = three.pgbaton(["node", "rejoin", "-d", &conninfo]).run();
+        output.code(0).says("on timeline 2, and \"node2\" is at");
+        three.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    }
 }
 
 // ---- the traps -----------------------------------------------------------------------------------------------------

@@ -152,7 +152,10 @@ pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) ->
     // A server that was just promoted has written the new timeline there, and not yet into a checkpoint.
     let recovered: u32 =
         value("Min recovery ending loc's timeline").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let timeline = control.timeline.max(TimelineId(recovered));
+    let mut timeline = control.timeline.max(TimelineId(recovered));
+    if matches!(control.state, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery) {
+        timeline = received(data, timeline);
+    }
     let minimum: Lsn =
         value("Minimum recovery ending location").and_then(|text| text.parse().ok()).unwrap_or_default();
     let history = match timeline {
@@ -373,6 +376,25 @@ impl Files {
             // pg_rewind passes them over.
         }
     }
+}
+
+/// Returns the timeline that a standby has received WAL of, which it goes on with at its next start.
+///
+/// Its control file tells of a timeline only after a restartpoint on it. The history of each timeline comes first and the WAL of those
+/// before it next, so it takes a segment too.
+fn received(data: &Path, control: TimelineId) -> TimelineId {
+    let wal = data.join("pg_wal");
+    let newest = names(&wal)
+        .iter()
+        .filter(|name| name.len() == 24)
+        .filter_map(|name| u32::from_str_radix(name.get(..8)?, 16).ok().map(TimelineId))
+        .max()
+        .filter(|newest| *newest > control);
+    let comes_from_it = |newest: &TimelineId| {
+        let text = std::fs::read_to_string(wal.join(newest.history_file_name())).unwrap_or_default();
+        parse_history(&text).is_ok_and(|past| past.iter().any(|switch| switch.timeline == control))
+    };
+    newest.filter(comes_from_it).unwrap_or(control)
 }
 
 fn mode(path: &Path) -> anyhow::Result<u32> {
