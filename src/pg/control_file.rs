@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::TimelineId;
 use super::lsn::Lsn;
+use super::wal;
 
 /// The versions of pg_control of PostgreSQL 13 to 18.
 const VERSIONS: [u32; 3] = [1300, 1700, 1800];
@@ -114,24 +115,18 @@ pub fn shutdown_position(data: &Path) -> anyhow::Result<Option<ShutdownPosition>
 /// Fails where the segment is missing, or where no record can begin.
 pub fn end_of_record(data: &Path, timeline: TimelineId, start: Lsn) -> anyhow::Result<Lsn> {
     let directory = data.join("pg_wal");
-    let segment_bytes = segment_bytes(&directory)?;
+    let (segment_bytes, page) = wal::sizes(&directory)?;
     let name = timeline
         .segment_file_name(start, segment_bytes)
-        .with_context(|| format!("the files in \"{}\" are no WAL segments", directory.display()))?;
+        .with_context(|| format!("{segment_bytes} is no length of a WAL segment"))?;
     let path = directory.join(&name);
-    let file =
-        File::open(&path).with_context(|| format!("could not open WAL segment \"{}\"", path.display()))?;
-    let read = |offset: u64| -> anyhow::Result<u32> {
-        let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, offset)
-            .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
-        Ok(u32::from_ne_bytes(bytes))
-    };
-    // The first page of a segment says how long pages are: behind 24 bytes of a page header and the system identifier.
-    let page = u64::from(read(36)?);
+    let mut length = [0; 4];
+    File::open(&path)
+        .and_then(|file| file.read_exact_at(&mut length, start.0 % segment_bytes))
+        .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
     // A record begins with its length, which is never cut in two: records begin at multiples of 8.
-    let length = read(start.0 % segment_bytes)?;
-    if !page.is_power_of_two() || !(1024..=65_536).contains(&page) || length < 24 {
+    let length = u32::from_ne_bytes(length);
+    if length < 24 {
         bail!("there is no WAL record at {start} in \"{}\"", path.display());
     }
     Ok(end_from(start, u64::from(length), page, segment_bytes))
@@ -149,22 +144,6 @@ fn end_from(start: Lsn, length: u64, page: u64, segment_bytes: u64) -> Lsn {
         at += room;
         at += if at.is_multiple_of(segment_bytes) { 40 } else { 24 };
     }
-}
-
-/// Returns the size of WAL segments: all files with such a name have it.
-fn segment_bytes(directory: &Path) -> anyhow::Result<u64> {
-    let entries = std::fs::read_dir(directory)
-        .with_context(|| format!("could not read directory \"{}\"", directory.display()))?;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let is_segment = |name: &str| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if name.to_str().is_some_and(is_segment)
-            && let Ok(metadata) = entry.metadata()
-        {
-            return Ok(metadata.len());
-        }
-    }
-    bail!("there is no WAL segment in \"{}\"", directory.display())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> anyhow::Result<u32> {

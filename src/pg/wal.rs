@@ -424,7 +424,7 @@ pub fn segment_bytes(pg_wal: &Path) -> anyhow::Result<u64> {
 }
 
 /// Returns how long segments and pages are, as the first segment that is found says.
-fn sizes(directory: &Path) -> anyhow::Result<(u64, u64)> {
+pub(super) fn sizes(directory: &Path) -> anyhow::Result<(u64, u64)> {
     let entries = std::fs::read_dir(directory)
         .with_context(|| format!("could not read directory \"{}\"", directory.display()))?;
     for entry in entries.flatten() {
