@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ pub async fn cluster(context: &Context) -> Result<Found> {
     others.iter().for_each(|node| round.ask(&node.row.conninfo, false));
     let rows = round.run().await;
     let facts = match (rows, seeds) {
-        (Some(rows), _) => round.facts(&rows),
+        (Some(rows), _) => round.facts(rows.iter().map(|node| &node.row)),
         (None, seen) => match round.refusal(&first) {
             // It answers, and has no metadata: that is the news, not what was seen at other times.
             Some(Refusal::Metadata(error)) => return Err(no_metadata(&whom, error, round.role(&first))),
@@ -109,6 +110,15 @@ enum Refusal {
 /// A question that is on its way.
 type Asking<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
 
+/// A registered node with where it is reached; see [`key`].
+struct Registered {
+    key: String,
+    row: NodeRow,
+}
+
+/// Rows of nodes. Looked at after every answer, so they are not copied, and where they lead to is worked out once.
+type Rows = Rc<[Registered]>;
+
 /// One server's answer.
 struct Answer {
     /// Where it was reached; see [`key`].
@@ -116,7 +126,7 @@ struct Answer {
     /// What it says of itself; the session stays open for more.
     server: std::result::Result<(Session, ServerFacts), Silence>,
     /// The rows of the nodes, where they were asked for.
-    rows: Option<Vec<NodeRow>>,
+    rows: Option<Rows>,
     /// For the error message, should nobody else answer.
     refusal: Option<Refusal>,
 }
@@ -152,24 +162,27 @@ impl<'a> Round<'a> {
 
     /// Begins to ask a server, unless it is being asked already; for the rows at once, or only if it turns out to be a primary.
     fn ask(&mut self, conninfo: &str, rows_too: bool) {
-        let key = key(conninfo);
-        if self.asked.insert(key.clone()) {
-            let (conninfo, environment, until) =
-                (conninfo.to_string(), &self.context.environment, self.until);
+        self.ask_by(&key(conninfo), conninfo, rows_too);
+    }
+
+    fn ask_by(&mut self, key: &str, conninfo: &str, rows_too: bool) {
+        if self.asked.insert(key.to_string()) {
+            let (key, conninfo, environment, until) =
+                (key.to_string(), conninfo.to_string(), &self.context.environment, self.until);
             self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too)));
         }
     }
 
     /// Returns the nodes' rows, with all of the nodes asked; None if nobody has rows.
-    async fn run(&mut self) -> Option<Vec<NodeRow>> {
+    async fn run(&mut self) -> Option<Rows> {
         loop {
             let rows = self.rows();
             if let Some(rows) = &rows {
-                rows.iter().for_each(|row| self.ask(&row.conninfo, false));
+                rows.iter().for_each(|node| self.ask_by(&node.key, &node.row.conninfo, false));
                 // The one that was meant also says whose cluster this is: what was seen may be another one's.
                 let first = self.first.as_ref().is_none_or(|first| self.answers.contains_key(first));
-                if first && rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
-                    return Some(rows.clone());
+                if first && rows.iter().all(|node| self.answers.contains_key(&node.key)) {
+                    return Some(Rc::clone(rows));
                 }
             }
             let somebody = self.answers.values().any(|answer| answer.server.is_ok());
@@ -195,7 +208,7 @@ impl<'a> Round<'a> {
     }
 
     /// Waits for these nodes and believes these rows.
-    async fn all(&mut self, rows: &[NodeRow]) -> Option<Vec<NodeRow>> {
+    async fn all(&mut self, rows: &[NodeRow]) -> Option<Rows> {
         while !rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
             let answer = self.pending.next().await?;
             self.answers.insert(answer.key.clone(), answer);
@@ -205,7 +218,7 @@ impl<'a> Round<'a> {
 
     /// Returns the rows to believe: those of a primary on the newest timeline, else those of the server that was asked first, else
     /// anybody's. A standby's may be old.
-    fn rows(&self) -> Option<Vec<NodeRow>> {
+    fn rows(&self) -> Option<Rows> {
         let first = self.first.as_ref().and_then(|key| self.answers.get(key));
         let own = first
             .and_then(|answer| Some(&answer.server.as_ref().ok()?.1.system_identifier))
@@ -223,7 +236,7 @@ impl<'a> Round<'a> {
                 (true, server.timeline, is_first, server.wal_end())
             }
         });
-        best.map(|(_, _, rows)| rows.clone())
+        best.map(|(_, _, rows)| Rc::clone(rows))
     }
 
     /// Asks those who have answered for their rows, the one with the most WAL first, until one has them.
@@ -238,7 +251,7 @@ impl<'a> Round<'a> {
         });
         for answer in able {
             let Ok((session, _)) = &answer.server else { continue };
-            match bounded(self.until, node::read_all(session)).await {
+            match bounded(self.until, read_rows(session)).await {
                 Ok(rows) => {
                     answer.rows = Some(rows);
                     return true;
@@ -250,8 +263,8 @@ impl<'a> Round<'a> {
     }
 
     /// Returns what the nodes say.
-    fn facts(&self, rows: &[NodeRow]) -> ClusterFacts {
-        let nodes = rows.iter().map(|row| {
+    fn facts<'r>(&self, rows: impl IntoIterator<Item = &'r NodeRow>) -> ClusterFacts {
+        let nodes = rows.into_iter().map(|row| {
             let server = match self.answers.get(&key(&row.conninfo)).map(|answer| &answer.server) {
                 Some(Ok((_, facts))) => Ok(facts.clone()),
                 Some(Err(silence)) => Err(silence.clone()),
@@ -317,8 +330,13 @@ async fn answer(
     Answer { key, server: Ok((session, facts)), rows, refusal }
 }
 
-async fn read_if(wanted: bool, session: &Session) -> Option<std::result::Result<Vec<NodeRow>, SqlError>> {
-    if wanted { Some(node::read_all(session).await) } else { None }
+async fn read_if(wanted: bool, session: &Session) -> Option<std::result::Result<Rows, SqlError>> {
+    if wanted { Some(read_rows(session).await) } else { None }
+}
+
+async fn read_rows(session: &Session) -> std::result::Result<Rows, SqlError> {
+    let rows = node::read_all(session).await?;
+    Ok(rows.into_iter().map(|row| Registered { key: key(&row.conninfo), row }).collect())
 }
 
 /// Returns what makes a connection string lead to a server as a role: two with the same key need one connection.
@@ -399,7 +417,10 @@ async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> 
         round.ask(&row.conninfo, false);
     }
     let newer = if first.in_recovery { round.run().await } else { round.all(rows).await };
-    round.facts(newer.as_deref().unwrap_or(rows))
+    match newer {
+        Some(newer) => round.facts(newer.iter().map(|node| &node.row)),
+        None => round.facts(rows),
+    }
 }
 
 fn no_metadata(whom: &str, error: &SqlError, role: Option<&str>) -> Error {
