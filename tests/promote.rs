@@ -82,10 +82,13 @@ fn while_the_primary_is_alive_it_is_refused() {
         let output = two.pgbaton(args).run();
         output.code(31).says(what).says("Nothing was changed.");
         assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
+        assert!(!output.stderr.contains("missing here"), "{output:?}");
     };
     refused("is a primary and alive", &["standby", "promote"]);
     refused("is a primary and alive", &["standby", "promote", "--force", "--accept-data-loss"]);
     refused("is a primary and alive", &["standby", "promote", "--dry-run"]);
+    // What is said to be of no use is not used.
+    refused("-d are not used by this command", &["standby", "promote", "-h", "127.0.0.1", "-p", "1"]);
 
     // Nobody is let in any more, but it is there.
     one.set_hba(

@@ -1,6 +1,6 @@
 //! What every command needs, built once in `main` and handed down.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Context {
     pub style: Style,
     config: OnceCell<Option<Config>>,
     warnings: RefCell<Vec<Issue>>,
+    /// This command has no use for a server that is named on the command line.
+    local_only: Cell<bool>,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             style,
             config: OnceCell::new(),
             warnings: RefCell::default(),
+            local_only: Cell::new(false),
         }
     }
 
@@ -137,11 +140,14 @@ impl Context {
         }
     }
 
-    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given.
+    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given, or the command does not use them.
     ///
     /// # Errors
     /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
     pub fn given_conninfo(&self) -> Result<Option<Conninfo>> {
+        if self.local_only.get() {
+            return Ok(None);
+        }
         let global = &self.global;
         let mut conninfo = match &global.dbname {
             Some(text) => Conninfo::from_dbname(text).map_err(|error| {
@@ -213,6 +219,7 @@ impl Context {
                 Some("It connects to the local server, by conninfo of the configuration."),
                 None,
             );
+            self.local_only.set(true);
         }
         Ok(())
     }

@@ -87,8 +87,10 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     let mut checks = Vec::new();
     checks.push(is_standby(candidate, server));
     checks.extend(no_primary(facts, candidate, options));
+    // Where nobody will be promoted, whatever is said, there is nothing to be lost.
+    let gone = former.filter(|_| !checks.iter().any(|check| check.stops() && check.waiver.is_none()));
+    let (missing, wal_lost_bytes) = missing(facts, gone, server);
     checks.extend(nobody_has_more(facts, candidate, server, options));
-    let (missing, wal_lost_bytes) = missing(facts, former, server);
     checks.extend(missing);
     checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.node_id), options.force));
     checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
