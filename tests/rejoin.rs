@@ -206,6 +206,23 @@ fn a_node_that_has_nothing_of_its_own_only_follows() {
 }
 
 #[test]
+fn a_failed_start_says_what_stays() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.stop(StopMode::Fast);
+    take_over(two);
+    one.append_conf("shared_preload_libraries = 'nowhere'");
+    let output = rejoin(&nodes, &[]);
+    output.code(4).says("nowhere").says("Node \"node1\" starts as a standby only: its standby.signal stays.");
+    output.says("What else had been changed was put back.");
+    assert!(output.json()["changed"] == true && one.data.join("standby.signal").exists());
+    assert_eq!(two.psql("SELECT count(*) FROM pg_replication_slots"), "0");
+    one.append_conf("shared_preload_libraries = ''");
+    rejoin(&nodes, &[]).code(0);
+    assert_rejoined(one, two);
+}
+
+#[test]
 fn an_old_primary_that_runs_idle_parts_when_it_is_stopped_and_is_rewound() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));

@@ -21,6 +21,32 @@ use support::{
 };
 
 #[test]
+fn a_postmaster_that_was_killed_and_not_waited_for_holds_up_its_successor_only_so_long() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.node_config(1, "");
+    node1.kill9();
+    // In its place another process that has ended, and whose parent, this test, has not asked for it.
+    let mut ended = clean_command(Path::new("/bin/true")).spawn().unwrap();
+    let file = node1.data.join("postmaster.pid");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let rest = text.split_once('\n').unwrap().1;
+    std::fs::write(&file, format!("{}\n{rest}", ended.id())).unwrap();
+    let refused = node1.pgbaton(["node", "start"]).run();
+    refused
+        .code(4)
+        .says("its parent takes no note of that")
+        .says("Nothing was changed.")
+        .says("docker run --init");
+    let mut running = node1.pgbaton(["node", "start"]).spawn();
+    running.wait_for_stderr("waiting until its parent takes note", SOON);
+    ended.wait().unwrap();
+    running.wait(SOON).code(0);
+    assert!(node1.is_running());
+}
+
+#[test]
 fn a_server_is_started_stopped_restarted_and_reloaded_with_the_options_it_had() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

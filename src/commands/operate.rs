@@ -387,7 +387,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
             }
         }
         Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
-        Ended::WentBack if outcome.changed => "What had been changed could not all be put back.",
+        Ended::WentBack if outcome.changed => "What else had been changed was put back.",
         Ended::WentBack => "What had been changed was put back.",
         Ended::BackFailed => "The way back failed in part.",
         Ended::Incomplete => "Everything else was done.",
@@ -395,6 +395,14 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::Abandoned => "Nothing was undone.",
         Ended::Done | Ended::NothingToDo => "",
     };
+    // What the way back leaves on purpose.
+    let mut stays: Vec<&str> = Vec::new();
+    if outcome.ended == Ended::WentBack && !plan.back.is_empty() {
+        let begun =
+            |id: &str| outcome.steps.iter().any(|step| step.id == id && step.status != StepStatus::NotDone);
+        stays.extend(plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.stays.as_deref()));
+        stays.dedup();
+    }
     let mut failures = outcome.failures.into_iter();
     let mut error = match (failures.next(), outcome.signal) {
         (Some(first), _) if first.stage == Stage::Verify => {
@@ -420,6 +428,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         (None, Some(_)) => Error::new(outcome.exit, format!("interrupted: {}", plan.title)),
         (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
     };
+    for sentence in stays {
+        error = error.detail(sentence);
+    }
     if !state.is_empty() {
         error = error.detail(state);
     }

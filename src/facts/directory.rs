@@ -154,18 +154,28 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
     // The second line is the data directory.
     let started_at = lines.nth(1).and_then(|line| line.parse().ok());
     let process = Path::new("/proc").join(pid.abs().to_string());
-    if !process.exists() {
-        return None;
-    }
-    // A process that has ended and was not waited for is not running.
-    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-    if stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')) {
+    if !process.exists() || is_zombie(&process) {
         return None;
     }
     match (std::fs::read_link(process.join("cwd")), path.canonicalize()) {
         (Ok(cwd), Ok(own)) if cwd != own => None,
         _ => Some(Postmaster { pid, started_at }),
     }
+}
+
+/// Returns the process id of a postmaster that has ended without removing `postmaster.pid`, and that its parent has not waited for.
+///
+/// It does not run, but PostgreSQL takes it for running and refuses to start a second one.
+pub fn unreaped_postmaster(path: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    is_zombie(&Path::new("/proc").join(pid.abs().to_string())).then_some(pid.abs())
+}
+
+/// Says whether a process has ended and was not waited for.
+fn is_zombie(process: &Path) -> bool {
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
 /// Returns the nearest directory above a path that exists: where it would be made.

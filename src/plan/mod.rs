@@ -147,6 +147,9 @@ pub struct Step {
     /// Starting this step is the point of no return.
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_return: bool,
+    /// What the way back leaves of it on purpose, as a whole sentence; None for a step that is undone or has nothing to undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<String>,
     /// SIGINT and SIGTERM may cut this step short. Not so for pg_rewind: cut short, it leaves a broken directory.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub interruptible: bool,
@@ -249,6 +252,7 @@ impl Step {
             requires_on_resume: Vec::new(),
             exit,
             no_return: false,
+            stays: None,
             interruptible: true,
         }
     }
@@ -285,6 +289,13 @@ impl Step {
     #[must_use]
     pub fn no_return(mut self) -> Self {
         self.no_return = true;
+        self
+    }
+
+    /// Says what the way back leaves of this step.
+    #[must_use]
+    pub fn stays(mut self, sentence: impl Into<String>) -> Self {
+        self.stays = Some(sentence.into());
         self
     }
 

@@ -460,7 +460,8 @@ impl<'a, W: World> Run<'a, W> {
 
     /// Returns whether anything was changed and not put back.
     ///
-    /// A way back with steps in it is the planner's word that it restores the old state. An empty one promises nothing.
+    /// A way back with steps in it is the planner's word that it restores the old state, but for what he says of single steps. An empty one
+    /// promises nothing.
     fn changed(&self, ended: Ended) -> bool {
         let put_back = ended == Ended::WentBack && !self.plan.back.is_empty();
         let notes = self.notes.borrow();
@@ -471,7 +472,8 @@ impl<'a, W: World> Run<'a, W> {
             matches!(step.op, Op::Wait(_))
                 || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
         };
-        !put_back && self.plan.steps().any(|step| !without_effect(step) && self.started(step))
+        let left = |step: &Step| !put_back || step.stays.is_some();
+        self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(step))
     }
 
     fn note(&self, ended: Ended) -> String {

@@ -1,6 +1,7 @@
 //! `node start|stop|restart|reload`: the local server, by whatever starts and stops it on this host.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::cli;
 use crate::commands::context::Context;
@@ -8,7 +9,7 @@ use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
 use crate::commands::{operate, superuser};
 use crate::error::{Error, Exit, Result};
-use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster};
+use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::is_half_rewound;
 use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
@@ -40,6 +41,9 @@ pub async fn run(
             .detail("Its files are neither the old state nor the new one.")
             .hint("Run \"pgbaton node rejoin\" again: it goes on."));
     }
+    if matches!(action, Action::Start | Action::Restart) && !context.global.dry_run {
+        wait_until_reaped(context, data).await?;
+    }
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
     let mut secrets = Secrets::new();
     let checkpoint = if options.checkpoint && stops {
@@ -68,6 +72,36 @@ pub async fn run(
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(done.report)
+}
+
+/// How long somebody may take to take note of the end of a postmaster.
+const REAPED: Duration = Duration::from_secs(10);
+
+/// Waits until the operating system has forgotten a postmaster that was killed: until then no other one starts on its data directory.
+///
+/// # Errors
+/// Exit code 4 if its parent does not take note of its end.
+pub(crate) async fn wait_until_reaped(context: &Context, data: &Path) -> Result<()> {
+    let Some(pid) = unreaped_postmaster(data) else { return Ok(()) };
+    let text = format!(
+        "the postmaster with process ID {pid} has ended; waiting until its parent takes note of that"
+    );
+    context.ui.say(Level::Notice, &text);
+    let begun = Instant::now();
+    while unreaped_postmaster(data).is_some() {
+        if begun.elapsed() >= REAPED {
+            return Err(Error::new(Exit::NoRestart, format!("process {pid} has ended, and its parent takes no note of that"))
+                .detail(
+                    "It was the postmaster, and PostgreSQL starts no other one while the operating system lists it. Nothing was changed.",
+                )
+                .hint(
+                    "End its parent process. In a container whose first process is no init, restart the container, with \
+                     \"docker run --init\" or the like.",
+                ));
+        }
+        tokio::time::sleep(REAPED / 100).await;
+    }
+    Ok(())
 }
 
 /// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`. If it may not,

@@ -375,7 +375,9 @@ impl Nodes<'_> {
         vec![
             // A running primary ignores it, and whoever starts the server from now on gets a standby.
             self.standby_signal_as("standby_signal_before_stop"),
-            stop.uninterruptible().on_resume(OnResume::AgainUnless(stopped.clone())),
+            stop.uninterruptible()
+                .on_resume(OnResume::AgainUnless(stopped.clone()))
+                .stays(format!("The server of node \"{name}\" was stopped.")),
             self.step(
                 "wait_until_stopped",
                 format!("wait until the server of node \"{name}\" has stopped"),
@@ -604,6 +606,7 @@ impl Nodes<'_> {
             Op::WriteFile { path, contents: String::new(), mode: 0o600 },
             SHORT_S,
         )
+        .stays(format!("Node \"{}\" starts as a standby only: its standby.signal stays.", self.name()))
     }
 
     fn point_at_primary(&self) -> Step {

@@ -58,6 +58,9 @@ pub(super) async fn gather(
         Error::new(Exit::Query, "could not ask the primary").detail(sentence(&error.to_string()))
     };
     let data = &config.data_directory;
+    if !context.global.dry_run {
+        service::wait_until_reaped(context, data).await?;
+    }
     let (mut start, stop) = (service::facts(context, Action::Start)?, service::facts(context, Action::Stop)?);
     if let (None, Manager::Debian(cluster)) = (&start.config_directory, &start.manager)
         && !data.join("postgresql.conf").exists()

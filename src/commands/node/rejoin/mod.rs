@@ -243,7 +243,7 @@ fn tell_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
     error.changed = true;
     let error = match running_postmaster(data) {
         Some(_) => error,
-        None => error.detail("The server is not running; started from now on, it is a standby."),
+        None => error.detail("The server is not running."),
     };
     error.detail(format!("What was copied aside is in \"{}\".", kept.display()))
 }
