@@ -57,6 +57,10 @@ fn tour(pg: &Pg) {
     // The control file shows the new timeline already: whoever rewinds now is not misled.
     assert_eq!(two.control_data("Latest checkpoint's TimeLineID"), "2");
 
+    two.pgbaton(["cluster", "show"])
+        .run()
+        .code(0)
+        .says("\"pgbaton node rejoin\" on \"node1\" brings it back");
     // Again: it is a primary already.
     let again = two.pgbaton(["standby", "promote"]).run();
     again.code(8).says("is a primary already");

@@ -103,6 +103,11 @@ impl Judge<'_> {
         } else {
             ("node_unreachable", format!("node \"{}\" cannot be reached", row.node_name))
         };
+        if !row.active && row.node_type == NodeType::Primary && silence.answered == Answered::Nothing {
+            hint = Some(format!(
+                "It was replaced as the primary. Do not start it as it is: \"pgbaton node rejoin\" on \"{name}\" brings it back."
+            ));
+        }
         let issue = self.issue(severity, code, Some(row), message);
         issue.detail = Some(detail);
         issue.hint = hint;
