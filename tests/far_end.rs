@@ -198,7 +198,7 @@ fn step(id: &str, op: Op) -> Step {
 /// Carries a plan out as the commands do, without a journal.
 fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<run::Outcome, Error> {
     block_on(async {
-        let far_ends = FarEnds::open(context, plan, &Past::default()).await?;
+        let far_ends = FarEnds::open(context, plan, &Past::default(), None).await?;
         let world = Live::new(context, None, secrets)?.with(far_ends);
         let outcome = run::run(plan, &Past::default(), &world).await;
         world.release().await;
@@ -414,8 +414,8 @@ fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
     let state = server.dir.join("state");
     block_on(async {
         let past = Past::default();
-        let first = FarEnds::open(&context, &plan, &past).await.unwrap();
-        let error = FarEnds::open(&context, &plan, &past).await.unwrap_err();
+        let first = FarEnds::open(&context, &plan, &past, None).await.unwrap();
+        let error = FarEnds::open(&context, &plan, &past, None).await.unwrap_err();
         assert_eq!(error.exit, Exit::Busy);
         let detail = error.detail.unwrap();
         assert!(detail.contains("\"pgbaton standby switchover\""), "{detail}");
@@ -423,7 +423,7 @@ fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
         first.release().await;
         // At once, although its channel is open still.
         assert_eq!(LocalLock::holder(&state).unwrap(), None);
-        FarEnds::open(&context, &plan, &past).await.unwrap();
+        FarEnds::open(&context, &plan, &past, None).await.unwrap();
     });
     // Without a word to it.
     wait_for("the lock to be given back", SOON, || LocalLock::holder(&state).unwrap().is_none());
