@@ -13,7 +13,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use support::{Hosts, Ledger, Observer, Output, SOON, envelope, metadata, postgres};
+use rustix::process::Signal;
+use support::{Hosts, Ledger, Observer, Output, SOON, envelope, metadata, postgres, send, slow, wait_for};
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
 
@@ -156,4 +157,159 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
     // With that put right, the same command does it.
     file(&one.config()).code(0);
     assert_eq!(hosts.nodes.primaries(), ["node2"]);
+}
+
+/// How a connection is lost.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The ssh here is killed.
+    Client,
+    /// The sshd there is.
+    Session,
+    /// Nothing gets through any more, and nobody is told.
+    Network,
+}
+
+impl Cut {
+    fn carry_out(self, hosts: &Hosts) {
+        let (pids, signal) = match self {
+            Self::Client => (hosts.sshd.clients(), Signal::KILL),
+            Self::Session => (hosts.sshd.sessions(), Signal::KILL),
+            Self::Network => (hosts.sshd.sessions(), Signal::STOP),
+        };
+        assert!(!pids.is_empty(), "there is no connection to cut");
+        pids.into_iter().for_each(|pid| send(pid, signal));
+    }
+}
+
+/// Waits until the journal of a node's operation has a mark of this step.
+fn wait_for_step(hosts: &Hosts, id: usize, step: &str) {
+    let directory = hosts.node(id).dir.join("state/operations");
+    let text = format!("\"step\":\"{step}\"");
+    wait_for(step, SOON, || {
+        let files = directory.read_dir().into_iter().flatten().flatten();
+        let newest = files.map(|entry| entry.path()).max();
+        newest
+            .and_then(|path| std::fs::read_to_string(path).ok())
+            .is_some_and(|journal| journal.contains(&text))
+    });
+}
+
+/// Loses the connection to the old primary's host at each point of a switchover where something is at stake.
+fn cut_everywhere(cut: Cut) {
+    let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
+    let (one, two) = (hosts.node(1), hosts.node(2));
+    let observer = Observer::begin(&hosts.nodes.servers);
+    let ledger = Ledger::begin(one, &hosts.nodes.servers);
+    let begin = || hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).spawn();
+    let old_state = |output: Output| {
+        let json = envelope(&output, "standby switchover", 18, false);
+        let detail = json["error"]["detail"].as_str().unwrap();
+        assert!(detail.contains("pgbaton on the host of node \"node1\""), "{output:?}");
+        assert!(detail.ends_with("What had been changed was put back."), "{output:?}");
+        assert_eq!(hosts.nodes.primaries(), ["node1"]);
+        assert!(!one.data.join("standby.signal").exists());
+        wait_for("sshd's sessions to end", SOON, || {
+            hosts.sshd.sessions().into_iter().for_each(|pid| send(pid, Signal::CONT));
+            hosts.sshd.sessions().is_empty()
+        });
+        one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
+    };
+
+    // Before anything was asked of the host.
+    let postmaster = one.postmaster();
+    let checkpointer = one.process_titled("checkpointer");
+    send(checkpointer, Signal::STOP);
+    let running = begin();
+    wait_for_step(&hosts, 2, "checkpoint_1");
+    cut.carry_out(&hosts);
+    send(checkpointer, Signal::CONT);
+    old_state(running.wait(SOON));
+    assert_eq!(one.postmaster(), postmaster);
+
+    // While it stops: its own pgbaton brings it back.
+    let begun = one.dir.join("begun");
+    let pg_ctl = format!("{} -D {} -W", one.pg.tool("pg_ctl").display(), one.data.display());
+    let stop = script(
+        &one.dir.join("stop"),
+        &format!(
+            "kill -STOP {}; {pg_ctl} -m fast stop; touch {}",
+            checkpointer.as_raw_nonzero(),
+            begun.display()
+        ),
+    );
+    let stop = format!("service_stop_command = \"{}\"", stop.display());
+    with_configuration(&hosts, 1, &stop, || {
+        let running = begin();
+        wait_for("the stop to have begun", SOON, || begun.exists());
+        cut.carry_out(&hosts);
+        if !matches!(cut, Cut::Network) {
+            send(checkpointer, Signal::CONT);
+        }
+        old_state(running.wait(SOON));
+    });
+    assert!(one.dir.join("state/far-end.log").exists());
+    assert_ne!(one.postmaster(), postmaster);
+
+    // It is down and has said so: only we may start it, and we do.
+    let receiver = two.process_titled("walreceiver");
+    send(receiver, Signal::STOP);
+    let running = begin();
+    wait_for_step(&hosts, 2, "wait_until_received");
+    cut.carry_out(&hosts);
+    let output = running.wait(SOON);
+    send(receiver, Signal::CONT);
+    old_state(output);
+
+    // The other one is promoted: there is only forward, and the connection is made again.
+    let (begun, go) = (one.dir.join("starting"), one.dir.join("go"));
+    let start = script(
+        &one.dir.join("start"),
+        &format!(
+            "touch {}; until [ -e {} ]; do sleep 0.05; done; {} -D {} -l {} start",
+            begun.display(),
+            go.display(),
+            one.pg.tool("pg_ctl").display(),
+            one.data.display(),
+            one.dir.join("log/start.log").display(),
+        ),
+    );
+    let start = format!("service_start_command = \"{}\"", start.display());
+    let output = with_configuration(&hosts, 1, &start, || {
+        let running = begin();
+        wait_for("the start to have begun", SOON, || begun.exists());
+        cut.carry_out(&hosts);
+        std::fs::write(&go, "").unwrap();
+        running.wait(SOON)
+    });
+    let json = envelope(&output, "standby switchover", 0, true);
+    assert_eq!((&json["data"]["to_node_id"], &json["data"]["wal_lost_bytes"]), (&2.into(), &0.into()));
+    assert_eq!(hosts.nodes.primaries(), ["node2"]);
+    two.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
+
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(two);
+    one.wait_for_replay_of(two);
+    record.assert_kept_by(one);
+    // As long as the far end waits for a word, and some more.
+    assert!(record.longest_gap < SOON, "{:?}", record.longest_gap);
+    hosts.sshd.sessions().into_iter().for_each(|pid| send(pid, Signal::CONT));
+}
+
+#[test]
+fn ssh_is_killed_anywhere_on_the_way() {
+    cut_everywhere(Cut::Client);
+}
+
+#[test]
+fn sshd_is_killed_anywhere_on_the_way() {
+    cut_everywhere(Cut::Session);
+}
+
+#[test]
+fn the_network_is_cut_anywhere_on_the_way() {
+    if slow() {
+        cut_everywhere(Cut::Network);
+    }
 }

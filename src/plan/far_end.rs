@@ -23,9 +23,9 @@ pub const PROTOCOL: u32 = 1;
 /// How often a coordinator that has nothing to say says that it is still there.
 pub const BEAT: Duration = Duration::from_secs(1);
 
-/// How long a far end that holds a way back hears nothing before it takes the channel for closed.
+/// How long a far end hears nothing before it takes the channel for closed.
 ///
-/// A network that is cut closes no connection for hours, and meanwhile the cluster has no primary.
+/// A network that is cut closes no connection for hours. Meanwhile the cluster would have no primary, or nobody could take the node's lock.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// The pgbaton on the host of another node.
@@ -67,9 +67,9 @@ pub enum Reached {
 const SSH_OPTIONS: [&str; 5] = [
     "BatchMode=yes",
     "ConnectTimeout=10",
-    // A host that vanishes ends the connection, on our side within 15 s.
-    "ServerAliveInterval=5",
-    "ServerAliveCountMax=3",
+    // A host that vanishes ends the connection: here about when the far end takes it for closed, see `SILENCE`.
+    "ServerAliveInterval=3",
+    "ServerAliveCountMax=2",
     "LogLevel=ERROR",
 ];
 

@@ -295,13 +295,16 @@ pub fn running(program: &str, text: &str) -> Vec<Pid> {
     found.into_iter().map(|(pid, ())| pid).collect()
 }
 
-/// Returns the living children of a process.
-pub fn children(parent: Pid) -> Vec<Pid> {
+/// Returns the living children of a process whose names begin like this.
+pub fn children(parent: Pid, name: &str) -> Vec<Pid> {
     let parent = parent.as_raw_nonzero().to_string();
     let found = each_process(|process| {
         let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-        (fields.next() != Some("Z") && fields.next() == Some(parent.as_str())).then_some(())
+        let (before, after) = stat.rsplit_once(") ")?;
+        let mut fields = after.split(' ');
+        let alive = fields.next() != Some("Z");
+        let is_child = fields.next() == Some(parent.as_str());
+        (alive && is_child && before.split_once('(')?.1.starts_with(name)).then_some(())
     });
     found.into_iter().map(|(pid, ())| pid).collect()
 }

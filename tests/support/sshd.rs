@@ -78,9 +78,16 @@ impl Sshd {
         processes::running("ssh", &format!("{}/known_hosts", self.server.dir.display()))
     }
 
-    /// Returns the processes of sshd that serve a connection each.
+    /// Returns the processes of sshd that serve connections, but not what they run.
     pub fn sessions(&self) -> Vec<Pid> {
-        processes::children(self.running.pid())
+        let mut found = Vec::new();
+        let mut parents = vec![self.running.pid()];
+        while let Some(parent) = parents.pop() {
+            let children = processes::children(parent, "sshd");
+            found.extend(&children);
+            parents.extend(children);
+        }
+        found
     }
 
     /// Returns how many connections it has let in so far.

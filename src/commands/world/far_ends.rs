@@ -16,6 +16,7 @@ use crate::error::{Error, Exit};
 use crate::pg::control_file::ShutdownPosition;
 use crate::plan::far_end::{Call, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
 use crate::plan::journal::{Past, Stage};
+use crate::plan::run::Hopeless;
 use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
 use crate::system::channel::Channel;
 use crate::system::environment::Environment;
@@ -104,6 +105,14 @@ impl Remote {
                 Err(error) if Instant::now() >= until => return Err(error),
                 Err(_) => sleep(AGAIN.0).await,
             }
+        }
+    }
+
+    /// Says of a question without an answer whether it can be asked again: a channel that has closed is not opened again everywhere.
+    pub(super) fn unanswered(&self, error: Error, mode: Mode) -> anyhow::Error {
+        match mode {
+            Mode::Fail if self.channel.borrow().is_over() => Hopeless(error).into(),
+            _ => error.into(),
         }
     }
 
