@@ -38,101 +38,17 @@ use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::LocalLock;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    Output, Running, SOON, StopMode, TestCluster, TestServer, clean_command, installed, postgres, run_tool,
-    slow, wait_for,
+    Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, clean_command, postgres, run_tool,
+    running, slow, wait_for,
 };
 
 const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
 
 // ---- the ground ----------------------------------------------------------------------------------------------------
 
-/// An sshd of the test's own user, with two keys: one as usual, and one whose sessions begin with a greeting.
-struct Sshd {
-    server: TestServer,
-    _running: Running,
-}
-
-impl Sshd {
-    fn start(cluster: &TestCluster) -> Option<Self> {
-        let program = installed("/usr/sbin/sshd", "openssh-server")?;
-        // A place with a port.
-        let server = cluster.empty("sshd");
-        let dir = &server.dir;
-        let mut authorized = String::new();
-        for (key, prefix) in [
-            ("host_key", None),
-            ("key", Some("")),
-            ("noisy", Some("command=\"echo Welcome to db1; exec sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"\" ")),
-        ] {
-            let path = dir.join(key);
-            let args = ["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()];
-            run_tool(Path::new("/usr/bin/ssh-keygen"), args).code(0);
-            let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
-            if let Some(prefix) = prefix {
-                authorized.push_str(&format!("{prefix}{public}"));
-            } else {
-                std::fs::write(dir.join("known_hosts"), format!("[127.0.0.1]:{} {public}", server.port))
-                    .unwrap();
-            }
-        }
-        std::fs::write(dir.join("authorized_keys"), authorized).unwrap();
-        let config = format!(
-            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
-            server.port,
-            dir.join("host_key").display(),
-            dir.join("authorized_keys").display()
-        );
-        std::fs::write(dir.join("sshd_config"), config).unwrap();
-        let mut command = clean_command(&program);
-        command.current_dir(dir).args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
-        let mut running = Running::start(command);
-        running.wait_for_stderr("Server listening", SOON);
-        Some(Self { server, _running: running })
-    }
-
-    /// Returns what stands in `ssh_options`.
-    fn options(&self, key: &str) -> String {
-        let dir = self.server.dir.display();
-        format!(
-            "-F none -p {} -i {dir}/{key} -o IdentitiesOnly=yes -o UserKnownHostsFile={dir}/known_hosts",
-            self.server.port
-        )
-    }
-
-    /// Returns the way to a node over this sshd.
-    fn reached(&self, key: &str, config_file: &Path) -> Reached {
-        Reached::Ssh {
-            destination: "127.0.0.1".into(),
-            options: self.options(key).split(' ').map(str::to_string).collect(),
-            program: PGBATON.into(),
-            config_file: config_file.display().to_string(),
-        }
-    }
-
-    /// Returns the ssh clients of this test.
-    fn clients(&self) -> Vec<Pid> {
-        processes(&format!("{}/known_hosts", self.server.dir.display()), "ssh")
-    }
-}
-
-/// Returns the processes of a program whose command line contains a text.
-fn processes(text: &str, program: &str) -> Vec<Pid> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let first = line.split(' ').next()?.rsplit('/').next()?;
-            (first == program && line.contains(text)).then_some(pid)
-        })
-        .collect()
-}
-
 /// Returns the far ends that serve a node.
 fn far_end_processes(server: &TestServer) -> Vec<Pid> {
-    processes(&format!("far-end -f {}", server.config().display()), "pgbaton")
+    running("pgbaton", &format!("far-end -f {}", server.config().display()))
 }
 
 fn local(server: &TestServer) -> Reached {
@@ -198,7 +114,7 @@ fn step(id: &str, op: Op) -> Step {
 /// Carries a plan out as the commands do, without a journal.
 fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<run::Outcome, Error> {
     block_on(async {
-        let far_ends = FarEnds::open(context, plan, &Past::default()).await?;
+        let far_ends = FarEnds::open(context, plan, &Past::default(), None).await?;
         let world = Live::new(context, None, secrets)?.with(far_ends);
         let outcome = run::run(plan, &Past::default(), &world).await;
         world.release().await;
@@ -414,8 +330,8 @@ fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
     let state = server.dir.join("state");
     block_on(async {
         let past = Past::default();
-        let first = FarEnds::open(&context, &plan, &past).await.unwrap();
-        let error = FarEnds::open(&context, &plan, &past).await.unwrap_err();
+        let first = FarEnds::open(&context, &plan, &past, None).await.unwrap();
+        let error = FarEnds::open(&context, &plan, &past, None).await.unwrap_err();
         assert_eq!(error.exit, Exit::Busy);
         let detail = error.detail.unwrap();
         assert!(detail.contains("\"pgbaton standby switchover\""), "{detail}");
@@ -423,7 +339,7 @@ fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
         first.release().await;
         // At once, although its channel is open still.
         assert_eq!(LocalLock::holder(&state).unwrap(), None);
-        FarEnds::open(&context, &plan, &past).await.unwrap();
+        FarEnds::open(&context, &plan, &past, None).await.unwrap();
     });
     // Without a word to it.
     wait_for("the lock to be given back", SOON, || LocalLock::holder(&state).unwrap().is_none());

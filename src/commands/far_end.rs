@@ -114,7 +114,7 @@ impl Served<'_> {
                         break;
                     }
                 }
-                () = sleep_until(heard + SILENCE), if self.would_go_back() => {
+                () = sleep_until(heard + SILENCE) => {
                     self.context.ui.say(Level::Warning, "the coordinator has fallen silent");
                     break;
                 }

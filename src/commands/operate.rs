@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::commands::context::Context;
 use crate::commands::hold::Held;
-use crate::commands::world::{FarEnds, Live, Secrets};
+use crate::commands::world::{FarEnds, Live, Remote, Secrets};
 use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -58,7 +58,7 @@ pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Resu
 /// # Errors
 /// As [`carry_out`].
 pub async fn carry_out_as(context: &Context, operation: &str, plan: &Plan, secrets: Secrets) -> Result<Done> {
-    act(context, operation, plan, secrets, None).await
+    act(context, operation, plan, secrets, None, None).await
 }
 
 /// The same for a command that has taken the locks itself, before it looked at what it decides from.
@@ -71,7 +71,21 @@ pub async fn carry_out_holding(
     secrets: Secrets,
     held: &Held,
 ) -> Result<Done> {
-    act(context, &context.command, plan, secrets, Some(held)).await
+    act(context, &context.command, plan, secrets, Some(held), None).await
+}
+
+/// The same over a channel that was opened for the checks already.
+///
+/// # Errors
+/// As [`carry_out`].
+pub async fn carry_out_over(
+    context: &Context,
+    plan: &Plan,
+    secrets: Secrets,
+    held: &Held,
+    channel: Option<Remote>,
+) -> Result<Done> {
+    act(context, &context.command, plan, secrets, Some(held), channel).await
 }
 
 async fn act(
@@ -80,6 +94,7 @@ async fn act(
     plan: &Plan,
     secrets: Secrets,
     held: Option<&Held>,
+    channel: Option<Remote>,
 ) -> Result<Done> {
     examine(context, plan)?;
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
@@ -106,7 +121,7 @@ async fn act(
         None => Some(lock(context, &directory).await?),
     };
     make_way(context, &directory)?;
-    let far_ends = FarEnds::open(context, plan, &Past::default()).await?;
+    let far_ends = FarEnds::open(context, plan, &Past::default(), channel).await?;
     let config = context.config()?;
     let started_at = journal::now();
     let header = Header {

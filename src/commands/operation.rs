@@ -128,9 +128,9 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     let past = loaded.past();
     let secrets = known_secrets(context).await;
     let far_ends = if resume {
-        FarEnds::open(context, &plan, &past).await?
+        FarEnds::open(context, &plan, &past, None).await?
     } else {
-        let (far_ends, errors) = FarEnds::open_some(context, &plan, &past).await;
+        let (far_ends, errors) = FarEnds::open_some(context, &plan, &past, None).await;
         for error in &errors {
             context.ui.message(
                 Level::Warning,

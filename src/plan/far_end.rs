@@ -23,9 +23,9 @@ pub const PROTOCOL: u32 = 1;
 /// How often a coordinator that has nothing to say says that it is still there.
 pub const BEAT: Duration = Duration::from_secs(1);
 
-/// How long a far end that holds a way back hears nothing before it takes the channel for closed.
+/// How long a far end hears nothing before it takes the channel for closed.
 ///
-/// A network that is cut closes no connection for hours, and meanwhile the cluster has no primary.
+/// A network that is cut closes no connection for hours. Meanwhile the cluster would have no primary, or nobody could take the node's lock.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// The pgbaton on the host of another node.
@@ -67,9 +67,9 @@ pub enum Reached {
 const SSH_OPTIONS: [&str; 5] = [
     "BatchMode=yes",
     "ConnectTimeout=10",
-    // A host that vanishes ends the connection, on our side within 15 s.
-    "ServerAliveInterval=5",
-    "ServerAliveCountMax=3",
+    // A host that vanishes ends the connection: here about when the far end takes it for closed, see `SILENCE`.
+    "ServerAliveInterval=3",
+    "ServerAliveCountMax=2",
     "LogLevel=ERROR",
 ];
 
@@ -389,7 +389,10 @@ impl Trouble {
         let reached = &far_end.reached;
         let whole = |text: &str, said: &str| match said.trim() {
             "" => text.to_string(),
-            said => format!("{text} It said: {}", sentence(said)),
+            // As it was said: the name of a program stays as it is.
+            said => {
+                format!("{text} It said: {said}{}", if said.ends_with(['.', '?', '!']) { "" } else { "." })
+            }
         };
         let (program, by_ssh) = match reached {
             Reached::Local { program, .. } => (program, false),
@@ -414,6 +417,19 @@ impl Trouble {
             ),
             Self::Ended { status: Some(255), said } if by_ssh => {
                 (not_reached, whole("ssh ended with status 255.", said), try_it)
+            }
+            // It is there and refuses, in our own way of saying so.
+            Self::Ended { status: Some(_), said } if said.trim_start().starts_with("ERROR: ") => {
+                let part = |name: &str| {
+                    let lines = said.lines().filter_map(|line| line.trim().strip_prefix(name));
+                    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+                };
+                let (hint, again) = (part("HINT:"), reached.by_hand(&self_check(reached, program)));
+                (
+                    format!("pgbaton on the host of {node} cannot do its part"),
+                    format!("It said: {}. {}", part("ERROR:"), part("DETAIL:")).trim_end().to_string(),
+                    format!("{hint} Try it by hand: {again}").trim_start().to_string(),
+                )
             }
             Self::Ended { status, said } => {
                 let how = match status {
@@ -447,6 +463,12 @@ impl Trouble {
         let (primary, detail, hint) = self.told(far_end);
         Error::new(Exit::Remote, primary).detail(detail).hint(hint)
     }
+}
+
+/// Returns what shows on a host whether pgbaton can read its configuration there.
+fn self_check(reached: &Reached, program: &str) -> String {
+    let (Reached::Local { config_file, .. } | Reached::Ssh { config_file, .. }) = reached;
+    for_shell([program, "-f", config_file, "node", "status"].into_iter().map(str::to_string))
 }
 
 /// What is known of a node before its far end is asked.
@@ -485,7 +507,11 @@ fn of_hello(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> Vec<Check> 
                 .hint("Install the same version on both hosts."),
         );
     }
-    out.extend(wrong_configuration(far_end, expected, hello));
+    if let Some(wrong) = wrong_configuration(far_end, expected, hello) {
+        // What else it says is about something else.
+        out.push(wrong);
+        return out;
+    }
     if let (Some(user), Some(owner)) = (&hello.user, &hello.owner)
         && user != owner
     {
@@ -552,7 +578,7 @@ fn wrong_configuration(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> 
                     "\"{file}\" on its host is about node \"{}\" (ID {}), and not \"{}\" (ID {}).",
                     hello.node_name, hello.node_id, far_end.node_name, far_end.node_id
                 ))
-                .hint("Register the node again with the right file: \"pgbaton standby register\" on its host, with -f and --force."),
+                .hint("Register the node again with the right file, on its host: \"pgbaton primary register\" or \"pgbaton standby register\", with -f and --force."),
         );
     }
     let control = match &hello.control {

@@ -38,6 +38,18 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 /// takes little longer than what is waited for.
 const POLL: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
 
+/// The error of a question that will have no answer any more, however often it is asked: nobody waits for one.
+#[derive(Debug)]
+pub struct Hopeless(pub Error);
+
+impl std::fmt::Display for Hopeless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Hopeless {}
+
 /// The outside world: the live one, or the scripted one of the tests.
 ///
 /// All methods may be called while another one is pending.
@@ -233,7 +245,7 @@ pub async fn abandon<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
 /// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
 ///
 /// # Errors
-/// Fails when `within` has passed, naming the question and the last reason for having no answer.
+/// Fails when `within` has passed, naming the question and the last reason for having no answer; at once if that is [`Hopeless`].
 pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
     poll(world, probe, within, |answer| *answer).await.map(|_| ())
 }
@@ -257,15 +269,16 @@ async fn poll<W: World>(
         let begun = Instant::now();
         loop {
             match world.holds(probe).await {
-                Ok(answer) if enough(&answer) => return answer,
+                Ok(answer) if enough(&answer) => return Ok(answer),
                 Ok(_) => *last.borrow_mut() = None,
+                Err(error) if error.is::<Hopeless>() => return Err(error),
                 Err(error) => *last.borrow_mut() = Some(error),
             }
             sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
         }
     };
-    if let Ok(answer) = timeout(within, asking).await {
-        return Ok(answer);
+    if let Ok(answered) = timeout(within, asking).await {
+        return answered;
     }
     let message = format!("this did not become true within {} s: {probe}", within.as_secs());
     Err(match last.into_inner() {
@@ -839,12 +852,18 @@ async fn required<W: World>(world: &W, step: &Step, resumed: bool) -> Result<(),
         match ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await {
             Ok(true) => {}
             Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
-            Err(cause) => {
-                return Err(Error::from_cause(step.exit, format!("did not {}", step.title), &cause));
-            }
+            Err(cause) => return Err(unanswered(step, format!("did not {}", step.title), cause)),
         }
     }
     Ok(())
+}
+
+/// Returns the error of a step whose question got no answer.
+fn unanswered(step: &Step, primary: String, cause: anyhow::Error) -> Error {
+    match cause.downcast::<Hopeless>() {
+        Ok(Hopeless(error)) => Error { exit: step.exit, ..error },
+        Err(cause) => Error::from_cause(step.exit, primary, &cause),
+    }
 }
 
 /// Performs the effect of a step, within its time.
@@ -852,7 +871,7 @@ async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Erro
     let bound = seconds(step.timeout_s);
     if let Op::Wait(probe) = &step.op {
         let waited = wait(world, probe, bound).await;
-        return waited.map(|()| None).map_err(|cause| Error::from_cause(step.exit, could_not(step), &cause));
+        return waited.map(|()| None).map_err(|cause| unanswered(step, could_not(step), cause));
     }
     match timeout(bound, world.perform(step)).await {
         Ok(result) => result,

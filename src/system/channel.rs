@@ -169,6 +169,11 @@ impl Channel {
         }
     }
 
+    /// Says whether nothing comes any more.
+    pub fn is_over(&self) -> bool {
+        self.shared.state().over.is_some()
+    }
+
     fn send(&self, frame: &Frame) {
         // A frame serialises without fail; and if nobody writes any more, whoever reads has noticed it.
         let Ok(mut line) = serde_json::to_string(frame) else { return };

@@ -50,6 +50,7 @@ mod processes;
 mod program;
 mod proxy;
 mod server;
+mod sshd;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -61,10 +62,11 @@ pub use nodes::{
     Nodes, configure, envelope, metadata, packaged, real_repmgr, registered, registered_standby, repmgr_conf,
     with_real_repmgr,
 };
-pub use processes::{Output, Running, clean_command, run_tool, send};
+pub use processes::{Output, Running, clean_command, run_tool, running, send};
 pub use program::Pgbaton;
 pub use proxy::{Fault, Proxy};
 pub use server::{StopMode, TestCluster, TestServer};
+pub use sshd::{Hosts, Sshd, configure_more};
 
 /// How long something may take that normally takes a moment.
 pub const SOON: Duration = Duration::from_secs(30);

@@ -109,7 +109,9 @@ pub fn envelope(output: &Output, command: &str, exit: i32, changed: bool) -> Val
         assert!(!message.ends_with('.'), "{message}");
         for part in ["detail", "hint"] {
             let Some(text) = json["error"][part].as_str() else { continue };
-            assert!(text.ends_with(['.', '?', ';', ':']) || text.contains('\n'), "{part}: {text}");
+            // What is to be typed may come last.
+            let typed = text.contains('\n') || (part == "hint" && text.contains(": "));
+            assert!(text.ends_with(['.', '?', ';', ':']) || typed, "{part}: {text}");
         }
     }
     json

@@ -80,6 +80,16 @@ impl Running {
         Self { child, command: text, begun: Instant::now(), stdout, stderr, redactions: Arc::default() }
     }
 
+    /// Returns its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Returns what it has written to stderr.
+    pub fn stderr_so_far(&self) -> String {
+        self.stderr.so_far()
+    }
+
     /// Sends a signal to the program, not to its children.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
@@ -272,6 +282,31 @@ pub fn send(pid: Pid, signal: Signal) {
 pub fn state(pid: Pid) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Returns the processes of a program whose command line contains a text.
+pub fn running(program: &str, text: &str) -> Vec<Pid> {
+    let found = each_process(|process| {
+        let line = std::fs::read(process.join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let first = line.split(' ').next()?.rsplit('/').next()?;
+        (first == program && line.contains(text)).then_some(())
+    });
+    found.into_iter().map(|(pid, ())| pid).collect()
+}
+
+/// Returns the living children of a process whose names begin like this.
+pub fn children(parent: Pid, name: &str) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let found = each_process(|process| {
+        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+        let (before, after) = stat.rsplit_once(") ")?;
+        let mut fields = after.split(' ');
+        let alive = fields.next() != Some("Z");
+        let is_child = fields.next() == Some(parent.as_str());
+        (alive && is_child && before.split_once('(')?.1.starts_with(name)).then_some(())
+    });
+    found.into_iter().map(|(pid, ())| pid).collect()
 }
 
 /// Returns the command lines of all living processes that mention a directory, or work in or below it.

@@ -13,7 +13,7 @@ use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::standby::promote::command;
-use crate::commands::world::Remote;
+use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, operate, operation};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
@@ -23,7 +23,7 @@ use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::control::Manager;
 use crate::plan::candidate::siblings;
-use crate::plan::far_end::{Expected, Hello, checks};
+use crate::plan::far_end::{Expected, Hello, Trouble, checks};
 use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
 use crate::plan::upstream::upstream;
 use crate::plan::{Check, FarEnd, Plan, Upstream};
@@ -97,7 +97,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let mut plan = plan(&facts, options);
     plan.far_ends = vec![others.far_end];
-    let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
+    let secrets = secrets_of(&held.facts);
+    let mut result = operate::carry_out_over(context, &plan, secrets, &held, others.channel).await;
     let now = server::ask(session).await.ok();
     let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
     let outage = outage(&plan, &result);
@@ -189,6 +190,8 @@ fn outage(plan: &Plan, result: &Result<operate::Done>) -> Option<f64> {
 /// What was found out on the hosts of other nodes.
 struct Others {
     far_end: FarEnd,
+    /// The channel to it, which the operation goes on with.
+    channel: Option<Remote>,
     host: Option<Host>,
     checks: Vec<Check>,
 }
@@ -217,14 +220,11 @@ impl Others {
         };
         let far_end = reach::far_end(context, &known).await?;
         let wanted = upstream(&own.row, &primary.row, version, None);
-        let (answer, login) = visit(context, &far_end, &wanted).await;
         let expected = Expected {
             system_identifier: server.map(|server| server.system_identifier.clone()),
             data_directory: held.roles.get(&row.node_id).and_then(|role| role.data_directory.clone()),
             restarts: true,
         };
-        let mut checks = checks(&far_end, &expected, &answer);
-        checks.extend(login_check(primary, own, login, true));
         let following = match options.siblings_follow {
             true => siblings(&held.facts, own, Some(row.node_id)),
             false => Vec::new(),
@@ -239,17 +239,32 @@ impl Others {
             };
             let far_end = reach::far_end(context, &known).await.ok()?;
             let wanted = upstream(&own.row, &row, version, None);
-            let (answer, login) = visit(context, &far_end, &wanted).await;
             // A sibling follows by SQL. Its host need not be reachable; then its login cannot be tried, that is all.
-            answer.is_ok().then_some(login).flatten()
-        }))
-        .await;
+            Some(visit(context, &far_end, &wanted).await.ok()?.login)
+        }));
+        let (visited, logins) = tokio::join!(visit(context, &far_end, &wanted), logins);
+        let (answer, channel, login) = match visited {
+            Ok(Visited { channel, hello, login }) => (Ok(hello), Some(channel), Some(login)),
+            Err(trouble) => (Err(trouble), None, None),
+        };
+        let mut checks = checks(&far_end, &expected, &answer);
+        // What is not the node's own pgbaton, with its own configuration, says nothing about the node.
+        let login = login.filter(|_| !checks.iter().any(|check| check.name == "far_end_configuration"));
+        checks.extend(login_check(primary, own, login));
         for (sibling, login) in following.iter().zip(logins) {
-            checks.extend(login_check(sibling, own, login, options.force));
+            checks.extend(login_check(sibling, own, login));
         }
         let host = answer.ok().and_then(|hello| host_of(&hello));
-        Ok(Self { far_end, host, checks })
+        Ok(Self { far_end, channel, host, checks })
     }
+}
+
+/// A far end that answers.
+struct Visited {
+    channel: Remote,
+    hello: Hello,
+    /// How its connection to the candidate went.
+    login: std::result::Result<(), String>,
 }
 
 /// Asks a far end who it is, and has it try its connection to the candidate.
@@ -257,14 +272,10 @@ async fn visit(
     context: &Context,
     far_end: &FarEnd,
     wanted: &Upstream,
-) -> (std::result::Result<Hello, crate::plan::far_end::Trouble>, Option<std::result::Result<(), String>>) {
-    match Remote::open(context, far_end, crate::commands::world::OPEN).await {
-        Ok((remote, hello)) => {
-            let login = remote.login(wanted).await;
-            (Ok(hello), Some(login))
-        }
-        Err(trouble) => (Err(trouble), None),
-    }
+) -> std::result::Result<Visited, Trouble> {
+    let (channel, hello) = Remote::open(context, far_end, OPEN).await?;
+    let login = channel.login(wanted).await;
+    Ok(Visited { channel, hello, login })
 }
 
 /// Turns a login that was tried into a check.
@@ -272,7 +283,6 @@ fn login_check(
     from: &NodeFacts,
     to: &NodeFacts,
     login: Option<std::result::Result<(), String>>,
-    _force: bool,
 ) -> Option<Check> {
     const NAME: &str = "replication_login";
     let (from_name, to_name) = (&from.row.node_name, &to.row.node_name);

@@ -16,6 +16,7 @@ use crate::error::{Error, Exit};
 use crate::pg::control_file::ShutdownPosition;
 use crate::plan::far_end::{Call, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
 use crate::plan::journal::{Past, Stage};
+use crate::plan::run::Hopeless;
 use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
 use crate::system::channel::Channel;
 use crate::system::environment::Environment;
@@ -104,6 +105,14 @@ impl Remote {
                 Err(error) if Instant::now() >= until => return Err(error),
                 Err(_) => sleep(AGAIN.0).await,
             }
+        }
+    }
+
+    /// Says of a question without an answer whether it can be asked again: a channel that has closed is not opened again everywhere.
+    pub(super) fn unanswered(&self, error: Error, mode: Mode) -> anyhow::Error {
+        match mode {
+            Mode::Fail if self.channel.borrow().is_over() => Hopeless(error).into(),
+            _ => error.into(),
         }
     }
 
@@ -272,12 +281,18 @@ pub struct FarEnds {
 }
 
 impl FarEnds {
-    /// Opens the channels that a plan needs, and takes the lock of each node. Whatever fails, nothing is changed.
+    /// Opens the channels that a plan needs, but for one that is open already, and takes the lock of each node. Whatever fails, nothing is
+    /// changed.
     ///
     /// # Errors
     /// Exit code 12 for a far end that cannot be reached, 30 for one that is busy, 1 for one that is another than it should be.
-    pub async fn open(context: &Context, plan: &Plan, past: &Past) -> Result<Self, Error> {
-        let (far_ends, errors) = Self::open_some(context, plan, past).await;
+    pub async fn open(
+        context: &Context,
+        plan: &Plan,
+        past: &Past,
+        opened: Option<Remote>,
+    ) -> Result<Self, Error> {
+        let (far_ends, errors) = Self::open_some(context, plan, past, opened).await;
         match errors.into_iter().next() {
             Some(error) => Err(error.detail("Nothing was changed.")),
             None => Ok(far_ends),
@@ -285,8 +300,17 @@ impl FarEnds {
     }
 
     /// Opens what can be opened; returns why the rest cannot be.
-    pub async fn open_some(context: &Context, plan: &Plan, past: &Past) -> (Self, Vec<Error>) {
-        let opened = join_all(plan.far_ends.iter().map(|far_end| ready(context, far_end))).await;
+    pub async fn open_some(
+        context: &Context,
+        plan: &Plan,
+        past: &Past,
+        mut opened: Option<Remote>,
+    ) -> (Self, Vec<Error>) {
+        let each = plan.far_ends.iter().map(|far_end| {
+            let opened = opened.take_if(|remote| remote.far_end == *far_end);
+            ready(context, far_end, opened)
+        });
+        let opened = join_all(each).await;
         let mut remotes = BTreeMap::new();
         let mut errors = Vec::new();
         for remote in opened {
@@ -373,11 +397,17 @@ impl FarEnds {
     }
 }
 
-/// Opens one channel for an operation: the right node, nothing else going on there, its lock taken.
-async fn ready(context: &Context, far_end: &FarEnd) -> Result<Remote, Error> {
-    let (remote, hello) =
-        Remote::open(context, far_end, OPEN).await.map_err(|trouble| trouble.error(far_end))?;
-    fit(far_end, hello)?;
+/// Opens one channel for an operation, unless its checks have: the right node, nothing else going on there, its lock taken.
+async fn ready(context: &Context, far_end: &FarEnd, opened: Option<Remote>) -> Result<Remote, Error> {
+    let remote = match opened {
+        Some(remote) => remote,
+        None => {
+            let (remote, hello) =
+                Remote::open(context, far_end, OPEN).await.map_err(|trouble| trouble.error(far_end))?;
+            fit(far_end, hello)?;
+            remote
+        }
+    };
     let lock = Call::Lock { command: context.command.clone() };
     remote.done(&lock, ANSWER, Mode::Fail).await?;
     Ok(remote)

@@ -294,7 +294,11 @@ impl<'a> Live<'a> {
     ) -> anyhow::Result<Option<ShutdownPosition>> {
         match self.elsewhere(node_id)? {
             None => control_file::shutdown_position(data_directory),
-            Some(remote) => Ok(remote.shutdown_position(data_directory, self.far_ends.mode()).await?),
+            Some(remote) => {
+                let mode = self.far_ends.mode();
+                let said = remote.shutdown_position(data_directory, mode).await;
+                said.map_err(|error| remote.unanswered(error, mode))
+            }
         }
     }
 
@@ -474,7 +478,9 @@ impl World for Live<'_> {
                 None => Box::pin(self.holds(probe)).await?,
                 Some(remote) => {
                     let secrets = self.secrets.borrow().clone();
-                    remote.holds(probe, &secrets, self.far_ends.mode()).await?
+                    let mode = self.far_ends.mode();
+                    let said = remote.holds(probe, &secrets, mode).await;
+                    said.map_err(|error| remote.unanswered(error, mode))?
                 }
             },
         })

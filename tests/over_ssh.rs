@@ -1,0 +1,315 @@
+//! Whole commands on hosts that reach each other by a real ssh, and by nothing else.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use support::{Hosts, Ledger, Observer, Output, SOON, envelope, metadata, postgres, send, slow, wait_for};
+
+const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
+
+// ---- standby switchover --------------------------------------------------------------------------------------------
+
+/// From node 1 to node 2 and back, each time from the candidate, with a client that writes all the time.
+fn there_and_back(standbys: usize) {
+    let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, standbys)) else { return };
+    let (one, two) = (hosts.node(1), hosts.node(2));
+    let observer = Observer::begin(&hosts.nodes.servers);
+    let ledger = Ledger::begin(one, &hosts.nodes.servers);
+    let dry = hosts.pgbaton_on(2, ["standby", "switchover", "--dry-run"]).run();
+    dry.code(0);
+    for (candidate, timeline) in [(2, 2), (1, 3)] {
+        let before = hosts.sshd.accepted();
+        let output = hosts.pgbaton_on(candidate, ["--json", "standby", "switchover"]).run();
+        output.code(0);
+        let json = output.json();
+        assert_eq!(json["data"]["to_node_id"], candidate, "{output:?}");
+        assert_eq!(json["data"]["timeline"], timeline, "{output:?}");
+        assert_eq!(json["data"]["wal_lost_bytes"], 0, "{output:?}");
+        assert_eq!(hosts.nodes.primaries(), [format!("node{candidate}")]);
+        // One connection to each other host, for the checks and for the work.
+        assert_eq!(hosts.sshd.accepted() - before, standbys);
+    }
+    let slots = ["repmgr_slot_2 true", "repmgr_slot_3 true"];
+    one.wait_until(SLOTS, &slots[..standbys].join(", "), SOON);
+    assert_eq!(two.psql(SLOTS), "");
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(one);
+    for server in &hosts.nodes.servers[1..] {
+        server.wait_for_replay_of(one);
+        record.assert_kept_by(server);
+    }
+}
+
+#[test]
+fn two_nodes_there_and_back() {
+    there_and_back(1);
+}
+
+#[test]
+fn three_nodes_there_and_back() {
+    there_and_back(2);
+}
+
+/// Writes a program.
+fn script(path: &Path, text: &str) -> PathBuf {
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path.to_path_buf()
+}
+
+/// Changes lines of a node's configuration for one run.
+fn with_configuration<T>(hosts: &Hosts, id: usize, lines: &str, run: impl FnOnce() -> T) -> T {
+    let file = hosts.node(id).config();
+    let before = std::fs::read_to_string(&file).unwrap();
+    let names: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
+    let kept = before.lines().filter(|line| !names.iter().any(|name| line.starts_with(name)));
+    let text: Vec<&str> = kept.chain(lines.lines()).collect();
+    std::fs::write(&file, text.join("\n") + "\n").unwrap();
+    let out = run();
+    std::fs::write(&file, before).unwrap();
+    out
+}
+
+#[test]
+fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
+    let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
+    let (one, two) = (hosts.node(1), hosts.node(2));
+    let postmaster = one.postmaster();
+    let ssh = |more: &str| format!("ssh_options = \"{} {more}\"", hosts.sshd.options("key"));
+    let switchover = || hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).run();
+    let refused = |output: Output, exit: i32, message: &str, detail: &str, hint: &str| {
+        let json = envelope(&output, "standby switchover", exit, false);
+        let error = &json["error"];
+        for (part, text) in [("message", message), ("detail", detail), ("hint", hint)] {
+            assert!(error[part].as_str().unwrap_or_default().contains(text), "{part}: {text}\n{output:?}");
+        }
+        assert!(error["detail"].as_str().unwrap().ends_with("Nothing was changed."), "{output:?}");
+        assert!(json["data"]["checks"].is_array(), "{output:?}");
+        assert_eq!(one.postmaster(), postmaster);
+        assert!(!one.data.join("standby.signal").exists());
+        assert_eq!(hosts.nodes.primaries(), ["node1"]);
+    };
+
+    let nobody_listens = "ssh_options = \"-F none -p 1\"";
+    refused(
+        with_configuration(&hosts, 2, nobody_listens, switchover),
+        12,
+        "cannot be reached",
+        "refused",
+        "ssh ",
+    );
+    let hangs = ssh("-o ConnectTimeout=1 -o ProxyCommand='sleep 600'");
+    refused(with_configuration(&hosts, 2, &hangs, switchover), 12, "cannot be reached", "imed out", "ssh ");
+    let no_key = format!("ssh_options = \"{}\"", hosts.sshd.options("host_key"));
+    refused(
+        with_configuration(&hosts, 2, &no_key, switchover),
+        12,
+        "cannot be reached",
+        "Permission denied",
+        "ssh ",
+    );
+    let nowhere = "pgbaton_bindir = \"/nowhere\"";
+    refused(
+        with_configuration(&hosts, 2, nowhere, switchover),
+        12,
+        "there is no pgbaton",
+        "/nowhere/pgbaton",
+        "pgbaton_bindir",
+    );
+    let elsewhere = hosts.nodes.cluster.dir().join("bin");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let answer = r#"{"number":1,"reply":{"hello":{"protocol":99,"pgbaton":"9.9.9"}}}"#;
+    script(&elsewhere.join("pgbaton"), &format!("read -r line\necho '{answer}'\nsleep 1"));
+    let other = format!("pgbaton_bindir = \"{}\"", elsewhere.display());
+    refused(
+        with_configuration(&hosts, 2, &other, switchover),
+        12,
+        "another protocol",
+        "version 9.9.9 with protocol 99",
+        "same version",
+    );
+
+    let file = |path: &Path| {
+        let path = path.display();
+        metadata(one, &format!("UPDATE repmgr.nodes SET config_file = '{path}' WHERE node_id = 1"));
+        switchover()
+    };
+    refused(file(Path::new("/nowhere/x.toml")), 12, "cannot do its part", "/nowhere/x.toml", "node status");
+    let copy = hosts.nodes.cluster.dir().join("copy.toml");
+    std::fs::copy(two.config(), &copy).unwrap();
+    refused(file(&copy), 1, "that of another node", "node \"node2\" (ID 2)", "--force");
+    let text = std::fs::read_to_string(one.config()).unwrap();
+    std::fs::write(&copy, text.replace(one.data.to_str().unwrap(), "/nowhere/data")).unwrap();
+    refused(file(&copy), 1, "cannot be read", "/nowhere/data", "data_directory");
+
+    // With that put right, the same command does it.
+    file(&one.config()).code(0);
+    assert_eq!(hosts.nodes.primaries(), ["node2"]);
+}
+
+/// How a connection is lost.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The ssh here is killed.
+    Client,
+    /// The sshd there is.
+    Session,
+    /// Nothing gets through any more, and nobody is told.
+    Network,
+}
+
+impl Cut {
+    fn carry_out(self, hosts: &Hosts) {
+        let (pids, signal) = match self {
+            Self::Client => (hosts.sshd.clients(), Signal::KILL),
+            Self::Session => (hosts.sshd.sessions(), Signal::KILL),
+            Self::Network => (hosts.sshd.sessions(), Signal::STOP),
+        };
+        assert!(!pids.is_empty(), "there is no connection to cut");
+        pids.into_iter().for_each(|pid| send(pid, signal));
+    }
+}
+
+/// Waits until the journal of a node's operation has a mark of this step.
+fn wait_for_step(hosts: &Hosts, id: usize, step: &str) {
+    let directory = hosts.node(id).dir.join("state/operations");
+    let text = format!("\"step\":\"{step}\"");
+    wait_for(step, SOON, || {
+        let files = directory.read_dir().into_iter().flatten().flatten();
+        let newest = files.map(|entry| entry.path()).max();
+        newest
+            .and_then(|path| std::fs::read_to_string(path).ok())
+            .is_some_and(|journal| journal.contains(&text))
+    });
+}
+
+/// Loses the connection to the old primary's host at each point of a switchover where something is at stake.
+fn cut_everywhere(cut: Cut) {
+    let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
+    let (one, two) = (hosts.node(1), hosts.node(2));
+    let observer = Observer::begin(&hosts.nodes.servers);
+    let ledger = Ledger::begin(one, &hosts.nodes.servers);
+    let begin = || hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).spawn();
+    let old_state = |output: Output| {
+        let json = envelope(&output, "standby switchover", 18, false);
+        let detail = json["error"]["detail"].as_str().unwrap();
+        assert!(detail.contains("pgbaton on the host of node \"node1\""), "{output:?}");
+        assert!(detail.ends_with("What had been changed was put back."), "{output:?}");
+        assert_eq!(hosts.nodes.primaries(), ["node1"]);
+        assert!(!one.data.join("standby.signal").exists());
+        wait_for("sshd's sessions to end", SOON, || {
+            hosts.sshd.sessions().into_iter().for_each(|pid| send(pid, Signal::CONT));
+            hosts.sshd.sessions().is_empty()
+        });
+        one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
+    };
+
+    // Before anything was asked of the host.
+    let postmaster = one.postmaster();
+    let checkpointer = one.process_titled("checkpointer");
+    send(checkpointer, Signal::STOP);
+    let running = begin();
+    wait_for_step(&hosts, 2, "checkpoint_1");
+    cut.carry_out(&hosts);
+    send(checkpointer, Signal::CONT);
+    old_state(running.wait(SOON));
+    assert_eq!(one.postmaster(), postmaster);
+
+    // While it stops: its own pgbaton brings it back.
+    let begun = one.dir.join("begun");
+    let pg_ctl = format!("{} -D {} -W", one.pg.tool("pg_ctl").display(), one.data.display());
+    let stop = script(
+        &one.dir.join("stop"),
+        &format!(
+            "kill -STOP {}; {pg_ctl} -m fast stop; touch {}",
+            checkpointer.as_raw_nonzero(),
+            begun.display()
+        ),
+    );
+    let stop = format!("service_stop_command = \"{}\"", stop.display());
+    with_configuration(&hosts, 1, &stop, || {
+        let running = begin();
+        wait_for("the stop to have begun", SOON, || begun.exists());
+        cut.carry_out(&hosts);
+        if !matches!(cut, Cut::Network) {
+            send(checkpointer, Signal::CONT);
+        }
+        old_state(running.wait(SOON));
+    });
+    assert!(one.dir.join("state/far-end.log").exists());
+    assert_ne!(one.postmaster(), postmaster);
+
+    // It is down and has said so: only we may start it, and we do.
+    let receiver = two.process_titled("walreceiver");
+    send(receiver, Signal::STOP);
+    let running = begin();
+    wait_for_step(&hosts, 2, "wait_until_received");
+    cut.carry_out(&hosts);
+    let output = running.wait(SOON);
+    send(receiver, Signal::CONT);
+    old_state(output);
+
+    // The other one is promoted: there is only forward, and the connection is made again.
+    let (begun, go) = (one.dir.join("starting"), one.dir.join("go"));
+    let start = script(
+        &one.dir.join("start"),
+        &format!(
+            "touch {}; until [ -e {} ]; do sleep 0.05; done; {} -D {} -l {} start",
+            begun.display(),
+            go.display(),
+            one.pg.tool("pg_ctl").display(),
+            one.data.display(),
+            one.dir.join("log/start.log").display(),
+        ),
+    );
+    let start = format!("service_start_command = \"{}\"", start.display());
+    let output = with_configuration(&hosts, 1, &start, || {
+        let running = begin();
+        wait_for("the start to have begun", SOON, || begun.exists());
+        cut.carry_out(&hosts);
+        std::fs::write(&go, "").unwrap();
+        running.wait(SOON)
+    });
+    let json = envelope(&output, "standby switchover", 0, true);
+    assert_eq!((&json["data"]["to_node_id"], &json["data"]["wal_lost_bytes"]), (&2.into(), &0.into()));
+    assert_eq!(hosts.nodes.primaries(), ["node2"]);
+    two.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
+
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(two);
+    one.wait_for_replay_of(two);
+    record.assert_kept_by(one);
+    // As long as the far end waits for a word, and some more.
+    assert!(record.longest_gap < SOON, "{:?}", record.longest_gap);
+    hosts.sshd.sessions().into_iter().for_each(|pid| send(pid, Signal::CONT));
+}
+
+#[test]
+fn ssh_is_killed_anywhere_on_the_way() {
+    cut_everywhere(Cut::Client);
+}
+
+#[test]
+fn sshd_is_killed_anywhere_on_the_way() {
+    cut_everywhere(Cut::Session);
+}
+
+#[test]
+fn the_network_is_cut_anywhere_on_the_way() {
+    if slow() {
+        cut_everywhere(Cut::Network);
+    }
+}
