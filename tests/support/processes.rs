@@ -80,6 +80,11 @@ impl Running {
         Self { child, command: text, begun: Instant::now(), stdout, stderr, redactions: Arc::default() }
     }
 
+    /// Returns its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Sends a signal to the program, not to its children.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
