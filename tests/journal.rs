@@ -81,7 +81,13 @@ fn the_ways_to_other_hosts_are_found_again() {
 
 #[test]
 fn every_effect_and_every_question_has_a_fixture() {
-    let loaded = ["1-every-op.jsonl", "1-every-op-of-roles.jsonl", "1-every-op-of-rejoin.jsonl"].map(load);
+    let loaded = [
+        "1-every-op.jsonl",
+        "1-every-op-of-roles.jsonl",
+        "1-every-op-of-rejoin.jsonl",
+        "1-a-wait-that-gives-up.jsonl",
+    ]
+    .map(load);
     let ops: Vec<&Op> =
         loaded.iter().flat_map(|loaded| loaded.header.plan.steps()).map(|step| &step.op).collect();
     // An exhaustive match: whoever adds an effect is sent here, to add a fixture with it.
@@ -105,6 +111,7 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::HasAll { .. } => 19,
             Probe::At { .. } => 20,
             Probe::NoPrimary { .. } => 24,
+            Probe::Runs { .. } => 27,
             Probe::Clean { .. } => 100,
             Probe::Rewound { .. } => 101,
         },
@@ -125,7 +132,8 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Rewind { .. } => 107,
         Op::ReturnWal { .. } => 108,
     };
+    assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=26).chain(100..=108).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=27).chain(100..=108).collect::<Vec<_>>());
 }

@@ -454,6 +454,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
             "Run \"pgbaton operation resume {operation_id}\" to go on, or \"pgbaton operation abandon {operation_id}\"."
         ));
     }
+    if outcome.ended == Ended::Abandoned {
+        error = error.hint("\"pgbaton cluster show\" names what is left to do.");
+    }
     error.issues = failures
         .map(|failure| Issue {
             severity: Severity::Error,

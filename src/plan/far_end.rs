@@ -638,7 +638,8 @@ impl Step {
     /// Returns the names of all secrets that are needed to carry it out.
     pub fn secrets(&self) -> Vec<&str> {
         let mut out = self.op.secrets();
-        out.extend(self.requires.iter().chain(&self.requires_on_resume).flat_map(Probe::secrets));
+        let asked = self.requires.iter().chain(&self.requires_on_resume).chain(&self.gives_up_if);
+        out.extend(asked.flat_map(Probe::secrets));
         if let crate::plan::OnResume::AgainUnless(probe) = &self.on_resume {
             out.extend(probe.secrets());
         }
@@ -720,6 +721,7 @@ impl Probe {
             Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
             Self::Exists { .. }
             | Self::Stopped { .. }
+            | Self::Runs { .. }
             | Self::ShutDown { .. }
             | Self::Clean { .. }
             | Self::Rewound { .. } => Vec::new(),

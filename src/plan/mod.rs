@@ -142,6 +142,9 @@ pub struct Step {
     /// which nobody can write; a resumed one may be hours old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires_on_resume: Vec<Probe>,
+    /// What ends a wait early as a failure: when it holds, what is waited for does not come any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_up_if: Option<Probe>,
     /// The exit code when this step fails before the point of no return, or is the point of no return.
     pub exit: Exit,
     /// Starting this step is the point of no return.
@@ -250,6 +253,7 @@ impl Step {
             on_resume: OnResume::Again,
             requires: Vec::new(),
             requires_on_resume: Vec::new(),
+            gives_up_if: None,
             exit,
             no_return: false,
             stays: None,
@@ -275,6 +279,13 @@ impl Step {
     #[must_use]
     pub fn requires_on_resume(mut self, probe: Probe) -> Self {
         self.requires_on_resume.push(probe);
+        self
+    }
+
+    /// Says what makes waiting hopeless.
+    #[must_use]
+    pub fn gives_up_if(mut self, probe: Probe) -> Self {
+        self.gives_up_if = Some(probe);
         self
     }
 

@@ -101,7 +101,7 @@ pub enum Op {
     /// Start a program and wait for nothing: what it brings about is waited for.
     Begin(Command),
     /// Bring a server back that was being stopped: one that takes connections is left alone; one that lingers on its way down, or is
-    /// still writing, is ended at once; then it is started.
+    /// still writing, is ended at once, and so is one that somebody has started as a standby; then it is started.
     Revive {
         /// The data directory.
         data_directory: PathBuf,
@@ -337,6 +337,13 @@ pub enum Probe {
         /// The data directory.
         data_directory: PathBuf,
     },
+    /// A server runs on a data directory, and by its `pg_control` as a standby or as a primary. One that is on its way down still runs.
+    Runs {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// As a standby; else as anything else.
+        in_recovery: bool,
+    },
     /// `pg_control` says that the server was shut down cleanly as a primary. It may say so while WAL senders and the archiver still run.
     ShutDown {
         /// The data directory.
@@ -497,7 +504,7 @@ impl fmt::Display for Op {
             Self::Revive { data_directory, start } => {
                 write!(
                     f,
-                    "kill -QUIT $(head -1 {}/postmaster.pid), if it is stopping; {start}",
+                    "kill -QUIT $(head -1 {}/postmaster.pid), if it is stopping or a standby; {start}",
                     data_directory.display()
                 )
             }
@@ -572,6 +579,10 @@ impl fmt::Display for Probe {
             Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
             Self::Stopped { data_directory } => {
                 write!(f, "no server runs on \"{}\"", data_directory.display())
+            }
+            Self::Runs { data_directory, in_recovery } => {
+                let role = if *in_recovery { "standby" } else { "primary" };
+                write!(f, "a server runs on \"{}\" as a {role}", data_directory.display())
             }
             Self::ShutDown { data_directory } => {
                 write!(f, "\"{}\" has been shut down cleanly", data_directory.display())

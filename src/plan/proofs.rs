@@ -300,6 +300,26 @@ async fn a_wait_that_is_not_answered_with_yes_in_time_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_ends_early_when_it_is_hopeless_and_not_before_what_it_waits_for_had_time_to_come() {
+    let mut plan = switchover();
+    for step in
+        plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.id == "wait-down")
+    {
+        step.gives_up_if = Some(fact("standby.signal"));
+    }
+    let begun = tokio::time::Instant::now();
+    assert_eq!(servers().run(&plan).await.unwrap().ended, Ended::Done);
+    let usual = begun.elapsed();
+    let world = servers().effect("stop-old", &[], &[]);
+    let outcome = world.run(&plan).await.unwrap();
+    assert!((begun.elapsed() - usual).as_secs() < 5);
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
+    let failure = &outcome.failures[0];
+    assert_eq!(failure.id, "wait-down");
+    assert!(failure.error.to_string().contains("does not become true any more"), "{}", failure.error);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_step_fails_after_its_own_time() {
     let begun = tokio::time::Instant::now();
     let (_, outcome, _) = run_with("pause", Trouble::Hangs).await;
@@ -455,6 +475,27 @@ async fn a_step_is_not_performed_when_what_it_requires_does_not_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_else_has_done_is_not_done_again_and_no_failure() {
+    let mut plan = switchover();
+    for step in
+        plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.id == "start-old")
+    {
+        step.requires.push(no("old server"));
+    }
+    // Before the step...
+    let world = servers().effect(METADATA, &["metadata", "old server"], &[]);
+    let outcome = world.run(&plan).await.unwrap();
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Done, Ended::Done));
+    assert_eq!(world.performed("start-old"), 0);
+    assert!(world.has_mark(Stage::Forward, "start-old", &Mark::Skipped));
+    // ...or while it is being taken.
+    let world = servers().trouble("start-old", Trouble::FailsAfterEffect);
+    let outcome = world.run(&plan).await.unwrap();
+    assert_eq!((outcome.exit, outcome.ended, outcome.warnings.len()), (Exit::Done, Ended::Done, 1));
+    assert!(world.has_mark(Stage::Forward, "start-old", &Mark::Done));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_required_on_resume_is_asked_of_resumed_runs_alone() {
     let mut plan = switchover();
     for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.no_return) {
@@ -468,7 +509,8 @@ async fn what_is_required_on_resume_is_asked_of_resumed_runs_alone() {
     assert!(world.run(&plan).await.is_none());
     world.repair();
     let outcome = world.run(&plan).await.unwrap();
-    assert_eq!((outcome.exit, outcome.ended), (Exit::Promotion, Ended::WentBack));
+    // Nothing was promoted, and what failed is the operation.
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
     assert_safe(&world, "somebody else has returned");
 }
 

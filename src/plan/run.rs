@@ -34,6 +34,9 @@ pub use crate::system::signals::Signal;
 /// promotion request gets lost with the connection, and the promotion still takes place a moment later.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
+/// How long any other step after the point of no return that reported an error may take to show an effect after all.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The shortest and the longest pause between two questions; between them it is a sixteenth of the time that has passed, so that a wait
 /// takes little longer than what is waited for.
 const POLL: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
@@ -49,6 +52,9 @@ impl std::fmt::Display for Hopeless {
 }
 
 impl std::error::Error for Hopeless {}
+
+/// How long a wait goes on before it asks whether it is hopeless. What comes soon is not delayed by a second question.
+const DOUBT: Duration = Duration::from_millis(200);
 
 /// The outside world: the live one, or the scripted one of the tests.
 ///
@@ -247,7 +253,7 @@ pub async fn abandon<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
 /// # Errors
 /// Fails when `within` has passed, naming the question and the last reason for having no answer; at once if that is [`Hopeless`].
 pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
-    poll(world, probe, within, |answer| *answer).await.map(|_| ())
+    poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
 }
 
 /// Asks a question until there is an answer, yes or no.
@@ -255,12 +261,13 @@ pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyho
 /// # Errors
 /// As [`wait`].
 pub async fn ask<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<bool> {
-    poll(world, probe, within, |_| true).await
+    poll(world, probe, None, within, |_| true).await
 }
 
 async fn poll<W: World>(
     world: &W,
     probe: &Probe,
+    hopeless: Option<&Probe>,
     within: Duration,
     enough: impl Fn(&bool) -> bool,
 ) -> anyhow::Result<bool> {
@@ -273,6 +280,11 @@ async fn poll<W: World>(
                 Ok(_) => *last.borrow_mut() = None,
                 Err(error) if error.is::<Hopeless>() => return Err(error),
                 Err(error) => *last.borrow_mut() = Some(error),
+            }
+            if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
+                && matches!(world.holds(hopeless).await, Ok(true))
+            {
+                anyhow::bail!("this does not become true any more: {probe}, because {hopeless}");
             }
             sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
         }
@@ -554,7 +566,9 @@ impl<'a, W: World> Run<'a, W> {
         let failed = with_end(End::Failed);
         let stuck = with_end(End::Stuck);
         if let Some((step, _)) = failed.filter(|(step, _)| step.no_return) {
-            return Err(Halt::Failed { exit: step.exit, no_return: true });
+            // One that was not even begun is a failure of what prepared it.
+            let first = phase.steps.first().filter(|_| !self.past_no_return());
+            return Err(Halt::Failed { exit: first.unwrap_or(step).exit, no_return: true });
         }
         let stops = phase.on_failure == OnFailure::Stop;
         // Going back past a step that nobody can judge is the operator's decision, whatever else happened beside it.
@@ -703,12 +717,7 @@ impl<'a, W: World> Run<'a, W> {
         if again {
             match self.left_over(step).await {
                 Ok(LeftOver::Repeat) => {}
-                Ok(LeftOver::Done) => {
-                    self.mark(stage, &step.id, Mark::Skipped, flush).await;
-                    self.world.narrate(Narration::StepSkipped(step));
-                    self.report(stage, step, StepStatus::AlreadyDone, Some(begun));
-                    return End::Done;
-                }
+                Ok(LeftOver::Done) => return self.skipped(stage, step, flush, begun).await,
                 Ok(LeftOver::Unclear(error)) => {
                     // No mark: nothing was tried, and the next run must find the step as this one did.
                     self.fail(stage, step, error, begun);
@@ -718,6 +727,13 @@ impl<'a, W: World> Run<'a, W> {
             }
         }
         if let Err(error) = required(self.world, step, self.past.is_resumed()).await {
+            // Somebody may have been faster, and what he did is what it requires not to be.
+            if let OnResume::AgainUnless(probe) = &step.on_resume
+                && !step.no_return
+                && matches!(timeout(SETTLE, self.world.holds(probe)).await, Ok(Ok(true)))
+            {
+                return self.skipped(stage, step, flush, begun).await;
+            }
             return self.failed(stage, step, error, begun).await;
         }
         if stage == Stage::Forward && !self.past_no_return() && self.signal().is_some() {
@@ -756,7 +772,9 @@ impl<'a, W: World> Run<'a, W> {
                 self.report(stage, step, StepStatus::Done, Some(begun));
                 End::Done
             }
-            Some(Err(error)) if step.no_return => self.doubtful(step, error, begun).await,
+            Some(Err(error)) if stage == Stage::Forward && self.past_no_return() => {
+                self.doubtful(step, error, begun).await
+            }
             Some(Err(error)) => self.failed(stage, step, error, begun).await,
             None => {
                 self.mark(stage, &step.id, Mark::Interrupted, flush).await;
@@ -767,13 +785,14 @@ impl<'a, W: World> Run<'a, W> {
         }
     }
 
-    /// Finds out whether a point of no return that reported an error was passed all the same.
+    /// Finds out whether a step that reported an error has taken effect all the same, or somebody else has done it.
     ///
-    /// If its probe does not say so, the operation is left as it is: going back could make a second primary, and going
-    /// on needs a first one.
+    /// If its probe does not say so, and it is the point of no return, the operation is left as it is: going back could make a second
+    /// primary, and going on needs a first one.
     async fn doubtful(&self, step: &Step, error: Error, begun: Instant) -> End {
+        let settles = if step.no_return { SETTLE } else { SOON };
         if let OnResume::AgainUnless(probe) = &step.on_resume
-            && wait(self.world, probe, SETTLE.min(seconds(step.timeout_s))).await.is_ok()
+            && wait(self.world, probe, settles.min(seconds(step.timeout_s))).await.is_ok()
         {
             self.warn(format!("{error}, but {probe}"));
             self.mark(Stage::Forward, &step.id, Mark::Done, Flush::Now).await;
@@ -803,6 +822,14 @@ impl<'a, W: World> Run<'a, W> {
                 Ok(LeftOver::Unclear(if self.past_no_return() { error } else { error.hint(abandon) }))
             }
         }
+    }
+
+    /// Takes note of a step that turned out to be done.
+    async fn skipped(&self, stage: Stage, step: &Step, flush: Flush, begun: Instant) -> End {
+        self.mark(stage, &step.id, Mark::Skipped, flush).await;
+        self.world.narrate(Narration::StepSkipped(step));
+        self.report(stage, step, StepStatus::AlreadyDone, Some(begun));
+        End::Done
     }
 
     async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
@@ -870,8 +897,8 @@ fn unanswered(step: &Step, primary: String, cause: anyhow::Error) -> Error {
 async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Error> {
     let bound = seconds(step.timeout_s);
     if let Op::Wait(probe) = &step.op {
-        let waited = wait(world, probe, bound).await;
-        return waited.map(|()| None).map_err(|cause| unanswered(step, could_not(step), cause));
+        let waited = poll(world, probe, step.gives_up_if.as_ref(), bound, |answer| *answer).await;
+        return waited.map(|_| None).map_err(|cause| unanswered(step, could_not(step), cause));
     }
     match timeout(bound, world.perform(step)).await {
         Ok(result) => result,

@@ -527,6 +527,9 @@ impl Work<'_> {
         };
         let is_down = Probe::ShutDown { data_directory: data_directory.clone() };
         let is_standby = self.at_primary(Probe::Exists { path: self.standby_signal() });
+        // Somebody has started it again, by hand or because that is his task: as a standby, which cannot be waited for.
+        let is_back =
+            self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
         let has_all =
             Probe::HasAll { on: self.on.clone(), node_id: Some(self.facts.primary), data_directory };
         let mut promote = self
@@ -564,19 +567,25 @@ impl Work<'_> {
             OnFailure::Stop,
             true,
             vec![
-                self.there("stop", format!("stop \"{}\"", self.from()), stop, QUERY_S).requires(is_standby),
+                self.there("stop", format!("stop \"{}\"", self.from()), stop, QUERY_S)
+                    .requires(is_standby.clone()),
+                // A far end that was left alone has gone back, and what a resumed run would wait for does not come.
                 self.step(
                     "wait_until_down",
                     format!("wait until \"{}\" has written its last WAL", self.from()),
                     Op::Wait(self.at_primary(is_down)),
                     self.facts.bounds.shutdown_s,
-                ),
+                )
+                .requires_on_resume(is_standby.clone())
+                .gives_up_if(is_back.clone()),
                 self.step(
                     "wait_until_received",
                     format!("wait until \"{}\" has all of it", self.to()),
                     Op::Wait(has_all),
                     self.facts.bounds.receive_s,
-                ),
+                )
+                .requires_on_resume(is_standby)
+                .gives_up_if(is_back),
                 promote,
                 Step::new(
                     "record",
@@ -591,7 +600,9 @@ impl Work<'_> {
 
     /// What is done when clients can write again.
     fn after(&self, plan: &mut Plan) {
-        let data_directory = self.host.data_directory.clone();
+        let runs = |in_recovery| {
+            self.at_primary(Probe::Runs { data_directory: self.host.data_directory.clone(), in_recovery })
+        };
         let mut steps: Vec<Step> = self
             .following
             .iter()
@@ -606,7 +617,7 @@ impl Work<'_> {
         steps.push(self.step(
             "wait_until_gone",
             format!("wait until the server of \"{}\" has ended", self.from()),
-            Op::Wait(self.at_primary(Probe::Stopped { data_directory })),
+            Op::Wait(Probe::Not(Box::new(runs(false)))),
             self.facts.bounds.shutdown_s,
         ));
         plan.phases.push(phase(
@@ -623,10 +634,8 @@ impl Work<'_> {
                 Op::Run(self.host.start.clone()),
                 self.facts.bounds.reconnect_s.saturating_add(5),
             )
-            .on_resume(OnResume::AgainUnless(Probe::Accepts {
-                on: self.was.clone(),
-                in_recovery: Some(true),
-            }))
+            // Asked on its host: over the network, one that is down gives no answer.
+            .on_resume(OnResume::AgainUnless(runs(true)))
             // Whatever has happened meanwhile: never as a primary.
             .requires(self.at_primary(Probe::Exists { path: self.standby_signal() }))
             .requires(self.at_primary(Probe::Stopped { data_directory: self.host.data_directory.clone() }));
@@ -884,8 +893,16 @@ mod tests {
         );
         assert_eq!(plan.always[0].id, "unpause_3");
         // Every start after the point of no return asks for standby.signal.
-        let start = plan.steps().find(|step| step.id == "start").unwrap();
-        assert!(start.requires.iter().any(|probe| probe.to_string().contains("standby.signal")));
+        let step = |id: &str| plan.steps().find(|step| step.id == id).unwrap();
+        assert!(step("start").requires.iter().any(|probe| probe.to_string().contains("standby.signal")));
+        // Somebody who starts the old primary gets a standby: it is not waited for in vain, nor started twice.
+        for id in ["wait_until_down", "wait_until_received"] {
+            let hopeless = step(id).gives_up_if.as_ref().unwrap().to_string();
+            assert!(hopeless.contains("runs on \"/data\" as a standby"), "{hopeless}");
+            assert!(!step(id).requires_on_resume.is_empty());
+        }
+        let OnResume::AgainUnless(probe) = &step("start").on_resume else { panic!() };
+        assert!(probe.to_string().contains("as a standby"), "{probe}");
     }
 
     #[test]

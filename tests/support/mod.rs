@@ -45,6 +45,7 @@
 mod claims;
 mod fingerprint;
 mod ledger;
+mod marks;
 mod nodes;
 mod processes;
 mod program;
@@ -58,6 +59,7 @@ use std::time::{Duration, Instant};
 
 pub use fingerprint::Fingerprint;
 pub use ledger::{Ledger, Observer, Record};
+pub use marks::{Side, Stepped};
 pub use nodes::{
     Nodes, configure, envelope, metadata, packaged, real_repmgr, registered, registered_standby, repmgr_conf,
     with_real_repmgr,

@@ -456,6 +456,10 @@ impl World for Live<'_> {
             }
             Probe::Exists { path } => path.symlink_metadata().is_ok(),
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
+            Probe::Runs { data_directory, in_recovery } => {
+                running_postmaster(data_directory).is_some()
+                    && roles::is_standby(data_directory)? == *in_recovery
+            }
             Probe::ShutDown { data_directory } => {
                 control_file::read(data_directory)?.state == ControlState::ShutDown
             }

@@ -12,6 +12,7 @@ use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::control_file::{self, ControlState};
 use crate::pg::quote::quote_literal;
 use crate::plan::{Command, Endpoint, Request, Standby, Upstream, settings};
 use crate::system::files;
@@ -48,6 +49,11 @@ pub(super) fn signal(data: &Path, request: Request) -> Result<(), Error> {
 fn postmaster_state(data: &Path) -> Option<String> {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
     Some(text.lines().nth(7)?.trim().to_string())
+}
+
+/// Whether a data directory is a standby's, by its control file.
+pub(super) fn is_standby(data: &Path) -> anyhow::Result<bool> {
+    Ok(control_file::read(data)?.state == ControlState::InArchiveRecovery)
 }
 
 impl Live<'_> {
@@ -93,22 +99,26 @@ impl Live<'_> {
     /// control file says that it was shut down there is nothing left to write, and before that a crash recovery makes it whole.
     pub(super) async fn revive(&self, data: &Path, start: &Command) -> Result<(), Error> {
         let asked = Instant::now();
-        while running_postmaster(data).is_some() {
-            match postmaster_state(data).as_deref() {
-                // A request to stop that was sent a moment ago may not have been seen yet.
-                Some("ready" | "standby") if asked.elapsed() > SEEN => return Ok(()),
-                Some("stopping") => signal(data, Request::ImmediateShutdown)?,
-                // It is starting: somebody was faster.
-                _ => {}
+        loop {
+            while running_postmaster(data).is_some() {
+                match postmaster_state(data).as_deref() {
+                    // Somebody has started it while `standby.signal` was there. It has nothing of its own to write.
+                    Some("standby" | "ready") if is_standby(data).is_ok_and(|is_standby| is_standby) => {
+                        signal(data, Request::ImmediateShutdown)?;
+                    }
+                    // A request to stop that was sent a moment ago may not have been seen yet.
+                    Some("ready") if asked.elapsed() > SEEN => return Ok(()),
+                    Some("stopping") => signal(data, Request::ImmediateShutdown)?,
+                    // It is starting: somebody was faster.
+                    _ => {}
+                }
+                sleep(LOOK).await;
             }
-            sleep(LOOK).await;
-        }
-        match self.run(start).await {
-            Ok(_) => Ok(()),
-            Err(error) => match postmaster_state(data).as_deref() {
-                Some("ready" | "standby") if running_postmaster(data).is_some() => Ok(()),
-                _ => Err(error),
-            },
+            match self.run(start).await {
+                // Somebody was faster still; as what it runs is to be seen.
+                Err(_) if running_postmaster(data).is_some() => {}
+                said => return said.map(drop),
+            }
         }
     }
 

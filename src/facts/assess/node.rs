@@ -235,9 +235,12 @@ impl Judge<'_> {
                     Some(row),
                     format!("node \"{}\" is registered as primary but running as standby", row.node_name),
                 );
-                issue.hint =
-                    Some(format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name));
-                self.type_on("pgbaton standby register --force", row);
+                // Without a primary there is nowhere to write that.
+                if alone {
+                    issue.hint =
+                        Some(format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name));
+                    self.type_on("pgbaton standby register --force", row);
+                }
             }
             (NodeType::Standby, false) if elsewhere => {}
             (NodeType::Standby, false) => {

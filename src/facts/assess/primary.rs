@@ -65,7 +65,9 @@ impl Judge<'_> {
             .filter_map(|node| Some((node, node.facts()?)))
             .filter(|(_, server)| Some(server.system_identifier.as_str()) == self.facts.system_identifier())
             .max_by_key(|(node, server)| {
-                (server.timeline, server.wal_end(), node.row.priority, -node.row.node_id)
+                // Among equals not the one that was to hand its role over.
+                let is_standby = node.row.node_type == NodeType::Standby;
+                (server.timeline, server.wal_end(), is_standby, node.row.priority, -node.row.node_id)
             });
         let streaming = self.facts.nodes.iter().any(|node| {
             node.facts()
@@ -77,6 +79,14 @@ impl Judge<'_> {
             node.row.node_type == NodeType::Primary
                 && node.server.as_ref().is_err_and(|silence| silence.answered != Answered::Nothing)
         });
+        // Nobody is left who could be the primary.
+        let all_are_standbys = self
+            .facts
+            .nodes
+            .iter()
+            .filter(|node| node.row.node_type != NodeType::Witness && node.row.active)
+            .all(|node| node.facts().is_some_and(|server| server.in_recovery));
+        let best_row = best.map(|(node, _)| node.row.clone());
         let best_name =
             best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
         let lost = self.missing(best.and_then(|(_, server)| Some((server.timeline, server.wal_end()?))));
@@ -93,6 +103,11 @@ impl Judge<'_> {
                  promoted."
                     .into(),
             );
+        } else if let Some(row) = best_row.filter(|_| all_are_standbys) {
+            let name = &row.node_name;
+            issue.hint =
+                Some(format!("All nodes are standbys: promote \"{name}\", and the others follow it."));
+            self.type_first_on("pgbaton standby promote", &row);
         } else if let Some((name, ..)) = best_name {
             issue.hint = Some(format!(
                 "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
@@ -223,6 +238,26 @@ mod tests {
         server(&mut facts, 1).receiver = ServerFacts::example(true, 1, 1).receiver;
         let (_, issues) = assess(&facts, &view(None));
         assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
+    }
+
+    #[test]
+    fn where_all_are_standbys_one_of_them_is_to_be_promoted() {
+        let mut facts = healthy();
+        for at in [0, 1, 2] {
+            let end = Lsn(if at == 1 { 49_001 } else { 49_000 });
+            let standby = ServerFacts::example(true, 1, end.0);
+            facts.nodes[at].server =
+                Ok(ServerFacts { started_at: at.to_string(), receiver: None, ..standby });
+        }
+        let (report, issues) = assess(&facts, &view(None));
+        assert_eq!(report.cluster.state, State::NoPrimary);
+        assert_eq!(report.cluster.next[0], "pgbaton standby promote  # on \"n2\"");
+        // Without a primary there is nowhere to register.
+        assert!(!report.cluster.next.concat().contains("register"), "{:?}", report.cluster.next);
+        assert!(issues[0].hint.as_deref().unwrap().contains("promote \"n2\""), "{issues:?}");
+        // Another one may be the primary: it cannot be asked, or it feeds somebody.
+        facts.nodes[2].server = Err(silence(Answered::Nothing));
+        assert!(!assess(&facts, &view(None)).0.cluster.next.concat().contains("promote"));
     }
 
     #[test]

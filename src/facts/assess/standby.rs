@@ -202,6 +202,10 @@ impl Judge<'_> {
                     ));
                     issue.hint =
                         Some(format!("Start \"{upstream}\", or let \"{name}\" follow another node."));
+                    // A standby between is to be started; a former primary, of which nobody knows as what it would start, is not.
+                    if !(up.row.active && up.row.node_type == NodeType::Standby) {
+                        self.type_on("pgbaton standby follow", row);
+                    }
                 }
                 (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
                     let state = sender.state.clone().unwrap_or_default();
@@ -333,7 +337,7 @@ fn waits_to_be_replayed(server: &ServerFacts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::assess;
-    use super::super::examples::{healthy, judged, server, silence, view};
+    use super::super::examples::{healthy, judged, promote, server, silence, view};
     use super::*;
     use crate::facts::cluster::ClusterFacts;
     use crate::facts::server::Slot;
@@ -402,6 +406,15 @@ mod tests {
         let (report, codes) = judged(&facts);
         assert_eq!((report.nodes[1].attached, codes), (Some(false), vec!["not_attached"]));
         assert_eq!(report.cluster.next, ["pgbaton node status  # on \"n2\""]);
+        // Its upstream is a former primary, which is not to be started as what it was.
+        let mut facts = healthy();
+        promote(&mut facts, 1, 2);
+        facts.nodes[1].row.node_type = NodeType::Primary;
+        facts.nodes[0].row.active = false;
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        server(&mut facts, 2).receiver = None;
+        let next = judged(&facts).0.cluster.next;
+        assert!(next.contains(&"pgbaton standby follow  # on \"n3\"".to_string()), "{next:?}");
         let mut facts = healthy();
         server(&mut facts, 0).senders[0].application_name = "walreceiver".into();
         assert_eq!(judged(&facts).1, ["application_name_differs"]);

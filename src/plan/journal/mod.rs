@@ -130,7 +130,7 @@ pub enum Mark {
     },
     /// A signal cut the effect short.
     Interrupted,
-    /// An earlier run had started it, and it turned out to be done.
+    /// An earlier run had started it, or somebody else was faster, and it turned out to be done.
     Skipped,
 }
 

@@ -1,0 +1,123 @@
+//! Stopping the program exactly before or after a line of its journal, as a debugger would: there is no hook in the program.
+//!
+//! The journal is written by the program's first thread, one `write` a line, so only that thread is traced. While it is stopped nothing
+//! else of the program acts either: connections and channels are that thread's.
+
+use nix::libc;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::Signal as Number;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use rustix::process::Signal;
+
+use super::{Pgbaton, Running};
+
+/// Where to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The line is not in the file yet; what came before it is done.
+    Before,
+    /// The line is in the file, maybe not on the disk yet; what comes after it is not begun.
+    After,
+}
+
+/// A program whose steps are watched. It runs only while a method is waiting, and by itself after [`go_on`](Self::go_on).
+pub struct Stepped {
+    running: Running,
+    pid: Pid,
+    /// The thread is stopped inside of a system call.
+    inside: bool,
+    /// It waits for being let go on.
+    stopped: bool,
+    /// A signal that it has to be given when it goes on.
+    pending: Option<Number>,
+    /// Lines that were begun to be written, the header not counted.
+    lines: usize,
+}
+
+impl Stepped {
+    /// Starts the program.
+    #[track_caller]
+    pub fn start(program: Pgbaton) -> Self {
+        let running = program.spawn();
+        let pid = Pid::from_raw(running.pid().as_raw_nonzero().get());
+        ptrace::seize(pid, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL).unwrap();
+        ptrace::interrupt(pid).unwrap();
+        Self { running, pid, inside: false, stopped: false, pending: None, lines: 0 }
+    }
+
+    /// Lets it run until it writes that line of its journal, counted from 1 after the header; false if it ended before.
+    #[track_caller]
+    pub fn run_to_line(&mut self, number: usize, side: Side) -> bool {
+        while self.next_system_call() {
+            let is_line = self.inside && self.writes_to_journal();
+            self.lines += usize::from(is_line);
+            if is_line && self.lines == number {
+                return side == Side::Before || self.next_system_call();
+            }
+        }
+        false
+    }
+
+    /// Ends it here.
+    pub fn kill(self) -> Running {
+        self.running.signal(Signal::KILL);
+        self.running
+    }
+
+    /// Lets it go on unwatched, after a signal if one is given.
+    pub fn go_on(self, signal: Option<Signal>) -> Running {
+        if let Some(signal) = signal {
+            self.running.signal(signal);
+        }
+        ptrace::detach(self.pid, self.pending).unwrap();
+        self.running
+    }
+
+    /// Returns the program after it has ended.
+    pub fn ended(self) -> Running {
+        self.running
+    }
+
+    /// Lets it run to the beginning or the end of its next system call; false if it has ended.
+    fn next_system_call(&mut self) -> bool {
+        loop {
+            // Peeked at first: its end is for whoever waits for the child.
+            let peek =
+                WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+            if self.stopped {
+                ptrace::syscall(self.pid, self.pending.take()).unwrap();
+                self.stopped = false;
+            }
+            match waitid(Id::Pid(self.pid), peek).unwrap() {
+                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return false,
+                _ => {}
+            }
+            self.stopped = true;
+            match waitid(Id::Pid(self.pid), WaitPidFlag::WSTOPPED | WaitPidFlag::__WALL).unwrap() {
+                WaitStatus::PtraceSyscall(_) => {
+                    self.inside = !self.inside;
+                    return true;
+                }
+                WaitStatus::Stopped(_, signal) => self.pending = Some(signal),
+                _ => {}
+            }
+        }
+    }
+
+    fn writes_to_journal(&self) -> bool {
+        let pid = self.pid.as_raw();
+        // Its number and its arguments, in hexadecimal.
+        let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+        let mut words = call.split_whitespace();
+        if words.next() != Some(&libc::SYS_write.to_string()) {
+            return false;
+        }
+        let file = words
+            .next()
+            .and_then(|word| i32::from_str_radix(word.trim_start_matches("0x"), 16).ok())
+            .unwrap();
+        std::fs::read_link(format!("/proc/{pid}/fd/{file}"))
+            .is_ok_and(|path| path.extension().is_some_and(|is| is == "jsonl"))
+    }
+}
