@@ -12,7 +12,7 @@
 mod support;
 
 use rustix::process::Signal;
-use support::{Fingerprint, Ledger, Nodes, Observer, Pg, SOON, postgres, versions};
+use support::{Fingerprint, Ledger, Nodes, Observer, Pg, SOON, postgres, versions, wait_for};
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -40,6 +40,12 @@ fn tour(pg: &Pg) {
         "1 standby true 2 repmgr_slot_1, 2 primary true - repmgr_slot_2, 3 standby true 2 repmgr_slot_3"
     );
     two.pgbaton(["cluster", "show"]).run().code(0);
+    // The host of the old primary has taken note of it too, for the day on which nobody answers.
+    wait_for("what node1 has seen last", SOON, || {
+        let seen = std::fs::read_to_string(one.dir.join("state/topology.json")).unwrap_or_default();
+        let seen: serde_json::Value = serde_json::from_str(&seen).unwrap_or_default();
+        seen["nodes"][1]["was_primary"] == true && seen["nodes"][0]["was_primary"] == false
+    });
 
     // From anywhere, naming the candidate: it is handed over, and the answer is the same.
     let output = three.pgbaton(["--json", "standby", "switchover", "--node-id", "1"]).run();

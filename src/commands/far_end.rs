@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::commands::context::Context;
 use crate::commands::node::service;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{login, operate};
+use crate::commands::{locate, login, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::output::ui::Level;
@@ -49,9 +49,15 @@ pub async fn run(context: &Context) -> Result<Report> {
         lock: RefCell::default(),
         armed: RefCell::default(),
         told: Cell::new(false),
+        acted: Cell::new(false),
     };
     let lines = BufReader::new(tokio::io::stdin()).lines();
     served.serve(lines, tokio::io::stdout()).await;
+    if served.acted.get() {
+        // The coordinator has seen the cluster as it is now, and this host would go on believing what was before. Asking is remembering.
+        drop(served);
+        let _none = locate::cluster(context).await;
+    }
     Ok(Report::new(Data::Nothing))
 }
 
@@ -64,6 +70,8 @@ struct Served<'a> {
     armed: RefCell<Vec<Step>>,
     /// The coordinator may know that the server is shut down.
     told: Cell<bool>,
+    /// Something was done here.
+    acted: Cell<bool>,
 }
 
 /// Requests that are being worked on.
@@ -215,6 +223,7 @@ impl Served<'_> {
         if matches!(step.op, Op::Wait(_)) {
             return Err(Error::new(Exit::Internal, "a far end was told to wait"));
         }
+        self.acted.set(true);
         let bound = Duration::from_secs(u64::from(step.timeout_s));
         timeout(bound, self.live.perform(step)).await.unwrap_or_else(|_| {
             Err(Error::new(step.exit, format!("could not {}", step.title))
