@@ -32,6 +32,8 @@ pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
         QUERY_S,
         Exit::Query,
     )
+    // Once sent, the server carries it out, and a way back that came first would drop nothing.
+    .uninterruptible()
 }
 
 /// Drops a slot that nobody uses.
@@ -98,6 +100,7 @@ pub fn follow_by_sql(follower: &NodeFacts, upstream: Upstream) -> Step {
         QUERY_S,
         Exit::Follow,
     )
+    .uninterruptible()
 }
 
 /// Checks that our role can point a running standby elsewhere by SQL.

@@ -327,7 +327,7 @@ fn slot_steps(
     // Reserved at once, as the server may be started hours from now.
     statements.push(create(true));
     let op = Op::Sql { on: on.clone(), statements };
-    let step = Step::new("create_slot", title, op, SHORT_S, Exit::Query);
+    let step = Step::new("create_slot", title, op, SHORT_S, Exit::Query).uninterruptible();
     let free = |id: &str| {
         let probe = Probe::Sql {
             says: format!("slot \"{slot}\" on {} is not in use", on.name),
