@@ -68,11 +68,12 @@ impl Judge<'_> {
                     out.timeline = None;
                     (out.receive_lsn, out.replay_lsn, out.replay_paused) = (None, None, None);
                 } else if row.node_type != NodeType::Witness {
+                    let typed = self.next.len();
                     self.positions(server, reference.map(|(_, server)| server), &mut out);
                     if server.in_recovery {
                         self.standby(node, server, upstream, reference, &mut out);
                     }
-                    self.past(node, server, reference, &mut out);
+                    self.past(node, server, reference, typed, &mut out);
                 }
             }
         }

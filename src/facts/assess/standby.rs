@@ -54,12 +54,13 @@ impl Judge<'_> {
         };
     }
 
-    /// Whether a node has WAL that the primary never had.
+    /// Whether a node has WAL that the primary never had. `typed` is how many commands there were before this node was looked at.
     pub(super) fn past(
         &mut self,
         node: &NodeFacts,
         server: &ServerFacts,
         reference: Option<(&NodeFacts, &ServerFacts)>,
+        typed: usize,
         out: &mut NodeView,
     ) {
         let Some((chief, primary)) = reference else { return };
@@ -89,6 +90,8 @@ impl Judge<'_> {
                      it first. Do not let it stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and asks."
                 ));
                 if is_standby {
+                    // That is the cure for whatever else is wrong with it.
+                    self.next.truncate(typed);
                     self.type_on("pgbaton node rejoin", &node.row);
                 }
             }
@@ -343,6 +346,18 @@ mod tests {
     use crate::facts::server::Slot;
     use crate::pg::failure::Answered;
     use crate::pg::history::TimelineId;
+
+    #[test]
+    fn one_that_has_parted_is_rejoined_and_nothing_else() {
+        let mut facts = healthy();
+        server(&mut facts, 1).receiver = None;
+        server(&mut facts, 0).senders.retain(|sender| sender.application_name != "n2");
+        assert!(!judged(&facts).0.cluster.next.is_empty());
+        server(&mut facts, 1).receive_lsn = Some(Lsn(60_000));
+        let (report, codes) = judged(&facts);
+        assert!(codes.contains(&"forked") && codes.contains(&"not_attached"), "{codes:?}");
+        assert_eq!(report.cluster.next, ["pgbaton node rejoin  # on \"n2\""]);
+    }
 
     #[test]
     fn lag_is_told_only_where_there_is_some() {

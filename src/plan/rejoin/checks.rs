@@ -497,6 +497,6 @@ pub(super) fn discarded(loss: &Loss, name: &str, kept: &str, consent: bool) -> (
     if let Some((first, last)) = loss.between {
         detail.push_str(&format!(", committed between {first:.0} and {last:.0}"));
     }
-    detail.push_str(&format!(". The WAL is kept in \"{kept}\"."));
+    detail.push_str(&format!(". The WAL will be kept in \"{kept}\"."));
     (message, detail)
 }
