@@ -251,6 +251,8 @@ pub struct Error {
     pub changed: bool,
     /// Of a step: it is certain that it had no effect, as with a transaction that the server refused.
     pub no_effect: bool,
+    /// Of a question: whoever was asked is gone, and asking again is of no use.
+    pub is_final: bool,
     /// Anything a script may want to know about the failure, in the shape of the command's `data`.
     pub data: serde_json::Value,
 }
@@ -269,6 +271,7 @@ impl Error {
             issues: Vec::new(),
             changed: false,
             no_effect: false,
+            is_final: false,
             data: serde_json::Value::Null,
         }
     }

@@ -37,6 +37,16 @@ enum Then {
     Again,
 }
 
+impl Then {
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Resume => &["operation", "resume"],
+            Self::Abandon => &["operation", "abandon"],
+            Self::Again => &SWITCHOVER,
+        }
+    }
+}
+
 const EACH: [Then; 3] = [Then::Resume, Then::Abandon, Then::Again];
 
 /// A primary and two standbys under load and under observation.
@@ -168,11 +178,7 @@ fn killed_everywhere(pg: &Pg, then: &[Then]) {
         }
         running.kill().wait(SOON);
         eprintln!("{} {side:?} {line}, the last is {}: {then:?}", candidate.name, last_line(candidate));
-        let output = match then {
-            Then::Resume => once_free(candidate, &["operation", "resume"]),
-            Then::Abandon => once_free(candidate, &["operation", "abandon"]),
-            Then::Again => once_free(candidate, &SWITCHOVER),
-        };
+        let output = once_free(candidate, then.words());
         // Done, gone back, or over already; given up past no return.
         let code = output.status.code().unwrap();
         assert!([0, 1, 18].contains(&code) || (code, *then) == (22, Then::Abandon), "{output:?}");
@@ -196,8 +202,55 @@ fn the_same_in_every_way_on_every_version() {
             for then in EACH {
                 killed_everywhere(&pg, &[then]);
             }
+            without_far_end(&pg, &EACH);
         }
     }
+}
+
+// ---- SIGKILL of the far end ---------------------------------------------------------------------------------------------
+
+/// Kills the far end at every place. The coordinator is there, and ends by itself.
+fn without_far_end(pg: &Pg, then: &[Then]) {
+    let cluster = Cluster::new(pg);
+    let mut kills = 0;
+    // In the normal run every place of the outage, and some of the others.
+    let chosen = |number: &usize| slow() || (26..50).contains(number) || number.is_multiple_of(3);
+    for (number, then) in (0..).filter(chosen).zip(then.iter().cycle()) {
+        let (primary, candidate) = cluster.roles();
+        let (line, side) = place(number);
+        let mut running = Stepped::start(candidate.pgbaton(SWITCHOVER));
+        if !running.run_to_line(line, side) {
+            running.ended().wait(SOON).code(0);
+            break;
+        }
+        let last = last_line(candidate);
+        let far_ends = running.children("far-end");
+        assert!(far_ends.len() <= 1, "{far_ends:?}");
+        for far_end in &far_ends {
+            support::send(*far_end, Signal::KILL);
+            kills += 1;
+        }
+        let output = running.go_on(None).wait(4 * SOON);
+        eprintln!("{} {side:?} {line}, the last is {last}, killed {far_ends:?}: {output:?}", candidate.name);
+        match output.status.code() {
+            Some(0) => assert_eq!(cluster.roles().0.name, candidate.name),
+            Some(18) => assert_eq!(cluster.roles().0.name, primary.name),
+            // Something is left, and the three ways lead on from there.
+            Some(22 | 33) => {
+                let then = once_free(candidate, then.words());
+                eprintln!("    then {then:?}");
+            }
+            _ => panic!("{output:?}"),
+        }
+        cluster.heal(candidate);
+    }
+    assert!(kills > 40, "that was no whole switchover: {kills}");
+    cluster.end();
+}
+
+#[test]
+fn a_switchover_whose_far_end_is_killed_anywhere_goes_on_or_goes_back() {
+    without_far_end(&postgres(15).unwrap(), &EACH);
 }
 
 // ---- somebody starts the old primary -----------------------------------------------------------------------------------

@@ -320,6 +320,24 @@ async fn a_wait_ends_early_when_it_is_hopeless_and_not_before_what_it_waits_for_
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_an_answer_from_one_who_is_gone() {
+    let mut plan = switchover();
+    for step in
+        plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.id == "wait-down")
+    {
+        step.op = Op::Wait(no("shut down"));
+    }
+    let world = servers();
+    world.silence_for_ever("shut down");
+    let begun = tokio::time::Instant::now();
+    let outcome = world.run(&plan).await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 0);
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
+    let detail = outcome.failures[0].error.detail.as_deref();
+    assert_eq!(detail, Some("The channel is closed."));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_step_fails_after_its_own_time() {
     let begun = tokio::time::Instant::now();
     let (_, outcome, _) = run_with("pause", Trouble::Hangs).await;

@@ -239,7 +239,7 @@ pub async fn abandon<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
 /// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
 ///
 /// # Errors
-/// Fails when `within` has passed, naming the question and the last reason for having no answer.
+/// Fails when `within` has passed, naming the question and the last reason for having no answer, and as soon as there will be none.
 pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
     poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
 }
@@ -266,6 +266,9 @@ async fn poll<W: World>(
             match world.holds(probe).await {
                 Ok(answer) if enough(&answer) => return Ok(answer),
                 Ok(_) => *last.borrow_mut() = None,
+                Err(error) if error.downcast_ref().is_some_and(|error: &Error| error.is_final) => {
+                    return Err(error);
+                }
                 Err(error) => *last.borrow_mut() = Some(error),
             }
             if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= HOPELESS)

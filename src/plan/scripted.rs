@@ -77,6 +77,7 @@ pub(crate) struct ScriptedWorld {
     synced: Cell<usize>,
     troubles: RefCell<Vec<(String, Trouble)>>,
     unanswered: RefCell<BTreeSet<String>>,
+    gone: RefCell<BTreeSet<String>>,
     /// Counts the moments at which a process can die; at number `dies_at` it does.
     moments: Cell<usize>,
     dies_at: Cell<Option<usize>>,
@@ -141,6 +142,11 @@ impl ScriptedWorld {
     /// Leaves questions about a fact without an answer.
     pub(crate) fn silence(&self, fact: &str) {
         self.unanswered.borrow_mut().insert(fact.to_string());
+    }
+
+    /// Leaves questions about a fact without an answer, now and ever after.
+    pub(crate) fn silence_for_ever(&self, fact: &str) {
+        self.gone.borrow_mut().insert(fact.to_string());
     }
 
     /// Ends all trouble and starts a new process. Facts and journal stay.
@@ -296,6 +302,13 @@ impl World for ScriptedWorld {
                 self.events.borrow_mut().push(Event::Asked(fact.to_string()));
                 self.moment(&fact, Moment::Asked).await;
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                if self.gone.borrow().contains(fact.as_ref()) {
+                    return Err(Error {
+                        is_final: true,
+                        ..Error::new(Exit::Remote, "the channel is closed")
+                    }
+                    .into());
+                }
                 anyhow::ensure!(!self.unanswered.borrow().contains(fact.as_ref()), "no answer about {fact}");
                 Ok(self.is(&fact))
             }

@@ -113,12 +113,18 @@ impl Remote {
     }
 
     async fn ask(&self, call: &Call, within: Duration, mode: Mode) -> Result<Reply, Error> {
-        let mut said = self.say(call, within).await;
-        if mode == Mode::Reopen && matches!(said, Err(Trouble::Ended { .. } | Trouble::Noise { .. })) {
-            self.reopen().await?;
-            said = self.say(call, within).await;
+        let said = self.say(call, within).await;
+        match (&said, mode) {
+            (Err(Trouble::Ended { .. } | Trouble::Noise { .. }), Mode::Reopen) => {
+                self.reopen().await?;
+                self.answered(self.say(call, within).await)
+            }
+            (Err(Trouble::Ended { .. } | Trouble::Noise { .. }), Mode::Fail) => {
+                // It stays closed, and clients may be waiting.
+                self.answered(said).map_err(|error| Error { is_final: true, ..error })
+            }
+            _ => self.answered(said),
         }
-        self.answered(said)
     }
 
     fn answered(&self, said: Result<Value, Trouble>) -> Result<Reply, Error> {
