@@ -13,15 +13,18 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{
-    Ledger, Nodes, Observer, Output, Pg, SOON, Side, Stepped, TestServer, postgres, slow, versions, wait_for,
+    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, postgres, slow, versions,
+    wait_for,
 };
 
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
+const PROMOTE: [&str; 2] = ["standby", "promote"];
 const SLOTS: &str =
     "SELECT coalesce(string_agg(slot_name, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
 
@@ -35,6 +38,16 @@ enum Then {
     Abandon,
     /// The same command is typed again.
     Again,
+}
+
+impl Then {
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Resume => &["operation", "resume"],
+            Self::Abandon => &["operation", "abandon"],
+            Self::Again => &SWITCHOVER,
+        }
+    }
 }
 
 const EACH: [Then; 3] = [Then::Resume, Then::Abandon, Then::Again];
@@ -65,47 +78,9 @@ impl Cluster {
         }
     }
 
-    /// Types what `cluster show` names, one command after the other, until it calls the cluster healthy.
     #[track_caller]
     fn heal(&self, on: &TestServer) {
-        let mut typed: Vec<String> = Vec::new();
-        loop {
-            let begun = Instant::now();
-            let (shown, next) = loop {
-                let shown = on.pgbaton(["cluster", "show", "--json"]).run();
-                let next = shown.json()["data"]["cluster"]["next"][0].as_str().map(str::to_string);
-                // What is only to be looked at may be about to pass.
-                let is_to_do = next.as_ref().is_some_and(|line| !line.starts_with("pgbaton node status"));
-                if shown.status.code() == Some(0) || is_to_do || begun.elapsed() > PASSING {
-                    break (shown, next);
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            };
-            if shown.status.code() == Some(0) {
-                break;
-            }
-            let line = next.unwrap_or_else(|| panic!("nothing is named: {shown:?}"));
-            assert!(typed.len() < 4 && !typed.contains(&line), "{typed:?} did not do it: {shown:?}");
-            let (command, place) = line.split_once("  # on ").unwrap_or((&line, ""));
-            let words: Vec<&str> = command.split_whitespace().collect();
-            assert_eq!(words.first(), Some(&"pgbaton"), "{line}");
-            let there = |server: &&TestServer| place == format!("\"{}\"", server.name);
-            let output = once_free(self.nodes.servers.iter().find(there).unwrap_or(on), &words[1..]);
-            eprintln!("    {line}: {:?}", output.status.code());
-            typed.push(line);
-        }
-        // A former primary that was taken out is the operator's to start. It has a standby.signal.
-        if let Some(server) = self.nodes.servers.iter().find(|server| !server.is_running()) {
-            assert!(server.data.join("standby.signal").exists(), "{}", server.name);
-            once_free(server, &["node", "start"]).code(0);
-            return self.heal(on);
-        }
-        // What was given up leaves slots behind, and the next plan would be a shorter one.
-        for server in &self.nodes.servers {
-            server.psql(
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active",
-            );
-        }
+        heal(&self.nodes, on);
     }
 
     /// Fails if there ever were two primaries, or if a row is missing anywhere.
@@ -124,6 +99,47 @@ impl Cluster {
     }
 }
 
+/// Types what `cluster show` names, one command after the other, until it calls the cluster healthy.
+#[track_caller]
+fn heal(nodes: &Nodes, on: &TestServer) {
+    let mut typed: Vec<String> = Vec::new();
+    loop {
+        let begun = Instant::now();
+        let (shown, next) = loop {
+            let shown = on.pgbaton(["cluster", "show", "--json"]).run();
+            let next = shown.json()["data"]["cluster"]["next"][0].as_str().map(str::to_string);
+            // What is only to be looked at may be about to pass.
+            let is_to_do = next.as_ref().is_some_and(|line| !line.starts_with("pgbaton node status"));
+            if shown.status.code() == Some(0) || is_to_do || begun.elapsed() > PASSING {
+                break (shown, next);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        if shown.status.code() == Some(0) {
+            break;
+        }
+        let line = next.unwrap_or_else(|| panic!("nothing is named: {shown:?}"));
+        assert!(typed.len() < 4 && !typed.contains(&line), "{typed:?} did not do it: {shown:?}");
+        let (command, place) = line.split_once("  # on ").unwrap_or((&line, ""));
+        let words: Vec<&str> = command.split_whitespace().collect();
+        assert_eq!(words.first(), Some(&"pgbaton"), "{line}");
+        let there = |server: &&TestServer| place == format!("\"{}\"", server.name);
+        let output = once_free(nodes.servers.iter().find(there).unwrap_or(on), &words[1..]);
+        eprintln!("    {line}: {:?}", output.status.code());
+        typed.push(line);
+    }
+    // A former primary that was taken out is the operator's to start. It has a standby.signal.
+    if let Some(server) = nodes.servers.iter().find(|server| !server.is_running()) {
+        assert!(server.data.join("standby.signal").exists(), "{}", server.name);
+        once_free(server, &["node", "start"]).code(0);
+        return heal(nodes, on);
+    }
+    // What was given up leaves slots behind, and the next plan would be a shorter one.
+    for server in &nodes.servers {
+        server.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
+    }
+}
+
 /// Runs a command until it gets the locks: a far end that is on its way back holds one, and a server that has not noticed yet that its
 /// client is gone.
 #[track_caller]
@@ -138,11 +154,22 @@ fn once_free(node: &TestServer, words: &[&str]) -> Output {
     }
 }
 
+fn journals(node: &TestServer) -> Vec<PathBuf> {
+    let entries = node.dir.join("state/operations").read_dir().into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Returns the last record of the newest operation of a node.
+fn last_record(node: &TestServer) -> Value {
+    let text = std::fs::read_to_string(journals(node).last().unwrap()).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
 /// Says where the newest operation of a node is.
 fn last_line(node: &TestServer) -> String {
-    let journals = node.dir.join("state/operations").read_dir().unwrap().flatten();
-    let text = std::fs::read_to_string(journals.map(|entry| entry.path()).max().unwrap()).unwrap();
-    let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let line = last_record(node);
     let of = |name: &str| line[name].as_str().unwrap_or("-").to_string();
     format!("{} {}", of("mark"), of("step"))
 }
@@ -168,11 +195,7 @@ fn killed_everywhere(pg: &Pg, then: &[Then]) {
         }
         running.kill().wait(SOON);
         eprintln!("{} {side:?} {line}, the last is {}: {then:?}", candidate.name, last_line(candidate));
-        let output = match then {
-            Then::Resume => once_free(candidate, &["operation", "resume"]),
-            Then::Abandon => once_free(candidate, &["operation", "abandon"]),
-            Then::Again => once_free(candidate, &SWITCHOVER),
-        };
+        let output = once_free(candidate, then.words());
         // Done, gone back, or over already; given up past no return.
         let code = output.status.code().unwrap();
         assert!([0, 1, 18].contains(&code) || (code, *then) == (22, Then::Abandon), "{output:?}");
@@ -196,8 +219,206 @@ fn the_same_in_every_way_on_every_version() {
             for then in EACH {
                 killed_everywhere(&pg, &[then]);
             }
+            without_far_end(&pg, &EACH);
+            for then in EACH {
+                follow_killed_everywhere(&pg, &[then]);
+            }
+            promote_and_rejoin_killed_everywhere(&pg, &EACH, 1);
         }
     }
+}
+
+// ---- SIGKILL of the far end ---------------------------------------------------------------------------------------------
+
+/// Kills the far end at every place. The coordinator is there, and ends by itself.
+fn without_far_end(pg: &Pg, then: &[Then]) {
+    let cluster = Cluster::new(pg);
+    let mut kills = 0;
+    // In the normal run every place of the outage, and some of the others.
+    let chosen = |number: &usize| slow() || (26..50).contains(number) || number.is_multiple_of(3);
+    for (number, then) in (0..).filter(chosen).zip(then.iter().cycle()) {
+        let (primary, candidate) = cluster.roles();
+        let (line, side) = place(number);
+        let mut running = Stepped::start(candidate.pgbaton(SWITCHOVER));
+        if !running.run_to_line(line, side) {
+            running.ended().wait(SOON).code(0);
+            break;
+        }
+        let last = last_line(candidate);
+        let far_ends = running.children("far-end");
+        assert!(far_ends.len() <= 1, "{far_ends:?}");
+        for far_end in &far_ends {
+            support::send(*far_end, Signal::KILL);
+            kills += 1;
+        }
+        let output = running.go_on(None).wait(4 * SOON);
+        eprintln!("{} {side:?} {line}, the last is {last}, killed {far_ends:?}: {output:?}", candidate.name);
+        match output.status.code() {
+            Some(0) => assert_eq!(cluster.roles().0.name, candidate.name),
+            Some(18) => assert_eq!(cluster.roles().0.name, primary.name),
+            // Something is left, and the three ways lead on from there.
+            Some(22 | 33) => {
+                let then = once_free(candidate, then.words());
+                eprintln!("    then {then:?}");
+            }
+            _ => panic!("{output:?}"),
+        }
+        cluster.heal(candidate);
+    }
+    assert!(kills > 40, "that was no whole switchover: {kills}");
+    cluster.end();
+}
+
+#[test]
+fn a_switchover_whose_far_end_is_killed_anywhere_goes_on_or_goes_back() {
+    without_far_end(&postgres(15).unwrap(), &EACH);
+}
+
+// ---- follow, promote and rejoin ------------------------------------------------------------------------------------------
+
+/// Kills a follow at every place, from one upstream to the other and back.
+fn follow_killed_everywhere(pg: &Pg, then: &[Then]) {
+    let cluster = Cluster::new(pg);
+    let (primary, three) = (cluster.nodes.node(1), cluster.nodes.node(3));
+    for (number, then) in then.iter().cycle().enumerate() {
+        let upstream = primary.psql_as(
+            "repmgr",
+            "repmgr",
+            "SELECT upstream_node_id FROM repmgr.nodes WHERE node_id = 3",
+        );
+        let target = if upstream == "1" { "2" } else { "1" };
+        let follow = ["standby", "follow", "--upstream-node-id", target];
+        let (line, side) = place(number);
+        let mut running = Stepped::start(three.pgbaton(follow));
+        if !running.run_to_line(line, side) {
+            running.ended().wait(SOON).code(0);
+            assert!(number > 10, "that was no whole follow: {number}");
+            break;
+        }
+        running.kill().wait(SOON);
+        eprintln!("to {target}, {side:?} {line}, the last is {}: {then:?}", last_line(three));
+        let words = if *then == Then::Again { &follow } else { then.words() };
+        let output = once_free(three, words);
+        // Or nothing is left to do.
+        assert!([0, 1].contains(&output.status.code().unwrap()), "{output:?}");
+        cluster.heal(three);
+    }
+    cluster.end();
+}
+
+#[test]
+fn a_follow_that_is_killed_anywhere_can_be_finished_or_given_up() {
+    follow_killed_everywhere(&postgres(15).unwrap(), &EACH);
+}
+
+/// Kills a promotion, after its primary, and then the rejoin of that primary, at every place.
+fn promote_and_rejoin_killed_everywhere(pg: &Pg, then: &[Then], step: usize) {
+    let nodes = Nodes::new(pg, 2);
+    let three = nodes.node(3);
+    let observer = Observer::begin(&nodes.servers);
+    nodes.node(1).psql("CREATE TABLE kept (n bigint)");
+    let mut rows = 0;
+    for (number, then) in (0..).step_by(step).zip(then.iter().cycle()) {
+        let (old, new) = if nodes.primaries() == ["node1"] { (1, 2) } else { (2, 1) };
+        let (old, new) = (nodes.node(old), nodes.node(new));
+        let (line, side) = place(number);
+        rows += 1;
+        old.psql(&format!("INSERT INTO kept VALUES ({rows})"));
+        new.wait_for_replay_of(old);
+        three.wait_for_replay_of(old);
+        old.kill9();
+
+        let mut running = Stepped::start(new.pgbaton(PROMOTE));
+        let promotes = running.run_to_line(line, side);
+        if promotes {
+            running.kill().wait(SOON);
+            eprintln!("{} {side:?} {line}, the last is {}: {then:?}", new.name, last_line(new));
+            let words = if *then == Then::Again { &PROMOTE } else { then.words() };
+            let output = once_free(new, words);
+            assert!([0, 1, 8, 22].contains(&output.status.code().unwrap()), "{output:?}");
+            assert!(nodes.primaries().len() <= 1);
+            // Given up before there was one: whoever wants a primary asks again.
+            if nodes.primaries().is_empty() {
+                once_free(new, &PROMOTE).code(0);
+            }
+        } else {
+            running.ended().wait(SOON).code(0);
+        }
+        assert_eq!(nodes.primaries(), [new.name.as_str()]);
+
+        let conninfo = new.conninfo();
+        let rejoin = ["node", "rejoin", "--yes", "-d", &conninfo];
+        let mut running = Stepped::start(old.pgbaton(rejoin));
+        let rejoins = running.run_to_line(line, side);
+        if rejoins {
+            running.kill().wait(SOON);
+            eprintln!("{} {side:?} {line}, the last is {}", old.name, last_line(old));
+            assert_eq!(nodes.primaries(), [new.name.as_str()]);
+            once_free(old, &rejoin).code(0);
+        } else {
+            running.ended().wait(SOON).code(0);
+        }
+        heal(&nodes, new);
+        for server in [old, three] {
+            server.wait_for_replay_of(new);
+            assert_eq!(server.psql("SELECT count(*) FROM kept"), rows.to_string(), "{}", server.name);
+        }
+        assert_eq!(new.psql("SELECT count(*) FROM kept"), rows.to_string(), "{}", new.name);
+        if !promotes && !rejoins {
+            assert!(number > 10, "that was nothing whole: {number}");
+            break;
+        }
+    }
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_promotion_and_a_rejoin_that_are_killed_anywhere_can_be_finished() {
+    promote_and_rejoin_killed_everywhere(&postgres(15).unwrap(), &EACH, if slow() { 1 } else { 5 });
+}
+
+// ---- nobody is there any more -------------------------------------------------------------------------------------------
+
+#[test]
+fn a_hangup_a_closed_output_and_a_vanished_terminal_do_not_stop_it() {
+    let cluster = Cluster::new(&postgres(15).unwrap());
+    let whole = |what: &str| {
+        let (primary, candidate) = cluster.roles();
+        wait_for("the end of the journal", 2 * SOON, || last_record(primary)["record"] == "end");
+        assert_eq!(last_record(primary)["exit"], 0, "{what}");
+        cluster.heal(candidate);
+    };
+
+    let (_, candidate) = cluster.roles();
+    let mut running = Stepped::start(candidate.pgbaton(SWITCHOVER));
+    assert!(running.run_to_line(16, Side::After));
+    running.go_on(Some(Signal::HUP)).wait(SOON).code(0);
+    whole("a hangup");
+
+    // Whoever reads goes away after the first line.
+    let (_, candidate) = cluster.roles();
+    let script = "set -o pipefail; \"$@\" 2>&1 | read -r line";
+    let mut command = support::clean_command(Path::new("/bin/bash"));
+    command.args(["-c", script, "bash", env!("CARGO_BIN_EXE_pgbaton"), "-v", "-f"]).arg(candidate.config());
+    command.args(SWITCHOVER).env("HOME", cluster.nodes.cluster.dir());
+    Running::start(command).wait(2 * SOON).code(0);
+    whole("a closed output");
+
+    let (_, candidate) = cluster.roles();
+    let before = journals(candidate).len();
+    let program =
+        format!("{} -f {} standby switchover", env!("CARGO_BIN_EXE_pgbaton"), candidate.config().display());
+    let mut terminal = support::clean_command(Path::new("/usr/bin/script"));
+    terminal.args(["-qec", &program, "/dev/null"]).env("HOME", cluster.nodes.cluster.dir());
+    let mut terminal = Running::start(terminal);
+    wait_for("the switchover to have begun", SOON, || {
+        journals(candidate).len() > before && last_record(candidate)["record"] == "mark"
+    });
+    terminal.signal(Signal::KILL);
+    assert!(terminal.ends_within(SOON));
+    wait_for("the switchover", 2 * SOON, || cluster.nodes.primaries() == [candidate.name.as_str()]);
+    whole("a vanished terminal");
+    cluster.end();
 }
 
 // ---- somebody starts the old primary -----------------------------------------------------------------------------------

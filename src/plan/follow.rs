@@ -11,7 +11,9 @@ use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
 };
-use crate::plan::{Back, Check, OnFailure, Op, Order, Phase, Plan, Request, Standby, Step, Upstream, Waiver};
+use crate::plan::{
+    Back, Check, OnFailure, Op, Order, Phase, Plan, Request, Standby, Statement, Step, Upstream, Waiver,
+};
 use crate::registry::{NodeType, node};
 
 /// What the plan depends on.
@@ -107,22 +109,34 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         return plan;
     }
     let on = endpoint(target);
+    let records = records(facts, local, slot.clone());
+    let wanted = upstream(&target.row, &local.row, server.version_num, slot.clone());
+    let follow = lead(facts, local, &wanted, "");
+    let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
+    let led_back = way_back(facts, local, server);
+    if !led_back.is_empty() {
+        for holder in slot_holders(facts, local) {
+            let (id, slot) = (holder.row.node_id, slot_of(&local.row).unwrap_or_default());
+            let again = create_slot(format!("make_old_slot_{id}"), &endpoint(holder), &slot);
+            back(vec![dropped(holder)], again);
+        }
+        for step in led_back {
+            back(follow.iter().map(|step| step.id.clone()).collect(), step);
+        }
+        if let Some((primary, old)) = facts.cluster.primaries().next().zip(local.row.upstream_node_id) {
+            let title = format!("record the old upstream of node \"{name}\"");
+            let statements = record(facts.node_id, old, slot_of(&local.row).as_deref());
+            let op = Op::Sql { on: endpoint(primary.0), statements };
+            back(vec!["record".into()], Step::new("record_back", title, op, QUERY_S, Exit::Query));
+        }
+    }
     let mut steps = Vec::new();
     if let Some(slot) = slot.as_deref().filter(|slot| there.slot(slot).is_none()) {
         steps.push(create_slot("create_slot", &on, slot));
-        plan.back.push(Back {
-            if_started: vec!["create_slot".into()],
-            step: drop_slot("drop_new_slot", &on, slot),
-        });
+        // Not before the node is led back: a receiver that uses it would keep it.
+        back(vec!["create_slot".into()], drop_slot("drop_new_slot", &on, slot));
     }
-    let wanted = upstream(&target.row, &local.row, server.version_num, slot.clone());
-    let (follow, back) = (lead(facts, local, &wanted, ""), way_back(facts, local, server));
-    let ids: Vec<String> = follow.iter().map(|step| step.id.clone()).collect();
     steps.extend(follow);
-    for step in back {
-        // Before the slot goes: a receiver that uses it would keep it.
-        plan.back.insert(plan.back.len().saturating_sub(1), Back { if_started: ids.clone(), step });
-    }
     steps.push(Step::new(
         "wait_until_it_streams",
         format!("wait until node \"{name}\" streams from \"{target_name}\""),
@@ -131,11 +145,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         Exit::Follow,
     ));
     plan.phases.push(phase(format!("follow \"{target_name}\""), OnFailure::Stop, steps));
-    plan.phases.push(phase(
-        "bring the records up to date".into(),
-        OnFailure::Continue,
-        records(facts, local, slot),
-    ));
+    plan.phases.push(phase("bring the records up to date".into(), OnFailure::Continue, records));
     plan
 }
 
@@ -215,13 +225,8 @@ fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force:
             .exit(Exit::DataLoss)
     };
     let mut checks = Vec::new();
-    // A standby as the target may be behind for the moment; on one timeline that is no fork.
-    let ahead = ours.timeline == theirs.timeline
-        && theirs.current_lsn.is_some()
-        && ours.wal_end().zip(theirs.wal_end()).is_some_and(|(ours, theirs)| ours > theirs);
     checks.push(match relation(ours, theirs) {
         Relation::Forked { evidence, .. } => forked(evidence),
-        _ if ahead => forked("It has WAL beyond the end of the target's.".to_string()),
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Unknown(why) => Check::fail(
             NAME,
@@ -338,48 +343,148 @@ fn records(facts: &FollowFacts, local: &NodeFacts, slot: Option<String>) -> Vec<
             format!("record the new upstream of node \"{name}\""),
             Op::Sql {
                 on: endpoint(primary),
-                statements: vec![
-                    record_upstream(facts.node_id, facts.target_id),
-                    node::set_slot_name(facts.node_id, slot.as_deref()),
-                ],
+                statements: record(facts.node_id, facts.target_id, slot.as_deref()),
             },
             QUERY_S,
             Exit::Query,
         ));
     }
-    let old = slot_of(&local.row);
-    let holders = facts
-        .cluster
-        .nodes
-        .iter()
-        .filter(|node| node.row.node_id != facts.target_id && node.row.node_id != facts.node_id);
-    for holder in holders {
-        let Some(old) = old.as_deref() else { continue };
-        if holder.facts().is_some_and(|server| server.slot(old).is_some()) {
-            let on = endpoint(holder);
-            let mut step = Step::new(
-                format!("drop_old_slot_{}", holder.row.node_id),
-                format!("drop slot \"{old}\" on {}, which nobody uses any more", on.name),
-                Op::Sql { on, statements: vec![drop_inactive_slot(old)] },
-                QUERY_S,
-                Exit::Query,
-            );
-            // The old connection ends a moment after the new one begins.
-            step.requires.push(crate::plan::Probe::Sql {
-                says: format!("slot \"{old}\" on node \"{}\" is not in use", holder.row.node_name),
-                on: endpoint(holder),
-                statement: crate::plan::Statement::new(
-                    "SELECT (NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active))::text",
-                )
-                .bind(old),
-            });
-            steps.push(step);
-        }
+    for holder in slot_holders(facts, local) {
+        let (on, old) = (endpoint(holder), slot_of(&local.row).unwrap_or_default());
+        let mut step = Step::new(
+            dropped(holder),
+            format!("drop slot \"{old}\" on {}, which nobody uses any more", on.name),
+            Op::Sql { on, statements: vec![drop_inactive_slot(&old)] },
+            QUERY_S,
+            Exit::Query,
+        );
+        // The old connection ends a moment after the new one begins.
+        step.requires.push(crate::plan::Probe::Sql {
+            says: format!("slot \"{old}\" on node \"{}\" is not in use", holder.row.node_name),
+            on: endpoint(holder),
+            statement: Statement::new(
+                "SELECT (NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active))::text",
+            )
+            .bind(old),
+        });
+        steps.push(step);
     }
     steps
+}
+
+fn record(node_id: i32, upstream_id: i32, slot: Option<&str>) -> Vec<Statement> {
+    vec![record_upstream(node_id, upstream_id), node::set_slot_name(node_id, slot)]
+}
+
+/// The id of the step that drops the node's slot on an old upstream.
+fn dropped(holder: &NodeFacts) -> String {
+    format!("drop_old_slot_{}", holder.row.node_id)
+}
+
+/// Returns the nodes that have the node's slot and will not be its upstream.
+fn slot_holders<'a>(facts: &'a FollowFacts, local: &NodeFacts) -> impl Iterator<Item = &'a NodeFacts> {
+    let old = slot_of(&local.row);
+    facts.cluster.nodes.iter().filter(move |node| {
+        let others = node.row.node_id != facts.target_id && node.row.node_id != facts.node_id;
+        others
+            && old.as_deref().is_some_and(|old| node.facts().is_some_and(|server| server.slot(old).is_some()))
+    })
 }
 
 /// Says whether the node already has what it needs there.
 pub fn needs_slot(local: &NodeFacts, target: &NodeFacts) -> bool {
     slot_to_make(&local.row, target).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::server::Slot;
+    use crate::pg::lsn::Lsn;
+    use crate::registry::NodeRow;
+
+    fn row(node_id: i32, node_type: NodeType) -> NodeRow {
+        NodeRow {
+            node_id,
+            upstream_node_id: (node_type == NodeType::Standby).then_some(1),
+            active: true,
+            node_name: format!("node{node_id}"),
+            node_type,
+            location: "default".into(),
+            priority: 100,
+            conninfo: format!("host=h{node_id}"),
+            repluser: "repmgr".into(),
+            slot_name: Some(format!("repmgr_slot_{node_id}")),
+            config_file: String::new(),
+        }
+    }
+
+    /// Node 1 the primary, from which nodes 2 and 3 stream; node 3 is to follow node 2.
+    fn facts() -> FollowFacts {
+        let standby =
+            |id: i32| ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 0x500) };
+        let mut primary = ServerFacts::example(false, 1, 0x500);
+        primary.slots.push(Slot {
+            slot_name: "repmgr_slot_3".into(),
+            slot_type: "physical".into(),
+            active: true,
+            restart_lsn: None,
+            wal_status: None,
+            retained_bytes: None,
+        });
+        let nodes = vec![
+            NodeFacts { row: row(1, NodeType::Primary), server: Ok(primary) },
+            NodeFacts { row: row(2, NodeType::Standby), server: Ok(standby(2)) },
+            NodeFacts { row: row(3, NodeType::Standby), server: Ok(standby(3)) },
+        ];
+        FollowFacts {
+            cluster: ClusterFacts { nodes },
+            role: None,
+            node_id: 3,
+            target_id: 2,
+            login: Ok(()),
+            data_directory: "/data".into(),
+            postgres: "/bin/postgres".into(),
+            use_slot: true,
+            timeout_s: 60,
+        }
+    }
+
+    #[test]
+    fn the_way_back_makes_the_old_slot_and_the_old_record_again() {
+        let plan = plan(&facts(), false);
+        assert_eq!(plan.defect(), None);
+        let ids: Vec<&str> = plan.steps().map(|step| step.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            ["create_slot", "follow", "reload", "wait_until_it_streams", "record", "drop_old_slot_1"]
+        );
+        let back: Vec<(&str, &str)> = plan
+            .back
+            .iter()
+            .map(|back| (back.if_started.first().unwrap().as_str(), back.step.id.as_str()))
+            .collect();
+        assert_eq!(
+            back,
+            [
+                ("drop_old_slot_1", "make_old_slot_1"),
+                ("follow", "follow_back"),
+                ("follow", "reload_back"),
+                ("record", "record_back"),
+                ("create_slot", "drop_new_slot"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_standby_has_received_since_its_target_was_asked_is_no_fork() {
+        let mut facts = facts();
+        (facts.target_id, facts.cluster.nodes[2].row.upstream_node_id) = (1, Some(2));
+        facts.cluster.nodes[0].server.as_mut().unwrap().slots.clear();
+        facts.cluster.nodes[2].server.as_mut().unwrap().receive_lsn = Some(Lsn(0x600));
+        assert!(!plan(&facts, false).is_empty());
+        facts.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
+        let refused = plan(&facts, false);
+        assert!(refused.checks.iter().any(|check| check.stops() && check.exit == Exit::DataLoss));
+    }
 }

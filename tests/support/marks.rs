@@ -10,7 +10,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rustix::process::Signal;
 
-use super::{Pgbaton, Running};
+use super::{Pgbaton, Running, processes};
 
 /// Where to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,11 @@ impl Stepped {
             }
         }
         false
+    }
+
+    /// Returns its children whose command line contains a word.
+    pub fn children(&self, word: &str) -> Vec<rustix::process::Pid> {
+        processes::children(self.running.pid(), word)
     }
 
     /// Ends it here.

@@ -320,6 +320,18 @@ pub fn mentioning(dir: &Path) -> Vec<(Pid, String)> {
     })
 }
 
+/// Returns the living children of a process whose command line contains a word.
+pub fn children(of: Pid, word: &str) -> Vec<Pid> {
+    let parent = format!(" {} ", of.as_raw_nonzero());
+    let found = each_process(|process| {
+        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+        let line = std::fs::read(process.join("cmdline")).ok()?;
+        let is_child = stat.rsplit_once(')')?.1.get(2..)?.starts_with(&parent);
+        (is_child && line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())).then_some(())
+    });
+    found.into_iter().map(|(pid, ())| pid).collect()
+}
+
 /// Ends every process that works in or below a directory: servers in their own quick way first, then by force.
 pub fn end_all_below(dir: &Path) {
     let alive = || working_in(|cwd| cwd.starts_with(dir));
