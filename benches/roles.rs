@@ -1,10 +1,12 @@
-//! How long clients cannot write while roles change, and how long the command takes, against doing it by hand in the same run.
+//! How long clients cannot write while roles change, and how long the command takes: pgbaton with the other nodes on its own host and by ssh,
+//! the real repmgr (which always needs ssh) where Debian's package is installed, and the same by hand, all in the same run.
 //!
-//!     cargo bench --bench roles [-- RUNS]          (an ordinary user; PGBATON_TEST_PG as for the tests)
+//!     cargo bench --bench roles [-- RUNS] [-- WORD]     (an ordinary user; PGBATON_TEST_PG as for the tests)
 //!
 //! By hand means: what an operator with prepared connections could do at best. Checkpoints first, SIGINT to the postmaster, `pg_control` and
 //! the standby's position polled every few milliseconds, `pg_promote(false)`, the startup process woken by reloads. Every run makes its own
-//! cluster, and a client writes all the time; the outage is the longest time between two of its acknowledged writes. Medians.
+//! cluster, and a client writes all the time; the outage is the longest time between two of its acknowledged writes. Medians. With a word,
+//! only what has it in its name is measured.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,37 +26,74 @@ use std::time::{Duration, Instant};
 
 use pgbaton::pg::control_file::{self, ControlState};
 use rustix::process::Signal;
-use support::{Ledger, Nodes, TestServer, postgres};
+use support::{
+    Hosts, Ledger, Nodes, Pg, Running, SOON, Sshd, TestCluster, TestServer, postgres, real_repmgr,
+    repmgr_conf, run_tool, with_real_repmgr,
+};
 use tokio_postgres::{Client, NoTls};
 
 fn main() {
-    let runs: usize = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(7);
-    for standbys in [1, 2] {
-        for load in [false, true] {
-            compare(
-                &format!("switchover, {} nodes{}", standbys + 1, if load { ", under pgbench" } else { "" }),
-                runs,
-                || switchover(standbys, load, by_hand),
-                || switchover(standbys, load, by_pgbaton),
-            );
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let runs: usize = arguments.iter().find_map(|arg| arg.parse().ok()).unwrap_or(7);
+    let word = arguments.iter().find(|arg| arg.parse::<usize>().is_err());
+    let pg = with_real_repmgr().or_else(|| postgres(15)).unwrap();
+    let has_repmgr = pg.tool("repmgr").exists();
+    let local = |standbys: usize, how: fn(&Nodes) -> f64| {
+        let pg = pg.clone();
+        move |load| switchover(&Nodes::new(&pg, standbys), load, how)
+    };
+    let compare = |what: &str, ways: &[Way<'_>]| {
+        if word.is_none_or(|word| what.contains(word.as_str())) {
+            compare(what, runs, ways);
         }
+    };
+    for standbys in [1, 2] {
+        let (by_hand, by_pgbaton) = (local(standbys, by_hand), local(standbys, by_pgbaton));
+        let by_ssh = || {
+            let hosts = Hosts::new(&pg, standbys).expect("ssh and user namespaces");
+            switchover(&hosts.nodes, false, |_| by_pgbaton_over_ssh(&hosts))
+        };
+        let by_repmgr = || {
+            let repmgr = Repmgr::new(&pg, standbys).expect("ssh");
+            switchover(&repmgr.nodes, false, |nodes| by_repmgr(nodes, standbys > 1))
+        };
+        let (quiet_hand, quiet_pgbaton) = (|| by_hand(false), || by_pgbaton(false));
+        let mut ways: Vec<Way<'_>> =
+            vec![("by hand", &quiet_hand), ("pgbaton", &quiet_pgbaton), ("pgbaton over ssh", &by_ssh)];
+        if has_repmgr {
+            ways.push(("repmgr over ssh", &by_repmgr));
+        }
+        compare(&format!("switchover, {} nodes", standbys + 1), &ways);
+        let (hand, ours) = (|| by_hand(true), || by_pgbaton(true));
+        compare(
+            &format!("switchover, {} nodes, under pgbench", standbys + 1),
+            &[("by hand", &hand), ("pgbaton", &ours)],
+        );
     }
-    compare("promote, primary dead", runs, || promote(promote_by_hand), || promote(promote_by_pgbaton));
+    let hand = || promote(&Nodes::new(&pg, 2), promote_by_hand);
+    let ours = || promote(&Nodes::new(&pg, 2), promote_by_pgbaton);
+    let theirs = || promote(&Repmgr::new(&pg, 2).expect("ssh").nodes, promote_by_repmgr);
+    let mut ways: Vec<Way<'_>> = vec![("by hand", &hand), ("pgbaton", &ours)];
+    if has_repmgr {
+        ways.push(("repmgr over ssh", &theirs));
+    }
+    compare("promote, primary dead, one sibling", &ways);
 }
 
 /// Outage and whole command, in seconds.
 type Times = (f64, f64);
 
-fn compare(what: &str, runs: usize, hand: impl Fn() -> Times, ours: impl Fn() -> Times) {
-    let (mut by_hand, mut by_us) = (Vec::new(), Vec::new());
+/// A way to do it: its name, and one run on a cluster of its own.
+type Way<'a> = (&'a str, &'a dyn Fn() -> Times);
+
+/// Measures all ways in turn, and prints their medians; the first way is what the others are compared with.
+fn compare(what: &str, runs: usize, ways: &[Way<'_>]) {
+    let mut times: Vec<Vec<Times>> = vec![Vec::new(); ways.len()];
     for run in 0..runs {
-        // In turn first.
-        if run % 2 == 0 {
-            by_hand.push(hand());
-            by_us.push(ours());
-        } else {
-            by_us.push(ours());
-            by_hand.push(hand());
+        for i in 0..ways.len() {
+            // In turn first.
+            let i = (i + run) % ways.len();
+            times[i].push(ways[i].1());
         }
     }
     let median = |values: &[Times], pick: fn(&Times) -> f64| {
@@ -62,30 +101,62 @@ fn compare(what: &str, runs: usize, hand: impl Fn() -> Times, ours: impl Fn() ->
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let (floor, outage) = (median(&by_hand, |times| times.0), median(&by_us, |times| times.0));
-    let (hand_wall, wall) = (median(&by_hand, |times| times.1), median(&by_us, |times| times.1));
-    println!(
-        "{what}: no writes for {outage:.3} s, by hand {floor:.3} s: {:.2} times, {:+.3} s; whole command {wall:.3} s, by hand {hand_wall:.3} s",
-        outage / floor,
-        outage - floor
-    );
+    println!("{what}:");
+    let floor = median(&times[0], |times| times.0);
+    for ((name, _), times) in ways.iter().zip(&times) {
+        let (outage, wall) = (median(times, |times| times.0), median(times, |times| times.1));
+        println!(
+            "  {name:<17} no writes for {outage:.3} s ({:.2} times by hand), whole command {wall:.3} s",
+            outage / floor
+        );
+    }
 }
 
-fn switchover(standbys: usize, load: bool, how: fn(&Nodes) -> f64) -> Times {
-    let nodes = Nodes::new(&postgres(15).unwrap(), standbys);
+/// Servers that the real repmgr manages.
+struct Repmgr {
+    nodes: Nodes,
+    _sshd: Sshd,
+}
+
+impl Repmgr {
+    fn new(pg: &Pg, standbys: usize) -> Option<Self> {
+        let cluster = TestCluster::new(pg);
+        let sshd = Sshd::start(&cluster)?;
+        let configure = |server: &TestServer, id: i32| {
+            let path = repmgr_conf(server, id);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("{text}ssh_options='{}'\n", sshd.options("key"))).unwrap();
+        };
+        let one = cluster.primary("node1");
+        configure(&one, 1);
+        real_repmgr(&one, &["primary", "register"]).code(0);
+        let mut servers = vec![one];
+        for id in 2..=i32::try_from(standbys).unwrap() + 1 {
+            let slot = format!("repmgr_slot_{id}");
+            servers[0].psql(&format!("SELECT pg_create_physical_replication_slot('{slot}', true)"));
+            let server = cluster.standby(&format!("node{id}"), &servers[0]);
+            server.psql(&format!("ALTER SYSTEM SET primary_slot_name = '{slot}'"));
+            server.reload();
+            servers[0].wait_until("SELECT bool_and(active) FROM pg_replication_slots", "t", SOON);
+            configure(&server, id);
+            real_repmgr(&server, &["standby", "register"]).code(0);
+            servers.push(server);
+        }
+        Some(Self { nodes: Nodes { servers, cluster }, _sshd: sshd })
+    }
+}
+
+fn switchover(nodes: &Nodes, load: bool, how: impl FnOnce(&Nodes) -> f64) -> Times {
     let one = nodes.node(1);
     let mut pgbench = load.then(|| {
-        support::run_tool(
-            &one.pg.tool("pgbench"),
-            ["-i", "-s", "5", "-q", &one.conninfo_as("postgres", "postgres")],
-        );
+        run_tool(&one.pg.tool("pgbench"), ["-i", "-s", "5", "-q", &one.conninfo_as("postgres", "postgres")]);
         let mut command = support::clean_command(&one.pg.tool("pgbench"));
         command.args(["-c", "2", "-T", "60", "-n", &one.conninfo_as("postgres", "postgres")]);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
     });
     let ledger = Ledger::begin(one, &nodes.servers);
     std::thread::sleep(Duration::from_millis(if load { 1500 } else { 300 }));
-    let wall = how(&nodes);
+    let wall = how(nodes);
     std::thread::sleep(Duration::from_millis(200));
     let record = ledger.end();
     if let Some(mut pgbench) = pgbench.take() {
@@ -99,6 +170,19 @@ fn switchover(standbys: usize, load: bool, how: fn(&Nodes) -> f64) -> Times {
 fn by_pgbaton(nodes: &Nodes) -> f64 {
     let begun = Instant::now();
     nodes.node(2).pgbaton(["-q", "standby", "switchover"]).run().code(0);
+    begun.elapsed().as_secs_f64()
+}
+
+fn by_pgbaton_over_ssh(hosts: &Hosts) -> f64 {
+    let begun = Instant::now();
+    hosts.pgbaton_on(2, ["-q", "standby", "switchover"]).run().code(0);
+    begun.elapsed().as_secs_f64()
+}
+
+fn by_repmgr(nodes: &Nodes, siblings: bool) -> f64 {
+    let begun = Instant::now();
+    let words = ["standby", "switchover", "--siblings-follow"];
+    real_repmgr(nodes.node(2), &words[..if siblings { 3 } else { 2 }]).code(0);
     begun.elapsed().as_secs_f64()
 }
 
@@ -183,19 +267,18 @@ fn by_hand(nodes: &Nodes) -> f64 {
 }
 
 /// The outage of a dead primary is not the command's; here both figures are how long the command takes.
-fn promote(how: fn(&Nodes) -> Times) -> Times {
-    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+fn promote(nodes: &Nodes, how: fn(&Nodes) -> Times) -> Times {
     nodes.node(2).wait_for_replay_of(nodes.node(1));
     nodes.node(3).wait_for_replay_of(nodes.node(1));
     nodes.node(1).kill9();
     std::thread::sleep(Duration::from_millis(300));
-    how(&nodes)
+    how(nodes)
 }
 
-/// Seconds until it takes writes, and until its sibling streams.
-fn promote_by_pgbaton(nodes: &Nodes) -> Times {
+/// Seconds until it takes writes, and until the command has ended and its sibling streams.
+fn promote_by(nodes: &Nodes, command: impl FnOnce() -> Running) -> Times {
     let begun = Instant::now();
-    let running = nodes.node(2).pgbaton(["-q", "standby", "promote"]).spawn();
+    let running = command();
     let writable = runtime().block_on(async {
         let client = connect(nodes.node(2)).await;
         while client.query_one("SELECT pg_is_in_recovery()", &[]).await.unwrap().get::<_, bool>(0) {
@@ -203,8 +286,26 @@ fn promote_by_pgbaton(nodes: &Nodes) -> Times {
         }
         begun.elapsed()
     });
-    running.wait(Duration::from_secs(30)).code(0);
+    running.wait(SOON).code(0);
+    one_streams_from(nodes.node(2));
     (writable.as_secs_f64(), begun.elapsed().as_secs_f64())
+}
+
+fn promote_by_pgbaton(nodes: &Nodes) -> Times {
+    promote_by(nodes, || nodes.node(2).pgbaton(["-q", "standby", "promote"]).spawn())
+}
+
+fn promote_by_repmgr(nodes: &Nodes) -> Times {
+    promote_by(nodes, || {
+        let two = nodes.node(2);
+        let mut command = support::clean_command(&two.pg.tool("repmgr"));
+        command.arg("-f").arg(two.dir.join("repmgr.conf")).args(["standby", "promote", "--siblings-follow"]);
+        Running::start(command)
+    })
+}
+
+fn one_streams_from(server: &TestServer) {
+    server.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
 }
 
 fn promote_by_hand(nodes: &Nodes) -> Times {
@@ -221,10 +322,6 @@ fn promote_by_hand(nodes: &Nodes) -> Times {
         client.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
         writable
     });
-    new.wait_until(
-        "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'",
-        "1",
-        Duration::from_secs(30),
-    );
+    one_streams_from(new);
     (writable.as_secs_f64(), begun.elapsed().as_secs_f64())
 }

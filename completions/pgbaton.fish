@@ -301,7 +301,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l copy-external-config-files -d 'Also copy configuration files that lie outside the source\'s data directory' -r -f -a "samepath\t'To the same paths as on the source'
 pgdata\t'Into the data directory'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l recovery-min-apply-delay -d 'Delay the replay of every transaction by this time, for instance 5min' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s R -l remote-user -d 'Remote operating system user; not needed, as no command is run on the source\'s host' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s R -l remote-user -d 'Remote operating system user; not used, as ssh_host of the node in the metadata names one' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F

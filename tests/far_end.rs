@@ -12,6 +12,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -315,6 +316,33 @@ fn steps_and_questions_of_another_node_are_carried_out_there() {
     wait_for("the shell to be ended", SOON, || {
         std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
             .map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+#[test]
+fn only_files_that_configure_the_server_are_handed_over() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    block_on(async {
+        let (remote, _) = Remote::open(&context, &node1(local(&server)), SOON).await.unwrap();
+        for path in [server.data.join("postgresql.conf"), server.dir.join("server.conf")] {
+            let file = remote.configuration_file(path.to_str().unwrap()).await.unwrap();
+            assert_eq!(file.contents.reveal(), std::fs::read_to_string(&path).unwrap());
+            assert_eq!(file.mode, path.metadata().unwrap().permissions().mode() & 0o777);
+            assert!(!format!("{file:?}").contains("port"), "{file:?}");
+        }
+        let spelled = server.data.join("../server.conf").display().to_string();
+        for path in ["/etc/passwd", "", server.config().to_str().unwrap(), &spelled] {
+            let error = remote.configuration_file(path).await.unwrap_err();
+            assert!(error.primary.contains("does not read its configuration from"), "{error}");
+        }
+        server.stop(StopMode::Fast);
+        let error = remote.configuration_file("/etc/passwd").await.unwrap_err();
+        assert_eq!(error.exit, Exit::Connection, "{error}");
     });
 }
 

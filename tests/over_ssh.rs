@@ -11,10 +11,14 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use support::{Hosts, Ledger, Observer, Output, SOON, envelope, metadata, postgres, send, slow, wait_for};
+use support::{
+    Fingerprint, Hosts, Ledger, Observer, Output, SOON, Sshd, StopMode, TestCluster, TestServer, can_unshare,
+    configure, envelope, metadata, postgres, send, slow, wait_for,
+};
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
 
@@ -65,7 +69,7 @@ fn three_nodes_there_and_back() {
 /// Writes a program.
 fn script(path: &Path, text: &str) -> PathBuf {
     std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path.to_path_buf()
 }
 
@@ -311,5 +315,73 @@ fn sshd_is_killed_anywhere_on_the_way() {
 fn the_network_is_cut_anywhere_on_the_way() {
     if slow() {
         cut_everywhere(Cut::Network);
+    }
+}
+
+// ---- standby clone -------------------------------------------------------------------------------------------------
+
+#[test]
+fn configuration_files_that_the_role_may_not_read_come_from_the_host_of_the_source() {
+    let Some(pg) = postgres(15) else { return };
+    if !can_unshare() {
+        return;
+    }
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let node1 = cluster.primary("node1");
+    let etc = cluster.dir().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    let hba = etc.join("pg_hba.conf");
+    std::fs::rename(node1.data.join("pg_hba.conf"), &hba).unwrap();
+    std::fs::set_permissions(&hba, std::fs::Permissions::from_mode(0o640)).unwrap();
+    node1.append_conf(&format!("hba_file = '{}'", hba.display()));
+    node1.restart();
+    let node = |server: &TestServer, id: i32, more: &str| {
+        configure(server, id, &server.name, &server.conninfo_as("baton", "baton"), more);
+    };
+    node(&node1, 1, "");
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    let ssh = format!("ssh_options = \"{}\"", sshd.options("key"));
+    let port = node1.port.to_string();
+    // Its own host: nothing of the source's is there, and what is in the same place is its own.
+    let clone = |server: &TestServer, place: &str| {
+        let mounts = format!(
+            "mount -t tmpfs tmpfs {} && mount --bind {} {}",
+            node1.dir.display(),
+            server.dir.join("etc").display(),
+            etc.display()
+        );
+        server
+            .pgbaton(["standby", "clone", "-h", "127.0.0.1", "-U", "baton", "-d", "baton", "-p", &port])
+            .arg(format!("--copy-external-config-files={place}"))
+            .behind(&mounts)
+    };
+    for (id, place) in [(2, "pgdata"), (3, "samepath")] {
+        let server = cluster.empty(&format!("node{id}"));
+        std::fs::create_dir(server.dir.join("etc")).unwrap();
+        std::fs::create_dir(server.dir.join("home")).unwrap();
+        let before = Fingerprint::of(&[&node1], &[&server.data]);
+        node(&server, id, &format!("{ssh}\npgbaton_bindir = \"/nowhere\""));
+        let refused = clone(&server, place).run();
+        refused.code(1).says("permission denied for function pg_read_file");
+        refused
+            .says("There is no pgbaton on the host of node \"node1\"")
+            .says("GRANT EXECUTE")
+            .says("pgbaton_bindir");
+        node(&server, id, &ssh);
+        let dry = clone(&server, place).args(["--dry-run", "--json"]).run();
+        let plan = dry.code(0).json()["data"].to_string();
+        assert!(plan.contains("was read by pgbaton on the host of node"), "{plan}");
+        assert!(!dry.stdout.contains("127.0.0.1/32"), "the file itself is shown: {dry:?}");
+        before.assert_same(&Fingerprint::of(&[&node1], &[&server.data]));
+        clone(&server, place).run().code(0);
+        let there = if place == "pgdata" { server.data.clone() } else { server.dir.join("etc") };
+        let ours = there.join("pg_hba.conf");
+        assert_eq!(std::fs::read(&ours).unwrap(), std::fs::read(&hba).unwrap());
+        assert_eq!(ours.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(server.data.join("pg_hba.conf").exists(), place == "pgdata");
+        server.start();
+        server.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+        server.stop(StopMode::Fast);
     }
 }

@@ -90,6 +90,9 @@ pub struct Clone {
     pub verify_backup: bool,
 
     /// Also copy configuration files that lie outside the source's data directory
+    ///
+    /// They are read over SQL where the role may, on this host if it is the source's, or else by the pgbaton on the source's host,
+    /// which also tells their modes. The checks say which way it is.
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true,
           default_missing_value = "samepath")]
     pub copy_external_config_files: Option<ExternalFiles>,
@@ -118,7 +121,7 @@ pub struct Clone {
     #[arg(long, hide = true)]
     pub no_upstream_connection: bool,
 
-    /// Remote operating system user; not needed, as no command is run on the source's host
+    /// Remote operating system user; not used, as ssh_host of the node in the metadata names one
     #[arg(short = 'R', long, value_name = "NAME", hide = true)]
     pub remote_user: Option<String>,
 }

@@ -14,24 +14,26 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::commands::context::Context;
+use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::{Live, Secrets};
 use crate::commands::{locate, login, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
+use crate::facts::source;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::{control_file, tools};
 use crate::plan::far_end::{
-    Answered, Call, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, ServiceCommands,
+    Answered, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, ServiceCommands,
 };
 use crate::plan::run::{World as _, alone};
 use crate::plan::service::{Action, command};
 use crate::plan::{Command, Op, Step, journal};
-use crate::system::inspect;
+use crate::secret::Secret;
 use crate::system::lock::{Holder, LocalLock};
 use crate::system::process::{self, Surroundings};
+use crate::system::{files, inspect};
 
 /// How long a program may take that only looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -190,6 +192,10 @@ impl Served<'_> {
                     Err(error) => no_answer(&error),
                 }
             }
+            Call::ConfigurationFile { path } => match self.configuration_file(&path).await {
+                Ok(file) => Reply::File(file),
+                Err(error) => Reply::Failed(error.into()),
+            },
             Call::Arm { back, secrets } => {
                 self.live.learn(secrets);
                 self.armed.replace(back);
@@ -206,6 +212,27 @@ impl Served<'_> {
             }
         };
         Answer { reply, tells }
+    }
+
+    /// Reads a file that our own server reads its configuration from.
+    async fn configuration_file(&self, path: &str) -> Result<ConfigurationFile> {
+        let name = &self.context.config()?.node_name;
+        let own = self.context.local_conninfo()?;
+        let session = self.context.connect(&own).await.map_err(|error| not_connected("the server", error))?;
+        let uses = source::uses_file(&session, path).await.map_err(|error| {
+            Error::new(Exit::Query, "could not ask the server for its files")
+                .detail(sentence(&error.to_string()))
+        })?;
+        if !uses {
+            return Err(Error::failed(format!(
+                "the server of node \"{name}\" does not read its configuration from \"{path}\""
+            )));
+        }
+        let file = Path::new(path);
+        let (contents, mode) = files::read_text(file).map_err(|error| {
+            Error::new(Exit::LocalCommand, "a file cannot be read").detail(sentence(&format!("{error:#}")))
+        })?;
+        Ok(ConfigurationFile { contents: Secret::new(contents), mode, owner: inspect::owner(file) })
     }
 
     async fn take_lock(&self, command: String) -> Result<()> {

@@ -80,6 +80,11 @@ pub const RECOVERY_SETTINGS: &str = "'restore_command', 'archive_cleanup_command
      'recovery_target_name', 'recovery_target_time', 'recovery_target_timeline', 'recovery_target_xid', \
      'recovery_min_apply_delay', 'primary_conninfo', 'primary_slot_name', 'promote_trigger_file'";
 
+/// The files that a server reads its configuration from, as far as the role may know them.
+const FILES: &str = "SELECT DISTINCT f AS path FROM (\
+       SELECT setting FROM pg_settings WHERE name IN ('config_file', 'hba_file', 'ident_file') \
+       UNION SELECT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL) s(f) WHERE f IS NOT NULL AND f <> ''";
+
 /// Asks a server what matters for cloning it.
 ///
 /// # Errors
@@ -103,11 +108,7 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
            'tablespaces', COALESCE((SELECT json_agg(json_build_object('name', spcname, \
                 'location', pg_tablespace_location(oid)) ORDER BY spcname) \
                 FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''), '[]'), \
-           'external_files', COALESCE((WITH files AS (\
-                SELECT DISTINCT f AS path FROM (\
-                  SELECT setting FROM pg_settings WHERE name IN ('config_file', 'hba_file', 'ident_file') \
-                  UNION SELECT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL) s(f) \
-                WHERE f IS NOT NULL AND f <> '' AND {may_see}), \
+           'external_files', COALESCE((WITH files AS ({FILES} AND {may_see}), \
                 dir AS (SELECT setting || '/' AS prefix FROM pg_settings WHERE name = 'data_directory') \
                 SELECT json_agg(json_build_object('path', path, 'file_name', regexp_replace(path, '^.*/', '')) \
                        ORDER BY path) FROM files, dir WHERE NOT starts_with(path, prefix)), '[]'), \
@@ -160,6 +161,15 @@ struct Sizes {
 /// Counts the bytes of all databases that the role may know of; None where that takes too long.
 pub async fn total_bytes(session: &Session) -> Option<u64> {
     session.query_json::<Sizes>(SIZES, &[]).await.ok()?.total_bytes
+}
+
+/// Says whether a server reads its configuration from this file.
+///
+/// # Errors
+/// Those of the query.
+pub async fn uses_file(session: &Session, path: &str) -> Result<bool, SqlError> {
+    let sql = format!("SELECT ($1 IN ({FILES}))::text");
+    Ok(session.query_one(&sql, &[Some(path)]).await?.get(0) == Some("true"))
 }
 
 /// Reads a configuration file of the source over SQL.

@@ -211,6 +211,11 @@ pub enum Call {
         /// Its data directory.
         data_directory: PathBuf,
     },
+    /// Hand over a file that the server reads its configuration from. Any other is refused.
+    ConfigurationFile {
+        /// Its path.
+        path: String,
+    },
     /// Keep these steps, and carry them out if the channel closes before the shutdown was told. Replaces what was kept before.
     Arm {
         /// The steps.
@@ -240,8 +245,22 @@ pub enum Reply {
     Holds(bool),
     /// To [`Call::ShutdownPosition`].
     Position(Option<ShutdownPosition>),
+    /// To [`Call::ConfigurationFile`].
+    File(ConfigurationFile),
     /// It could not be done, or there is no answer.
     Failed(Fault),
+}
+
+/// A configuration file of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigurationFile {
+    /// What is in it: conninfos may hold passwords.
+    #[serde(serialize_with = "revealed::text", deserialize_with = "revealed::from_text")]
+    pub contents: Secret,
+    /// Its mode.
+    pub mode: u32,
+    /// The user that it belongs to, where it has a name.
+    pub owner: Option<String>,
 }
 
 /// An error on its way to another host.
@@ -739,6 +758,14 @@ mod revealed {
 
     pub fn serialize<S: Serializer>(secrets: &BTreeMap<String, Secret>, to: S) -> Result<S::Ok, S::Error> {
         to.collect_map(secrets.iter().map(|(name, secret)| (name, secret.reveal())))
+    }
+
+    pub fn text<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret.reveal())
+    }
+
+    pub fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Secret>, D::Error> {

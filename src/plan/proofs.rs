@@ -320,6 +320,18 @@ async fn a_wait_ends_early_when_it_is_hopeless_and_not_before_what_it_waits_for_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_an_answer_that_cannot_come_ends_at_once() {
+    let begun = tokio::time::Instant::now();
+    let world = servers();
+    world.lose("old primary");
+    let outcome = world.run(&switchover()).await.unwrap();
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
+    let error = &outcome.failures[0].error;
+    assert_eq!((error.exit, error.primary.as_str()), (Exit::Switchover, "no way to old primary"));
+    assert_eq!(begun.elapsed().as_secs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_step_fails_after_its_own_time() {
     let begun = tokio::time::Instant::now();
     let (_, outcome, _) = run_with("pause", Trouble::Hangs).await;

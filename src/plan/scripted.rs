@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Exit};
 use crate::plan::journal::{Flush, Mark, Past, Record, Stage};
-use crate::plan::run::{Narration, Outcome, Signal, World, abandon, run};
+use crate::plan::run::{Hopeless, Narration, Outcome, Signal, World, abandon, run};
 use crate::plan::{Plan, Probe, Step};
 
 /// A moment in the life of a step.
@@ -77,6 +77,7 @@ pub(crate) struct ScriptedWorld {
     synced: Cell<usize>,
     troubles: RefCell<Vec<(String, Trouble)>>,
     unanswered: RefCell<BTreeSet<String>>,
+    hopeless: RefCell<BTreeSet<String>>,
     /// Counts the moments at which a process can die; at number `dies_at` it does.
     moments: Cell<usize>,
     dies_at: Cell<Option<usize>>,
@@ -143,10 +144,16 @@ impl ScriptedWorld {
         self.unanswered.borrow_mut().insert(fact.to_string());
     }
 
+    /// Leaves questions about a fact without an answer for good.
+    pub(crate) fn lose(&self, fact: &str) {
+        self.hopeless.borrow_mut().insert(fact.to_string());
+    }
+
     /// Ends all trouble and starts a new process. Facts and journal stay.
     pub(crate) fn repair(&self) {
         self.troubles.borrow_mut().clear();
         self.unanswered.borrow_mut().clear();
+        self.hopeless.borrow_mut().clear();
         self.signals.borrow_mut().clear();
         self.journal_broken.set(false);
         self.dead.set(false);
@@ -297,6 +304,9 @@ impl World for ScriptedWorld {
                 self.moment(&fact, Moment::Asked).await;
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 anyhow::ensure!(!self.unanswered.borrow().contains(fact.as_ref()), "no answer about {fact}");
+                if self.hopeless.borrow().contains(fact.as_ref()) {
+                    return Err(Hopeless(Error::new(Exit::Remote, format!("no way to {fact}"))).into());
+                }
                 Ok(self.is(&fact))
             }
             other => anyhow::bail!("the model knows nothing of {other}"),

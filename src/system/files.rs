@@ -101,6 +101,20 @@ pub fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
+/// The largest text that is read.
+const TEXT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Returns the contents of a text file, and its mode.
+///
+/// # Errors
+/// Fails if it cannot be read, is no text or is too large to be meant for people.
+pub fn read_text(path: &Path) -> anyhow::Result<(String, u32)> {
+    let failed = || format!("could not read \"{}\"", path.display());
+    let about = fs::metadata(path).with_context(failed)?;
+    anyhow::ensure!(about.len() <= TEXT_BYTES, "\"{}\" is larger than 4 MB", path.display());
+    Ok((fs::read_to_string(path).with_context(failed)?, about.permissions().mode() & 0o777))
+}
+
 /// Copies a file with its mode, or a symbolic link itself, replacing what is there; directories above it are made.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use super::Secrets;
 use crate::commands::context::Context;
 use crate::error::{Error, Exit};
 use crate::pg::control_file::ShutdownPosition;
-use crate::plan::far_end::{Call, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
+use crate::plan::far_end::{Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
 use crate::plan::journal::{Past, Stage};
 use crate::plan::run::Hopeless;
 use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
@@ -80,6 +80,11 @@ impl Remote {
             told: Cell::new(false),
         };
         Ok((remote, hello))
+    }
+
+    /// Returns the name of the node.
+    pub fn name(&self) -> &str {
+        &self.far_end.node_name
     }
 
     /// Opens the channel again, once whoever is at work there has ended it.
@@ -219,6 +224,18 @@ impl Remote {
             Some(detail) if error.exit != Exit::Connection => format!("{}: {detail}", error.primary),
             _ => error.primary,
         })
+    }
+
+    /// Asks for a file that the server there reads its configuration from.
+    ///
+    /// # Errors
+    /// Those of the far end, and exit code 12 if it does not answer.
+    pub async fn configuration_file(&self, path: &str) -> Result<ConfigurationFile, Error> {
+        match self.ask(&Call::ConfigurationFile { path: path.to_string() }, ANSWER, Mode::Fail).await? {
+            Reply::File(file) => Ok(file),
+            // Not as it is: there is a file in it.
+            _ => Err(self.unexpected("it is about something else")),
+        }
     }
 
     /// Asks where the WAL of a server ends that was shut down cleanly.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CloneFacts, CloneOptions, Room, is_taken_over, slot_server, streams};
+use super::{CloneFacts, CloneOptions, FileRead, NotRead, Room, is_taken_over, slot_server, streams};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::Contents;
@@ -569,15 +569,17 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     }
     for file in &facts.external {
         match (&file.contents, &file.problem) {
-            (Err(why), _) => checks.push(
+            (Err(NotRead { why, hint }), _) => checks.push({
+                let way = hint.as_ref().map(|hint| format!(" For the way by its host: {hint}"));
                 Check::fail("external_files", format!("configuration file \"{}\" cannot be read", file.from))
-                    .detail(crate::error::sentence(why))
+                    .detail(why.clone())
                     .hint(format!(
                         "Name a superuser with -S, or as one, run: GRANT pg_read_server_files TO {role}; \
-                         GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {role};",
+                         GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {role};{}",
+                        way.unwrap_or_default(),
                         role = quote_ident(&facts.details.role)
-                    )),
-            ),
+                    ))
+            }),
             (Ok(_), Some(problem)) => checks.push(
                 Check::fail(
                     "external_files",
@@ -586,11 +588,18 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                 .detail(crate::error::sentence(problem))
                 .hint("Use --copy-external-config-files=pgdata to put it into the data directory."),
             ),
-            (Ok(_), None) => {
+            (Ok(FileRead { how, owner, .. }), None) => {
+                let path = &file.from;
                 checks.push(Check::pass(
                     "external_files",
-                    format!("configuration file \"{}\" can be copied", file.from),
+                    format!("configuration file \"{path}\" can be copied, and was read {how}"),
                 ));
+                checks.extend(owner.as_ref().map(|owner| {
+                    Check::warning("external_file_owner", format!("configuration file \"{path}\" changes hands"))
+                        .detail(format!(
+                            "On the source it belongs to \"{owner}\"; here it will belong to the user that runs pgbaton."
+                        ))
+                }));
             }
         }
     }

@@ -132,10 +132,32 @@ pub struct ExternalCopy {
     pub from: String,
     /// Its path here; relative to the data directory if it goes there.
     pub to: PathBuf,
-    /// The secret that holds its contents, or why it could not be read.
-    pub contents: Result<String, String>,
+    /// What was read, or why it could not be.
+    pub contents: Result<FileRead, NotRead>,
     /// It can be written here, or why not.
     pub problem: Option<String>,
+}
+
+/// A configuration file that was read.
+#[derive(Debug)]
+pub struct FileRead {
+    /// The secret that holds its contents.
+    pub secret: String,
+    /// Its mode, where the way there tells.
+    pub mode: Option<u32>,
+    /// The user that it belongs to on the source, where that is another one than it will belong to here.
+    pub owner: Option<String>,
+    /// The way there: `over SQL`.
+    pub how: String,
+}
+
+/// Why a configuration file was not read.
+#[derive(Debug)]
+pub struct NotRead {
+    /// Facts, as whole sentences.
+    pub why: String,
+    /// What would help on the way by the source's host.
+    pub hint: Option<String>,
 }
 
 /// What was asked for.
@@ -607,7 +629,8 @@ fn configuration(
     let mut steps = Vec::new();
     if options.copy_external {
         for (i, file) in facts.external.iter().enumerate() {
-            if let Ok(secret) = &file.contents {
+            if let Ok(FileRead { secret, mode: there, .. }) = &file.contents {
+                let mode = there.unwrap_or(mode);
                 let path = directory.join(&file.to);
                 steps.push(local(
                     &format!("copy_file_{i}"),

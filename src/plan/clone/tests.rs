@@ -234,7 +234,7 @@ fn every_cause_stops_it_by_its_name() {
             facts.external = vec![ExternalCopy {
                 from: "/etc/hba".into(),
                 to: "/etc/hba".into(),
-                contents: Err("permission denied".into()),
+                contents: Err(NotRead { why: "Permission denied.".into(), hint: None }),
                 problem: None,
             }];
             options.copy_external = true;
