@@ -320,8 +320,8 @@ pub fn mentioning(dir: &Path) -> Vec<(Pid, String)> {
     })
 }
 
-/// Returns the living children of a process whose command line contains a word.
-pub fn children(of: Pid, word: &str) -> Vec<Pid> {
+/// Returns the living children of a process that have a word among their arguments.
+pub fn children_told(of: Pid, word: &str) -> Vec<Pid> {
     let parent = format!(" {} ", of.as_raw_nonzero());
     let found = each_process(|process| {
         let stat = std::fs::read_to_string(process.join("stat")).ok()?;
