@@ -12,7 +12,7 @@
 mod support;
 
 use rustix::process::Signal;
-use support::{Fingerprint, Nodes, Pg, SOON, StopMode, postgres, versions};
+use support::{Fingerprint, Nodes, Pg, SOON, StopMode, executed, planned, postgres, versions};
 
 const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -149,13 +149,17 @@ fn it_goes_back_where_it_streamed_if_it_does_not_stream_in_time() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing() {
+fn a_dry_run_changes_nothing_and_shows_what_runs() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     three.pgbaton(["cluster", "show"]).run().code(0);
     let directories: Vec<_> = nodes.servers.iter().map(|server| server.dir.join("state")).collect();
     let directories: Vec<_> = directories.iter().map(std::path::PathBuf::as_path).collect();
     let before = Fingerprint::of(&[one, two, three], &directories);
-    three.pgbaton(["standby", "follow", "--upstream-node-id=2", "--dry-run"]).run().code(0);
+    let dry = three.pgbaton(["--json", "standby", "follow", "--upstream-node-id=2", "--dry-run"]).run();
+    dry.code(0);
     before.assert_same(&Fingerprint::of(&[one, two, three], &directories));
+    let done = three.pgbaton(["--json", "standby", "follow", "--upstream-node-id=2"]).run();
+    done.code(0);
+    assert_eq!(planned(&dry), executed(&done));
 }

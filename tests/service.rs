@@ -12,12 +12,13 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
     Fingerprint, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command, envelope,
-    metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool, with_real_repmgr,
+    made_debian, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool,
+    with_real_repmgr,
 };
 
 #[test]
@@ -306,34 +307,6 @@ fn configured_commands_are_used_and_listed() {
 
 // ---- Debian, and systemd ---------------------------------------------------------------------------------------------
 
-/// Makes the server a cluster of Debian's, stopped. Returns the directory that has their configuration.
-fn made_debian(server: &TestServer, settings: impl Fn(&str) -> String) -> PathBuf {
-    let user = run_tool("/usr/bin/id".as_ref(), ["-un"]).stdout.trim().to_string();
-    // Whoever starts it is who pg_ctlcluster tries to log in as.
-    server.psql(&format!("CREATE ROLE \"{user}\" LOGIN"));
-    server.stop(StopMode::Fast);
-    let conf = server.data.join("postgresql.conf");
-    let text = settings(&std::fs::read_to_string(&conf).unwrap());
-    std::fs::write(&conf, text).unwrap();
-    let root = server.dir.join("clusters");
-    std::fs::create_dir_all(root.join("15")).unwrap();
-    // The path in the settings is relative to where they are.
-    std::os::unix::fs::symlink(server.dir.join("server.conf"), root.join("15/server.conf")).unwrap();
-    let mut create = clean_command("/usr/bin/pg_createcluster".as_ref());
-    create.env("PG_CLUSTER_CONF_ROOT", &root).args([
-        "15",
-        "main",
-        "--user",
-        &user,
-        "--start-conf=manual",
-        "-p",
-    ]);
-    create.arg(server.port.to_string()).arg("-d").arg(&server.data).arg("-s").arg(&server.socket_dir);
-    create.arg("-l").arg(server.dir.join("log/cluster.log"));
-    support::Running::start(create).wait(SOON).code(0);
-    root
-}
-
 fn in_root<'a>(server: &'a TestServer, root: &'a Path) -> impl Fn(&[&str]) -> Pgbaton + 'a {
     |args| server.pgbaton(args).env("PG_CLUSTER_CONF_ROOT", root.to_string_lossy())
 }
@@ -346,7 +319,8 @@ fn a_cluster_of_debian_is_started_and_stopped_by_debians_tool() {
     for collector in [false, true] {
         let node1 = cluster.primary(if collector { "node2" } else { "node1" });
         node1.node_config(1, "pg_ctl_options = \"--silent\"");
-        let root = made_debian(&node1, |text| {
+        let root = node1.dir.join("clusters");
+        made_debian(&node1, &root, "main", |text| {
             text.lines()
                 .filter(|line| collector || !line.starts_with("log"))
                 .map(|line| format!("{line}\n"))
@@ -406,7 +380,8 @@ fn who_starts_a_cluster_of_debian_beside_systemd_is_told() {
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
     node1.node_config(1, "");
-    let root = made_debian(&node1, str::to_string);
+    let root = node1.dir.join("clusters");
+    made_debian(&node1, &root, "main", str::to_string);
     let program = |args: &[&str]| {
         node1.pgbaton(args).behind(&format!(
             "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mount --bind {} /etc/postgresql",

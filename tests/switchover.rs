@@ -11,8 +11,14 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
 use rustix::process::Signal;
-use support::{Fingerprint, Ledger, Nodes, Observer, Pg, SOON, postgres, versions, wait_for};
+use support::{
+    Fingerprint, Ledger, Nodes, Observer, Output, Pg, Running, SOON, TestServer, clean_command, executed,
+    made_debian, metadata, packaged, planned, postgres, repmgr_conf, versions, wait_for, with_real_repmgr,
+};
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -87,21 +93,9 @@ fn a_dry_run_changes_nothing_and_shows_what_runs() {
     let dry = two.pgbaton(["--json", "standby", "switchover", "--dry-run"]).run();
     dry.code(0);
     before.assert_same(&Fingerprint::of(&[one, two, three], &directories));
-    let planned: Vec<String> = dry.json()["data"]["plan"]["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|step| step["title"].as_str().unwrap().to_string())
-        .collect();
     let done = two.pgbaton(["--json", "standby", "switchover"]).run();
     done.code(0);
-    let steps = done.json()["data"]["steps"].as_array().unwrap().clone();
-    let executed: Vec<String> = steps
-        .iter()
-        .filter(|step| step["stage"] == "forward")
-        .map(|step| step["title"].as_str().unwrap().to_string())
-        .collect();
-    assert_eq!(planned, executed);
+    assert_eq!(planned(&dry), executed(&done));
 }
 
 #[test]
@@ -133,4 +127,464 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     // And once the cause is gone, the same command does it.
     two.pgbaton(["standby", "switchover"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+// ---- set-ups -------------------------------------------------------------------------------------------------------------
+
+/// Who streams from a server.
+const FOLLOWERS: &str = "SELECT coalesce(string_agg(application_name, ' ' ORDER BY application_name), '') FROM pg_stat_replication WHERE state = 'streaming'";
+
+/// Standbys of the old primary follow the new one; those of other standbys, the candidate among them, stay where they are.
+#[test]
+fn cascaded_standbys_stay_with_their_upstream() {
+    let mut nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    nodes.add(2);
+    nodes.add(3);
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(nodes.node(1), &nodes.servers);
+    let streams =
+        |upstream: usize, followers: &str| nodes.node(upstream).wait_until(FOLLOWERS, followers, SOON);
+    let refused = nodes.node(5).pgbaton(["standby", "switchover"]).run();
+    refused.code(1).says("node \"node5\" does not stream from \"node1\"").says("pgbaton standby follow");
+
+    nodes.node(2).pgbaton(["standby", "switchover"]).run().code(0);
+    streams(2, "node1 node3 node4");
+    streams(3, "node5");
+    // The candidate had a standby of its own, and the old primary has one afterwards.
+    nodes.node(5).pgbaton(["standby", "follow", "--upstream-node-id=1"]).run().code(0);
+    nodes.node(1).pgbaton(["standby", "switchover"]).run().code(0);
+    streams(1, "node2 node3 node4 node5");
+    nodes.node(4).pgbaton(["standby", "follow", "--upstream-node-id=3"]).run().code(0);
+    nodes.node(3).pgbaton(["standby", "switchover"]).run().code(0);
+    streams(3, "node1 node2 node4 node5");
+    let show = nodes.node(3).pgbaton(["cluster", "show"]).run();
+    show.code(0);
+
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(nodes.node(3));
+    for id in [1, 2, 4, 5] {
+        nodes.node(id).wait_for_replay_of(nodes.node(3));
+        record.assert_kept_by(nodes.node(id));
+    }
+}
+
+/// A witness has a copy of the metadata: it learns who is the primary now, and who follows whom.
+#[test]
+fn a_witness_has_the_same_record_afterwards() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let witness = nodes.cluster.foreign("witness");
+    witness.node_config(9, "");
+    witness.pgbaton(["primary", "register"]).run().code(0);
+    metadata(
+        one,
+        &format!(
+            "INSERT INTO repmgr.nodes (node_id, node_name, type, active, upstream_node_id, conninfo, repluser, config_file)
+             VALUES (9, 'witness', 'witness', true, 1, '{}', 'repmgr', '{}')",
+            witness.conninfo(),
+            witness.config().display()
+        ),
+    );
+    let rows = metadata(
+        one,
+        "SELECT string_agg(format('INSERT INTO repmgr.nodes SELECT (%L::repmgr.nodes).*', n), ';' ORDER BY node_id) FROM repmgr.nodes n",
+    );
+    metadata(&witness, &format!("DELETE FROM repmgr.nodes; {rows}"));
+    two.wait_for_replay_of(one);
+    let record = "SELECT n FROM repmgr.nodes n ORDER BY node_id";
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output.code(0);
+    assert_eq!(metadata(&witness, record), metadata(two, record));
+    assert!(metadata(&witness, record).contains("2,,t,node2,primary,"), "{}", metadata(&witness, record));
+    // It sees the cluster by what it was told. It is no data node: nobody promotes it, and it counts for nobody as a second primary.
+    witness.pgbaton(["cluster", "show"]).run().code(0);
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    witness.pgbaton(["standby", "switchover"]).run().code(1).says("witness");
+
+    // Nobody waits for one that is down.
+    witness.stop(support::StopMode::Fast);
+    one.pgbaton(["standby", "switchover"]).run().code(0).says("witness");
+    witness.start();
+    // The next one tells it all.
+    one.kill9();
+    three.pgbaton(["standby", "promote"]).run().code(0);
+    two.wait_for_replay_of(three);
+    assert_eq!(metadata(&witness, "SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active"), "3");
+    assert_eq!(metadata(&witness, record), metadata(three, record));
+}
+
+/// A real repmgrd on each node, which would promote its node as soon as it misses the primary.
+fn with_daemons(nodes: &Nodes) -> Vec<Running> {
+    nodes
+        .servers
+        .iter()
+        .map(|server| {
+            let conf = server.dir.join("repmgr.conf");
+            let mut text = std::fs::read_to_string(&conf).unwrap();
+            text += &format!(
+                "failover=automatic\nreconnect_attempts=1\nreconnect_interval=1\nmonitor_interval_secs=1\n\
+                 promote_command='touch {0}/promoted'\nfollow_command='touch {0}/followed'\n",
+                server.dir.display()
+            );
+            std::fs::write(&conf, text).unwrap();
+            let mut daemon = clean_command(&server.pg.tool("repmgrd"));
+            daemon.arg("-f").arg(&conf).args(["--daemonize=false", "--no-pid-file"]);
+            Running::start(daemon)
+        })
+        .collect()
+}
+
+/// The daemons do nothing meanwhile, and are at work again afterwards, however it ends.
+#[test]
+fn repmgrd_is_paused_and_always_unpaused() {
+    let Some(pg) = with_real_repmgr() else { return };
+    let cluster = support::TestCluster::new(&pg);
+    let one = cluster.primary("node1");
+    one.append_conf("shared_preload_libraries = 'repmgr'");
+    one.restart();
+    one.psql_as("postgres", "repmgr", "CREATE EXTENSION repmgr");
+    let servers = vec![one, cluster.empty("node2"), cluster.empty("node3")];
+    let nodes = Nodes { servers, cluster };
+    for (id, server) in (1..).zip(&nodes.servers) {
+        repmgr_conf(server, id);
+        if id > 1 {
+            support::attach(server, usize::try_from(id).unwrap(), nodes.node(1));
+        }
+    }
+    let run = |server: &TestServer, args: &[&str]| -> Output {
+        let conf = server.dir.join("repmgr.conf").to_string_lossy().into_owned();
+        let state = server.dir.join("home").to_string_lossy().into_owned();
+        let words = ["-f", &conf].into_iter().chain(args.iter().copied());
+        server.pgbaton(words).env("XDG_STATE_HOME", &state).run()
+    };
+    run(nodes.node(1), &["primary", "register"]).code(0);
+    run(nodes.node(2), &["standby", "register"]).code(0);
+    run(nodes.node(3), &["standby", "register"]).code(0);
+    let _daemons = with_daemons(&nodes);
+    let state = "SELECT repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused()";
+    let at_work = || {
+        for server in &nodes.servers {
+            let what = format!("repmgrd of {} to be at work", server.name);
+            wait_for(&what, SOON, || {
+                let output = server.try_psql_as("repmgr", "repmgr", state);
+                output.stdout.trim() == "t|f"
+            });
+        }
+    };
+    let paused = |output: &Output| {
+        let steps = output.json()["data"]["steps"].as_array().unwrap().clone();
+        let done = |prefix: &str| {
+            let of = |step: &&serde_json::Value| {
+                step["id"].as_str().unwrap().starts_with(prefix) && step["status"] == "done"
+            };
+            steps.iter().filter(of).count()
+        };
+        assert_eq!((done("pause_"), done("unpause_")), (3, 3), "{output:?}");
+    };
+    at_work();
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(nodes.node(1), &nodes.servers);
+    let output = run(nodes.node(2), &["--json", "standby", "switchover"]);
+    output.code(0);
+    paused(&output);
+    at_work();
+
+    // Back, which fails: the last WAL does not arrive.
+    let conf = nodes.node(1).dir.join("repmgr.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, format!("{text}wal_receive_check_timeout=2\n")).unwrap();
+    let receiver = nodes.node(1).process_titled("walreceiver");
+    support::send(receiver, Signal::STOP);
+    let output = run(nodes.node(1), &["--json", "standby", "switchover"]);
+    support::send(receiver, Signal::CONT);
+    output.code(18);
+    paused(&output);
+    at_work();
+    assert_eq!(nodes.primaries(), ["node2"]);
+
+    // One that was paused before stays paused, and --repmgrd-force-unpause ends that.
+    run(nodes.node(1), &["standby", "switchover", "--dry-run"]).code(0);
+    metadata(nodes.node(3), "SELECT repmgr.repmgrd_pause(true)");
+    run(nodes.node(1), &["standby", "switchover"]).code(0);
+    assert_eq!(metadata(nodes.node(3), state), "t|t");
+    run(nodes.node(2), &["standby", "switchover", "--repmgrd-force-unpause"]).code(0);
+    at_work();
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(nodes.node(2));
+    for server in &nodes.servers {
+        for file in ["promoted", "followed"] {
+            assert!(!server.dir.join(file).exists(), "repmgrd of {} has acted: {file}", server.name);
+        }
+    }
+}
+
+/// Makes a script that stands for systemd: it writes down what it is called with, and runs `pg_ctl`. Returns the configuration.
+fn service_commands(server: &TestServer) -> String {
+    let script = server.dir.join("service");
+    let text = format!(
+        "#!/bin/sh\necho \"$1\" >>{dir}/service.log\n[ ! -e {dir}/broken-$1 ] || {{ echo \"no $1 today\" >&2; exit 3; }}\n\
+         exec {bin}/pg_ctl -w -D {data} -l {dir}/log/service.log -m fast \"$1\"\n",
+        dir = server.dir.display(),
+        bin = server.pg.bindir.display(),
+        data = server.data.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let verbs = ["start", "stop", "restart", "reload", "promote"];
+    let lines = verbs.map(|verb| format!("service_{verb}_command = \"{} {verb}\"\n", script.display()));
+    format!("{}shutdown_check_timeout = 5\n", lines.concat())
+}
+
+fn served(server: &TestServer) -> String {
+    let log = server.dir.join("service.log");
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    std::fs::write(&log, "").unwrap();
+    text.lines().collect::<Vec<_>>().join(" ")
+}
+
+/// Where the configuration says how a server is stopped, started and promoted, it is done so on both sides.
+#[test]
+fn configured_commands_are_used_on_both_sides() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    nodes.configure(1, &service_commands(one));
+    nodes.configure(2, &service_commands(two));
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(one, &nodes.servers);
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    assert_eq!((served(one).as_str(), served(two).as_str()), ("stop start", "promote"));
+    one.pgbaton(["standby", "switchover"]).run().code(0);
+    assert_eq!((served(one).as_str(), served(two).as_str()), ("promote", "stop start"));
+
+    // The stop is refused: nothing has happened, and what the command has said is told.
+    std::fs::write(one.dir.join("broken-stop"), "").unwrap();
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output.code(18).says("no stop today").says("What had been changed was put back.");
+    assert_eq!(nodes.primaries(), ["node1"]);
+    assert!(!one.data.join("standby.signal").exists());
+    std::fs::remove_file(one.dir.join("broken-stop")).unwrap();
+
+    // It does not come back: the role has moved, and what is left to do is told.
+    std::fs::write(one.dir.join("broken-start"), "").unwrap();
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output.code(22).says("no start today").says("On the host of \"node1\" run \"pgbaton node start\"");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    std::fs::remove_file(one.dir.join("broken-start")).unwrap();
+    one.pgbaton(["node", "start"]).run().code(0);
+    two.wait_until(FOLLOWERS, "node1", SOON);
+    two.pgbaton(["cluster", "show"]).run().code(0);
+
+    // A promotion that is refused is past the point of no return. Nobody is the primary, and that is said first.
+    std::fs::write(one.dir.join("broken-promote"), "").unwrap();
+    let output = one.pgbaton(["standby", "switchover"]).run();
+    output.code(8).says("no promote today").says("operation resume");
+    assert_eq!(nodes.primaries(), Vec::<&str>::new());
+    std::fs::remove_file(one.dir.join("broken-promote")).unwrap();
+    one.pgbaton(["operation", "resume"]).run().code(0);
+    one.wait_until(FOLLOWERS, "node2", SOON);
+    assert_eq!(nodes.primaries(), ["node1"]);
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(one);
+    one.pgbaton(["cluster", "show"]).run().code(0);
+}
+
+/// Debian's clusters have their configuration elsewhere, and a tool of their own.
+#[test]
+fn clusters_of_debian_change_roles() {
+    let Some(pg) = packaged("postgresql-common", "/usr/bin/pg_createcluster") else { return };
+    let nodes = Nodes::new(&pg, 2);
+    let root = nodes.cluster.dir().join("clusters");
+    for server in &nodes.servers {
+        made_debian(server, &root, &server.name, str::to_string);
+    }
+    let program = |server: &TestServer, args: &[&str]| {
+        server.pgbaton(args).env("PG_CLUSTER_CONF_ROOT", root.to_string_lossy()).run()
+    };
+    for server in &nodes.servers {
+        program(server, &["node", "start"]).code(0);
+    }
+    nodes.node(1).wait_until(FOLLOWERS, "node2 node3", SOON);
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(nodes.node(1), &nodes.servers);
+    program(nodes.node(2), &["standby", "switchover"]).code(0);
+    nodes.node(2).wait_until(FOLLOWERS, "node1 node3", SOON);
+    program(nodes.node(3), &["standby", "switchover"]).code(0);
+    nodes.node(3).wait_until(FOLLOWERS, "node1 node2", SOON);
+    for server in &nodes.servers {
+        let conf = root.join("15").join(&server.name).join("postgresql.conf");
+        assert_eq!(server.psql("SHOW config_file"), conf.to_string_lossy());
+    }
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(nodes.node(3));
+    program(nodes.node(3), &["cluster", "show"]).code(0);
+}
+
+/// Commits that wait for standbys wait for those that are there afterwards.
+#[test]
+fn synchronous_commits_go_on_with_the_standbys_that_are_left() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let set = |server: &TestServer, names: &str| {
+        server.psql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
+        server.reload();
+        server.wait_until("SHOW synchronous_standby_names", names, SOON);
+    };
+    set(two, "ANY 1 (node1, node3)");
+    set(three, "2 (node1, node9)");
+    set(one, "ANY 1 (node2, node3)");
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(one, &nodes.servers);
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    two.psql("CREATE TABLE synchronous ()");
+    one.pgbaton(["standby", "switchover"]).run().code(0);
+    let record = ledger.end();
+    record.assert_kept_by(one);
+
+    let refused = three.pgbaton(["standby", "switchover"]).run();
+    refused
+        .code(1)
+        .says("commits on the new primary would wait for ever")
+        .says("wants 2 of them, and 1 would be there");
+    let fix = "ALTER SYSTEM SET synchronous_standby_names = ''";
+    refused.says(fix).says("Nothing was changed.");
+    assert_eq!(nodes.primaries(), ["node1"]);
+    // Waived: pgbaton itself waits for nobody, and its record is there.
+    three.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("waived by --force");
+    assert_eq!(nodes.primaries(), ["node3"]);
+    assert_eq!(metadata(three, "SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active"), "3");
+    let waiting = three.try_psql_as(
+        "postgres",
+        "postgres",
+        "SET statement_timeout = '1s'; SHOW synchronous_standby_names",
+    );
+    assert_eq!(waiting.stdout.trim(), "2 (node1, node9)");
+    three.psql(fix);
+    three.reload();
+    three.wait_until("SHOW synchronous_standby_names", "", SOON);
+    three.psql("CREATE TABLE unblocked ()");
+    observer.assert_never_two();
+}
+
+// ---- refusals ------------------------------------------------------------------------------------------------------------
+
+/// A standby that somebody has set apart is not taken by mistake; who insists gets it, with all data.
+#[test]
+fn doubtful_candidates_are_refused_and_taken_when_that_is_asked_for() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.append_conf("wal_level = logical");
+    one.restart();
+    one.wait_until(FOLLOWERS, "node2", SOON);
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(one, &nodes.servers);
+    let refused = |texts: &[&str]| {
+        let output = two.pgbaton(["standby", "switchover"]).run();
+        output.code(1).says("Nothing was changed.").says("waived by --force");
+        texts.iter().for_each(|text| {
+            output.says(text);
+        });
+        two.pgbaton(["standby", "switchover", "--force", "--dry-run"]).run().code(0);
+        assert_eq!(nodes.primaries(), ["node1"]);
+    };
+    metadata(one, "UPDATE repmgr.nodes SET priority = 0 WHERE node_id = 2");
+    two.wait_for_replay_of(one);
+    refused(&["node \"node2\" has priority 0"]);
+
+    one.psql("SELECT pg_create_logical_replication_slot('cdc', 'test_decoding')");
+    refused(&["does not have all logical replication slots", "\"cdc\""]);
+
+    two.psql("SELECT pg_wal_replay_pause()");
+    two.wait_until("SELECT pg_get_wal_replay_pause_state()", "paused", SOON);
+    refused(&["replay is paused on node \"node2\"", "SELECT pg_wal_replay_resume()"]);
+
+    two.psql("ALTER SYSTEM SET recovery_min_apply_delay = '1h'");
+    two.reload();
+    refused(&["node \"node2\" replays with a delay", "recovery_min_apply_delay is 3600 s"]);
+
+    // All of it at once.
+    two.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("waived by --force");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(two);
+}
+
+/// What a candidate has not replayed yet is time in which nobody can write.
+#[test]
+fn a_candidate_that_is_far_behind_is_refused() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    nodes.configure(2, "replication_lag_warning = 1\nreplication_lag_critical = 2\n");
+    let ledger = Ledger::begin(one, &nodes.servers);
+    one.wait_until("SELECT replay_lag IS NOT NULL FROM pg_stat_replication", "t", SOON);
+    let startup = two.process_titled("startup");
+    support::send(startup, Signal::STOP);
+    let behind = || two.pgbaton(["standby", "switchover", "--dry-run"]).run();
+    wait_for("the lag to be seen", SOON, || behind().status.code() == Some(1));
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output.code(1).says("node \"node2\" is far behind").says("still has to replay").says("waived by --force");
+    assert_eq!(nodes.primaries(), ["node1"]);
+    two.pgbaton(["standby", "switchover", "--force", "--dry-run"]).run().code(0);
+    support::send(startup, Signal::CONT);
+    wait_for("the lag to be gone", SOON, || behind().status.code() == Some(0));
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    ledger.end().assert_kept_by(two);
+}
+
+/// The primary lets nobody in, or its postmaster hangs: nothing begins, and what is wrong is told.
+#[test]
+fn a_primary_that_cannot_be_asked_stays_the_primary() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    let hba = std::fs::read_to_string(one.data.join("pg_hba.conf")).unwrap();
+    one.set_hba("host all all 127.0.0.1/32 reject\nhost replication all 127.0.0.1/32 trust\n");
+    one.reload();
+    wait_for("the primary to let nobody in", SOON, || {
+        two.pgbaton(["cluster", "show"]).run().status.code() == Some(25)
+    });
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output
+        .code(6)
+        .says("no primary can be reached")
+        .says("pg_hba.conf rejects connection")
+        .says("Nothing was changed.");
+    std::fs::write(one.data.join("pg_hba.conf"), hba).unwrap();
+    one.reload();
+    wait_for("the primary to let everybody in", SOON, || {
+        two.pgbaton(["cluster", "show"]).run().status.code() == Some(0)
+    });
+
+    one.freeze_postmaster();
+    let output = two.pgbaton(["standby", "switchover", "--timeout", "2"]).run();
+    output.code(6).says("no primary can be reached").says("Nothing was changed.");
+    // Those who are in go on writing, and it does not take for ever to find out.
+    assert!(output.took < Duration::from_secs(15), "{output:?}");
+    assert_eq!(two.psql(SLOTS), "");
+    one.thaw();
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+}
+
+/// It hangs just when it is to stop. Sessions that are open go on writing there, so nobody else may.
+#[test]
+fn beside_a_postmaster_that_hangs_at_the_stop_nobody_is_promoted() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let stop = format!("kill -STOP $(head -1 {})", one.data.join("postmaster.pid").display());
+    nodes.configure(1, &format!("service_stop_command = \"{stop}\"\n"));
+    nodes
+        .configure(2, "shutdown_check_timeout = 2\nnode_rejoin_timeout = 3\nstandby_reconnect_timeout = 3\n");
+    let observer = Observer::begin(&nodes.servers);
+    let output = two.pgbaton(["--json", "standby", "switchover"]).run();
+    output.code(18);
+    assert_eq!(two.psql("SELECT pg_is_in_recovery()"), "t");
+    assert!(!one.data.join("standby.signal").exists());
+    assert_eq!(two.psql(SLOTS), "");
+    one.thaw();
+    assert_eq!(nodes.primaries(), ["node1"]);
+    observer.assert_never_two();
 }

@@ -13,6 +13,7 @@ use crate::output::ui::{Level, Ui};
 use crate::pg::client::Session;
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::control;
 use crate::pg::failure::ConnectError;
 use crate::system::environment::Environment;
 
@@ -130,6 +131,15 @@ impl Context {
     /// Exit code 1 if there is no place for it.
     pub fn state_directory(&self) -> Result<PathBuf> {
         Ok(self.config()?.state_directory(&self.environment, Path::new("/"))?)
+    }
+
+    /// Returns where the configuration files of the local server are, if not in its data directory.
+    pub fn config_directory(&self, config: &Config) -> Option<PathBuf> {
+        let data = &config.data_directory;
+        let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
+        let conf_root = self.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
+        let found = || control::config_directory(data, major.trim(), conf_root, Path::new("/"));
+        config.config_directory.clone().or_else(found)
     }
 
     /// Returns the time within which one server must have answered everything.

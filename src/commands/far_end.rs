@@ -308,7 +308,8 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
     let major = std::fs::read_to_string(data.join("PG_VERSION")).ok().map(|text| text.trim().to_string());
     let tool = |name: &str| tools::find(config.pg_bindir.as_deref(), major.as_deref()?, name).ok();
     let bindir = tool("pg_ctl").and_then(|path| path.parent().map(Path::to_path_buf));
-    let place = config.config_directory.as_ref().unwrap_or(data);
+    let config_directory = context.config_directory(config);
+    let place = config_directory.as_ref().unwrap_or(data);
     let (data_name, place) = (data.display().to_string(), place.display().to_string());
     let (in_control, upstream) = tokio::join!(
         look(tool("pg_controldata"), ["-D", &data_name]),
@@ -326,7 +327,7 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         node_name: config.node_name.clone(),
         config_file: config.file().display().to_string(),
         data_directory: data.clone(),
-        config_directory: config.config_directory.clone(),
+        config_directory,
         user: context.environment.user.clone(),
         owner: inspect::owner(data),
         control: control.map_err(|error| format!("{error:#}")),

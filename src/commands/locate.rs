@@ -463,9 +463,9 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                 .collect();
             Err(Error::new(Exit::Connection, "no primary can be reached")
                 .detail(if registered.is_empty() {
-                    "None is registered.".to_string()
+                    "None is registered. Nothing was changed.".to_string()
                 } else {
-                    registered.join(" ")
+                    format!("{} Nothing was changed.", registered.join(" "))
                 })
                 .hint("Run \"pgbaton cluster show\" to see what there is."))
         }

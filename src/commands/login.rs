@@ -121,7 +121,7 @@ pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::re
         let path = tools::find(config.pg_bindir.as_deref(), major.trim(), name);
         path.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))
     };
-    let place = config.config_directory.as_ref().unwrap_or(data).display().to_string();
+    let place = context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
     let program = Command::new(tool("postgres")?, ["-D", &place, "-C", "primary_conninfo"]);
     let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
     let said = process::run(&program, &setting).await.and_then(process::Finished::success);

@@ -97,6 +97,22 @@ fn debian_cluster(data: &Path, place: &Path) -> Option<String> {
     None
 }
 
+/// Returns the directory of the configuration files of a server that has them outside its data directory: where it found them when it
+/// was started last, or where Debian has them. None for the data directory itself.
+pub fn config_directory(data: &Path, major: &str, conf_root: Option<&Path>, root: &Path) -> Option<PathBuf> {
+    if data.join("postgresql.conf").exists() {
+        return None;
+    }
+    let last = std::fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
+    let words = shell_words::split(last.trim()).unwrap_or_default();
+    let file = words.iter().find_map(|word| word.trim_start_matches("--").strip_prefix("config_file="));
+    if let Some(directory) = file.and_then(|file| Path::new(file).parent()).filter(|path| path.is_dir()) {
+        return Some(directory.to_path_buf());
+    }
+    let place = conf_root.map_or_else(|| root.join("etc/postgresql"), Path::to_path_buf).join(major);
+    Some(place.join(debian_cluster(data, &place)?))
+}
+
 /// Returns the options that the server was started with last, for `pg_ctl --options`: all but the program and the data directory.
 ///
 /// `pg_ctl start` forgets what stood in `postmaster.opts`; without them a server that was started with `-p 5433` comes up elsewhere.
@@ -185,5 +201,17 @@ mod tests {
         let conf = format!("data_directory = '{}'\n", link.display());
         files::write(&etc.join("postgresql.conf"), conf.as_bytes(), 0o644).unwrap();
         assert_eq!(debian_cluster(&real, &root.path().join("15")).as_deref(), Some("main"));
+
+        // Where its configuration is: as it was started last, else as Debian has it, else with the data.
+        let found = || config_directory(&real, "15", Some(root.path()), Path::new("/"));
+        assert_eq!(found(), Some(etc));
+        let elsewhere = root.path().join("else where");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let opts =
+            format!("/bin/postgres \"-D\" \"/x\" \"-c\" \"config_file={}/a.conf\"\n", elsewhere.display());
+        files::write(&real.join("postmaster.opts"), opts.as_bytes(), 0o600).unwrap();
+        assert_eq!(found(), Some(elsewhere));
+        files::write(&real.join("postgresql.conf"), b"", 0o600).unwrap();
+        assert_eq!(found(), None);
     }
 }

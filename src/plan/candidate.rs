@@ -1,5 +1,7 @@
 //! What promote and switchover share: whom the role may go to, who follows, and the record of it. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
@@ -64,18 +66,22 @@ pub fn logical_slots(candidate: &NodeFacts, lost: &[String], force: bool) -> Opt
     })
 }
 
-/// Checks that commits on the new primary have the synchronous standbys that they wait for, of those that will be there.
+/// Checks that commits on the new primary have the synchronous standbys that they wait for: of those that are to follow, and of
+/// those that stream from it already.
 pub fn synchronous_standbys(
     candidate: &NodeFacts,
     server: &ServerFacts,
-    there: &[&NodeFacts],
+    following: &[&NodeFacts],
     force: bool,
 ) -> Option<Check> {
     let (wanted, names) = parse_synchronous_names(&server.synchronous_standby_names)?;
-    let is_named = |node: &&&NodeFacts| {
-        names.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(&node.row.node_name))
-    };
-    let count = there.iter().filter(is_named).count();
+    let is_named = |there: &&str| names.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(there));
+    let there: BTreeSet<&str> = following
+        .iter()
+        .map(|node| node.row.node_name.as_str())
+        .chain(server.senders.iter().map(|sender| sender.application_name.as_str()))
+        .collect();
+    let count = there.iter().filter(|name| is_named(name)).count();
     (count < wanted).then(|| {
         doubtful(
             candidate,
@@ -172,7 +178,7 @@ pub fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts
     }
 }
 
-/// Returns the statements that make a node the primary in the metadata.
+/// Returns the statements that make a node the primary in the metadata. A witness belongs to whoever is the primary.
 pub fn new_primary(row: &NodeRow, own_schema: bool) -> Vec<Statement> {
     let mut out = vec![
         node::deactivate_other_primaries(row.node_id),
@@ -180,6 +186,8 @@ pub fn new_primary(row: &NodeRow, own_schema: bool) -> Vec<Statement> {
             "UPDATE repmgr.nodes SET type = 'primary', active = true, upstream_node_id = NULL WHERE node_id = $1::integer",
         )
         .bind(row.node_id),
+        Statement::new("UPDATE repmgr.nodes SET upstream_node_id = $1::integer WHERE type = 'witness'")
+            .bind(row.node_id),
     ];
     if own_schema {
         out.push(
@@ -208,25 +216,34 @@ pub fn checkpoint(role: Option<&RoleFacts>, on: &Endpoint) -> Option<Step> {
     })
 }
 
-/// Tells the witnesses, each of which has its own copy of the metadata.
-pub fn tell_witnesses(cluster: &ClusterFacts, primary: &NodeRow) -> Vec<Step> {
+/// Records the role of a node as it is known to us; a copy of the metadata may not have its upstream.
+fn as_known(row: &NodeRow) -> Statement {
+    Statement::new(
+        "UPDATE repmgr.nodes SET type = $2, active = $3::boolean, slot_name = $5, \
+         upstream_node_id = (SELECT up.node_id FROM repmgr.nodes up WHERE up.node_id = $4::integer) \
+         WHERE node_id = $1::integer",
+    )
+    .bind(row.node_id)
+    .bind(row.node_type.as_str())
+    .bind(row.active)
+    .bind_opt(row.upstream_node_id)
+    .bind_opt(row.slot_name.as_ref())
+}
+
+/// Tells the witnesses, each of which has its own copy of the metadata, what was recorded on the new primary, and what was before: a
+/// witness may have been away the last time.
+pub fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Vec<Step> {
     let witnesses = cluster.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);
+    let mut statements: Vec<Statement> = cluster.nodes.iter().map(|node| as_known(&node.row)).collect();
+    statements.extend_from_slice(record);
     witnesses
         .filter(|node| node.facts().is_some())
         .map(|node| {
             let (id, name) = (node.row.node_id, &node.row.node_name);
-            let mut statements = new_primary(primary, false);
-            statements.push(
-                Statement::new(
-                    "UPDATE repmgr.nodes SET upstream_node_id = $2::integer WHERE node_id = $1::integer",
-                )
-                .bind(id)
-                .bind(primary.node_id),
-            );
             Step::new(
                 format!("tell_witness_{id}"),
                 format!("tell witness \"{name}\""),
-                Op::Sql { on: endpoint(node), statements },
+                Op::Sql { on: endpoint(node), statements: statements.clone() },
                 QUERY_S,
                 Exit::Query,
             )

@@ -156,6 +156,9 @@ pub struct Step {
     /// SIGINT and SIGTERM may cut this step short. Not so for pg_rewind: cut short, it leaves a broken directory.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub interruptible: bool,
+    /// What somebody has to do when this step has failed, in whole sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// What to do with a step that was started by an earlier run and never reported its end.
@@ -191,6 +194,9 @@ pub struct Verify {
     pub probe: Probe,
     /// Seconds within which the answer must become yes.
     pub timeout_s: u32,
+    /// The step that leads to it: where that has failed, nobody waits for the answer in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 impl Plan {
@@ -258,6 +264,7 @@ impl Step {
             no_return: false,
             stays: None,
             interruptible: true,
+            hint: None,
         }
     }
 
@@ -307,6 +314,13 @@ impl Step {
     #[must_use]
     pub fn stays(mut self, sentence: impl Into<String>) -> Self {
         self.stays = Some(sentence.into());
+        self
+    }
+
+    /// Says what somebody has to do when it has failed.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 

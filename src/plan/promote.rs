@@ -94,10 +94,6 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(missing);
     checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.node_id), options.force));
     checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
-    let others = facts.cluster.nodes.iter().filter(|node| node.row.node_id != facts.node_id);
-    let standbys: Vec<&NodeFacts> =
-        others.filter(|node| node.facts().is_some_and(|other| other.in_recovery)).collect();
-    checks.extend(candidate::synchronous_standbys(candidate, server, &standbys, options.force));
 
     let siblings = siblings(&facts.cluster, candidate, former_id);
     let mut following = Vec::new();
@@ -138,6 +134,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             .hint("Afterwards run \"pgbaton standby follow\" on each of them."),
         );
     }
+    checks.extend(candidate::synchronous_standbys(candidate, server, &following, options.force));
 
     let mut plan = Plan {
         title: format!("promote standby \"{name}\""),
@@ -185,8 +182,12 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
         promote = promote.requires(Probe::NoPrimary { on: endpoint(other) });
     }
-    let mut statements = new_primary(&candidate.row, facts.own_schema);
-    statements.extend(following.iter().map(|sibling| record_upstream(sibling.row.node_id, facts.node_id)));
+    let record = |own_schema| {
+        let mut statements = new_primary(&candidate.row, own_schema);
+        statements
+            .extend(following.iter().map(|sibling| record_upstream(sibling.row.node_id, facts.node_id)));
+        statements
+    };
     plan.phases.push(Phase {
         title: "promote".into(),
         order: Order::InOrder,
@@ -197,7 +198,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             Step::new(
                 "record",
                 format!("record node \"{name}\" as the primary"),
-                Op::Sql { on: on.clone(), statements },
+                Op::Sql { on: on.clone(), statements: record(facts.own_schema) },
                 QUERY_S,
                 Exit::Query,
             ),
@@ -211,7 +212,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         })
         .collect();
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
-    steps.extend(tell_witnesses(&facts.cluster, &candidate.row));
+    steps.extend(tell_witnesses(&facts.cluster, &record(false)));
     plan.phases.push(Phase {
         title: "let the others know".into(),
         order: Order::AllAtOnce,
@@ -223,11 +224,13 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         title: format!("node \"{name}\" writes a timeline of its own"),
         probe: on_new_timeline(&on, server),
         timeout_s: QUERY_S,
+        after: None,
     });
     plan.verify.extend(following.iter().map(|sibling| Verify {
         title: format!("node \"{}\" streams from \"{name}\"", sibling.row.node_name),
         probe: streams(&on, server.version_num, &sibling.row.node_name),
         timeout_s: STREAMS_S,
+        after: Some(format!("follow_{}", sibling.row.node_id)),
     }));
     Promotion { plan, wal_lost_bytes, former: former_id }
 }
@@ -661,6 +664,9 @@ mod tests {
         let mut facts = facts();
         server(&mut facts, 2).synchronous_standby_names = "ANY 1 (node1, \"node3\")".into();
         assert_eq!(stops(&facts, ASKED), None);
+        // One that is not told to follow is none that confirms anything.
+        let alone = PromoteOptions { siblings_follow: false, ..ASKED };
+        assert_eq!(stops(&facts, alone), Some(("synchronous_names".into(), Exit::Failed)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn back(if_started: &str, step: Step) -> Back {
 }
 
 fn expect(title: &str, probe: Probe) -> Verify {
-    Verify { title: title.to_string(), probe, timeout_s: 10 }
+    Verify { title: title.to_string(), probe, timeout_s: 10, after: None }
 }
 
 fn wait_down() -> Step {

@@ -636,6 +636,10 @@ impl<'a, W: World> Run<'a, W> {
     }
 
     async fn expect(&self, verify: &Verify) -> bool {
+        let failed = |id: &String| self.notes.borrow().failures.iter().any(|failure| failure.id == *id);
+        if verify.after.as_ref().is_some_and(failed) {
+            return false;
+        }
         self.world.narrate(Narration::Expecting(verify));
         let answer = wait(self.world, &verify.probe, seconds(verify.timeout_s)).await;
         let mark = match answer {
@@ -839,7 +843,8 @@ impl<'a, W: World> Run<'a, W> {
         End::Failed
     }
 
-    fn fail(&self, stage: Stage, step: &Step, error: Error, begun: Instant) {
+    fn fail(&self, stage: Stage, step: &Step, mut error: Error, begun: Instant) {
+        error.hint = error.hint.or_else(|| step.hint.clone());
         // Where nothing is put back, the end comes at once, and says it.
         if stage != Stage::Forward || !self.plan.back.is_empty() {
             self.world.narrate(Narration::StepFailed { step, error: &error });

@@ -185,11 +185,13 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
                 title: format!("node \"{name}\" accepts connections"),
                 probe: Probe::Accepts { on: service.on.clone(), in_recovery: None },
                 timeout_s: facts.start_timeout_s,
+                after: None,
             }),
             Action::Stop => verify.push(Verify {
                 title: format!("no server runs on \"{}\"", facts.data_directory.display()),
                 probe: Probe::Stopped { data_directory: facts.data_directory.clone() },
                 timeout_s: facts.stop_timeout_s,
+                after: None,
             }),
             Action::Reload => {}
         }

@@ -405,13 +405,14 @@ impl Work<'_> {
         self.host.data_directory.join("standby.signal")
     }
 
+    /// The slot that the old primary will use: as a primary it never needed one, but it is recorded with one, or the candidate uses one.
+    fn own_slot(&self) -> Option<String> {
+        let uses = slot_of(&self.primary.row).or_else(|| slot_of(&self.candidate.row)).is_some();
+        uses.then(|| default_slot(&self.primary.row))
+    }
+
     fn slot_there(&self, node: &NodeFacts) -> Option<String> {
-        let slot = if node.row.node_id == self.facts.primary {
-            // It never needed one as a primary. It uses one if the candidate does.
-            slot_of(&self.candidate.row).map(|_| default_slot(&node.row))
-        } else {
-            slot_of(&node.row)
-        };
+        let slot = if node.row.node_id == self.facts.primary { self.own_slot() } else { slot_of(&node.row) };
         slot.filter(|slot| self.server.slot(slot).is_none())
     }
 
@@ -487,13 +488,13 @@ impl Work<'_> {
             false,
             checkpoints,
         ));
-        let slot = slot_of(&self.candidate.row).map(|_| default_slot(&self.primary.row));
         let standby = Standby::Files {
             data_directory: self.host.data_directory.clone(),
             postgres: self.host.postgres.clone(),
             config_directory: self.host.config_directory.clone(),
         };
-        let wanted = upstream(&self.candidate.row, &self.primary.row, self.server.version_num, slot);
+        let wanted =
+            upstream(&self.candidate.row, &self.primary.row, self.server.version_num, self.own_slot());
         let path = self.standby_signal();
         let signal = Op::WriteFile { path, contents: String::new(), mode: 0o600 };
         plan.phases.push(phase(
@@ -553,14 +554,7 @@ impl Work<'_> {
                 promote = promote.requires_on_resume(Probe::NoPrimary { on: endpoint(other) });
             }
         }
-        let mut statements = new_primary(&self.candidate.row, self.facts.own_schema);
-        statements.push(record_upstream(self.facts.primary, self.facts.candidate));
-        if slot_of(&self.candidate.row).is_some() {
-            statements.push(node::set_slot_name(self.facts.primary, Some(&default_slot(&self.primary.row))));
-        }
-        statements.extend(
-            self.following.iter().map(|sibling| record_upstream(sibling.row.node_id, self.facts.candidate)),
-        );
+        let statements = self.record(self.facts.own_schema);
         plan.phases.push(phase(
             "change roles",
             Order::InOrder,
@@ -596,6 +590,19 @@ impl Work<'_> {
                 ),
             ],
         ));
+    }
+
+    /// The new roles, for the metadata.
+    fn record(&self, own_schema: bool) -> Vec<Statement> {
+        let mut statements = new_primary(&self.candidate.row, own_schema);
+        statements.push(record_upstream(self.facts.primary, self.facts.candidate));
+        if let Some(slot) = self.own_slot() {
+            statements.push(node::set_slot_name(self.facts.primary, Some(&slot)));
+        }
+        statements.extend(
+            self.following.iter().map(|sibling| record_upstream(sibling.row.node_id, self.facts.candidate)),
+        );
+        statements
     }
 
     /// What is done when clients can write again.
@@ -640,9 +647,14 @@ impl Work<'_> {
             .requires(self.at_primary(Probe::Exists { path: self.standby_signal() }))
             .requires(self.at_primary(Probe::Stopped { data_directory: self.host.data_directory.clone() }));
         start.exit = Exit::Incomplete;
+        start.hint = Some(format!(
+            "On the host of \"{0}\" run \"pgbaton node start\", when its server has ended: it comes back as a standby of \"{1}\".",
+            self.from(),
+            self.to()
+        ));
         let mut steps = vec![start];
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
-        steps.extend(tell_witnesses(&self.facts.cluster, &self.candidate.row));
+        steps.extend(tell_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(
             "bring the old primary back",
             Order::AllAtOnce,
@@ -742,6 +754,7 @@ impl Work<'_> {
             title: format!("\"{}\" writes a timeline of its own", self.to()),
             probe: on_new_timeline(&self.on, self.server),
             timeout_s: QUERY_S,
+            after: None,
         }];
         for node in self.following.iter().copied().chain([self.primary]) {
             let name = &node.row.node_name;
@@ -749,6 +762,10 @@ impl Work<'_> {
                 title: format!("node \"{name}\" streams from \"{}\"", self.to()),
                 probe: streams(&self.on, self.server.version_num, name),
                 timeout_s: self.facts.bounds.rejoin_s,
+                after: Some(match node.row.node_id {
+                    id if id == self.facts.primary => "start".into(),
+                    id => format!("follow_{id}"),
+                }),
             });
         }
         out
@@ -954,6 +971,28 @@ mod tests {
             assert_eq!(stops(&facts, ASKED), expected);
             assert_eq!(stops(&facts, FORCED), if waivable { None } else { expected }, "{name}");
         }
+    }
+
+    #[test]
+    fn the_old_primary_gets_the_slot_that_it_is_recorded_with() {
+        let creates = |recorded: Option<&str>, candidate: Option<&str>| {
+            let mut facts = facts();
+            facts.cluster.nodes[0].row.slot_name = recorded.map(str::to_string);
+            facts.cluster.nodes[1].row.slot_name = candidate.map(str::to_string);
+            plan(&facts, ASKED).steps().any(|step| step.id == "create_slot_1")
+        };
+        assert!(creates(Some("repmgr_slot_1"), None));
+        assert!(creates(None, Some("repmgr_slot_2")));
+        assert!(!creates(None, None));
+    }
+
+    #[test]
+    fn a_standby_of_the_candidate_counts_for_synchronous_commits() {
+        let mut facts = facts();
+        server(&mut facts, 2).synchronous_standby_names = "3 (node1, node3, node9)".into();
+        assert_eq!(stops(&facts, ASKED), Some(("synchronous_names".into(), Exit::Failed)));
+        server(&mut facts, 2).senders.push(sender(9));
+        assert_eq!(stops(&facts, ASKED), None);
     }
 
     #[test]

@@ -101,6 +101,7 @@ pub fn follow_by_sql(follower: &NodeFacts, upstream: Upstream) -> Step {
         Exit::Follow,
     )
     .uninterruptible()
+    .hint(format!("When it can be reached, run \"pgbaton standby follow\" on node \"{}\".", row.node_name))
 }
 
 /// Checks that our role can point a running standby elsewhere by SQL.

@@ -16,6 +16,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -100,28 +101,43 @@ pub async fn run(command: &Command, around: &Surroundings<'_>) -> anyhow::Result
     run_watched(command, around, |_, _| {}).await
 }
 
-/// Starts a command and leaves it to itself; its output goes to its log, if it has one, and else nowhere.
+/// A program that was begun and left to itself.
+#[derive(Debug)]
+pub struct Begun(Arc<OnceLock<Finished>>);
+
+impl Begun {
+    /// Says how it ended, if it has failed.
+    pub fn failure(&self) -> Option<String> {
+        self.0.get().filter(|finished| !finished.status.success()).map(Finished::to_string)
+    }
+}
+
+/// Starts a command and leaves it to itself; its output goes to its log, if it has one.
 ///
 /// # Errors
 /// Fails if the program cannot be started.
-pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<()> {
+pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<Begun> {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
     let mut child = tokio::process::Command::new(&command.program);
     child.args(&command.args).process_group(0).stdin(Stdio::null());
     set_environment(&mut child, command, around)?;
-    match &command.log {
-        Some(path) => {
-            let (file, _) = open_log(path)?;
-            child.stdout(file.try_clone()?).stderr(file);
-        }
-        None => {
-            child.stdout(Stdio::null()).stderr(Stdio::null());
-        }
-    }
+    // A file and no pipe: it may outlive us, and must not die of that.
+    let (mut file, end) = match &command.log {
+        Some(path) => open_log(path)?,
+        None => (tempfile::tempfile().context("could not make a temporary file")?, 0),
+    };
+    child.stdout(file.try_clone()?).stderr(file.try_clone()?);
     let mut child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
+    let ended = Arc::new(OnceLock::new());
+    let (line, slot) = (command.to_string(), Arc::clone(&ended));
     // Waited for, so that it does not stay a zombie as long as we live.
-    tokio::spawn(async move { child.wait().await });
-    Ok(())
+    tokio::spawn(async move {
+        if let Ok(status) = child.wait().await {
+            let stderr = tail_of(&mut file, end).unwrap_or_default();
+            let _ = slot.set(Finished { line, status, stdout: String::new(), stderr });
+        }
+    });
+    Ok(Begun(ended))
 }
 
 /// Runs a command and hands each line to `on_line` as it comes.

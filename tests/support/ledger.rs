@@ -23,6 +23,8 @@ pub struct Ledger {
 pub struct Record {
     /// The numbers that were acknowledged.
     pub acknowledged: Vec<i64>,
+    /// When each of them was.
+    pub times: Vec<Instant>,
     /// The longest time between two acknowledgements.
     pub longest_gap: Duration,
 }
@@ -52,6 +54,13 @@ impl Drop for Ledger {
 }
 
 impl Record {
+    /// The longest time between two acknowledgements of which the later one was in this time.
+    pub fn longest_gap_within(&self, from: Instant, until: Instant) -> Duration {
+        let pairs = self.times.iter().zip(self.times.iter().skip(1));
+        let within = pairs.filter(|(_, later)| (from..=until).contains(*later));
+        within.map(|(earlier, later)| *later - *earlier).max().unwrap_or_default()
+    }
+
     /// Fails unless every acknowledged row is on a server.
     #[track_caller]
     pub fn assert_kept_by(&self, server: &TestServer) {
@@ -77,7 +86,7 @@ async fn connect(port: u16) -> Option<Client> {
 }
 
 async fn write(ports: Vec<u16>, stop: Arc<AtomicBool>) -> Record {
-    let mut record = Record { acknowledged: Vec::new(), longest_gap: Duration::ZERO };
+    let mut record = Record { acknowledged: Vec::new(), times: Vec::new(), longest_gap: Duration::ZERO };
     let mut last = Instant::now();
     let mut client: Option<Client> = None;
     let mut next = 1_i64;
@@ -98,6 +107,7 @@ async fn write(ports: Vec<u16>, stop: Arc<AtomicBool>) -> Record {
             record.longest_gap = record.longest_gap.max(last.elapsed());
             last = Instant::now();
             record.acknowledged.push(n);
+            record.times.push(last);
             tokio::time::sleep(Duration::from_millis(1)).await;
         } else {
             client = None;

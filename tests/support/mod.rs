@@ -43,6 +43,7 @@
 )]
 
 mod claims;
+mod debian;
 mod fingerprint;
 mod ledger;
 mod marks;
@@ -57,12 +58,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use debian::made_debian;
 pub use fingerprint::Fingerprint;
 pub use ledger::{Ledger, Observer, Record};
 pub use marks::{Side, Stepped};
 pub use nodes::{
-    Nodes, configure, envelope, metadata, packaged, real_repmgr, registered, registered_standby, repmgr_conf,
-    with_real_repmgr,
+    Nodes, attach, configure, envelope, executed, metadata, packaged, planned, real_repmgr, registered,
+    registered_standby, repmgr_conf, with_real_repmgr,
 };
 pub use processes::{Output, Running, clean_command, run_tool, running, send};
 pub use program::Pgbaton;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::server::append;
 use super::{Output, Pg, SOON, TestCluster, TestServer, run_tool, skipped};
 
 /// Writes a configuration file; [`TestServer::node_config`] with a name and conninfo of the test's choice.
@@ -44,6 +45,17 @@ pub fn registered_standby(
     server
 }
 
+/// Makes a standby with its slot, and waits until it streams.
+#[track_caller]
+pub fn attach(server: &TestServer, id: usize, upstream: &TestServer) {
+    upstream.psql(&format!("SELECT pg_create_physical_replication_slot('repmgr_slot_{id}', true)"));
+    server.base_backup(upstream);
+    // The last one counts: the backup of a standby has that standby's slot in it.
+    append(&server.data.join("postgresql.auto.conf"), &format!("primary_slot_name = 'repmgr_slot_{id}'"));
+    server.start();
+    server.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+}
+
 /// A registered primary and standbys.
 pub struct Nodes {
     /// The servers, by node id.
@@ -56,19 +68,26 @@ impl Nodes {
     /// Makes node 1, the primary, and so many standbys, each with its slot.
     pub fn new(pg: &Pg, standbys: usize) -> Self {
         let cluster = TestCluster::new(pg);
-        let mut servers = vec![registered(&cluster, "node1", 1)];
-        for i in 0..standbys {
-            let server = cluster.standby(&format!("node{}", i + 2), &servers[0]);
-            let id = i32::try_from(i).unwrap() + 2;
-            server.node_config(id, "");
-            servers[0].psql(&format!("SELECT pg_create_physical_replication_slot('repmgr_slot_{id}', true)"));
-            server.psql(&format!("ALTER SYSTEM SET primary_slot_name = 'repmgr_slot_{id}'"));
-            server.reload();
-            servers[0].wait_until("SELECT bool_and(active) FROM pg_replication_slots", "t", SOON);
-            server.pgbaton(["standby", "register"]).run().code(0);
-            servers.push(server);
-        }
-        Self { servers, cluster }
+        let servers = vec![registered(&cluster, "node1", 1)];
+        let mut nodes = Self { servers, cluster };
+        (0..standbys).for_each(|_| nodes.add(1));
+        nodes
+    }
+
+    /// Adds a standby of one of them, with its slot.
+    pub fn add(&mut self, upstream: usize) {
+        let id = self.servers.len() + 1;
+        let upstream = self.node(upstream);
+        let server = self.cluster.empty(&format!("node{id}"));
+        attach(&server, id, upstream);
+        server.node_config(i32::try_from(id).unwrap(), "");
+        server.pgbaton(["standby", "register"]).run().code(0);
+        self.servers.push(server);
+    }
+
+    /// Adds lines to the configuration of a node.
+    pub fn configure(&self, id: usize, lines: &str) {
+        self.node(id).node_config(i32::try_from(id).unwrap(), lines);
     }
 
     /// Returns a node by its id.
@@ -84,6 +103,24 @@ impl Nodes {
             .map(|server| server.name.as_str())
             .collect()
     }
+}
+
+/// Returns the steps of a plan, as a dry run shows them.
+#[track_caller]
+pub fn planned(dry: &Output) -> Vec<String> {
+    titles(&dry.json()["data"]["plan"]["steps"], |_| true)
+}
+
+/// Returns the steps that an operation has carried out on its way forward.
+#[track_caller]
+pub fn executed(done: &Output) -> Vec<String> {
+    titles(&done.json()["data"]["steps"], |step| step["stage"] == "forward")
+}
+
+#[track_caller]
+fn titles(steps: &Value, counts: impl Fn(&Value) -> bool) -> Vec<String> {
+    let steps = steps.as_array().unwrap().iter().filter(|step| counts(step));
+    steps.map(|step| step["title"].as_str().unwrap().to_string()).collect()
 }
 
 /// Runs SQL in the database of the metadata, as pgbaton's role.

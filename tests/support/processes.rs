@@ -227,10 +227,19 @@ pub fn clean_command(program: &Path) -> Command {
 /// Makes a command see another machine: it runs in a mount namespace of its own, prepared by a script that may mount there.
 /// To itself it is the same user as outside. See [`can_unshare`](super::can_unshare).
 pub fn behind(command: &Command, mounts: &str) -> Command {
+    apart(command, "--mount", mounts)
+}
+
+/// The same for the network: a namespace that has nothing but what the script puts there. Sockets in directories stay.
+pub fn behind_network(command: &Command, links: &str) -> Command {
+    apart(command, "--net", links)
+}
+
+fn apart(command: &Command, namespace: &str, script: &str) -> Command {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let inner = format!("{mounts} && exec unshare --user --map-user={uid} --map-group={gid} -- \"$@\"");
+    let inner = format!("{script} && exec unshare --user --map-user={uid} --map-group={gid} -- \"$@\"");
     let mut outer = clean_command(Path::new("/usr/bin/unshare"));
-    outer.args(["--map-root-user", "--mount", "/bin/sh", "-c", &inner, "sh"]);
+    outer.args(["--map-root-user", namespace, "/bin/sh", "-c", &inner, "sh"]);
     outer.arg(command.get_program()).args(command.get_args());
     outer.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(dir) = command.get_current_dir() {

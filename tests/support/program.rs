@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde_json::Value;
 
-use super::processes::{Output, Running, behind, clean_command};
+use super::processes::{Output, Running, behind, behind_network, clean_command};
 
 /// What differs from run to run and can be told by its form. In this order.
 static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -76,6 +76,12 @@ impl Pgbaton {
     /// Has it see another machine; see [`behind`].
     pub fn behind(mut self, mounts: &str) -> Self {
         self.command = behind(&self.command, mounts);
+        self
+    }
+
+    /// Has it see another network; see [`behind_network`].
+    pub fn behind_network(mut self, links: &str) -> Self {
+        self.command = behind_network(&self.command, links);
         self
     }
 

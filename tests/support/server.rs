@@ -470,7 +470,7 @@ impl Drop for TestServer {
     }
 }
 
-fn append(path: &Path, lines: &str) {
+pub(super) fn append(path: &Path, lines: &str) {
     use std::io::Write;
     let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
     writeln!(file, "{lines}").unwrap();

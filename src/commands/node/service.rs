@@ -307,7 +307,9 @@ fn tail(path: &Path, from: u64) -> String {
 
 /// Returns the last line of a log that says why the server gave up, with the lines before it that belong to it.
 fn reasons(log: &str) -> Vec<&str> {
-    const ROUTINE: [&str; 5] = [
+    const ROUTINE: [&str; 6] = [
+        // A session that the stop before has ended.
+        "FATAL:  terminating ",
         "starting PostgreSQL",
         "listening on",
         "database system",
@@ -315,7 +317,10 @@ fn reasons(log: &str) -> Vec<&str> {
         "Future log output",
     ];
     // What pg_ctl says while it waits stands before the first line of the server.
-    let server = |line: &str| !line.is_empty() && !line.starts_with(" stopped waiting");
+    let server = |line: &str| {
+        let by_pg_ctl = ["waiting for server to shut down", "server stopped", " stopped waiting"];
+        !line.is_empty() && !by_pg_ctl.iter().any(|said| line.starts_with(said))
+    };
     let lines: Vec<&str> = log
         .lines()
         .map(|line| match line.strip_prefix("waiting for server to start") {
@@ -324,9 +329,9 @@ fn reasons(log: &str) -> Vec<&str> {
         })
         .filter(|line| server(line))
         .collect();
-    let is_fatal = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
-    let Some(last) = lines.iter().rposition(is_fatal) else { return Vec::new() };
     let wanted = |line: &&&str| !ROUTINE.iter().any(|routine| line.contains(routine));
+    let is_fatal = |line: &&str| (line.contains("FATAL:") || line.contains("PANIC:")) && wanted(&line);
+    let Some(last) = lines.iter().rposition(is_fatal) else { return Vec::new() };
     let upto = lines.get(..=last).unwrap_or_default();
     let mut out: Vec<&str> = upto.iter().rev().filter(wanted).take(4).copied().collect();
     out.reverse();
@@ -360,5 +365,9 @@ mod tests {
             ]
         );
         assert!(reasons("t [1] LOG:  starting PostgreSQL 15\n").is_empty());
+        let restart = "waiting for server to shut down.... done\nserver stopped\nt [1] FATAL:  no\n";
+        assert_eq!(reasons(restart), ["t [1] FATAL:  no"]);
+        let ended = "t [1] FATAL:  terminating connection due to administrator command\n";
+        assert!(reasons(ended).is_empty());
     }
 }

@@ -55,6 +55,8 @@ pub struct Live<'a> {
     signals: Signals,
     /// Sessions that nobody uses at the moment, by server. A new connection costs more than most questions.
     idle: RefCell<BTreeMap<String, Vec<Session>>>,
+    /// The program that was begun last and left to itself.
+    begun: RefCell<Option<process::Begun>>,
     far_ends: FarEnds,
 }
 
@@ -72,6 +74,7 @@ impl<'a> Live<'a> {
             secrets: RefCell::new(secrets),
             signals,
             idle: RefCell::default(),
+            begun: RefCell::default(),
             far_ends: FarEnds::default(),
         })
     }
@@ -200,10 +203,12 @@ impl<'a> Live<'a> {
             secrets: Secrets::new(),
             inherit_pg: true,
         };
-        process::begin(command, &setting).map_err(|error| {
+        let begun = process::begin(command, &setting).map_err(|error| {
             Error::new(Exit::LocalCommand, "a program could not be started")
                 .detail(sentence(&format!("{error:#}")))
-        })
+        })?;
+        self.begun.replace(Some(begun));
+        Ok(())
     }
 
     /// Runs a program and returns the end of its standard output.
@@ -461,7 +466,12 @@ impl World for Live<'_> {
                     && roles::is_standby(data_directory)? == *in_recovery
             }
             Probe::ShutDown { data_directory } => {
-                control_file::read(data_directory)?.state == ControlState::ShutDown
+                let down = control_file::read(data_directory)?.state == ControlState::ShutDown;
+                // Whoever waits for it in vain wants to know what the command for it has said.
+                if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Begun::failure) {
+                    anyhow::bail!("{why}");
+                }
+                down
             }
             Probe::Clean { data_directory } => matches!(
                 control_file::read(data_directory)?.state,

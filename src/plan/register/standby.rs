@@ -80,6 +80,7 @@ pub fn standby(
             title: format!("the record of node \"{name}\" has arrived on it"),
             probe: arrived(&row, here),
             timeout_s,
+            after: None,
         });
     }
     let mut plan = simple(format!("register standby \"{name}\""), checks, steps, verify);

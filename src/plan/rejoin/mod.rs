@@ -658,6 +658,7 @@ impl Nodes<'_> {
             title: format!("node \"{name}\" streams from \"{}\"", self.primary.row.node_name),
             probe: streams(&on, self.there.version_num, name),
             timeout_s,
+            after: None,
         });
         let timeline = self.there.timeline;
         plan.verify.push(Verify {
@@ -672,6 +673,7 @@ impl Nodes<'_> {
                 .bind(timeline),
             },
             timeout_s,
+            after: None,
         });
     }
 

@@ -25,7 +25,6 @@ use crate::facts::server::{Lineage, ServerFacts};
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::control::Manager;
 use crate::pg::history::{TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
@@ -61,13 +60,17 @@ pub(super) async fn gather(
     if !context.global.dry_run {
         service::wait_until_reaped(context, data).await?;
     }
-    let (mut start, stop) = (service::facts(context, Action::Start)?, service::facts(context, Action::Stop)?);
-    if let (None, Manager::Debian(cluster)) = (&start.config_directory, &start.manager)
-        && !data.join("postgresql.conf").exists()
-    {
-        let root = cluster.conf_root.clone().unwrap_or_else(|| "/etc/postgresql".into());
-        start.config_directory = Some(root.join(&cluster.version).join(&cluster.name));
-    }
+    let instead =
+        Conninfo::parse(&primary.row.conninfo).map(|conninfo| conninfo.without_secrets().to_string());
+    let clone_instead = format!(
+        "If nothing of it is of use any more, move it aside and clone the node again: \
+         \"pgbaton standby clone -d {} --start --register --force\".",
+        shell_words::quote(&instead.unwrap_or_default())
+    );
+    let unusable = |error: Error| error.hint(clone_instead.clone());
+    let mut start = service::facts(context, Action::Start).map_err(unusable)?;
+    let stop = service::facts(context, Action::Stop).map_err(unusable)?;
+    start.config_directory = context.config_directory(config);
     let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
     let tool = |program: &str| {
         tools::find(config.pg_bindir.as_deref(), &major, program)
@@ -88,6 +91,7 @@ pub(super) async fn gather(
             &error,
         )
         .detail("Nothing was changed.")
+        .hint(clone_instead.clone())
     };
     let said =
         run(context, &tool("pg_controldata")?, &[data.display().to_string()]).await.map_err(unreadable)?;

@@ -101,6 +101,9 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
                 )
                 .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
         }
+        Err(error) if others.nodes.is_empty() => Err(error.hint(
+            "Nothing is known here of the other nodes. Name one of them: \"pgbaton node rejoin -d 'host=HOST user=USER dbname=DBNAME'\".",
+        )),
         Err(error) => Err(error),
     }
 }
