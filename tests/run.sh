@@ -73,6 +73,8 @@ do_packages() {
     command -v shellcheck >/dev/null || wanted+=(shellcheck)
     # Its own sshd is not needed, and the tests start theirs on another port.
     [ -x /usr/sbin/sshd ] || wanted+=(openssh-server)
+    # For networks in namespaces, of the tests' own.
+    command -v ip >/dev/null || [ -x /usr/sbin/ip ] || wanted+=(iproute2)
     # What some tests compare pgbaton with, in the release that has it: the real repmgr, and Debian's clusters. It brings a
     # server along, so it is not put on everybody's machine.
     if [ -n "$required" ] && [ ! -x /usr/lib/postgresql/15/bin/repmgr ] &&
