@@ -13,13 +13,13 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::{
-    Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, StopMode, TestCluster, TestServer, majors,
-    postgres, run_tool, versions, wait_for,
+    Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, Side, Stepped, StopMode, TestCluster,
+    TestServer, majors, postgres, run_tool, versions, wait_for,
 };
 
 /// Slow enough to be cut: a data directory of 40 MB takes most of a minute.
@@ -1081,28 +1081,22 @@ fn killed_at_any_step_it_is_taken_over() {
     }
 }
 
-/// Runs the program and kills it as soon as its journal holds a mark, or soon after; it may have ended before.
+/// Runs the program and kills it when its journal holds a mark, before anything else is done.
+#[track_caller]
 fn kill_at_mark(node: &TestServer, program: Pgbaton, step: &str, mark: &str) {
     let journals = node.dir.join("state/operations");
     let _ = std::fs::remove_dir_all(&journals);
-    let mut running = program.spawn();
-    let begun = Instant::now();
-    while running.is_running() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never reached {step}");
-        let newest = journals.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).max();
-        let text = newest.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-        let reached = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .any(|line| line["record"] == "mark" && line["step"] == step && line["mark"] == mark);
-        if reached {
-            running.signal(Signal::KILL);
-            assert!(running.ends_within(SOON));
-            return;
+    let mut running = Stepped::start(program);
+    for line in 1.. {
+        assert!(running.run_to_line(line, Side::After), "never reached {step}");
+        let newest = journals.read_dir().unwrap().flatten().map(|entry| entry.path()).max();
+        let text = std::fs::read_to_string(newest.unwrap()).unwrap();
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        if last["record"] == "mark" && last["step"] == step && last["mark"] == mark {
+            break;
         }
-        // Not idle: steps take a millisecond.
-        std::thread::yield_now();
     }
+    running.kill().wait(SOON);
 }
 
 #[test]

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{
-    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, postgres, slow, versions,
-    wait_for,
+    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, place, postgres, slow,
+    versions, wait_for,
 };
 
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
@@ -172,11 +172,6 @@ fn last_line(node: &TestServer) -> String {
     let line = last_record(node);
     let of = |name: &str| line[name].as_str().unwrap_or("-").to_string();
     format!("{} {}", of("mark"), of("step"))
-}
-
-/// Returns the place of a number: before and after each line of a journal.
-fn place(number: usize) -> (usize, Side) {
-    (number / 2 + 1, if number.is_multiple_of(2) { Side::Before } else { Side::After })
 }
 
 // ---- SIGKILL ------------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use support::{
-    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, StopMode, TestServer, postgres, versions,
+    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, Side, Stepped, StopMode, TestServer, place,
+    postgres, versions,
 };
 
 /// The primary and a standby that has everything.
@@ -764,46 +764,31 @@ fn an_abandoned_rewind_leaves_only_a_new_clone() {
     assert_rejoined(one, two);
 }
 
-/// Counts the lines of the newest journal.
-fn marks(one: &TestServer) -> usize {
-    let newest = std::fs::read_dir(one.dir.join("state/operations"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .max_by_key(std::fs::DirEntry::file_name);
-    newest.map_or(0, |entry| std::fs::read_to_string(entry.path()).unwrap_or_default().lines().count())
-}
-
-/// Kills the command when its journal has so many lines; false if it was done before.
-fn killed_at(nodes: &Nodes, line: usize) -> bool {
+/// Kills the command before or after it writes a line of its journal; false if it was done before.
+fn killed_at(nodes: &Nodes, line: usize, side: Side) -> bool {
     let (one, conninfo) = (nodes.node(1), nodes.node(2).conninfo());
-    let mut running = one.pgbaton(["node", "rejoin", "--yes", "-d", &conninfo]).spawn();
-    let begun = Instant::now();
-    while marks(one) < line {
-        if !running.is_running() {
-            running.wait(Duration::from_secs(1)).code(0);
-            return false;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_micros(200));
+    let mut running = Stepped::start(one.pgbaton(["node", "rejoin", "--yes", "-d", &conninfo]));
+    if !running.run_to_line(line, side) {
+        running.ended().wait(SOON).code(0);
+        return false;
     }
-    running.signal(Signal::KILL);
-    let _ = running.wait(Duration::from_secs(60));
+    running.kill().wait(SOON);
     true
 }
 
 fn killed_everywhere(stopped: Option<StopMode>, step: usize) {
-    for line in (2..).step_by(step) {
+    for number in (0..).step_by(step) {
+        let (line, side) = place(number);
         let nodes = parted(&postgres(15).unwrap(), stopped);
         let (one, two) = (nodes.node(1), nodes.node(2));
-        if !killed_at(&nodes, line) {
+        if !killed_at(&nodes, line, side) {
             assert!(line > 10, "it was done after {line} lines");
             return;
         }
         let signal = one.data.join("standby.signal").exists();
         let blocked = one.data.metadata().unwrap().permissions().mode() & 0o002 != 0;
         if !one.is_running() && (signal || blocked) {
-            assert!(!comes_up_writable(one), "killed at line {line}");
+            assert!(!comes_up_writable(one), "killed {side:?} line {line}");
         }
         // Whoever comes up in between does it as a standby, and the same command goes on.
         let output = rejoin(&nodes, &["--yes"]);
@@ -814,8 +799,8 @@ fn killed_everywhere(stopped: Option<StopMode>, step: usize) {
 
 #[test]
 fn killed_at_any_mark_it_never_starts_read_write_and_the_same_command_ends_it() {
-    // All of them with --all; the marks of a step come in pairs, and three pairs are passed over otherwise.
-    let step = if support::slow() { 1 } else { 7 };
+    // All of them with --all.
+    let step = if support::slow() { 1 } else { 13 };
     killed_everywhere(None, step);
     killed_everywhere(Some(StopMode::Immediate), step);
 }

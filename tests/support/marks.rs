@@ -21,6 +21,11 @@ pub enum Side {
     After,
 }
 
+/// Returns the place of a number: before and after each line of a journal.
+pub fn place(number: usize) -> (usize, Side) {
+    (number / 2 + 1, if number.is_multiple_of(2) { Side::Before } else { Side::After })
+}
+
 /// A program whose steps are watched. It runs only while a method is waiting, and by itself after [`go_on`](Self::go_on).
 pub struct Stepped {
     running: Running,

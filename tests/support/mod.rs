@@ -61,7 +61,7 @@ use std::time::{Duration, Instant};
 pub use debian::made_debian;
 pub use fingerprint::Fingerprint;
 pub use ledger::{Ledger, Observer, Record};
-pub use marks::{Side, Stepped};
+pub use marks::{Side, Stepped, place};
 pub use nodes::{
     Nodes, attach, configure, envelope, executed, metadata, packaged, planned, real_repmgr, registered,
     registered_standby, repmgr_conf, with_real_repmgr,
