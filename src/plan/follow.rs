@@ -403,22 +403,6 @@ mod tests {
     use crate::pg::lsn::Lsn;
     use crate::registry::NodeRow;
 
-    fn row(node_id: i32, node_type: NodeType) -> NodeRow {
-        NodeRow {
-            node_id,
-            upstream_node_id: (node_type == NodeType::Standby).then_some(1),
-            active: true,
-            node_name: format!("node{node_id}"),
-            node_type,
-            location: "default".into(),
-            priority: 100,
-            conninfo: format!("host=h{node_id}"),
-            repluser: "repmgr".into(),
-            slot_name: Some(format!("repmgr_slot_{node_id}")),
-            config_file: String::new(),
-        }
-    }
-
     /// Node 1 the primary, from which nodes 2 and 3 stream; node 3 is to follow node 2.
     fn facts() -> FollowFacts {
         let standby =
@@ -433,9 +417,9 @@ mod tests {
             retained_bytes: None,
         });
         let nodes = vec![
-            NodeFacts { row: row(1, NodeType::Primary), server: Ok(primary) },
-            NodeFacts { row: row(2, NodeType::Standby), server: Ok(standby(2)) },
-            NodeFacts { row: row(3, NodeType::Standby), server: Ok(standby(3)) },
+            NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary) },
+            NodeFacts { row: NodeRow::example(2, NodeType::Standby), server: Ok(standby(2)) },
+            NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Ok(standby(3)) },
         ];
         FollowFacts {
             cluster: ClusterFacts { nodes },

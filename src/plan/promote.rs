@@ -506,22 +506,6 @@ mod tests {
     use crate::pg::failure::Answered;
     use crate::registry::NodeRow;
 
-    fn row(node_id: i32, node_type: NodeType) -> NodeRow {
-        NodeRow {
-            node_id,
-            upstream_node_id: (node_type == NodeType::Standby).then_some(1),
-            active: true,
-            node_name: format!("node{node_id}"),
-            node_type,
-            location: "default".into(),
-            priority: 100,
-            conninfo: format!("host=h{node_id}"),
-            repluser: "repmgr".into(),
-            slot_name: Some(format!("repmgr_slot_{node_id}")),
-            config_file: String::new(),
-        }
-    }
-
     fn silent(answered: Answered) -> Silence {
         Silence { answered, message: "no luck".into(), detail: None, hint: None }
     }
@@ -533,10 +517,12 @@ mod tests {
             started_at: format!("{end} {}", std::process::id()),
             ..ServerFacts::example(true, 1, end)
         };
-        let mut nodes =
-            vec![NodeFacts { row: row(1, NodeType::Primary), server: Err(silent(Answered::Nothing)) }];
+        let mut nodes = vec![NodeFacts {
+            row: NodeRow::example(1, NodeType::Primary),
+            server: Err(silent(Answered::Nothing)),
+        }];
         for (id, end) in [(2, 0x500), (3, 0x400)] {
-            nodes.push(NodeFacts { row: row(id, NodeType::Standby), server: Ok(standby(end)) });
+            nodes.push(NodeFacts { row: NodeRow::example(id, NodeType::Standby), server: Ok(standby(end)) });
         }
         PromoteFacts {
             cluster: ClusterFacts { nodes },

@@ -782,22 +782,6 @@ mod tests {
     use crate::facts::server::{Sender, Slot};
     use crate::registry::NodeRow;
 
-    fn row(node_id: i32, node_type: NodeType) -> NodeRow {
-        NodeRow {
-            node_id,
-            upstream_node_id: (node_type == NodeType::Standby).then_some(1),
-            active: true,
-            node_name: format!("node{node_id}"),
-            node_type,
-            location: "default".into(),
-            priority: 100,
-            conninfo: format!("host=h{node_id}"),
-            repluser: "repmgr".into(),
-            slot_name: Some(format!("repmgr_slot_{node_id}")),
-            config_file: String::new(),
-        }
-    }
-
     fn sender(node_id: i32) -> Sender {
         Sender {
             application_name: format!("node{node_id}"),
@@ -815,9 +799,9 @@ mod tests {
         let standby =
             |id: i32| ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 0x500) };
         let nodes = vec![
-            NodeFacts { row: row(1, NodeType::Primary), server: Ok(primary) },
-            NodeFacts { row: row(2, NodeType::Standby), server: Ok(standby(2)) },
-            NodeFacts { row: row(3, NodeType::Standby), server: Ok(standby(3)) },
+            NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary) },
+            NodeFacts { row: NodeRow::example(2, NodeType::Standby), server: Ok(standby(2)) },
+            NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Ok(standby(3)) },
         ];
         SwitchoverFacts {
             cluster: ClusterFacts { nodes },

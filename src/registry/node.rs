@@ -37,6 +37,26 @@ pub struct NodeRow {
     pub config_file: String,
 }
 
+#[cfg(test)]
+impl NodeRow {
+    /// A node for tests: `node2`, with the slot that is its own; a standby is one of node 1.
+    pub(crate) fn example(node_id: i32, node_type: NodeType) -> Self {
+        Self {
+            node_id,
+            upstream_node_id: (node_type == NodeType::Standby).then_some(1),
+            active: true,
+            node_name: format!("node{node_id}"),
+            node_type,
+            location: "default".into(),
+            priority: 100,
+            conninfo: format!("host=h{node_id}"),
+            repluser: "repmgr".into(),
+            slot_name: Some(format!("repmgr_slot_{node_id}")),
+            config_file: String::new(),
+        }
+    }
+}
+
 /// What a node is registered as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]

@@ -11,20 +11,9 @@ use crate::registry::{NodeRow, NodeType};
 
 pub(super) const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn row(id: i32, kind: NodeType, upstream: Option<i32>) -> NodeRow {
-    NodeRow {
-        node_id: id,
-        upstream_node_id: upstream,
-        active: true,
-        node_name: format!("n{id}"),
-        node_type: kind,
-        location: "default".into(),
-        priority: 100,
-        conninfo: format!("host=h{id}"),
-        repluser: "repmgr".into(),
-        slot_name: None,
-        config_file: String::new(),
-    }
+/// As `n2`, without a slot.
+fn row(id: i32, kind: NodeType) -> NodeRow {
+    NodeRow { node_name: format!("n{id}"), slot_name: None, ..NodeRow::example(id, kind) }
 }
 
 pub(super) fn silence(answered: Answered) -> Silence {
@@ -46,10 +35,10 @@ pub(super) fn healthy() -> ClusterFacts {
     let mut primary = ServerFacts::example(false, 1, 50_000);
     primary.senders = vec![sender("n2"), sender("n3")];
     let standby = |id| NodeFacts {
-        row: row(id, NodeType::Standby, Some(1)),
+        row: row(id, NodeType::Standby),
         server: Ok(ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 50_000) }),
     };
-    let first = NodeFacts { row: row(1, NodeType::Primary, None), server: Ok(primary) };
+    let first = NodeFacts { row: row(1, NodeType::Primary), server: Ok(primary) };
     ClusterFacts { nodes: vec![first, standby(2), standby(3)] }
 }
 

@@ -1,0 +1,391 @@
+//! What is said between a coordinator and a far end: lines of JSON, numbered requests one way ([`Frame`]) and numbered answers the other way
+//! ([`Answered`]), many at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Exit};
+use crate::pg::control::Manager;
+use crate::pg::control_file::{ControlState, ShutdownPosition};
+use crate::pg::history::TimelineId;
+use crate::plan::{Command, Op, Piece, Probe, Standby, Step, Upstream};
+use crate::secret::Secret;
+
+/// The version of what is said. Two that differ do not work together; what grows within one version is optional.
+pub const PROTOCOL: u32 = 1;
+
+/// How often a coordinator that has nothing to say says that it is still there.
+pub const BEAT: Duration = Duration::from_secs(1);
+
+/// How long a far end hears nothing before it takes the channel for closed.
+///
+/// A network that is cut closes no connection for hours. Meanwhile the cluster would have no primary, or nobody could take the node's lock.
+pub const SILENCE: Duration = Duration::from_secs(10);
+
+/// A line from the coordinator.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Frame {
+    /// A request. Several may be on their way.
+    Call {
+        /// Names the answer.
+        number: u64,
+        /// What is wanted.
+        call: Call,
+    },
+    /// Nobody waits for that answer any more: what it is about is ended.
+    Cancel {
+        /// The request.
+        number: u64,
+    },
+    /// The coordinator is still there.
+    Beat,
+}
+
+/// A line from the far end.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answered<R> {
+    /// The request.
+    pub number: u64,
+    /// The answer.
+    pub reply: R,
+}
+
+/// What can be asked of a far end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// Who are you? The first request, and the only one whose answer every version can read in part.
+    Hello,
+    /// Take the node's lock, and keep it until [`Call::Release`] or the end.
+    Lock {
+        /// The operation, in words.
+        command: String,
+    },
+    /// Carry out a step. Not [`Op::Wait`]: waiting is the coordinator's.
+    Perform {
+        /// The step.
+        step: Box<Step>,
+        /// The secrets that it names.
+        #[serde(with = "revealed", default)]
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Answer a question.
+    Holds {
+        /// The question.
+        probe: Box<Probe>,
+        /// The secrets that it names.
+        #[serde(with = "revealed", default)]
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Try the connection that the WAL receiver will make to another upstream, with what the server here has.
+    Login {
+        /// The upstream.
+        upstream: Upstream,
+    },
+    /// Say where the WAL of a server ends that was shut down cleanly as a primary.
+    ShutdownPosition {
+        /// Its data directory.
+        data_directory: PathBuf,
+    },
+    /// Hand over a file that the server reads its configuration from. Any other is refused.
+    ConfigurationFile {
+        /// Its path.
+        path: String,
+    },
+    /// Keep these steps, and carry them out if the channel closes before the shutdown was told. Replaces what was kept before.
+    Arm {
+        /// The steps.
+        back: Vec<Step>,
+        /// The secrets that they name.
+        #[serde(with = "revealed", default)]
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Forget these steps: from here on nothing is done unasked.
+    Disarm,
+    /// The operation is over: forget the steps and give the lock back.
+    Release,
+}
+
+/// What a far end answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Call::Hello`].
+    Hello(Box<Hello>),
+    /// It is done.
+    Done {
+        /// What there is to say about it.
+        note: Option<String>,
+    },
+    /// To [`Call::Holds`].
+    Holds(bool),
+    /// To [`Call::ShutdownPosition`].
+    Position(Option<ShutdownPosition>),
+    /// To [`Call::ConfigurationFile`].
+    File(ConfigurationFile),
+    /// It could not be done, or there is no answer.
+    Failed(Fault),
+}
+
+/// A configuration file of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigurationFile {
+    /// What is in it: conninfos may hold passwords.
+    #[serde(serialize_with = "revealed::text", deserialize_with = "revealed::from_text")]
+    pub contents: Secret,
+    /// Its mode.
+    pub mode: u32,
+    /// The user that it belongs to, where it has a name.
+    pub owner: Option<String>,
+}
+
+/// An error on its way to another host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The exit code.
+    pub exit: Exit,
+    /// What failed.
+    pub primary: String,
+    /// Facts.
+    pub detail: Option<String>,
+    /// Advice.
+    pub hint: Option<String>,
+    /// It is certain that there was no effect.
+    #[serde(default)]
+    pub no_effect: bool,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let Error { exit, primary, detail, hint, no_effect, .. } = error;
+        Self { exit, primary, detail, hint, no_effect }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        let Fault { exit, primary, detail, hint, no_effect } = fault;
+        Self { detail, hint, no_effect, ..Self::new(exit, primary) }
+    }
+}
+
+/// What a far end says of itself and of its node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its version.
+    pub pgbaton: String,
+    /// [`PROTOCOL`] there.
+    pub protocol: u32,
+    /// The node of its configuration file.
+    pub node_id: i32,
+    /// Its name.
+    pub node_name: String,
+    /// That file.
+    pub config_file: String,
+    /// The node's data directory.
+    pub data_directory: PathBuf,
+    /// Where postgresql.conf is, if not there.
+    pub config_directory: Option<PathBuf>,
+    /// The user that it runs as.
+    pub user: Option<String>,
+    /// The user that owns the data directory.
+    pub owner: Option<String>,
+    /// What `pg_control` says; why it cannot be read otherwise.
+    pub control: Result<Control, String>,
+    /// The process that runs on the data directory.
+    pub postmaster: Option<i32>,
+    /// The major version of the data directory.
+    pub major: Option<String>,
+    /// Where PostgreSQL's programs of that version are.
+    pub bindir: Option<PathBuf>,
+    /// How the server is started and stopped; why nobody knows otherwise.
+    pub service: Result<ServiceCommands, String>,
+    /// The operation that waits to be resumed or abandoned there: its id and its command.
+    pub unfinished: Option<(String, String)>,
+    /// Who holds the node's lock, as a sentence.
+    pub locked_by: Option<String>,
+    /// Segments that wait to be archived.
+    pub archive_ready: Option<u64>,
+    /// `primary_conninfo` is set.
+    pub has_upstream: Option<bool>,
+    /// `wal_log_hints`, as far as the control file knows.
+    pub wal_log_hints: Option<bool>,
+    /// Data checksums.
+    pub checksums: Option<bool>,
+}
+
+/// What the control file of a far end says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The system identifier.
+    pub system_identifier: String,
+    /// The state.
+    pub state: ControlState,
+    /// The timeline of the last checkpoint.
+    pub timeline: TimelineId,
+}
+
+/// How the server of a far end is started and stopped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceCommands {
+    /// Who starts it.
+    pub starter: Manager,
+    /// Who stops it.
+    pub stopper: Manager,
+    /// Starts it and waits.
+    pub start: Command,
+    /// Stops it and waits.
+    pub stop: Command,
+    /// Seconds that a start may take.
+    pub start_timeout_s: u32,
+    /// Seconds that a stop may take.
+    pub stop_timeout_s: u32,
+}
+
+impl Step {
+    /// Returns the names of all secrets that are needed to carry it out.
+    pub fn secrets(&self) -> Vec<&str> {
+        let mut out = self.op.secrets();
+        let asked = self.requires.iter().chain(&self.requires_on_resume).chain(&self.gives_up_if);
+        out.extend(asked.flat_map(Probe::secrets));
+        if let crate::plan::OnResume::AgainUnless(probe) = &self.on_resume {
+            out.extend(probe.secrets());
+        }
+        out
+    }
+}
+
+impl Op {
+    fn secrets(&self) -> Vec<&str> {
+        fn of(command: &Command) -> impl Iterator<Item = &str> {
+            command.secrets.iter().map(|(_, name)| name.as_str())
+        }
+        match self {
+            Self::Run(command)
+            | Self::Begin(command)
+            | Self::Revive { start: command, .. }
+            | Self::Rewind { command, .. } => of(command).collect(),
+            Self::Sql { on, statements } => {
+                let bound = statements.iter().flat_map(|statement| &statement.secrets);
+                on.secret.as_deref().into_iter().chain(bound.map(|(_, name)| name.as_str())).collect()
+            }
+            Self::WriteSecretFile { secret, .. } => vec![secret],
+            Self::WriteSettings { set, .. } => set
+                .iter()
+                .flat_map(|setting| &setting.value)
+                .filter_map(|piece| match piece {
+                    Piece::Secret(name) => Some(name.as_str()),
+                    Piece::Text(_) => None,
+                })
+                .collect(),
+            Self::Promote { on, command } => {
+                on.secret.as_deref().into_iter().chain(command.iter().flat_map(of)).collect()
+            }
+            Self::Follow { standby, upstream } => {
+                let on = match standby {
+                    Standby::Running(on) => on.secret.as_deref(),
+                    Standby::Files { .. } => None,
+                };
+                on.into_iter().chain(upstream.password.as_deref()).collect()
+            }
+            Self::Wait(probe) => probe.secrets(),
+            Self::MakeDirectory { .. }
+            | Self::ClearDirectory { .. }
+            | Self::RemoveDirectory { .. }
+            | Self::WriteFile { .. }
+            | Self::RemoveFile { .. }
+            | Self::MoveEntries { .. }
+            | Self::CopyFiles { .. }
+            | Self::PutBack { .. }
+            | Self::Rename { .. }
+            | Self::KeepWal { .. }
+            | Self::ReturnWal { .. }
+            | Self::ArchiveWal { .. }
+            | Self::Signal { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Probe {
+    /// Says whether yes to it means that a server is shut down for good: from then on only the coordinator may start it again.
+    pub fn tells_of_shutdown(&self) -> bool {
+        match self {
+            Self::ShutDown { .. } => true,
+            Self::At { probe, .. } => probe.tells_of_shutdown(),
+            _ => false,
+        }
+    }
+
+    /// Returns the names of all secrets that are needed to answer it.
+    pub fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::Sql { on, statement, .. } => {
+                let bound = statement.secrets.iter().map(|(_, name)| name.as_str());
+                on.secret.as_deref().into_iter().chain(bound).collect()
+            }
+            Self::Accepts { on, .. } | Self::NoPrimary { on } | Self::HasAll { on, .. } => {
+                on.secret.as_deref().into_iter().collect()
+            }
+            Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
+            Self::Exists { .. }
+            | Self::Stopped { .. }
+            | Self::Runs { .. }
+            | Self::ShutDown { .. }
+            | Self::Clean { .. }
+            | Self::Rewound { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Secrets go through the channel and nowhere else: only here are they written as they are.
+mod revealed {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::secret::Secret;
+
+    pub fn serialize<S: Serializer>(secrets: &BTreeMap<String, Secret>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(secrets.iter().map(|(name, secret)| (name, secret.reveal())))
+    }
+
+    pub fn text<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret.reveal())
+    }
+
+    pub fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Secret>, D::Error> {
+        let plain = BTreeMap::<String, String>::deserialize(from)?;
+        Ok(plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Endpoint, Statement};
+
+    #[test]
+    fn secrets_are_shown_to_the_channel_only() {
+        let on = Endpoint { name: "n".into(), conninfo: String::new(), secret: Some("c".into()) };
+        let statement = Statement::new("SELECT $1").bind_secret("p");
+        let probe =
+            Probe::At { node_id: 1, probe: Box::new(Probe::Accepts { on: on.clone(), in_recovery: None }) };
+        let step = Step::new("x", "x", Op::Sql { on, statements: vec![statement] }, 1, Exit::Query)
+            .requires(Probe::Not(Box::new(probe)));
+        assert_eq!(step.secrets(), ["c", "p", "c"]);
+        let secrets = BTreeMap::from([("p".to_string(), Secret::new("geheim"))]);
+        let call = Call::Perform { step: Box::new(step), secrets };
+        assert!(!format!("{call:?}").contains("geheim"));
+        let text = serde_json::to_string(&call).unwrap();
+        let Call::Perform { secrets, .. } = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+        assert_eq!(secrets["p"].reveal(), "geheim");
+    }
+}
