@@ -1,5 +1,5 @@
-//! The far end: pgbaton on the host of another node, how it is reached, what is said to it ([`protocol`]), and what its first answer
-//! means ([`checks`]).
+//! The far end: pgbaton on the host of another node, how it is reached, what is said to it (`protocol`), and what its first answer
+//! means (`checks`).
 //!
 //! One channel to each host, opened and tested before anything stops. Whatever carries what is said (a local child, ssh, a socket) makes no
 //! difference to anything but [`Reached`].
