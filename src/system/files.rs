@@ -120,6 +120,36 @@ pub fn read_text(path: &Path) -> anyhow::Result<(String, u32)> {
 /// # Errors
 /// Fails, leaving the old file, if any part of this fails. Ok(false) if there is nothing to copy.
 pub fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
+    let copied = place(from, to)?;
+    if copied {
+        sync_parent(to)?;
+    }
+    Ok(copied)
+}
+
+/// How many large files are copied at a time: what takes long is to wait for the disk.
+const AT_A_TIME: usize = 4;
+
+/// Copies files of these names from one directory into another, as [`copy`] does each of them.
+///
+/// # Errors
+/// As [`copy`]; some of them may have been copied.
+pub fn copy_all(names: &[String], from: &Path, to: &Path) -> anyhow::Result<()> {
+    for some in names.chunks(AT_A_TIME) {
+        std::thread::scope(|scope| {
+            let work = |name| scope.spawn(move || place(&from.join(name), &to.join(name)));
+            let working: Vec<_> = some.iter().map(work).collect();
+            working.into_iter().try_for_each(|thread| match thread.join() {
+                Ok(copied) => copied.map(drop),
+                Err(_) => bail!("could not copy files to \"{}\"", to.display()),
+            })
+        })?;
+    }
+    names.first().map_or(Ok(()), |name| sync_parent(&to.join(name)))
+}
+
+/// Copies one file and syncs it, but not the directory that it is put into.
+fn place(from: &Path, to: &Path) -> anyhow::Result<bool> {
     let failed = || format!("could not copy \"{}\" to \"{}\"", from.display(), to.display());
     let kind = match fs::symlink_metadata(from) {
         Ok(metadata) => metadata.file_type(),
@@ -145,7 +175,6 @@ pub fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
         let temporary = make().with_context(failed)?;
         temporary.persist(to).map_err(|error| error.error).with_context(failed)?;
     }
-    sync_parent(to)?;
     Ok(true)
 }
 
@@ -423,6 +452,26 @@ mod tests {
 
     fn strings<const N: usize>(names: [&str; N]) -> [String; N] {
         names.map(str::to_string)
+    }
+
+    #[test]
+    fn several_files_are_copied_and_one_that_cannot_be_is_named() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let names: Vec<String> = (0..9).map(|n| format!("file{n}")).collect();
+        for name in &names {
+            write(&from.path().join(name), name.as_bytes(), 0o640).unwrap();
+        }
+        let target = to.path().join("new");
+        copy_all(&names, from.path(), &target).unwrap();
+        for name in &names {
+            assert_eq!(read(&target.join(name)).unwrap().unwrap(), name.as_bytes());
+            assert_eq!(fs::metadata(target.join(name)).unwrap().permissions().mode() & 0o777, 0o640);
+        }
+        assert_eq!(names_in(&target).unwrap().len(), 9);
+        fs::create_dir(from.path().join("directory")).unwrap();
+        let error = copy_all(&["file1".into(), "directory".into()], from.path(), &target).unwrap_err();
+        assert!(format!("{error:#}").contains("directory\""), "{error:#}");
+        copy_all(&[], from.path(), &target).unwrap();
     }
 
     #[test]

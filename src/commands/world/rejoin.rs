@@ -47,9 +47,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
 pub(super) fn keep_wal(data: &Path, from: Lsn, to: &Path) -> anyhow::Result<()> {
     let pg_wal = data.join("pg_wal");
     files::make_directory(to, 0o700)?;
-    for name in segments_from(&pg_wal, from, wal::segment_bytes(&pg_wal)?)? {
-        files::copy(&pg_wal.join(&name), &to.join("pg_wal").join(&name))?;
-    }
+    let segments = segments_from(&pg_wal, from, wal::segment_bytes(&pg_wal)?)?;
+    files::copy_all(&segments, &pg_wal, &to.join("pg_wal"))?;
     files::copy(&data.join(CONTROL), &to.join(CONTROL)).map(drop)
 }
 
