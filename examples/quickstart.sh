@@ -185,8 +185,11 @@ remove() {
             as_owner "$pg_bindir/pg_ctl" -s -w -D "$base/$node/data" -m fast stop
         fi
     done
+    # The user first: while there is something left of his, the directory is where to come back to.
+    if [ -n "$is_root" ] && id "$owner" >/dev/null 2>&1; then
+        userdel "$owner" || die "user $owner still runs something: end it, then try again. The servers are stopped."
+    fi
     rm -rf "${base:?}"
-    if [ -n "$is_root" ] && id "$owner" >/dev/null 2>&1; then userdel "$owner"; fi
     echo "Stopped the servers and removed $base."
 }
 
