@@ -14,7 +14,9 @@ use super::Secrets;
 use crate::commands::context::Context;
 use crate::error::{Error, Exit};
 use crate::pg::control_file::ShutdownPosition;
-use crate::plan::far_end::{Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
+use crate::plan::far_end::{
+    Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, SILENCE, Trouble, checks,
+};
 use crate::plan::journal::{Past, Stage};
 use crate::plan::run::Hopeless;
 use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
@@ -323,9 +325,10 @@ impl FarEnds {
         past: &Past,
         mut opened: Option<Remote>,
     ) -> (Self, Vec<Error>) {
+        let patience = if past.is_resumed() { LOCKED } else { Duration::ZERO };
         let each = plan.far_ends.iter().map(|far_end| {
             let opened = opened.take_if(|remote| remote.far_end == *far_end);
-            ready(context, far_end, opened)
+            ready(context, far_end, opened, patience)
         });
         let opened = join_all(each).await;
         let mut remotes = BTreeMap::new();
@@ -414,15 +417,31 @@ impl FarEnds {
     }
 }
 
+/// How long a far end's node may be locked by an earlier one, which hears nothing any more, and by what that does then.
+const LOCKED: Duration = SILENCE.saturating_add(Duration::from_secs(10));
+
 /// Opens one channel for an operation, unless its checks have: the right node, nothing else going on there, its lock taken.
-async fn ready(context: &Context, far_end: &FarEnd, opened: Option<Remote>) -> Result<Remote, Error> {
+async fn ready(
+    context: &Context,
+    far_end: &FarEnd,
+    opened: Option<Remote>,
+    patience: Duration,
+) -> Result<Remote, Error> {
     let remote = match opened {
         Some(remote) => remote,
         None => {
-            let (remote, hello) =
-                Remote::open(context, far_end, OPEN).await.map_err(|trouble| trouble.error(far_end))?;
-            fit(far_end, hello)?;
-            remote
+            let begun = Instant::now();
+            loop {
+                let (remote, hello) =
+                    Remote::open(context, far_end, OPEN).await.map_err(|trouble| trouble.error(far_end))?;
+                // The one of an earlier run may have been left alone, and be on its way back: it ends by itself.
+                if hello.locked_by.is_none() || begun.elapsed() >= patience {
+                    fit(far_end, hello)?;
+                    break remote;
+                }
+                drop(remote);
+                sleep(AGAIN.0).await;
+            }
         }
     };
     let lock = Call::Lock { command: context.command.clone() };
