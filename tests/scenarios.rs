@@ -160,7 +160,8 @@ fn a_primary_without_a_free_connection_is_alive() {
     one.restart();
     one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
     let psql = one.pg.tool("psql");
-    let mut taken: Vec<_> = (0..5)
+    // More than there is room for: one of them may find the last place taken by the question below.
+    let mut taken: Vec<_> = (0..10)
         .map(|_| {
             let mut command = support::clean_command(&psql);
             command.args(["-XAtq", "-d", &one.conninfo(), "-c", "SELECT pg_sleep(60)"]);
