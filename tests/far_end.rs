@@ -36,7 +36,7 @@ use pgbaton::plan::{
 use pgbaton::registry::{NodeRow, NodeType};
 use pgbaton::secret::Secret;
 use pgbaton::system::environment::Environment;
-use pgbaton::system::lock::LocalLock;
+use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
     Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, clean_command, postgres, run_tool,
@@ -678,7 +678,20 @@ fn a_resumed_operation_opens_its_channels_again() {
     let given_up = coordinator.pgbaton(["operation", "abandon", "--json"]).run();
     given_up.code(0).says("cannot be reached");
 
-    begun("2", local(&server));
+    // Somebody is working there, perhaps the far end of the earlier run on its way back: nobody acts without it.
+    let path = begun("2", local(&server));
+    std::fs::create_dir(server.dir.join("state")).unwrap();
+    let before = std::fs::read_to_string(&path).unwrap();
+    let me =
+        Holder { pid: std::process::id(), command: "standby switchover".into(), started_at: journal::now() };
+    let lock = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
+    for verb in ["resume", "abandon"] {
+        let refused = coordinator.pgbaton(["operation", verb]).run();
+        refused.code(30).says("another operation is running on node \"node1\"").says("Nothing was changed.");
+        refused.says("Wait until it has ended, and try again.");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    }
+    drop(lock);
     coordinator.pgbaton(["operation", "resume", "--json"]).run().code(0);
     assert!(file.exists());
 }

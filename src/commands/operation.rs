@@ -130,7 +130,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     let far_ends = if resume {
         FarEnds::open(context, &plan, &past, None).await?
     } else {
-        let (far_ends, errors) = FarEnds::open_some(context, &plan, &past, None).await;
+        let (far_ends, errors) = FarEnds::open_some(context, &plan, &past).await?;
         for error in &errors {
             context.ui.message(
                 Level::Warning,

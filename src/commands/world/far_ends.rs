@@ -14,9 +14,7 @@ use super::Secrets;
 use crate::commands::context::Context;
 use crate::error::{Error, Exit};
 use crate::pg::control_file::ShutdownPosition;
-use crate::plan::far_end::{
-    Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, SILENCE, Trouble, checks,
-};
+use crate::plan::far_end::{Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
 use crate::plan::journal::{Past, Stage};
 use crate::plan::run::Hopeless;
 use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
@@ -311,34 +309,44 @@ impl FarEnds {
         past: &Past,
         opened: Option<Remote>,
     ) -> Result<Self, Error> {
-        let (far_ends, errors) = Self::open_some(context, plan, past, opened).await;
-        match errors.into_iter().next() {
-            Some(error) => Err(error.detail("Nothing was changed.")),
+        let (far_ends, absent) = Self::open_each(context, plan, past, opened).await;
+        match absent.into_iter().next() {
+            Some(absent) => Err(absent.error.detail("Nothing was changed.")),
             None => Ok(far_ends),
         }
     }
 
     /// Opens what can be opened; returns why the rest cannot be.
-    pub async fn open_some(
+    ///
+    /// # Errors
+    /// Exit code 30 while somebody works on one of the hosts: what he does and a way back without him would cross each other.
+    pub async fn open_some(context: &Context, plan: &Plan, past: &Past) -> Result<(Self, Vec<Error>), Error> {
+        let (far_ends, mut absent) = Self::open_each(context, plan, past, None).await;
+        match absent.iter().position(|absent| absent.busy) {
+            Some(at) => Err(absent.swap_remove(at).error.detail("Nothing was changed.")),
+            None => Ok((far_ends, absent.into_iter().map(|absent| absent.error).collect())),
+        }
+    }
+
+    async fn open_each(
         context: &Context,
         plan: &Plan,
         past: &Past,
         mut opened: Option<Remote>,
-    ) -> (Self, Vec<Error>) {
-        let patience = if past.is_resumed() { LOCKED } else { Duration::ZERO };
+    ) -> (Self, Vec<Absent>) {
         let each = plan.far_ends.iter().map(|far_end| {
             let opened = opened.take_if(|remote| remote.far_end == *far_end);
-            ready(context, far_end, opened, patience)
+            ready(context, far_end, opened)
         });
         let opened = join_all(each).await;
         let mut remotes = BTreeMap::new();
-        let mut errors = Vec::new();
+        let mut absent = Vec::new();
         for remote in opened {
             match remote {
                 Ok(remote) => {
                     remotes.insert(remote.far_end.node_id, remote);
                 }
-                Err(error) => errors.push(error),
+                Err(why) => absent.push(why),
             }
         }
         let started = plan.steps().filter(|step| past.started(Stage::Forward, &step.id));
@@ -349,7 +357,7 @@ impl FarEnds {
             past_no_return: Cell::new(past.past_no_return()),
             going_back: Cell::default(),
         };
-        (far_ends, errors)
+        (far_ends, absent)
     }
 
     /// From here on there is no way forward any more.
@@ -417,36 +425,31 @@ impl FarEnds {
     }
 }
 
-/// How long a far end's node may be locked by an earlier one, which hears nothing any more, and by what that does then.
-const LOCKED: Duration = SILENCE.saturating_add(Duration::from_secs(10));
+/// Why a far end takes no part.
+struct Absent {
+    error: Error,
+    /// Somebody is working there now.
+    busy: bool,
+}
 
 /// Opens one channel for an operation, unless its checks have: the right node, nothing else going on there, its lock taken.
-async fn ready(
-    context: &Context,
-    far_end: &FarEnd,
-    opened: Option<Remote>,
-    patience: Duration,
-) -> Result<Remote, Error> {
+async fn ready(context: &Context, far_end: &FarEnd, opened: Option<Remote>) -> Result<Remote, Absent> {
     let remote = match opened {
         Some(remote) => remote,
         None => {
-            let begun = Instant::now();
-            loop {
-                let (remote, hello) =
-                    Remote::open(context, far_end, OPEN).await.map_err(|trouble| trouble.error(far_end))?;
-                // The one of an earlier run may have been left alone, and be on its way back: it ends by itself.
-                if hello.locked_by.is_none() || begun.elapsed() >= patience {
-                    fit(far_end, hello)?;
-                    break remote;
-                }
-                drop(remote);
-                sleep(AGAIN.0).await;
-            }
+            let (remote, hello) = Remote::open(context, far_end, OPEN)
+                .await
+                .map_err(|trouble| Absent { error: trouble.error(far_end), busy: false })?;
+            let busy = hello.locked_by.is_some();
+            fit(far_end, hello).map_err(|error| Absent { error, busy })?;
+            remote
         }
     };
     let lock = Call::Lock { command: context.command.clone() };
-    remote.done(&lock, ANSWER, Mode::Fail).await?;
-    Ok(remote)
+    match remote.done(&lock, ANSWER, Mode::Fail).await {
+        Ok(_) => Ok(remote),
+        Err(error) => Err(Absent { busy: error.exit == Exit::Busy, error }),
+    }
 }
 
 /// Looks at whom we talk to, and whether nothing else goes on there. What the operation needs of the server, its own checks have looked at.

@@ -208,6 +208,7 @@ fn of_hello(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> Vec<Check> 
         out.push(
             Check::fail("far_end_busy", format!("another operation is running on {node}"))
                 .detail(holder.clone())
+                .hint("Wait until it has ended, and try again. A far end that was left alone ends by itself.")
                 .exit(Exit::Busy),
         );
     }
