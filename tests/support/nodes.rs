@@ -95,13 +95,15 @@ impl Nodes {
         &self.servers[id - 1]
     }
 
-    /// How many of the servers that answer take writes.
+    /// Which of the servers that answer take writes. One that is being stopped answers until it does not.
     pub fn primaries(&self) -> Vec<&str> {
-        self.servers
-            .iter()
-            .filter(|server| server.is_running() && server.psql("SELECT pg_is_in_recovery()") == "f")
-            .map(|server| server.name.as_str())
-            .collect()
+        let takes_writes = |server: &&TestServer| {
+            let asked = |server: &TestServer| {
+                server.try_psql_as("postgres", "postgres", "SELECT pg_is_in_recovery()")
+            };
+            server.is_running() && asked(server).stdout == "f\n"
+        };
+        self.servers.iter().filter(takes_writes).map(|server| server.name.as_str()).collect()
     }
 }
 
