@@ -104,6 +104,13 @@ pub struct Slot {
     pub retained_bytes: Option<i64>,
 }
 
+impl Slot {
+    /// It keeps nothing, nobody uses it, and it will never be of use again: the WAL that it kept was removed.
+    pub fn is_lost(&self) -> bool {
+        !self.active && self.slot_type == "physical" && self.wal_status.as_deref() == Some("lost")
+    }
+}
+
 /// Where a server's WAL comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {

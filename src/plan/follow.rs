@@ -263,11 +263,6 @@ fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> 
                 .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot.")
                 .exit(Exit::Follow),
         ),
-        Some(there) if there.wal_status.as_deref() == Some("lost") => checks.push(
-            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" has lost its WAL"))
-                .hint(format!("Drop it there: SELECT pg_drop_replication_slot('{slot}');"))
-                .exit(Exit::Follow),
-        ),
         Some(_) => {}
         None => {
             let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);

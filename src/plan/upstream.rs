@@ -3,7 +3,7 @@
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::role::RoleFacts;
-use crate::facts::server::shown_application_name;
+use crate::facts::server::{Slot, shown_application_name};
 use crate::pg::conninfo::Conninfo;
 use crate::plan::{Check, Endpoint, Op, Probe, Standby, Statement, Step, Upstream};
 use crate::registry::{NodeRow, node};
@@ -14,7 +14,8 @@ pub const QUERY_S: u32 = 60;
 /// Seconds in which a standby that has been told streams: a failed attempt is repeated after `wal_retrieve_retry_interval`, 5 s by default.
 pub const STREAMS_S: u32 = 30;
 
-/// Makes a slot, or keeps one that nobody uses. It keeps WAL from now on: without that nothing is kept until somebody connects.
+/// Makes a slot, or keeps one that nobody uses; one that has lost its WAL is made again. It keeps WAL from now on: without that nothing is kept
+/// until somebody connects.
 pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     Step::new(
         id,
@@ -22,6 +23,11 @@ pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
         Op::Sql {
             on: on.clone(),
             statements: vec![
+                Statement::new(
+                    "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots \
+                     WHERE slot_name = $1 AND NOT active AND slot_type = 'physical' AND wal_status = 'lost'",
+                )
+                .bind(slot),
                 Statement::new(
                     "SELECT pg_create_physical_replication_slot($1, true)::text WHERE NOT EXISTS \
                      (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
@@ -132,8 +138,8 @@ pub fn can_follow(row: &NodeRow, version_num: u32, role: Option<&RoleFacts>) -> 
 /// Returns the slot that a follower needs on its new upstream, where it has to be made; None where it uses none.
 pub fn slot_to_make(follower: &NodeRow, upstream: &NodeFacts) -> Option<String> {
     let slot = slot_of(follower)?;
-    let there = upstream.facts().is_some_and(|server| server.slot(&slot).is_some());
-    (!there).then_some(slot)
+    let there = upstream.facts().and_then(|server| server.slot(&slot));
+    there.is_none_or(Slot::is_lost).then_some(slot)
 }
 
 /// Returns the statements that record a node's upstream.

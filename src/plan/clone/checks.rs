@@ -378,11 +378,10 @@ fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&
                 Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is a logical one"))
                     .hint("Choose another node_id, or set use_replication_slots = false.")
             }
-            Some(slot) if slot.wal_status.as_deref() == Some("lost") => Check::fail(
+            Some(slot) if slot.is_lost() => Check::pass(
                 "slot_free",
-                format!("slot \"{slot_name}\" on \"{name}\" has lost WAL and cannot be used"),
-            )
-            .hint(format!("On \"{name}\" run: SELECT pg_drop_replication_slot('{slot_name}');")),
+                format!("slot \"{slot_name}\" on \"{name}\" has lost its WAL, and is made again"),
+            ),
             Some(_) => {
                 Check::pass("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is there and unused"))
             }

@@ -320,7 +320,7 @@ fn slot_steps(
         options.slot_on.clone().unwrap_or_else(|| upstream.map_or_else(|| options.source.clone(), endpoint));
     let present = slot_server(facts, upstream).and_then(|server| server.slot(slot));
     // One that was made in advance keeps nothing until somebody connects. Only by making it again it begins to.
-    let keeps_nothing = present.is_some_and(|slot| slot.restart_lsn.is_none());
+    let keeps_nothing = present.is_some_and(|slot| slot.restart_lsn.is_none() || slot.is_lost());
     // A clone that was killed has left it: it is ours, and nobody else needs it.
     let left = is_taken_over(facts);
     let create = |reserve: bool| {
@@ -341,7 +341,8 @@ fn slot_steps(
         statements.push(
             Statement::new(
                 "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots \
-                 WHERE slot_name = $1 AND NOT active AND slot_type = 'physical' AND restart_lsn IS NULL",
+                 WHERE slot_name = $1 AND NOT active AND slot_type = 'physical' \
+                 AND (restart_lsn IS NULL OR wal_status = 'lost')",
             )
             .bind(slot),
         );

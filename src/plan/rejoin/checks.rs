@@ -183,6 +183,19 @@ impl Ladder<'_> {
             }
         } else if streams {
             Rung::None
+        } else if !self.facts.gone.is_empty() && !self.facts.restores {
+            let (name, primary) = (self.name(), self.primary_name());
+            let check = Check::fail(
+                "standby_wal",
+                format!("WAL that node \"{name}\" has to replay next is gone from \"{primary}\""),
+            )
+            .detail(format!(
+                "{why}. Segment {} is no longer there, and there is no restore_command to fetch it by.",
+                self.facts.gone.join(", ")
+            ))
+            .hint("Set restore_command, if there is an archive. Else add --reclone: the data directory is moved aside, and the node is cloned again.");
+            let (decision, more) = self.reclone_or(why, check);
+            return (decision, checks.into_iter().chain(more).collect());
         } else {
             Rung::Follow
         };
@@ -288,10 +301,6 @@ impl Ladder<'_> {
             Some(found) if found.active && !streams => checks.push(
                 Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is used by somebody else"))
                     .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot."),
-            ),
-            Some(found) if found.wal_status.as_deref() == Some("lost") => checks.push(
-                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" has lost its WAL"))
-                    .hint(format!("Drop it there: SELECT pg_drop_replication_slot('{slot}');")),
             ),
             Some(_) => {}
             None if !self.facts.target.may_replicate => checks.push(

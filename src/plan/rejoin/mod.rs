@@ -19,7 +19,7 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::Relation;
 use crate::facts::rejoin::{BLOCKED, Local, Loss, Needed, STANDBY_SIGNAL, Target};
-use crate::facts::server::ServerFacts;
+use crate::facts::server::{ServerFacts, Slot};
 use crate::pg::control_file::ControlState;
 use crate::pg::lsn::Lsn;
 use crate::plan::register::{drop_inactive_slot, endpoint};
@@ -260,7 +260,8 @@ impl Nodes<'_> {
 
     /// Makes the node's slot on the primary, so that the primary keeps from now on what the node will need.
     fn slot_phase(&self, plan: &mut Plan) {
-        let Some(slot) = self.slot().filter(|slot| self.there.slot(slot).is_none()) else { return };
+        let to_make = |slot: &String| self.there.slot(slot).is_none_or(Slot::is_lost);
+        let Some(slot) = self.slot().filter(to_make) else { return };
         let on = endpoint(self.primary);
         let make = create_slot("create_slot", &on, &slot);
         plan.phases.push(phase("reserve WAL on the primary", OnFailure::Stop, vec![make]));

@@ -242,6 +242,27 @@ fn whoever_has_nothing_of_its_own_follows() {
     );
     // Asked to, it is rewound all the same.
     assert_eq!(rung(&facts, &RejoinOptions { forced: true, ..options() }), Some(Rung::Rewind));
+
+    // What it has to replay next is gone: an archive may have it, else nothing but a new clone will do.
+    facts.gone = vec!["000000010000000000000004".into()];
+    assert_eq!(stopping(&plan(&facts, &options())), [("standby_wal", Exit::Failed)]);
+    assert_eq!(rung(&facts, &RejoinOptions { reclone: true, ..options() }), Some(Rung::Reclone));
+    facts.restores = true;
+    assert_eq!(rung(&facts, &RejoinOptions { reclone: true, ..options() }), Some(Rung::Follow));
+}
+
+#[test]
+fn a_slot_that_has_lost_its_wal_is_made_again() {
+    let status = |wal_status: &str| {
+        let mut facts = facts();
+        let slot = serde_json::json!({
+            "slot_name": "repmgr_slot_1", "slot_type": "physical", "active": false, "restart_lsn": null,
+            "wal_status": wal_status, "retained_bytes": null
+        });
+        facts.cluster.nodes[1].server.as_mut().unwrap().slots.push(serde_json::from_value(slot).unwrap());
+        ids(&plan(&facts, &options()).plan).contains(&"create_slot")
+    };
+    assert!(status("lost") && !status("reserved"));
 }
 
 #[test]

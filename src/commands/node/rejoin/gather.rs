@@ -13,7 +13,7 @@ use crate::commands::primary::register::local_endpoint;
 use crate::commands::standby::clone;
 use crate::commands::world::{Secrets, placed};
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::NodeFacts;
+use crate::facts::cluster::{NodeFacts, Silence};
 use crate::facts::directory::Contents;
 use crate::facts::divergence::{Fork, Relation, relation_of};
 use crate::facts::rejoin::{
@@ -25,6 +25,7 @@ use crate::facts::server::{Lineage, ServerFacts};
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::Answered;
 use crate::pg::history::{TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
@@ -173,7 +174,20 @@ pub(super) async fn gather(
             facts.loss = facts.local.loss(*at, None).ok();
             return Ok((facts, options));
         }
-        _ => return Ok((facts, options)),
+        _ => {
+            // The segment that is written, and none after it, is never gone, though it may not be there yet.
+            let segment = |at: Lsn| at.0 / there.wal_segment_bytes;
+            let is_behind = |end: &Lsn| there.current_lsn.is_some_and(|at| segment(*end) < segment(at));
+            let looks = !args.no_check_wal && !facts.local.is_half_rewound();
+            if let Some(end) = facts.local.end.filter(|end| looks && is_behind(end)) {
+                facts.gone = gone(session, there, &facts.target, end).await;
+            }
+            if !facts.gone.is_empty() {
+                let fetch = Fetch { context, options: &options, command: OnceCell::new() };
+                facts.restores = fetch.command().await.is_some();
+            }
+            return Ok((facts, options));
+        }
     };
     let fetch = Fetch { context, options: &options, command: OnceCell::new() };
     let fetched = options.fetched.clone();
@@ -302,8 +316,8 @@ async fn needed(local: &Local, fork: Lsn, fetch: &Fetch<'_>, place: &Path) -> an
     Ok(Needed::There { checkpoint, fetched })
 }
 
-/// Returns the segment with which the primary's own WAL begins that has to be replayed after a rewind, if it is gone there. What comes before
-/// it both have written, and is kept here.
+/// Returns the segment with which the primary's WAL begins that the node has to replay from this position on, if it is gone there. What comes
+/// before it is here.
 async fn gone(session: &Session, there: &ServerFacts, target: &Target, fork: Lsn) -> Vec<String> {
     let bytes = there.wal_segment_bytes;
     let end = (fork.0 / bytes + 1) * bytes;
@@ -431,6 +445,18 @@ pub(super) async fn anew(
             .detail(sentence(&error.to_string()))
     })?;
     let (mut clone_facts, clone_options) = clone::prepare_anew(context, &given, secrets).await?;
+    if facts.local.running.is_some() {
+        // That is the server which will be stopped first.
+        let own = clone_facts.cluster.nodes.iter_mut().find(|node| node.row.node_id == facts.node_id);
+        if let Some(own) = own {
+            own.server = Err(Silence {
+                answered: Answered::Nothing,
+                message: "it will be stopped".into(),
+                detail: None,
+                hint: None,
+            });
+        }
+    }
     let stamp = options.kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = |path: &Path| {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
