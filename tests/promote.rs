@@ -14,7 +14,9 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use support::{Fingerprint, Nodes, Pg, SOON, StopMode, TestServer, executed, planned, postgres, versions};
+use support::{
+    Fingerprint, Nodes, Output, Pg, SOON, StopMode, TestServer, executed, planned, postgres, versions,
+};
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 
@@ -33,7 +35,8 @@ fn tour(pg: &Pg) {
     assert_eq!(json["data"]["from_node_id"], 1, "{output:?}");
     assert_eq!(json["data"]["to_node_id"], 2, "{output:?}");
     assert_eq!(json["data"]["timeline"], 2, "{output:?}");
-    assert!(json["data"]["wal_lost_bytes"].is_null(), "{output:?}");
+    // It has crashed, but its files can be read here.
+    assert_eq!(json["data"]["wal_lost_bytes"], 0, "{output:?}");
     assert_eq!(nodes.primaries(), ["node2"]);
     assert_eq!(
         two.psql_as("repmgr", "repmgr", NODES),
@@ -314,22 +317,41 @@ fn a_standby_knows_its_timeline_although_nothing_streams_and_no_restartpoint_was
     assert_eq!(nodes.primaries(), ["node3"]);
 }
 
-#[test]
-fn what_a_primary_that_was_shut_down_has_more_is_told_to_the_byte() {
-    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+/// A primary that wrote what its standby never got, and is gone by the time the command is given.
+fn written_alone(nodes: &Nodes, go: impl FnOnce(&TestServer)) -> Output {
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.psql("CREATE TABLE t (a int)");
     two.wait_for_replay_of(one);
     let walreceiver = two.process_titled("walreceiver");
     support::send(walreceiver, rustix::process::Signal::STOP);
-    one.psql("INSERT INTO t SELECT generate_series(1, 100)");
-    // A fast stop would wait for the standby.
+    // What is on its way would arrive all the same, and a fast stop would wait for the standby.
     one.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication");
-    one.stop(StopMode::Fast);
+    one.wait_until("SELECT count(*) FROM pg_stat_replication", "0", SOON);
+    one.psql("INSERT INTO t SELECT generate_series(1, 100)");
+    go(one);
     support::send(walreceiver, rustix::process::Signal::CONT);
     two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
-    let output = two.pgbaton(["--json", "standby", "promote"]).run();
-    output.code(0).says("bytes of WAL of \"node1\" are missing here");
-    let lost = output.json()["data"]["wal_lost_bytes"].as_u64().unwrap();
-    assert!(lost > 100, "{output:?}");
+    two.pgbaton(["--json", "standby", "promote"]).run()
+}
+
+#[test]
+fn what_a_primary_that_was_shut_down_or_crashed_has_more_is_told_to_the_byte() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let end = std::cell::RefCell::new(String::new());
+    let position = |server: &TestServer| server.psql("SELECT pg_current_wal_lsn() - '0/0'");
+    let stopped = written_alone(&nodes, |one| one.stop(StopMode::Fast));
+    stopped.code(0).says("bytes of WAL of \"node1\" are missing here");
+    assert!(stopped.json()["data"]["wal_lost_bytes"].as_u64().unwrap() > 100, "{stopped:?}");
+
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let crashed = written_alone(&nodes, |one| {
+        *end.borrow_mut() = position(one);
+        one.kill9();
+    });
+    crashed.code(0).says("bytes of WAL of \"node1\" are missing here");
+    let (new, end) = (nodes.node(2), end.into_inner().parse::<u64>().unwrap());
+    // What the new timeline begins with is where the standby's WAL ended.
+    let history = std::fs::read_to_string(new.data.join("pg_wal/00000002.history")).unwrap();
+    let fork: pgbaton::pg::lsn::Lsn = history.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!(crashed.json()["data"]["wal_lost_bytes"], end - fork.0, "{crashed:?}");
 }

@@ -399,6 +399,8 @@ fn the_survivor_of_two_losses_says_that_it_cannot_know() {
     one.kill9();
     two.kill9();
     drop(ledger);
+    // Gone with its disk: else it would be read from its files.
+    std::fs::rename(&one.data, one.dir.join("gone")).unwrap();
     let output = three.pgbaton(["standby", "promote"]).run();
     output.code(1).says("commits on the new primary would wait for ever").says("waived by --force");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());

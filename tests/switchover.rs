@@ -216,23 +216,24 @@ fn a_witness_has_the_same_record_afterwards() {
 
 /// A real repmgrd on each node, which would promote its node as soon as it misses the primary.
 fn with_daemons(nodes: &Nodes) -> Vec<Running> {
-    nodes
-        .servers
-        .iter()
-        .map(|server| {
-            let conf = server.dir.join("repmgr.conf");
-            let mut text = std::fs::read_to_string(&conf).unwrap();
-            text += &format!(
-                "failover=automatic\nreconnect_attempts=1\nreconnect_interval=1\nmonitor_interval_secs=1\n\
-                 promote_command='touch {0}/promoted'\nfollow_command='touch {0}/followed'\n",
-                server.dir.display()
-            );
-            std::fs::write(&conf, text).unwrap();
-            let mut daemon = clean_command(&server.pg.tool("repmgrd"));
-            daemon.arg("-f").arg(&conf).args(["--daemonize=false", "--no-pid-file"]);
-            Running::start(daemon)
-        })
-        .collect()
+    let configured = |server: &TestServer| {
+        let conf = server.dir.join("repmgr.conf");
+        let mut text = std::fs::read_to_string(&conf).unwrap();
+        text += &format!(
+            "failover=automatic\nreconnect_attempts=1\nreconnect_interval=1\nmonitor_interval_secs=1\n\
+             promote_command='touch {0}/promoted'\nfollow_command='touch {0}/followed'\n",
+            server.dir.display()
+        );
+        std::fs::write(&conf, text).unwrap();
+        daemon(server)
+    };
+    nodes.servers.iter().map(configured).collect()
+}
+
+fn daemon(server: &TestServer) -> Running {
+    let mut daemon = clean_command(&server.pg.tool("repmgrd"));
+    daemon.arg("-f").arg(server.dir.join("repmgr.conf")).args(["--daemonize=false", "--no-pid-file"]);
+    Running::start(daemon)
 }
 
 /// The daemons do nothing meanwhile, and are at work again afterwards, however it ends.
@@ -261,12 +262,16 @@ fn repmgrd_is_paused_and_always_unpaused() {
     run(nodes.node(1), &["primary", "register"]).code(0);
     run(nodes.node(2), &["standby", "register"]).code(0);
     run(nodes.node(3), &["standby", "register"]).code(0);
-    let _daemons = with_daemons(&nodes);
+    let mut daemons = with_daemons(&nodes);
     let state = "SELECT repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused()";
-    let at_work = || {
-        for server in &nodes.servers {
+    let mut at_work = || {
+        for (server, running) in nodes.servers.iter().zip(&mut daemons) {
             let what = format!("repmgrd of {} to be at work", server.name);
             wait_for(&what, SOON, || {
+                // It gives up by itself where its server, or the one above, is away for a moment. Whoever runs it starts it again.
+                if !running.is_running() {
+                    *running = daemon(server);
+                }
                 let output = server.try_psql_as("repmgr", "repmgr", state);
                 output.stdout.trim() == "t|f"
             });

@@ -163,6 +163,32 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
     }
 }
 
+/// A server that is being started, and what `postmaster.pid` held before: after a crash, that of a server that was ready once.
+#[derive(Debug)]
+pub struct Starting {
+    path: PathBuf,
+    before: Option<String>,
+}
+
+impl Starting {
+    /// Looks at a data directory before the start.
+    pub fn of(data_directory: &Path) -> Self {
+        let path = data_directory.join("postmaster.pid");
+        let before = std::fs::read_to_string(&path).ok();
+        Self { path, before }
+    }
+
+    /// Says whether the server accepts connections, or never will as `hot_standby` is off: what pg_ctl waits for.
+    pub fn is_over(&self) -> bool {
+        let Ok(text) = std::fs::read_to_string(&self.path) else { return false };
+        // The last line, PM_STATUS_READY or PM_STATUS_STANDBY in pidfile.h.
+        let status = text.lines().nth(7).map(str::trim);
+        matches!(status, Some("ready" | "standby"))
+            && self.before.as_deref() != Some(&text)
+            && self.path.parent().and_then(postmaster).is_some()
+    }
+}
+
 /// Returns the process id of a postmaster that has ended without removing `postmaster.pid`, and that its parent has not waited for.
 ///
 /// It does not run, but PostgreSQL takes it for running and refuses to start a second one.

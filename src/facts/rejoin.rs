@@ -175,12 +175,7 @@ pub fn look_at_history(
     }
     let minimum: Lsn =
         value("Minimum recovery ending location").and_then(|text| text.parse().ok()).unwrap_or_default();
-    let history = match timeline {
-        TimelineId(1) => None,
-        later => files::read(&data.join("pg_wal").join(later.history_file_name()))?
-            .and_then(|bytes| String::from_utf8(bytes).ok()),
-    };
-    let switches = history.as_deref().and_then(|text| parse_history(text).ok()).unwrap_or_default();
+    let (history, switches) = history_of(data, timeline)?;
     let mut local = Local {
         data_directory: data.to_path_buf(),
         mode: mode(data)?,
@@ -392,6 +387,33 @@ impl Files {
             // pg_rewind passes them over.
         }
     }
+}
+
+/// Returns where the WAL of a primary ends whose server does not run, however it ended; None where the WAL is gone.
+///
+/// # Errors
+/// Fails where the control file or the WAL cannot be read.
+pub fn end_of_wal(data: &Path) -> anyhow::Result<Option<Lsn>> {
+    if let Some(position) = control_file::shutdown_position(data)? {
+        return Ok(Some(position.end));
+    }
+    let control = control_file::read(data)?;
+    // Just promoted, and crashed before the first checkpoint.
+    let timeline = received(data, control.timeline);
+    let (_, switches) = history_of(data, timeline)?;
+    let mut wal = Wal::open(data, timeline, switches, None)?;
+    Ok(wal.stretch(control.checkpoint, Lsn(u64::MAX))?.ok().map(|read| read.end))
+}
+
+/// Reads the history file of a timeline: its text, and what it says.
+fn history_of(data: &Path, timeline: TimelineId) -> anyhow::Result<(Option<String>, Vec<Switch>)> {
+    let text = match timeline {
+        TimelineId(1) => None,
+        later => files::read(&data.join("pg_wal").join(later.history_file_name()))?
+            .and_then(|bytes| String::from_utf8(bytes).ok()),
+    };
+    let switches = text.as_deref().and_then(|text| parse_history(text).ok()).unwrap_or_default();
+    Ok((text, switches))
 }
 
 /// Returns the timeline that a standby has received WAL of, which it goes on with at its next start.

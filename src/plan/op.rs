@@ -257,6 +257,9 @@ pub struct Command {
     /// said nothing new for so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_at_most_s: Option<u32>,
+    /// It starts the server of this data directory, and waits in long steps until that is ready. It is not waited for any longer than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<PathBuf>,
 }
 
 /// A server to ask or to change.
@@ -389,6 +392,7 @@ impl Command {
             secrets: Vec::new(),
             log: None,
             silent_at_most_s: None,
+            starts: None,
         }
     }
 }

@@ -278,6 +278,7 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
                 args.push("--mode=fast".into());
             }
             let mut log = None;
+            let starts = (action == Action::Start).then(|| facts.data_directory.clone());
             if matches!(action, Action::Start | Action::Restart) {
                 args.push(format!("--log={}", facts.log.display()));
                 if action == Action::Start
@@ -289,7 +290,7 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
                 log = Some(facts.log.clone());
             }
             args.extend(facts.pg_ctl_options.iter().cloned());
-            Command { log, ..Command::new(&facts.pg_ctl, args) }
+            Command { log, starts, ..Command::new(&facts.pg_ctl, args) }
         }
     }
 }

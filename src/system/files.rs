@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rustix::fs::{Advice, FallocateFlags};
@@ -130,14 +131,23 @@ pub fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
 /// How many large files are copied at a time: what takes long is to wait for the disk.
 const AT_A_TIME: usize = 4;
 
-/// Copies files of these names from one directory into another, as [`copy`] does each of them.
+/// How much older than its copy a file must be, to be the same for certain: times of files are those of the last tick of a clock.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Copies files of these names from one directory into another, as [`copy`] does each of them, but for those that were copied before and have
+/// not changed since.
 ///
 /// # Errors
 /// As [`copy`]; some of them may have been copied.
 pub fn copy_all(names: &[String], from: &Path, to: &Path) -> anyhow::Result<()> {
     for some in names.chunks(AT_A_TIME) {
         std::thread::scope(|scope| {
-            let work = |name| scope.spawn(move || place(&from.join(name), &to.join(name)));
+            let work = |name| {
+                scope.spawn(move || {
+                    let (from, to) = (from.join(name), to.join(name));
+                    if is_copied(&from, &to) { Ok(true) } else { place(&from, &to) }
+                })
+            };
             let working: Vec<_> = some.iter().map(work).collect();
             working.into_iter().try_for_each(|thread| match thread.join() {
                 Ok(copied) => copied.map(drop),
@@ -148,7 +158,15 @@ pub fn copy_all(names: &[String], from: &Path, to: &Path) -> anyhow::Result<()> 
     names.first().map_or(Ok(()), |name| sync_parent(&to.join(name)))
 }
 
-/// Copies one file and syncs it, but not the directory that it is put into.
+/// Says whether a file is what was copied from another, which has not changed since.
+fn is_copied(from: &Path, to: &Path) -> bool {
+    let (Ok(source), Ok(copy)) = (fs::symlink_metadata(from), fs::symlink_metadata(to)) else { return false };
+    let (Ok(changed), Ok(same)) = (source.modified(), copy.modified()) else { return false };
+    let copied = UNIX_EPOCH + Duration::from_secs(u64::try_from(copy.ctime()).unwrap_or(0));
+    source.is_file() && source.len() == copy.len() && changed == same && changed + TICK < copied
+}
+
+/// Copies one file with the time of its last change and syncs it, but not the directory that it is put into.
 fn place(from: &Path, to: &Path) -> anyhow::Result<bool> {
     let failed = || format!("could not copy \"{}\" to \"{}\"", from.display(), to.display());
     let kind = match fs::symlink_metadata(from) {
@@ -168,7 +186,9 @@ fn place(from: &Path, to: &Path) -> anyhow::Result<bool> {
             let mut source = File::open(from)?;
             let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent(to))?;
             std::io::copy(&mut source, file.as_file_mut())?;
-            file.as_file().set_permissions(source.metadata()?.permissions())?;
+            let about = source.metadata()?;
+            file.as_file().set_permissions(about.permissions())?;
+            file.as_file().set_modified(about.modified()?)?;
             file.as_file().sync_all()?;
             Ok(file)
         };
@@ -452,6 +472,32 @@ mod tests {
 
     fn strings<const N: usize>(names: [&str; N]) -> [String; N] {
         names.map(str::to_string)
+    }
+
+    #[test]
+    fn what_was_copied_and_has_not_changed_is_not_copied_again() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (source, copy) = (from.path().join("a"), to.path().join("a"));
+        let names = ["a".to_string()];
+        let ino = || fs::metadata(&copy).unwrap().ino();
+        let age = |seconds| {
+            let at = std::time::SystemTime::now() - Duration::from_secs(seconds);
+            File::options().write(true).open(&source).unwrap().set_modified(at).unwrap();
+        };
+        write(&source, b"old", 0o600).unwrap();
+        age(3600);
+        copy_all(&names, from.path(), to.path()).unwrap();
+        let first = ino();
+        copy_all(&names, from.path(), to.path()).unwrap();
+        assert_eq!(ino(), first);
+        // As long, but written to.
+        write(&source, b"new", 0o600).unwrap();
+        copy_all(&names, from.path(), to.path()).unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), b"new");
+        // What is as young as its copy may have been written to in the same tick.
+        let second = ino();
+        copy_all(&names, from.path(), to.path()).unwrap();
+        assert_ne!(ino(), second);
     }
 
     #[test]

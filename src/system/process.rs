@@ -106,9 +106,14 @@ pub async fn run(command: &Command, around: &Surroundings<'_>) -> anyhow::Result
 pub struct Begun(Arc<OnceLock<Finished>>);
 
 impl Begun {
+    /// Returns how it ended, if it has.
+    pub fn ended(&self) -> Option<&Finished> {
+        self.0.get()
+    }
+
     /// Says how it ended, if it has failed.
     pub fn failure(&self) -> Option<String> {
-        self.0.get().filter(|finished| !finished.status.success()).map(Finished::to_string)
+        self.ended().filter(|finished| !finished.status.success()).map(Finished::to_string)
     }
 }
 

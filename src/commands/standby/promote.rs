@@ -1,6 +1,6 @@
 //! `standby promote`: make this standby the primary, after the old one has failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -15,17 +15,19 @@ use crate::commands::{locate, operate, operation, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{Contents, look};
+use crate::facts::directory::{Contents, look, running_postmaster};
 use crate::facts::role::RoleFacts;
-use crate::facts::server;
+use crate::facts::{rejoin, server};
 use crate::output::Report;
 use crate::output::ui::Level;
-use crate::pg::control_file;
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
 use crate::plan::Command;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
 use crate::registry::{NodeType, schema};
+
+/// How long a promotion waits to learn where the WAL of a crashed primary ends.
+const END_OF_WAL: Duration = Duration::from_millis(200);
 
 /// Promotes the local standby.
 ///
@@ -124,7 +126,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     Ok(done.report)
 }
 
-/// Returns where the WAL of a primary ends that does not answer, if its files are on this host and it was shut down cleanly.
+/// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.
 async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
     let was_primary = |node: &&NodeFacts| {
         node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
@@ -137,8 +139,12 @@ async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
         ssh_host: None,
     };
     let data = reach::data_directory_here(&known).await?;
-    let position = control_file::shutdown_position(&data).ok()??;
-    Some(position.end)
+    if running_postmaster(&data).is_some() {
+        return None;
+    }
+    // After a crash all WAL since the last checkpoint is read, which may be much, while nobody can write.
+    let read = tokio::task::spawn_blocking(move || rejoin::end_of_wal(&data));
+    tokio::time::timeout(END_OF_WAL, read).await.ok()?.ok()?.ok()?
 }
 
 /// Returns the program that promotes, where it is not to be `pg_promote()`.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::commands::context::{Context, not_connected};
 use crate::error::{Error, Exit, sentence};
-use crate::facts::directory::running_postmaster;
+use crate::facts::directory::{Starting, running_postmaster};
 use crate::output::table::size;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -232,9 +232,10 @@ impl<'a> Live<'a> {
                 ui.progress(&progress.borrow().to_string());
             }
         });
-        let finished = match command.silent_at_most_s {
-            None => running.await,
-            Some(seconds) => {
+        let finished = match (command.silent_at_most_s, &command.starts) {
+            (None, None) => running.await,
+            (None, Some(data_directory)) => return start(command, &setting, data_directory).await,
+            (Some(seconds), _) => {
                 let silent = async {
                     loop {
                         let until = *last_news.borrow() + Duration::from_secs(u64::from(seconds));
@@ -253,28 +254,8 @@ impl<'a> Live<'a> {
                 }
             }
         };
-        let failed = |primary: &str, detail: String| Error::new(Exit::LocalCommand, primary).detail(detail);
-        let finished = finished
-            .map_err(|error| failed("a program could not be run", sentence(&format!("{error:#}"))))?;
-        if !finished.status.success() {
-            let said: Vec<&str> = finished
-                .stderr
-                .lines()
-                .filter(|line| {
-                    !Progress::is_one(line) && !line.trim().is_empty() && *line != "waiting for checkpoint"
-                })
-                .collect();
-            let said = said.iter().rev().take(6).rev().copied().collect::<Vec<_>>().join("\n");
-            let name = Path::new(&command.program)
-                .file_name()
-                .map_or_else(|| command.program.clone(), |name| name.to_string_lossy().into_owned());
-            let how = match finished.status.code() {
-                Some(code) => format!("It exited with status {code}"),
-                None => "It was killed by a signal".to_string(),
-            };
-            let detail = sentence(&if said.is_empty() { how } else { format!("{how}: {said}") });
-            return Err(failed(&format!("program \"{name}\" failed"), detail));
-        }
+        let finished = finished.map_err(|error| not_run(&error))?;
+        succeeded(command, &finished)?;
         Ok(finished.stdout)
     }
 
@@ -409,6 +390,50 @@ impl<'a> Live<'a> {
             }
         }
     }
+}
+
+/// How often is looked whether a server that is being started is ready.
+const READY: Duration = Duration::from_millis(10);
+
+/// Runs a program that starts a server, until the server is ready: pg_ctl looks for that every 100 ms only.
+async fn start(
+    command: &Command,
+    setting: &process::Surroundings<'_>,
+    data_directory: &Path,
+) -> Result<String, Error> {
+    let starting = Starting::of(data_directory);
+    let begun = process::begin(command, setting).map_err(|error| not_run(&error))?;
+    loop {
+        match begun.ended() {
+            Some(finished) => return succeeded(command, finished).map(|()| finished.stdout.clone()),
+            None if starting.is_over() => return Ok(String::new()),
+            None => tokio::time::sleep(READY).await,
+        }
+    }
+}
+
+fn not_run(error: &anyhow::Error) -> Error {
+    Error::new(Exit::LocalCommand, "a program could not be run").detail(sentence(&format!("{error:#}")))
+}
+
+/// Fails if a program has failed, with the last that it said.
+fn succeeded(command: &Command, finished: &process::Finished) -> Result<(), Error> {
+    if finished.status.success() {
+        return Ok(());
+    }
+    let worth_telling =
+        |line: &&str| !Progress::is_one(line) && !line.trim().is_empty() && *line != "waiting for checkpoint";
+    let said: Vec<&str> = finished.stderr.lines().filter(worth_telling).collect();
+    let said = said.iter().rev().take(6).rev().copied().collect::<Vec<_>>().join("\n");
+    let name = Path::new(&command.program)
+        .file_name()
+        .map_or_else(|| command.program.clone(), |name| name.to_string_lossy().into_owned());
+    let how = match finished.status.code() {
+        Some(code) => format!("It exited with status {code}"),
+        None => "It was killed by a signal".to_string(),
+    };
+    let detail = sentence(&if said.is_empty() { how } else { format!("{how}: {said}") });
+    Err(Error::new(Exit::LocalCommand, format!("program \"{name}\" failed")).detail(detail))
 }
 
 impl World for Live<'_> {

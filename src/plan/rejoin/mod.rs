@@ -352,7 +352,16 @@ impl Nodes<'_> {
             )));
             plan.back.push(back(reload("reload_again")));
         } else if !self.facts.local.is_clean() {
-            steps.extend(self.recover());
+            let mut recover = self.recover();
+            if recover.len() == 1 {
+                // What the recovery leaves as it is need not wait for its end.
+                recover.push(self.keep_wal("keep_old_wal"));
+                let order = Order::AllAtOnce;
+                plan.phases
+                    .push(Phase { order, ..phase("recover from the crash", OnFailure::Stop, recover) });
+            } else {
+                steps.extend(recover);
+            }
         }
         steps.push(self.standby_signal());
         plan.phases.push(phase("stop the server", OnFailure::Stop, steps));
@@ -452,21 +461,12 @@ impl Nodes<'_> {
     fn keep(&self) -> Vec<Step> {
         let (data, facts) = (self.data(), self.facts);
         let mut steps = Vec::new();
-        let fork = facts.loss.map_or(facts.local.control.checkpoint, |loss| loss.fork);
+        let fork = self.fork();
         if let Some(command) = &facts.archive_command {
             let op = Op::ArchiveWal { data_directory: data.clone(), command: command.clone(), until: fork };
             steps.push(self.step("archive", "archive WAL that waits for it".into(), op, KEEP_S));
         }
-        let from = match &facts.needed {
-            Some(Needed::There { checkpoint, .. }) => checkpoint.redo,
-            _ => fork,
-        };
-        steps.push(self.step(
-            "keep_wal",
-            format!("copy the WAL from {from} on to \"{}\"", self.options.kept.display()),
-            Op::KeepWal { data_directory: data.clone(), from, to: self.options.kept.clone() },
-            KEEP_S,
-        ));
+        steps.push(self.keep_wal("keep_wal"));
         steps.push(self.step(
             "keep_files",
             format!("copy the configuration to \"{}\"", self.options.kept_files.display()),
@@ -478,6 +478,25 @@ impl Nodes<'_> {
             KEEP_S,
         ));
         steps
+    }
+
+    /// Copies the WAL aside, but for what was copied before and is the same.
+    fn keep_wal(&self, id: &str) -> Step {
+        let from = match &self.facts.needed {
+            Some(Needed::There { checkpoint, .. }) => checkpoint.redo,
+            _ => self.fork(),
+        };
+        self.step(
+            id,
+            format!("copy the WAL from {from} on to \"{}\"", self.options.kept.display()),
+            Op::KeepWal { data_directory: self.data(), from, to: self.options.kept.clone() },
+            KEEP_S,
+        )
+    }
+
+    /// Where the histories have parted.
+    fn fork(&self) -> Lsn {
+        self.facts.loss.map_or(self.facts.local.control.checkpoint, |loss| loss.fork)
     }
 
     fn rewind_steps(&self) -> Vec<Step> {

@@ -162,6 +162,7 @@ fn a_crashed_primary_recovers_is_copied_aside_and_rewound_behind_a_closed_door()
         [
             "create_slot",
             "recover",
+            "keep_old_wal",
             "standby_signal",
             "keep_wal",
             "keep_files",
