@@ -124,6 +124,9 @@ _pgbaton() {
             pgbaton__subcmd__help__subcmd__config,show)
                 cmd="pgbaton__subcmd__help__subcmd__config__subcmd__show"
                 ;;
+            pgbaton__subcmd__help__subcmd__node,guard)
+                cmd="pgbaton__subcmd__help__subcmd__node__subcmd__guard"
+                ;;
             pgbaton__subcmd__help__subcmd__node,rejoin)
                 cmd="pgbaton__subcmd__help__subcmd__node__subcmd__rejoin"
                 ;;
@@ -184,6 +187,9 @@ _pgbaton() {
             pgbaton__subcmd__help__subcmd__standby,unregister)
                 cmd="pgbaton__subcmd__help__subcmd__standby__subcmd__unregister"
                 ;;
+            pgbaton__subcmd__node,guard)
+                cmd="pgbaton__subcmd__node__subcmd__guard"
+                ;;
             pgbaton__subcmd__node,help)
                 cmd="pgbaton__subcmd__node__subcmd__help"
                 ;;
@@ -207,6 +213,9 @@ _pgbaton() {
                 ;;
             pgbaton__subcmd__node,stop)
                 cmd="pgbaton__subcmd__node__subcmd__stop"
+                ;;
+            pgbaton__subcmd__node__subcmd__help,guard)
+                cmd="pgbaton__subcmd__node__subcmd__help__subcmd__guard"
                 ;;
             pgbaton__subcmd__node__subcmd__help,help)
                 cmd="pgbaton__subcmd__node__subcmd__help__subcmd__help"
@@ -1447,8 +1456,22 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__node)
-            opts="status start stop restart reload service rejoin"
+            opts="status start stop restart reload service rejoin guard"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__help__subcmd__node__subcmd__guard)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1893,7 +1916,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__node)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help status start stop restart reload service rejoin help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help status start stop restart reload service rejoin guard help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1998,9 +2021,137 @@ _pgbaton() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgbaton__subcmd__node__subcmd__help)
-            opts="status start stop restart reload service rejoin help"
+        pgbaton__subcmd__node__subcmd__guard)
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --demote --wait --node --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pgdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pg_bindir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -h)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dbname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --superuser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -L)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__node__subcmd__help)
+            opts="status start stop restart reload service rejoin guard help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__node__subcmd__help__subcmd__guard)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -15,6 +15,8 @@ pub enum Exit {
     Done = 0,
     /// Usage, configuration or a failed precondition. Nothing was changed.
     Failed = 1,
+    /// Of a command that answers by its exit code: it cannot be told, or there was an error of any kind.
+    CannotTell = 3,
     /// PostgreSQL could not be (re)started.
     NoRestart = 4,
     /// A local command failed.
@@ -63,9 +65,10 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Done,
         Self::Failed,
+        Self::CannotTell,
         Self::NoRestart,
         Self::LocalCommand,
         Self::Connection,
@@ -100,6 +103,7 @@ impl Exit {
         match self {
             Self::Done => "done, or healthy",
             Self::Failed => "usage, configuration or a failed precondition; nothing was changed",
+            Self::CannotTell => "of node guard: it cannot be told, or an error of any kind",
             Self::NoRestart => "PostgreSQL could not be started, stopped or restarted",
             Self::LocalCommand => "a local command failed",
             Self::Connection => "a needed connection failed; nothing was changed",
@@ -303,6 +307,15 @@ impl Error {
     #[must_use]
     pub fn changed(mut self) -> Self {
         self.changed = true;
+        self
+    }
+
+    /// Gives the error the exit code that it has in this command: one that answers by its exit code has none for failures but "cannot be told".
+    #[must_use]
+    pub fn of_command(mut self, command: &str) -> Self {
+        if command == "node guard" && self.exit != Exit::SecondPrimary {
+            self.exit = Exit::CannotTell;
+        }
         self
     }
 

@@ -26,6 +26,29 @@ pub enum Node {
     /// old data directory. What only this node has is discarded by a rewind, but kept aside; it needs an answer, or one of --yes,
     /// --force-rewind and --accept-data-loss. The primary is found by itself, or by way of any node named by -d.
     Rejoin(Rejoin),
+    /// Say by the exit code whether the local server may be started as it is
+    ///
+    /// For ExecStartPre= of a systemd unit and for the entrypoint of a container: it needs no running server. A standby, and a node that is
+    /// registered alone, may start at once. For a former primary all registered nodes are asked, again and again for up to guard_wait: one that
+    /// is, follows or knows a newer primary is enough to refuse (31); a majority that names this node, itself included, is needed to start (0).
+    /// If it cannot be told (3), guard_on_unknown decides.
+    Guard(Guard),
+}
+
+/// Whether the local server may start.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Guard {
+    /// If there is a newer primary, make the server a standby of it, and exit with 0
+    #[arg(long)]
+    pub demote: bool,
+
+    /// Seconds to ask for, instead of guard_wait
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u32>,
+
+    /// Connection string of a node to ask, beside those that were last seen (can be repeated)
+    #[arg(long = "node", value_name = "CONNINFO")]
+    pub nodes: Vec<String>,
 }
 
 /// How a node is brought back.

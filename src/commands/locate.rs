@@ -340,7 +340,7 @@ async fn read_rows(session: &Session) -> std::result::Result<Rows, SqlError> {
 }
 
 /// Returns what makes a connection string lead to a server as a role: two with the same key need one connection.
-fn key(conninfo: &str) -> String {
+pub(crate) fn key(conninfo: &str) -> String {
     const INDIFFERENT: [&str; 3] = ["connect_timeout", "application_name", "fallback_application_name"];
     let Ok(mut parsed) = Conninfo::parse(conninfo) else { return conninfo.to_string() };
     INDIFFERENT.iter().for_each(|keyword| parsed.remove(keyword));

@@ -71,6 +71,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             only => node::service::list(context, only),
         },
         Noun::Node(cli::node::Node::Rejoin(args)) => node::rejoin::run(context, args, false).await,
+        Noun::Node(cli::node::Node::Guard(args)) => node::guard::run(context, args).await,
         Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
@@ -111,12 +112,16 @@ fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
         .flatten()
         .and_then(|config| crate::system::inspect::owner(&config.data_directory))
         .unwrap_or_else(|| "postgres".to_string());
-    Err(Error::failed("pgbaton cannot be run as root")
+    let words = context.command_line.iter().map(|word| quote_shell(word)).collect::<Vec<_>>().join(" ");
+    let error = Error::failed("pgbaton cannot be run as root")
         .detail("It would make files that the server, which runs as another user, cannot use.")
-        .hint(format!(
-            "Run it as the user that owns the data directory: sudo -u {owner} {}",
-            context.command_line.iter().map(|word| quote_shell(word)).collect::<Vec<_>>().join(" ")
-        )))
+        .hint(format!("Run it as the user that owns the data directory: sudo -u {owner} {words}"));
+    Err(match noun {
+        Noun::Node(cli::node::Node::Guard(_)) => error.hint(format!(
+            "In a unit of systemd: User={owner}; or, if the unit runs as root, ExecStartPre=/sbin/runuser -u {owner} -- {words}"
+        )),
+        _ => error,
+    })
 }
 
 #[cfg(test)]
@@ -145,7 +150,7 @@ mod tests {
             assert!(judge(0, &format!("pgbaton {allowed}")).is_ok(), "{allowed}");
         }
         for refused in
-            ["primary register", "standby clone -h x", "node status", "node start", "operation resume"]
+            ["primary register", "standby clone -h x", "node status", "node guard", "operation resume"]
         {
             assert!(judge(0, &format!("pgbaton {refused}")).is_err(), "{refused}");
             assert!(judge(1000, &format!("pgbaton {refused}")).is_ok(), "{refused}");
@@ -153,5 +158,9 @@ mod tests {
         let error = judge(0, "pgbaton node stop -D /nowhere -v").unwrap_err();
         assert_eq!(error.exit, crate::Exit::Failed);
         assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
+        // Whoever starts servers at boot is root.
+        let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err().of_command("node guard");
+        assert_eq!(error.exit, crate::Exit::CannotTell);
+        assert!(error.hint.unwrap().contains("User=postgres"));
     }
 }

@@ -17,7 +17,7 @@ use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
 /// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 11] = [
     "standby clone",
     "standby register",
     "standby unregister",
@@ -28,6 +28,8 @@ const HARMLESS: [&str; 10] = [
     "node restart",
     "node reload",
     "node service",
+    // What it may leave is standby.signal, with which the next start is that of a standby.
+    "node guard",
 ];
 
 /// Journals of finished operations that are kept on a node.

@@ -27,7 +27,7 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
     };
     match guarded(|| Ok(run(tree, &words, &command, environment, style))) {
         Ok(code) => code,
-        Err(error) => fail(&Ui::new(Level::Info, false, false), &command, &error, style),
+        Err(error) => fail(&Ui::new(Level::Info, false, false), &command, error, style),
     }
 }
 
@@ -66,7 +66,7 @@ fn run(
     };
     let ui = match ui(&cli, &environment) {
         Ok(ui) => ui,
-        Err(error) => return fail(&Ui::new(Level::Info, false, false), command, &error, style),
+        Err(error) => return fail(&Ui::new(Level::Info, false, false), command, error, style),
     };
     let context =
         Context::new(cli.global.clone(), command.to_string(), redacted(words), environment, ui, style);
@@ -104,7 +104,8 @@ fn run(
             }
             report.exit.code()
         }
-        Err(mut error) => {
+        Err(error) => {
+            let mut error = error.of_command(command);
             context.ui.error(&error);
             error.issues.splice(0..0, context.take_warnings());
             answer_error(&context.ui, command, &error, style)
@@ -116,9 +117,10 @@ fn is_far_end(words: &[OsString]) -> bool {
     words.get(1).is_some_and(|word| word == FAR_END)
 }
 
-fn fail(ui: &Ui, command: &str, error: &Error, style: Style) -> u8 {
-    ui.error(error);
-    answer_error(ui, command, error, style)
+fn fail(ui: &Ui, command: &str, error: Error, style: Style) -> u8 {
+    let error = error.of_command(command);
+    ui.error(&error);
+    answer_error(ui, command, &error, style)
 }
 
 fn answer_error(ui: &Ui, command: &str, error: &Error, style: Style) -> u8 {
@@ -140,14 +142,14 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
             ui.plain(&text);
             return Exit::Failed.code();
         }
-        _ => return fail(&ui, command, &usage::explain(error, command, words), style),
+        _ => return fail(&ui, command, usage::explain(error, command, words), style),
     };
     match render(asked, &Report::new(Data::Text(text)), style) {
         Ok(text) => {
             ui.answer(&text);
             Exit::Done.code()
         }
-        Err(error) => fail(&ui, asked, &error, style),
+        Err(error) => fail(&ui, asked, error, style),
     }
 }
 

@@ -13,7 +13,6 @@ const NOT_YET: &[&str] = &[
     "witness",
     "node prepare",
     "node check",
-    "node guard",
     "cluster check",
     "cluster matrix",
     "cluster crosscheck",

@@ -4,6 +4,7 @@
 //! up, that starts up, or that rejects the password, takes writes from others.
 
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
 
@@ -39,11 +40,16 @@ pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
 
 /// Says whether a node's WAL receiver streams from where another node's conninfo leads.
 pub fn streams_from(follower: &NodeFacts, node: &NodeFacts) -> bool {
-    let Some(receiver) = follower.facts().and_then(|server| server.receiver.as_ref()) else { return false };
+    follower.facts().is_some_and(|server| streams_by(server, &node.row.conninfo))
+}
+
+/// Says whether a server's WAL receiver streams from where a conninfo leads.
+pub fn streams_by(follower: &ServerFacts, conninfo: &str) -> bool {
+    let Some(receiver) = follower.receiver.as_ref() else { return false };
     if receiver.status.as_deref() != Some("streaming") {
         return false;
     }
-    let Ok(conninfo) = Conninfo::parse(&node.row.conninfo) else { return false };
+    let Ok(conninfo) = Conninfo::parse(conninfo) else { return false };
     let ports: Vec<&str> = conninfo.get("port").unwrap_or("5432").split(',').collect();
     let hosts = [conninfo.get("host"), conninfo.get("hostaddr")];
     let same_host = hosts

@@ -146,6 +146,23 @@ pub enum Needed {
 /// # Errors
 /// Fails where the control file cannot be read.
 pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) -> anyhow::Result<Local> {
+    let mut local = look_at_history(data, major, running, controldata)?;
+    if !local.is_half_rewound() {
+        local.find_files();
+    }
+    Ok(local)
+}
+
+/// The same without a look at every single file, which takes long in a large data directory.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_at_history(
+    data: &Path,
+    major: u32,
+    running: Option<i32>,
+    controldata: &str,
+) -> anyhow::Result<Local> {
     let control = control_file::read(data)?;
     let value = |label: &str| control_value(controldata, label);
     let checksums = value("Data page checksum version").is_some_and(|version| version != "0");
@@ -189,7 +206,6 @@ pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) ->
     }
     local.segment_bytes = wal::segment_bytes(&data.join("pg_wal"))?;
     local.find_first_record();
-    local.find_files();
     Ok(local)
 }
 

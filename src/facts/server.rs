@@ -394,7 +394,7 @@ async fn files(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
 }
 
 /// Returns the promotions that the server knows of; none where nobody recorded any or the role may not read them.
-async fn promotions(session: &Session) -> Vec<Promotion> {
+pub(crate) async fn promotions(session: &Session) -> Vec<Promotion> {
     match session.query_json(HAS_PROMOTIONS, &[]).await {
         Ok(true) => session.query_json(PROMOTIONS, &[]).await.unwrap_or_default(),
         _ => Vec::new(),

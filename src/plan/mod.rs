@@ -14,6 +14,7 @@ pub mod check;
 pub mod clone;
 pub mod far_end;
 pub mod follow;
+pub mod guard;
 pub mod journal;
 pub mod op;
 pub mod promote;

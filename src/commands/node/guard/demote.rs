@@ -1,0 +1,231 @@
+//! What `--demote` and `guard_on_unknown = "demote"` do: the server comes up as a standby.
+
+use serde_json::{Value, json};
+
+use crate::commands::context::Context;
+use crate::commands::node::guard::Judged;
+use crate::commands::operate;
+use crate::commands::primary::register::secrets_of;
+use crate::commands::world::Secrets;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::divergence::{Fork, Relation, relation_of};
+use crate::facts::guard::Says;
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::role;
+use crate::facts::server::ServerFacts;
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::history::parse_history;
+use crate::pg::tools;
+use crate::plan::guard::{Demotion, NewPrimary, plan};
+
+/// Makes the server a standby of the newer primary, as far as there is one.
+pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Report> {
+    let cluster = judged.cluster();
+    let primary = newer_primary(judged, &cluster);
+    let relation = match primary.and_then(NodeFacts::facts) {
+        Some(server) => Some(relation(judged, server).await),
+        None => None,
+    };
+    let to = match primary {
+        Some(primary) => {
+            let parted = matches!(relation, Some(Relation::Forked { .. }));
+            Some(new_primary(context, judged, primary, parted).await?)
+        }
+        None => None,
+    };
+    let done = carry_out(context, judged, &cluster, to).await?;
+    let name = &judged.own.node_name;
+    let failed = done.failed.as_ref().map(Error::to_string).map(|text| sentence(&text));
+    let (level, text, detail, hint) = match (primary, &relation, failed) {
+        (_, _, Some(failed)) => (
+            Level::Warning,
+            format!("node \"{name}\" comes up as a standby, but it was not pointed at the primary"),
+            failed,
+            Some("When it runs, \"pgbaton node rejoin\" brings it back."),
+        ),
+        (None, ..) => (
+            Level::Warning,
+            format!("node \"{name}\" comes up as a standby that follows nobody: no newer primary answers"),
+            judged.evidence(),
+            Some("When there is a primary, \"pgbaton node rejoin\" brings it back."),
+        ),
+        (Some(primary), Some(Relation::Forked { evidence, .. }), None) => (
+            Level::Warning,
+            format!(
+                "node \"{name}\" comes up as a standby of \"{}\", and does not stream before it is rejoined",
+                primary.row.node_name
+            ),
+            format!("Its history has parted from that of the primary. {evidence}"),
+            Some("When it runs, \"pgbaton node rejoin\" brings it back."),
+        ),
+        (Some(primary), Some(Relation::Unknown(why)), None) => (
+            Level::Warning,
+            format!("node \"{name}\" comes up as a standby of \"{}\"", primary.row.node_name),
+            format!("Whether its history has parted from that of the primary cannot be told. {why}"),
+            Some("If it does not stream, \"pgbaton node rejoin\" brings it back."),
+        ),
+        (Some(primary), ..) => (
+            Level::Notice,
+            format!("node \"{name}\" comes up as a standby of \"{}\"", primary.row.node_name),
+            judged.evidence(),
+            None,
+        ),
+    };
+    if !context.global.dry_run {
+        context.ui.message(level, &text, Some(&detail), hint);
+    }
+    let parted = match relation {
+        Some(Relation::Forked { .. }) => Some(true),
+        Some(Relation::Same) => Some(false),
+        _ => None,
+    };
+    let more = json!({ "to_node_id": primary.map(|node| node.row.node_id), "parted": parted });
+    Ok(done.report(judged, "newer_primary", more))
+}
+
+/// Makes the server a standby of nobody: read-only it does no harm.
+pub(super) async fn without_primary(
+    context: &Context,
+    judged: &Judged,
+    reason: &str,
+    detail: &str,
+) -> Result<Report> {
+    let done = carry_out(context, judged, &judged.cluster(), None).await?;
+    if !context.global.dry_run {
+        context.ui.message(
+            Level::Warning,
+            &format!(
+                "node \"{}\" comes up as a standby that follows nobody: it cannot be told whether there is a newer primary",
+                judged.own.node_name
+            ),
+            Some(&format!("{detail} guard_on_unknown is \"demote\".")),
+            Some(
+                "If it is to be the primary again: \"pgbaton standby promote\" on it. If another node is: \"pgbaton node rejoin\".",
+            ),
+        );
+    }
+    Ok(done.report(judged, reason, json!({ "on_unknown": "demote", "to_node_id": null, "parted": null })))
+}
+
+/// Returns the node that takes writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
+fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
+    let is_primary = |node: &&NodeFacts| {
+        let said = |word: &crate::facts::guard::Word| {
+            word.node_id == Some(node.row.node_id) && word.is_primary && word.says == Says::Against
+        };
+        let timeline = node.facts().map(|server| server.timeline);
+        judged.words.iter().any(said) && timeline >= Some(judged.local.timeline)
+    };
+    let primaries = cluster.nodes.iter().filter(is_primary);
+    primaries.max_by_key(|node| node.facts().map(|server| server.timeline))
+}
+
+/// Compares the local history with that of the primary.
+async fn relation(judged: &Judged, server: &ServerFacts) -> Relation {
+    let switches = server
+        .lineage
+        .as_ref()
+        .and_then(|lineage| lineage.history.as_deref())
+        .and_then(|text| parse_history(text).ok());
+    let fork = switches.map_or(Fork::Never, |switches| judged.local.fork_from(&switches, server.timeline));
+    let mut local = judged.local.clone();
+    let measured = tokio::task::spawn_blocking(move || local.find_end(fork).map(|()| local));
+    let local = match measured.await {
+        Ok(Ok(local)) => local,
+        Ok(Err(error)) => return Relation::Unknown(sentence(&format!("{error:#}"))),
+        Err(_) => return Relation::Unknown("Its WAL could not be read.".into()),
+    };
+    relation_of(&local.branch(), &server.into())
+}
+
+async fn new_primary(
+    context: &Context,
+    judged: &Judged,
+    primary: &NodeFacts,
+    parted: bool,
+) -> Result<NewPrimary> {
+    let config = context.config()?;
+    let may_make_slot = async {
+        let session = context.connect(&Conninfo::parse(&primary.row.conninfo).ok()?).await.ok()?;
+        role::ask(&session).await.ok().map(|role| role.may_replicate)
+    };
+    let major = judged.local.major.to_string();
+    let postgres = tools::find(config.pg_bindir.as_deref(), &major, "postgres").map_err(|error| {
+        Error::from_cause(Exit::CannotTell, "could not find the program \"postgres\"", &error)
+            .hint("Set pg_bindir in the configuration.")
+    })?;
+    Ok(NewPrimary {
+        use_slot: config.use_replication_slots,
+        may_make_slot: may_make_slot.await.unwrap_or(false),
+        parted,
+        postgres: postgres.display().to_string(),
+        config_directory: context.config_directory(config),
+        node: primary.clone(),
+    })
+}
+
+/// What became of it. With `standby.signal` in place the server may start, whatever else has failed.
+struct Done {
+    report: Report,
+    failed: Option<Error>,
+}
+
+async fn carry_out(
+    context: &Context,
+    judged: &Judged,
+    cluster: &ClusterFacts,
+    to: Option<NewPrimary>,
+) -> Result<Done> {
+    let config = context.config()?;
+    let recorded = cluster.node(config.node_id).map(|node| node.row.clone());
+    let demotion = Demotion {
+        row: recorded.unwrap_or_else(|| judged.own.clone()),
+        data_directory: config.data_directory.clone(),
+        to,
+    };
+    let secrets: Secrets = secrets_of(cluster);
+    match operate::carry_out(context, &plan(&demotion), secrets).await {
+        Ok(done) => Ok(Done { report: done.report, failed: None }),
+        Err(error) if config.data_directory.join(STANDBY_SIGNAL).exists() => {
+            let data = error.data.clone();
+            let report = Report { changed: true, ..Report::new(Data::Done(data)) };
+            Ok(Done { report, failed: Some(error) })
+        }
+        Err(mut error) => {
+            // The question was answered: only nothing could be done about it.
+            let (exit, decision, reason) = match judged.evidence().as_str() {
+                "" => (Exit::CannotTell, "unknown", "too_few_answers"),
+                _ => (Exit::SecondPrimary, "refuse", "newer_primary"),
+            };
+            error.exit = exit;
+            let mut data = judged.data(decision, reason);
+            join(&mut data, &error.data);
+            error.data = data;
+            Err(error.detail(judged.evidence()))
+        }
+    }
+}
+
+impl Done {
+    fn report(self, judged: &Judged, reason: &str, more: Value) -> Report {
+        let mut data = judged.data("demote", reason);
+        join(&mut data, &more);
+        let Report { changed, issues, data: done, .. } = self.report;
+        match done {
+            Data::Done(done) => join(&mut data, &done),
+            // A dry run shows its plan.
+            plan @ Data::Plan(_) => return Report { changed, issues, ..Report::new(plan) },
+            _ => {}
+        }
+        Report { changed, issues, ..Report::new(Data::Done(data)) }
+    }
+}
+
+fn join(data: &mut Value, more: &Value) {
+    if let (Some(data), Some(more)) = (data.as_object_mut(), more.as_object()) {
+        data.extend(more.clone());
+    }
+}

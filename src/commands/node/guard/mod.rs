@@ -1,0 +1,583 @@
+//! `node guard`: may the local server start as it is? Asked before it runs, with no server to ask but those of other nodes.
+
+mod demote;
+mod inquiry;
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::cli::node::Guard as Args;
+use crate::commands::context::Context;
+use crate::commands::node::guard::inquiry::Inquiry;
+use crate::commands::primary::register::own_row;
+use crate::commands::{locate, operate};
+use crate::config::Config;
+use crate::config::value::GuardOnUnknown;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::{Contents, look_past_mark};
+use crate::facts::divergence::Fork;
+use crate::facts::guard::seen::{self, Seen};
+use crate::facts::guard::{Count, Members, Ours, Says, Verdict, Voice, Why, Word, hear, judge, strongest};
+use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound, look_at_history};
+use crate::facts::topology;
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::lsn::Lsn;
+use crate::pg::tools;
+use crate::plan::{Command, journal};
+use crate::registry::{NodeRow, NodeType};
+use crate::system::lock::LocalLock;
+use crate::system::process;
+use crate::system::signals::Signals;
+
+/// The longest time that one attempt to ask a node may take.
+const EACH: Duration = Duration::from_millis(2500);
+
+/// The shortest, at the end of the time.
+const AT_LEAST: Duration = Duration::from_secs(1);
+
+/// The pause between two rounds: the first and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// How to start a server whatever this command says.
+const BY_HAND: &str =
+    "If you are certain that no other node is, or was, the primary meanwhile: \"pgbaton node start\"";
+
+/// Says whether the local server may start.
+///
+/// # Errors
+/// Exit code 31 if there is a newer primary. 3 in every other case but a yes, be it a mistake in the configuration or a signal.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    // From the beginning, so that no signal ends the program in a way of its own.
+    let signals = Signals::take_over()
+        .map_err(|error| Error::from_cause(Exit::CannotTell, "could not take over signals", &error))?;
+    let begun = Instant::now();
+    let found = tokio::select! {
+        found = find_out(context, args, begun) => found?,
+        signal = signals.next() => {
+            return Err(Error::new(Exit::CannotTell, format!("interrupted by {}", match signal {
+                crate::system::signals::Signal::Int => "SIGINT",
+                crate::system::signals::Signal::Term => "SIGTERM",
+            }))
+            .detail("Whether the server may start is not known. Nothing was changed."));
+        }
+    };
+    match found {
+        Found::Answer(report) => Ok(report),
+        Found::Judged(judged) => judged.conclude(context, args).await,
+    }
+}
+
+/// What was found out.
+enum Found {
+    /// The answer, without asking anybody.
+    Answer(Report),
+    /// What the others say.
+    Judged(Box<Judged>),
+}
+
+/// The node, what the others say of it, and what follows.
+struct Judged {
+    own: NodeRow,
+    system_identifier: String,
+    local: Local,
+    verdict: Verdict,
+    /// Of the last round.
+    voices: Vec<Voice>,
+    words: Vec<Word>,
+    /// All rows that are known.
+    rows: Vec<NodeRow>,
+    count: Count,
+    /// What was seen at other times, and is newer.
+    seen_newer: Option<String>,
+    /// What is wrong with the file of the last seen topology.
+    doubt: Option<String>,
+    waited: Duration,
+}
+
+fn answer(decision: &str, reason: &str, more: Value) -> Report {
+    let mut data = json!({ "decision": decision, "reason": reason, "asked": [], "waited_s": 0.0 });
+    if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
+        data.extend(more);
+    }
+    Report::new(Data::Done(data))
+}
+
+async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Found> {
+    let config = context.config()?;
+    let (global, name) = (&context.global, &config.node_name);
+    if global.node_id.is_some_and(|id| id != config.node_id)
+        || global.node_name.as_ref().is_some_and(|given| given != name)
+    {
+        return Err(Error::failed("\"node guard\" is about the local node only")
+            .hint("Run it on the host of the node that is to start."));
+    }
+    let named = named(context, args)?;
+    if let Some(report) = without_asking(context, config)? {
+        return Ok(Found::Answer(report));
+    }
+    let local = read(context, config).await?;
+    let system_identifier = local.control.system_identifier.to_string();
+    let own = own_row(config, NodeType::Primary, None, None);
+    let mut inquiry = Inquiry {
+        environment: &context.environment,
+        own: &own,
+        system_identifier: &system_identifier,
+        rows: Vec::new(),
+        named,
+        members: Members::default(),
+    };
+    let mut end = None;
+    let seen = last_seen(context, &local, &own, &system_identifier, &mut inquiry)?;
+    if seen.is_witness {
+        let text = format!("node \"{name}\" may start: it is a witness");
+        context.ui.say(Level::Notice, &text);
+        return Ok(Found::Answer(answer("start", "witness", json!({}))));
+    }
+    let alone = seen.doubt.is_none() && !inquiry.members.has_others(own.node_id);
+    let wait = wait(context, args, config);
+    let until = begun + wait;
+    let mut pause = PAUSE.0;
+    let mut told = false;
+    let (verdict, voices, words) = loop {
+        let last = inquiry.is_empty() || Instant::now() >= until;
+        let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
+        let enough = |voices: &[Voice]| {
+            let ours = ours(&own, &system_identifier, &local, end);
+            let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
+            words.any(|word| word.says == Says::Against && (word.is_primary || !args.demote))
+        };
+        let voices = inquiry.round(each, enough).await;
+        if end.is_none() {
+            end = measured(&local, &voices).await;
+        }
+        let ours = ours(&own, &system_identifier, &local, end);
+        let words: Vec<Word> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
+        let verdict = match seen.newer_than_heard(&words) {
+            Some(_) => Verdict::Refuse,
+            None => judge(own.node_id, &words, &inquiry.members, alone, last),
+        };
+        if verdict != Verdict::Wait {
+            break (verdict, voices, words);
+        }
+        if !told {
+            told = true;
+            context.ui.message(
+                Level::Notice,
+                &format!(
+                    "it is not known yet whether node \"{name}\" may start; asking for up to {} s",
+                    wait.as_secs()
+                ),
+                Some(&sentences(&strongest(words))),
+                None,
+            );
+        }
+        tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
+        pause = (pause * 2).min(PAUSE.1);
+    };
+    let words = strongest(words);
+    let seen_newer = seen.newer_than_heard(&words).map(str::to_string);
+    let count = inquiry.members.count(own.node_id, &words);
+    let rows = std::mem::take(&mut inquiry.rows);
+    Ok(Found::Judged(Box::new(Judged {
+        verdict,
+        voices,
+        words,
+        rows,
+        count,
+        seen_newer,
+        doubt: seen.doubt,
+        waited: begun.elapsed(),
+        own,
+        system_identifier,
+        local,
+    })))
+}
+
+/// Returns the servers that the command line names.
+fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
+    let config = context.config()?;
+    let mut out: Vec<Conninfo> = Vec::new();
+    for text in &args.nodes {
+        out.push(Conninfo::from_dbname(text).map_err(|error| {
+            Error::failed("invalid connection string in --node").detail(sentence(&error.to_string()))
+        })?);
+    }
+    out.extend(context.given_conninfo()?);
+    let row = |conninfo: &Conninfo| NodeRow {
+        node_id: 0,
+        node_name: conninfo.without_secrets().to_string(),
+        conninfo: conninfo.to_string(),
+        active: false,
+        ..own_row(config, NodeType::Standby, None, None)
+    };
+    Ok(out.iter().map(row).collect())
+}
+
+/// Returns the answer where nobody has to be asked for it.
+///
+/// # Errors
+/// Exit code 3 where there is something that must not be started, or cannot be looked at.
+fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> {
+    let (data, name) = (&config.data_directory, &config.node_name);
+    let shown = data.display();
+    let nothing = |text: &str| {
+        context
+            .ui
+            .say(Level::Notice, &format!("data directory \"{shown}\" {text}: there is nothing to start"));
+        Ok(Some(answer("start", "nothing_to_start", json!({}))))
+    };
+    match look_past_mark(data) {
+        Contents::Missing => return nothing("does not exist"),
+        Contents::Empty => return nothing("is empty"),
+        Contents::UnfinishedClone(_) => {
+            return Err(refused(
+                "unfinished_clone",
+                format!("a clone into \"{shown}\" was begun and not finished"),
+            )
+            .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
+        }
+        Contents::Other(_) => {
+            return Err(refused("no_data_directory", format!("\"{shown}\" is no data directory"))
+                .hint("Set data_directory in the configuration."));
+        }
+        Contents::Unreadable(why) => {
+            return Err(refused("unreadable", format!("could not look into data directory \"{shown}\""))
+                .detail(sentence(&why)));
+        }
+        Contents::DataDirectory { running: Some(pid), .. } => {
+            let text = format!("the server of node \"{name}\" is running already (process {pid})");
+            context.ui.say(Level::Notice, &text);
+            return Ok(Some(answer("start", "already_running", json!({}))));
+        }
+        Contents::DataDirectory { running: None, .. } => {}
+    }
+    if is_half_rewound(data) {
+        return Err(refused(
+            "unfinished_rewind",
+            format!("a rewind of \"{shown}\" was begun and not finished"),
+        )
+        .detail("Its files are neither the old state nor the new one.")
+        .hint("Run \"pgbaton node rejoin\" again: it goes on."));
+    }
+    let unfinished = unfinished(context)?;
+    if let Some(what) = &unfinished {
+        context.ui.message(
+            Level::Warning,
+            &format!("{what} is unfinished on this node"),
+            None,
+            Some("Run \"pgbaton operation list\"; then resume or abandon it."),
+        );
+    }
+    if let Some(signal) = [STANDBY_SIGNAL, "recovery.signal"].iter().find(|name| data.join(name).exists()) {
+        context.ui.say(Level::Notice, &format!("node \"{name}\" may start: it has {signal}"));
+        return Ok(Some(answer("start", "standby", json!({ "unfinished_operation": unfinished }))));
+    }
+    if let Some(command) = way_back(context, unfinished.is_some())? {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" may start: it is started by \"pgbaton {command}\", which is at work"),
+        );
+        return Ok(Some(answer("start", "operation", json!({}))));
+    }
+    Ok(None)
+}
+
+fn refused(reason: &str, text: String) -> Error {
+    let mut error = Error::new(Exit::CannotTell, text);
+    error.data = json!({ "decision": "unknown", "reason": reason, "asked": [], "waited_s": 0.0 });
+    error
+}
+
+/// Names the operation that was left unfinished here.
+fn unfinished(context: &Context) -> Result<Option<String>> {
+    let directory = context.state_directory()?;
+    let left = journal::unfinished(&directory)
+        .map_err(|error| Error::from_cause(Exit::CannotTell, "could not read the journals", &error))?;
+    Ok(operate::blocking(&left).map(|entry| match &entry.journal {
+        Ok(loaded) => format!("operation \"{}\"", loaded.header.command),
+        Err(_) => format!("operation {}", entry.operation_id),
+    }))
+}
+
+/// Returns the command that starts this server as the primary that it was, because it has not made another one.
+///
+/// A switchover holds this node's lock from before it stops the old primary. Until it has given up it has `standby.signal` in place, and
+/// after that it promotes nobody.
+fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> {
+    let holder = LocalLock::holder(&context.state_directory()?)
+        .map_err(|error| Error::from_cause(Exit::CannotTell, "could not look at the lock", &error))?;
+    let is_switchover = |command: &str| match command {
+        "standby switchover" => true,
+        // Of an operation whose journal is on the host of the candidate.
+        "operation resume" | "operation abandon" => !unfinished_here,
+        _ => false,
+    };
+    Ok(holder.map(|holder| holder.command).filter(|command| is_switchover(command)))
+}
+
+/// Reads what the data directory says of its past.
+async fn read(context: &Context, config: &Config) -> Result<Local> {
+    let data = &config.data_directory;
+    let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
+    let tool = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").map_err(|error| {
+        Error::from_cause(Exit::CannotTell, "could not find the program \"pg_controldata\"", &error)
+            .hint("Set pg_bindir in the configuration.")
+    })?;
+    let unreadable = |error: anyhow::Error| {
+        let text = format!("could not read data directory \"{}\"", data.display());
+        let mut told = refused("unreadable", text);
+        told.detail = Some(sentence(&format!("{error:#}")));
+        told
+    };
+    let around =
+        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+    let command = Command::new(tool.display().to_string(), [data.display().to_string()]);
+    let said = process::run(&command, &around).await.and_then(process::Finished::success);
+    let said = said.map_err(unreadable)?.stdout;
+    look_at_history(data, major.parse().unwrap_or(0), None, &said).map_err(unreadable)
+}
+
+/// Reads the last seen topology and adds whom it names.
+fn last_seen(
+    context: &Context,
+    local: &Local,
+    own: &NodeRow,
+    system_identifier: &str,
+    inquiry: &mut Inquiry<'_>,
+) -> Result<Seen> {
+    let directory = context.state_directory()?;
+    let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
+    Ok(match topology::load(&directory) {
+        Ok(Some(seen)) => {
+            let ours = ours(own, system_identifier, local, None);
+            let worth = seen::judge(&seen, &ours, &local.slots, ran_until(&local.data_directory));
+            if !worth.is_foreign {
+                let rows: Vec<NodeRow> = seen.nodes.into_iter().map(|node| node.row).collect();
+                inquiry.learn(&rows);
+            }
+            worth
+        }
+        Ok(None) => doubt(format!("There is no \"{}\".", topology::path(&directory).display())),
+        Err(error) => doubt(sentence(&format!("{error:#}"))),
+    })
+}
+
+/// Returns when the server last wrote its control file.
+fn ran_until(data: &Path) -> Option<Timestamp> {
+    let written = std::fs::metadata(data.join("global/pg_control")).ok()?.modified().ok()?;
+    Timestamp::try_from(written).ok()
+}
+
+fn ours<'a>(own: &'a NodeRow, system_identifier: &'a str, local: &'a Local, end: Option<Lsn>) -> Ours<'a> {
+    Ours { row: own, system_identifier, branch: local.branch(), end }
+}
+
+fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
+    let given = args.wait.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    let wait = given.unwrap_or(config.guard_wait);
+    match context.global.timeout {
+        Some(seconds) => wait.min(Duration::from_secs(u64::from(seconds))),
+        None => wait,
+    }
+}
+
+/// Finds where the local WAL ends, if any standby of its timeline has replayed beyond the last checkpoint: there is nothing to compare
+/// before, and after a crash it is read from the WAL.
+async fn measured(local: &Local, voices: &[Voice]) -> Option<Lsn> {
+    let (timeline, checkpoint) = (local.timeline, local.control.checkpoint);
+    let system_identifier = local.control.system_identifier.to_string();
+    let beyond = |voice: &Voice| {
+        voice.node.facts().is_some_and(|server| {
+            server.system_identifier == system_identifier
+                && server.timeline == timeline
+                && server.replay_lsn.is_some_and(|replayed| replayed > checkpoint)
+        })
+    };
+    if !voices.iter().any(beyond) {
+        return None;
+    }
+    let mut local = Local { end: None, ..local.clone() };
+    let measured = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
+    measured.await.ok()?.ok()?
+}
+
+fn sentences(words: &[Word]) -> String {
+    words.iter().map(|word| word.detail.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+impl Judged {
+    /// Returns what a script may want to know.
+    fn data(&self, decision: &str, reason: &str) -> Value {
+        json!({
+            "decision": decision,
+            "reason": reason,
+            "asked": self.words,
+            "named_by": self.count.named,
+            "of": self.count.of,
+            "timeline": self.local.timeline,
+            "waited_s": self.waited.as_secs_f64(),
+        })
+    }
+
+    fn may_start(&self, decision: &str, reason: &str) -> Report {
+        Report::new(Data::Done(self.data(decision, reason)))
+    }
+
+    /// Tells the answer, and does what follows.
+    async fn conclude(self, context: &Context, args: &Args) -> Result<Report> {
+        let name = &self.own.node_name;
+        match self.verdict {
+            Verdict::Start(Why::Alone) => {
+                let text = format!("node \"{name}\" may start: no other node is registered");
+                context.ui.say(Level::Notice, &text);
+                Ok(self.may_start("start", "single_node"))
+            }
+            Verdict::Start(why) => {
+                let (level, reason) = match why {
+                    Why::Majority if self.words.iter().any(|word| word.defers) => {
+                        (Level::Warning, "majority")
+                    }
+                    Why::Majority => (Level::Notice, "majority"),
+                    _ => (Level::Notice, "all"),
+                };
+                let Count { named, of } = self.count;
+                let text = format!("node \"{name}\" may start: {named} of {of} nodes, it included, name it");
+                context.ui.message(level, &text, Some(&sentences(&self.words)), None);
+                Ok(self.may_start("start", reason))
+            }
+            Verdict::Refuse => {
+                self.remember(context);
+                if args.demote { demote::to_standby(context, &self).await } else { Err(self.refusal()) }
+            }
+            Verdict::Wait | Verdict::Unknown => self.unknown(context).await,
+        }
+    }
+
+    /// Returns everything that was said of something newer.
+    fn evidence(&self) -> String {
+        let against: Vec<Word> =
+            self.words.iter().filter(|word| word.says == Says::Against).cloned().collect();
+        match (&self.seen_newer, against.is_empty()) {
+            (Some(seen), true) => seen.clone(),
+            _ => sentences(&against),
+        }
+    }
+
+    fn refusal(&self) -> Error {
+        let name = &self.own.node_name;
+        let mut error = Error::new(
+            Exit::SecondPrimary,
+            format!("node \"{name}\" must not start as it is: it would be a second primary, or an old one"),
+        )
+        .detail(self.evidence());
+        error = match self.outdated() {
+            Some(old) => error.hint(format!(
+                "Node \"{old}\" is on an older timeline than this node. Stop it first if this node is the right primary."
+            )),
+            None => error.hint(
+                "Run \"pgbaton node rejoin\": it brings the node back as a standby. Or \"pgbaton node guard --demote\", \
+                 and start it: it comes up as a standby.",
+            ),
+        };
+        error.data = self.data("refuse", "newer_primary");
+        error
+    }
+
+    /// Returns the node that takes writes on a timeline which this node has left behind, if that is all there is.
+    fn outdated(&self) -> Option<&str> {
+        let mut against = self.words.iter().filter(|word| word.says == Says::Against).peekable();
+        against.peek()?;
+        let ours = self.local.timeline;
+        let is_old = |word: &&Word| word.timeline.is_some_and(|timeline| timeline < ours);
+        let all: Vec<&Word> = against.collect();
+        all.iter().all(is_old).then(|| all.first().map(|word| word.node_name.as_str()))?
+    }
+
+    /// The time is over: the configuration says what then.
+    async fn unknown(self, context: &Context) -> Result<Report> {
+        let config = context.config()?;
+        let name = &self.own.node_name;
+        let mut detail = sentences(&self.words);
+        if let Some(doubt) = &self.doubt {
+            let file = "The file of the last seen topology is not believed.";
+            detail = [file, doubt, &detail].join(" ").trim_end().to_string();
+        }
+        if !self.words.is_empty() {
+            let Count { named, of } = self.count;
+            let count = format!("{named} of {of} nodes, it included, name this node; a majority is needed.");
+            detail = format!("{detail} {count}");
+        }
+        let reason = match (self.words.is_empty(), &self.doubt) {
+            (true, Some(_)) => "no_topology",
+            _ => "too_few_answers",
+        };
+        match config.guard_on_unknown {
+            GuardOnUnknown::Refuse => {
+                let mut error = Error::new(
+                    Exit::CannotTell,
+                    format!("it cannot be told whether node \"{name}\" may start"),
+                )
+                .detail(detail)
+                .hint(if self.words.is_empty() {
+                    format!("Name a node to ask with --node. {BY_HAND}.")
+                } else {
+                    format!("Start the other nodes first, or see why they do not answer. {BY_HAND}.")
+                });
+                error.data = self.data("unknown", reason);
+                Err(error)
+            }
+            GuardOnUnknown::Start => {
+                context.ui.message(
+                    Level::Warning,
+                    &format!("node \"{name}\" starts although it cannot be told whether there is a newer primary"),
+                    Some(&format!("{detail} guard_on_unknown is \"start\".")),
+                    Some("Run \"pgbaton cluster show\" as soon as other nodes answer: there may be two primaries."),
+                );
+                let mut report = self.may_start("start", reason);
+                if let Data::Done(data) = &mut report.data
+                    && let Some(data) = data.as_object_mut()
+                {
+                    data.insert("on_unknown".into(), "start".into());
+                }
+                Ok(report)
+            }
+            GuardOnUnknown::Demote => demote::without_primary(context, &self, reason, &detail).await,
+        }
+    }
+
+    /// Keeps what was seen, so that this node knows of the newer primary when nobody answers.
+    fn remember(&self, context: &Context) {
+        let facts = self.cluster();
+        if facts.nodes.iter().any(|node| node.server.is_ok()) {
+            locate::remember(context, &facts, journal::now());
+        }
+    }
+
+    /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of whoever is furthest.
+    fn cluster(&self) -> ClusterFacts {
+        let ours = |voice: &&Voice| {
+            voice.node.facts().is_some_and(|server| server.system_identifier == self.system_identifier)
+        };
+        let best = self.voices.iter().filter(ours).filter(|voice| voice.rows.is_ok()).max_by_key(|voice| {
+            let server = voice.node.facts();
+            server.map(|server| (server.timeline, !server.in_recovery, server.wal_end()))
+        });
+        let rows = best.and_then(|voice| voice.rows.as_ref().ok()).unwrap_or(&self.rows);
+        let silent = || crate::facts::cluster::Silence::invalid("it was not asked");
+        let nodes = rows.iter().map(|row| {
+            let heard = self.voices.iter().filter(|voice| voice.registered);
+            let mut heard = heard.filter(|voice| voice.node.row.node_id == row.node_id);
+            let voice = heard.clone().find(|voice| voice.node.server.is_ok()).or_else(|| heard.next());
+            let server = voice.map_or_else(|| Err(silent()), |voice| voice.node.server.clone());
+            NodeFacts { row: row.clone(), server }
+        });
+        ClusterFacts { nodes: nodes.collect() }
+    }
+}

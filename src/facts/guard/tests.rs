@@ -1,0 +1,381 @@
+use super::*;
+use crate::facts::cluster::Silence;
+use crate::facts::server::{FirstRecord, Lineage, Receiver};
+
+const END: u64 = 0x0500_0000;
+
+/// Node 1 on a timeline that is 1, or was begun by a promotion.
+fn ours(timeline: u32) -> (NodeRow, Lineage, TimelineId) {
+    let lineage = Lineage {
+        history: (timeline > 1).then(|| "1\t0/3000000\tx\n".to_string()),
+        first_records: Vec::new(),
+        promotions: Vec::new(),
+    };
+    (NodeRow::example(1, NodeType::Primary), lineage, TimelineId(timeline))
+}
+
+fn rows() -> Vec<NodeRow> {
+    vec![
+        NodeRow::example(1, NodeType::Primary),
+        NodeRow::example(2, NodeType::Standby),
+        NodeRow::example(3, NodeType::Standby),
+    ]
+}
+
+/// A standby that has lost its primary, node 1, and remembers it.
+fn standby(node_id: i32, timeline: u32) -> Voice {
+    let mut server = ServerFacts::example(true, timeline, END);
+    server.receiver = None;
+    server.started_at = format!("server {node_id}");
+    server.lineage = (timeline > 1).then(|| Lineage {
+        history: Some("1\t0/3000000\tx\n".into()),
+        first_records: Vec::new(),
+        promotions: Vec::new(),
+    });
+    Voice {
+        node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Ok(server) },
+        registered: true,
+        rows: Ok(rows()),
+        promoted_to: None,
+        busy: false,
+    }
+}
+
+fn silent(node_id: i32, answered: Answered) -> Voice {
+    let silence = Silence { answered, message: "timeout expired".into(), detail: None, hint: None };
+    Voice {
+        node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Err(silence) },
+        registered: true,
+        rows: Err(String::new()),
+        promoted_to: None,
+        busy: false,
+    }
+}
+
+fn server(voice: &mut Voice) -> &mut ServerFacts {
+    voice.node.server.as_mut().unwrap()
+}
+
+fn promoted(node_id: i32) -> Vec<NodeRow> {
+    let mut rows = rows();
+    for row in &mut rows {
+        if row.node_id == node_id {
+            (row.node_type, row.upstream_node_id) = (NodeType::Primary, None);
+        } else if row.node_id == 1 {
+            row.active = false;
+        }
+    }
+    rows
+}
+
+fn heard_among(timeline: u32, end: Option<u64>, voice: &Voice, all: &[Voice]) -> Word {
+    let (row, lineage, timeline) = ours(timeline);
+    let branch = Branch {
+        timeline,
+        end: None,
+        writes: true,
+        streams: false,
+        lineage: Some(&lineage),
+        segment_bytes: 16 << 20,
+    };
+    let ours = Ours { row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
+    hear(&ours, voice, all)
+}
+
+#[track_caller]
+fn says(timeline: u32, voice: &Voice, says: Says, why: &str) -> Word {
+    let word = heard_among(timeline, None, voice, std::slice::from_ref(voice));
+    assert_eq!(word.says, says, "{word:?}");
+    assert!(word.detail.contains(why), "{word:?}");
+    assert!(word.detail.ends_with('.'), "{word:?}");
+    word
+}
+
+fn with(voice: Voice, change: impl FnOnce(&mut Voice)) -> Voice {
+    let mut voice = voice;
+    change(&mut voice);
+    voice
+}
+
+#[test]
+fn a_standby_that_remembers_us_is_for_us() {
+    for timeline in [1, 2] {
+        let word = says(timeline, &standby(2, timeline), Says::For, "names this node");
+        assert!(!word.defers && !word.is_primary);
+    }
+    // One that was cut off before we were promoted, and has followed us since some time before.
+    says(
+        2,
+        &with(standby(2, 1), |voice| server(voice).replay_lsn = Some(Lsn(0x0200_0000))),
+        Says::Unclear,
+        "",
+    );
+    let behind = with(standby(2, 1), |voice| {
+        let server = server(voice);
+        (server.replay_lsn, server.receive_lsn) = (Some(Lsn(0x0200_0000)), Some(Lsn(0x0200_0000)));
+    });
+    says(2, &behind, Says::For, "names this node");
+}
+
+#[test]
+fn one_that_knows_better_is_against_us() {
+    let primary = |timeline| {
+        with(standby(2, timeline), |voice| {
+            server(voice).in_recovery = false;
+            voice.rows = Ok(promoted(2));
+        })
+    };
+    // Whatever its timeline: two would take writes.
+    for timeline in [1, 2, 3] {
+        assert!(says(2, &primary(timeline), Says::Against, "takes writes").is_primary);
+    }
+    says(1, &standby(2, 2), Says::Against, "is a standby on timeline 2");
+    let knows = with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)));
+    says(1, &knows, Says::Against, "a promotion to timeline 2");
+    says(2, &with(standby(2, 2), |voice| voice.promoted_to = Some(TimelineId(2))), Says::For, "");
+    // On timeline 1 nobody was promoted before us.
+    let names_another = |timeline| with(standby(3, timeline), |voice| voice.rows = Ok(promoted(2)));
+    says(1, &names_another(1), Says::Against, "names node \"node2\"");
+    // Later on it may not have heard of us yet.
+    says(2, &names_another(2), Says::Unclear, "which may be old");
+}
+
+#[test]
+fn another_history_is_against_us_if_it_is_as_new() {
+    let forked = |history: &str| {
+        with(standby(2, 2), |voice| {
+            let lineage = Lineage {
+                history: Some(history.into()),
+                first_records: vec![FirstRecord { timeline: TimelineId(2), lsn: Lsn(0), bytes: None }],
+                promotions: Vec::new(),
+            };
+            server(voice).lineage = Some(lineage);
+        })
+    };
+    says(2, &forked("1\t0/3000000\tx\n"), Says::For, "");
+    says(2, &forked("1\t0/2800000\tx\n"), Says::Against, "The history files differ");
+    // One that was left behind has no say.
+    says(2, &standby(2, 1), Says::Unclear, "timeline 1, which ended at");
+}
+
+#[test]
+fn wal_that_we_have_lost_is_against_us() {
+    let heard = |end: Option<u64>, voice: &Voice| heard_among(1, end, voice, std::slice::from_ref(voice));
+    assert_eq!(heard(Some(END), &standby(2, 1)).says, Says::For);
+    assert_eq!(heard(None, &standby(2, 1)).says, Says::For);
+    let word = heard(Some(END - 8), &standby(2, 1));
+    assert_eq!(word.says, Says::Against);
+    assert!(word.detail.contains("has replayed WAL up to 0/5000000"), "{word:?}");
+    // Received is not replayed: it may end in the middle of a record.
+    let received = with(standby(2, 1), |voice| server(voice).receive_lsn = Some(Lsn(END + 4096)));
+    assert_eq!(heard(Some(END), &received).says, Says::For);
+}
+
+#[test]
+fn whom_it_streams_from_matters() {
+    let streaming = |host: &str, status: Option<&str>| {
+        with(standby(3, 1), |voice| {
+            server(voice).receiver = Some(Receiver {
+                status: status.map(str::to_string),
+                sender_host: status.map(|_| host.to_string()),
+                sender_port: status.map(|_| 5432),
+                slot_name: None,
+            });
+        })
+    };
+    let among = |voice: &Voice, others: &[Voice]| {
+        let all: Vec<Voice> = others.iter().chain([voice]).cloned().collect();
+        heard_among(1, None, voice, &all)
+    };
+    let two = [standby(2, 1)];
+    let gone = [silent(2, Answered::Nothing)];
+    // It has not noticed yet that we have gone.
+    assert_eq!(among(&streaming("h1", Some("streaming")), &two).says, Says::For);
+    // A cascade: node 2 says itself what it is.
+    assert_eq!(among(&streaming("h2", Some("streaming")), &two).says, Says::For);
+    // From somebody who does not answer us, and whom it was not recorded to follow.
+    assert_eq!(among(&streaming("h2", Some("streaming")), &gone).says, Says::Against);
+    let cascade = with(streaming("h2", Some("streaming")), |voice| {
+        if let Ok(rows) = &mut voice.rows {
+            rows[2].upstream_node_id = Some(2);
+        }
+    });
+    let word = among(&cascade, &gone);
+    assert!(word.says == Says::Unclear && word.defers, "{word:?}");
+    // From somebody unknown, or unseen.
+    let word = among(&streaming("elsewhere", Some("streaming")), &two);
+    assert!(word.says == Says::Unclear && word.defers, "{word:?}");
+    let word = among(&streaming("", None), &two);
+    assert!(word.says == Says::Unclear && word.detail.contains("GRANT pg_monitor"), "{word:?}");
+    // It only tries.
+    assert_eq!(among(&streaming("h2", Some("waiting")), &gone).says, Says::For);
+}
+
+#[test]
+fn who_says_nothing_of_use_is_not_counted() {
+    let word = says(1, &silent(2, Answered::Nothing), Says::NoAnswer, "does not answer");
+    assert!(!word.defers);
+    assert!(says(1, &silent(2, Answered::Silent), Says::NoAnswer, "does not answer").defers);
+    assert!(says(1, &silent(2, Answered::Spoke), Says::Unclear, "does not say what it is").defers);
+    assert!(says(1, &with(standby(2, 1), |voice| voice.busy = true), Says::Unclear, "is at work").defers);
+    let refused = with(standby(2, 1), |voice| voice.rows = Err("permission denied".into()));
+    says(1, &refused, Says::Unclear, "permission denied");
+    let foreign = with(standby(2, 1), |voice| server(voice).system_identifier = "8".into());
+    says(1, &foreign, Says::Unclear, "another cluster");
+    // Even if that one takes writes.
+    let foreign = with(foreign, |voice| server(voice).in_recovery = false);
+    assert!(!says(1, &foreign, Says::Unclear, "another cluster").is_primary);
+    says(1, &with(standby(2, 1), |voice| voice.rows = Ok(Vec::new())), Says::Unclear, "knows no node 1");
+    let renamed = with(standby(2, 1), |voice| {
+        if let Ok(rows) = &mut voice.rows {
+            rows[0].node_name = "other".into();
+        }
+    });
+    says(1, &renamed, Says::Unclear, "knows no node 1 \"node1\"");
+    let none = with(standby(2, 1), |voice| {
+        if let Ok(rows) = &mut voice.rows {
+            rows[0].active = false;
+        }
+    });
+    says(1, &none, Says::Unclear, "names no primary");
+    let several = with(standby(2, 1), |voice| {
+        if let Ok(rows) = &mut voice.rows {
+            rows[1].node_type = NodeType::Primary;
+        }
+    });
+    says(1, &several, Says::Unclear, "several");
+}
+
+#[test]
+fn a_witness_votes_by_its_metadata() {
+    let witness = |rows: Vec<NodeRow>| {
+        with(standby(4, 1), |voice| {
+            voice.node.row.node_type = NodeType::Witness;
+            let server = server(voice);
+            (server.in_recovery, server.system_identifier) = (false, "9".into());
+            voice.rows = Ok(rows);
+        })
+    };
+    assert!(!says(1, &witness(rows()), Says::For, "names this node").is_primary);
+    says(2, &witness(rows()), Says::For, "names this node");
+    says(1, &witness(promoted(2)), Says::Against, "names node \"node2\"");
+    // It may have been away when we were promoted.
+    says(2, &witness(promoted(2)), Says::Unclear, "which may be old");
+    let knows = with(witness(promoted(2)), |voice| voice.promoted_to = Some(TimelineId(3)));
+    says(2, &knows, Says::Against, "a promotion to timeline 3");
+    says(1, &witness(Vec::new()), Says::Unclear, "another cluster");
+}
+
+fn word(node_id: i32, says: Says) -> Word {
+    Word {
+        node_id: Some(node_id),
+        node_name: format!("node{node_id}"),
+        says,
+        timeline: None,
+        detail: String::new(),
+        defers: false,
+        is_primary: false,
+        server: Some(("7".into(), format!("{node_id}"))),
+    }
+}
+
+fn members(count: i32, inactive: &[i32]) -> Members {
+    let mut members = Members::default();
+    let rows: Vec<NodeRow> = (1..=count)
+        .map(|id| NodeRow { active: !inactive.contains(&id), ..NodeRow::example(id, NodeType::Standby) })
+        .collect();
+    members.learn(&rows);
+    members
+}
+
+#[test]
+fn a_majority_is_more_than_half_and_includes_us() {
+    use Says::{For, NoAnswer, Unclear};
+    let judged = |nodes: i32, inactive: &[i32], words: &[(i32, Says)], last: bool| {
+        let words: Vec<Word> = words.iter().map(|(id, says)| word(*id, *says)).collect();
+        judge(1, &words, &members(nodes, inactive), false, last)
+    };
+    let (all, majority) = (Verdict::Start(Why::All), Verdict::Start(Why::Majority));
+    // Two nodes: the other one has to answer.
+    assert_eq!(judged(2, &[], &[(2, For)], false), all);
+    assert_eq!(judged(2, &[], &[(2, NoAnswer)], false), Verdict::Wait);
+    assert_eq!(judged(2, &[], &[(2, NoAnswer)], true), Verdict::Unknown);
+    assert_eq!(judged(2, &[], &[(2, Unclear)], true), Verdict::Unknown);
+    // Three: one of the others.
+    assert_eq!(judged(3, &[], &[(2, For), (3, NoAnswer)], false), majority);
+    assert_eq!(judged(3, &[], &[(2, NoAnswer), (3, NoAnswer)], true), Verdict::Unknown);
+    assert_eq!(judged(3, &[], &[(2, For), (3, For)], false), all);
+    // Four: two of them; half is no majority.
+    assert_eq!(judged(4, &[], &[(2, For), (3, NoAnswer), (4, NoAnswer)], true), Verdict::Unknown);
+    assert_eq!(judged(4, &[], &[(2, For), (3, For), (4, NoAnswer)], false), majority);
+    // An old primary that was taken out does not have to answer, and with nobody else there is nobody who names us.
+    assert_eq!(judged(3, &[3], &[(2, For), (3, NoAnswer)], false), all);
+    assert_eq!(judged(2, &[2], &[(2, NoAnswer)], true), Verdict::Unknown);
+    assert_eq!(judged(2, &[2], &[(2, For)], false), all);
+    // A stranger has no vote.
+    assert_eq!(judged(2, &[], &[(2, NoAnswer), (9, For)], true), Verdict::Unknown);
+}
+
+#[test]
+fn one_against_is_enough_and_one_that_is_coming_up_is_waited_for() {
+    use Says::{Against, For, Unclear};
+    let words = |third: Word| [word(2, For), third];
+    let members = members(3, &[]);
+    for last in [false, true] {
+        let judged = judge(1, &words(word(3, Against)), &members, false, last);
+        assert_eq!(judged, Verdict::Refuse);
+    }
+    let coming = Word { defers: true, ..word(3, Unclear) };
+    assert_eq!(judge(1, &words(coming.clone()), &members, false, false), Verdict::Wait);
+    assert_eq!(judge(1, &words(coming), &members, false, true), Verdict::Start(Why::Majority));
+    // Somebody who is not registered, too.
+    let named = Word { node_id: None, ..word(9, Against) };
+    assert_eq!(judge(1, &words(named), &members, false, false), Verdict::Refuse);
+}
+
+#[test]
+fn alone_is_only_who_is_known_to_be() {
+    let alone = members(1, &[]);
+    assert_eq!(judge(1, &[], &alone, true, false), Verdict::Start(Why::Alone));
+    assert_eq!(judge(1, &[], &alone, false, true), Verdict::Unknown);
+    assert_eq!(judge(1, &[], &Members::default(), false, true), Verdict::Unknown);
+    // Somebody has said that there are others.
+    assert_eq!(judge(1, &[], &members(2, &[]), true, true), Verdict::Unknown);
+    assert_eq!(judge(1, &[word(2, Says::Against)], &alone, true, false), Verdict::Refuse);
+}
+
+#[test]
+fn a_server_that_two_rows_lead_to_has_one_vote() {
+    let mut twin = word(3, Says::For);
+    twin.server = word(2, Says::For).server;
+    let words = [word(2, Says::For), twin, word(4, Says::NoAnswer)];
+    assert_eq!(members(4, &[]).count(1, &words), Count { named: 2, of: 4 });
+    assert_eq!(judge(1, &words, &members(4, &[]), false, true), Verdict::Unknown);
+}
+
+#[test]
+fn a_node_is_counted_if_one_copy_has_it_as_active() {
+    let mut both = members(3, &[3]);
+    assert_eq!(both.count(1, &[]).of, 2);
+    both.learn(&[NodeRow::example(3, NodeType::Standby)]);
+    assert_eq!(both.count(1, &[]).of, 3);
+    both.learn(&[NodeRow { active: false, ..NodeRow::example(2, NodeType::Standby) }]);
+    assert_eq!(both.count(1, &[]).of, 3);
+}
+
+#[test]
+fn of_several_words_of_a_node_the_strongest_stays() {
+    let named = Word { node_id: None, node_name: "host=h2".into(), ..word(2, Says::Unclear) };
+    let stranger = Word { node_id: None, server: None, ..word(7, Says::NoAnswer) };
+    let words = vec![
+        stranger,
+        named,
+        word(3, Says::NoAnswer),
+        word(2, Says::NoAnswer),
+        word(2, Says::For),
+        word(2, Says::Unclear),
+    ];
+    let kept: Vec<(Option<i32>, Says)> =
+        strongest(words).iter().map(|word| (word.node_id, word.says)).collect();
+    assert_eq!(kept, [(Some(2), Says::For), (Some(3), Says::NoAnswer), (None, Says::NoAnswer)]);
+}

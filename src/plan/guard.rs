@@ -1,0 +1,219 @@
+//! Plan for a former primary that is to come up as a standby. Pure.
+
+use std::path::PathBuf;
+
+use crate::error::Exit;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::plan::register::endpoint;
+use crate::plan::upstream::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
+use crate::plan::{OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step};
+use crate::registry::{NodeRow, node};
+
+/// Seconds for a file.
+const SHORT_S: u32 = 60;
+
+/// What decides how it is done.
+#[derive(Clone, Debug)]
+pub struct Demotion {
+    /// The node that is to be a standby, as it is recorded.
+    pub row: NodeRow,
+    /// Its data directory.
+    pub data_directory: PathBuf,
+    /// Whom it is to follow; None where no primary is known.
+    pub to: Option<NewPrimary>,
+}
+
+/// The primary that there is now.
+#[derive(Clone, Debug)]
+pub struct NewPrimary {
+    /// Its row and what it says of itself.
+    pub node: NodeFacts,
+    /// The node uses a slot.
+    pub use_slot: bool,
+    /// The role may make slots there.
+    pub may_make_slot: bool,
+    /// The histories have parted: it will not stream before a rejoin.
+    pub parted: bool,
+    /// The program `postgres`.
+    pub postgres: String,
+    /// Where postgresql.conf is, if not in the data directory.
+    pub config_directory: Option<PathBuf>,
+}
+
+/// Plans it: `standby.signal` comes first, because with it the server does no harm, whatever becomes of the rest.
+pub fn plan(demotion: &Demotion) -> Plan {
+    let Demotion { row, data_directory, to } = demotion;
+    let name = &row.node_name;
+    let path = data_directory.join(STANDBY_SIGNAL);
+    let signal = Step::new(
+        "standby_signal",
+        format!("write \"{}\"", path.display()),
+        Op::WriteFile { path, contents: String::new(), mode: 0o600 },
+        SHORT_S,
+        Exit::LocalCommand,
+    )
+    // A running primary takes no note of it, and would be a standby at some later start that nobody expects it at.
+    .requires(Probe::Stopped { data_directory: data_directory.clone() })
+    .stays(format!("Node \"{name}\" starts as a standby only: its standby.signal stays."));
+    let phase = |title: &str, on_failure, steps| Phase {
+        title: title.into(),
+        order: Order::InOrder,
+        on_failure,
+        outage: false,
+        steps,
+    };
+    let mut phases = vec![phase("make the server a standby", OnFailure::Stop, vec![signal])];
+    let mut title = format!("make node \"{name}\" a standby for its next start");
+    if let Some(to) = to {
+        title = format!("make node \"{name}\" a standby of \"{}\" for its next start", to.node.row.node_name);
+        let mut steps = Vec::new();
+        let slot = to.slot(row);
+        if let Some(slot) = slot.as_ref().filter(|slot| !to.has_slot(slot)) {
+            steps.push(create_slot("create_slot", &endpoint(&to.node), slot));
+        }
+        steps.push(follow(demotion, to, slot.clone()));
+        phases.push(phase("point it at the primary", OnFailure::Stop, steps));
+        if !to.parted {
+            phases.push(phase(
+                "bring the record up to date",
+                OnFailure::Continue,
+                vec![record(row, &to.node, slot)],
+            ));
+        }
+    }
+    Plan {
+        title,
+        checks: Vec::new(),
+        phases,
+        back: Vec::new(),
+        always: Vec::new(),
+        verify: Vec::new(),
+        back_failed: Exit::LocalCommand,
+        incomplete: Exit::LocalCommand,
+        announce_on: None,
+        far_ends: Vec::new(),
+    }
+}
+
+fn follow(demotion: &Demotion, to: &NewPrimary, slot: Option<String>) -> Step {
+    let primary = &to.node.row;
+    let version_num = to.node.facts().map_or(0, |server| server.version_num);
+    let mut wanted = upstream(primary, &demotion.row, version_num, slot);
+    if node::holds_password(&primary.conninfo) {
+        wanted.password = Some(node::password_secret(primary.node_id));
+    }
+    Step::new(
+        "follow",
+        format!("point node \"{}\" at \"{}\"", demotion.row.node_name, primary.node_name),
+        Op::Follow {
+            standby: Standby::Files {
+                data_directory: demotion.data_directory.clone(),
+                postgres: to.postgres.clone(),
+                config_directory: to.config_directory.clone(),
+            },
+            upstream: wanted,
+        },
+        SHORT_S,
+        Exit::LocalCommand,
+    )
+}
+
+/// Records the node as a standby. A node that does not stream yet is recorded by the rejoin that it needs.
+fn record(row: &NodeRow, primary: &NodeFacts, slot: Option<String>) -> Step {
+    Step::new(
+        "record",
+        format!("record node \"{}\" as a standby of \"{}\"", row.node_name, primary.row.node_name),
+        Op::Sql {
+            on: endpoint(primary),
+            statements: vec![
+                record_upstream(row.node_id, primary.row.node_id),
+                node::set_slot_name(row.node_id, slot.as_deref()),
+            ],
+        },
+        QUERY_S,
+        Exit::Query,
+    )
+}
+
+impl NewPrimary {
+    fn has_slot(&self, slot: &str) -> bool {
+        self.node.facts().is_some_and(|server| server.slot(slot).is_some())
+    }
+
+    /// Returns the slot to use. One that nobody will use for a while, and that would keep WAL meanwhile, is not made.
+    fn slot(&self, row: &NodeRow) -> Option<String> {
+        let slot = default_slot(row);
+        (self.use_slot && (self.has_slot(&slot) || (self.may_make_slot && !self.parted))).then_some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::server::{ServerFacts, Slot};
+    use crate::registry::NodeType;
+
+    fn demotion(parted: bool, may_make_slot: bool, slots: &[&str]) -> Demotion {
+        let mut server = ServerFacts::example(false, 2, 0x0400_0000);
+        server.slots = slots
+            .iter()
+            .map(|name| Slot {
+                slot_name: (*name).into(),
+                slot_type: "physical".into(),
+                active: false,
+                restart_lsn: None,
+                wal_status: None,
+                retained_bytes: None,
+            })
+            .collect();
+        let row = NodeRow::example(2, NodeType::Primary);
+        Demotion {
+            row: NodeRow::example(1, NodeType::Primary),
+            data_directory: "/data".into(),
+            to: Some(NewPrimary {
+                node: NodeFacts { row, server: Ok(server) },
+                use_slot: true,
+                may_make_slot,
+                parted,
+                postgres: "postgres".into(),
+                config_directory: None,
+            }),
+        }
+    }
+
+    fn steps(demotion: &Demotion) -> Vec<String> {
+        let plan = plan(demotion);
+        assert_eq!(plan.defect(), None);
+        plan.steps().map(|step| step.id.clone()).collect()
+    }
+
+    fn slot_followed(demotion: &Demotion) -> Option<String> {
+        plan(demotion).steps().find_map(|step| match &step.op {
+            Op::Follow { upstream, .. } => Some(upstream.slot.clone()),
+            _ => None,
+        })?
+    }
+
+    #[test]
+    fn the_signal_comes_first_in_every_case() {
+        assert_eq!(steps(&demotion(false, true, &[])), ["standby_signal", "create_slot", "follow", "record"]);
+        assert_eq!(steps(&demotion(false, true, &["repmgr_slot_1"])), ["standby_signal", "follow", "record"]);
+        assert_eq!(steps(&Demotion { to: None, ..demotion(false, true, &[]) }), ["standby_signal"]);
+    }
+
+    #[test]
+    fn a_slot_that_is_not_there_and_cannot_be_made_is_not_waited_for() {
+        assert_eq!(slot_followed(&demotion(false, true, &[])).as_deref(), Some("repmgr_slot_1"));
+        assert_eq!(slot_followed(&demotion(false, false, &[])), None);
+        let there = demotion(false, false, &["repmgr_slot_1"]);
+        assert_eq!(slot_followed(&there).as_deref(), Some("repmgr_slot_1"));
+    }
+
+    #[test]
+    fn a_node_that_has_parted_leaves_nothing_on_the_primary() {
+        let parted = demotion(true, true, &[]);
+        assert_eq!(steps(&parted), ["standby_signal", "follow"]);
+        assert_eq!(slot_followed(&parted), None);
+    }
+}
