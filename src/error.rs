@@ -15,6 +15,10 @@ pub enum Exit {
     Done = 0,
     /// Usage, configuration or a failed precondition. Nothing was changed.
     Failed = 1,
+    /// Of a check: critical.
+    Critical = 2,
+    /// Of a check: it cannot be told, or there was an error of any kind.
+    CannotTell = 3,
     /// PostgreSQL could not be (re)started.
     NoRestart = 4,
     /// A local command failed.
@@ -63,9 +67,11 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Done,
         Self::Failed,
+        Self::Critical,
+        Self::CannotTell,
         Self::NoRestart,
         Self::LocalCommand,
         Self::Connection,
@@ -99,7 +105,9 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or healthy",
-            Self::Failed => "usage, configuration or a failed precondition; nothing was changed",
+            Self::Failed => "usage, configuration or a failed precondition; nothing was changed; of a check: warning",
+            Self::Critical => "of a check (cluster check, node check with options): critical",
+            Self::CannotTell => "of a check: unknown, or an error of any kind",
             Self::NoRestart => "PostgreSQL could not be started, stopped or restarted",
             Self::LocalCommand => "a local command failed",
             Self::Connection => "a needed connection failed; nothing was changed",
@@ -113,7 +121,7 @@ impl Exit {
             Self::Incomplete => "switched over, but something did not rejoin",
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
-            Self::Issues => "something is not as it should be (cluster show, node status)",
+            Self::Issues => "something is not as it should be (cluster show, node status, node check)",
             Self::Pause => "not every daemon could be paused or unpaused",
             Self::Daemon => "the daemon could not be started or stopped",
             Self::Busy => "another operation is running or unfinished; nothing was changed",
@@ -213,6 +221,7 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
     ("not_registered", "the local node is not registered"),
+    ("host_not_asked", "pgbaton on its host could not be asked, so what only that host can tell is not known"),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),
     ("check_warning", "a check stops nothing but should be looked at"),

@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 pub enum Cluster {
     /// Show all nodes, what they are and whether they replicate
     Show(Show),
+    /// Check whether all nodes are well
+    Check(super::check::ClusterCheck),
     /// Show what happened
     #[command(visible_alias = "events")]
     Event(Event),

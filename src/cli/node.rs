@@ -9,6 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 pub enum Node {
     /// Show what the local server is and does
     Status(Status),
+    /// Check whether this node is well
+    Check(super::check::NodeCheck),
     /// Start the local server and wait until it accepts connections
     Start,
     /// Stop the local server, disconnecting its clients

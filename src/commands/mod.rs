@@ -1,5 +1,6 @@
 //! One file per verb: options in, calls down, a report out. No SQL, no process, no format.
 
+pub mod checks;
 pub mod cluster;
 pub mod config;
 pub mod context;
@@ -51,6 +52,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             standby::switchover::run(context, args).await
         }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
+        Noun::Node(cli::node::Node::Check(args)) => node::check::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
             node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await
         }
@@ -73,6 +75,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Node(cli::node::Node::Rejoin(args)) => node::rejoin::run(context, args, false).await,
         Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
+        Noun::Cluster(cli::cluster::Cluster::Check(args)) => cluster::check::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
         Noun::Operation(verb) => operation::run(context, verb).await,
         Noun::Config(cli::Config::Check) => config::check(context),
@@ -85,7 +88,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
 
 /// A format that a command does not have is refused before anything is done.
 fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
-    let has_csv = matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_)));
+    let has_csv =
+        matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_) | cli::node::Node::Check(_)));
     if context.style.format != Format::Csv || has_csv {
         return Ok(());
     }

@@ -55,6 +55,7 @@ fn run(
         Ok(cli) => cli,
         Err(error) => return no_command(&error, command, words, style),
     };
+    let for_monitoring = usage::is_for_monitoring(command, words);
     let style = Style {
         format: match cli.global.format() {
             Format::Table => output::Format::Table,
@@ -91,6 +92,10 @@ fn run(
         Ok((text, report)) => {
             context.ui.answer(&text);
             if style.format == output::Format::Table {
+                if let Data::Checks(checks) = &report.data {
+                    context.ui.findings(checks, &report.issues);
+                    return report.exit.code();
+                }
                 // In the other formats they are part of the answer, or a script reads only the answer.
                 for issue in report.issues.iter().filter(|issue| !issue.is_told_at_once()) {
                     match report.data {
@@ -105,6 +110,9 @@ fn run(
             report.exit.code()
         }
         Err(mut error) => {
+            if for_monitoring {
+                error.exit = Exit::CannotTell;
+            }
             context.ui.error(&error);
             error.issues.splice(0..0, context.take_warnings());
             answer_error(&context.ui, command, &error, style)
@@ -140,7 +148,13 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
             ui.plain(&text);
             return Exit::Failed.code();
         }
-        _ => return fail(&ui, command, &usage::explain(error, command, words), style),
+        _ => {
+            let mut explained = usage::explain(error, command, words);
+            if usage::is_for_monitoring(command, words) {
+                explained.exit = Exit::CannotTell;
+            }
+            return fail(&ui, command, &explained, style);
+        }
     };
     match render(asked, &Report::new(Data::Text(text)), style) {
         Ok(text) => {

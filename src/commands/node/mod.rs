@@ -1,5 +1,6 @@
 //! `pgbaton node …`
 
+pub mod check;
 pub mod rejoin;
 pub mod service;
 pub mod status;
