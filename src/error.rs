@@ -105,7 +105,9 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or healthy",
-            Self::Failed => "usage, configuration or a failed precondition; nothing was changed; of a check: warning",
+            Self::Failed => {
+                "usage, configuration or a failed precondition; nothing was changed; of a check: warning"
+            }
             Self::Critical => "of a check (cluster check, node check with options): critical",
             Self::CannotTell => "of a check: unknown, or an error of any kind",
             Self::NoRestart => "PostgreSQL could not be started, stopped or restarted",
@@ -221,7 +223,10 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
     ("not_registered", "the local node is not registered"),
-    ("host_not_asked", "pgbaton on its host could not be asked, so what only that host can tell is not known"),
+    (
+        "host_not_asked",
+        "pgbaton on its host could not be asked, so what only that host can tell is not known",
+    ),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),
     ("check_warning", "a check stops nothing but should be looked at"),

@@ -39,7 +39,9 @@ impl Deadlines {
         let deadline = context.node_deadline();
         match context.global.timeout {
             // A server that is frozen takes all the time that it is given. What is left is for the hosts.
-            Some(_) => Self { servers: deadline / 2, overall: Some(Instant::now() + deadline), hosts: deadline },
+            Some(_) => {
+                Self { servers: deadline / 2, overall: Some(Instant::now() + deadline), hosts: deadline }
+            }
             None => Self { servers: deadline, overall: None, hosts: deadline },
         }
     }
@@ -209,7 +211,11 @@ async fn host_of(
         Remote::open(context, &far_end, within).await.map_err(|trouble| told(trouble.error(&far_end)))?;
     let wrong = checks(&far_end, &Expected::default(), &Ok(hello));
     if let Some(check) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
-        return Err(told(Error { detail: check.detail, hint: check.hint, ..Error::new(check.exit, check.message) }));
+        return Err(told(Error {
+            detail: check.detail,
+            hint: check.hint,
+            ..Error::new(check.exit, check.message)
+        }));
     }
     remote.look(question, until.saturating_duration_since(Instant::now())).await.map_err(told)
 }
@@ -222,13 +228,16 @@ pub(crate) fn told(
     let absent: Vec<(String, &Error)> = answers
         .iter()
         .filter_map(|(id, answer)| match answer {
-            Err(Absent { why, told: true }) => Some((format!("\"{}\"", found.facts.node(*id)?.row.node_name), why)),
+            Err(Absent { why, told: true }) => {
+                Some((format!("\"{}\"", found.facts.node(*id)?.row.node_name), why))
+            }
             _ => None,
         })
         .collect();
     let notice = absent.first().map(|(_, first)| {
         let names: Vec<&str> = absent.iter().map(|(name, _)| name.as_str()).collect();
-        let why: Vec<String> = absent.iter().map(|(name, why)| format!("{name}: {}", sentence(&why.to_string()))).collect();
+        let why: Vec<String> =
+            absent.iter().map(|(name, why)| format!("{name}: {}", sentence(&why.to_string()))).collect();
         Issue {
             severity: Severity::Notice,
             code: "host_not_asked",
@@ -238,6 +247,8 @@ pub(crate) fn told(
             hint: first.hint.clone().or_else(|| Some("Use --no-ssh to do without.".into())),
         }
     });
-    let answers = answers.into_iter().map(|(id, answer)| (id, answer.map_err(|absent| sentence(&absent.why.to_string()))));
+    let answers = answers
+        .into_iter()
+        .map(|(id, answer)| (id, answer.map_err(|absent| sentence(&absent.why.to_string()))));
     (answers.collect(), notice)
 }

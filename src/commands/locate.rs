@@ -345,7 +345,8 @@ async fn answer(
     rows_too: bool,
     for_checks: bool,
 ) -> Answer {
-    let silent = |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal, more: None };
+    let silent =
+        |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal, more: None };
     let parsed = match Conninfo::parse(&conninfo) {
         Ok(parsed) => parsed,
         Err(error) => return silent(key, Silence::invalid(&error.to_string()), None),

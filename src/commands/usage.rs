@@ -36,7 +36,8 @@ const NOT_HERE: &[(&str, &str)] = &[
 ];
 
 /// Options of `node check` that ask for a single answer, besides those of the checks.
-const OF_CHECK: [&str; 4] = ["--nagios", "--optformat", "--replication-connection", "--replication-config-owner"];
+const OF_CHECK: [&str; 4] =
+    ["--nagios", "--optformat", "--replication-connection", "--replication-config-owner"];
 
 /// Writes the words that name the command in lower case, because repmgr takes them in any case, and returns the command
 /// as far as it is known: `cluster show`, or `cluster`, or nothing. `help cluster show` becomes `cluster show --help`.

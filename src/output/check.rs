@@ -67,7 +67,8 @@ pub struct CheckReport {
 impl CheckReport {
     /// What was found about one node.
     pub fn of_node(nodes: Vec<NodeFindings>, layout: Layout) -> Self {
-        let next = nodes.iter().flat_map(|node| &node.checks).filter_map(|check| check.next.clone()).collect();
+        let next =
+            nodes.iter().flat_map(|node| &node.checks).filter_map(|check| check.next.clone()).collect();
         let (verdict, reachable) = (worst(&nodes), nodes.len());
         Self {
             verdict,
@@ -115,7 +116,8 @@ impl CheckReport {
 
     /// Returns those that count in the verdict, the worst first.
     pub fn wrong(&self) -> Vec<(&NodeFindings, &Finding)> {
-        let mut wrong: Vec<_> = self.findings().filter(|(_, finding)| finding.weight() != Status::Ok).collect();
+        let mut wrong: Vec<_> =
+            self.findings().filter(|(_, finding)| finding.weight() != Status::Ok).collect();
         wrong.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.weight()));
         wrong
     }
@@ -123,14 +125,14 @@ impl CheckReport {
     /// Says in one line how it is: what `state` says, how much is wrong, and what most of all.
     fn headline(&self) -> String {
         const NAMED: usize = 3;
-        let node = |id: i32| self.nodes.iter().find(|node| node.node_id == id).map(|node| node.node_name.as_str());
+        let node =
+            |id: i32| self.nodes.iter().find(|node| node.node_id == id).map(|node| node.node_name.as_str());
         let mut parts = Vec::new();
         if let Some(cluster) = &self.cluster {
             parts.push(match (cluster.state, self.of_cluster.first()) {
-                (State::Healthy | State::Degraded, _) => format!(
-                    "\"{}\" is the primary",
-                    cluster.primary_node_id.and_then(node).unwrap_or("?")
-                ),
+                (State::Healthy | State::Degraded, _) => {
+                    format!("\"{}\" is the primary", cluster.primary_node_id.and_then(node).unwrap_or("?"))
+                }
                 (State::Unknown, _) => {
                     let seen = self.now.map(|now| ago(now, cluster.observed_at)).unwrap_or_default();
                     format!("no node answers, the cluster was last seen {seen}")
@@ -146,14 +148,17 @@ impl CheckReport {
             parts.push(format!("{made} checks made, none complains"));
         } else {
             let count = |status| wrong.iter().filter(|(_, finding)| finding.weight() == status).count();
-            let counted = [Status::Critical, Status::Warning, Status::Unknown].map(|status| (count(status), status));
+            let counted =
+                [Status::Critical, Status::Warning, Status::Unknown].map(|status| (count(status), status));
             let counted = counted.iter().filter(|(count, _)| *count > 0);
             let counted: Vec<String> =
                 counted.map(|(count, status)| format!("{count} {}", status.word().to_lowercase())).collect();
             let named: Vec<String> = wrong
                 .iter()
                 .take(NAMED)
-                .map(|(node, finding)| format!("{} {}: {}", node.node_name, finding.name.as_str(), finding.message))
+                .map(|(node, finding)| {
+                    format!("{} {}: {}", node.node_name, finding.name.as_str(), finding.message)
+                })
                 .collect();
             let more = if wrong.len() > NAMED { "; ..." } else { "" };
             parts.push(format!("{} of {made} checks ({}{more})", counted.join(", "), named.join("; ")));
@@ -165,7 +170,12 @@ impl CheckReport {
 /// Writes what goes to standard output, for people and for Nagios.
 pub fn text(report: &CheckReport) -> String {
     let each = |line: fn(&Finding) -> String| -> String {
-        report.findings().map(|(_, finding)| line(finding)).filter(|line| !line.is_empty()).map(|line| line + "\n").collect()
+        report
+            .findings()
+            .map(|(_, finding)| line(finding))
+            .filter(|line| !line.is_empty())
+            .map(|line| line + "\n")
+            .collect()
     };
     match report.layout {
         Layout::Overview => overview(report),
@@ -199,7 +209,12 @@ fn overview(report: &CheckReport) -> String {
 fn cluster(report: &CheckReport) -> String {
     let mut out = format!("{}: {}\n", report.verdict.word(), report.headline());
     let of_cluster = report.of_cluster.iter().map(|issue| {
-        vec![String::new(), issue.code.to_string(), Status::from(issue.severity).word().to_string(), issue.message.clone()]
+        vec![
+            String::new(),
+            issue.code.to_string(),
+            Status::from(issue.severity).word().to_string(),
+            issue.message.clone(),
+        ]
     });
     let of_nodes = report.wrong().into_iter().map(|(node, finding)| {
         let name = finding.name.as_str().to_string();
@@ -246,10 +261,12 @@ fn nagios(finding: &Finding) -> String {
             let names: String = names.iter().map(|name| format!(";{name}")).collect();
             format!("{message} | missing_slots={}{names}", finding.value.unwrap_or_default())
         }
-        (_, Figures::Directory { configured, actual }, _) if finding.status != Status::Unknown => match actual {
-            Some(actual) => format!("{configured} | actual data directory is \"{actual}\""),
-            None => configured.clone(),
-        },
+        (_, Figures::Directory { configured, actual }, _) if finding.status != Status::Unknown => {
+            match actual {
+                Some(actual) => format!("{configured} | actual data directory is \"{actual}\""),
+                None => configured.clone(),
+            }
+        }
         (name, _, Some(value)) if finding.warning.is_some() => {
             let unit = match finding.unit {
                 Some("bytes") => "B",
@@ -340,11 +357,8 @@ pub fn csv(report: &CheckReport) -> String {
 }
 
 fn node_csv(node: &NodeFindings) -> String {
-    let mut out = format!(
-        "\"Node name\",{}\n\"Node ID\",\"{}\"\n",
-        quoted(&one_line(&node.node_name)),
-        node.node_id
-    );
+    let mut out =
+        format!("\"Node name\",{}\n\"Node ID\",\"{}\"\n", quoted(&one_line(&node.node_name)), node.node_id);
     for finding in &node.checks {
         let fields = [finding.name.item(), finding.status.word(), &one_line(&finding.message)].map(quoted);
         out.push_str(&(fields.join(",") + "\n"));

@@ -169,7 +169,8 @@ impl Ui {
             if finding.detail.is_none() && finding.hint.is_none() {
                 continue;
             }
-            let message = format!("node \"{}\", {}: {}", node.node_name, finding.name.as_str(), finding.message);
+            let message =
+                format!("node \"{}\", {}: {}", node.node_name, finding.name.as_str(), finding.message);
             self.message(Level::Warning, &message, finding.detail.as_deref(), finding.hint.as_deref());
         }
     }

@@ -126,8 +126,13 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: Some(config.node_id),
     };
-    let evidence =
-        Evidence { facts: &found.facts, view: &view, asked: &more.asked, hosts: &hosts, thresholds: &thresholds };
+    let evidence = Evidence {
+        facts: &found.facts,
+        view: &view,
+        asked: &more.asked,
+        hosts: &hosts,
+        thresholds: &thresholds,
+    };
     let expected = args.role.flatten().map(|role| match role {
         Role::Primary => NodeType::Primary,
         Role::Standby => NodeType::Standby,
@@ -176,11 +181,12 @@ async fn this_server(
     let until = Instant::now() + deadlines.servers;
     let whom = format!("node \"{}\"", config.node_name);
     let mut more = More::default();
-    let session = match superuser::connect(context, &context.local_conninfo()?, &whom, &mut Secrets::new()).await {
-        Ok(Some(superuser)) => Ok(superuser.session),
-        Ok(None) => context.connect_local().await,
-        Err(error) => Err(error),
-    };
+    let session =
+        match superuser::connect(context, &context.local_conninfo()?, &whom, &mut Secrets::new()).await {
+            Ok(Some(superuser)) => Ok(superuser.session),
+            Ok(None) => context.connect_local().await,
+            Err(error) => Err(error),
+        };
     let session = match session {
         Ok(session) => session,
         // That is what is asked.
@@ -239,7 +245,8 @@ async fn replication_connection(context: &Context, args: &Args) -> Result<Report
             (Some(remote), Some(own)) => {
                 let version = own.facts().map_or(0, |server| server.version_num);
                 let to = upstream(&remote.row, &own.row, version, None);
-                let tried = tokio::time::timeout(context.node_deadline(), login::to_follow(context, &to)).await;
+                let tried =
+                    tokio::time::timeout(context.node_deadline(), login::to_follow(context, &to)).await;
                 if matches!(tried, Ok(Ok(()))) { "OK" } else { "BAD" }
             }
             _ => "UNKNOWN",

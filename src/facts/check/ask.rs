@@ -83,8 +83,13 @@ pub struct Repmgrd {
 }
 
 /// The settings that recovery compares with the primary's, at its start and whenever they change there.
-const SETTINGS: [&str; 5] =
-    ["max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"];
+const SETTINGS: [&str; 5] = [
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+];
 
 /// Counts what waits for the archiver. A query of its own: the right is looked at before anything is run.
 const READY: &str = "SELECT to_json(count(*))::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
@@ -106,7 +111,8 @@ pub async fn ask(session: &Session, repmgrd: bool) -> Asked {
 
 async fn more(session: &Session, repmgrd: bool) -> Result<More, SqlError> {
     let functions = FUNCTIONS.map(|name| format!("('pg_catalog.{name}')")).join(", ");
-    let settings = SETTINGS.map(|name| format!("json_build_array('{name}', current_setting('{name}')::bigint)"));
+    let settings =
+        SETTINGS.map(|name| format!("json_build_array('{name}', current_setting('{name}')::bigint)"));
     let sql = format!(
         "SELECT json_build_object(\
            'database', current_database(), \

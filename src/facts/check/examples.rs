@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::host::Place;
 use super::{
-    Asked, Clock, Evidence, Finding, Findings, HostAnswer, HostFacts, More, Name, Status, Thresholds, ask, judge,
+    Asked, Clock, Evidence, Finding, Findings, HostAnswer, HostFacts, More, Name, Status, Thresholds, ask,
+    judge,
 };
 use crate::facts::assess::examples::{healthy, view};
 use crate::facts::cluster::ClusterFacts;
@@ -118,6 +119,9 @@ impl Example {
 
 /// Returns the findings with a status, as `2 upstream`.
 pub(super) fn statuses(findings: &Findings, wanted: impl Fn(Status) -> bool) -> Vec<String> {
-    let each = findings.nodes.iter().flat_map(|node| node.checks.iter().map(move |check| (node.node_id, check)));
-    each.filter(|(_, check)| wanted(check.status)).map(|(id, check)| format!("{id} {}", check.name.as_str())).collect()
+    let each =
+        findings.nodes.iter().flat_map(|node| node.checks.iter().map(move |check| (node.node_id, check)));
+    each.filter(|(_, check)| wanted(check.status))
+        .map(|(id, check)| format!("{id} {}", check.name.as_str()))
+        .collect()
 }

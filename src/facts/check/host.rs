@@ -88,7 +88,10 @@ pub fn look(data: &Path, servers: Option<&Path>) -> Looked {
     let half_rewound = rejoin::is_half_rewound(data);
     let untouchable = if half_rewound { Vec::new() } else { rejoin::untouchable(data) };
     Looked {
-        is_data_directory: matches!(directory::look_past_mark(data), directory::Contents::DataDirectory { .. }),
+        is_data_directory: matches!(
+            directory::look_past_mark(data),
+            directory::Contents::DataDirectory { .. }
+        ),
         is_servers: servers.map(|servers| same(data, servers)),
         places: places(data),
         untouchable: untouchable.iter().map(|path| path.display().to_string()).collect(),

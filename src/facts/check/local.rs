@@ -36,9 +36,13 @@ impl Judge<'_> {
             (Some(true), _) => Finding::ok(NAME, words).figures(figures(None)),
             (Some(false), told) => {
                 let actual = told.map_or_else(|| "another".to_string(), |path| path.display().to_string());
-                Finding::new(NAME, Status::Critical, format!("{words}; actual data directory is \"{actual}\""))
-                    .hint("Correct data_directory in the configuration file of the node.")
-                    .figures(figures(Some(actual)))
+                Finding::new(
+                    NAME,
+                    Status::Critical,
+                    format!("{words}; actual data directory is \"{actual}\""),
+                )
+                .hint("Correct data_directory in the configuration file of the node.")
+                .figures(figures(Some(actual)))
             }
             _ if host.runs_on_it == Some(true) => Finding::ok(NAME, words).figures(figures(None)),
             _ if !host.is_data_directory => Finding::new(
@@ -75,8 +79,10 @@ impl Judge<'_> {
             [] => Finding::ok(NAME, format!("works to {tried} of {tried} other nodes that answer")),
             failed => {
                 let names: Vec<String> = failed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                let said: Vec<String> =
-                    failed.iter().map(|(name, why)| format!("\"{name}\": {}", crate::error::sentence(why))).collect();
+                let said: Vec<String> = failed
+                    .iter()
+                    .map(|(name, why)| format!("\"{name}\": {}", crate::error::sentence(why)))
+                    .collect();
                 Finding::new(NAME, Status::Warning, format!("does not work to {}", names.join(", ")))
                     .detail(format!("After a change of roles the node could not follow. {}", said.join(" ")))
                     .hint(
@@ -114,13 +120,23 @@ impl Judge<'_> {
         let all: Vec<String> = places
             .iter()
             .map(|place| {
-                format!("{} ({}): {} of {}", place.what, place.path.display(), size(place.free_bytes), size(place.all_bytes))
+                format!(
+                    "{} ({}): {} of {}",
+                    place.what,
+                    place.path.display(),
+                    size(place.free_bytes),
+                    size(place.all_bytes)
+                )
             })
             .collect();
-        let found = Finding::new(NAME, status, format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)))
-            .detail(format!("Free for {}.", all.join("; ")))
-            .value(percent, "percent")
-            .limits(limits);
+        let found = Finding::new(
+            NAME,
+            status,
+            format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
+        )
+        .detail(format!("Free for {}.", all.join("; ")))
+        .value(percent, "percent")
+        .limits(limits);
         match status {
             Status::Ok => found,
             _ => found.hint(
@@ -138,16 +154,18 @@ impl Judge<'_> {
             Err(why) => return self.not_looked_at(NAME, why),
         };
         match &host.unfinished {
-            Some((id, command)) => {
-                Finding::new(NAME, Status::Warning, format!("operation \"{command}\" is unfinished"))
-                    .detail(format!("Its id is {id}."))
-                    .hint(format!(
-                        "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \
+            Some((id, command)) => Finding::new(
+                NAME,
+                Status::Warning,
+                format!("operation \"{command}\" is unfinished"),
+            )
+            .detail(format!("Its id is {id}."))
+            .hint(format!(
+                "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \
                          \"pgbaton operation abandon {id}\".",
-                        self.name()
-                    ))
-                    .next(&format!("pgbaton operation show {id}"), self.node)
-            }
+                self.name()
+            ))
+            .next(&format!("pgbaton operation show {id}"), self.node),
             None if host.half_rewound => {
                 Finding::new(NAME, Status::Critical, "a rewind was begun and not finished")
                     .detail("No server starts on the data directory.")

@@ -11,6 +11,8 @@ mod local;
 mod name;
 mod replication;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -336,7 +338,10 @@ pub fn worst(nodes: &[NodeFindings]) -> Status {
 fn of_issue(code: &str) -> Option<Name> {
     Some(match code {
         "node_unreachable" | "node_rejects" | "invalid_conninfo" => Name::DbConnection,
-        "not_attached" | "not_streaming" | "upstream_differs" | "upstream_missing"
+        "not_attached"
+        | "not_streaming"
+        | "upstream_differs"
+        | "upstream_missing"
         | "application_name_differs" => Name::Upstream,
         "replay_paused" => Name::Replay,
         // Has limits of its own, the critical one among them.
@@ -451,53 +456,5 @@ impl Judge<'_> {
 
     fn role(&self) -> String {
         quote_ident(self.node.facts().map_or("repmgr", |server| &server.role))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::examples::{Example, statuses};
-    use super::*;
-    use crate::error::ISSUE_CODES;
-
-    #[test]
-    fn all_is_well() {
-        let example = Example::healthy();
-        let found = example.judge();
-        let wrong = statuses(&found, |status| status != Status::Ok);
-        assert_eq!(wrong, Vec::<String>::new());
-        assert_eq!((found.verdict(), found.next()), (Status::Ok, vec![]));
-        // Everything that is usual is there, on every node.
-        let usual = Name::ALL.iter().filter(|name| name.is_usual()).count();
-        assert!(found.nodes.iter().all(|node| node.checks.len() == usual), "{found:?}");
-    }
-
-    #[test]
-    fn every_issue_of_a_node_belongs_to_a_check() {
-        // Those of other commands, of the configuration and of the whole cluster fall to the role and hurt nobody.
-        let own = ["slot_missing", "slot_lost", "slot_unused", "replication_lag"];
-        for (code, _) in ISSUE_CODES {
-            assert_eq!(of_issue(code).is_none(), own.contains(code), "{code}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_whole_where_they_can_be() {
-        let finding = Finding::ok(Name::Clock, "x").value(2.0, "seconds").limits((1.5, 10.0));
-        let text = serde_json::to_string(&finding).unwrap();
-        assert!(text.contains(r#""value":2,"unit":"seconds","warning":1.5,"critical":10,"#), "{text}");
-    }
-
-    #[test]
-    fn what_raises_no_verdict_is_still_told() {
-        let mut example = Example::healthy();
-        example.hosts.insert(2, Err("no ssh".into()));
-        let found = example.judge();
-        assert_eq!(found.verdict(), Status::Ok);
-        let unknown = statuses(&found, |status| status == Status::Unknown);
-        assert_eq!(
-            unknown,
-            ["2 data_directory", "2 replication_login", "2 free_space", "2 unfinished_operation"]
-        );
     }
 }

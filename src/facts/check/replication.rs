@@ -18,7 +18,8 @@ impl Judge<'_> {
             Ok(server) => Finding::ok(NAME, format!("connected as \"{}\"", server.role)),
             Err(silence) if !self.node.row.active => {
                 // It was taken out, and is expected to be silent.
-                Finding::ok(NAME, "registered as inactive, and does not answer").detail(crate::error::sentence(&silence.message))
+                Finding::ok(NAME, "registered as inactive, and does not answer")
+                    .detail(crate::error::sentence(&silence.message))
             }
             Err(silence) => Finding::new(NAME, Status::Critical, silence.message.clone()),
         }
@@ -31,7 +32,9 @@ impl Judge<'_> {
         let row = &self.node.row;
         let server = match (self.node.facts(), self.expected) {
             (Some(server), _) => server,
-            (None, Some(expected)) => return Some(critical(format!("node does not answer, and is to be {expected}"))),
+            (None, Some(expected)) => {
+                return Some(critical(format!("node does not answer, and is to be {expected}")));
+            }
             (None, None) => return None,
         };
         let is = match (&row.node_type, server.in_recovery) {
@@ -40,9 +43,15 @@ impl Judge<'_> {
             (_, false) => NodeType::Primary,
         };
         let found = match (&row.node_type, server.in_recovery) {
-            (NodeType::Primary, true) => critical("node is registered as primary but running as standby".into()),
-            (NodeType::Standby, false) => critical("node is registered as standby but running as primary".into()),
-            (NodeType::Witness, true) => critical("node is registered as witness but running as standby".into()),
+            (NodeType::Primary, true) => {
+                critical("node is registered as primary but running as standby".into())
+            }
+            (NodeType::Standby, false) => {
+                critical("node is registered as standby but running as primary".into())
+            }
+            (NodeType::Witness, true) => {
+                critical("node is registered as witness but running as standby".into())
+            }
             _ => Finding::ok(NAME, format!("node is {is}")),
         };
         let found = match self.expected {
@@ -50,7 +59,8 @@ impl Judge<'_> {
             _ => found,
         };
         if is == NodeType::Primary && self.state == State::SplitBrain && found.status == Status::Ok {
-            let names = self.evidence.facts.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name));
+            let names =
+                self.evidence.facts.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name));
             let names: Vec<String> = names.collect();
             return Some(
                 critical(format!("node is primary, and {} nodes take writes", names.len()))
@@ -75,7 +85,10 @@ impl Judge<'_> {
 
     /// Whether replay goes on; `assess` complains if not.
     pub(super) fn replay(&self, server: &ServerFacts) -> Finding {
-        Finding::ok(Name::Replay, if server.in_recovery { "replay is not paused" } else { "N/A - node is primary" })
+        Finding::ok(
+            Name::Replay,
+            if server.in_recovery { "replay is not paused" } else { "N/A - node is primary" },
+        )
     }
 
     /// How far it is behind the primary.
@@ -92,7 +105,9 @@ impl Judge<'_> {
         let Some(lag) = self.view.replay_lag_s.map(f64::round) else {
             let why = match self.primary() {
                 None => "No primary can be asked.",
-                Some(_) => "Its history is not the primary's, or it has replayed no transaction since it was started.",
+                Some(_) => {
+                    "Its history is not the primary's, or it has replayed no transaction since it was started."
+                }
             };
             return found(Status::Unknown, "unable to query replication lag".into()).detail(why);
         };
@@ -101,7 +116,9 @@ impl Judge<'_> {
             lag if lag >= critical => {
                 found(Status::Critical, format!("{lag} seconds, critical threshold: {critical}"))
             }
-            lag if lag > warning => found(Status::Warning, format!("{lag} seconds, warning threshold: {warning}")),
+            lag if lag > warning => {
+                found(Status::Warning, format!("{lag} seconds, warning threshold: {warning}"))
+            }
             lag => found(Status::Ok, format!("{lag} seconds")),
         }
         .value(lag, "seconds")
@@ -119,14 +136,23 @@ impl Judge<'_> {
         }
         let own = format!("node \"{}\" (ID: {})", row.node_name, row.node_id);
         let Some(upstream) = row.upstream_node_id.and_then(|id| self.evidence.facts.node(id)) else {
-            return Finding::new(NAME, Status::Critical, format!("{own} is a standby but no upstream record found"));
+            return Finding::new(
+                NAME,
+                Status::Critical,
+                format!("{own} is a standby but no upstream record found"),
+            );
         };
-        let name = format!("expected upstream node \"{}\" (ID: {})", upstream.row.node_name, upstream.row.node_id);
+        let name =
+            format!("expected upstream node \"{}\" (ID: {})", upstream.row.node_name, upstream.row.node_id);
         match (self.view.attached, upstream.facts()) {
             (Some(true), Some(facts)) if !facts.sees_senders => self.no_right(NAME, NO_SENDERS, "pg_monitor"),
             (Some(true), _) => Finding::ok(NAME, format!("{own} is attached to {name}")),
-            (Some(false), _) => Finding::new(NAME, Status::Critical, format!("{own} is not attached to {name}")),
-            (None, _) => Finding::unknown(NAME, format!("{own} has a WAL receiver, and {name} cannot be asked")),
+            (Some(false), _) => {
+                Finding::new(NAME, Status::Critical, format!("{own} is not attached to {name}"))
+            }
+            (None, _) => {
+                Finding::unknown(NAME, format!("{own} has a WAL receiver, and {name} cannot be asked"))
+            }
         }
     }
 
@@ -156,7 +182,11 @@ impl Judge<'_> {
             (_, gone) => Finding::new(
                 NAME,
                 Status::Critical,
-                format!("{} of {all} downstream nodes not attached; missing: {}", gone.len(), gone.join(", ")),
+                format!(
+                    "{} of {all} downstream nodes not attached; missing: {}",
+                    gone.len(),
+                    gone.join(", ")
+                ),
             )
             .hint("The server log of each of them says why it cannot stream."),
         };
@@ -174,7 +204,9 @@ impl Judge<'_> {
             let many = missing.len();
             let sql: Vec<String> = missing
                 .iter()
-                .map(|name| format!("SELECT pg_create_physical_replication_slot({}, true);", quote_literal(name)))
+                .map(|name| {
+                    format!("SELECT pg_create_physical_replication_slot({}, true);", quote_literal(name))
+                })
                 .collect();
             Finding::new(
                 NAME,
@@ -232,7 +264,8 @@ impl Judge<'_> {
     fn uncompared(&self, own: TimelineId, streams: bool, why: &str) -> Finding {
         const NAME: Name = Name::Timeline;
         if streams {
-            return Finding::ok(NAME, format!("on timeline {own}, and streams from its upstream")).detail(why);
+            return Finding::ok(NAME, format!("on timeline {own}, and streams from its upstream"))
+                .detail(why);
         }
         Finding::unknown(NAME, "its history could not be compared with the primary's").detail(why)
     }
@@ -248,7 +281,9 @@ impl Judge<'_> {
         let first = self.primary().map(|(node, _)| &node.row).into_iter().chain(everybody);
         let reference = first.filter_map(|row| Some((row, clock_of(row.node_id)?))).next();
         let Some((other, there)) = reference.filter(|(row, _)| row.node_id != self.node.row.node_id) else {
-            return Finding::ok(NAME, "the others are compared with its clock").value(0.0, "seconds").limits(CLOCK_S);
+            return Finding::ok(NAME, "the others are compared with its clock")
+                .value(0.0, "seconds")
+                .limits(CLOCK_S);
         };
         let name = &other.node_name;
         let difference = own.offset_s - there.offset_s;

@@ -15,15 +15,15 @@ impl Judge<'_> {
         let limits = self.evidence.thresholds.archive_ready;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         let Some(files) = more.archive_ready.map(count) else {
-            return self.no_right(NAME, "unable to check archive_status directory", "pg_monitor").limits(limits);
+            return self
+                .no_right(NAME, "unable to check archive_status directory", "pg_monitor")
+                .limits(limits);
         };
         let waiting = format!("{files} pending archive ready files");
         match files {
-            files if files > limits.1 => Finding::new(
-                NAME,
-                Status::Critical,
-                format!("{waiting}, critical threshold: {}", limits.1),
-            ),
+            files if files > limits.1 => {
+                Finding::new(NAME, Status::Critical, format!("{waiting}, critical threshold: {}", limits.1))
+            }
             files if files > limits.0 => {
                 Finding::new(NAME, Status::Warning, format!("{waiting} (threshold: {})", limits.0))
             }
@@ -94,7 +94,9 @@ impl Judge<'_> {
         let most = server
             .slots
             .iter()
-            .filter_map(|slot| Some((slot.retained_bytes.filter(|_| slot.wal_status.as_deref() != Some("lost"))?, slot)))
+            .filter_map(|slot| {
+                Some((slot.retained_bytes.filter(|_| slot.wal_status.as_deref() != Some("lost"))?, slot))
+            })
             .max_by_key(|(bytes, _)| *bytes);
         let bytes = most.map_or(0, |(bytes, _)| u64::try_from(bytes).unwrap_or(0));
         let value = count(bytes);
@@ -164,7 +166,8 @@ impl Judge<'_> {
             return Finding::unknown(NAME, "the primary could not be asked for its settings");
         };
         let name = &primary.row.node_name;
-        let there = |setting: &str| theirs.settings.iter().find(|(name, _)| name == setting).map(|(_, value)| *value);
+        let there =
+            |setting: &str| theirs.settings.iter().find(|(name, _)| name == setting).map(|(_, value)| *value);
         let lower: Vec<String> = more
             .settings
             .iter()
@@ -199,19 +202,21 @@ impl Judge<'_> {
         }
         if !more.forbidden.is_empty() {
             let role = self.node.facts().map_or("repmgr", |server| &server.role);
-            return warning(format!("role \"{role}\" may not read files of the server, as pg_rewind does")).hint(
-                format!(
+            return warning(format!("role \"{role}\" may not read files of the server, as pg_rewind does"))
+                .hint(format!(
                     "As a superuser, run in database \"{}\" on the primary: {}",
                     more.database,
                     grants_to_rewind(role, &more.forbidden)
-                ),
-            );
+                ));
         }
         match self.host() {
             Ok(host) if !host.untouchable.is_empty() => {
                 let files: Vec<&str> = host.untouchable.iter().map(String::as_str).collect();
                 warning("pg_rewind could not read or write all files of the data directory".into())
-                    .detail(format!("They are not open to this user, or are links that should be none: {}.", listed(&files)))
+                    .detail(format!(
+                        "They are not open to this user, or are links that should be none: {}.",
+                        listed(&files)
+                    ))
                     .hint("Correct their owner and mode, or move them out of the data directory.")
             }
             Ok(_) => Finding::ok(NAME, "possible: settings, rights and files"),
@@ -224,7 +229,9 @@ impl Judge<'_> {
         const NAME: Name = Name::Repmgrd;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         match more.repmgrd.map(|daemon| (daemon.running, daemon.paused)) {
-            Some((Some(true), Some(true))) => Finding::new(NAME, Status::Warning, "repmgrd running but paused"),
+            Some((Some(true), Some(true))) => {
+                Finding::new(NAME, Status::Warning, "repmgrd running but paused")
+            }
             Some((Some(true), _)) => Finding::ok(NAME, "repmgrd running"),
             Some((Some(false), _)) => Finding::new(NAME, Status::Critical, "repmgrd not running"),
             Some((None, _)) | None => Finding::unknown(NAME, "repmgrd status unknown"),
