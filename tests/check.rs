@@ -191,6 +191,9 @@ fn settings_slots_and_archiving() {
     let found = expect(&nodes, 1, "missing_slots", "critical");
     assert_eq!(found["message"], "1 physical replication slots are missing: gone");
     metadata(one, "UPDATE repmgr.nodes SET slot_name = 'repmgr_slot_2' WHERE node_id = 2");
+    // A new slot begins with the last checkpoint; that one is to be at the beginning of a segment.
+    one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
+    one.psql("CHECKPOINT");
     one.psql("SELECT pg_create_physical_replication_slot('odd', true)");
     expect(&nodes, 1, "slots", "critical");
     one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
@@ -222,7 +225,7 @@ fn settings_slots_and_archiving() {
     one.wait_until("SHOW full_page_writes", "on", SOON);
     let junk = two.data.join("base/junk");
     std::fs::write(&junk, "").unwrap();
-    std::fs::set_permissions(&junk, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&junk, std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
     let found = expect(&nodes, 2, "rewind", "warning");
     assert!(found["detail"].as_str().unwrap().contains("base/junk"), "{found}");
     std::fs::remove_file(&junk).unwrap();

@@ -2,10 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-/// Check whether this node is well
-///
-/// Without an option for one check all of them are made, and the exit code is 0 or 25. With such options only those are made, and the
-/// exit code is that of a plugin for Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error.
+/// What of a node is checked, and how it is told.
 #[derive(Args, Debug, Default)]
 pub struct NodeCheck {
     /// It is what it is registered as, and a primary is the only one; with a role, it has this one
@@ -137,12 +134,7 @@ pub enum Role {
     Witness,
 }
 
-/// Check whether all nodes are well
-///
-/// All checks of "node check" are made on all nodes at once: over SQL, and what only a host can tell, such as free space, by the pgbaton
-/// there. One verdict, what is not as it should be, and what to type next; the exit code is that of a plugin for Nagios: 0 OK,
-/// 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error. Works while the primary, or all nodes but one, are down; when nobody answers, the
-/// verdict is critical, with the age of what was last seen.
+/// How a cluster is checked, and how it is told.
 #[derive(Args, Debug, Default)]
 pub struct ClusterCheck {
     /// Do without ssh: what only another host can tell is not known then

@@ -31,16 +31,16 @@ const CASES: &[Case] = &[
         promote(&mut e.facts, 1, 2);
     }),
     (Name::ServerRole, 1, Status::Critical, "node is primary, and 2 nodes take writes", |e| {
-        promote(&mut e.facts, 1, 2)
+        promote(&mut e.facts, 1, 2);
     }),
     (Name::ServerRole, 1, Status::Critical, "node is registered as primary but running as standby", |e| {
         server(&mut e.facts, 0).in_recovery = true;
     }),
     (Name::ServerRole, 1, Status::Critical, "node is primary, not standby", |e| {
-        e.expected = Some(NodeType::Standby)
+        e.expected = Some(NodeType::Standby);
     }),
     (Name::ServerRole, 2, Status::Critical, "node is standby, not primary", |e| {
-        e.expected = Some(NodeType::Primary)
+        e.expected = Some(NodeType::Primary);
     }),
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| e.expected = Some(NodeType::Primary)),
     (Name::ServerRole, 1, Status::Critical, "node does not answer, and is to be primary", |e| {
@@ -54,13 +54,13 @@ const CASES: &[Case] = &[
     (Name::ReplicationLag, 2, Status::Warning, "400 seconds, warning threshold: 300", |e| lagging(e, 400.0)),
     (Name::ReplicationLag, 2, Status::Ok, "300 seconds", |e| lagging(e, 300.0)),
     (Name::ReplicationLag, 2, Status::Critical, "600 seconds, critical threshold: 600", |e| {
-        lagging(e, 600.0)
+        lagging(e, 600.0);
     }),
     (Name::ReplicationLag, 2, Status::Unknown, "unable to query replication lag", |e| {
         e.facts.nodes[0].server = Err(silence(Answered::Nothing));
     }),
     (Name::ArchiveReady, 1, Status::Ok, "16 pending archive ready files", |e| {
-        e.more(1).archive_ready = Some(16)
+        e.more(1).archive_ready = Some(16);
     }),
     (Name::ArchiveReady, 1, Status::Warning, "17 pending archive ready files (threshold: 16)", |e| {
         e.more(1).archive_ready = Some(17);
@@ -159,7 +159,7 @@ const CASES: &[Case] = &[
     ),
     // The role may not know it, but what runs there was started when the server says.
     (Name::DataDirectory, 1, Status::Ok, "configured \"data_directory\" is \"/data\"", |e| {
-        e.host(1).is_servers = None
+        e.host(1).is_servers = None;
     }),
     (Name::DataDirectory, 1, Status::Unknown, "unable to determine current \"data_directory\"", |e| {
         let host = e.host(1);
@@ -231,16 +231,16 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 1).replay_paused = Some(true);
     }),
     (Name::WalRetained, 1, Status::Warning, "slot \"s\" keeps 1.9 GB of WAL", |e| {
-        retained(e, "extended", 2_000_000_000)
+        retained(e, "extended", 2_000_000_000);
     }),
     (Name::WalRetained, 1, Status::Critical, "slot \"s\" keeps 3.7 GB of WAL", |e| {
-        retained(e, "extended", 4_000_000_000)
+        retained(e, "extended", 4_000_000_000);
     }),
     (Name::WalRetained, 1, Status::Ok, "slot \"s\" keeps 954 MB of WAL", |e| {
-        retained(e, "extended", 999_999_999)
+        retained(e, "extended", 999_999_999);
     }),
     (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" was to keep is lost", |e| {
-        retained(e, "lost", 1)
+        retained(e, "lost", 1);
     }),
     (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" keeps is about to be removed", |e| {
         retained(e, "unreserved", 1);
@@ -262,7 +262,7 @@ const CASES: &[Case] = &[
         e.more(1).pending_restart = ["a", "b", "c", "d", "e", "f"].map(str::to_string).into();
     }),
     (Name::PendingRestart, 1, Status::Unknown, "the role may not see all settings", |e| {
-        e.more(1).sees_settings = false
+        e.more(1).sees_settings = false;
     }),
     (Name::StandbySettings, 2, Status::Critical, "max_connections is 100 here and 200 on \"n1\"", |e| {
         e.more(1).settings[0].1 = 200;
@@ -307,17 +307,17 @@ const CASES: &[Case] = &[
         e.host(1).logins_failed = vec![(2, "no pg_hba.conf entry".into())];
     }),
     (Name::ReplicationLogin, 1, Status::Ok, "there is no other node to log in to", |e| {
-        e.host(1).logins_tried = 0
+        e.host(1).logins_tried = 0;
     }),
     (Name::Clock, 2, Status::Warning, "its clock is 1.5 seconds ahead of that of \"n1\"", |e| {
-        skewed(e, 1.7, 0.1)
+        skewed(e, 1.7, 0.1);
     }),
     (Name::Clock, 2, Status::Critical, "its clock is 12.0 seconds behind that of \"n1\"", |e| {
-        skewed(e, -11.8, 0.1)
+        skewed(e, -11.8, 0.1);
     }),
     (Name::Clock, 2, Status::Ok, "its clock agrees with that of \"n1\"", |e| skewed(e, 3.2, 2.1)),
     (Name::Clock, 2, Status::Unknown, "its clock could not be read", |e| {
-        e.asked.get_mut(&2).unwrap().clock = None
+        e.asked.get_mut(&2).unwrap().clock = None;
     }),
     // Without a primary they are compared among themselves.
     (Name::Clock, 3, Status::Critical, "its clock is 12.0 seconds ahead of that of \"n2\"", |e| {
@@ -330,7 +330,7 @@ const CASES: &[Case] = &[
     (Name::FreeSpace, 1, Status::Critical, "4 % free for pg_wal, 4.0 GB", |e| full(e, 4)),
     (Name::FreeSpace, 1, Status::Unknown, "the file system does not answer", |e| e.host(1).places = None),
     (Name::FreeSpace, 1, Status::Unknown, "the data directory cannot be looked at", |e| {
-        e.host(1).places = Some(vec![])
+        e.host(1).places = Some(vec![]);
     }),
     (Name::UnfinishedOperation, 1, Status::Warning, "operation \"standby clone\" is unfinished", |e| {
         e.host(1).unfinished = Some(("x1".into(), "standby clone".into()));
@@ -405,10 +405,10 @@ fn a_missing_right_is_told_with_its_grant() {
     let cases: [Case; 5] = [
         (Name::ArchiveReady, 1, "GRANT pg_monitor TO \"repmgr\";", |e| e.more(1).archive_ready = None),
         (Name::Downstream, 1, "GRANT pg_monitor TO \"repmgr\";", |e| {
-            server(&mut e.facts, 0).sees_senders = false
+            server(&mut e.facts, 0).sees_senders = false;
         }),
         (Name::PendingRestart, 1, "GRANT pg_read_all_settings TO \"repmgr\";", |e| {
-            e.more(1).sees_settings = false
+            e.more(1).sees_settings = false;
         }),
         (Name::Rewind, 1, "GRANT EXECUTE ON FUNCTION f(text) TO \"repmgr\";", |e| {
             e.more(1).forbidden = vec!["f(text)".into()];
