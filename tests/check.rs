@@ -411,6 +411,11 @@ fn what_only_the_host_can_tell() {
     assert_eq!(next[0], "pgbaton operation show 20261121T110000.000Z-ffff  # on \"node2\"", "{json:#}");
     two.pgbaton(["node", "check"]).run().code(25);
     std::fs::remove_file(journal).unwrap();
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&operations, mode(0o0)).unwrap();
+    let found = expect(&nodes, 2, "unfinished_operation", "unknown");
+    assert_eq!(found["message"], "the journal cannot be read");
+    std::fs::set_permissions(&operations, mode(0o700)).unwrap();
 
     // Another data directory than the server's.
     let config = std::fs::read_to_string(two.config()).unwrap();

@@ -125,9 +125,12 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let state_directory = context.state_directory()?;
     let within = Duration::from_millis(question.within_ms);
     let (data, servers) = (config.data_directory.clone(), question.data_directory.clone());
+    let other_owner = host::other_owner(&config.data_directory);
+    // Another user has another password file than the server.
+    let upstreams: &[_] = if other_owner.is_some() { &[] } else { &question.upstreams };
     // A file system that has lost its server answers never: not even to the question how full it is.
     let files = tokio::task::spawn_blocking(move || host::look(&data, servers.as_deref()));
-    let logins = join_all(question.upstreams.iter().map(|(id, upstream)| async {
+    let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
         let tried = timeout(within, login::to_follow(context, upstream)).await;
         let failed = tried.unwrap_or_else(|_| Err("no answer in time".into())).err()?;
         Some((*id, failed))
@@ -136,12 +139,14 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let looked = looked.ok().and_then(std::result::Result::ok);
     let answers = looked.is_some();
     let looked = looked.unwrap_or_default();
-    let unfinished = journal::unfinished(&state_directory).ok().and_then(|entries| {
-        let entry = operate::blocking(&entries)?;
+    let journal = journal::unfinished(&state_directory);
+    let unfinished = journal.as_ref().ok().and_then(|entries| {
+        let entry = operate::blocking(entries)?;
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
         Some((entry.operation_id.clone(), command.to_string()))
     });
     Ok(HostFacts {
+        other_owner,
         data_directory: config.data_directory.clone(),
         is_data_directory: looked.is_data_directory,
         is_servers: looked.is_servers,
@@ -150,8 +155,9 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
         untouchable: looked.untouchable,
         half_rewound: looked.half_rewound,
         unfinished,
+        journal_unread: journal.err().map(|error| format!("{error:#}")),
         logins_failed: logins.into_iter().flatten().collect(),
-        logins_tried: question.upstreams.len(),
+        logins_tried: upstreams.len(),
     })
 }
 

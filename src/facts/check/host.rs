@@ -10,6 +10,7 @@ use crate::system::{files, inspect};
 
 /// What a host is asked.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostQuestion {
     /// The data directory, as the node's server says.
     pub data_directory: Option<PathBuf>,
@@ -23,7 +24,10 @@ pub struct HostQuestion {
 
 /// What a host says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostFacts {
+    /// The user that owns the data directory, where pgbaton runs as another one: what the server could do is not known then.
+    pub other_owner: Option<String>,
     /// The data directory of the configuration there.
     pub data_directory: PathBuf,
     /// It holds a data directory.
@@ -40,6 +44,8 @@ pub struct HostFacts {
     pub half_rewound: bool,
     /// The operation that waits to be resumed or abandoned: its id and its command.
     pub unfinished: Option<(String, String)>,
+    /// Why nobody knows whether one does.
+    pub journal_unread: Option<String>,
     /// Nodes that the WAL receiver could not log in to, and why.
     pub logins_failed: Vec<(i32, String)>,
     /// How many logins were tried.
@@ -97,6 +103,16 @@ pub fn look(data: &Path, servers: Option<&Path>) -> Looked {
         untouchable: untouchable.iter().map(|path| path.display().to_string()).collect(),
         half_rewound,
     }
+}
+
+/// Returns the user that owns a data directory, if it is another one than ours; the right to look into it may be missing, too.
+pub fn other_owner(data: &Path) -> Option<String> {
+    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let unseen = std::fs::metadata(data).err();
+    if inspect::is_own(data) || unseen.as_ref().is_some_and(|error| !denied(error)) {
+        return None;
+    }
+    Some(inspect::owner(data).unwrap_or_else(|| "postgres".to_string()))
 }
 
 fn same(a: &Path, b: &Path) -> bool {

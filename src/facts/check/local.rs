@@ -65,6 +65,12 @@ impl Judge<'_> {
             Ok(host) => host,
             Err(why) => return self.not_looked_at(NAME, why),
         };
+        if let Some(owner) = &host.other_owner {
+            return as_owner(
+                Finding::unknown(NAME, "pgbaton does not run as the user that runs the server"),
+                owner,
+            );
+        }
         let tried = host.logins_tried;
         let failed: Vec<(String, &str)> = host
             .logins_failed
@@ -109,7 +115,11 @@ impl Judge<'_> {
         };
         let least = places.iter().min_by(|a, b| a.free_percent().total_cmp(&b.free_percent()));
         let Some(place) = least else {
-            return Finding::unknown(NAME, "the data directory cannot be looked at").limits(limits);
+            let found = Finding::unknown(NAME, "the data directory cannot be looked at").limits(limits);
+            return match &host.other_owner {
+                Some(owner) => as_owner(found, owner),
+                None => found,
+            };
         };
         let percent = place.free_percent();
         let status = match percent {
@@ -166,6 +176,16 @@ impl Judge<'_> {
                 self.name()
             ))
             .next(&format!("pgbaton operation show {id}"), self.node),
+            None if host.journal_unread.is_some() => {
+                let why = crate::error::sentence(host.journal_unread.as_deref().unwrap_or_default());
+                let found = Finding::unknown(NAME, "the journal cannot be read").detail(why);
+                match &host.other_owner {
+                    Some(owner) => as_owner(found, owner),
+                    None => found.hint(
+                        "Look at state_directory in the configuration of the node, and at who owns it.",
+                    ),
+                }
+            }
             None if host.half_rewound => {
                 Finding::new(NAME, Status::Critical, "a rewind was begun and not finished")
                     .detail("No server starts on the data directory.")
@@ -175,4 +195,9 @@ impl Judge<'_> {
             None => Finding::ok(NAME, "no operation is unfinished"),
         }
     }
+}
+
+/// Says as whom the command has to be run for this check.
+fn as_owner(found: Finding, owner: &str) -> Finding {
+    found.hint(format!("Run it as the user that owns the data directory: sudo -u {owner} pgbaton ..."))
 }

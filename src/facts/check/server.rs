@@ -210,7 +210,7 @@ impl Judge<'_> {
                 ));
         }
         match self.host() {
-            Ok(host) if !host.untouchable.is_empty() => {
+            Ok(host) if host.other_owner.is_none() && !host.untouchable.is_empty() => {
                 let files: Vec<&str> = host.untouchable.iter().map(String::as_str).collect();
                 warning("pg_rewind could not read or write all files of the data directory".into())
                     .detail(format!(
@@ -219,8 +219,10 @@ impl Judge<'_> {
                     ))
                     .hint("Correct their owner and mode, or move them out of the data directory.")
             }
-            Ok(_) => Finding::ok(NAME, "possible: settings, rights and files"),
-            Err(_) => Finding::ok(NAME, "possible: settings and rights; files were not looked at"),
+            Ok(host) if host.other_owner.is_none() => {
+                Finding::ok(NAME, "possible: settings, rights and files")
+            }
+            Ok(_) | Err(_) => Finding::ok(NAME, "possible: settings and rights; files were not looked at"),
         }
     }
 

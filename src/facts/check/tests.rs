@@ -309,6 +309,22 @@ const CASES: &[Case] = &[
     (Name::ReplicationLogin, 1, Status::Ok, "there is no other node to log in to", |e| {
         e.host(1).logins_tried = 0;
     }),
+    (
+        Name::ReplicationLogin,
+        1,
+        Status::Unknown,
+        "pgbaton does not run as the user that runs the server",
+        |e| {
+            e.host(1).other_owner = Some("postgres".into());
+        },
+    ),
+    (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
+        e.host(1).other_owner = Some("postgres".into());
+        e.host(1).untouchable = vec!["base/1/2".into()];
+    }),
+    (Name::UnfinishedOperation, 1, Status::Unknown, "the journal cannot be read", |e| {
+        e.host(1).journal_unread = Some("permission denied".into());
+    }),
     (Name::Clock, 2, Status::Warning, "its clock is 1.5 seconds ahead of that of \"n1\"", |e| {
         skewed(e, 1.7, 0.1);
     }),
