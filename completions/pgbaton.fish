@@ -618,6 +618,67 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l role -d 'It is what it is registered as, and a primary is the only one; with a role, it has this one' -r -f -a "primary\t'Takes writes, as the only one'
+standby\t'Follows another node'
+witness\t'Holds no data of the cluster'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l remote-node-id -d 'That node' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-lag -d 'How far a standby is behind the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archive-ready -d 'WAL files that wait to be archived'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l upstream -d 'A standby streams from the node that it is registered to follow'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l downstream -d 'The standbys that are registered to follow it stream from it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l slots -d 'Its physical replication slots are in use'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l missing-slots -d 'The slots of the standbys that are registered to follow it exist'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l data-directory-config -d 'The configuration names the data directory of the running server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l repmgrd -d 'repmgrd is running and not paused; the only check that is made only if it is named'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l db-connection -d 'The server lets pgbaton in'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l identity -d 'Its conninfo leads to a server of this cluster that no other node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l server-version -d 'It has the same major version as the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeline -d 'Its history is the primary\'s'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replay -d 'Replay of WAL is not paused'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l wal-retained -d 'WAL that replication slots keep, and whether one has lost some'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archiver -d 'The archiver does not fail'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l pending-restart -d 'No setting waits for a restart'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-settings -d 'Settings that must not be lower on a standby than on the primary are not'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l rewind -d 'pg_rewind would be possible: settings, rights and files'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-login -d 'Its WAL receiver could log in to every other node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l clock -d 'Its clock agrees with the primary\'s'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l free-space -d 'Free space below the data directory, pg_wal and tablespaces'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l unfinished-operation -d 'No operation waits on this node to be resumed or abandoned'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l nagios -d 'Print a line for Nagios, with performance data'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l optformat -d 'Print a line for the repmgr of another node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l has-passfile -d 'Whether passwords can come from a password file'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-connection -d 'Whether the WAL receiver could log in to one node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-config-owner -d 'Whether the configuration that ALTER SYSTEM writes belongs to the user that runs the server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -848,6 +909,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show what the local server is and does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check whether this node is well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "restart" -d 'Stop and start the local server'
@@ -856,40 +918,41 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "guard" -d 'Say by the exit code whether the local server may be started as it is'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s y -l yes -d 'Answer every question with yes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s v -l verbose -d 'More to read'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -f -a "event" -d 'Show what happened'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -f -a "events" -d 'Show what happened'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show event events help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -f -a "check" -d 'Check whether all nodes are well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -f -a "event" -d 'Show what happened'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -f -a "events" -d 'Show what happened'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l watch -d 'Show again every so many seconds, until interrupted' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -921,6 +984,38 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l no-ssh -d 'Do without ssh: what only another host can tell is not known then'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l nagios -d 'Print one line for Nagios, with performance data'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l limit -d 'Show at most so many events' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l event -d 'Only events of this name' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -988,6 +1083,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check whether all nodes are well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "event" -d 'Show what happened'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1326,6 +1422,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "status" -d 'Show what the local server is and does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "check" -d 'Check whether this node is well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "restart" -d 'Stop and start the local server'
@@ -1334,6 +1431,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "guard" -d 'Say by the exit code whether the local server may be started as it is'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "check" -d 'Check whether all nodes are well'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "event" -d 'Show what happened'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "list" -d 'List the operations of this node, newest first'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "show" -d 'Show one operation with every step'

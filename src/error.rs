@@ -15,7 +15,9 @@ pub enum Exit {
     Done = 0,
     /// Usage, configuration or a failed precondition. Nothing was changed.
     Failed = 1,
-    /// Of a command that answers by its exit code: it cannot be told, or there was an error of any kind.
+    /// Of a check: critical.
+    Critical = 2,
+    /// Of a check or of `node guard`: it cannot be told, or there was an error of any kind.
     CannotTell = 3,
     /// PostgreSQL could not be (re)started.
     NoRestart = 4,
@@ -65,9 +67,10 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Done,
         Self::Failed,
+        Self::Critical,
         Self::CannotTell,
         Self::NoRestart,
         Self::LocalCommand,
@@ -102,8 +105,11 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or healthy",
-            Self::Failed => "usage, configuration or a failed precondition; nothing was changed",
-            Self::CannotTell => "of node guard: it cannot be told, or an error of any kind",
+            Self::Failed => {
+                "usage, configuration or a failed precondition; nothing was changed; of a check: warning"
+            }
+            Self::Critical => "of a check (cluster check, node check with options): critical",
+            Self::CannotTell => "of a check or node guard: it cannot be told, or an error of any kind",
             Self::NoRestart => "PostgreSQL could not be started, stopped or restarted",
             Self::LocalCommand => "a local command failed",
             Self::Connection => "a needed connection failed; nothing was changed",
@@ -117,7 +123,7 @@ impl Exit {
             Self::Incomplete => "switched over, but something did not rejoin",
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
-            Self::Issues => "something is not as it should be (cluster show, node status)",
+            Self::Issues => "something is not as it should be (cluster show, node status, node check)",
             Self::Pause => "not every daemon could be paused or unpaused",
             Self::Daemon => "the daemon could not be started or stopped",
             Self::Busy => "another operation is running or unfinished; nothing was changed",
@@ -217,6 +223,10 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
     ("not_registered", "the local node is not registered"),
+    (
+        "host_not_asked",
+        "pgbaton on its host could not be asked, so what only that host can tell is not known",
+    ),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),
     ("check_warning", "a check stops nothing but should be looked at"),
@@ -307,15 +317,6 @@ impl Error {
     #[must_use]
     pub fn changed(mut self) -> Self {
         self.changed = true;
-        self
-    }
-
-    /// Gives the error the exit code that it has in this command: one that answers by its exit code has none for failures but "cannot be told".
-    #[must_use]
-    pub fn of_command(mut self, command: &str) -> Self {
-        if command == "node guard" && self.exit != Exit::SecondPrimary {
-            self.exit = Exit::CannotTell;
-        }
         self
     }
 

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use pgbaton::error::{Exit, ISSUE_CODES};
+use pgbaton::facts::check::Name;
 use regex::Regex;
 use support::{Pgbaton, run_tool};
 
@@ -161,6 +162,15 @@ fn every_issue_code_is_in_the_manual() {
             Regex::new(&format!(r"(?m)^{code} +{}$", regex::escape(meaning))).unwrap().is_match(&page),
             "{code}"
         );
+    }
+}
+
+#[test]
+fn every_check_is_in_the_manual() {
+    let page = std::fs::read_to_string(root().join("man/pgbaton.1")).unwrap();
+    for name in Name::ALL {
+        let line = format!("{:<21} {}\n", name.as_str(), name.meaning());
+        assert!(page.contains(&line), "{line}");
     }
 }
 

@@ -7,6 +7,13 @@ use clap::{Args, Subcommand};
 pub enum Cluster {
     /// Show all nodes, what they are and whether they replicate
     Show(Show),
+    /// Check whether all nodes are well
+    ///
+    /// All checks of "node check" are made on all nodes at once: over SQL, and what only a host can tell, such as free space, by the pgbaton
+    /// there. One verdict, what is not as it should be, and what to type next; the exit code is that of a plugin for Nagios: 0 OK,
+    /// 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error. Works while the primary, or all nodes but one, are down; when nobody answers, the
+    /// verdict is critical, with the age of what was last seen.
+    Check(super::check::ClusterCheck),
     /// Show what happened
     #[command(visible_alias = "events")]
     Event(Event),

@@ -1,5 +1,6 @@
 //! The command line: clap types only. The doc comments are the help; nothing here knows the rest of the program.
 
+pub mod check;
 pub mod cluster;
 pub mod node;
 pub mod operation;

@@ -9,6 +9,12 @@ use clap::{Args, Subcommand, ValueEnum};
 pub enum Node {
     /// Show what the local server is and does
     Status(Status),
+    /// Check whether this node is well
+    ///
+    /// Without an option for a check all of them are made, and the exit code is 0 or 25. With such options only those are made, and the exit
+    /// code is that of a plugin for Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error. With --node-id or --node-name
+    /// another node is checked by the pgbaton there.
+    Check(super::check::NodeCheck),
     /// Start the local server and wait until it accepts connections
     Start,
     /// Stop the local server, disconnecting its clients

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{locate, login, operate};
+use crate::commands::{checks, locate, login, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::facts::source;
@@ -194,6 +194,10 @@ impl Served<'_> {
             }
             Call::ConfigurationFile { path } => match self.configuration_file(&path).await {
                 Ok(file) => Reply::File(file),
+                Err(error) => Reply::Failed(error.into()),
+            },
+            Call::Look { question } => match checks::look_here(self.context, &question).await {
+                Ok(host) => Reply::Host(Box::new(host)),
                 Err(error) => Reply::Failed(error.into()),
             },
             Call::Arm { back, secrets } => {

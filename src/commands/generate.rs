@@ -7,6 +7,7 @@ use clap::builder::Resettable;
 
 use crate::cli::Cli;
 use crate::error::{Error, Exit, ISSUE_CODES, Result};
+use crate::facts::check::Name;
 use crate::output::{Data, Report};
 use crate::system::files;
 
@@ -70,7 +71,10 @@ fn reference() -> String {
     let exits: Vec<String> =
         Exit::ALL.iter().map(|exit| format!("{:<5} {}", exit.code(), exit.meaning())).collect();
     let codes: Vec<String> = ISSUE_CODES.iter().map(|(code, what)| format!("{code:<29} {what}")).collect();
+    let checks: Vec<String> =
+        Name::ALL.iter().map(|name| format!("{:<21} {}", name.as_str(), name.meaning())).collect();
     include_str!("reference.roff")
         .replace("@EXIT_CODES@", &exits.join("\n"))
         .replace("@ISSUE_CODES@", &codes.join("\n"))
+        .replace("@CHECKS@", &checks.join("\n"))
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::commands::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result};
+use crate::facts::check::{self, Asked};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::topology::{self, Topology};
@@ -37,6 +38,15 @@ pub struct Found {
     pub now: Timestamp,
 }
 
+/// What was asked besides, for checks.
+#[derive(Debug, Default)]
+pub struct More {
+    /// What the servers say, by node id.
+    pub asked: BTreeMap<i32, Asked>,
+    /// Where ssh leads to a node, for those of which that is written down.
+    pub ssh_hosts: BTreeMap<i32, String>,
+}
+
 /// Finds all nodes and asks them, beginning with the local one or the one that was named by `-h` and so on.
 ///
 /// All nodes of the last seen topology are asked at the same time, so that one round is enough where nothing has changed, and nobody
@@ -45,6 +55,18 @@ pub struct Found {
 /// # Errors
 /// Exit code 6 if nobody answers and nothing was seen before, 7 if the metadata cannot be read.
 pub async fn cluster(context: &Context) -> Result<Found> {
+    Ok(find(context, None).await?.0)
+}
+
+/// Does the same, and asks all nodes in the same round for what checks need besides; each within a deadline.
+///
+/// # Errors
+/// Those of [`cluster`].
+pub async fn cluster_for_checks(context: &Context, within: Duration) -> Result<(Found, More)> {
+    find(context, Some(within)).await
+}
+
+async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found, More)> {
     let config = context.config_if_any()?;
     let now = crate::plan::journal::now();
     let given = context.given_conninfo()?;
@@ -65,6 +87,10 @@ pub async fn cluster(context: &Context) -> Result<Found> {
         &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
     let mut round = Round::new(context, seeds.and_then(|seen| seen.system_identifier.clone()));
     round.first = Some(key(&first));
+    if let Some(within) = for_checks {
+        round.for_checks = true;
+        round.until = Instant::now() + within;
+    }
     // Who was the primary most likely still is, and then its rows are the ones that count. If it is not, another one is asked for them.
     let (primaries, others): (Vec<_>, Vec<_>) =
         seeds.iter().flat_map(|seen| &seen.nodes).partition(|node| node.was_primary == Some(true));
@@ -96,7 +122,8 @@ pub async fn cluster(context: &Context) -> Result<Found> {
         let (seen, found) = (seen.system_identifier.as_deref(), facts.system_identifier());
         seen.is_none() || found.is_none() || seen == found
     });
-    Ok(Found { facts, topology, now })
+    let more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
+    Ok((Found { facts, topology, now }, more))
 }
 
 /// Why a server did not say what it was asked.
@@ -129,6 +156,8 @@ struct Answer {
     rows: Option<Rows>,
     /// For the error message, should nobody else answer.
     refusal: Option<Refusal>,
+    /// What checks need besides, where that was asked.
+    more: Option<Asked>,
 }
 
 /// A server that has answered keeps us waiting for the rows of slower ones only so long.
@@ -145,6 +174,8 @@ struct Round<'a> {
     answers: BTreeMap<String, Answer>,
     /// The server whose rows count unless a primary has others.
     first: Option<String>,
+    /// Everybody is asked what checks need besides.
+    for_checks: bool,
 }
 
 impl<'a> Round<'a> {
@@ -157,6 +188,7 @@ impl<'a> Round<'a> {
             pending: FuturesUnordered::new(),
             answers: BTreeMap::new(),
             first: None,
+            for_checks: false,
         }
     }
 
@@ -169,7 +201,7 @@ impl<'a> Round<'a> {
         if self.asked.insert(key.to_string()) {
             let (key, conninfo, environment, until) =
                 (key.to_string(), conninfo.to_string(), &self.context.environment, self.until);
-            self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too)));
+            self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too, self.for_checks)));
         }
     }
 
@@ -280,6 +312,19 @@ impl<'a> Round<'a> {
         ClusterFacts { nodes: nodes.collect() }
     }
 
+    /// Takes what was asked for checks out of the answers.
+    async fn more(&mut self, facts: &ClusterFacts) -> More {
+        let keys = facts.nodes.iter().map(|node| (node.row.node_id, key(&node.row.conninfo)));
+        let asked = keys.filter_map(|(id, key)| Some((id, self.answers.get(&key)?.more.clone()?)));
+        let asked = asked.collect();
+        let sessions = self.answers.values().filter_map(|answer| answer.server.as_ref().ok());
+        let ssh_hosts = match sessions.max_by_key(|(_, server)| (!server.in_recovery, server.timeline)) {
+            Some((session, _)) => bounded(self.until, node::ssh_hosts(session)).await.unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        More { asked, ssh_hosts }
+    }
+
     fn refusal(&self, conninfo: &str) -> Option<&Refusal> {
         self.answers.get(&key(conninfo))?.refusal.as_ref()
     }
@@ -298,8 +343,10 @@ async fn answer(
     environment: &Environment,
     until: Instant,
     rows_too: bool,
+    for_checks: bool,
 ) -> Answer {
-    let silent = |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal };
+    let silent =
+        |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal, more: None };
     let parsed = match Conninfo::parse(&conninfo) {
         Ok(parsed) => parsed,
         Err(error) => return silent(key, Silence::invalid(&error.to_string()), None),
@@ -311,10 +358,14 @@ async fn answer(
         Err(error) => return silent(key, error.clone().into(), Some(Refusal::Connection(error))),
     };
     // Both questions are on their way before the first is answered.
-    let both = async { Ok(tokio::join!(server::ask(&session), read_if(rows_too, &session))) };
-    let (facts, mut rows) = match bounded(until, both).await {
-        Ok((Ok(facts), rows)) => (facts, rows),
-        Ok((Err(error), _)) | Err(error) => {
+    let all = async {
+        let more = if for_checks { Some(check::ask(&session, false).await) } else { None };
+        let (facts, rows) = tokio::join!(server::ask(&session), read_if(rows_too, &session));
+        Ok((facts, rows, more))
+    };
+    let (facts, mut rows, more) = match bounded(until, all).await {
+        Ok((Ok(facts), rows, more)) => (facts, rows, more),
+        Ok((Err(error), ..)) | Err(error) => {
             let refusal = rows_too.then(|| Refusal::Metadata(error.clone()));
             return silent(key, error.into(), refusal);
         }
@@ -327,7 +378,7 @@ async fn answer(
         Some(Err(error)) => (None, Some(Refusal::Metadata(error))),
         None => (None, None),
     };
-    Answer { key, server: Ok((session, facts)), rows, refusal }
+    Answer { key, server: Ok((session, facts)), rows, refusal, more }
 }
 
 async fn read_if(wanted: bool, session: &Session) -> Option<std::result::Result<Rows, SqlError>> {

@@ -1,5 +1,6 @@
 //! One file per verb: options in, calls down, a report out. No SQL, no process, no format.
 
+pub mod checks;
 pub mod cluster;
 pub mod config;
 pub mod context;
@@ -51,6 +52,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             standby::switchover::run(context, args).await
         }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
+        Noun::Node(cli::node::Node::Check(args)) => node::check::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
             node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await
         }
@@ -74,6 +76,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Node(cli::node::Node::Guard(args)) => node::guard::run(context, args).await,
         Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
+        Noun::Cluster(cli::cluster::Cluster::Check(args)) => cluster::check::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
         Noun::Operation(verb) => operation::run(context, verb).await,
         Noun::Config(cli::Config::Check) => config::check(context),
@@ -86,7 +89,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
 
 /// A format that a command does not have is refused before anything is done.
 fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
-    let has_csv = matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_)));
+    let has_csv =
+        matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_) | cli::node::Node::Check(_)));
     if context.style.format != Format::Csv || has_csv {
         return Ok(());
     }
@@ -159,8 +163,8 @@ mod tests {
         assert_eq!(error.exit, crate::Exit::Failed);
         assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
         // Whoever starts servers at boot is root.
-        let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err().of_command("node guard");
-        assert_eq!(error.exit, crate::Exit::CannotTell);
+        let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err();
+        assert_eq!(usage::exit_code_of("node guard", &[], error.exit), crate::Exit::CannotTell);
         assert!(error.hint.unwrap().contains("User=postgres"));
     }
 }

@@ -167,7 +167,7 @@ fn own_config(row: &NodeRow) -> Option<Config> {
 }
 
 /// Says whether the server that runs on a data directory is the one that says when it was started.
-fn runs_on(data: &Path, started_at: &str) -> bool {
+pub(crate) fn runs_on(data: &Path, started_at: &str) -> bool {
     let Some(here) = postmaster(data).and_then(|postmaster| postmaster.started_at) else { return false };
     started_at.parse::<Timestamp>().is_ok_and(|told| START_S.contains(&(told.as_second() - here)))
 }

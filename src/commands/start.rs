@@ -27,7 +27,7 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
     };
     match guarded(|| Ok(run(tree, &words, &command, environment, style))) {
         Ok(code) => code,
-        Err(error) => fail(&Ui::new(Level::Info, false, false), &command, error, style),
+        Err(error) => fail(&Ui::new(Level::Info, false, false), &command, &words, error, style),
     }
 }
 
@@ -66,7 +66,7 @@ fn run(
     };
     let ui = match ui(&cli, &environment) {
         Ok(ui) => ui,
-        Err(error) => return fail(&Ui::new(Level::Info, false, false), command, error, style),
+        Err(error) => return fail(&Ui::new(Level::Info, false, false), command, words, error, style),
     };
     let context =
         Context::new(cli.global.clone(), command.to_string(), redacted(words), environment, ui, style);
@@ -91,6 +91,10 @@ fn run(
         Ok((text, report)) => {
             context.ui.answer(&text);
             if style.format == output::Format::Table {
+                if let Data::Checks(checks) = &report.data {
+                    context.ui.findings(checks, &report.issues);
+                    return report.exit.code();
+                }
                 // In the other formats they are part of the answer, or a script reads only the answer.
                 for issue in report.issues.iter().filter(|issue| !issue.is_told_at_once()) {
                     match report.data {
@@ -104,8 +108,8 @@ fn run(
             }
             report.exit.code()
         }
-        Err(error) => {
-            let mut error = error.of_command(command);
+        Err(mut error) => {
+            error.exit = usage::exit_code_of(command, words, error.exit);
             context.ui.error(&error);
             error.issues.splice(0..0, context.take_warnings());
             answer_error(&context.ui, command, &error, style)
@@ -117,8 +121,8 @@ fn is_far_end(words: &[OsString]) -> bool {
     words.get(1).is_some_and(|word| word == FAR_END)
 }
 
-fn fail(ui: &Ui, command: &str, error: Error, style: Style) -> u8 {
-    let error = error.of_command(command);
+fn fail(ui: &Ui, command: &str, words: &[OsString], mut error: Error, style: Style) -> u8 {
+    error.exit = usage::exit_code_of(command, words, error.exit);
     ui.error(&error);
     answer_error(ui, command, &error, style)
 }
@@ -142,14 +146,14 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
             ui.plain(&text);
             return Exit::Failed.code();
         }
-        _ => return fail(&ui, command, usage::explain(error, command, words), style),
+        _ => return fail(&ui, command, words, usage::explain(error, command, words), style),
     };
     match render(asked, &Report::new(Data::Text(text)), style) {
         Ok(text) => {
             ui.answer(&text);
             Exit::Done.code()
         }
-        Err(error) => fail(&ui, asked, error, style),
+        Err(error) => fail(&ui, asked, words, error, style),
     }
 }
 

@@ -6,14 +6,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
 
 use crate::cli::Cli;
-use crate::error::{Error, sentence};
+use crate::error::{Error, Exit, sentence};
+use crate::facts::check::Name;
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
 const NOT_YET: &[&str] = &[
     "witness",
     "node prepare",
-    "node check",
-    "cluster check",
     "cluster matrix",
     "cluster crosscheck",
     "cluster cleanup",
@@ -31,9 +30,13 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("--detail", "Use --format json, which has everything."),
     ("--remote-user", "Set ssh_options = \"-l NAME\" in the configuration."),
     ("-R", "Set ssh_options = \"-l NAME\" in the configuration."),
-    ("--nagios", "No command of this version has that output."),
-    ("--optformat", "No command of this version has that output."),
+    ("--nagios", "Only \"node check\" and \"cluster check\" have that output."),
+    ("--optformat", "Only \"node check\" has that output."),
 ];
+
+/// Options of `node check` that ask for a single answer, besides those of the checks.
+const OF_CHECK: [&str; 4] =
+    ["--nagios", "--optformat", "--replication-connection", "--replication-config-owner"];
 
 /// Writes the words that name the command in lower case, because repmgr takes them in any case, and returns the command
 /// as far as it is known: `cluster show`, or `cluster`, or nothing. `help cluster show` becomes `cluster show --help`.
@@ -135,6 +138,22 @@ pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
         }
     }
     out
+}
+
+/// Returns the exit code that an error has in a command, of a command line that may be wrong: one that answers by its exit code has none for
+/// failures but "cannot be told". `command` is what [`name_of`] returned.
+pub fn exit_code_of(command: &str, words: &[OsString], exit: Exit) -> Exit {
+    let asks = |word: &OsString| {
+        let word = word.to_str().unwrap_or_default();
+        let option = word.split_once('=').map_or(word, |(option, _)| option);
+        Name::of_option(option).is_some() || OF_CHECK.contains(&option)
+    };
+    match command {
+        "node guard" if exit != Exit::SecondPrimary => Exit::CannotTell,
+        "cluster check" => Exit::CannotTell,
+        "node check" if words.iter().any(asks) => Exit::CannotTell,
+        _ => exit,
+    }
 }
 
 /// Says whether JSON was asked for, of a command line that may be wrong.
@@ -330,6 +349,22 @@ mod tests {
         assert_eq!(handed(said), "standby register --json -v -v -v");
         let said = "--upstream-node-id 3 standby register -L debug -F -h -f --timeout=3 -hD -yF";
         assert_eq!(handed(said), said);
+    }
+
+    #[test]
+    fn monitoring_hears_of_every_error_as_unknown() {
+        let judge =
+            |command: &str, text: &str| exit_code_of(command, &words(text), Exit::Failed) == Exit::CannotTell;
+        assert!(judge("cluster check", "pgbaton cluster check --bogus"));
+        assert!(judge("node check", "pgbaton node check --role=primary --bogus"));
+        assert!(judge("node check", "pgbaton node check --nagios"));
+        assert!(!judge("node check", "pgbaton node check --bogus"));
+        assert!(!judge("node status", "pgbaton node status --nagios"));
+        // Every check has an option, and none is forgotten.
+        for name in Name::ALL {
+            let given = format!("pgbaton node check {}", name.option());
+            assert!(Cli::command().try_get_matches_from(given.split(' ')).is_ok(), "{given}");
+        }
     }
 
     #[test]

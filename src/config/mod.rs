@@ -337,6 +337,14 @@ impl Reader<'_> {
             let message = "\"replication_lag_critical\" must be greater than \"replication_lag_warning\"";
             wrong(&["replication_lag_critical", "replication_lag_warning"], "config_conflict", message);
         }
+        if config.free_space_critical >= config.free_space_warning {
+            let message = "\"free_space_critical\" must be less than \"free_space_warning\"";
+            wrong(&["free_space_critical", "free_space_warning"], "config_conflict", message);
+        }
+        if config.slot_wal_critical <= config.slot_wal_warning {
+            let message = "\"slot_wal_critical\" must be greater than \"slot_wal_warning\"";
+            wrong(&["slot_wal_critical", "slot_wal_warning"], "config_conflict", message);
+        }
         if config.standby_reconnect_timeout < config.node_rejoin_timeout {
             let message = "\"standby_reconnect_timeout\" must not be less than \"node_rejoin_timeout\"";
             wrong(&["standby_reconnect_timeout", "node_rejoin_timeout"], "config_conflict", message);

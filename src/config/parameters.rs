@@ -277,6 +277,14 @@ parameters! {
     replication_lag_warning: Duration { default: "300", least: 1 }
     /// Replication lag from which the check is critical.
     replication_lag_critical: Duration { default: "600", least: 1 }
+    /// Free space, in per cent, below which the check warns.
+    free_space_warning: u32 { default: "15", least: 1, unit: "per cent", pgbaton_only: true }
+    /// Free space, in per cent, below which the check is critical.
+    free_space_critical: u32 { default: "5", unit: "per cent", pgbaton_only: true }
+    /// WAL kept by a slot, in megabytes, from which the check warns.
+    slot_wal_warning: u32 { default: "16384", least: 1, unit: "megabytes", pgbaton_only: true }
+    /// WAL kept by a slot, in megabytes, from which the check is critical.
+    slot_wal_critical: u32 { default: "65536", least: 1, unit: "megabytes", pgbaton_only: true }
 
     "Log and events":
     /// Least important message that is logged.

@@ -4,6 +4,7 @@
 
 pub mod alive;
 pub mod assess;
+pub mod check;
 pub mod cluster;
 pub mod directory;
 pub mod divergence;

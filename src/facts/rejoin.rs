@@ -14,6 +14,7 @@ use crate::pg::client::{Session, SqlError};
 use crate::pg::control_file::{self, ControlFile, ControlState};
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
+use crate::pg::quote::quote_ident;
 use crate::pg::tools::control_value;
 use crate::pg::wal::{self, Checkpoint, Wal};
 use crate::system::{files, inspect};
@@ -311,15 +312,7 @@ impl Local {
 
     /// Sorts the files: those that are kept, those that are in the way, those that nobody can do anything about.
     fn find_files(&mut self) {
-        let own: BTreeSet<&str> = OWN.into_iter().collect();
-        let mut found = Files::default();
-        for name in names(&self.data_directory) {
-            let is_own = own.contains(name.as_str());
-            let ours = name.starts_with(files::TEMPORARY) || name == crate::facts::directory::STAGING;
-            if !ours {
-                found.walk(&self.data_directory, Path::new(&name), is_own);
-            }
-        }
+        let found = Files::of(&self.data_directory);
         self.own_files = found.kept;
         self.in_the_way = found.in_the_way;
         self.untouchable = found.untouchable;
@@ -347,6 +340,11 @@ pub fn own_files(data: &Path) -> Vec<PathBuf> {
     found.kept
 }
 
+/// Returns the files of a data directory that pg_rewind could not read or write, and that cannot be put aside, relative to it.
+pub fn untouchable(data: &Path) -> Vec<PathBuf> {
+    Files::of(data).untouchable
+}
+
 #[derive(Default)]
 struct Files {
     kept: Vec<PathBuf>,
@@ -355,6 +353,19 @@ struct Files {
 }
 
 impl Files {
+    fn of(data: &Path) -> Self {
+        let own: BTreeSet<&str> = OWN.into_iter().collect();
+        let mut found = Self::default();
+        for name in names(data) {
+            let is_own = own.contains(name.as_str());
+            let ours = name.starts_with(files::TEMPORARY) || name == crate::facts::directory::STAGING;
+            if !ours {
+                found.walk(data, Path::new(&name), is_own);
+            }
+        }
+        found
+    }
+
     fn walk(&mut self, data: &Path, path: &Path, is_own: bool) {
         let full = data.join(path);
         let Ok(metadata) = full.symlink_metadata() else { return };
@@ -469,12 +480,20 @@ pub struct Target {
 }
 
 /// The functions that pg_rewind calls on the source.
-const FUNCTIONS: [&str; 4] = [
+pub const FUNCTIONS: [&str; 4] = [
     "pg_ls_dir(text, boolean, boolean)",
     "pg_stat_file(text, boolean)",
     "pg_read_binary_file(text)",
     "pg_read_binary_file(text, bigint, bigint, boolean)",
 ];
+
+/// Returns the statements that let a role call functions that pg_rewind calls.
+pub fn grants_to_rewind(role: &str, forbidden: &[String]) -> String {
+    let role = quote_ident(role);
+    let grants: Vec<String> =
+        forbidden.iter().map(|function| format!("GRANT EXECUTE ON FUNCTION {function} TO {role};")).collect();
+    grants.join(" ")
+}
 
 /// Asks the primary.
 ///

@@ -1,5 +1,6 @@
 //! How answers look. A command returns a [`Report`]; what becomes of it on standard output is decided here, once.
 
+pub mod check;
 pub mod cluster;
 pub mod event;
 pub mod node;
@@ -15,6 +16,7 @@ use crate::config::Outcome as Checked;
 use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
 use crate::facts::assess::ClusterReport;
+use crate::output::check::CheckReport;
 use crate::output::node::{NodeStatus, ServiceAction};
 use crate::output::operation::OperationView;
 use crate::plan::Plan;
@@ -41,6 +43,8 @@ pub struct Report {
 pub enum Data {
     /// `cluster show`.
     Cluster(Box<ClusterReport>),
+    /// `node check` and `cluster check`.
+    Checks(Box<CheckReport>),
     /// `cluster event`.
     Events(Vec<Event>),
     /// `node status`.
@@ -103,6 +107,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
     if style.format == Format::Json {
         let data = match &report.data {
             Data::Cluster(cluster) => to_value(cluster),
+            Data::Checks(checks) => to_value(checks),
             Data::Events(events) => json!({ "events": to_value(events) }),
             Data::NodeStatus(status) => to_value(status),
             Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
@@ -121,6 +126,8 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
     Ok(match &report.data {
         Data::Cluster(cluster) if csv => cluster::csv(cluster),
         Data::Cluster(cluster) => cluster::table(cluster, style.compact),
+        Data::Checks(checks) if csv => check::csv(checks),
+        Data::Checks(checks) => check::text(checks),
         Data::Events(events) if csv => event::csv(events),
         Data::Events(events) => event::table(events, style.compact),
         Data::NodeStatus(status) if csv => node::csv(status),

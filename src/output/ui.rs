@@ -12,6 +12,7 @@ use anyhow::Context as _;
 
 use crate::error::{Error, Issue, Severity};
 use crate::facts::assess::{ClusterReport, State};
+use crate::output::check::{CheckReport, Layout};
 
 /// How important a message is; repmgr's levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +155,24 @@ impl Ui {
             Severity::Error => Level::Error,
         };
         self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+    }
+
+    /// Says of each finding that is not as it should be what there is to know and to do; the findings themselves are in the answer.
+    pub fn findings(&self, report: &CheckReport, issues: &[Issue]) {
+        match report.layout {
+            Layout::Nagios | Layout::NodeNagios | Layout::ClusterNagios | Layout::OptFormat => return,
+            Layout::Overview | Layout::Single | Layout::Cluster => {}
+        }
+        let whole = issues.iter().filter(|issue| issue.node_id.is_none());
+        whole.for_each(|issue| self.issue(issue));
+        for (node, finding) in report.wrong() {
+            if finding.detail.is_none() && finding.hint.is_none() {
+                continue;
+            }
+            let message =
+                format!("node \"{}\", {}: {}", node.node_name, finding.name.as_str(), finding.message);
+            self.message(Level::Warning, &message, finding.detail.as_deref(), finding.hint.as_deref());
+        }
     }
 
     /// Says in one line what the cluster is, and what to type next.

@@ -345,6 +345,19 @@ pub fn free_space(path: &Path) -> anyhow::Result<u64> {
     Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
 }
 
+/// Returns how many bytes an unprivileged process may still write to the file system of `path`, and how many it may have there in all: what
+/// is free and what is used, without what is kept for root.
+///
+/// # Errors
+/// Fails if the file system cannot be asked.
+pub fn space(path: &Path) -> anyhow::Result<(u64, u64)> {
+    let answer = rustix::fs::statvfs(path)
+        .with_context(|| format!("could not find out the free space at \"{}\"", path.display()))?;
+    let used = answer.f_blocks.saturating_sub(answer.f_bfree);
+    let bytes = |blocks: u64| blocks.saturating_mul(answer.f_frsize);
+    Ok((bytes(answer.f_bavail), bytes(answer.f_bavail.saturating_add(used))))
+}
+
 /// Gives a file another name in its directory.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
 //! `pgbaton cluster …`
 
+pub mod check;
 pub mod event;
 pub mod show;

@@ -1,5 +1,6 @@
 //! `pgbaton node …`
 
+pub mod check;
 pub mod guard;
 pub mod rejoin;
 pub mod service;

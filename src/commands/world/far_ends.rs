@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::Secrets;
 use crate::commands::context::Context;
 use crate::error::{Error, Exit};
+use crate::facts::check::{HostFacts, HostQuestion};
 use crate::pg::control_file::ShutdownPosition;
 use crate::plan::far_end::{Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
 use crate::plan::journal::{Past, Stage};
@@ -235,6 +236,17 @@ impl Remote {
             Reply::File(file) => Ok(file),
             // Not as it is: there is a file in it.
             _ => Err(self.unexpected("it is about something else")),
+        }
+    }
+
+    /// Has its host looked at, for checks.
+    ///
+    /// # Errors
+    /// Those of the far end, and exit code 12 if it does not answer.
+    pub async fn look(&self, question: HostQuestion, within: Duration) -> Result<HostFacts, Error> {
+        match self.ask(&Call::Look { question: Box::new(question) }, within, Mode::Fail).await? {
+            Reply::Host(host) => Ok(*host),
+            other => Err(self.unexpected(&format!("{other:?}"))),
         }
     }
 

@@ -9,14 +9,14 @@ use crate::facts::topology::Topology;
 use crate::pg::failure::Answered;
 use crate::registry::{NodeRow, NodeType};
 
-pub(super) const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+pub(crate) const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// As `n2`, without a slot.
 fn row(id: i32, kind: NodeType) -> NodeRow {
     NodeRow { node_name: format!("n{id}"), slot_name: None, ..NodeRow::example(id, kind) }
 }
 
-pub(super) fn silence(answered: Answered) -> Silence {
+pub(crate) fn silence(answered: Answered) -> Silence {
     Silence { answered, message: "connection refused".into(), detail: None, hint: None }
 }
 
@@ -31,7 +31,7 @@ fn sender(name: &str) -> Sender {
 }
 
 /// `n1`, a primary that feeds `n2` and `n3`; all is well.
-pub(super) fn healthy() -> ClusterFacts {
+pub(crate) fn healthy() -> ClusterFacts {
     let mut primary = ServerFacts::example(false, 1, 50_000);
     primary.senders = vec![sender("n2"), sender("n3")];
     let standby = |id| NodeFacts {
@@ -42,20 +42,20 @@ pub(super) fn healthy() -> ClusterFacts {
     ClusterFacts { nodes: vec![first, standby(2), standby(3)] }
 }
 
-pub(super) fn server(facts: &mut ClusterFacts, at: usize) -> &mut ServerFacts {
+pub(crate) fn server(facts: &mut ClusterFacts, at: usize) -> &mut ServerFacts {
     facts.nodes[at].server.as_mut().unwrap()
 }
 
-pub(super) fn promote(facts: &mut ClusterFacts, at: usize, timeline: u32) {
+pub(crate) fn promote(facts: &mut ClusterFacts, at: usize, timeline: u32) {
     let started_at = at.to_string();
     facts.nodes[at].server = Ok(ServerFacts { started_at, ..ServerFacts::example(false, timeline, 60_000) });
 }
 
-pub(super) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
+pub(crate) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
     Viewpoint { now: NOW, topology, lag_warning_s: 300.0, unfinished_operation: None, local_node_id: Some(1) }
 }
 
-pub(super) fn judged(facts: &ClusterFacts) -> (ClusterReport, Vec<&'static str>) {
+pub(crate) fn judged(facts: &ClusterFacts) -> (ClusterReport, Vec<&'static str>) {
     let (report, issues) = assess(facts, &view(None));
     (report, issues.iter().map(|issue| issue.code).collect())
 }

@@ -1,7 +1,7 @@
 //! From facts to a verdict: what the cluster is, what is wrong with it, and what to type next. Pure.
 
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 mod node;
 mod primary;
 mod rows;

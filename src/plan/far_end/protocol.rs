@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit};
+use crate::facts::check::{HostFacts, HostQuestion};
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::history::TimelineId;
@@ -96,6 +97,11 @@ pub enum Call {
         /// Its path.
         path: String,
     },
+    /// Look at the host, for checks.
+    Look {
+        /// What is known already.
+        question: Box<HostQuestion>,
+    },
     /// Keep these steps, and carry them out if the channel closes before the shutdown was told. Replaces what was kept before.
     Arm {
         /// The steps.
@@ -127,6 +133,8 @@ pub enum Reply {
     Position(Option<ShutdownPosition>),
     /// To [`Call::ConfigurationFile`].
     File(ConfigurationFile),
+    /// To [`Call::Look`].
+    Host(Box<HostFacts>),
     /// It could not be done, or there is no answer.
     Failed(Fault),
 }

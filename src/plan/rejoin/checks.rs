@@ -5,7 +5,7 @@ use crate::error::Exit;
 use crate::facts::alive::streams_from;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::divergence::Relation;
-use crate::facts::rejoin::{Loss, Needed};
+use crate::facts::rejoin::{Loss, Needed, grants_to_rewind};
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
 use crate::pg::quote::quote_ident;
@@ -339,12 +339,6 @@ impl Ladder<'_> {
         let target = &self.facts.target;
         let mut checks = Vec::new();
         if !target.forbidden.is_empty() {
-            let role = quote_ident(&target.role);
-            let grants: Vec<String> = target
-                .forbidden
-                .iter()
-                .map(|function| format!("GRANT EXECUTE ON FUNCTION {function} TO {role};"))
-                .collect();
             checks.push(
                 Check::fail(
                     "rewind_rights",
@@ -357,7 +351,7 @@ impl Ladder<'_> {
                 .hint(format!(
                     "As a superuser, run in database \"{}\" on it: {}",
                     target.database,
-                    grants.join(" ")
+                    grants_to_rewind(&target.role, &target.forbidden)
                 )),
             );
         }

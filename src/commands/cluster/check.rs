@@ -1,0 +1,45 @@
+//! `cluster check`: all checks on all nodes at once, and one verdict.
+
+use crate::cli::check::ClusterCheck as Args;
+use crate::commands::checks::{Deadlines, exit, hosts, thresholds, told};
+use crate::commands::context::Context;
+use crate::commands::{locate, operation};
+use crate::error::Result;
+use crate::facts::assess::Viewpoint;
+use crate::facts::check::{Evidence, Name, judge};
+use crate::output::check::{CheckReport, Layout};
+use crate::output::{Data, Report};
+
+/// Checks all nodes.
+///
+/// # Errors
+/// Those of finding the cluster; what is wrong with it is no error but the verdict.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let deadlines = Deadlines::new(context);
+    let (found, more) = locate::cluster_for_checks(context, deadlines.servers).await?;
+    let answers = hosts(context, &found, &more, !args.no_ssh, deadlines.hosts()).await;
+    let (hosts, notice) = told(&found, answers);
+    let config = context.config_if_any()?;
+    let thresholds = thresholds(config);
+    let view = Viewpoint {
+        now: found.now,
+        topology: found.topology.as_ref(),
+        lag_warning_s: thresholds.lag_s.0,
+        unfinished_operation: operation::unfinished_id(context),
+        local_node_id: config.map(|config| config.node_id),
+    };
+    let evidence = Evidence {
+        facts: &found.facts,
+        view: &view,
+        asked: &more.asked,
+        hosts: &hosts,
+        thresholds: &thresholds,
+    };
+    let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
+    let findings = judge(&evidence, &usual, None, None);
+    let layout = if args.nagios { Layout::ClusterNagios } else { Layout::Cluster };
+    let mut report = CheckReport::of_cluster(&findings, found.now, layout);
+    report.thresholds(&thresholds);
+    let issues = findings.issues.into_iter().chain(notice).collect();
+    Ok(Report { exit: exit(report.verdict), changed: false, data: Data::Checks(Box::new(report)), issues })
+}

@@ -1,0 +1,268 @@
+//! `node check`: is this node well?
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tokio::time::Instant;
+
+use crate::cli::check::{NodeCheck as Args, Role};
+use crate::commands::checks::{Deadlines, exit, look_here, question, thresholds};
+use crate::commands::context::Context;
+use crate::commands::locate::{self, Found, More};
+use crate::commands::world::Secrets;
+use crate::commands::{login, operation, reach, superuser};
+use crate::config::Config;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::assess::Viewpoint;
+use crate::facts::check::{self, Evidence, Name, Needs, Status, judge, worst};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
+use crate::facts::server;
+use crate::output::check::{CheckReport, Layout};
+use crate::output::{Data, Report};
+use crate::pg::failure::Answered;
+use crate::plan::upstream::upstream;
+use crate::registry::{NodeRow, NodeType};
+use crate::system::inspect;
+
+/// Checks the local node, or the one that was named.
+///
+/// # Errors
+/// Exit code 6 if the server does not answer, 7 if the metadata cannot be read; with an option for one check these and all others are 3
+/// when they leave the program. What is wrong is in the report.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    if args.has_passfile {
+        // Every libpq that repmgr 5 runs with has password files, and so have we.
+        return Ok(Report::new(Data::Nothing));
+    }
+    if let Some(report) = reach::elsewhere(context).await? {
+        return Ok(report);
+    }
+    context.connects_to_local_only()?;
+    if args.replication_connection {
+        return replication_connection(context, args).await;
+    }
+    if args.replication_config_owner {
+        return replication_config_owner(context, args);
+    }
+    let named = named(args);
+    if args.optformat && named.is_empty() {
+        return Err(Error::failed("--optformat can only be used with a check")
+            .hint("Name one, for example --archive-ready."));
+    }
+    let layout = match (args.optformat, args.nagios, named.is_empty()) {
+        (true, ..) => Layout::OptFormat,
+        (_, true, true) => Layout::NodeNagios,
+        (_, true, false) => Layout::Nagios,
+        (.., true) => Layout::Overview,
+        (.., false) => Layout::Single,
+    };
+    match checked(context, args, &named, layout).await {
+        Err(error) if args.optformat && error.exit == Exit::Connection => {
+            // That is what the repmgr that has called reads.
+            context.ui.error(&error);
+            let line = "--error=DB_CONNECTION\n".to_string();
+            Ok(Report { exit: Exit::CannotTell, ..Report::new(Data::Text(line)) })
+        }
+        other => other,
+    }
+}
+
+/// Returns the checks that were named.
+fn named(args: &Args) -> Vec<Name> {
+    let given = [
+        (args.role.is_some(), Name::ServerRole),
+        (args.replication_lag, Name::ReplicationLag),
+        (args.archive_ready, Name::ArchiveReady),
+        (args.upstream, Name::Upstream),
+        (args.downstream, Name::Downstream),
+        (args.slots, Name::Slots),
+        (args.missing_slots, Name::MissingSlots),
+        (args.data_directory_config, Name::DataDirectory),
+        (args.repmgrd, Name::Repmgrd),
+        (args.db_connection, Name::DbConnection),
+        (args.identity, Name::Identity),
+        (args.server_version, Name::ServerVersion),
+        (args.timeline, Name::Timeline),
+        (args.replay, Name::Replay),
+        (args.wal_retained, Name::WalRetained),
+        (args.archiver, Name::Archiver),
+        (args.pending_restart, Name::PendingRestart),
+        (args.standby_settings, Name::StandbySettings),
+        (args.rewind, Name::Rewind),
+        (args.replication_login, Name::ReplicationLogin),
+        (args.clock, Name::Clock),
+        (args.free_space, Name::FreeSpace),
+        (args.unfinished_operation, Name::UnfinishedOperation),
+    ];
+    given.into_iter().filter_map(|(given, name)| given.then_some(name)).collect()
+}
+
+async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout) -> Result<Report> {
+    let config = context.config()?;
+    let usual = Name::ALL.iter().copied().filter(|name| name.is_usual());
+    let names = if named.is_empty() { usual.collect() } else { named.to_vec() };
+    let needs: Vec<Needs> = names.iter().map(|name| name.needs()).collect();
+    let deadlines = Deadlines::new(context);
+    let (found, more) = if needs.iter().any(|needs| needs.cluster()) {
+        all_nodes(context, config, &deadlines).await?
+    } else if needs.iter().any(|needs| needs.server()) {
+        this_server(context, config, &names, &deadlines).await?
+    } else {
+        (alone(config, Err(not_asked())), More::default())
+    };
+    let mut hosts = BTreeMap::new();
+    if needs.iter().any(|needs| needs.host())
+        && let Some(node) = found.facts.node(config.node_id)
+    {
+        let until: Instant = deadlines.hosts();
+        let here = look_here(context, &question(&found.facts, &more, node, until)).await?;
+        hosts.insert(config.node_id, Ok(here));
+    }
+    let thresholds = thresholds(Some(config));
+    let view = Viewpoint {
+        now: found.now,
+        topology: found.topology.as_ref(),
+        lag_warning_s: thresholds.lag_s.0,
+        unfinished_operation: operation::unfinished_id(context),
+        local_node_id: Some(config.node_id),
+    };
+    let evidence = Evidence {
+        facts: &found.facts,
+        view: &view,
+        asked: &more.asked,
+        hosts: &hosts,
+        thresholds: &thresholds,
+    };
+    let expected = args.role.flatten().map(|role| match role {
+        Role::Primary => NodeType::Primary,
+        Role::Standby => NodeType::Standby,
+        Role::Witness => NodeType::Witness,
+    });
+    let findings = judge(&evidence, &names, Some(config.node_id), expected.as_ref());
+    let verdict = worst(&findings.nodes);
+    let exit = match layout {
+        Layout::Overview if verdict == Status::Ok => Exit::Done,
+        Layout::Overview => Exit::Issues,
+        _ => exit(verdict),
+    };
+    let report = CheckReport::of_node(findings.nodes, layout);
+    Ok(Report { exit, ..Report::new(Data::Checks(Box::new(report))) })
+}
+
+/// Asks all nodes; this one has to be registered and to answer.
+async fn all_nodes(context: &Context, config: &Config, deadlines: &Deadlines) -> Result<(Found, More)> {
+    let (found, mut more) = locate::cluster_for_checks(context, deadlines.servers).await?;
+    let whom = format!("node \"{}\"", config.node_name);
+    let node = found.facts.node(config.node_id).ok_or_else(|| {
+        Error::failed(format!("{whom} (ID {}) is not registered", config.node_id))
+            .hint("Run \"pgbaton primary register\" or \"pgbaton standby register\" on it.")
+    })?;
+    if let Err(silence) = &node.server {
+        let error = Error::new(Exit::Connection, format!("could not connect to {whom}"));
+        let error = error.detail(sentence(&silence.message));
+        return Err(match &silence.hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        });
+    }
+    if more.asked.is_empty() {
+        more = More::default();
+    }
+    Ok((found, more))
+}
+
+/// Asks only the local server: what others do is no concern of these checks.
+async fn this_server(
+    context: &Context,
+    config: &Config,
+    names: &[Name],
+    deadlines: &Deadlines,
+) -> Result<(Found, More)> {
+    let until = Instant::now() + deadlines.servers;
+    let whom = format!("node \"{}\"", config.node_name);
+    let mut more = More::default();
+    let session =
+        match superuser::connect(context, &context.local_conninfo()?, &whom, &mut Secrets::new()).await {
+            Ok(Some(superuser)) => Ok(superuser.session),
+            Ok(None) => context.connect_local().await,
+            Err(error) => Err(error),
+        };
+    let session = match session {
+        Ok(session) => session,
+        // That is what is asked.
+        Err(error) if *names == [Name::DbConnection] && error.exit == Exit::Connection => {
+            let message = error.detail.clone().unwrap_or(error.primary);
+            let message = message.trim_end_matches('.').to_string();
+            let silence = Silence { message, detail: None, hint: error.hint, ..not_asked() };
+            return Ok((alone(config, Err(silence)), more));
+        }
+        Err(error) => return Err(error),
+    };
+    let both = async {
+        let asked = check::ask(&session, names.contains(&Name::Repmgrd)).await;
+        Ok((asked, server::ask(&session).await?))
+    };
+    let (asked, server) = bounded(until, both).await.map_err(|error| {
+        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+    })?;
+    more.asked.insert(config.node_id, asked);
+    Ok((alone(config, Ok(server)), more))
+}
+
+fn not_asked() -> Silence {
+    Silence { answered: Answered::Nothing, message: "it was not asked".into(), detail: None, hint: None }
+}
+
+/// The node as its configuration describes it, with nobody beside it.
+fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silence>) -> Found {
+    let row = NodeRow {
+        node_id: config.node_id,
+        upstream_node_id: None,
+        active: true,
+        node_name: config.node_name.clone(),
+        node_type: NodeType::Standby,
+        location: config.location.clone(),
+        priority: 0,
+        conninfo: config.conninfo.clone(),
+        repluser: String::new(),
+        slot_name: None,
+        config_file: String::new(),
+    };
+    let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }] };
+    Found { facts, topology: None, now: crate::plan::journal::now() }
+}
+
+/// Tries the replication login to one node, as repmgr asks before a switchover. The answer is a word; the exit code is 0 whatever it is.
+async fn replication_connection(context: &Context, args: &Args) -> Result<Report> {
+    let config = context.config()?;
+    let word = match (args.remote_node_id, locate::cluster(context).await) {
+        (_, Err(error)) => {
+            context.ui.error(&error);
+            "CONNECTION_ERROR"
+        }
+        (None, Ok(_)) => "UNKNOWN",
+        (Some(id), Ok(found)) => match (found.facts.node(id), found.facts.node(config.node_id)) {
+            (Some(remote), Some(own)) => {
+                let version = own.facts().map_or(0, |server| server.version_num);
+                let to = upstream(&remote.row, &own.row, version, None);
+                let tried =
+                    tokio::time::timeout(context.node_deadline(), login::to_follow(context, &to)).await;
+                if matches!(tried, Ok(Ok(()))) { "OK" } else { "BAD" }
+            }
+            _ => "UNKNOWN",
+        },
+    };
+    Ok(Report::new(Data::Text(format!("--connection={word}\n"))))
+}
+
+/// Says whether the file that ALTER SYSTEM writes belongs to whom the data directory belongs to.
+fn replication_config_owner(context: &Context, args: &Args) -> Result<Report> {
+    if !args.optformat {
+        return Err(Error::failed("--replication-config-owner can only be used with --optformat"));
+    }
+    let data: &Path = &context.config()?.data_directory;
+    let same = inspect::owner(data) == inspect::owner(&data.join("postgresql.auto.conf"));
+    let status = if same { Status::Ok } else { Status::Critical };
+    let line = format!("--replication-config-owner={}\n", status.word());
+    Ok(Report { exit: exit(status), ..Report::new(Data::Text(line)) })
+}

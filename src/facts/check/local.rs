@@ -1,0 +1,203 @@
+//! What the host of the node says: space, logins, the data directory, and what was left unfinished.
+
+use super::{Figures, Finding, HostFacts, Judge, Name, Status, count};
+use crate::output::table::size;
+
+/// What a host that was not asked does not tell.
+const NOT_LOOKED_AT: &str = "its host was not looked at";
+
+impl Judge<'_> {
+    /// Returns what the host of the node says, or why it says nothing.
+    pub(super) fn host(&self) -> Result<&HostFacts, &str> {
+        match self.evidence.hosts.get(&self.node.row.node_id) {
+            Some(Ok(host)) => Ok(host),
+            Some(Err(why)) => Err(why),
+            None => Err("Nobody was to be asked there."),
+        }
+    }
+
+    /// Nobody answers there: said once for all such nodes, it raises no verdict.
+    fn not_looked_at(&self, name: Name, why: &str) -> Finding {
+        Finding::unknown(name, NOT_LOOKED_AT).detail(why).quiet()
+    }
+
+    /// Whether the configuration names the data directory of the running server.
+    pub(super) fn data_directory(&self) -> Finding {
+        const NAME: Name = Name::DataDirectory;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why),
+        };
+        let configured = host.data_directory.display().to_string();
+        let words = format!("configured \"data_directory\" is \"{configured}\"");
+        let told = self.more.and_then(|more| more.data_directory.as_ref());
+        let figures = |actual| Figures::Directory { configured: configured.clone(), actual };
+        match (host.is_servers, told) {
+            (Some(true), _) => Finding::ok(NAME, words).figures(figures(None)),
+            (Some(false), told) => {
+                let actual = told.map_or_else(|| "another".to_string(), |path| path.display().to_string());
+                Finding::new(
+                    NAME,
+                    Status::Critical,
+                    format!("{words}; actual data directory is \"{actual}\""),
+                )
+                .hint("Correct data_directory in the configuration file of the node.")
+                .figures(figures(Some(actual)))
+            }
+            _ if host.runs_on_it == Some(true) => Finding::ok(NAME, words).figures(figures(None)),
+            _ if !host.is_data_directory => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("configured \"data_directory\" \"{configured}\" is not a PostgreSQL data directory"),
+            )
+            .hint("Correct data_directory in the configuration file of the node.")
+            .figures(figures(None)),
+            _ => self
+                .no_right(NAME, "unable to determine current \"data_directory\"", "pg_read_all_settings")
+                .figures(figures(None)),
+        }
+    }
+
+    /// Whether its WAL receiver could log in everywhere.
+    pub(super) fn replication_login(&self) -> Finding {
+        const NAME: Name = Name::ReplicationLogin;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why),
+        };
+        if let Some(owner) = &host.other_owner {
+            return as_owner(
+                Finding::unknown(NAME, "pgbaton does not run as the user that runs the server"),
+                owner,
+            );
+        }
+        let tried = host.logins_tried;
+        let failed: Vec<(String, &str)> = host
+            .logins_failed
+            .iter()
+            .map(|(id, why)| {
+                let node = self.evidence.facts.node(*id);
+                (node.map_or_else(|| id.to_string(), |node| node.row.node_name.clone()), why.as_str())
+            })
+            .collect();
+        let found = match failed.as_slice() {
+            [] if tried == 0 => Finding::ok(NAME, "there is no other node to log in to"),
+            [] => Finding::ok(NAME, format!("works to {tried} of {tried} other nodes that answer")),
+            failed => {
+                let names: Vec<String> = failed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+                let said: Vec<String> = failed
+                    .iter()
+                    .map(|(name, why)| format!("\"{name}\": {}", crate::error::sentence(why)))
+                    .collect();
+                Finding::new(NAME, Status::Warning, format!("does not work to {}", names.join(", ")))
+                    .detail(format!("After a change of roles the node could not follow. {}", said.join(" ")))
+                    .hint(
+                        "Look at pg_hba.conf there (database \"replication\"), and at the password file of the user that \
+                         runs the server here.",
+                    )
+            }
+        };
+        found.value(count(failed.len()), "nodes")
+    }
+
+    /// Whether there is room.
+    pub(super) fn free_space(&self) -> Finding {
+        const NAME: Name = Name::FreeSpace;
+        let limits = self.evidence.thresholds.free_percent;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why).limits(limits),
+        };
+        let Some(places) = &host.places else {
+            return Finding::unknown(NAME, "the file system does not answer")
+                .detail("There was no answer in time.")
+                .limits(limits);
+        };
+        let least = places.iter().min_by(|a, b| a.free_percent().total_cmp(&b.free_percent()));
+        let Some(place) = least else {
+            let found = Finding::unknown(NAME, "the data directory cannot be looked at").limits(limits);
+            return match &host.other_owner {
+                Some(owner) => as_owner(found, owner),
+                None => found,
+            };
+        };
+        let percent = place.free_percent();
+        let status = match percent {
+            percent if percent < limits.1 => Status::Critical,
+            percent if percent < limits.0 => Status::Warning,
+            _ => Status::Ok,
+        };
+        let all: Vec<String> = places
+            .iter()
+            .map(|place| {
+                format!(
+                    "{} ({}): {} of {}",
+                    place.what,
+                    place.path.display(),
+                    size(place.free_bytes),
+                    size(place.all_bytes)
+                )
+            })
+            .collect();
+        let found = Finding::new(
+            NAME,
+            status,
+            format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
+        )
+        .detail(format!("Free for {}.", all.join("; ")))
+        .value(percent, "percent")
+        .limits(limits);
+        match status {
+            Status::Ok => found,
+            _ => found.hint(
+                "Never remove files in pg_wal. Look for a slot that keeps WAL and for an archiver that fails: the checks \
+                 wal_retained and archiver.",
+            ),
+        }
+    }
+
+    /// Whether something was begun there and not finished.
+    pub(super) fn unfinished_operation(&self) -> Finding {
+        const NAME: Name = Name::UnfinishedOperation;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why),
+        };
+        match &host.unfinished {
+            Some((id, command)) => Finding::new(
+                NAME,
+                Status::Warning,
+                format!("operation \"{command}\" is unfinished"),
+            )
+            .detail(format!("Its id is {id}."))
+            .hint(format!(
+                "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \
+                         \"pgbaton operation abandon {id}\".",
+                self.name()
+            ))
+            .next(&format!("pgbaton operation show {id}"), self.node),
+            None if host.journal_unread.is_some() => {
+                let why = crate::error::sentence(host.journal_unread.as_deref().unwrap_or_default());
+                let found = Finding::unknown(NAME, "the journal cannot be read").detail(why);
+                match &host.other_owner {
+                    Some(owner) => as_owner(found, owner),
+                    None => found.hint(
+                        "Look at state_directory in the configuration of the node, and at who owns it.",
+                    ),
+                }
+            }
+            None if host.half_rewound => {
+                Finding::new(NAME, Status::Critical, "a rewind was begun and not finished")
+                    .detail("No server starts on the data directory.")
+                    .hint(format!("Run \"pgbaton node rejoin\" on \"{}\".", self.name()))
+                    .next("pgbaton node rejoin", self.node)
+            }
+            None => Finding::ok(NAME, "no operation is unfinished"),
+        }
+    }
+}
+
+/// Says as whom the command has to be run for this check.
+fn as_owner(found: Finding, owner: &str) -> Finding {
+    found.hint(format!("Run it as the user that owns the data directory: sudo -u {owner} pgbaton ..."))
+}

@@ -1,0 +1,165 @@
+//! The names of the checks: one table, from which options, labels and the manual follow.
+
+use serde::{Serialize, Serializer};
+
+/// What has to be known for a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Files and programs of the node's host; the server may be down.
+    Host,
+    /// What the node's server says.
+    Server,
+    /// What all nodes say.
+    Cluster,
+    /// What all nodes say, and the node's host.
+    Everything,
+}
+
+impl Needs {
+    /// Says whether the node's host has to be looked at.
+    pub fn host(self) -> bool {
+        matches!(self, Self::Host | Self::Everything)
+    }
+
+    /// Says whether all nodes have to be asked.
+    pub fn cluster(self) -> bool {
+        matches!(self, Self::Cluster | Self::Everything)
+    }
+
+    /// Says whether the node's server has to be asked.
+    pub fn server(self) -> bool {
+        self != Self::Host
+    }
+}
+
+/// Makes the enum and everything that is told of its members from one table.
+macro_rules! names {
+    ($($name:ident, $text:literal, $option:literal, $item:literal, $nagios:literal, $needs:ident, $meaning:literal;)+) => {
+        /// A check. The names are fixed: monitoring depends on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Name {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        impl Name {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Returns the name for programs.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// Returns the option of `node check` for this check alone.
+            pub fn option(self) -> &'static str {
+                match self { $(Self::$name => $option,)+ }
+            }
+
+            /// Returns what it is called in the overview.
+            pub fn item(self) -> &'static str {
+                match self { $(Self::$name => $item,)+ }
+            }
+
+            /// Returns the first word of its line for Nagios.
+            pub fn nagios(self) -> &'static str {
+                match self { $(Self::$name => $nagios,)+ }
+            }
+
+            /// Returns what has to be known.
+            pub fn needs(self) -> Needs {
+                match self { $(Self::$name => Needs::$needs,)+ }
+            }
+
+            /// Returns what it is about, for the manual.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+        }
+    };
+}
+
+// The first eight are the overview of repmgr, with repmgr's words.
+names! {
+    ServerRole, "server_role", "--role", "Server role", "REPMGR_SERVER_ROLE", Cluster,
+        "it is what it is registered as, and a primary is the only one";
+    ReplicationLag, "replication_lag", "--replication-lag", "Replication lag", "REPMGR_REPLICATION_LAG", Cluster,
+        "how far a standby is behind the primary (replication_lag_warning, replication_lag_critical)";
+    ArchiveReady, "archive_ready", "--archive-ready", "WAL archiving", "REPMGR_ARCHIVE_READY", Server,
+        "WAL files that wait to be archived (archive_ready_warning, archive_ready_critical)";
+    Upstream, "upstream", "--upstream", "Upstream connection", "REPMGR_UPSTREAM_SERVER", Cluster,
+        "a standby streams from the node that it is registered to follow";
+    Downstream, "downstream", "--downstream", "Downstream servers", "REPMGR_DOWNSTREAM_SERVERS", Cluster,
+        "the standbys that are registered to follow it stream from it";
+    Slots, "slots", "--slots", "Replication slots", "REPMGR_INACTIVE_SLOTS", Server,
+        "its physical replication slots are in use";
+    MissingSlots, "missing_slots", "--missing-slots", "Missing physical replication slots", "REPMGR_MISSING_SLOTS", Cluster,
+        "the slots of the standbys that are registered to follow it exist";
+    DataDirectory, "data_directory", "--data-directory-config", "Configured data directory", "REPMGR_DATA_DIRECTORY", Everything,
+        "the configuration names the data directory of the running server";
+    Repmgrd, "repmgrd", "--repmgrd", "repmgrd", "REPMGRD", Server,
+        "repmgrd is running and not paused; only if it is asked for";
+    DbConnection, "db_connection", "--db-connection", "Connection", "PGBATON_CONNECTION", Server,
+        "the server lets pgbaton in";
+    Identity, "identity", "--identity", "Identity", "PGBATON_IDENTITY", Cluster,
+        "its conninfo leads to a server of this cluster that no other node has";
+    ServerVersion, "server_version", "--server-version", "Server version", "PGBATON_SERVER_VERSION", Cluster,
+        "the same major version as the primary";
+    Timeline, "timeline", "--timeline", "Timeline", "PGBATON_TIMELINE", Cluster,
+        "its history is the primary's";
+    Replay, "replay", "--replay", "WAL replay", "PGBATON_REPLAY", Cluster,
+        "replay of WAL is not paused";
+    WalRetained, "wal_retained", "--wal-retained", "WAL retained by slots", "PGBATON_WAL_RETAINED", Server,
+        "WAL that replication slots keep (slot_wal_warning, slot_wal_critical), and whether one has lost some";
+    Archiver, "archiver", "--archiver", "Archiver", "PGBATON_ARCHIVER", Server,
+        "the archiver does not fail";
+    PendingRestart, "pending_restart", "--pending-restart", "Settings waiting for a restart", "PGBATON_PENDING_RESTART", Server,
+        "no setting waits for a restart";
+    StandbySettings, "standby_settings", "--standby-settings", "Settings against the primary", "PGBATON_STANDBY_SETTINGS", Cluster,
+        "settings that must not be lower on a standby than on the primary are not";
+    Rewind, "rewind", "--rewind", "Rewind", "PGBATON_REWIND", Everything,
+        "pg_rewind would be possible: settings, rights and files";
+    ReplicationLogin, "replication_login", "--replication-login", "Replication logins", "PGBATON_REPLICATION_LOGIN", Everything,
+        "its WAL receiver could log in to every other node";
+    Clock, "clock", "--clock", "Clock", "PGBATON_CLOCK", Cluster,
+        "its clock agrees with the primary's (warning from 1 s, critical from 10 s)";
+    FreeSpace, "free_space", "--free-space", "Free disk space", "PGBATON_FREE_SPACE", Host,
+        "free space below the data directory, pg_wal and tablespaces (free_space_warning, free_space_critical)";
+    UnfinishedOperation, "unfinished_operation", "--unfinished-operation", "Unfinished operation", "PGBATON_UNFINISHED_OPERATION", Host,
+        "no operation waits on its host to be resumed or abandoned";
+}
+
+impl Name {
+    /// Says whether it is made where none is named. repmgrd is not: who has none would never be well.
+    pub fn is_usual(self) -> bool {
+        self != Self::Repmgrd
+    }
+
+    /// Finds a check by its option.
+    pub fn of_option(option: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|name| name.option() == option)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_checks_have_one_name() {
+        for words in [Name::as_str, Name::option, Name::item, Name::nagios] {
+            let all: BTreeSet<&str> = Name::ALL.iter().map(|name| words(*name)).collect();
+            assert_eq!(all.len(), Name::ALL.len());
+        }
+        for name in Name::ALL {
+            assert_eq!(Name::of_option(name.option()), Some(*name));
+        }
+    }
+}

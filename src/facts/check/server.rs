@@ -1,0 +1,251 @@
+//! One server by itself: archiving, slots, settings, and what a rewind would need.
+
+use super::{Figures, Finding, Judge, Name, Status, count};
+use crate::facts::rejoin::grants_to_rewind;
+use crate::facts::server::{ServerFacts, Slot};
+use crate::output::table::size;
+
+/// How many names a message has; more would be no line any more.
+const SHOWN: usize = 5;
+
+impl Judge<'_> {
+    /// How much waits to be archived.
+    pub(super) fn archive_ready(&self) -> Finding {
+        const NAME: Name = Name::ArchiveReady;
+        let limits = self.evidence.thresholds.archive_ready;
+        let Some(more) = self.more else { return self.not_asked(NAME) };
+        let Some(files) = more.archive_ready.map(count) else {
+            return self
+                .no_right(NAME, "unable to check archive_status directory", "pg_monitor")
+                .limits(limits);
+        };
+        let waiting = format!("{files} pending archive ready files");
+        match files {
+            files if files > limits.1 => {
+                Finding::new(NAME, Status::Critical, format!("{waiting}, critical threshold: {}", limits.1))
+            }
+            files if files > limits.0 => {
+                Finding::new(NAME, Status::Warning, format!("{waiting} (threshold: {})", limits.0))
+            }
+            _ => Finding::ok(NAME, waiting),
+        }
+        .value(files, "files")
+        .limits(limits)
+    }
+
+    /// Whether the archiver fails.
+    pub(super) fn archiver(&self, server: &ServerFacts) -> Finding {
+        const NAME: Name = Name::Archiver;
+        let Some(more) = self.more else { return self.not_asked(NAME) };
+        match (more.archive_mode.as_str(), server.in_recovery) {
+            ("off", _) => return Finding::ok(NAME, "archiving is off"),
+            ("on", true) => return Finding::ok(NAME, "archive_mode = on has no effect on a standby"),
+            _ => {}
+        }
+        let archiver = &more.archiver;
+        // What failed was archived by somebody else, or is gone: the statistics never hear of it.
+        let nothing_waits = more.archive_ready == Some(0);
+        if !archiver.failing || nothing_waits {
+            return Finding::ok(NAME, "the last attempt succeeded");
+        }
+        let file = archiver.failed_wal.as_deref().unwrap_or("?");
+        let since = match &archiver.archived_at {
+            Some(at) => format!("A file was archived last at {at}."),
+            None => "No file was archived since the statistics were reset.".to_string(),
+        };
+        Finding::new(NAME, Status::Critical, format!("the archiver fails, last with {file}"))
+            .detail(format!(
+                "That was at {}. {since} Until it succeeds WAL piles up in pg_wal.",
+                archiver.failed_at.as_deref().unwrap_or("an unknown time")
+            ))
+            .hint("The server log has what archive_command says.")
+    }
+
+    /// Whether its physical slots are in use.
+    pub(super) fn slots(&self, server: &ServerFacts) -> Finding {
+        const NAME: Name = Name::Slots;
+        let physical: Vec<&Slot> = server.slots.iter().filter(|slot| slot.slot_type == "physical").collect();
+        let idle: Vec<&str> =
+            physical.iter().filter(|slot| !slot.active).map(|slot| slot.slot_name.as_str()).collect();
+        let (all, inactive) = (physical.len(), idle.len());
+        let found = match (all, inactive) {
+            (0, _) => Finding::ok(NAME, "node has no physical replication slots"),
+            (_, 0) => Finding::ok(NAME, format!("{all} of {all} physical replication slots are active")),
+            _ => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("{inactive} of {all} physical replication slots are inactive"),
+            )
+            .detail(format!("They keep WAL that nobody fetches: {}.", idle.join(", ")))
+            .hint("Start who uses it; if nobody is to come back, drop it with SELECT pg_drop_replication_slot('NAME')."),
+        };
+        found.value(count(inactive), "slots").figures(Figures::Slots { all, inactive })
+    }
+
+    /// What the slots keep, and whether one has lost what it was to keep.
+    pub(super) fn wal_retained(&self, server: &ServerFacts) -> Finding {
+        const NAME: Name = Name::WalRetained;
+        let limits = self.evidence.thresholds.slot_wal_bytes;
+        let with = |status: &str| -> Vec<&str> {
+            let slots = server.slots.iter().filter(|slot| slot.wal_status.as_deref() == Some(status));
+            slots.map(|slot| slot.slot_name.as_str()).collect()
+        };
+        let (lost, endangered) = (with("lost"), with("unreserved"));
+        let most = server
+            .slots
+            .iter()
+            .filter_map(|slot| {
+                Some((slot.retained_bytes.filter(|_| slot.wal_status.as_deref() != Some("lost"))?, slot))
+            })
+            .max_by_key(|(bytes, _)| *bytes);
+        let bytes = most.map_or(0, |(bytes, _)| u64::try_from(bytes).unwrap_or(0));
+        let value = count(bytes);
+        let keeps = |slot: &Slot| format!("slot \"{}\" keeps {} of WAL", slot.slot_name, size(bytes));
+        let found = match most {
+            _ if !lost.is_empty() => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("WAL that slot \"{}\" was to keep is lost", listed(&lost)),
+            )
+            .detail("It was removed because of max_slot_wal_keep_size.")
+            .hint(
+                "A standby that needs it gets it from the archive, or has to be cloned again; without one, drop the slot \
+                 with SELECT pg_drop_replication_slot('NAME').",
+            ),
+            _ if !endangered.is_empty() => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("WAL that slot \"{}\" keeps is about to be removed", listed(&endangered)),
+            )
+            .detail("It is more than max_slot_wal_keep_size, and goes with the next checkpoint.")
+            .hint("Let its standby catch up now, or raise max_slot_wal_keep_size."),
+            Some((_, slot)) if value >= limits.0 => {
+                let status = if value >= limits.1 { Status::Critical } else { Status::Warning };
+                Finding::new(NAME, status, keeps(slot))
+                    .detail("pg_wal cannot become smaller before it is fetched.")
+                    .hint(
+                        "Let its standby catch up, or drop the slot with SELECT pg_drop_replication_slot('NAME'). \
+                         max_slot_wal_keep_size limits what slots keep.",
+                    )
+            }
+            Some((_, slot)) => Finding::ok(NAME, keeps(slot)),
+            None => Finding::ok(NAME, "no slot keeps WAL"),
+        };
+        found.value(value, "bytes").limits(limits)
+    }
+
+    /// Whether settings were changed that take a restart.
+    pub(super) fn pending_restart(&self) -> Finding {
+        const NAME: Name = Name::PendingRestart;
+        let Some(more) = self.more else { return self.not_asked(NAME) };
+        let names: Vec<&str> = more.pending_restart.iter().map(String::as_str).collect();
+        let found = match names.as_slice() {
+            [] if !more.sees_settings => {
+                self.no_right(NAME, "the role may not see all settings", "pg_read_all_settings")
+            }
+            [] => Finding::ok(NAME, "no setting waits for a restart"),
+            names => Finding::new(NAME, Status::Warning, format!("waiting for a restart: {}", listed(names)))
+                .detail("What is in the configuration file is not what is in force, and comes with the next restart.")
+                .hint(format!("Run \"pgbaton node restart\" on \"{}\" when clients can bear it.", self.name()))
+                .next("pgbaton node restart", self.node),
+        };
+        found.value(count(names.len()), "settings")
+    }
+
+    /// Whether a standby has less than the primary of what recovery needs.
+    pub(super) fn standby_settings(&self, server: &ServerFacts) -> Finding {
+        const NAME: Name = Name::StandbySettings;
+        let Some(more) = self.more else { return self.not_asked(NAME) };
+        if !server.in_recovery {
+            return Finding::ok(NAME, "N/A - node is primary");
+        }
+        let Some((primary, _)) = self.primary() else {
+            return Finding::unknown(NAME, "there is no primary to compare with");
+        };
+        let Some(Ok(theirs)) = self.evidence.asked.get(&primary.row.node_id).map(|asked| &asked.more) else {
+            return Finding::unknown(NAME, "the primary could not be asked for its settings");
+        };
+        let name = &primary.row.node_name;
+        let there =
+            |setting: &str| theirs.settings.iter().find(|(name, _)| name == setting).map(|(_, value)| *value);
+        let lower: Vec<String> = more
+            .settings
+            .iter()
+            .filter_map(|(setting, here)| {
+                let there = there(setting).filter(|there| there > here)?;
+                Some(format!("{setting} is {here} here and {there} on \"{name}\""))
+            })
+            .collect();
+        let found = match lower.as_slice() {
+            [] => Finding::ok(NAME, format!("not lower than on \"{name}\"")),
+            lower => Finding::new(NAME, Status::Critical, lower.join(", "))
+                .detail("A standby stops replaying WAL, and does not start, with less than its primary.")
+                .hint(format!("Raise it on \"{}\", and restart that server.", self.name())),
+        };
+        found.value(count(lower.len()), "settings")
+    }
+
+    /// Whether the node could be brought back by pg_rewind, should it be left behind one day.
+    pub(super) fn rewind(&self) -> Finding {
+        const NAME: Name = Name::Rewind;
+        let Some(more) = self.more else { return self.not_asked(NAME) };
+        let warning = |message: String| Finding::new(NAME, Status::Warning, message);
+        if !more.data_checksums && !more.wal_log_hints {
+            return warning("neither data checksums nor wal_log_hints are on".into())
+                .detail("Without one of them, since before the histories part, pg_rewind refuses.")
+                .hint("Set wal_log_hints = on on all nodes and restart them, or enable data checksums.");
+        }
+        if !more.full_page_writes {
+            return warning("full_page_writes is off".into())
+                .detail("pg_rewind copies files while they are written to, and relies on it.")
+                .hint("Set full_page_writes = on and reload.");
+        }
+        if !more.forbidden.is_empty() {
+            let role = self.node.facts().map_or("repmgr", |server| &server.role);
+            return warning(format!("role \"{role}\" may not read files of the server, as pg_rewind does"))
+                .hint(format!(
+                    "As a superuser, run in database \"{}\" on the primary: {}",
+                    more.database,
+                    grants_to_rewind(role, &more.forbidden)
+                ));
+        }
+        match self.host() {
+            Ok(host) if host.other_owner.is_none() && !host.untouchable.is_empty() => {
+                let files: Vec<&str> = host.untouchable.iter().map(String::as_str).collect();
+                warning("pg_rewind could not read or write all files of the data directory".into())
+                    .detail(format!(
+                        "They are not open to this user, or are links that should be none: {}.",
+                        listed(&files)
+                    ))
+                    .hint("Correct their owner and mode, or move them out of the data directory.")
+            }
+            Ok(host) if host.other_owner.is_none() => {
+                Finding::ok(NAME, "possible: settings, rights and files")
+            }
+            Ok(_) | Err(_) => Finding::ok(NAME, "possible: settings and rights; files were not looked at"),
+        }
+    }
+
+    /// Whether repmgrd runs.
+    pub(super) fn repmgrd(&self) -> Finding {
+        const NAME: Name = Name::Repmgrd;
+        let Some(more) = self.more else { return self.not_asked(NAME) };
+        match more.repmgrd.map(|daemon| (daemon.running, daemon.paused)) {
+            Some((Some(true), Some(true))) => {
+                Finding::new(NAME, Status::Warning, "repmgrd running but paused")
+            }
+            Some((Some(true), _)) => Finding::ok(NAME, "repmgrd running"),
+            Some((Some(false), _)) => Finding::new(NAME, Status::Critical, "repmgrd not running"),
+            Some((None, _)) | None => Finding::unknown(NAME, "repmgrd status unknown"),
+        }
+    }
+}
+
+/// Lists names, but not all of very many.
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<&str> = names.iter().copied().take(SHOWN).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
