@@ -595,6 +595,10 @@ fn a_role_with_little_is_told_what_to_grant() {
         found["hint"].as_str().unwrap().contains("GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir("),
         "{found}"
     );
+    // Once, although it is so on both.
+    let table = one.pgbaton(["cluster", "check"]).run();
+    assert_eq!(table.code(1).stderr.matches("pg_ls_dir").count(), 1, "{table:?}");
+    assert!(table.stderr.starts_with("WARNING: nodes \"node1\", \"node2\", rewind: "), "{table:?}");
     for grant in found["hint"].as_str().unwrap().split_once(": ").unwrap().1.split_inclusive(';') {
         one.psql_as("postgres", "baton", grant.trim());
     }

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 
 use crate::error::{Error, Issue, Severity};
 use crate::facts::assess::{ClusterReport, State};
+use crate::facts::check::Finding;
 use crate::output::check::{CheckReport, Layout};
 
 /// How important a message is; repmgr's levels.
@@ -165,12 +166,26 @@ impl Ui {
         }
         let whole = issues.iter().filter(|issue| issue.node_id.is_none());
         whole.for_each(|issue| self.issue(issue));
+        // What is wrong with several nodes alike is said once.
+        let mut told: Vec<(Vec<String>, &Finding)> = Vec::new();
         for (node, finding) in report.wrong() {
+            let name = format!("\"{}\"", node.node_name);
+            let alike = told.iter_mut().find(|(_, other)| {
+                (other.name, &other.message, &other.detail, &other.hint)
+                    == (finding.name, &finding.message, &finding.detail, &finding.hint)
+            });
+            match alike {
+                Some((names, _)) => names.push(name),
+                None => told.push((vec![name], finding)),
+            }
+        }
+        for (names, finding) in told {
             if finding.detail.is_none() && finding.hint.is_none() {
                 continue;
             }
+            let nodes = if names.len() == 1 { "node" } else { "nodes" };
             let message =
-                format!("node \"{}\", {}: {}", node.node_name, finding.name.as_str(), finding.message);
+                format!("{nodes} {}, {}: {}", names.join(", "), finding.name.as_str(), finding.message);
             self.message(Level::Warning, &message, finding.detail.as_deref(), finding.hint.as_deref());
         }
     }
