@@ -51,6 +51,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             standby::switchover::run(context, args).await
         }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
+        Noun::Node(cli::node::Node::Prepare(args)) => node::prepare::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
             node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await
         }

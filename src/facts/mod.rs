@@ -7,6 +7,7 @@ pub mod assess;
 pub mod cluster;
 pub mod directory;
 pub mod divergence;
+pub mod prepare;
 pub mod rejoin;
 pub mod role;
 pub mod server;

@@ -16,6 +16,7 @@ pub mod far_end;
 pub mod follow;
 pub mod journal;
 pub mod op;
+pub mod prepare;
 pub mod promote;
 pub mod register;
 pub mod rejoin;
