@@ -237,12 +237,13 @@ for id in 1 2 3; do write_node "$id" "${ports[id - 1]}"; done
 say "An ordinary server."
 make_first_server
 
-say "What it needs to be in a cluster. 25: something is missing."
-run bin/pgbaton -f node1/pgbaton.toml node prepare --node "127.0.0.1:${ports[1]}" --node "127.0.0.1:${ports[2]}" || [ $? = 25 ]
+others=(--node "127.0.0.1:${ports[1]}" --node "127.0.0.1:${ports[2]}")
+say "What it has, and what it needs to be in a cluster. The exit code is 25: something is missing."
+run bin/pgbaton -f node1/pgbaton.toml node prepare "${others[@]}" || [ $? = 25 ]
 
-say "All of it: the role with its rights and a password, the database, settings, and who is let in. What takes a restart is said."
-run bin/pgbaton -f node1/pgbaton.toml node prepare --node "127.0.0.1:${ports[1]}" --node "127.0.0.1:${ports[2]}" \
-    --apply --generate-password
+say "How that would be done, and then all of it. What takes a restart is said."
+run bin/pgbaton -f node1/pgbaton.toml node prepare "${others[@]}" --apply --generate-password --dry-run
+run bin/pgbaton -f node1/pgbaton.toml node prepare "${others[@]}" --apply --generate-password
 run bin/pgbaton -f node1/pgbaton.toml node restart
 
 say "It is the primary."
