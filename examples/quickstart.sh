@@ -7,8 +7,7 @@
 #
 # For Debian with Rust (https://rustup.rs). As an ordinary user it runs everything as that user; as root, the servers belong
 # to a user pgbaton-demo, which is created, because PostgreSQL refuses root. Missing packages are installed with root's or
-# sudo's rights, or named if there are none. Servers listen on 127.0.0.1 only; on a machine with other users note that
-# whoever is on it may connect to them.
+# sudo's rights, or named if there are none. Servers listen on 127.0.0.1 only, and ask for a password.
 set -euo pipefail
 umask 022
 
@@ -25,7 +24,7 @@ stop_command=$0
 
 as_owner() {
     # From a directory that the owner can read, and without variables that would send psql or pgbaton elsewhere.
-    local clean=(env -i "PATH=$PATH" "LANG=${LANG:-C}" "TERM=${TERM:-dumb}" "HOME=$base" "USER=$owner")
+    local clean=(env -i "PATH=$PATH" "LANG=${LANG:-C}" "TERM=${TERM:-dumb}" "HOME=$base/home" "USER=$owner")
     if [ -n "$is_root" ]; then
         (cd "$base" && runuser -u "$owner" -- "${clean[@]}" "$@")
     else
@@ -102,6 +101,10 @@ make_base() {
     fi
     mkdir -p "$base"
     if [ -L "$base" ] || [ "$(stat -c %u "$base")" != "$(id -u)" ]; then die "$base belongs to somebody else"; fi
+    # Where the password is kept.
+    mkdir -p "$base/home"
+    [ -z "$is_root" ] || chown "$owner:" "$base/home"
+    chmod 700 "$base/home"
 }
 
 is_running() { as_owner "$pg_bindir/pg_ctl" -D "$base/$1/data" status >/dev/null 2>&1; }
@@ -125,7 +128,8 @@ write_node() {
     cat >"$dir/pgbaton.toml" <<END
 node_id = $id
 node_name = "node$id"
-conninfo = "host=127.0.0.1 port=$port user=repmgr dbname=repmgr connect_timeout=5"
+conninfo = "host=127.0.0.1 port=$port user=repmgr dbname=repmgr connect_timeout=5 passfile=$base/home/.pgpass"
+passfile = "$base/home/.pgpass"
 data_directory = "$dir/data"
 pg_bindir = "$pg_bindir"
 state_directory = "$dir/state"
@@ -133,35 +137,19 @@ END
     [ -z "$is_root" ] || chown -R "$owner:" "$dir"
 }
 
+# What a server is before anybody thinks of replication: only whoever owns it gets in without a password, over a socket that
+# nobody else can open.
 make_first_server() {
-    # Whoever is on this machine may connect: good enough for a demonstration, not for a server.
-    show "$pg_bindir/initdb" -D node1/data -U postgres -A trust
-    as_owner "$pg_bindir/initdb" -D node1/data -U postgres -A trust >/dev/null
+    local auth=(--auth-local=trust --auth-host=scram-sha-256)
+    show "$pg_bindir/initdb" -D node1/data -U postgres "${auth[@]}"
+    as_owner "$pg_bindir/initdb" -D node1/data -U postgres "${auth[@]}" >/dev/null
     as_owner tee -a node1/data/postgresql.conf >/dev/null <<END
 
-# pg_rewind needs this, or checksums. What standbys need besides is PostgreSQL's default.
-wal_log_hints = on
 listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
+unix_socket_directories = '..'
 port = ${ports[0]}
 END
     run "$pg_bindir/pg_ctl" -s -w -D node1/data -l node1/postgresql.log start
-    run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d postgres \
-        -c "CREATE ROLE repmgr LOGIN REPLICATION" -c "GRANT pg_monitor TO repmgr" -c "CREATE DATABASE repmgr OWNER repmgr"
-    # What changing roles takes. No superuser is needed from PostgreSQL 15 on.
-    local sql=(-c "GRANT EXECUTE ON FUNCTION pg_promote, pg_reload_conf TO repmgr")
-    # These four are what pg_rewind asks of its source; the last one also compares histories.
-    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) TO repmgr")
-    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO repmgr")
-    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO repmgr")
-    sql+=(-c "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO repmgr")
-    if [ "$("$pg_bindir/postgres" -V | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge 15 ]; then
-        sql+=(-c "GRANT pg_checkpoint TO repmgr")
-        sql+=(-c "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name TO repmgr")
-    else
-        sql+=(-c "ALTER ROLE repmgr SUPERUSER")
-    fi
-    run "$pg_bindir/psql" -Xq -h 127.0.0.1 -p "${ports[0]}" -U postgres -d repmgr "${sql[@]}"
 }
 
 # make_standby ID SOURCE_ID OPTION...
@@ -246,8 +234,19 @@ echo "$pg_bindir" >"$base/pg_bindir"
 find_ports
 for id in 1 2 3; do write_node "$id" "${ports[id - 1]}"; done
 
-say "A primary: an ordinary server with a role and a database for pgbaton."
+say "An ordinary server."
 make_first_server
+
+others=(--node "127.0.0.1:${ports[1]}" --node "127.0.0.1:${ports[2]}")
+say "What it has, and what it needs to be in a cluster. The exit code is 25: something is missing."
+run bin/pgbaton -f node1/pgbaton.toml node prepare "${others[@]}" || [ $? = 25 ]
+
+say "How that would be done, and then all of it. What takes a restart is said."
+run bin/pgbaton -f node1/pgbaton.toml node prepare "${others[@]}" --apply --generate-password --dry-run
+run bin/pgbaton -f node1/pgbaton.toml node prepare "${others[@]}" --apply --generate-password
+run bin/pgbaton -f node1/pgbaton.toml node restart
+
+say "It is the primary."
 run bin/pgbaton -f node1/pgbaton.toml primary register
 
 say "A standby of it: copied, started, registered."

@@ -123,7 +123,9 @@ impl Exit {
             Self::Incomplete => "switched over, but something did not rejoin",
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
-            Self::Issues => "something is not as it should be (cluster show, node status, node check)",
+            Self::Issues => {
+                "something is not as it should be (cluster show, node status, node check, node prepare)"
+            }
             Self::Pause => "not every daemon could be paused or unpaused",
             Self::Daemon => "the daemon could not be started or stopped",
             Self::Busy => "another operation is running or unfinished; nothing was changed",
@@ -227,6 +229,8 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
         "host_not_asked",
         "pgbaton on its host could not be asked, so what only that host can tell is not known",
     ),
+    ("not_prepared", "something that a node needs is missing, and pgbaton cannot do it"),
+    ("restart_needed", "a setting takes effect at the next restart only"),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),
     ("check_warning", "a check stops nothing but should be looked at"),

@@ -4,9 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Look at, start, stop and bring back the local node.
+/// Prepare, look at, start, stop and bring back the local node.
 #[derive(Debug, Subcommand)]
 pub enum Node {
+    /// Show what the local server needs to be in a cluster, and set it up
+    ///
+    /// Alone it shows what being a primary, a standby, and the target and source of a rewind needs, and how each of it stands: settings, the role
+    /// with its rights, the database, who is let in by pg_hba.conf, the password file. With --apply it does what is missing, with --dry-run it
+    /// shows how, with the changes in each file, and with --print it prints statements and lines for somebody else. A second run carries on
+    /// where one was cut short. Nothing is restarted; what takes a restart is said. It connects as a superuser: by -h, -p, -U and -d, as -S
+    /// NAME, or by itself over the local socket.
+    Prepare(Prepare),
     /// Show what the local server is and does
     Status(Status),
     /// Check whether this node is well
@@ -55,6 +63,42 @@ pub struct Guard {
     /// Connection string of a node to ask, beside those that were last seen (can be repeated)
     #[arg(long = "node", value_name = "CONNINFO")]
     pub nodes: Vec<String>,
+}
+
+/// What a server is prepared for, and how.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Prepare {
+    /// Do what is missing
+    #[arg(long)]
+    pub apply: bool,
+
+    /// Print statements and lines for somebody else to run and to write
+    #[arg(long, conflicts_with = "apply")]
+    pub print: bool,
+
+    /// Let in a node that is not registered yet, too; its port is that of this node unless it is named
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub node: Vec<String>,
+
+    /// Let in a whole network instead of the address of each node
+    #[arg(long, value_name = "CIDR")]
+    pub network: Vec<String>,
+
+    /// How new lines of pg_hba.conf authenticate
+    #[arg(long, value_name = "METHOD", default_value = "scram-sha-256")]
+    pub auth_method: String,
+
+    /// Make a password and keep it in the password file
+    #[arg(long)]
+    pub generate_password: bool,
+
+    /// Do without a password: for trust, peer, ident and certificates
+    #[arg(long, conflicts_with = "generate_password")]
+    pub no_password: bool,
+
+    /// Archive WAL, by this command
+    #[arg(long, value_name = "COMMAND")]
+    pub archive_command: Option<String>,
 }
 
 /// How a node is brought back.

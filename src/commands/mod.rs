@@ -53,6 +53,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
         Noun::Node(cli::node::Node::Check(args)) => node::check::run(context, args).await,
+        Noun::Node(cli::node::Node::Prepare(args)) => node::prepare::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
             node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await
         }

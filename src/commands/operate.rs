@@ -17,12 +17,13 @@ use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
 /// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 12] = [
     "standby clone",
     "standby register",
     "standby unregister",
     "primary register",
     "primary unregister",
+    "node prepare",
     "node start",
     "node stop",
     "node restart",
@@ -415,8 +416,12 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     // What the way back leaves on purpose.
     let mut stays: Vec<&str> = Vec::new();
     if outcome.ended == Ended::WentBack && !plan.back.is_empty() {
-        let begun =
-            |id: &str| outcome.steps.iter().any(|step| step.id == id && step.status != StepStatus::NotDone);
+        let in_vain =
+            |id: &str| outcome.failures.iter().any(|failure| failure.id == id && failure.error.no_effect);
+        let begun = |id: &str| {
+            outcome.steps.iter().any(|step| step.id == id && step.status != StepStatus::NotDone)
+                && !in_vain(id)
+        };
         stays.extend(plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.stays.as_deref()));
         stays.dedup();
     }

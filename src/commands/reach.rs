@@ -182,7 +182,7 @@ async fn leads_here(conninfo: &str) -> bool {
 }
 
 /// Says whether an address is one of this host's: then the way to it begins where it ends. Nothing is sent.
-fn is_own_address(address: IpAddr) -> bool {
+pub(crate) fn is_own_address(address: IpAddr) -> bool {
     let any: IpAddr = match address {
         IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),

@@ -9,8 +9,15 @@ use crate::pg::conninfo::Conninfo;
 use crate::plan::Endpoint;
 
 /// Commands that have a use for a superuser.
-const USED_BY: [&str; 6] =
-    ["primary register", "standby clone", "node stop", "node restart", "node service", "node check"];
+const USED_BY: [&str; 7] = [
+    "primary register",
+    "standby clone",
+    "node prepare",
+    "node stop",
+    "node restart",
+    "node service",
+    "node check",
+];
 
 /// A superuser's way to a server.
 pub struct Superuser {

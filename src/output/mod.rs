@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod cluster;
+pub mod diff;
 pub mod event;
 pub mod node;
 pub mod operation;
 pub mod plan;
+pub mod prepare;
 pub mod table;
 pub mod ui;
 
@@ -53,6 +55,8 @@ pub enum Data {
     ServiceActions(Vec<ServiceAction>),
     /// A dry run.
     Plan(Box<Plan>),
+    /// `node prepare`, without doing it.
+    Preparation(Box<prepare::Preparation>),
     /// A mutating command that was carried out; its facts for scripts.
     Done(Value),
     /// `operation list`.
@@ -112,6 +116,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
             Data::NodeStatus(status) => to_value(status),
             Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
             Data::Plan(plan) => json!({ "plan": plan::json(plan) }),
+            Data::Preparation(preparation) => prepare::json(preparation),
             Data::Done(value) => value.clone(),
             Data::Operations(list) => json!({ "operations": to_value(list) }),
             Data::Operation(one) => to_value(one),
@@ -137,6 +142,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         }
         Data::ServiceActions(actions) => node::actions(actions),
         Data::Plan(plan) => plan::text(plan),
+        Data::Preparation(preparation) => prepare::text(preparation),
         Data::Done(_) | Data::Nothing => String::new(),
         Data::Operations(list) => operation::table(list),
         Data::Operation(one) => operation::text(one),

@@ -106,6 +106,20 @@ impl Ui {
         matches!(asked, Ok(Some(true)))
     }
 
+    /// Asks for a password, twice. None without a terminal to ask on, and where nobody types one.
+    pub fn ask_password(&self, question: &str) -> Option<crate::secret::Secret> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        self.wipe_progress();
+        let asked = dialoguer::Password::new()
+            .with_prompt(question)
+            .with_confirmation("The same again", "These two are not the same")
+            .allow_empty_password(true)
+            .interact();
+        asked.ok().filter(|typed| !typed.is_empty()).map(crate::secret::Secret::new)
+    }
+
     /// Says something.
     pub fn say(&self, level: Level, primary: &str) {
         self.message(level, primary, None, None);

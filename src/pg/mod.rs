@@ -11,6 +11,7 @@ pub mod conninfo;
 pub mod control;
 pub mod control_file;
 pub mod failure;
+pub mod hba;
 pub mod history;
 pub mod lsn;
 pub mod passfile;
@@ -20,6 +21,7 @@ pub mod service;
 mod stream;
 pub mod tls;
 pub mod tools;
+pub mod verifier;
 pub mod wal;
 
 pub use client::{Row, Session, SqlError};

@@ -48,7 +48,7 @@ pub fn look_up(file: &Path, wanted: Wanted<'_>) -> Lookup {
 }
 
 /// Finds the password in the text of a password file.
-fn find(text: &str, wanted: Wanted<'_>) -> Option<Secret> {
+pub fn find(text: &str, wanted: Wanted<'_>) -> Option<Secret> {
     text.split('\n').filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut rest = line.trim_end_matches('\r');
         for token in [wanted.host, wanted.port, wanted.dbname, wanted.user] {
@@ -80,6 +80,94 @@ fn after_match<'a>(field: &'a str, token: &str) -> Option<&'a str> {
             _ => return None,
         }
     }
+}
+
+/// A line for a password file.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The host, as [`Wanted::host`].
+    pub host: String,
+    /// The port.
+    pub port: String,
+    /// The database, or `replication`.
+    pub dbname: String,
+    /// The role.
+    pub user: String,
+    /// The password; None where it is not to be seen, or not known yet.
+    pub password: Option<Secret>,
+}
+
+/// How a password file stands to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No line is about it.
+    Missing,
+    /// The line that decides, counted from 1, has the password; or nobody knows which one is right.
+    Right(usize),
+    /// The line that decides has another one.
+    Other(usize),
+}
+
+impl Entry {
+    /// Looks for the line that decides: the first that matches.
+    pub fn standing(&self, text: &str) -> Standing {
+        let wanted = Wanted { host: &self.host, port: &self.port, dbname: &self.dbname, user: &self.user };
+        let found = text.split('\n').enumerate().find_map(|(n, line)| Some((n + 1, find(line, wanted)?)));
+        match (found, &self.password) {
+            (None, _) => Standing::Missing,
+            (Some((line, found)), Some(password)) if found != *password => Standing::Other(line),
+            (Some((line, _)), _) => Standing::Right(line),
+        }
+    }
+
+    /// Writes the line, with the password or, where that is not to be seen, something in its place.
+    pub fn line(&self, hidden: bool) -> String {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+        let password = match &self.password {
+            Some(password) if !hidden => escaped(password.reveal()),
+            _ => HIDDEN.to_string(),
+        };
+        let fields = [&self.host, &self.port, &self.dbname, &self.user].map(|field| escaped(field));
+        format!("{}:{password}", fields.join(":"))
+    }
+}
+
+/// What stands in the place of a password.
+const HIDDEN: &str = "********";
+
+/// Appends the entries that no line is about. What was there stays as it was.
+pub fn with_entries(text: &str, entries: &[Entry]) -> String {
+    let mut out = text.to_string();
+    for entry in entries {
+        if entry.standing(&out) == Standing::Missing {
+            if !out.is_empty() && !out.ends_with('\n') {
+                out.push('\n');
+            }
+            out.push_str(&entry.line(false));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Returns the text of a password file with every password hidden, for people.
+pub fn hidden(text: &str) -> String {
+    let hide = |line: &str| {
+        if line.starts_with('#') {
+            return line.to_string();
+        }
+        // The password is what follows the fourth colon that is not escaped.
+        let mut escaped = false;
+        let mut colons = 0;
+        let end = line.char_indices().find_map(|(at, c)| {
+            colons += usize::from(c == ':' && !escaped);
+            escaped = c == '\\' && !escaped;
+            (colons == 4).then_some(at + 1)
+        });
+        let shown = end.and_then(|end| line.get(..end));
+        shown.map_or_else(|| line.to_string(), |shown| format!("{shown}{HIDDEN}"))
+    };
+    text.split('\n').map(hide).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -125,5 +213,49 @@ mod tests {
         assert_eq!(lookup.password, None);
         assert!(lookup.warning.unwrap().contains("group or world access"));
         assert!(look_up(directory.path(), wanted).warning.unwrap().contains("not a plain file"));
+    }
+
+    fn entry(host: &str, dbname: &str, password: &str) -> Entry {
+        Entry {
+            host: host.into(),
+            port: "5432".into(),
+            dbname: dbname.into(),
+            user: "u".into(),
+            password: Some(Secret::new(password)),
+        }
+    }
+
+    #[test]
+    fn entries_are_added_once_and_what_is_there_stays() {
+        let old = "# mine\nx:*:*:*:no";
+        let entries =
+            [entry("h", "d", "a:b\\c"), entry("fe80::1", "replication", "p"), entry("h", "d", "a:b\\c")];
+        let out = with_entries(old, &entries);
+        assert_eq!(out, format!("{old}\nh:5432:d:u:a\\:b\\\\c\nfe80\\:\\:1:5432:replication:u:p\n"));
+        assert_eq!(with_entries(&out, &entries), out);
+        assert_eq!(entries[1].standing(&out), Standing::Right(4));
+        // What is written is what is read.
+        assert_eq!(
+            find(&out, Wanted { host: "h", port: "5432", dbname: "d", user: "u" }),
+            entries[0].password
+        );
+        assert_eq!(with_entries("*:*:*:u:p\n", &[entry("h", "d", "p")]), "*:*:*:u:p\n");
+    }
+
+    #[test]
+    fn a_line_with_another_password_is_told_by_its_number() {
+        assert_eq!(entry("h", "d", "p").standing("# c\n*:*:*:*:q\n"), Standing::Other(2));
+        let unknown = Entry { password: None, ..entry("h", "d", "") };
+        assert_eq!(unknown.standing("*:*:*:*:q"), Standing::Right(1));
+        assert_eq!(unknown.standing(""), Standing::Missing);
+    }
+
+    #[test]
+    fn passwords_are_hidden_for_people() {
+        assert_eq!(
+            hidden("# a:b:c:d:e\nh\\:1:2:d:u:sec:ret\n\nrest"),
+            "# a:b:c:d:e\nh\\:1:2:d:u:********\n\nrest"
+        );
+        assert_eq!(entry("h", "d", "secret").line(true), "h:5432:d:u:********");
     }
 }

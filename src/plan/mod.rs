@@ -17,6 +17,7 @@ pub mod follow;
 pub mod guard;
 pub mod journal;
 pub mod op;
+pub mod prepare;
 pub mod promote;
 pub mod register;
 pub mod rejoin;

@@ -17,7 +17,7 @@ use crate::pg::quote::quote_shell;
 pub enum Op {
     /// Run a program and wait for it.
     Run(Command),
-    /// Run statements on a server, in one transaction if there are several.
+    /// Run statements on a server: several in one transaction, one by itself.
     Sql {
         /// The server.
         on: Endpoint,

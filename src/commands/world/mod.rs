@@ -191,7 +191,16 @@ impl<'a> Live<'a> {
         let statements =
             statements.iter().map(|statement| self.filled(statement)).collect::<Result<Vec<_>, _>>()?;
         let bound = Duration::from_secs(u64::from(timeout_s));
-        session.within(bound).transaction(&statements).await.map_err(|error| sql_failed(on, error))?;
+        let session_within = session.within(bound);
+        // One statement is its own transaction: ALTER SYSTEM and CREATE DATABASE run in no other.
+        let run = match statements.as_slice() {
+            [one] => {
+                let params: Vec<Option<&str>> = one.params.iter().map(Option::as_deref).collect();
+                session_within.execute(&one.text, &params).await.map(drop)
+            }
+            several => session_within.transaction(several).await,
+        };
+        run.map_err(|error| sql_failed(on, error))?;
         self.put_back(on, session);
         Ok(())
     }

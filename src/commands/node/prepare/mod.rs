@@ -1,0 +1,125 @@
+//! `node prepare`: what the local server needs to be in a cluster, and setting it up.
+
+mod look;
+mod passwords;
+
+use serde_json::json;
+
+use crate::cli;
+use crate::commands::context::Context;
+use crate::commands::operate;
+use crate::error::{Exit, Issue, Result, Severity};
+use crate::output::prepare::Preparation;
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
+use crate::plan::Verdict;
+use crate::plan::prepare::{Status, Work};
+
+/// Shows what is missing, does it, or prints it for somebody else.
+///
+/// # Errors
+/// Exit code 6 without a connection, 1 for a failed check, 5 or 7 for a failed step.
+pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report> {
+    let apply = args.apply || (context.global.dry_run && !args.print);
+    let seen = look::look(context, args, apply).await?;
+    let work = Work::of(&seen.facts, &seen.wanted);
+    let requirements = work.requirements();
+    let met = requirements.iter().all(|requirement| requirement.status == Status::Ok);
+    let exit = if met { Exit::Done } else { Exit::Issues };
+    let restarts = work.restarts();
+    let made = work.prepared(&seen.places);
+    if !apply {
+        // A failed check that has no line in the table would be seen by nobody. The password is asked for when it is set.
+        let failed = made.plan.checks.iter().filter(|check| check.stops() && check.name != "password");
+        let issues: Vec<Issue> = failed
+            .filter(|check| check.name != "superuser" || args.print)
+            .map(|check| Issue {
+                severity: Severity::Warning,
+                code: "not_prepared",
+                node_id: None,
+                message: check.message.clone(),
+                detail: check.detail.clone(),
+                hint: check.hint.clone(),
+            })
+            .collect();
+        let printed = args.print.then(|| work.printed());
+        if printed.is_none() {
+            say_next(context, &requirements);
+        }
+        let exit = if printed.is_some() { Exit::Done } else { exit };
+        let preparation = Preparation { requirements, plan: None, files: Vec::new(), printed };
+        return Ok(Report { exit, issues, ..Report::new(Data::Preparation(Box::new(preparation))) });
+    }
+    let mut secrets = seen.secrets;
+    secrets.extend(made.secrets);
+    let mut done = operate::carry_out(context, &made.plan, secrets).await;
+    let pending = json!({ "requirements": requirements, "pending_restart": restarts });
+    operate::add_data(&mut done, pending);
+    let mut done = done?;
+    if context.global.dry_run {
+        let preparation =
+            Preparation { requirements, plan: Some(made.plan), files: made.files, printed: None };
+        return Ok(Report { data: Data::Preparation(Box::new(preparation)), ..done.report });
+    }
+    let name = &seen.wanted.node_name;
+    let cannot = made.plan.checks.iter().any(|check| check.verdict == Verdict::Warning)
+        && requirements.iter().any(|requirement| requirement.status == Status::Cannot);
+    let text = match (done.acted, cannot) {
+        (_, true) => format!("node \"{name}\" is prepared, but for what is said above"),
+        (true, false) => format!("node \"{name}\" is prepared"),
+        (false, false) => format!("node \"{name}\" is prepared already; nothing was changed"),
+    };
+    context.ui.say(Level::Notice, &text);
+    if !restarts.is_empty() {
+        let issue = Issue {
+            severity: Severity::Warning,
+            code: "restart_needed",
+            node_id: None,
+            message: format!("the server has to be restarted, for {}", restarts.join(", ")),
+            detail: None,
+            hint: Some("Run \"pgbaton node restart\" when its clients can bear it.".into()),
+        };
+        done.report.issues.push(issue);
+    }
+    if cannot {
+        done.report.exit = Exit::Issues;
+    }
+    Ok(done.report)
+}
+
+/// Says below the table what to type.
+fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement]) {
+    let with = |status| requirements.iter().filter(move |requirement| requirement.status == status);
+    for requirement in with(Status::Cannot) {
+        context.ui.message(
+            Level::Warning,
+            &format!("\"{}\" cannot be met by pgbaton", requirement.name),
+            Some(&format!("It has {}, and needs {}.", requirement.has, requirement.needs)),
+            requirement.how.as_deref(),
+        );
+    }
+    let missing = with(Status::Missing).count();
+    let restarts: Vec<&str> = with(Status::Restart).map(|requirement| requirement.name.as_str()).collect();
+    if missing > 0 {
+        context.ui.message(
+            Level::Notice,
+            &match missing {
+                1 => "one requirement is not met".to_string(),
+                number => format!("{number} requirements are not met"),
+            },
+            None,
+            Some(
+                "\"pgbaton node prepare --apply --dry-run\" shows what would be done, \"pgbaton node prepare --apply\" does it, and \
+                 --print prints it for somebody else.",
+            ),
+        );
+    }
+    if !restarts.is_empty() {
+        context.ui.message(
+            Level::Notice,
+            &format!("the server has to be restarted, for {}", restarts.join(", ")),
+            None,
+            Some("Run \"pgbaton node restart\" when its clients can bear it."),
+        );
+    }
+}

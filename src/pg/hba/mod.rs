@@ -1,0 +1,325 @@
+//! `pg_hba.conf`: who is let in by the rules that there are, and the lines of our own in the file.
+//!
+//! What the rules mean is asked of the server (`pg_hba_file_rules`), which reads the files as they are now, with all that they include;
+//! which rule decides about a connection is judged here, as the server does it: the first that matches. [`edit`] changes the text.
+
+pub mod edit;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::quote::quote_hba;
+
+/// A row of `pg_hba_file_rules`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Rule {
+    /// The file, from PostgreSQL 16 on; before that there is only one.
+    #[serde(default)]
+    pub file_name: Option<String>,
+    /// The line.
+    pub line_number: usize,
+    /// `local`, `host`, `hostssl`, …; None in a row that tells of an error.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Names of databases and keywords.
+    pub database: Option<Vec<String>>,
+    /// Names of roles and keywords.
+    pub user_name: Option<Vec<String>>,
+    /// An address, a host name or a keyword.
+    pub address: Option<String>,
+    /// The mask of an address.
+    pub netmask: Option<String>,
+    /// What the server does about the connection.
+    pub auth_method: Option<String>,
+    /// What is wrong with the line.
+    pub error: Option<String>,
+}
+
+impl Rule {
+    /// Names the place of the rule: `line 12 of "/data/pg_hba.conf"`.
+    pub fn place(&self, main: &str) -> String {
+        format!("line {} of \"{}\"", self.line_number, self.file_name.as_deref().unwrap_or(main))
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A Unix socket.
+    Socket,
+    /// An address, or all addresses of a network.
+    Net(Network),
+}
+
+/// A network; a single address is one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Network {
+    /// Its first address, or any.
+    pub address: IpAddr,
+    /// How many bits of it count.
+    pub bits: u8,
+}
+
+impl Network {
+    /// A single address.
+    pub fn single(address: IpAddr) -> Self {
+        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Reads `10.0.0.0/8`, or an address alone.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address.parse::<IpAddr>().ok()?, Some(bits.parse::<u8>().ok()?)),
+            None => (text.parse::<IpAddr>().ok()?, None),
+        };
+        let whole = Self::single(address);
+        let bits = bits.unwrap_or(whole.bits);
+        (bits <= whole.bits).then_some(Self { bits, ..whole })
+    }
+
+    /// Reads an address with its mask: `10.0.0.0` and `255.0.0.0`.
+    fn with_mask(address: &str, mask: &str) -> Option<Self> {
+        let (address, mask) = (address.parse::<IpAddr>().ok()?, mask.parse::<IpAddr>().ok()?);
+        let ones = match mask {
+            IpAddr::V4(mask) => u32::from(mask).leading_ones(),
+            IpAddr::V6(mask) => u128::from(mask).leading_ones(),
+        };
+        (address.is_ipv4() == mask.is_ipv4())
+            .then_some(Self { address, bits: u8::try_from(ones).unwrap_or(u8::MAX) })
+    }
+
+    /// Says whether all of another network lies in this one.
+    pub fn contains(self, other: Self) -> bool {
+        self.bits <= other.bits && self.meets(other)
+    }
+
+    /// Says whether the two have an address in common.
+    fn meets(self, other: Self) -> bool {
+        let bits = u32::from(self.bits.min(other.bits));
+        match (self.address, other.address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (u32::from(a) ^ u32::from(b)).checked_shr(32 - bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (u128::from(a) ^ u128::from(b)).checked_shr(128 - bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl fmt::Display for Source {
+    /// Writes it for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket => f.write_str("local"),
+            Self::Net(network) if *network == Network::single(network.address) => network.address.fmt(f),
+            Self::Net(network) => network.fmt(f),
+        }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// A database.
+    Database(String),
+    /// Physical replication, which `all` does not stand for.
+    Replication,
+}
+
+/// Which encryption a client may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// None.
+    Never,
+    /// Either: it tries one after the other.
+    Either,
+    /// It insists.
+    Always,
+}
+
+/// A connection that has to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Whose it is, for the comment in the file.
+    pub of: String,
+    /// Where it comes from.
+    pub from: Source,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The role.
+    pub role: String,
+    /// Its encryption.
+    pub tls: Tls,
+}
+
+/// What rules are about besides what they say themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The server has TLS.
+    pub ssl: bool,
+    /// The roles that a role is or belongs to.
+    pub member_of: BTreeMap<String, BTreeSet<String>>,
+    /// The addresses of host names in rules.
+    pub hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// This host's own addresses, among those of the connections.
+    pub own: BTreeSet<IpAddr>,
+    /// The networks that this host is in.
+    pub networks: Vec<Network>,
+    /// Regular expressions, `/` and all, and what they match of our names.
+    pub matches: BTreeSet<(String, String)>,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision<'a> {
+    /// No rule is about it: it is refused.
+    NoRule,
+    /// This rule lets it in.
+    LetIn(&'a Rule),
+    /// This rule decides, and does not let it in, or by a method that our roles have nothing for.
+    Otherwise(&'a Rule),
+}
+
+/// The methods by which a role with a password, or a certificate, gets in.
+const LETS_IN: [&str; 5] = ["trust", "scram-sha-256", "md5", "password", "cert"];
+
+/// The methods that need the password that the server has stored.
+const BY_PASSWORD: [&str; 3] = ["scram-sha-256", "md5", "password"];
+
+/// Says whether a method asks for the password of the role.
+pub fn needs_password(method: &str) -> bool {
+    BY_PASSWORD.contains(&method)
+}
+
+/// Finds the rule that decides about a connection. `method` is one that lets our roles in besides the usual ones.
+///
+/// A client that may use either encryption is let in if one of the two is.
+pub fn decide<'a>(
+    rules: &'a [Rule],
+    connection: &Connection,
+    around: &Surroundings,
+    method: &str,
+) -> Decision<'a> {
+    let encrypted: &[bool] = match (connection.from, connection.tls) {
+        (Source::Net(_), Tls::Either) if around.ssl => &[true, false],
+        (Source::Net(_), Tls::Always) if around.ssl => &[true],
+        _ => &[false],
+    };
+    let mut first = None;
+    for encrypted in encrypted {
+        let found = rules.iter().find_map(|rule| {
+            let fit = fits(rule, connection, around, *encrypted);
+            (fit != Fit::No).then_some((rule, fit))
+        });
+        let decision = match found {
+            None => Decision::NoRule,
+            Some((rule, Fit::Whole)) => match rule.auth_method.as_deref() {
+                Some(given) if given == method || LETS_IN.contains(&given) => return Decision::LetIn(rule),
+                _ => Decision::Otherwise(rule),
+            },
+            // Some of its addresses go by this rule and some by another one.
+            Some((rule, _)) => Decision::Otherwise(rule),
+        };
+        first.get_or_insert(decision);
+    }
+    first.unwrap_or(Decision::NoRule)
+}
+
+/// How much of a connection's addresses a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    No,
+    Part,
+    Whole,
+}
+
+fn fits(rule: &Rule, connection: &Connection, around: &Surroundings, encrypted: bool) -> Fit {
+    let whole = |yes: bool| if yes { Fit::Whole } else { Fit::No };
+    let place = match (rule.kind.as_deref(), connection.from) {
+        (Some("local"), Source::Socket) => Fit::Whole,
+        (Some("host" | "hostnogssenc"), Source::Net(network)) => covers(rule, network, around),
+        (Some("hostssl"), Source::Net(network)) if encrypted => covers(rule, network, around),
+        (Some("hostnossl"), Source::Net(network)) if !encrypted => covers(rule, network, around),
+        _ => Fit::No,
+    };
+    let role = connection.role.as_str();
+    let member = |group: &str| {
+        group == role || around.member_of.get(role).is_some_and(|groups| groups.contains(group))
+    };
+    let by_expression =
+        |token: &str, name: &str| around.matches.contains(&(token.to_string(), name.to_string()));
+    let databases = rule.database.as_deref().unwrap_or_default();
+    let about_database = databases.iter().any(|token| match (&connection.purpose, token.as_str()) {
+        (Purpose::Replication, token) => token == "replication",
+        (Purpose::Database(_), "all") => true,
+        (Purpose::Database(name), "sameuser") => name == role,
+        (Purpose::Database(name), "samerole" | "samegroup") => member(name),
+        (Purpose::Database(name), token) => token == name || by_expression(token, name),
+    });
+    let roles = rule.user_name.as_deref().unwrap_or_default();
+    let about_role = roles.iter().any(|token| match token.strip_prefix('+') {
+        Some(group) => member(group),
+        None => token == "all" || token == role || by_expression(token, role),
+    });
+    if about_database && about_role { place } else { whole(false) }
+}
+
+/// Says how much of a network a rule's address stands for.
+fn covers(rule: &Rule, network: Network, around: &Surroundings) -> Fit {
+    let fit = |ruled: Network| match (ruled.contains(network), ruled.meets(network)) {
+        (true, _) => Fit::Whole,
+        (false, true) => Fit::Part,
+        (false, false) => Fit::No,
+    };
+    let best = |fits: &mut dyn Iterator<Item = Fit>| {
+        fits.fold(Fit::No, |best, one| match (best, one) {
+            (Fit::Whole, _) | (_, Fit::Whole) => Fit::Whole,
+            (Fit::Part, _) | (_, Fit::Part) => Fit::Part,
+            _ => Fit::No,
+        })
+    };
+    match (rule.address.as_deref(), rule.netmask.as_deref()) {
+        (Some("all"), _) => Fit::Whole,
+        (Some("samehost"), _) => best(&mut around.own.iter().map(|own| fit(Network::single(*own)))),
+        (Some("samenet"), _) => best(&mut around.networks.iter().map(|own| fit(*own))),
+        (Some(address), Some(mask)) => Network::with_mask(address, mask).map_or(Fit::No, fit),
+        (Some(address), None) => match address.parse::<IpAddr>() {
+            Ok(address) => fit(Network::single(address)),
+            Err(_) => {
+                let known = around.hosts.get(address).map(Vec::as_slice).unwrap_or_default();
+                best(&mut known.iter().map(|own| fit(Network::single(*own))))
+            }
+        },
+        (None, _) => Fit::No,
+    }
+}
+
+impl Connection {
+    /// Returns the line that lets it in, without a comment, its fields in columns.
+    pub fn line(&self, method: &str) -> String {
+        let database = match &self.purpose {
+            Purpose::Database(name) => quote_hba(name),
+            Purpose::Replication => "replication".into(),
+        };
+        let role = quote_hba(&self.role);
+        let (kind, address) = match self.from {
+            Source::Socket => ("local", String::new()),
+            Source::Net(network) => ("host", network.to_string()),
+        };
+        format!("{kind:<5} {database:<15} {role:<15} {address:<20} {method}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+//! Who is let in, and how nodes know the password: `pg_hba.conf` and the password files.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::{Change, Node, Password, Requirement, Status, Use, Work};
+use crate::facts::prepare::SetUp;
+use crate::pg::hba::edit::{self, Line};
+use crate::pg::hba::{Connection, Decision, Purpose, Rule, Source, Tls, decide, needs_password};
+use crate::pg::passfile::{Entry, Standing};
+use crate::plan::{Check, Waiver};
+
+impl Work<'_> {
+    /// Returns all connections that have to be let in.
+    pub(super) fn connections(&self) -> Vec<Connection> {
+        let wanted = self.wanted;
+        let mut out = Vec::new();
+        let mut add = |of: &str, from: Source, tls| {
+            let purposes = [
+                (Purpose::Database(wanted.database.clone()), &wanted.role),
+                (Purpose::Replication, &wanted.replication_role),
+            ];
+            for (purpose, role) in purposes {
+                let connection = Connection { of: of.to_string(), from, purpose, role: role.clone(), tls };
+                // Two nodes on one host have one address.
+                let same = |other: &&Connection| {
+                    (other.from, &other.purpose, &other.role)
+                        == (connection.from, &connection.purpose, &connection.role)
+                };
+                if !out.iter().any(|other| same(&other)) {
+                    out.push(connection);
+                }
+            }
+        };
+        for node in &wanted.nodes {
+            // A network stands for all addresses but those that never leave this host.
+            let counts = wanted.networks.is_empty() || node.is_here;
+            for from in node.sources.iter().flatten().filter(|_| counts) {
+                add(&node.name, *from, node.tls);
+            }
+        }
+        for network in &wanted.networks {
+            let tls = wanted.nodes.first().map_or(Tls::Either, |node| node.tls);
+            add("--network", Source::Net(*network), tls);
+        }
+        out
+    }
+
+    pub(super) fn hba(&mut self, set_up: &SetUp) {
+        let main = self.facts.hba.path.display().to_string();
+        let Some(rules) = &set_up.rules else {
+            self.add(
+                Requirement {
+                    name: "pg_hba".into(),
+                    uses: Use::ALL.to_vec(),
+                    has: format!("not to be seen by \"{}\"", set_up.asked_as),
+                    needs: "lines for every node".into(),
+                    status: Status::Cannot,
+                    how: Some("Name a superuser with -S or -U.".into()),
+                },
+                None,
+            );
+            return;
+        };
+        for rule in rules {
+            if let Some(error) = &rule.error {
+                self.checks.push(
+                    Check::fail("pg_hba_errors", format!("{} has an error: {error}", rule.place(&main)))
+                        .detail("The server does not read a pg_hba.conf with errors, nor would it take over what is added.")
+                        .hint("Correct the line, then run the command again."),
+                );
+            }
+        }
+        let text = self.facts.hba.text.clone().unwrap_or_default();
+        let block = match edit::find(&text) {
+            Ok(block) => block,
+            Err(why) => {
+                self.checks.push(
+                    Check::fail("pg_hba_block", format!("in \"{main}\" {why}"))
+                        .hint("Remove or complete the marks; the lines between them are pgbaton's."),
+                );
+                None
+            }
+        };
+        if self.wanted.networks.is_empty() {
+            self.unresolved();
+        }
+        let in_main = |rule: &Rule| rule.file_name.as_deref().is_none_or(|file| same_file(file, &main));
+        // How many rules are read before the block.
+        let above = block.map_or(0, |block| {
+            let behind = |rule: &Rule| in_main(rule) && rule.line_number > block.begin + 1;
+            rules.iter().position(behind).unwrap_or(rules.len())
+        });
+        let connections = self.connections();
+        let mut of: Vec<&str> = connections.iter().map(|connection| connection.of.as_str()).collect();
+        of.dedup();
+        let mut seen = BTreeSet::new();
+        for name in of.into_iter().filter(|name| seen.insert(name.to_string())) {
+            let own: Vec<&Connection> =
+                connections.iter().filter(|connection| connection.of == name).collect();
+            let mut lines = Vec::new();
+            let mut told = BTreeSet::new();
+            for connection in &own {
+                let at = |rule: &Rule| rules.iter().position(|other| std::ptr::eq(other, rule));
+                let wins = match decide(rules, connection, &self.facts.around, &self.wanted.method) {
+                    Decision::LetIn(rule) => {
+                        told.insert(Found::Line(
+                            rule.line_number,
+                            rule.auth_method.clone().unwrap_or_default(),
+                        ));
+                        continue;
+                    }
+                    Decision::NoRule => {
+                        told.insert(Found::Nothing);
+                        None
+                    }
+                    Decision::Otherwise(rule) => {
+                        told.insert(Found::Refusal(
+                            rule.line_number,
+                            rule.auth_method.clone().unwrap_or_default(),
+                        ));
+                        Some(rule).filter(|rule| at(rule).is_some_and(|at| at < above))
+                    }
+                };
+                if let Some(rule) = wins {
+                    self.wins_above(rule, &main, connection);
+                }
+                let rule = self.line(connection);
+                lines.push(Line { rule, of: name.to_string() });
+            }
+            let ok = lines.is_empty();
+            let addresses: BTreeSet<String> =
+                own.iter().map(|connection| connection.from.to_string()).collect();
+            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+            let who = if name == addresses || name == "--network" {
+                addresses
+            } else {
+                format!("{name} ({addresses})")
+            };
+            let told = told.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let how = lines.iter().map(|line| line.rule.clone()).collect::<Vec<_>>().join("\n");
+            self.add(
+                Requirement {
+                    name: "pg_hba".into(),
+                    uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
+                    has: told,
+                    needs: format!("lets in {who}"),
+                    status: if ok { Status::Ok } else { Status::Missing },
+                    how: (!ok).then_some(how),
+                },
+                (!ok).then_some(Change::Hba(lines)),
+            );
+        }
+        let adds = self.items.iter().any(|item| matches!(item.change, Some(Change::Hba(_))));
+        let unwanted = |role: &str| matches!(self.wanted.password(role), Password::Unwanted);
+        if adds && unwanted(&self.wanted.role) && needs_password(&self.wanted.method) {
+            let method = &self.wanted.method;
+            self.checks.push(
+                Check::fail("no_password", format!("new lines in pg_hba.conf would ask for a password by {method}"))
+                    .detail("With --no-password there is none.")
+                    .hint("Name another method with --auth-method, such as cert or trust, or leave out --no-password."),
+            );
+        }
+    }
+
+    /// Returns the line that lets a connection in.
+    fn line(&self, connection: &Connection) -> String {
+        let line = connection.line(&self.wanted.method);
+        // Certificates are looked at where there is TLS, and the server refuses the line otherwise.
+        match (self.wanted.method.as_str(), line.strip_prefix("host ")) {
+            ("cert", Some(rest)) => format!("hostssl {}", rest.trim_start()),
+            _ => line,
+        }
+    }
+
+    /// A rule above the block decides, so that a line in the block would have no effect.
+    fn wins_above(&mut self, rule: &Rule, main: &str, connection: &Connection) {
+        self.to_top = self.wanted.force;
+        let method = rule.auth_method.clone().unwrap_or_default();
+        let message = format!("{} decides before the lines of pgbaton, by \"{method}\"", rule.place(main));
+        if self.checks.iter().any(|check| check.message == message) {
+            return;
+        }
+        self.checks.push(
+            Check::fail("pg_hba_order", message)
+                .detail(format!(
+                    "It is about connections of \"{}\" ({}) as \"{}\".",
+                    connection.of, connection.from, connection.role
+                ))
+                .hint("Move the block of pgbaton above it, or that rule below the block; --force moves the block before the first rule.")
+                .waivable(Waiver::Force, self.wanted.force),
+        );
+    }
+
+    /// Nodes whose addresses are not known cannot be let in.
+    fn unresolved(&mut self) {
+        for Node { name, sources, .. } in &self.wanted.nodes {
+            let Err(why) = sources else { continue };
+            self.add(
+                Requirement {
+                    name: "pg_hba".into(),
+                    uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
+                    has: format!("no address: {why}"),
+                    needs: format!("lets in {name}"),
+                    status: Status::Cannot,
+                    how: Some("Name its network with --network, or add hostaddr to its conninfo.".into()),
+                },
+                None,
+            );
+            self.checks.push(
+                Check::fail("node_address", format!("the address of \"{name}\" is not known: {why}"))
+                    .hint("Correct the name, or let its network in with --network CIDR."),
+            );
+        }
+    }
+
+    /// Returns the rules, without their methods, that are right for each node now.
+    pub(super) fn current(&self) -> BTreeSet<(String, String)> {
+        let known =
+            |connection: &Connection| Some((connection.of.clone(), edit::key(&self.line(connection))?));
+        self.connections().iter().filter_map(known).collect()
+    }
+
+    pub(super) fn passfiles(&mut self) {
+        if !self.asks_for_password() {
+            return;
+        }
+        for (at, file) in self.facts.passfiles.iter().enumerate() {
+            let text = file.text.clone().unwrap_or_default();
+            let open = file.text.is_some() && file.mode & 0o077 != 0;
+            let mut missing = Vec::new();
+            let mut others = Vec::new();
+            for entry in self.entries() {
+                match entry.standing(&text) {
+                    Standing::Missing => missing.push(entry),
+                    Standing::Right(_) => {}
+                    Standing::Other(line) => others.push((line, entry)),
+                }
+            }
+            let path = file.path.display();
+            others.dedup_by_key(|(line, _)| *line);
+            for (line, entry) in &others {
+                self.checks.push(
+                    Check::fail("pgpass_line", format!("line {line} of \"{path}\" has another password"))
+                        .detail(format!(
+                            "It is what libpq uses for \"{}\" at \"{}\", port {}.",
+                            entry.user, entry.host, entry.port
+                        ))
+                        .hint("Correct or remove that line; pgbaton changes none that is there."),
+                );
+            }
+            let count = self.entries().len();
+            let has = match (missing.len(), open) {
+                (_, true) => format!("mode {:04o}: libpq ignores it", file.mode),
+                (0, false) => format!("{count} of {count} entries"),
+                (lacking, false) => format!("{} of {count} entries", count - lacking),
+            };
+            let ok = missing.is_empty() && !open && others.is_empty();
+            let shown: Vec<String> = missing.iter().map(|entry| entry.line(true)).collect();
+            let how = if missing.is_empty() { format!("chmod 0600 {path}") } else { shown.join("\n") };
+            self.add(
+                Requirement {
+                    name: "pgpass".into(),
+                    uses: Use::ALL.to_vec(),
+                    has,
+                    needs: format!("every node in \"{path}\""),
+                    status: if ok { Status::Ok } else { Status::Missing },
+                    how: (!ok).then_some(how),
+                },
+                (!ok).then_some(Change::Passfile { at, entries: missing }),
+            );
+        }
+        if self.facts.passfiles.is_empty() {
+            self.checks.push(
+                Check::fail("pgpass", "there is no place for a password file")
+                    .detail("This user has no home directory.")
+                    .hint("Set passfile in the configuration, or HOME."),
+            );
+        }
+        let generates = matches!(self.wanted.password(&self.wanted.role), Password::Generated(_));
+        if self.facts.set_up.as_ref().is_none_or(|set_up| set_up.in_recovery) && generates {
+            self.checks.push(
+                Check::fail("password", "a password is made on the primary, not here")
+                    .hint("Give the one that was made there, by PGPASSWORD or on a terminal, instead of --generate-password."),
+            );
+        }
+        if self.facts.set_up.is_none() && matches!(self.wanted.password(&self.wanted.role), Password::Missing)
+        {
+            self.checks.push(super::roles::no_password(&self.wanted.role));
+        }
+    }
+
+    /// Returns the lines that a password file needs: each node's database and its replication connections.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let wanted = self.wanted;
+        let mut out: Vec<Entry> = Vec::new();
+        for node in &wanted.nodes {
+            for (dbname, role) in
+                [(wanted.database.as_str(), &wanted.role), ("replication", &wanted.replication_role)]
+            {
+                let entry = Entry {
+                    host: node.host.clone(),
+                    port: node.port.clone(),
+                    dbname: dbname.to_string(),
+                    user: role.clone(),
+                    password: wanted.password(role).secret().cloned(),
+                };
+                if !out.iter().any(|other| other.line(true) == entry.line(true)) {
+                    out.push(entry);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// What was found about a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    Line(usize, String),
+    Refusal(usize, String),
+    Nothing,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line, method) => write!(f, "line {line}: {method}"),
+            Self::Refusal(line, method) => write!(f, "line {line}: {method}, not enough"),
+            Self::Nothing => f.write_str("no rule"),
+        }
+    }
+}
+
+/// The server names its file as it was told to; ours has no symbolic links in it.
+fn same_file(named: &str, main: &str) -> bool {
+    let named = std::path::Path::new(named);
+    named.display().to_string() == main
+        || named.file_name().is_some()
+            && named.canonicalize().is_ok_and(|path| path.display().to_string() == main)
+}

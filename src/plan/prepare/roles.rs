@@ -1,0 +1,256 @@
+//! The roles with exactly the rights that they need, their passwords, and the database.
+
+use super::{Change, Password, Requirement, Status, Use, Work};
+use crate::facts::prepare::{REWIND_FUNCTIONS, ROLE_FUNCTIONS, RoleNow, SetUp};
+use crate::pg::quote::quote_ident;
+use crate::pg::verifier;
+use crate::plan::{Check, Waiver};
+
+impl Work<'_> {
+    pub(super) fn roles(&mut self, set_up: &SetUp) {
+        let wanted = self.wanted;
+        let role = set_up.roles.get(&wanted.role);
+        self.role("role", &wanted.role, role);
+        if wanted.replication_role != wanted.role {
+            let other = set_up.roles.get(&wanted.replication_role);
+            self.role("replication_role", &wanted.replication_role, other);
+        }
+        let name = quote_ident(&wanted.role);
+        let nobody = RoleNow::default();
+        let role = role.unwrap_or(&nobody);
+        self.grant(
+            "pg_monitor",
+            &Use::ALL,
+            role.monitors || role.superuser,
+            format!("GRANT pg_monitor TO {name};"),
+        );
+        if set_up.version_num >= 150_000 {
+            let may = role.checkpoints || role.superuser;
+            self.grant("pg_checkpoint", &Use::ALL, may, format!("GRANT pg_checkpoint TO {name};"));
+            let statement =
+                format!("GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name TO {name};");
+            self.grant("alter_system", &[Use::Standby], role.alters_system || role.superuser, statement);
+        } else {
+            self.add(
+                Requirement {
+                    name: "alter_system".into(),
+                    uses: vec![Use::Standby],
+                    has: "a superuser's right before PostgreSQL 15".into(),
+                    needs: "pgbaton on each host: it writes the file".into(),
+                    status: Status::Ok,
+                    how: None,
+                },
+                None,
+            );
+        }
+        self.database(set_up);
+        self.functions(set_up, "execute", &[Use::Primary, Use::Standby], &ROLE_FUNCTIONS);
+        self.functions(set_up, "execute_rewind", &[Use::RewindSource], &REWIND_FUNCTIONS);
+    }
+
+    fn role(&mut self, what: &str, name: &str, role: Option<&RoleNow>) {
+        let (has, statement) = match role {
+            None => {
+                ("none".to_string(), Some(format!("CREATE ROLE {} LOGIN REPLICATION;", quote_ident(name))))
+            }
+            Some(role) if role.login && (role.replication || role.superuser) => {
+                (if role.superuser { "a superuser" } else { "LOGIN REPLICATION" }.to_string(), None)
+            }
+            Some(role) => {
+                let lacks = [(role.login, "LOGIN"), (role.replication, "REPLICATION")];
+                let lacks: Vec<&str> = lacks.iter().filter(|(has, _)| !has).map(|(_, word)| *word).collect();
+                let lacks = lacks.join(" ");
+                (format!("without {lacks}"), Some(format!("ALTER ROLE {} {lacks};", quote_ident(name))))
+            }
+        };
+        let status = if statement.is_some() { Status::Missing } else { Status::Ok };
+        let change = statement.clone().map(|statement| Change::Role(vec![statement]));
+        self.add(
+            Requirement {
+                name: what.into(),
+                uses: Use::ALL.to_vec(),
+                has,
+                needs: format!("\"{name}\" with LOGIN REPLICATION"),
+                status,
+                how: statement,
+            },
+            change,
+        );
+    }
+
+    fn grant(&mut self, name: &str, uses: &[Use], has: bool, statement: String) {
+        self.add(
+            Requirement {
+                name: name.into(),
+                uses: uses.to_vec(),
+                has: if has { "granted" } else { "not granted" }.into(),
+                needs: "granted".into(),
+                status: if has { Status::Ok } else { Status::Missing },
+                how: (!has).then(|| statement.clone()),
+            },
+            (!has).then(|| Change::Role(vec![statement])),
+        );
+    }
+
+    fn database(&mut self, set_up: &SetUp) {
+        let (role, database) = (quote_ident(&self.wanted.role), quote_ident(&self.wanted.database));
+        let (has, change) = match &set_up.database {
+            None => (
+                "none".to_string(),
+                Some(Change::Database(format!("CREATE DATABASE {database} OWNER {role};"))),
+            ),
+            // It may be somebody's own, with other things in it: its owner stays.
+            Some(now) if !now.may_connect || !now.may_create => (
+                format!("one of \"{}\"", now.owner),
+                Some(Change::Role(vec![format!("GRANT CONNECT, CREATE ON DATABASE {database} TO {role};")])),
+            ),
+            Some(now) => (format!("one of \"{}\"", now.owner), None),
+        };
+        let how = change.as_ref().map(|change| match change {
+            Change::Database(statement) => statement.clone(),
+            Change::Role(statements) => statements.join(" "),
+            _ => String::new(),
+        });
+        self.add(
+            Requirement {
+                name: "database".into(),
+                uses: Use::ALL.to_vec(),
+                has,
+                needs: format!("\"{}\", where the role may make schemas", self.wanted.database),
+                status: if change.is_some() { Status::Missing } else { Status::Ok },
+                how,
+            },
+            change,
+        );
+    }
+
+    fn functions(&mut self, set_up: &SetUp, name: &str, uses: &[Use], functions: &[&str]) {
+        let superuser = set_up.roles.get(&self.wanted.role).is_some_and(|role| role.superuser);
+        let known = set_up.roles.contains_key(&self.wanted.role) && set_up.database.is_some();
+        let denied = |function: &&&str| {
+            !superuser
+                && (!known
+                    || set_up
+                        .database
+                        .as_ref()
+                        .is_some_and(|now| now.denied.iter().any(|name| name == **function)))
+        };
+        let missing: Vec<&str> = functions.iter().filter(denied).copied().collect();
+        let short = |names: &[&str]| -> String {
+            let names = names.iter().map(|name| name.split('(').next().unwrap_or(name));
+            let mut names: Vec<&str> = names.collect();
+            names.dedup();
+            names.join(", ")
+        };
+        let statement = format!(
+            "GRANT EXECUTE ON FUNCTION {} TO {};",
+            missing.join(", "),
+            quote_ident(&self.wanted.role)
+        );
+        let ok = missing.is_empty();
+        self.add(
+            Requirement {
+                name: name.into(),
+                uses: uses.to_vec(),
+                has: if ok { "granted".into() } else { format!("not {}", short(&missing)) },
+                needs: short(functions),
+                status: if ok { Status::Ok } else { Status::Missing },
+                how: (!ok).then(|| statement.clone()),
+            },
+            (!ok).then(|| Change::InDatabase(vec![statement])),
+        );
+    }
+
+    /// The passwords that the server has stored, against those that are known here.
+    pub(super) fn passwords(&mut self, set_up: &SetUp) {
+        let needed = self.asks_for_password();
+        if !set_up.superuser {
+            return;
+        }
+        for role in self.wanted.roles() {
+            let stored = set_up.roles.get(role).and_then(|role| role.stored.as_ref());
+            let password = self.wanted.password(role);
+            let matches = match (stored, password.secret()) {
+                (Some(stored), Some(password)) => verifier::matches(stored, role, password),
+                _ => None,
+            };
+            let generated = matches!(password, Password::Generated(_));
+            if !needed && !generated {
+                continue;
+            }
+            let (has, status, change) = match (stored, password) {
+                (_, Password::Unwanted) => continue,
+                (Some(_), _) if matches == Some(false) || generated => {
+                    self.checks.push(self.other_password(role, generated, set_up.in_recovery));
+                    ("another one than is known here", Status::Missing, !set_up.in_recovery)
+                }
+                (Some(_), _) => ("one", Status::Ok, false),
+                (None, _) if set_up.in_recovery => ("none", Status::Cannot, false),
+                (None, Password::Missing) => ("none, and none is known here", Status::Missing, false),
+                (None, _) => ("none", Status::Missing, true),
+            };
+            let needs = format!("one for \"{role}\"");
+            let how = match status {
+                Status::Ok | Status::Restart => None,
+                Status::Cannot => Some("Run \"pgbaton node prepare --apply\" on the primary.".to_string()),
+                Status::Missing => Some(
+                    "\"pgbaton node prepare --apply\" sets the one from ~/.pgpass, PGPASSWORD or the conninfo; \
+                     --generate-password makes one."
+                        .to_string(),
+                ),
+            };
+            let change = change.then(|| Change::Password { role: role.to_string() });
+            let name = if role == self.wanted.role { "password" } else { "replication_password" };
+            self.add(
+                Requirement {
+                    name: name.into(),
+                    uses: Use::ALL.to_vec(),
+                    has: has.into(),
+                    needs,
+                    status,
+                    how,
+                },
+                change,
+            );
+        }
+        if needed {
+            for role in self.wanted.roles() {
+                let known = set_up.roles.get(role).is_some_and(|role| role.stored.is_some());
+                if matches!(self.wanted.password(role), Password::Missing) {
+                    let detail =
+                        if known { "It has one on the server." } else { "It has none on the server either." };
+                    self.checks.push(no_password(role).detail(detail));
+                }
+            }
+        }
+    }
+
+    /// The role has a password, and another one is known here or was to be made.
+    fn other_password(&self, role: &str, generated: bool, in_recovery: bool) -> Check {
+        let (message, hint) = if generated {
+            (
+                format!("role \"{role}\" has a password already"),
+                "Put it into ~/.pgpass, or give it by PGPASSWORD, instead of --generate-password.",
+            )
+        } else {
+            (
+                format!("role \"{role}\" has another password than the one that was found here"),
+                "Correct it in ~/.pgpass, in PGPASSWORD or in the conninfo.",
+            )
+        };
+        let check = Check::fail("password", message)
+            .detail("Other nodes and sessions may use the password that it has.")
+            .hint(hint);
+        if in_recovery { check } else { check.waivable(Waiver::Force, self.wanted.force) }
+    }
+}
+
+/// The check of a command that has no password where one is needed.
+pub(super) fn no_password(role: &str) -> Check {
+    Check::fail("password", format!("the password of role \"{role}\" is not known"))
+        .detail("The rules of pg_hba.conf ask for one.")
+        .hint(
+            "Give it by PGPASSWORD, put it into ~/.pgpass, let --generate-password make one, run the command on a terminal \
+             to be asked for it, or, where trust, peer, ident or certificates do without, add --no-password.",
+        )
+}
