@@ -151,6 +151,8 @@ impl Judge<'_> {
             .facts
             .nodes
             .iter()
+            // Nobody streams from a witness.
+            .filter(|node| node.row.node_type != NodeType::Witness)
             .filter_map(|node| Some((node, node.facts()?)))
             .filter(|(_, server)| !server.sees_senders)
             .collect();
