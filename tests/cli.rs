@@ -180,7 +180,6 @@ fn usage_errors() {
         "standby clone -C /etc/repmgr.conf -h node1",
         "standby clone --copy-external-config-files=elsewhere -h node1",
         "daemon start",
-        "witness register",
         "--node-id one node status",
         "--log-level loud config show",
         "completions tcsh",
@@ -257,10 +256,6 @@ DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
 $ pgbaton daemon start
 ERROR: unrecognized command "daemon"
-DETAIL: pgbaton 0.1.0 does not have it yet.
-HINT: Try "pgbaton --help".
-$ pgbaton witness register
-ERROR: unrecognized command "witness"
 DETAIL: pgbaton 0.1.0 does not have it yet.
 HINT: Try "pgbaton --help".
 $ pgbaton --node-id one node status

@@ -19,6 +19,7 @@ pub mod start;
 pub mod superuser;
 pub mod unregister;
 pub mod usage;
+pub mod witness;
 pub mod world;
 
 use crate::cli::{self, Noun};
@@ -49,6 +50,10 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Standby(cli::standby::Standby::Follow(args)) => standby::follow::run(context, args).await,
         Noun::Standby(cli::standby::Standby::Switchover(args)) => {
             standby::switchover::run(context, args).await
+        }
+        Noun::Witness(cli::witness::Witness::Register) => witness::register::run(context).await,
+        Noun::Witness(cli::witness::Witness::Unregister) => {
+            unregister::run(context, &crate::registry::NodeType::Witness).await
         }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
         Noun::Node(cli::node::Node::Start) => {
@@ -85,7 +90,11 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
 
 /// A format that a command does not have is refused before anything is done.
 fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
-    let has_csv = matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_)));
+    let has_csv = match noun {
+        Noun::Cluster(_) => true,
+        Noun::Node(verb) => matches!(verb, cli::node::Node::Status(_)),
+        _ => false,
+    };
     if context.style.format != Format::Csv || has_csv {
         return Ok(());
     }
@@ -94,14 +103,14 @@ fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
 
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.
 fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
-    let needs_no_files = matches!(
-        noun,
-        Noun::Config(_)
-            | Noun::Completions { .. }
-            | Noun::Man { .. }
-            | Noun::Cluster(_)
-            | Noun::Operation(cli::operation::Operation::List | cli::operation::Operation::Show { .. })
-    );
+    let needs_no_files = match noun {
+        Noun::Config(_) | Noun::Completions { .. } | Noun::Man { .. } => true,
+        Noun::Operation(verb) => {
+            matches!(verb, cli::operation::Operation::List | cli::operation::Operation::Show { .. })
+        }
+        Noun::Cluster(_) => true,
+        _ => false,
+    };
     if context.environment.uid != 0 || needs_no_files {
         return Ok(());
     }
@@ -144,9 +153,14 @@ mod tests {
         for allowed in ["cluster show", "cluster event", "config check", "operation list", "man"] {
             assert!(judge(0, &format!("pgbaton {allowed}")).is_ok(), "{allowed}");
         }
-        for refused in
-            ["primary register", "standby clone -h x", "node status", "node start", "operation resume"]
-        {
+        for refused in [
+            "primary register",
+            "witness register",
+            "standby clone -h x",
+            "node status",
+            "node start",
+            "operation resume",
+        ] {
             assert!(judge(0, &format!("pgbaton {refused}")).is_err(), "{refused}");
             assert!(judge(1000, &format!("pgbaton {refused}")).is_ok(), "{refused}");
         }

@@ -17,12 +17,14 @@ use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
 /// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 12] = [
     "standby clone",
     "standby register",
     "standby unregister",
     "primary register",
     "primary unregister",
+    "witness register",
+    "witness unregister",
     "node start",
     "node stop",
     "node restart",

@@ -9,7 +9,8 @@ use crate::pg::conninfo::Conninfo;
 use crate::plan::Endpoint;
 
 /// Commands that have a use for a superuser.
-const USED_BY: [&str; 5] = ["primary register", "standby clone", "node stop", "node restart", "node service"];
+const USED_BY: [&str; 6] =
+    ["primary register", "witness register", "standby clone", "node stop", "node restart", "node service"];
 
 /// A superuser's way to a server.
 pub struct Superuser {

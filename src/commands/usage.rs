@@ -10,7 +10,6 @@ use crate::error::{Error, sentence};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
 const NOT_YET: &[&str] = &[
-    "witness",
     "node prepare",
     "node check",
     "node guard",

@@ -3,10 +3,12 @@
 mod primary;
 mod standby;
 mod unregister;
+mod witness;
 
 pub use primary::{PrimaryFacts, primary};
 pub use standby::{StandbyFacts, same_cluster, same_history, standby};
 pub use unregister::unregister;
+pub use witness::{Contact, Here, There, WitnessFacts, wants_extension, witness};
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
