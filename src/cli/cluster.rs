@@ -10,12 +10,27 @@ pub enum Cluster {
     /// Show what happened
     #[command(visible_alias = "events")]
     Event(Event),
+    /// Delete old records of the monitoring history
+    ///
+    /// On the primary: what repmgrd has recorded in repmgr.monitoring_history. With --node-id or --node-name only that of one standby.
+    Cleanup(Cleanup),
+}
+
+/// Delete old records of the monitoring history
+#[derive(Args, Debug, Default)]
+pub struct Cleanup {
+    /// Keep the records of so many days; without it all are deleted
+    #[arg(short = 'k', long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36500))]
+    pub keep_history: u32,
 }
 
 /// Show all nodes, what they are and whether they replicate
 ///
 /// All nodes are asked at once. Works while the primary, or all nodes but one, are down; when nobody answers, what was last seen is
 /// shown with its age. Exit code 25 if anything is not as it should be.
+///
+/// With --verbose, what repmgrd recorded last of each standby is shown too; in the JSON document it is "monitoring", which is null
+/// without --verbose and where there is no such record.
 #[derive(Args, Debug, Default)]
 pub struct Show {
     /// Show again every so many seconds, until interrupted

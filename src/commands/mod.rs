@@ -79,6 +79,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
+        Noun::Cluster(cli::cluster::Cluster::Cleanup(args)) => cluster::cleanup::run(context, args).await,
         Noun::Operation(verb) => operation::run(context, verb).await,
         Noun::Config(cli::Config::Check) => config::check(context),
         Noun::Config(cli::Config::Show) => config::show(context),
@@ -91,7 +92,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
 /// A format that a command does not have is refused before anything is done.
 fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
     let has_csv = match noun {
-        Noun::Cluster(_) => true,
+        Noun::Cluster(verb) => !matches!(verb, cli::cluster::Cluster::Cleanup(_)),
         Noun::Node(verb) => matches!(verb, cli::node::Node::Status(_)),
         _ => false,
     };
@@ -108,7 +109,7 @@ fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
         Noun::Operation(verb) => {
             matches!(verb, cli::operation::Operation::List | cli::operation::Operation::Show { .. })
         }
-        Noun::Cluster(_) => true,
+        Noun::Cluster(verb) => !matches!(verb, cli::cluster::Cluster::Cleanup(_)),
         _ => false,
     };
     if context.environment.uid != 0 || needs_no_files {
@@ -156,6 +157,7 @@ mod tests {
         for refused in [
             "primary register",
             "witness register",
+            "cluster cleanup",
             "standby clone -h x",
             "node status",
             "node start",

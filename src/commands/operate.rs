@@ -17,7 +17,7 @@ use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
 /// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "standby clone",
     "standby register",
     "standby unregister",
@@ -25,6 +25,7 @@ const HARMLESS: [&str; 12] = [
     "primary unregister",
     "witness register",
     "witness unregister",
+    "cluster cleanup",
     "node start",
     "node stop",
     "node restart",

@@ -16,7 +16,6 @@ const NOT_YET: &[&str] = &[
     "cluster check",
     "cluster matrix",
     "cluster crosscheck",
-    "cluster cleanup",
     "service",
     "daemon",
 ];

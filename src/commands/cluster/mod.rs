@@ -1,4 +1,5 @@
 //! `pgbaton cluster …`
 
+pub mod cleanup;
 pub mod event;
 pub mod show;

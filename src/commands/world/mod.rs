@@ -182,7 +182,7 @@ impl<'a> Live<'a> {
         Ok(filled)
     }
 
-    /// Runs statements on a server, in one transaction.
+    /// Runs statements on a server, in one transaction if there are several: some, as VACUUM, must be alone.
     ///
     /// # Errors
     /// Exit code 6 without a connection, 7 if a statement fails.
@@ -191,7 +191,15 @@ impl<'a> Live<'a> {
         let statements =
             statements.iter().map(|statement| self.filled(statement)).collect::<Result<Vec<_>, _>>()?;
         let bound = Duration::from_secs(u64::from(timeout_s));
-        session.within(bound).transaction(&statements).await.map_err(|error| sql_failed(on, error))?;
+        let within = session.within(bound);
+        let done = match statements.as_slice() {
+            [one] => {
+                let params: Vec<Option<&str>> = one.params.iter().map(Option::as_deref).collect();
+                within.execute(&one.text, &params).await.map(drop)
+            }
+            several => within.transaction(several).await,
+        };
+        done.map_err(|error| sql_failed(on, error))?;
         self.put_back(on, session);
         Ok(())
     }

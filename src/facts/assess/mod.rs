@@ -100,6 +100,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
             next,
         },
         nodes,
+        monitoring: None,
     };
     (report, judge.issues)
 }

@@ -118,7 +118,7 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
 }
 
 /// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
-fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
+pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
     Plan {
         title,
         checks,
