@@ -212,6 +212,8 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("several_registered_primaries", "the metadata names several"),
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
+    ("connection_failed", "a node does not reach another one"),
+    ("host_not_asked", "pgbaton on the host of a node could not be asked from here"),
     ("not_registered", "the local node is not registered"),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),

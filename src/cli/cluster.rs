@@ -10,6 +10,16 @@ pub enum Cluster {
     /// Show what happened
     #[command(visible_alias = "events")]
     Event(Event),
+    /// Show which node reaches which, as each node's own host sees it
+    ///
+    /// Every node's pgbaton is asked once, all at once, by ssh where it is on another host, and tries to connect to every registered
+    /// node. `*` it connects, `x` it does not, `?` nobody could be asked. Exit code 25 if a connection failed, 12 if a host could not be
+    /// reached.
+    Matrix,
+    /// Show which node reaches which, asking by way of others where a host cannot be reached from here
+    ///
+    /// As "cluster matrix": every host is asked once, and `?` stands where nobody could ask it.
+    Crosscheck,
     /// Delete old records of the monitoring history
     ///
     /// On the primary: what repmgrd has recorded in repmgr.monitoring_history. With --node-id or --node-name only that of one standby.

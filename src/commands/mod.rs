@@ -79,6 +79,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
+        Noun::Cluster(cli::cluster::Cluster::Matrix) => cluster::matrix::run(context, false).await,
+        Noun::Cluster(cli::cluster::Cluster::Crosscheck) => cluster::matrix::run(context, true).await,
         Noun::Cluster(cli::cluster::Cluster::Cleanup(args)) => cluster::cleanup::run(context, args).await,
         Noun::Operation(verb) => operation::run(context, verb).await,
         Noun::Config(cli::Config::Check) => config::check(context),

@@ -9,16 +9,7 @@ use crate::cli::Cli;
 use crate::error::{Error, sentence};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
-const NOT_YET: &[&str] = &[
-    "node prepare",
-    "node check",
-    "node guard",
-    "cluster check",
-    "cluster matrix",
-    "cluster crosscheck",
-    "service",
-    "daemon",
-];
+const NOT_YET: &[&str] = &["node prepare", "node check", "node guard", "cluster check", "service", "daemon"];
 
 /// Options of repmgr that nothing here corresponds to, and why.
 const NOT_HERE: &[(&str, &str)] = &[

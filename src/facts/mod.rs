@@ -7,6 +7,7 @@ pub mod assess;
 pub mod cluster;
 pub mod directory;
 pub mod divergence;
+pub mod matrix;
 pub mod rejoin;
 pub mod role;
 pub mod server;

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod event;
+pub mod matrix;
 pub mod node;
 pub mod operation;
 pub mod plan;
@@ -15,6 +16,7 @@ use crate::config::Outcome as Checked;
 use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
 use crate::facts::assess::ClusterReport;
+use crate::facts::matrix::Matrix;
 use crate::output::node::{NodeStatus, ServiceAction};
 use crate::output::operation::OperationView;
 use crate::plan::Plan;
@@ -41,6 +43,8 @@ pub struct Report {
 pub enum Data {
     /// `cluster show`.
     Cluster(Box<ClusterReport>),
+    /// `cluster matrix` and `cluster crosscheck`.
+    Matrix(Box<Matrix>),
     /// `cluster event`.
     Events(Vec<Event>),
     /// `node status`.
@@ -103,6 +107,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
     if style.format == Format::Json {
         let data = match &report.data {
             Data::Cluster(cluster) => to_value(cluster),
+            Data::Matrix(matrix) => to_value(matrix),
             Data::Events(events) => json!({ "events": to_value(events) }),
             Data::NodeStatus(status) => to_value(status),
             Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
@@ -121,6 +126,8 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
     Ok(match &report.data {
         Data::Cluster(cluster) if csv => cluster::csv(cluster),
         Data::Cluster(cluster) => cluster::table(cluster, style.compact),
+        Data::Matrix(matrix) if csv => matrix::csv(matrix),
+        Data::Matrix(matrix) => matrix::table(matrix),
         Data::Events(events) if csv => event::csv(events),
         Data::Events(events) => event::table(events, style.compact),
         Data::NodeStatus(status) if csv => node::csv(status),

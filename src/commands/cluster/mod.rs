@@ -2,4 +2,5 @@
 
 pub mod cleanup;
 pub mod event;
+pub mod matrix;
 pub mod show;
