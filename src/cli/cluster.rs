@@ -6,6 +6,12 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum Cluster {
     /// Show all nodes, what they are and whether they replicate
+    ///
+    /// All nodes are asked at once. Works while the primary, or all nodes but one, are down; when nobody answers, what was last seen is
+    /// shown with its age. Exit code 25 if anything is not as it should be.
+    ///
+    /// With --verbose, what repmgrd recorded last of each standby is shown too; in the JSON document it is "monitoring", which is null
+    /// without --verbose and where there is no such record.
     Show(Show),
     /// Show what happened
     #[command(visible_alias = "events")]
@@ -34,13 +40,7 @@ pub struct Cleanup {
     pub keep_history: u32,
 }
 
-/// Show all nodes, what they are and whether they replicate
-///
-/// All nodes are asked at once. Works while the primary, or all nodes but one, are down; when nobody answers, what was last seen is
-/// shown with its age. Exit code 25 if anything is not as it should be.
-///
-/// With --verbose, what repmgrd recorded last of each standby is shown too; in the JSON document it is "monitoring", which is null
-/// without --verbose and where there is no such record.
+/// Options of `cluster show`.
 #[derive(Args, Debug, Default)]
 pub struct Show {
     /// Show again every so many seconds, until interrupted
