@@ -124,7 +124,7 @@ impl Exit {
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
             Self::Issues => {
-                "something is not as it should be (cluster show, node status, node check, node prepare)"
+                "something is not as it should be (cluster show, cluster matrix, node status, node check, node prepare)"
             }
             Self::Pause => "not every daemon could be paused or unpaused",
             Self::Daemon => "the daemon could not be started or stopped",
@@ -224,6 +224,8 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("several_registered_primaries", "the metadata names several"),
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
+    ("connection_failed", "a node does not reach another one"),
+    ("host_not_asked", "pgbaton on the host of a node could not be asked from here"),
     ("not_registered", "the local node is not registered"),
     (
         "host_not_asked",

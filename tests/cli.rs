@@ -180,7 +180,7 @@ fn usage_errors() {
         "standby clone -C /etc/repmgr.conf -h node1",
         "standby clone --copy-external-config-files=elsewhere -h node1",
         "daemon start",
-        "witness register",
+        "cluster cleanup -k soon",
         "--node-id one node status",
         "--log-level loud config show",
         "completions tcsh",
@@ -259,10 +259,10 @@ $ pgbaton daemon start
 ERROR: unrecognized command "daemon"
 DETAIL: pgbaton 0.1.0 does not have it yet.
 HINT: Try "pgbaton --help".
-$ pgbaton witness register
-ERROR: unrecognized command "witness"
-DETAIL: pgbaton 0.1.0 does not have it yet.
-HINT: Try "pgbaton --help".
+$ pgbaton cluster cleanup -k soon
+ERROR: invalid value "soon" for option "--keep-history"
+DETAIL: It is a number.
+HINT: Try "pgbaton cluster cleanup --help".
 $ pgbaton --node-id one node status
 ERROR: invalid value "one" for option "--node-id"
 DETAIL: It is a number.

@@ -6,6 +6,7 @@ pub mod node;
 pub mod operation;
 pub mod primary;
 pub mod standby;
+pub mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -199,6 +200,9 @@ pub enum Noun {
     /// Clone, register or unregister a standby
     #[command(subcommand)]
     Standby(standby::Standby),
+    /// Register or unregister a witness
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// Look at, start and stop the local node
     #[command(subcommand)]
     Node(node::Node),

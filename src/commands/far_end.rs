@@ -14,6 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::commands::cluster::matrix;
 use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::{Live, Secrets};
@@ -200,6 +201,13 @@ impl Served<'_> {
                 Ok(host) => Reply::Host(Box::new(host)),
                 Err(error) => Reply::Failed(error.into()),
             },
+            Call::Row { targets, within_s, of } => {
+                let within = Duration::from_secs(within_s);
+                match matrix::row(self.context, &targets, within, of.as_deref()).await {
+                    Ok(tried) => Reply::Row(tried),
+                    Err(error) => Reply::Failed(error.into()),
+                }
+            }
             Call::Arm { back, secrets } => {
                 self.live.learn(secrets);
                 self.armed.replace(back);

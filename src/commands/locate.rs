@@ -24,7 +24,7 @@ use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::failure::{Answered, ConnectError};
 use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_ident;
-use crate::registry::{NodeRow, node};
+use crate::registry::{NodeRow, NodeType, node};
 use crate::system::environment::Environment;
 
 /// The cluster as it was found.
@@ -239,13 +239,12 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Waits for these nodes and believes these rows.
-    async fn all(&mut self, rows: &[NodeRow]) -> Option<Rows> {
+    /// Waits for these nodes.
+    async fn all(&mut self, rows: &[NodeRow]) {
         while !rows.iter().all(|row| self.answers.contains_key(&key(&row.conninfo))) {
-            let answer = self.pending.next().await?;
+            let Some(answer) = self.pending.next().await else { return };
             self.answers.insert(answer.key.clone(), answer);
         }
-        None
     }
 
     /// Returns the rows to believe: those of a primary on the newest timeline, else those of the server that was asked first, else
@@ -255,6 +254,8 @@ impl<'a> Round<'a> {
         let own = first
             .and_then(|answer| Some(&answer.server.as_ref().ok()?.1.system_identifier))
             .or(self.system_identifier.as_ref());
+        // A witness is another cluster than the one that it is about.
+        let own = own.filter(|own| !self.is_witness(own));
         let believable = self.answers.values().filter_map(|answer| {
             let (_, server) = answer.server.as_ref().ok()?;
             let rows = answer.rows.as_ref()?;
@@ -262,13 +263,28 @@ impl<'a> Round<'a> {
         });
         let best = believable.max_by_key(|(answer, server, _)| {
             let is_first = self.first.as_ref() == Some(&answer.key);
-            if server.in_recovery {
-                (false, TimelineId(0), is_first, server.wal_end())
+            if self.is_witness(&server.system_identifier) {
+                (0, TimelineId(0), is_first, None)
+            } else if server.in_recovery {
+                (1, TimelineId(0), is_first, server.wal_end())
             } else {
-                (true, server.timeline, is_first, server.wal_end())
+                (2, server.timeline, is_first, server.wal_end())
             }
         });
         best.map(|(_, _, rows)| Rc::clone(rows))
+    }
+
+    /// Says whether the server with this system identifier is a witness, by its own copy of the rows.
+    fn is_witness(&self, system_identifier: &str) -> bool {
+        self.answers.values().any(|answer| {
+            let asked = answer.server.as_ref().is_ok_and(|(_, server)| {
+                !server.in_recovery && server.system_identifier == system_identifier
+            });
+            let names_itself = |rows: &Rows| {
+                rows.iter().any(|node| node.key == answer.key && node.row.node_type == NodeType::Witness)
+            };
+            asked && answer.rows.as_ref().is_some_and(names_itself)
+        })
     }
 
     /// Asks those who have answered for their rows, the one with the most WAL first, until one has them.
@@ -467,7 +483,14 @@ async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> 
     for row in rows {
         round.ask(&row.conninfo, false);
     }
-    let newer = if first.in_recovery { round.run().await } else { round.all(rows).await };
+    let mut newer = None;
+    if !first.in_recovery {
+        round.all(rows).await;
+    }
+    // A standby's rows may be old, and so may a witness's.
+    if first.in_recovery || round.is_witness(&first.system_identifier) {
+        newer = round.run().await;
+    }
     match newer {
         Some(newer) => round.facts(newer.iter().map(|node| &node.row)),
         None => round.facts(rows),
@@ -506,7 +529,7 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
             let registered: Vec<String> = facts
                 .nodes
                 .iter()
-                .filter(|node| node.row.active && node.row.node_type == crate::registry::NodeType::Primary)
+                .filter(|node| node.row.active && node.row.node_type == NodeType::Primary)
                 .map(|node| match &node.server {
                     Err(silence) => format!("Node \"{}\": {}.", node.row.node_name, silence.message),
                     Ok(_) => format!("Node \"{}\" is in recovery.", node.row.node_name),

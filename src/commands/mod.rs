@@ -20,6 +20,7 @@ pub mod start;
 pub mod superuser;
 pub mod unregister;
 pub mod usage;
+pub mod witness;
 pub mod world;
 
 use crate::cli::{self, Noun};
@@ -51,6 +52,10 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Standby(cli::standby::Standby::Switchover(args)) => {
             standby::switchover::run(context, args).await
         }
+        Noun::Witness(cli::witness::Witness::Register) => witness::register::run(context).await,
+        Noun::Witness(cli::witness::Witness::Unregister) => {
+            unregister::run(context, &crate::registry::NodeType::Witness).await
+        }
         Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
         Noun::Node(cli::node::Node::Check(args)) => node::check::run(context, args).await,
         Noun::Node(cli::node::Node::Prepare(args)) => node::prepare::run(context, args).await,
@@ -79,6 +84,9 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Check(args)) => cluster::check::run(context, args).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
+        Noun::Cluster(cli::cluster::Cluster::Matrix) => cluster::matrix::run(context, false).await,
+        Noun::Cluster(cli::cluster::Cluster::Crosscheck) => cluster::matrix::run(context, true).await,
+        Noun::Cluster(cli::cluster::Cluster::Cleanup(args)) => cluster::cleanup::run(context, args).await,
         Noun::Operation(verb) => operation::run(context, verb).await,
         Noun::Config(cli::Config::Check) => config::check(context),
         Noun::Config(cli::Config::Show) => config::show(context),
@@ -90,8 +98,11 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
 
 /// A format that a command does not have is refused before anything is done.
 fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
-    let has_csv =
-        matches!(noun, Noun::Cluster(_) | Noun::Node(cli::node::Node::Status(_) | cli::node::Node::Check(_)));
+    let has_csv = match noun {
+        Noun::Cluster(verb) => !matches!(verb, cli::cluster::Cluster::Cleanup(_)),
+        Noun::Node(verb) => matches!(verb, cli::node::Node::Status(_) | cli::node::Node::Check(_)),
+        _ => false,
+    };
     if context.style.format != Format::Csv || has_csv {
         return Ok(());
     }
@@ -100,14 +111,14 @@ fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
 
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.
 fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
-    let needs_no_files = matches!(
-        noun,
-        Noun::Config(_)
-            | Noun::Completions { .. }
-            | Noun::Man { .. }
-            | Noun::Cluster(_)
-            | Noun::Operation(cli::operation::Operation::List | cli::operation::Operation::Show { .. })
-    );
+    let needs_no_files = match noun {
+        Noun::Config(_) | Noun::Completions { .. } | Noun::Man { .. } => true,
+        Noun::Operation(verb) => {
+            matches!(verb, cli::operation::Operation::List | cli::operation::Operation::Show { .. })
+        }
+        Noun::Cluster(verb) => !matches!(verb, cli::cluster::Cluster::Cleanup(_)),
+        _ => false,
+    };
     if context.environment.uid != 0 || needs_no_files {
         return Ok(());
     }
@@ -154,9 +165,15 @@ mod tests {
         for allowed in ["cluster show", "cluster event", "config check", "operation list", "man"] {
             assert!(judge(0, &format!("pgbaton {allowed}")).is_ok(), "{allowed}");
         }
-        for refused in
-            ["primary register", "standby clone -h x", "node status", "node guard", "operation resume"]
-        {
+        for refused in [
+            "primary register",
+            "witness register",
+            "cluster cleanup",
+            "standby clone -h x",
+            "node status",
+            "node guard",
+            "operation resume",
+        ] {
             assert!(judge(0, &format!("pgbaton {refused}")).is_err(), "{refused}");
             assert!(judge(1000, &format!("pgbaton {refused}")).is_ok(), "{refused}");
         }

@@ -17,13 +17,16 @@ use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
 /// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 15] = [
     "standby clone",
     "standby register",
     "standby unregister",
     "primary register",
     "primary unregister",
     "node prepare",
+    "witness register",
+    "witness unregister",
+    "cluster cleanup",
     "node start",
     "node stop",
     "node restart",

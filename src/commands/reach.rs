@@ -1,5 +1,6 @@
 //! Reaching a node that is not the local one: where it is, how to get there, and having its own pgbaton do the work.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, unregister, usage};
 use crate::config::{self, Config};
 use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::postmaster;
 use crate::facts::server::ServerFacts;
 use crate::output::ui::Level;
@@ -20,8 +22,8 @@ use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file;
 use crate::plan::FarEnd;
-use crate::plan::far_end::{Expected, Hello, Reached, Trouble, checks};
-use crate::registry::{self, NodeRow};
+use crate::plan::far_end::{Expected, Hello, Reached, Third, Trouble, checks};
+use crate::registry::{self, NodeRow, NodeType};
 use crate::system::process::{self, Surroundings};
 use crate::system::signals::{Signal, Signals};
 use crate::system::{environment, inspect};
@@ -43,6 +45,18 @@ pub struct Whereabouts<'a> {
     pub system_identifier: Option<&'a str>,
     /// The host in its row of `pgbaton.node`.
     pub ssh_host: Option<&'a str>,
+}
+
+impl Third {
+    /// Returns what is known of the node.
+    pub fn whereabouts(&self) -> Whereabouts<'_> {
+        Whereabouts {
+            row: &self.row,
+            server: None,
+            system_identifier: self.system_identifier.as_deref(),
+            ssh_host: self.ssh_host.as_deref(),
+        }
+    }
 }
 
 /// Finds out how to reach the pgbaton of a node: on this host, if it is proven that the node is here, else by ssh.
@@ -85,7 +99,7 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
     }
     let found = locate::cluster(context).await?;
     let node = unregister::target(context, &found.facts)?;
-    let ssh_host = ssh_host(context, &found, node.row.node_id).await;
+    let ssh_host = ssh_hosts(context, &found).await.remove(&node.row.node_id);
     let known = Whereabouts {
         row: &node.row,
         server: node.facts(),
@@ -97,11 +111,16 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
     hand_over(context, &there, words).await.map(Some)
 }
 
-/// Reads how the host of a node is called for ssh, where that is recorded and somebody can be asked.
-async fn ssh_host(context: &Context, found: &locate::Found, node_id: i32) -> Option<String> {
-    let answering = found.facts.nodes.iter().find(|node| node.facts().is_some())?;
-    let session = context.connect(&Conninfo::parse(&answering.row.conninfo).ok()?).await.ok()?;
-    registry::node::ssh_hosts(&session).await.ok()?.remove(&node_id)
+/// Reads how the hosts of the nodes are called for ssh, where that is recorded and somebody can be asked.
+pub async fn ssh_hosts(context: &Context, found: &locate::Found) -> BTreeMap<i32, String> {
+    let read = async {
+        // A witness has a copy of the nodes, and of nothing else.
+        let told = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
+        let answering = found.facts.nodes.iter().find(told)?;
+        let session = context.connect(&Conninfo::parse(&answering.row.conninfo).ok()?).await.ok()?;
+        registry::node::ssh_hosts(&session).await.ok()
+    };
+    read.await.unwrap_or_default()
 }
 
 /// Opens a channel to a far end, hears who it is, and closes the channel.

@@ -9,8 +9,9 @@ use crate::pg::conninfo::Conninfo;
 use crate::plan::Endpoint;
 
 /// Commands that have a use for a superuser.
-const USED_BY: [&str; 7] = [
+const USED_BY: [&str; 8] = [
     "primary register",
+    "witness register",
     "standby clone",
     "node prepare",
     "node stop",

@@ -1,4 +1,4 @@
-//! `primary unregister` and `standby unregister`.
+//! `primary unregister`, `standby unregister` and `witness unregister`.
 
 use crate::commands::context::Context;
 use crate::commands::notify::{Happening, notify};
@@ -27,6 +27,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     if acted {
         let name = match wanted {
             NodeType::Primary => "primary_unregister",
+            NodeType::Witness => "witness_unregister",
             _ => "standby_unregister",
         };
         let details = match &result {

@@ -10,8 +10,7 @@ use crate::error::{Error, Exit, sentence};
 use crate::facts::check::Name;
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
-const NOT_YET: &[&str] =
-    &["witness", "cluster matrix", "cluster crosscheck", "cluster cleanup", "service", "daemon"];
+const NOT_YET: &[&str] = &["service", "daemon"];
 
 /// Options of repmgr that nothing here corresponds to, and why.
 const NOT_HERE: &[(&str, &str)] = &[

@@ -1,8 +1,9 @@
 //! `cluster show` for people and for scripts written for repmgr.
 
-use crate::facts::assess::{ClusterReport, NodeView, Role};
-use crate::output::table::draw;
+use crate::facts::assess::{ClusterReport, NodeView, Role, ago};
+use crate::output::table::{draw, size};
 use crate::registry::NodeType;
+use crate::registry::monitoring::Monitoring;
 
 /// Draws repmgr's table, or its narrower form.
 pub fn table(report: &ClusterReport, compact: bool) -> String {
@@ -31,7 +32,32 @@ pub fn table(report: &ClusterReport, compact: bool) -> String {
             row
         })
         .collect();
-    draw(header, rows)
+    let mut out = draw(header, rows);
+    if let Some(recorded) = report.monitoring.as_deref().filter(|recorded| !recorded.is_empty()) {
+        out.push_str(&format!("\n{}", monitoring(report, recorded)));
+    }
+    out
+}
+
+/// Draws what a daemon recorded last, with how long ago that was.
+fn monitoring(report: &ClusterReport, recorded: &[Monitoring]) -> String {
+    let name = |id: i32| {
+        let node = report.nodes.iter().find(|node| node.node_id == id);
+        node.map_or_else(|| format!("node {id}"), |node| node.node_name.clone())
+    };
+    let bytes = |bytes: i64| u64::try_from(bytes).map_or_else(|_| format!("{bytes} bytes"), size);
+    let rows = recorded.iter().map(|row| {
+        vec![
+            name(row.standby_node_id),
+            name(row.primary_node_id),
+            ago(report.cluster.observed_at, row.last_monitor_time),
+            bytes(row.replication_lag_bytes),
+            bytes(row.apply_lag_bytes),
+            row.apply_lag_s().map_or_else(|| "?".to_string(), |lag| format!("{lag:.0} s")),
+        ]
+    });
+    let header = ["Standby", "Primary", "Recorded", "Not received", "Not replayed", "Behind"];
+    draw(&header, rows.collect())
 }
 
 /// Writes repmgr's lines `node_id,availability,recovery`, without a header.

@@ -4,6 +4,7 @@ pub mod check;
 pub mod cluster;
 pub mod diff;
 pub mod event;
+pub mod matrix;
 pub mod node;
 pub mod operation;
 pub mod plan;
@@ -18,6 +19,7 @@ use crate::config::Outcome as Checked;
 use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
 use crate::facts::assess::ClusterReport;
+use crate::facts::matrix::Matrix;
 use crate::output::check::CheckReport;
 use crate::output::node::{NodeStatus, ServiceAction};
 use crate::output::operation::OperationView;
@@ -47,6 +49,8 @@ pub enum Data {
     Cluster(Box<ClusterReport>),
     /// `node check` and `cluster check`.
     Checks(Box<CheckReport>),
+    /// `cluster matrix` and `cluster crosscheck`.
+    Matrix(Box<Matrix>),
     /// `cluster event`.
     Events(Vec<Event>),
     /// `node status`.
@@ -112,6 +116,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         let data = match &report.data {
             Data::Cluster(cluster) => to_value(cluster),
             Data::Checks(checks) => to_value(checks),
+            Data::Matrix(matrix) => to_value(matrix),
             Data::Events(events) => json!({ "events": to_value(events) }),
             Data::NodeStatus(status) => to_value(status),
             Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
@@ -133,6 +138,8 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         Data::Cluster(cluster) => cluster::table(cluster, style.compact),
         Data::Checks(checks) if csv => check::csv(checks),
         Data::Checks(checks) => check::text(checks),
+        Data::Matrix(matrix) if csv => matrix::csv(matrix),
+        Data::Matrix(matrix) => matrix::table(matrix),
         Data::Events(events) if csv => event::csv(events),
         Data::Events(events) => event::table(events, style.compact),
         Data::NodeStatus(status) if csv => node::csv(status),

@@ -21,7 +21,7 @@ pub struct NodeStatus {
     pub conninfo: String,
     /// Shared by all nodes of the cluster.
     pub system_identifier: String,
-    /// `primary` or `standby`, as it is.
+    /// `primary` or `standby`, as it is; `witness` for one that is registered as such and takes writes.
     pub role: &'static str,
     /// `primary`, `standby`, `witness`, as it is registered; None if it is not.
     pub registered_type: Option<String>,
@@ -60,8 +60,9 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
+    /// It takes writes, and so follows nobody.
     fn is_primary(&self) -> bool {
-        self.role == "primary"
+        self.role != "standby"
     }
 
     fn slots(&self) -> String {

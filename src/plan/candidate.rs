@@ -216,28 +216,24 @@ pub fn checkpoint(role: Option<&RoleFacts>, on: &Endpoint) -> Option<Step> {
     })
 }
 
-/// Records the role of a node as it is known to us; a copy of the metadata may not have its upstream.
-fn as_known(row: &NodeRow) -> Statement {
-    Statement::new(
-        "UPDATE repmgr.nodes SET type = $2, active = $3::boolean, slot_name = $5, \
-         upstream_node_id = (SELECT up.node_id FROM repmgr.nodes up WHERE up.node_id = $4::integer) \
-         WHERE node_id = $1::integer",
-    )
-    .bind(row.node_id)
-    .bind(row.node_type.as_str())
-    .bind(row.active)
-    .bind_opt(row.upstream_node_id)
-    .bind_opt(row.slot_name.as_ref())
-}
-
-/// Tells the witnesses, each of which has its own copy of the metadata, what was recorded on the new primary, and what was before: a
-/// witness may have been away the last time.
+/// Tells the witnesses, each of which has its own copy of the metadata, all that is recorded on the new primary: a witness may have been
+/// away the last time, or know nothing of a node that came later.
+///
+/// What is registered as a witness and belongs to the cluster has no copy: there it is the metadata itself.
 pub fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Vec<Step> {
-    let witnesses = cluster.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);
-    let mut statements: Vec<Statement> = cluster.nodes.iter().map(|node| as_known(&node.row)).collect();
+    let has_a_copy = |node: &&NodeFacts| {
+        node.facts().is_some_and(|server| {
+            !server.in_recovery && Some(server.system_identifier.as_str()) != cluster.system_identifier()
+        })
+    };
+    let rows: Vec<NodeRow> = cluster.nodes.iter().map(|node| node.row.clone()).collect();
+    let mut statements = node::replace_all(&rows);
     statements.extend_from_slice(record);
-    witnesses
-        .filter(|node| node.facts().is_some())
+    cluster
+        .nodes
+        .iter()
+        .filter(|node| node.row.node_type == NodeType::Witness)
+        .filter(has_a_copy)
         .map(|node| {
             let (id, name) = (node.row.node_id, &node.row.node_name);
             Step::new(

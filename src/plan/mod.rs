@@ -11,6 +11,7 @@
 
 pub mod candidate;
 pub mod check;
+pub mod cleanup;
 pub mod clone;
 pub mod far_end;
 pub mod follow;

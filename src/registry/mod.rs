@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod lock;
+pub mod monitoring;
 pub mod node;
 pub mod operation;
 pub mod schema;

@@ -202,6 +202,28 @@ pub fn holds_password(conninfo: &str) -> bool {
     Conninfo::parse(conninfo).is_ok_and(|parsed| parsed.get("password").is_some())
 }
 
+/// Returns the statements that make the table hold these rows and no others: the copy that a witness has. Run them in one transaction.
+///
+/// Rows are deleted, not truncated, which takes a right less; and nobody else copies meanwhile, as a repmgrd on the witness may.
+pub fn replace_all(rows: &[NodeRow]) -> Vec<Statement> {
+    let first = [
+        "LOCK TABLE repmgr.nodes IN SHARE ROW EXCLUSIVE MODE",
+        // A node may stand before its upstream.
+        "SET CONSTRAINTS ALL DEFERRED",
+        "DELETE FROM repmgr.nodes",
+    ];
+    first.into_iter().map(Statement::new).chain(rows.iter().map(NodeRow::upsert)).collect()
+}
+
+/// Returns the statement that empties the copy of the metadata on a witness, and leaves anything else alone: a table that does not name
+/// this node as a witness is no copy that belongs to it.
+pub fn delete_copy(node_id: i32) -> Statement {
+    Statement::new(
+        "DELETE FROM repmgr.nodes WHERE EXISTS (SELECT FROM repmgr.nodes WHERE node_id = $1::integer AND type = 'witness')",
+    )
+    .bind(node_id)
+}
+
 /// Returns the statement that removes a row.
 pub fn delete(node_id: i32) -> Statement {
     Statement::new("DELETE FROM repmgr.nodes WHERE node_id = $1::integer").bind(node_id)

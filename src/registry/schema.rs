@@ -154,7 +154,8 @@ impl Present {
         out
     }
 
-    fn lacking_in_schemas(&self) -> Vec<(String, String)> {
+    /// Returns what the role may not do with the tables that are there, each with the statement that allows it.
+    pub fn closed(&self) -> Vec<(String, String)> {
         let role = quote_ident(&self.role);
         let mut out = Vec::new();
         for schema in &self.closed_schemas {
@@ -174,6 +175,12 @@ impl Present {
                 ));
             }
         }
+        out
+    }
+
+    fn lacking_in_schemas(&self) -> Vec<(String, String)> {
+        let role = quote_ident(&self.role);
+        let mut out = self.closed();
         let (install, own) = match self.verdict() {
             Verdict::Missing => (true, true),
             Verdict::OwnMissing => (false, true),
@@ -221,6 +228,55 @@ impl Present {
         }
         out
     }
+
+    /// Returns the statements with which a superuser makes the repmgr extension and our own tables, and gives the role the use of them.
+    pub fn install_extension(&self) -> Vec<Statement> {
+        let role = quote_ident(&self.role);
+        let mut out: Vec<Statement> = [
+            "CREATE EXTENSION IF NOT EXISTS repmgr".to_string(),
+            format!("GRANT USAGE ON SCHEMA repmgr TO {role}"),
+            format!("GRANT ALL ON ALL TABLES IN SCHEMA repmgr TO {role}"),
+            format!("CREATE SCHEMA IF NOT EXISTS pgbaton AUTHORIZATION {role}"),
+            format!("SET LOCAL ROLE {role}"),
+        ]
+        .into_iter()
+        .map(Statement::new)
+        .collect();
+        let own = split(include_str!("own_schema.sql"));
+        out.extend(own.filter(|text| !text.starts_with("CREATE SCHEMA")).map(Statement::new));
+        out
+    }
+}
+
+/// What a server offers of the repmgr extension.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Offered {
+    /// The version that would be installed; None where its package is not there.
+    pub version: Option<String>,
+    /// The role may install it: it is a superuser.
+    pub may_install: bool,
+}
+
+impl Offered {
+    /// Says whether it is a version with whose tables pgbaton works.
+    pub fn is_usable(&self) -> bool {
+        self.version.as_ref().is_some_and(|version| version.starts_with("5."))
+    }
+}
+
+/// Asks what the server offers of the repmgr extension.
+///
+/// # Errors
+/// Those of the query.
+pub async fn offered(session: &Session) -> Result<Offered, SqlError> {
+    session
+        .query_json(
+            "SELECT json_build_object('version', \
+               (SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'repmgr'), \
+               'may_install', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))::text",
+            &[],
+        )
+        .await
 }
 
 /// Says whether elections have no term to count from: the extension makes the table without a row, and repmgr writes the first one

@@ -107,8 +107,14 @@ impl TestCluster {
 
     /// Makes and starts a server by its own initdb: another system identifier.
     pub fn foreign(&self, name: &str) -> TestServer {
-        let server = self.empty(name);
-        initialise(&self.pg, &server.data);
+        self.foreign_of(name, &self.pg)
+    }
+
+    /// The same, of any version.
+    pub fn foreign_of(&self, name: &str, pg: &Pg) -> TestServer {
+        let mut server = self.empty(name);
+        server.pg = pg.clone();
+        initialise(pg, &server.data);
         server.start();
         server
     }

@@ -7,7 +7,11 @@ use crate::commands::context::Context;
 use crate::commands::{locate, operation};
 use crate::error::{Error, Exit, Result};
 use crate::facts::assess::{State, Viewpoint, assess};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::output::{Data, Format, Report, render, render_error};
+use crate::pg::conninfo::Conninfo;
+use crate::registry::NodeType;
+use crate::registry::monitoring::{self, Monitoring};
 use crate::system::signals::{Signal, Signals};
 
 /// Shows the cluster, once or again and again.
@@ -96,7 +100,10 @@ async fn once(context: &Context) -> Result<Report> {
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: config.map(|config| config.node_id),
     };
-    let (report, issues) = assess(&found.facts, &view);
+    let (mut report, issues) = assess(&found.facts, &view);
+    if context.style.verbose {
+        report.monitoring = recorded(context, &found.facts).await;
+    }
     let healthy = report.cluster.state == State::Healthy;
     Ok(Report {
         exit: if healthy { Exit::Done } else { Exit::Issues },
@@ -104,4 +111,21 @@ async fn once(context: &Context) -> Result<Report> {
         data: Data::Cluster(Box::new(report)),
         issues,
     })
+}
+
+/// Reads what a daemon recorded last of the standbys: on the primary, or else on any node that answers.
+///
+/// Only who wants to see everything waits for it, and nobody fails for it.
+async fn recorded(context: &Context, facts: &ClusterFacts) -> Option<Vec<Monitoring>> {
+    let has_it = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
+    let primary = facts.primaries().next().map(|(node, _)| node);
+    let node = primary.or_else(|| facts.nodes.iter().find(has_it))?;
+    let session = context.connect(&Conninfo::parse(&node.row.conninfo).ok()?).await.ok()?;
+    match monitoring::newest(&session).await {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            context.debug(&format!("could not read the monitoring history: {error}"));
+            None
+        }
+    }
 }

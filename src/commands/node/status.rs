@@ -145,7 +145,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         total_data_bytes,
         conninfo: Conninfo::parse(&config.conninfo).map(|parsed| parsed.redacted()).unwrap_or_default(),
         system_identifier: server.system_identifier.clone(),
-        role: if server.in_recovery { "standby" } else { "primary" },
+        role: match (server.in_recovery, own.map(|node| &node.node_type)) {
+            (true, _) => "standby",
+            (false, Some(NodeType::Witness)) => "witness",
+            (false, _) => "primary",
+        },
         registered_type: own.map(|node| node.node_type.to_string()),
         timeline: server.timeline,
         wal_archiving: match (more.archive_mode.as_str(), server.in_recovery) {

@@ -14,8 +14,11 @@ use super::Secrets;
 use crate::commands::context::Context;
 use crate::error::{Error, Exit};
 use crate::facts::check::{HostFacts, HostQuestion};
+use crate::facts::matrix::Tried;
 use crate::pg::control_file::ShutdownPosition;
-use crate::plan::far_end::{Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, Trouble, checks};
+use crate::plan::far_end::{
+    Call, ConfigurationFile, Expected, Hello, PROTOCOL, Reply, Target, Third, Trouble, checks,
+};
 use crate::plan::journal::{Past, Stage};
 use crate::plan::run::Hopeless;
 use crate::plan::{Back, Check, FarEnd, OnResume, Plan, Probe, Step, Upstream};
@@ -225,6 +228,26 @@ impl Remote {
             Some(detail) if error.exit != Exit::Connection => format!("{}: {detail}", error.primary),
             _ => error.primary,
         })
+    }
+
+    /// Asks which of these nodes can be connected to from there, each within so much time; or from the host of a third node, to which a
+    /// channel is opened from there within its own time.
+    ///
+    /// # Errors
+    /// Those of the far end, and exit code 12 if it does not answer.
+    pub async fn row(
+        &self,
+        targets: &[Target],
+        within: Duration,
+        of: Option<(&Third, Duration)>,
+    ) -> Result<Vec<Tried>, Error> {
+        let (third, more) = of.map_or((None, Duration::ZERO), |(third, more)| (Some(third), more + GRACE));
+        let of = third.cloned().map(Box::new);
+        let call = Call::Row { targets: targets.to_vec(), within_s: within.as_secs().max(1), of };
+        match self.ask(&call, within + more + GRACE, Mode::Fail).await? {
+            Reply::Row(tried) => Ok(tried),
+            other => Err(self.unexpected(&format!("{other:?}"))),
+        }
     }
 
     /// Asks for a file that the server there reads its configuration from.

@@ -182,7 +182,7 @@ impl<'a> Live<'a> {
         Ok(filled)
     }
 
-    /// Runs statements on a server, in one transaction.
+    /// Runs statements on a server, in one transaction if there are several: some, as VACUUM, must be alone.
     ///
     /// # Errors
     /// Exit code 6 without a connection, 7 if a statement fails.

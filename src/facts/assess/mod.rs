@@ -100,6 +100,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
             next,
         },
         nodes,
+        monitoring: None,
     };
     (report, judge.issues)
 }
@@ -151,6 +152,8 @@ impl Judge<'_> {
             .facts
             .nodes
             .iter()
+            // Nobody streams from a witness.
+            .filter(|node| node.row.node_type != NodeType::Witness)
             .filter_map(|node| Some((node, node.facts()?)))
             .filter(|(_, server)| !server.sees_senders)
             .collect();

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::NodeType;
+use crate::registry::monitoring::Monitoring;
 
 /// The cluster in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +45,8 @@ pub struct ClusterReport {
     pub cluster: ClusterView,
     /// Its nodes, ordered by node id.
     pub nodes: Vec<NodeView>,
+    /// What a daemon recorded last of the standbys; None where nobody asked for it, and where it cannot be read.
+    pub monitoring: Option<Vec<Monitoring>>,
 }
 
 /// The cluster as a whole.

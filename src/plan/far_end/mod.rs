@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::checks::{Expected, Trouble, checks};
 pub use self::protocol::{
     Answered, BEAT, Call, ConfigurationFile, Control, Fault, Frame, Hello, PROTOCOL, Reply, SILENCE,
-    ServiceCommands,
+    ServiceCommands, Target, Third,
 };
 use crate::plan::Command;
 

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit};
 use crate::facts::check::{HostFacts, HostQuestion};
+use crate::facts::matrix::Tried;
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::history::TimelineId;
 use crate::plan::{Command, Op, Piece, Probe, Standby, Step, Upstream};
+use crate::registry::NodeRow;
 use crate::secret::Secret;
 
 /// The version of what is said. Two that differ do not work together; what grows within one version is optional.
@@ -102,6 +104,15 @@ pub enum Call {
         /// What is known already.
         question: Box<HostQuestion>,
     },
+    /// Say which of these nodes can be connected to from there.
+    Row {
+        /// The nodes.
+        targets: Vec<Target>,
+        /// Seconds that one of them may take.
+        within_s: u64,
+        /// Not from there, but from the host of this node, which is to be asked the same.
+        of: Option<Box<Third>>,
+    },
     /// Keep these steps, and carry them out if the channel closes before the shutdown was told. Replaces what was kept before.
     Arm {
         /// The steps.
@@ -135,8 +146,31 @@ pub enum Reply {
     File(ConfigurationFile),
     /// To [`Call::Look`].
     Host(Box<HostFacts>),
+    /// To [`Call::Row`].
+    Row(Vec<Tried>),
     /// It could not be done, or there is no answer.
     Failed(Fault),
+}
+
+/// A node to connect to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// The node.
+    pub node_id: i32,
+    /// Its conninfo, which may hold a password.
+    #[serde(serialize_with = "revealed::text", deserialize_with = "revealed::from_text")]
+    pub conninfo: Secret,
+}
+
+/// A node that is asked by way of another one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Third {
+    /// Its row, with a conninfo without secrets.
+    pub row: NodeRow,
+    /// How its host is called for ssh, if that is recorded.
+    pub ssh_host: Option<String>,
+    /// The cluster's system identifier.
+    pub system_identifier: Option<String>,
 }
 
 /// A configuration file of a server.

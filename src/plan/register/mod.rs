@@ -3,10 +3,12 @@
 mod primary;
 mod standby;
 mod unregister;
+mod witness;
 
 pub use primary::{PrimaryFacts, primary};
 pub use standby::{StandbyFacts, same_cluster, same_history, standby};
 pub use unregister::unregister;
+pub use witness::{Contact, Here, There, WitnessFacts, wants_extension, witness};
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -116,7 +118,7 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
 }
 
 /// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
-fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
+pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
     Plan {
         title,
         checks,

@@ -102,7 +102,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
 }
 
 /// Checks that the metadata can be made or used.
-fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
+pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
     const NAME: &str = "metadata_usable";
     let Present { database, role, .. } = present;
     match present.verdict() {

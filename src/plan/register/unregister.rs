@@ -1,13 +1,13 @@
-//! The plan of `primary unregister` and `standby unregister`. Pure.
+//! The plan of `primary unregister`, `standby unregister` and `witness unregister`. Pure.
 
 use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple};
-use crate::error::Exit;
+use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
-use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
+use crate::plan::{Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
 use crate::registry::{NodeType, node};
 
-/// Plans `primary unregister` and `standby unregister`.
+/// Plans `primary unregister`, `standby unregister` and `witness unregister`.
 ///
 /// `primary` is the node that takes writes now, `on` its endpoint; `wanted` what the command is for.
 pub fn unregister(
@@ -123,9 +123,58 @@ pub fn unregister(
             );
         }
     }
+    let emptied = (wanted == &NodeType::Witness).then(|| empty_copy(cluster, target, options));
+    let (copy, check) = emptied.unwrap_or_default();
+    checks.extend(check);
     let mut plan = simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
+    plan.phases.extend(copy);
     plan.announce_on = Some(on.clone());
     plan
+}
+
+/// Empties the copy of the metadata on a witness, after its record is gone; says why where that cannot be done.
+fn empty_copy(
+    cluster: &ClusterFacts,
+    target: &NodeFacts,
+    options: Options,
+) -> (Option<Phase>, Option<Check>) {
+    const NAME: &str = "witness_reached";
+    let (id, name) = (target.row.node_id, &target.row.node_name);
+    let server = match &target.server {
+        Ok(server) => server,
+        Err(why) => {
+            let check = Check::fail(NAME, format!("could not connect to witness \"{name}\""))
+                .node(id)
+                .detail(format!("{} Its copy of the metadata would stay.", sentence(&why.message)))
+                .hint("Start its server, so that it is emptied; if it is gone for good, waive this check.")
+                .exit(Exit::Connection)
+                .waivable(Waiver::Force, options.force);
+            return (None, Some(check));
+        }
+    };
+    // What is there is no copy but the metadata itself.
+    if server.in_recovery || cluster.system_identifier() == Some(server.system_identifier.as_str()) {
+        let check = Check::warning(NAME, format!("the server of witness \"{name}\" belongs to the cluster"))
+            .node(id)
+            .detail("Its database holds the metadata itself, which is kept.");
+        return (None, Some(check));
+    }
+    let step = Step::new(
+        "empty_copy",
+        format!("empty the copy of the metadata on \"{name}\""),
+        Op::Sql { on: endpoint(target), statements: vec![node::delete_copy(id)] },
+        QUERY_S,
+        Exit::Query,
+    )
+    .hint("The record of the witness is gone. On its server, in the same database, run: DELETE FROM repmgr.nodes;");
+    let phase = Phase {
+        title: "clean up the witness".into(),
+        order: Order::InOrder,
+        on_failure: OnFailure::Continue,
+        outage: false,
+        steps: vec![step],
+    };
+    (Some(phase), Some(Check::pass(NAME, format!("witness \"{name}\" answers"))))
 }
 
 /// Says whether `synchronous_standby_names` lists a name: PostgreSQL compares without regard to case.

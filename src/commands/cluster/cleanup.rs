@@ -1,0 +1,77 @@
+//! `cluster cleanup`: old records of the monitoring history go.
+
+use serde_json::json;
+
+use crate::cli::cluster::Cleanup as Args;
+use crate::commands::context::Context;
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::secrets_of;
+use crate::commands::{locate, operate, unregister};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::ask_node;
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::client::SqlError;
+use crate::plan::cleanup::{CleanupFacts, cleanup};
+use crate::plan::register::endpoint;
+use crate::registry::monitoring::{self, Selection};
+
+/// Deletes records of the monitoring history on the primary.
+///
+/// # Errors
+/// Exit code 6 without a primary, 7 if there is no such table, the role lacks rights, or a query fails.
+pub async fn run(context: &Context, args: &Args) -> Result<Report> {
+    let found = locate::cluster(context).await?;
+    let (primary, _) = locate::the_primary(&found.facts)?;
+    let global = &context.global;
+    // Records of a node that is no longer registered can be named by its number.
+    let (node_id, of) = match (global.node_id, &global.node_name) {
+        (Some(id), None) => (Some(id), Some(format!("node {id}"))),
+        (None, None) => (None, None),
+        _ => {
+            let row = &unregister::target(context, &found.facts)?.row;
+            (Some(row.node_id), Some(format!("node \"{}\"", row.node_name)))
+        }
+    };
+    let selection = Selection { days: args.keep_history, node_id };
+    let whom = format!("node \"{}\"", primary.row.node_name);
+    let (session, _) = ask_node(&primary.row.conninfo, &context.environment, context.node_deadline())
+        .await
+        .map_err(|silence| {
+        Error::new(Exit::Connection, format!("could not connect to {whom}"))
+            .detail(format!("{} Nothing was changed.", sentence(&silence.message)))
+    })?;
+    let broken = |error: SqlError| {
+        Error::new(Exit::Query, format!("could not read the monitoring history on {whom}"))
+            .detail(format!("{} Nothing was changed.", sentence(&error.to_string())))
+    };
+    let history = monitoring::look(&session).await.map_err(broken)?;
+    let records = match history.exists && history.may_use && history.may_read {
+        true => Some(monitoring::count(&session, selection).await.map_err(broken)?),
+        false => None,
+    };
+    let plan = cleanup(&CleanupFacts { history, records, selection, of }, &endpoint(primary));
+    let mut result = operate::carry_out(context, &plan, secrets_of(&found.facts)).await;
+    operate::add_data(&mut result, json!({ "deleted_records": records }));
+    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    let count = records.unwrap_or(0);
+    if acted {
+        let event = Happening {
+            event: "cluster_cleanup",
+            successful: result.is_ok(),
+            details: match &result {
+                Ok(_) => format!("{count} monitoring records deleted"),
+                Err(error) => error.to_string(),
+            },
+            ..Happening::default()
+        };
+        notify(context, Some(&session), &event).await;
+    }
+    let done = result?;
+    if done.acted {
+        context.ui.say(Level::Notice, &format!("{count} monitoring records were deleted"));
+    } else if !global.dry_run {
+        context.ui.say(Level::Notice, "there are no monitoring records to delete");
+    }
+    Ok(done.report)
+}

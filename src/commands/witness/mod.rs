@@ -1,0 +1,3 @@
+//! `pgbaton witness …`
+
+pub mod register;

@@ -1,0 +1,215 @@
+//! `witness register`: record the local server as a witness, and give it a copy of the metadata.
+
+use crate::commands::context::Context;
+use crate::commands::notify::{Happening, notify};
+use crate::commands::primary::register::{local_endpoint, own_row, secrets, secrets_of};
+use crate::commands::world::Secrets;
+use crate::commands::{locate, operate, superuser};
+use crate::config::Config;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, Silence, ask_node, gather};
+use crate::facts::{server, topology};
+use crate::output::Report;
+use crate::output::ui::Level;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::conninfo::Conninfo;
+use crate::plan::register::{Contact, Here, Options, There, WitnessFacts, wants_extension, witness};
+use crate::registry::schema::{self, Verdict};
+use crate::registry::{NodeRow, NodeType, node};
+
+/// Registers the local server as a witness.
+///
+/// # Errors
+/// Exit code 6 without the local server or the primary, 31 beside two primaries, 1 for any other failed check, 7 if something cannot be
+/// written.
+pub async fn run(context: &Context) -> Result<Report> {
+    let config = context.config()?;
+    let own = context.local_conninfo()?;
+    let whom = format!("node \"{}\"", config.node_name);
+    let broken = |error: SqlError| {
+        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+    };
+    let named = context.given_conninfo()?.map(|given| completed(given, &own));
+    let (local, mut primary) = tokio::join!(context.connect(&own), async {
+        match &named {
+            Some(conninfo) => Some(contact(context, conninfo).await),
+            None => None,
+        }
+    });
+    let session = local.as_ref().ok();
+    let mut rows = Vec::new();
+    let mut looked = None;
+    if let Some(session) = session {
+        let (server, present, offered) =
+            tokio::join!(server::ask(session), schema::look(session), schema::offered(session));
+        let (server, present, offered) =
+            (server.map_err(broken)?, present.map_err(broken)?, offered.map_err(broken)?);
+        let readable = present.closed_schemas.is_empty() && present.closed_tables.is_empty();
+        if readable && matches!(present.verdict(), Verdict::Complete | Verdict::OwnMissing) {
+            rows = node::read_all(session).await.map_err(broken)?;
+        }
+        looked = Some((server, present, offered));
+    }
+    if primary.is_none() {
+        let identifier = looked.as_ref().map(|(server, ..)| server.system_identifier.as_str());
+        primary = Some(look_around(context, &rows, identifier).await);
+    }
+    let primary = primary.unwrap_or(Contact::Unknown { asked: Vec::new() });
+    let mut known = secrets(config, &row(config));
+    let there = match &primary {
+        Contact::Asked(there) => Some(there),
+        _ => None,
+    };
+    let here = match (looked, &local) {
+        (Some((server, present, offered)), _) => {
+            let extension = there.is_some_and(|there| wants_extension(&present, &offered, &there.present));
+            let needed = if extension { !offered.may_install } else { !present.lacking().is_empty() };
+            let superuser = match needed && !server.in_recovery {
+                true => superuser::connect(context, &own, &whom, &mut known).await?,
+                false => None,
+            };
+            let strangers = strangers(context, &rows, there.map(|there| &there.cluster)).await;
+            let superuser = superuser.map(|superuser| superuser.on);
+            Ok(Here { server, present, offered, superuser, rows, strangers })
+        }
+        (None, Err(error)) => Err(Silence::from(error.clone())),
+        (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not asked")),
+    };
+    if let Some(there) = there {
+        known.extend(secrets_of(&there.cluster));
+    }
+    let facts = WitnessFacts { here, primary };
+    let options = Options { force: context.global.force, wait_sync_s: None };
+    let plan = witness(&facts, &row(config), &local_endpoint(config), options);
+    finish(context, config, &facts, &plan, known).await
+}
+
+/// Carries the plan out, and tells of it.
+async fn finish(
+    context: &Context,
+    config: &Config,
+    facts: &WitnessFacts,
+    plan: &crate::plan::Plan,
+    known: Secrets,
+) -> Result<Report> {
+    let (name, id) = (&config.node_name, config.node_id);
+    let result = operate::carry_out(context, plan, known).await;
+    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    if acted
+        && let Contact::Asked(there) = &facts.primary
+        && let Some((primary, _)) = there.cluster.primaries().next()
+    {
+        let row = &primary.row;
+        let session = ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok();
+        let session = session.as_ref().map(|(session, _)| session);
+        let event = Happening {
+            node_id: None,
+            event: "witness_register",
+            successful: result.is_ok(),
+            details: match &result {
+                Ok(_) => format!("node \"{name}\" (ID {id}) registered as witness"),
+                Err(error) => error.to_string(),
+            },
+            upstream: Some((row.node_id, row.node_name.as_str(), row.conninfo.as_str())),
+        };
+        notify(context, session, &event).await;
+        if let Some(session) = session
+            && let Ok(facts) = locate::from_session(context, session, &row.node_name).await
+        {
+            locate::remember(context, &facts, crate::plan::journal::now());
+        }
+    }
+    let done = result?;
+    if done.acted {
+        context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as witness"));
+    } else if !context.global.dry_run {
+        context.ui.say(
+            Level::Notice,
+            &format!("node \"{name}\" (ID {id}) is registered as witness already; nothing was changed"),
+        );
+    }
+    Ok(done.report)
+}
+
+/// Returns the row that the configuration describes: a witness has no slot, and is never promoted.
+fn row(config: &Config) -> NodeRow {
+    NodeRow { priority: 0, slot_name: None, ..own_row(config, NodeType::Witness, None, None) }
+}
+
+/// Fills in what repmgr would: role and database are the same on all nodes, unless something else is said.
+fn completed(mut given: Conninfo, own: &Conninfo) -> Conninfo {
+    if given.get("service").is_none() {
+        for keyword in ["user", "dbname"] {
+            if let Some(value) = own.get(keyword).filter(|_| given.get(keyword).is_none()) {
+                given.set(keyword, value);
+            }
+        }
+    }
+    given
+}
+
+/// Asks the server that is said to be the primary, and all nodes that it knows.
+async fn contact(context: &Context, conninfo: &Conninfo) -> Contact {
+    let session = match context.connect(conninfo).await {
+        Ok(session) => session,
+        Err(error) => {
+            let host = conninfo.get("host").or_else(|| conninfo.get("hostaddr"));
+            let whom = match host {
+                Some(host) => format!("the primary at \"{host}\""),
+                None => "the primary".to_string(),
+            };
+            return Contact::Silent { whom, why: error.into() };
+        }
+    };
+    let whom = format!("the {}", session.server_name());
+    match asked(context, &session, &whom).await {
+        Ok(there) => Contact::Asked(Box::new(there)),
+        Err(error) => Contact::Unreadable(error),
+    }
+}
+
+async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There> {
+    let broken = |error: SqlError| {
+        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+    };
+    let (server, present) = tokio::join!(server::ask(session), schema::look(session));
+    let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);
+    let cluster = locate::from_session(context, session, whom).await?;
+    Ok(There { whom: whom.to_string(), server, present, cluster })
+}
+
+/// Looks for the primary among the nodes that were last seen, and those that a copy of the metadata on the witness names.
+async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
+    let seen = context.state_directory().ok().and_then(|directory| topology::load(&directory).ok().flatten());
+    let mut rows: Vec<NodeRow> = Vec::new();
+    for row in seen.iter().flat_map(|seen| &seen.nodes).map(|node| &node.row).chain(copy) {
+        if row.node_type != NodeType::Witness && rows.iter().all(|other| other.conninfo != row.conninfo) {
+            rows.push(row.clone());
+        }
+    }
+    let found = gather(&rows, &[], &context.environment, context.node_deadline()).await;
+    let primary = found
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node, node.facts()?)))
+        .filter(|(_, server)| {
+            !server.in_recovery && Some(server.system_identifier.as_str()) != own_identifier
+        })
+        .max_by_key(|(_, server)| server.timeline);
+    match primary.and_then(|(node, _)| Conninfo::parse(&node.row.conninfo).ok()) {
+        Some(conninfo) => contact(context, &conninfo).await,
+        None => {
+            let mut names: Vec<String> = rows.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
+            names.dedup();
+            Contact::Unknown { asked: names }
+        }
+    }
+}
+
+/// Asks the nodes in the witness's own table that the primary does not know: this server may be one of them.
+async fn strangers(context: &Context, rows: &[NodeRow], cluster: Option<&ClusterFacts>) -> ClusterFacts {
+    let Some(cluster) = cluster else { return ClusterFacts::default() };
+    let is_known = |row: &NodeRow| cluster.nodes.iter().any(|node| node.row.conninfo == row.conninfo);
+    let rows: Vec<NodeRow> = rows.iter().filter(|row| !is_known(row)).cloned().collect();
+    gather(&rows, &[], &context.environment, context.node_deadline()).await
+}

@@ -1,0 +1,195 @@
+//! The plan of `cluster cleanup`. Pure.
+
+use crate::error::Exit;
+use crate::pg::quote::quote_ident;
+use crate::plan::register::simple;
+use crate::plan::{Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Step};
+use crate::registry::monitoring::{self, History, Selection};
+
+/// Seconds that deleting may take: months of records are millions.
+const DELETE_S: u32 = 3600;
+
+/// Seconds that the vacuum may take.
+const VACUUM_S: u32 = 3600;
+
+/// What `cluster cleanup` decides from.
+#[derive(Clone, Debug)]
+pub struct CleanupFacts {
+    /// The table on the primary.
+    pub history: History,
+    /// How many records are meant; None where they cannot be counted.
+    pub records: Option<u64>,
+    /// Which they are.
+    pub selection: Selection,
+    /// What is said of the standby that is meant, if it is one.
+    pub of: Option<String>,
+}
+
+/// Plans `cluster cleanup`; `on` is the primary.
+pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
+    const TABLE: &str = "table \"monitoring_history\"";
+    let History { database, role, .. } = &facts.history;
+    let history = &facts.history;
+    let title = "clean up the monitoring history".to_string();
+    let mut checks = vec![if history.exists {
+        Check::pass("history_exists", format!("database \"{database}\" has {TABLE}"))
+    } else {
+        Check::fail("history_exists", format!("database \"{database}\" has no {TABLE} in schema \"repmgr\""))
+            .detail("Nothing was ever recorded there.")
+            .exit(Exit::Query)
+    }];
+    if history.exists {
+        let lacking: Vec<&str> = [(history.may_read, "SELECT"), (history.may_delete, "DELETE")]
+            .into_iter()
+            .filter(|(may, _)| !may)
+            .map(|(_, right)| right)
+            .collect();
+        let role = quote_ident(role);
+        let usage =
+            if history.may_use { String::new() } else { format!("GRANT USAGE ON SCHEMA repmgr TO {role}; ") };
+        checks.push(if lacking.is_empty() && history.may_use {
+            Check::pass("history_writable", "the role may delete records")
+        } else {
+            let mut grants = usage;
+            if !lacking.is_empty() {
+                grants.push_str(&format!(
+                    "GRANT {} ON repmgr.monitoring_history TO {role};",
+                    lacking.join(", ")
+                ));
+            }
+            Check::fail(
+                "history_writable",
+                format!("role {role} may not delete records of the monitoring history"),
+            )
+            .detail(format!("It lacks privileges on {TABLE} in database \"{database}\"."))
+            .hint(format!(
+                "On the primary, in that database, as the owner of the table run: {}",
+                grants.trim_end()
+            ))
+            .exit(Exit::Query)
+        });
+        if !history.may_vacuum && facts.records != Some(0) {
+            checks.push(
+                Check::warning("history_vacuum", format!("role {role} may not vacuum the monitoring history, which is skipped"))
+                    .detail("The room of the deleted records is used again after the next autovacuum.")
+                    .hint(format!(
+                        "From PostgreSQL 17 on, in database \"{database}\" run: GRANT MAINTAIN ON repmgr.monitoring_history TO {role}; \
+                         before, only the owner of the table or of the database may."
+                    )),
+            );
+        }
+    }
+    let records = facts.records.unwrap_or(0);
+    if records == 0 {
+        return simple(title, checks, vec![], vec![]);
+    }
+    let what = match records {
+        1 => "1 record".to_string(),
+        several => format!("{several} records"),
+    };
+    let of = facts.of.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+    let age = match facts.selection.days {
+        0 => String::new(),
+        1 => " that are a day old or older".to_string(),
+        days => format!(" that are {days} days old or older"),
+    };
+    let all = facts.selection == Selection::default();
+    let statement = if all && history.may_truncate {
+        monitoring::truncate()
+    } else {
+        monitoring::delete(facts.selection)
+    };
+    let delete = Step::new(
+        "delete_records",
+        format!("delete {what}{of}{age}"),
+        Op::Sql { on: on.clone(), statements: vec![statement] },
+        DELETE_S,
+        Exit::Query,
+    );
+    let mut plan = simple(title, checks, vec![delete], vec![]);
+    if history.may_vacuum {
+        plan.phases.push(Phase {
+            title: "give the room back".into(),
+            order: Order::InOrder,
+            on_failure: OnFailure::Continue,
+            outage: false,
+            steps: vec![Step::new(
+                "vacuum",
+                format!("vacuum {TABLE}"),
+                Op::Sql { on: on.clone(), statements: vec![monitoring::vacuum()] },
+                VACUUM_S,
+                Exit::Query,
+            )],
+        });
+    }
+    plan.announce_on = Some(on.clone());
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(change: impl Fn(&mut CleanupFacts)) -> Plan {
+        let history = History {
+            exists: true,
+            may_use: true,
+            may_read: true,
+            may_delete: true,
+            may_truncate: true,
+            may_vacuum: true,
+            database: "repmgr".into(),
+            role: "re\"pmgr".into(),
+        };
+        let mut facts = CleanupFacts { history, records: Some(7), selection: Selection::default(), of: None };
+        change(&mut facts);
+        let on = Endpoint { name: "node \"node1\"".into(), conninfo: String::new(), secret: None };
+        cleanup(&facts, &on)
+    }
+
+    fn statements(plan: &Plan) -> Vec<String> {
+        plan.steps().map(|step| step.op.to_string().split_once(": ").unwrap().1.to_string()).collect()
+    }
+
+    #[test]
+    fn all_records_or_some() {
+        let vacuum = "VACUUM repmgr.monitoring_history";
+        assert_eq!(statements(&planned(|_| {})), ["TRUNCATE repmgr.monitoring_history", vacuum]);
+        let some = statements(&planned(|facts| facts.selection = Selection { days: 3, node_id: Some(2) }));
+        assert!(some[0].starts_with("DELETE FROM") && some[0].contains("days => '3'"), "{some:?}");
+        assert!(some[0].contains("standby_node_id = '2'"), "{some:?}");
+        let poor = planned(|facts| {
+            facts.history.may_truncate = false;
+            facts.history.may_vacuum = false;
+        });
+        assert!(statements(&poor)[0].starts_with("DELETE FROM"), "{:?}", statements(&poor));
+        assert_eq!(statements(&poor).len(), 1);
+        assert!(poor.checks.iter().any(|check| check.hint.as_deref().is_some_and(|hint| {
+            hint.contains("GRANT MAINTAIN ON repmgr.monitoring_history TO \"re\"\"pmgr\";")
+        })));
+    }
+
+    #[test]
+    fn nothing_to_delete_and_nothing_to_delete_from() {
+        assert!(planned(|facts| facts.records = Some(0)).is_empty());
+        let stops = |plan: &Plan| {
+            let check = plan.checks.iter().find(|check| check.stops()).unwrap();
+            (check.name.clone(), check.exit, check.hint.clone())
+        };
+        let missing = planned(|facts| {
+            facts.history.exists = false;
+            facts.records = None;
+        });
+        assert_eq!(stops(&missing), ("history_exists".into(), Exit::Query, None));
+        let closed = planned(|facts| {
+            facts.history.may_use = false;
+            facts.history.may_delete = false;
+            facts.records = None;
+        });
+        let (name, exit, hint) = stops(&closed);
+        assert_eq!((name.as_str(), exit), ("history_writable", Exit::Query));
+        assert!(hint.unwrap().ends_with(
+            "run: GRANT USAGE ON SCHEMA repmgr TO \"re\"\"pmgr\"; GRANT DELETE ON repmgr.monitoring_history TO \"re\"\"pmgr\";"
+        ));
+    }
+}

@@ -1,0 +1,598 @@
+//! The plan of `witness register`. Pure.
+
+use super::primary::schema;
+use super::{Options, QUERY_S, endpoint, names, simple};
+use crate::error::{Error, Exit, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::server::ServerFacts;
+use crate::pg::quote::quote_ident;
+use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
+use crate::registry::schema::{Offered, Present, Verdict as SchemaVerdict};
+use crate::registry::{NodeRow, NodeType, node};
+
+/// What `witness register` decides from.
+#[derive(Debug)]
+pub struct WitnessFacts {
+    /// The local server, the witness; why it does not answer otherwise.
+    pub here: Result<Here, Silence>,
+    /// The primary.
+    pub primary: Contact,
+}
+
+/// What the witness says.
+#[derive(Debug)]
+pub struct Here {
+    /// The server.
+    pub server: ServerFacts,
+    /// The metadata there as it is.
+    pub present: Present,
+    /// What is offered of the repmgr extension there.
+    pub offered: Offered,
+    /// The server as a superuser reaches it, if one is needed and was named.
+    pub superuser: Option<Endpoint>,
+    /// The nodes in its own table; none where there is no table or it may not be read.
+    pub rows: Vec<NodeRow>,
+    /// Those of them that the primary does not know, asked.
+    pub strangers: ClusterFacts,
+}
+
+/// What became of the question for the primary.
+#[derive(Debug)]
+pub enum Contact {
+    /// None was named, and none of the nodes that are known here takes writes.
+    Unknown {
+        /// Their names.
+        asked: Vec<String>,
+    },
+    /// It does not let us in.
+    Silent {
+        /// How to name it.
+        whom: String,
+        /// Why.
+        why: Silence,
+    },
+    /// It answers, and its metadata could not be read.
+    Unreadable(Error),
+    /// It has answered.
+    Asked(Box<There>),
+}
+
+/// What the server says that was named as the primary.
+#[derive(Debug)]
+pub struct There {
+    /// How to name it.
+    pub whom: String,
+    /// The server.
+    pub server: ServerFacts,
+    /// The metadata there as it is.
+    pub present: Present,
+    /// All registered nodes, each asked at its registered address.
+    pub cluster: ClusterFacts,
+}
+
+/// Says whether the witness is to get the repmgr extension: the primary has it, and nothing is in its place.
+pub fn wants_extension(here: &Present, offered: &Offered, there: &Present) -> bool {
+    here.verdict() == SchemaVerdict::Missing && there.extension.is_some() && offered.is_usable()
+}
+
+/// Plans `witness register`.
+///
+/// `row` is the row to be written, without the upstream, which is the primary; `on` the local server.
+pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Options) -> Plan {
+    let name = &row.node_name;
+    let mut checks = Vec::new();
+    let here = match &facts.here {
+        Ok(here) => {
+            checks.push(is_witness(&here.server, name));
+            Some(here)
+        }
+        Err(why) => {
+            checks.push(silent("witness_reached", &format!("node \"{name}\""), why));
+            None
+        }
+    };
+    let found = the_primary(&facts.primary, &mut checks);
+    if let (Some(here), Some((there, primary))) = (here, found) {
+        checks.push(other_cluster(&here.server, &there.server, &primary.row.node_name));
+        checks.extend(names(
+            there.cluster.nodes.iter().map(|node| &node.row),
+            row,
+            &here.server,
+            &there.cluster,
+            options,
+        ));
+        checks.push(new_here(here, there, row, options));
+        checks.push(writable(&there.present));
+    }
+    // A standby has the tables of its own cluster, which are not for us to judge.
+    if let Some(here) = here.filter(|here| !here.server.in_recovery) {
+        checks.extend(metadata(here, found.map(|(there, _)| there)));
+    }
+    let title = format!("register witness \"{name}\"");
+    let (Some(here), Some((there, primary))) = (here, found) else {
+        return simple(title, checks, vec![], vec![]);
+    };
+    let row = NodeRow { upstream_node_id: Some(primary.row.node_id), ..row.clone() };
+    let to = endpoint(primary);
+    let mut steps = Vec::new();
+    if let Some(step) = make_metadata(here, there, on) {
+        steps.push(step);
+    }
+    if there.cluster.node(row.node_id).map(|node| &node.row) != Some(&row) {
+        steps.push(Step::new(
+            "record_node",
+            format!(
+                "record node \"{name}\" (ID {}) as a witness on \"{}\"",
+                row.node_id, primary.row.node_name
+            ),
+            Op::Sql { on: to.clone(), statements: vec![row.upsert()] },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    let mut rows: Vec<NodeRow> = there
+        .cluster
+        .nodes
+        .iter()
+        .map(|node| node.row.clone())
+        .filter(|other| other.node_id != row.node_id)
+        .chain([row.clone()])
+        .collect();
+    rows.sort_by_key(|row| row.node_id);
+    if here.rows != rows {
+        steps.push(Step::new(
+            "copy_nodes",
+            format!("copy the records of all {} nodes to \"{name}\"", rows.len()),
+            Op::Sql { on: on.clone(), statements: node::replace_all(&rows) },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
+    let mut plan = simple(title, checks, steps, vec![]);
+    plan.announce_on = Some(to);
+    plan
+}
+
+fn is_witness(server: &ServerFacts, name: &str) -> Check {
+    if server.in_recovery {
+        Check::fail("server_is_primary", format!("the server of node \"{name}\" is in recovery"))
+            .detail("It is a standby. A witness is a server of its own, which takes writes.")
+            .hint("To register a standby, run \"pgbaton standby register\".")
+    } else {
+        Check::pass("server_is_primary", "the server takes writes")
+    }
+}
+
+fn silent(check: &str, whom: &str, why: &Silence) -> Check {
+    let mut detail = sentence(&why.message);
+    if let Some(more) = &why.detail {
+        detail = format!("{detail} {more}");
+    }
+    let check =
+        Check::fail(check, format!("could not connect to {whom}")).detail(detail).exit(Exit::Connection);
+    match &why.hint {
+        Some(hint) => check.hint(hint),
+        None => check,
+    }
+}
+
+/// Finds the primary among the registered nodes: the server that was asked, as it is reached at its registered address.
+fn the_primary<'a>(contact: &'a Contact, checks: &mut Vec<Check>) -> Option<(&'a There, &'a NodeFacts)> {
+    const NAME: &str = "primary_reached";
+    let there = match contact {
+        Contact::Unknown { asked } => {
+            let check = Check::fail("primary_known", "no primary was named, and none was found");
+            let check = match asked.as_slice() {
+                [] => check.detail("No other node is known here."),
+                asked => check.detail(format!(
+                    "Of the nodes that are known here, {}, none takes writes.",
+                    asked.join(", ")
+                )),
+            };
+            checks.push(check.hint("Name its host: \"pgbaton witness register -h HOST\"."));
+            return None;
+        }
+        Contact::Silent { whom, why } => {
+            checks.push(silent(NAME, whom, why));
+            return None;
+        }
+        Contact::Unreadable(error) => {
+            let mut check = Check::fail(NAME, error.primary.clone()).exit(error.exit);
+            check.detail.clone_from(&error.detail);
+            check.hint.clone_from(&error.hint);
+            checks.push(check);
+            return None;
+        }
+        Contact::Asked(there) => there,
+    };
+    let primaries: Vec<&NodeFacts> = there.cluster.primaries().map(|(node, _)| node).collect();
+    let named: Vec<String> = primaries.iter().map(|node| format!("\"{}\"", node.row.node_name)).collect();
+    let (whom, server) = (&there.whom, &there.server);
+    if server.in_recovery {
+        let check =
+            Check::fail(NAME, format!("{whom} is not the primary")).detail("It is in recovery, a standby.");
+        checks.push(match primaries.as_slice() {
+            [one] => check.hint(format!(
+                "The primary is {}: name it with -d {}.",
+                named.concat(),
+                crate::pg::quote::quote_shell(&endpoint(one).conninfo)
+            )),
+            _ => check.hint("Name the primary with -h."),
+        });
+        return None;
+    }
+    let is_it = |node: &&&NodeFacts| {
+        node.facts().is_some_and(|found| {
+            (&found.system_identifier, &found.started_at) == (&server.system_identifier, &server.started_at)
+        })
+    };
+    match (primaries.as_slice(), primaries.iter().find(is_it)) {
+        ([_], Some(node)) => {
+            checks.push(Check::pass(NAME, format!("node \"{}\" is the primary", node.row.node_name)));
+            Some((there, node))
+        }
+        ([_, _, ..], _) => {
+            checks.push(
+                Check::fail(NAME, format!("{} nodes take writes", primaries.len()))
+                    .detail(format!("They are {}.", named.join(", ")))
+                    .hint("Run \"pgbaton cluster show\" on one of them to see which is the right one, and stop the other.")
+                    .exit(Exit::SecondPrimary),
+            );
+            None
+        }
+        (_, _) => {
+            let registered = there
+                .cluster
+                .nodes
+                .iter()
+                .find(|node| node.row.active && node.row.node_type == NodeType::Primary);
+            let check = Check::fail(NAME, format!("{whom} is not reached as a registered primary"));
+            checks.push(match registered.map(|node| (&node.row.node_name, &node.server)) {
+                None => check
+                    .detail("Its metadata names no primary.")
+                    .hint("Run \"pgbaton primary register\" on it."),
+                Some((name, Err(why))) => check
+                    .detail(format!(
+                        "It takes writes, but node \"{name}\" does not let us in at its registered address: {}.",
+                        why.message
+                    ))
+                    .hint("The witness must reach every node by the connection string in its record.")
+                    .exit(Exit::Connection),
+                Some((name, Ok(_))) => check
+                    .detail(format!("Its metadata names \"{name}\", which is another server."))
+                    .hint("Run \"pgbaton primary register\" on it, or name another server with -h."),
+            });
+            None
+        }
+    }
+}
+
+fn other_cluster(here: &ServerFacts, there: &ServerFacts, primary: &str) -> Check {
+    const NAME: &str = "own_cluster";
+    if here.system_identifier == there.system_identifier {
+        Check::fail(NAME, format!("this server belongs to the same cluster as \"{primary}\""))
+            .detail(format!("The system identifier of both is {}.", here.system_identifier))
+            .hint("A witness is a server of its own: make it with initdb, on a host that holds no node of the cluster.")
+    } else {
+        Check::pass(NAME, "the server is a cluster of its own")
+    }
+}
+
+/// Checks that nothing is replaced unasked: neither the record on the primary nor what the witness has in its table.
+fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Check {
+    const NAME: &str = "not_registered";
+    let name = &row.node_name;
+    let is_this = |node: &&NodeFacts| {
+        node.row.node_type != NodeType::Witness
+            && node.facts().is_some_and(|server| {
+                (&server.system_identifier, &server.started_at)
+                    == (&here.server.system_identifier, &here.server.started_at)
+            })
+    };
+    if let Some(own) = here.strangers.nodes.iter().find(is_this) {
+        return Check::fail("table_free", "the local server is a node of another cluster")
+            .detail(format!(
+                "Database \"{}\" has the metadata of that cluster, in which it is {} \"{}\".",
+                here.present.database, own.row.node_type, own.row.node_name
+            ))
+            .hint("Use another database for the metadata of this one: see conninfo in the configuration.");
+    }
+    match there.cluster.node(row.node_id).map(|node| &node.row) {
+        Some(old) if old.node_type != NodeType::Witness => {
+            Check::fail(NAME, format!("node {} is registered as {}", row.node_id, old.node_type))
+                .node(row.node_id)
+                .detail(format!("Its name is \"{}\".", old.node_name))
+                .hint(format!(
+                    "Choose another node_id, or run \"pgbaton {} unregister\" first.",
+                    old.node_type
+                ))
+        }
+        Some(_) => Check::fail(NAME, format!("node \"{name}\" (ID {}) is registered already", row.node_id))
+            .node(row.node_id)
+            .hint("To bring its record and its copy of the metadata up to date, waive this check.")
+            .waivable(Waiver::Force, options.force),
+        // What is wrong with a server of the cluster itself has been said.
+        None if !here.rows.is_empty() && here.server.system_identifier != there.server.system_identifier => {
+            let known: Vec<String> = here.rows.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
+            Check::fail("table_free", "the local server has records of nodes already")
+                .detail(format!(
+                    "They are those of {}, in database \"{}\".",
+                    known.join(", "),
+                    here.present.database
+                ))
+                .hint("If they are of no use any more, waive this check: they are replaced.")
+                .waivable(Waiver::Force, options.force)
+        }
+        None => Check::pass(NAME, "the node is not registered yet"),
+    }
+}
+
+/// Checks that the role may write the tables on the primary, where it made nothing.
+fn writable(present: &Present) -> Check {
+    const NAME: &str = "primary_writable";
+    let (deeds, grants): (Vec<String>, Vec<String>) = present.closed().into_iter().unzip();
+    if deeds.is_empty() {
+        return Check::pass(NAME, "the metadata on the primary can be written");
+    }
+    Check::fail(NAME, format!("role \"{}\" lacks privileges for the metadata on the primary", present.role))
+        .detail(format!("It may not {}.", deeds.join("; nor ")))
+        .hint(format!(
+            "On the primary, in database \"{}\", as the owner of the tables or a superuser run: {}",
+            present.database,
+            grants.join(" ")
+        ))
+}
+
+/// Checks that the metadata on the witness can be made or used.
+fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
+    const NAME: &str = "metadata_usable";
+    let Present { database, role, .. } = &here.present;
+    let with_extension = there.and_then(|there| there.present.extension.as_deref());
+    if there.is_some_and(|there| wants_extension(&here.present, &here.offered, &there.present)) {
+        return vec![if here.offered.may_install || here.superuser.is_some() {
+            Check::pass(NAME, format!("the repmgr extension can be created in database \"{database}\""))
+        } else {
+            Check::fail(NAME, format!("role \"{role}\" may not create the repmgr extension in database \"{database}\""))
+                .detail("The primary has its metadata in that extension, and it is available here. Only a superuser creates it.")
+                .hint(format!(
+                    "Name one with -S, or as one, in that database, run: CREATE EXTENSION repmgr; GRANT USAGE ON SCHEMA repmgr \
+                     TO {0}; GRANT ALL ON ALL TABLES IN SCHEMA repmgr TO {0};",
+                    quote_ident(role)
+                ))
+        }];
+    }
+    let mut checks = vec![schema(&here.present, here.superuser.as_ref())];
+    if let Some(version) = with_extension
+        && here.present.verdict() == SchemaVerdict::Missing
+    {
+        let offered = match &here.offered.version {
+            Some(other) => format!("here it is available in version {other}"),
+            None => "here it is not available".to_string(),
+        };
+        checks.push(
+            Check::warning(
+                "extension_available",
+                "the witness gets plain tables instead of the repmgr extension",
+            )
+            .detail(format!(
+                "The primary has version {version} of it, {offered}. repmgrd does not run without it."
+            ))
+            .hint("If repmgrd is to run here, install the package of repmgr 5 first."),
+        );
+    }
+    checks
+}
+
+/// The step that makes the metadata on the witness, if there is anything to make.
+fn make_metadata(here: &Here, there: &There, on: &Endpoint) -> Option<Step> {
+    let database = &here.present.database;
+    let by = here.superuser.as_ref().unwrap_or(on);
+    let (statements, title) = if wants_extension(&here.present, &here.offered, &there.present) {
+        (here.present.install_extension(), format!("create the repmgr extension in database \"{database}\""))
+    } else if here.superuser.is_some() {
+        let title = format!("give role \"{}\" the metadata in database \"{database}\"", here.present.role);
+        (here.present.install_as_superuser(), title)
+    } else {
+        (here.present.install(), format!("make the metadata in database \"{database}\""))
+    };
+    (!statements.is_empty()).then(|| {
+        Step::new("make_metadata", title, Op::Sql { on: by.clone(), statements }, QUERY_S, Exit::Query)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::failure::Answered;
+
+    fn present(extension: Option<&str>, complete: bool) -> Present {
+        let columns = crate::registry::schema::NODE_COLUMNS;
+        Present {
+            extension: extension.map(Into::into),
+            schema: complete,
+            occupied: complete,
+            node_columns: if complete { columns.iter().map(ToString::to_string).collect() } else { vec![] },
+            events: complete,
+            own: complete,
+            closed_schemas: Vec::new(),
+            closed_tables: Vec::new(),
+            may_create: true,
+            may_create_in_schema: true,
+            may_create_in_own: true,
+            read_only: false,
+            database: "repmgr".into(),
+            role: "repmgr".into(),
+            schema_owner: None,
+        }
+    }
+
+    /// A primary, a standby, and a server of its own that is to be the witness.
+    fn facts() -> WitnessFacts {
+        let primary = ServerFacts::example(false, 1, 100);
+        let nodes = vec![
+            NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary.clone()) },
+            NodeFacts {
+                row: NodeRow::example(2, NodeType::Standby),
+                server: Ok(ServerFacts::example(true, 1, 100)),
+            },
+        ];
+        let own = ServerFacts { system_identifier: "8".into(), ..ServerFacts::example(false, 1, 5) };
+        WitnessFacts {
+            here: Ok(Here {
+                server: own,
+                present: present(None, false),
+                offered: Offered::default(),
+                superuser: None,
+                rows: Vec::new(),
+                strangers: ClusterFacts::default(),
+            }),
+            primary: Contact::Asked(Box::new(There {
+                whom: "the server".into(),
+                server: primary,
+                present: present(None, true),
+                cluster: ClusterFacts { nodes },
+            })),
+        }
+    }
+
+    fn row() -> NodeRow {
+        NodeRow { priority: 0, slot_name: None, ..NodeRow::example(9, NodeType::Witness) }
+    }
+
+    fn planned(facts: &WitnessFacts, force: bool) -> Plan {
+        let on = Endpoint { name: "node \"node9\"".into(), conninfo: String::new(), secret: None };
+        witness(facts, &row(), &on, Options { force, wait_sync_s: None })
+    }
+
+    fn stops(plan: &Plan) -> Vec<(&str, u8)> {
+        let stopping = plan.checks.iter().filter(|check| check.stops());
+        stopping.map(|check| (check.name.as_str(), check.exit.code())).collect()
+    }
+
+    fn ids(plan: &Plan) -> Vec<&str> {
+        plan.steps().map(|step| step.id.as_str()).collect()
+    }
+
+    fn here(facts: &mut WitnessFacts) -> &mut Here {
+        facts.here.as_mut().unwrap()
+    }
+
+    fn there(facts: &mut WitnessFacts) -> &mut There {
+        match &mut facts.primary {
+            Contact::Asked(there) => there,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn metadata_record_and_copy() {
+        let plan = planned(&facts(), false);
+        assert_eq!(stops(&plan), []);
+        assert_eq!(ids(&plan), ["make_metadata", "record_node", "copy_nodes"]);
+        let Some(Op::Sql { statements, .. }) = plan.steps().last().map(|step| &step.op) else { panic!() };
+        let texts: Vec<String> = statements.iter().map(ToString::to_string).collect();
+        assert!(texts.iter().any(|text| text == "DELETE FROM repmgr.nodes"), "{texts:?}");
+        assert!(texts.iter().all(|text| !text.contains("TRUNCATE")));
+        assert!(
+            texts.last().unwrap().contains(
+                "'9'::integer, '1'::integer, 'true'::boolean, 'node9', 'witness', 'default', '0'::integer"
+            ),
+            "{texts:?}"
+        );
+        assert_eq!(plan.announce_on.unwrap().name, "node \"node1\"");
+    }
+
+    #[test]
+    fn a_second_run_needs_force_and_then_does_nothing() {
+        let mut facts = facts();
+        let own = NodeRow { upstream_node_id: Some(1), ..row() };
+        let server = here(&mut facts).server.clone();
+        there(&mut facts).cluster.nodes.push(NodeFacts { row: own, server: Ok(server) });
+        here(&mut facts).present = present(None, true);
+        here(&mut facts).rows = there(&mut facts).cluster.nodes.iter().map(|node| node.row.clone()).collect();
+        assert_eq!(stops(&planned(&facts, false)), [("not_registered", 1)]);
+        let again = planned(&facts, true);
+        assert_eq!((stops(&again), ids(&again)), (vec![], vec![]));
+        // A copy that is behind is brought up to date, and nothing else.
+        here(&mut facts).rows.pop();
+        assert_eq!(ids(&planned(&facts, true)), ["copy_nodes"]);
+        // Somebody else under that number is not replaced.
+        let nodes = &mut there(&mut facts).cluster.nodes;
+        nodes.last_mut().unwrap().row.node_type = NodeType::Standby;
+        assert_eq!(stops(&planned(&facts, true)), [("not_registered", 1)]);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let mut facts = facts();
+        facts.primary = Contact::Unknown { asked: vec![] };
+        let why =
+            Silence { answered: Answered::Nothing, message: "refused".into(), detail: None, hint: None };
+        facts.here = Err(why.clone());
+        assert_eq!(stops(&planned(&facts, true)), [("witness_reached", 6), ("primary_known", 1)]);
+        facts.primary = Contact::Silent { whom: "it".into(), why };
+        assert_eq!(stops(&planned(&facts, true)), [("witness_reached", 6), ("primary_reached", 6)]);
+
+        let mut facts = self::facts();
+        here(&mut facts).server = ServerFacts::example(true, 1, 5);
+        there(&mut facts).cluster.nodes[1].row.node_name = "node9".into();
+        there(&mut facts).present.closed_tables = vec!["repmgr.nodes".into()];
+        assert_eq!(
+            stops(&planned(&facts, true)),
+            [("server_is_primary", 1), ("own_cluster", 1), ("node_name_free", 1), ("primary_writable", 1)]
+        );
+    }
+
+    #[test]
+    fn only_the_one_registered_primary_will_do() {
+        let mut facts = facts();
+        there(&mut facts).server = ServerFacts::example(true, 1, 100);
+        assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 1)]);
+        let mut facts = self::facts();
+        there(&mut facts).cluster.nodes[1].server = Ok(ServerFacts::example(false, 2, 100));
+        assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 31)]);
+        let mut facts = self::facts();
+        let why = Silence { answered: Answered::Nothing, message: "x".into(), detail: None, hint: None };
+        there(&mut facts).cluster.nodes[0].server = Err(why);
+        assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 6)]);
+        let mut facts = self::facts();
+        there(&mut facts).cluster.nodes.clear();
+        assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 1)]);
+    }
+
+    #[test]
+    fn a_table_with_records_is_replaced_only_when_told_so() {
+        let mut facts = facts();
+        here(&mut facts).present = present(None, true);
+        here(&mut facts).rows = vec![NodeRow::example(4, NodeType::Primary)];
+        assert_eq!(stops(&planned(&facts, false)), [("table_free", 1)]);
+        assert_eq!(ids(&planned(&facts, true)), ["record_node", "copy_nodes"]);
+        // Never that of a cluster that this server is a node of.
+        let own = here(&mut facts).server.clone();
+        here(&mut facts).strangers.nodes =
+            vec![NodeFacts { row: NodeRow::example(4, NodeType::Primary), server: Ok(own) }];
+        assert_eq!(stops(&planned(&facts, true)), [("table_free", 1)]);
+    }
+
+    #[test]
+    fn the_extension_where_the_primary_has_it() {
+        let mut facts = facts();
+        there(&mut facts).present.extension = Some("5.3".into());
+        let first = |facts: &WitnessFacts| planned(facts, false).steps().next().unwrap().title.clone();
+        // Not available: plain tables, with a word about it.
+        assert!(first(&facts).starts_with("make the metadata"));
+        assert!(planned(&facts, false).checks.iter().any(|check| check.name == "extension_available"));
+        here(&mut facts).offered = Offered { version: Some("5.5".into()), may_install: false };
+        assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
+        here(&mut facts).offered.may_install = true;
+        assert_eq!(
+            (stops(&planned(&facts, false)), first(&facts)),
+            (vec![], "create the repmgr extension in database \"repmgr\"".into())
+        );
+        // One of another kind is not ours to use.
+        here(&mut facts).offered.version = Some("4.4".into());
+        assert!(first(&facts).starts_with("make the metadata"));
+        here(&mut facts).present = Present { extension: Some("4.4".into()), ..present(None, true) };
+        assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
+    }
+}
