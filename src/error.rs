@@ -227,10 +227,6 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("connection_failed", "a node does not reach another one"),
     ("host_not_asked", "pgbaton on the host of a node could not be asked from here"),
     ("not_registered", "the local node is not registered"),
-    (
-        "host_not_asked",
-        "pgbaton on its host could not be asked, so what only that host can tell is not known",
-    ),
     ("not_prepared", "something that a node needs is missing, and pgbaton cannot do it"),
     ("restart_needed", "a setting takes effect at the next restart only"),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
