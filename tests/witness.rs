@@ -103,6 +103,15 @@ fn tour(pg: &Pg, witness_pg: &Pg) {
     std::fs::remove_file(witness.dir.join("state/topology.json")).unwrap();
     envelope(&update(), "witness register", 0, false);
 
+    // Who comes and who goes is told to the witness at once.
+    let node3 = cluster.standby("node3", &node1);
+    as_baton(&node3, 3);
+    node3.pgbaton(["standby", "register"]).run().code(0).says("tell witness \"witness\"");
+    assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
+    node1.pgbaton(["standby", "unregister", "--node-id=3"]).run().code(0);
+    assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
+    assert_eq!(sql(&node1, "SELECT count(*) FROM repmgr.nodes"), "3");
+
     // From another node; its copy goes with it, and a second time there is nothing.
     let remove =
         |words: &[&str]| node2.pgbaton(["--json", "witness", "unregister"].iter().chain(words)).run();

@@ -14,6 +14,7 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::{ServerFacts, shown_application_name};
 use crate::pg::conninfo::Conninfo;
+use crate::plan::candidate;
 use crate::plan::{Check, Endpoint, OnFailure, Order, Phase, Plan, Statement, Step, Verify, Waiver};
 use crate::registry::{NodeRow, node};
 
@@ -118,6 +119,18 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
 }
 
 /// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
+/// Tells the witnesses, which have copies of their own, what was recorded; None where there is none. What fails there undoes nothing.
+fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase> {
+    let steps = candidate::tell_witnesses(cluster, record);
+    (!steps.is_empty()).then(|| Phase {
+        title: "tell the witnesses".into(),
+        order: Order::AllAtOnce,
+        on_failure: OnFailure::Continue,
+        outage: false,
+        steps,
+    })
+}
+
 pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
     Plan {
         title,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Options, QUERY_S, names, simple};
+use super::{Options, QUERY_S, names, simple, tell_witnesses};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Relation, relation};
@@ -64,7 +64,8 @@ pub fn standby(
     let row = NodeRow { upstream_node_id: Some(upstream_id), ..row.clone() };
 
     let mut steps = Vec::new();
-    if facts.cluster.node(row.node_id).map(|node| &node.row) != Some(&row) {
+    let is_new = facts.cluster.node(row.node_id).map(|node| &node.row) != Some(&row);
+    if is_new {
         steps.push(Step::new(
             "record_node",
             format!("record node \"{name}\" (ID {}) as a standby of node {upstream_id}", row.node_id),
@@ -84,6 +85,7 @@ pub fn standby(
         });
     }
     let mut plan = simple(format!("register standby \"{name}\""), checks, steps, verify);
+    plan.phases.extend(tell_witnesses(&facts.cluster, &[row.upsert()]).filter(|_| is_new));
     plan.incomplete = Exit::RegistrationSync;
     plan.announce_on = Some(on.clone());
     plan

@@ -1,6 +1,6 @@
 //! The plan of `primary unregister`, `standby unregister` and `witness unregister`. Pure.
 
-use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple};
+use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple, tell_witnesses};
 use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
@@ -128,6 +128,10 @@ pub fn unregister(
     checks.extend(check);
     let mut plan = simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
     plan.phases.extend(copy);
+    let others = ClusterFacts {
+        nodes: cluster.nodes.iter().filter(|node| node.row.node_id != row.node_id).cloned().collect(),
+    };
+    plan.phases.extend(tell_witnesses(&others, &[]));
     plan.announce_on = Some(on.clone());
     plan
 }
