@@ -1,6 +1,7 @@
 //! What is in a directory that is to become a data directory.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -145,8 +146,9 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
 /// Returns the postmaster that runs on a data directory.
 ///
 /// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to anybody. A process counts if it exists
-/// and its working directory is the data directory, as every postmaster's is; where that cannot be seen (another user's), existing is
-/// enough.
+/// and its working directory is the data directory, as every postmaster's is. Where that cannot be seen, it counts if it belongs to the user
+/// that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program, and what
+/// has started it, may have that number in a container that was started again, and are none.
 pub fn postmaster(path: &Path) -> Option<Postmaster> {
     let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
     let mut lines = text.lines().map(str::trim);
@@ -157,8 +159,14 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
     if !process.exists() || is_zombie(&process) {
         return None;
     }
+    let ours = [std::process::id(), std::os::unix::process::parent_id()];
+    if ours.contains(&pid.unsigned_abs()) {
+        return None;
+    }
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.uid());
     match (std::fs::read_link(process.join("cwd")), path.canonicalize()) {
         (Ok(cwd), Ok(own)) if cwd != own => None,
+        (Err(_), _) if owner(&process) != owner(path) => None,
         _ => Some(Postmaster { pid, started_at }),
     }
 }
@@ -212,6 +220,17 @@ pub fn nearest_existing(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_no_postmaster_of_this_directory_does_not_count() {
+        let data = made(&["PG_VERSION"]);
+        // Somebody else's, or one that works elsewhere; this program, and what has started it.
+        for pid in [1, std::process::id(), std::os::unix::process::parent_id()] {
+            let text = format!("{pid}\n/data\n0\n");
+            files::write(&data.path().join("postmaster.pid"), text.as_bytes(), 0o600).unwrap();
+            assert_eq!(running_postmaster(data.path()), None, "{pid}");
+        }
+    }
 
     fn made(names: &[&str]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
