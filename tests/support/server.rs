@@ -228,12 +228,15 @@ impl TestServer {
     #[track_caller]
     pub fn kill9(&self) {
         // The postmaster first: it must not see its children die, and start others.
-        self.postmaster().into_iter().for_each(|pid| processes::send(pid, Signal::KILL));
+        let postmaster = self.postmaster();
+        postmaster.into_iter().for_each(|pid| processes::send(pid, Signal::KILL));
         wait_for(&format!("{} to be dead", self.name), super::SOON, || {
             let alive = self.processes();
             alive.iter().for_each(|pid| processes::send(*pid, Signal::KILL));
             processes::reap_adopted();
-            alive.is_empty()
+            // One that is ending has left its directory already; as long as it is there, another start is refused.
+            let is_there = |pid: Pid| Path::new("/proc").join(pid.as_raw_nonzero().to_string()).exists();
+            alive.is_empty() && !postmaster.is_some_and(is_there)
         });
     }
 
