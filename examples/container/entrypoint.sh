@@ -27,7 +27,7 @@ status=0
 
 # Anything else but the server, a shell for instance, is nobody's business here.
 [ $# -gt 0 ] || set -- postgres
-if [ "$1" != postgres ]; then
+if [ "${1##*/}" != postgres ]; then
     exec "$@"
 fi
 

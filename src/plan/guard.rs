@@ -6,8 +6,9 @@ use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::plan::register::endpoint;
+use crate::plan::rejoin::AUTO_CONF;
 use crate::plan::upstream::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
-use crate::plan::{OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step};
+use crate::plan::{OnFailure, Op, Order, Phase, Plan, Probe, Setting, Standby, Step};
 use crate::registry::{NodeRow, node};
 
 /// Seconds for a file.
@@ -20,6 +21,8 @@ pub struct Demotion {
     pub row: NodeRow,
     /// Its data directory.
     pub data_directory: PathBuf,
+    /// The major version.
+    pub major: u32,
     /// Whom it is to follow; None where no primary is known.
     pub to: Option<NewPrimary>,
 }
@@ -43,7 +46,7 @@ pub struct NewPrimary {
 
 /// Plans it: `standby.signal` comes first, because with it the server does no harm, whatever becomes of the rest.
 pub fn plan(demotion: &Demotion) -> Plan {
-    let Demotion { row, data_directory, to } = demotion;
+    let Demotion { row, data_directory, to, .. } = demotion;
     let name = &row.node_name;
     let path = data_directory.join(STANDBY_SIGNAL);
     let signal = Step::new(
@@ -63,7 +66,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         outage: false,
         steps,
     };
-    let mut phases = vec![phase("make the server a standby", OnFailure::Stop, vec![signal])];
+    let mut phases = vec![phase("make the server a standby", OnFailure::Stop, vec![signal, stay(demotion)])];
     let mut title = format!("make node \"{name}\" a standby for its next start");
     if let Some(to) = to {
         title = format!("make node \"{name}\" a standby of \"{}\" for its next start", to.node.row.node_name);
@@ -94,6 +97,31 @@ pub fn plan(demotion: &Demotion) -> Plan {
         announce_on: None,
         far_ends: Vec::new(),
     }
+}
+
+/// Lets the server stay a standby: one that has a recovery target left, of a recovery long ago, would promote itself there.
+fn stay(demotion: &Demotion) -> Step {
+    let targets = [
+        "recovery_target",
+        "recovery_target_lsn",
+        "recovery_target_name",
+        "recovery_target_time",
+        "recovery_target_xid",
+    ];
+    let trigger = (demotion.major < 16).then_some("promote_trigger_file");
+    let set = targets.into_iter().chain(trigger).map(|name| Setting::new(name, ""));
+    Step::new(
+        "no_recovery_target",
+        format!("take recovery targets from the settings of \"{}\"", demotion.row.node_name),
+        Op::WriteSettings {
+            path: demotion.data_directory.join(AUTO_CONF),
+            remove: Vec::new(),
+            set: set.chain([Setting::new("recovery_target_timeline", "latest")]).collect(),
+            mode: 0o600,
+        },
+        SHORT_S,
+        Exit::LocalCommand,
+    )
 }
 
 fn follow(demotion: &Demotion, to: &NewPrimary, slot: Option<String>) -> Step {
@@ -171,6 +199,7 @@ mod tests {
         Demotion {
             row: NodeRow::example(1, NodeType::Primary),
             data_directory: "/data".into(),
+            major: 15,
             to: Some(NewPrimary {
                 node: NodeFacts { row, server: Ok(server) },
                 use_slot: true,
@@ -197,9 +226,18 @@ mod tests {
 
     #[test]
     fn the_signal_comes_first_in_every_case() {
-        assert_eq!(steps(&demotion(false, true, &[])), ["standby_signal", "create_slot", "follow", "record"]);
-        assert_eq!(steps(&demotion(false, true, &["repmgr_slot_1"])), ["standby_signal", "follow", "record"]);
-        assert_eq!(steps(&Demotion { to: None, ..demotion(false, true, &[]) }), ["standby_signal"]);
+        assert_eq!(
+            steps(&demotion(false, true, &[])),
+            ["standby_signal", "no_recovery_target", "create_slot", "follow", "record"]
+        );
+        assert_eq!(
+            steps(&demotion(false, true, &["repmgr_slot_1"])),
+            ["standby_signal", "no_recovery_target", "follow", "record"]
+        );
+        assert_eq!(
+            steps(&Demotion { to: None, ..demotion(false, true, &[]) }),
+            ["standby_signal", "no_recovery_target"]
+        );
     }
 
     #[test]
@@ -213,7 +251,7 @@ mod tests {
     #[test]
     fn a_node_that_has_parted_leaves_nothing_on_the_primary() {
         let parted = demotion(true, true, &[]);
-        assert_eq!(steps(&parted), ["standby_signal", "follow"]);
+        assert_eq!(steps(&parted), ["standby_signal", "no_recovery_target", "follow"]);
         assert_eq!(slot_followed(&parted), None);
     }
 }

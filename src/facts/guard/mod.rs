@@ -194,8 +194,9 @@ pub fn judge(node_id: i32, words: &[Word], members: &Members, alone: bool, last:
     if heard && count.is_all() {
         return Verdict::Start(Why::All);
     }
-    // What is coming up just now may be a newer primary.
-    if heard && count.is_majority() && (last || !words.iter().any(|word| word.defers)) {
+    // What is coming up just now may be a newer primary. What answers, if only that it lets nobody in, is alive, and may be one for good.
+    let in_the_way = |word: &Word| word.defers && (!last || word.says == Says::Unclear);
+    if heard && count.is_majority() && !words.iter().any(in_the_way) {
         return Verdict::Start(Why::Majority);
     }
     if last { Verdict::Unknown } else { Verdict::Wait }

@@ -8,8 +8,11 @@ use crate::facts::guard::{Ours, Word};
 use crate::facts::topology::{SeenNode, Topology};
 use crate::registry::{NodeType, node};
 
-/// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know.
+/// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no slot.
 const OLD: Duration = Duration::from_secs(24 * 3600);
+
+/// The same where nodes use no slots, so that nothing in the data directory tells of them.
+const OLD_WITHOUT_SLOTS: Duration = Duration::from_secs(5 * 60);
 
 /// What the file is worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +35,15 @@ impl Seen {
     }
 }
 
-/// Judges the file. `slots` are the names of the replication slots in the data directory, `ran_until` is when the server last wrote its
-/// control file.
-pub fn judge(topology: &Topology, ours: &Ours<'_>, slots: &[String], ran_until: Option<Timestamp>) -> Seen {
+/// Judges the file. `slots` are the names of the replication slots in the data directory, which standbys have if `uses_slots`; `ran_until` is
+/// when the server last wrote its control file.
+pub fn judge(
+    topology: &Topology,
+    ours: &Ours<'_>,
+    slots: &[String],
+    uses_slots: bool,
+    ran_until: Option<Timestamp>,
+) -> Seen {
     let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
     match topology.system_identifier.as_deref() {
         Some(theirs) if theirs != ours.system_identifier => {
@@ -68,7 +77,7 @@ pub fn judge(topology: &Topology, ours: &Ours<'_>, slots: &[String], ran_until: 
         Some((seen.row.node_id, sentence))
     });
     let newer = newer.collect();
-    let doubt = not_believed(topology, ours, slots, ran_until);
+    let doubt = not_believed(topology, ours, slots, uses_slots, ran_until);
     Seen { doubt, newer, ..Seen::default() }
 }
 
@@ -76,6 +85,7 @@ fn not_believed(
     topology: &Topology,
     ours: &Ours<'_>,
     slots: &[String],
+    uses_slots: bool,
     ran_until: Option<Timestamp>,
 ) -> Option<String> {
     let (id, name) = (ours.row.node_id, &ours.row.node_name);
@@ -91,9 +101,14 @@ fn not_believed(
         return Some(format!("The data directory has a slot \"{slot}\", of a node that it does not know."));
     }
     let age = ran_until.map(|until| until.duration_since(topology.observed_at));
-    if age.is_some_and(|age| age.unsigned_abs() > OLD && age.is_positive()) {
+    let (old, told) = if uses_slots {
+        (OLD, "a day")
+    } else {
+        (OLD_WITHOUT_SLOTS, "5 minutes, and its nodes use no slots")
+    };
+    if age.is_some_and(|age| age.unsigned_abs() > old && age.is_positive()) {
         return Some(format!(
-            "It is of {}, and the server ran for more than a day after that.",
+            "It is of {}, and the server ran after that for more than {told}.",
             topology.observed_at.strftime("%Y-%m-%d %H:%M:%S UTC")
         ));
     }
@@ -137,7 +152,31 @@ mod tests {
         };
         let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_string()).collect();
-        judge(topology, &ours, &slots, Some(ran_until.parse().unwrap()))
+        let ran_until = Some(ran_until.parse().unwrap());
+        let without = judge(topology, &ours, &slots, false, ran_until);
+        let with = judge(topology, &ours, &slots, true, ran_until);
+        assert!(with.doubt.is_none() || without.doubt.is_some());
+        with
+    }
+
+    #[test]
+    fn where_standbys_have_no_slots_the_file_is_old_soon() {
+        let row = NodeRow::example(1, NodeType::Primary);
+        let branch = Branch {
+            timeline: TimelineId(3),
+            end: None,
+            writes: true,
+            streams: false,
+            lineage: None,
+            segment_bytes: 16 << 20,
+        };
+        let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
+        let doubt = |uses_slots, until: &str| {
+            judge(&topology(), &ours, &[], uses_slots, Some(until.parse().unwrap())).doubt
+        };
+        assert_eq!(doubt(false, "2026-11-21T10:04:59Z"), None);
+        assert!(doubt(false, "2026-11-21T10:05:01Z").unwrap().contains("use no slots"));
+        assert_eq!(doubt(true, "2026-11-21T10:05:01Z"), None);
     }
 
     #[test]

@@ -327,7 +327,10 @@ fn one_against_is_enough_and_one_that_is_coming_up_is_waited_for() {
     }
     let coming = Word { defers: true, ..word(3, Unclear) };
     assert_eq!(judge(1, &words(coming.clone()), &members, false, false), Verdict::Wait);
-    assert_eq!(judge(1, &words(coming), &members, false, true), Verdict::Start(Why::Majority));
+    assert_eq!(judge(1, &words(coming), &members, false, true), Verdict::Unknown);
+    let hung = Word { defers: true, ..word(3, Says::NoAnswer) };
+    assert_eq!(judge(1, &words(hung.clone()), &members, false, false), Verdict::Wait);
+    assert_eq!(judge(1, &words(hung), &members, false, true), Verdict::Start(Why::Majority));
     // Somebody who is not registered, too.
     let named = Word { node_id: None, ..word(9, Against) };
     assert_eq!(judge(1, &words(named), &members, false, false), Verdict::Refuse);

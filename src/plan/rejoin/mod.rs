@@ -50,7 +50,7 @@ const SILENT_S: u32 = 1800;
 const KEEP_ALL: &str = "1TB";
 
 /// The file for settings that the server writes itself.
-const AUTO_CONF: &str = "postgresql.auto.conf";
+pub(super) const AUTO_CONF: &str = "postgresql.auto.conf";
 
 /// A rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

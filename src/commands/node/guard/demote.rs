@@ -184,6 +184,7 @@ async fn carry_out(
     let demotion = Demotion {
         row: recorded.unwrap_or_else(|| judged.own.clone()),
         data_directory: config.data_directory.clone(),
+        major: judged.local.major,
         to,
     };
     let secrets: Secrets = secrets_of(cluster);

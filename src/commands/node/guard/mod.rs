@@ -42,6 +42,9 @@ const EACH: Duration = Duration::from_millis(2500);
 /// The shortest, at the end of the time.
 const AT_LEAST: Duration = Duration::from_secs(1);
 
+/// How long nodes that are not heard are waited for before a majority is enough.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// The pause between two rounds: the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
@@ -163,6 +166,11 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
             Some(_) => Verdict::Refuse,
             None => judge(own.node_id, &words, &inquiry.members, alone, last),
         };
+        // After a power failure the hosts do not come back in the same second, and the one that is missing may be the newer primary.
+        let verdict = match verdict {
+            Verdict::Start(Why::Majority) if !last && begun.elapsed() < SETTLED => Verdict::Wait,
+            verdict => verdict,
+        };
         if verdict != Verdict::Wait {
             break (verdict, voices, words);
         }
@@ -266,7 +274,15 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
         .detail("Its files are neither the old state nor the new one.")
         .hint("Run \"pgbaton node rejoin\" again: it goes on."));
     }
-    let unfinished = unfinished(context)?;
+    let is_standby = data.join(STANDBY_SIGNAL).exists();
+    let unfinished = match unfinished(context) {
+        // A standby starts, whatever is wrong with the state directory.
+        Err(error) if is_standby => {
+            context.ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);
+            None
+        }
+        unfinished => unfinished?,
+    };
     if let Some(what) = &unfinished {
         context.ui.message(
             Level::Warning,
@@ -275,8 +291,8 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
             Some("Run \"pgbaton operation list\"; then resume or abandon it."),
         );
     }
-    if let Some(signal) = [STANDBY_SIGNAL, "recovery.signal"].iter().find(|name| data.join(name).exists()) {
-        context.ui.say(Level::Notice, &format!("node \"{name}\" may start: it has {signal}"));
+    if is_standby {
+        context.ui.say(Level::Notice, &format!("node \"{name}\" may start: it has {STANDBY_SIGNAL}"));
         return Ok(Some(answer("start", "standby", json!({ "unfinished_operation": unfinished }))));
     }
     if let Some(command) = way_back(context, unfinished.is_some())? {
@@ -357,7 +373,8 @@ fn last_seen(
     Ok(match topology::load(&directory) {
         Ok(Some(seen)) => {
             let ours = ours(own, system_identifier, local, None);
-            let worth = seen::judge(&seen, &ours, &local.slots, ran_until(&local.data_directory));
+            let uses_slots = context.config()?.use_replication_slots;
+            let worth = seen::judge(&seen, &ours, &local.slots, uses_slots, ran_until(&local.data_directory));
             if !worth.is_foreign {
                 let rows: Vec<NodeRow> = seen.nodes.into_iter().map(|node| node.row).collect();
                 inquiry.learn(&rows);
