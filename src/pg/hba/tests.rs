@@ -250,6 +250,29 @@ fn what_is_outdated_in_the_block_is_replaced() {
 }
 
 #[test]
+fn a_name_in_a_comment_stays_in_it() {
+    for name in
+        ["x\nhost all all 0.0.0.0/0 trust", "x\rhost all all 0.0.0.0/0 trust", "x\\", "x\\\n", " x\t\u{0}"]
+    {
+        let new = line("host a b 10.0.0.1/32 md5", name);
+        assert!(!new.to_string().contains(['\n', '\r', '\\', '\0']), "{new}");
+        let out = edited("local all all peer\n", std::slice::from_ref(&new));
+        let rules = out.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        assert_eq!(rules.collect::<Vec<_>>(), [new.to_string().as_str(), "local all all peer"]);
+        assert!(!out.contains('\\'), "{out}");
+        // It is found again by its name.
+        let current = BTreeSet::from([(name.to_string(), "host a b 10.0.0.7/32".to_string())]);
+        let moved = with_lines(&out, &[line("host a b 10.0.0.7/32 md5", name)], &current, false).unwrap();
+        assert!(!moved.contains("10.0.0.1/32"), "{moved}");
+    }
+    // A name of which nothing is left is not that of the lines without a comment.
+    let current = BTreeSet::from([("\n".to_string(), "host a b 10.0.0.7/32".to_string())]);
+    let by_hand = format!("{BEGIN}\nhost a b 10.0.0.1/32 md5\n{END}\n");
+    assert!(with_lines(&by_hand, &[], &current, false).unwrap().contains("10.0.0.1/32"));
+    assert_eq!(line("local a b md5", "node 1").to_string(), "local a b md5  # node 1");
+}
+
+#[test]
 fn marks_that_are_no_pair_are_refused() {
     for text in [BEGIN.to_string(), format!("{END}\n{BEGIN}\n"), format!("{BEGIN}\n{BEGIN}\n{END}\n")] {
         assert!(find(&text).unwrap_err().contains("lines 1"), "{text}");
