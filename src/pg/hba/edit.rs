@@ -95,8 +95,8 @@ pub fn with_lines(
     let current: BTreeSet<(String, &str)> =
         current.iter().map(|(node, rule)| (comment(node), rule.as_str())).collect();
     let stays = |line: &&str| {
-        let (rule, of) = line.split_once('#').map_or((*line, ""), |(rule, of)| (rule, of.trim()));
-        let Some(key) = key(rule) else { return line.trim() != ABOUT };
+        let (words, of) = split(line);
+        let Some(key) = key_of(&words) else { return line.trim() != ABOUT };
         // Nobody's name is none, so that a line without a comment stays.
         let known = !of.is_empty() && current.iter().any(|(node, _)| node == of);
         !new.contains(&key) && (!known || current.contains(&(of.to_string(), key.as_str())))
@@ -134,10 +134,37 @@ fn top(lines: &[&str]) -> usize {
 }
 
 /// Returns what a rule is about, without its method: type, database, role, address. None for what is no rule.
-///
-/// Quoted names with spaces are told apart by their text all the same.
 pub fn key(rule: &str) -> Option<String> {
-    let words: Vec<&str> = rule.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
+    key_of(&split(rule).0)
+}
+
+fn key_of(words: &[String]) -> Option<String> {
     let fields = if words.first().is_some_and(|kind| *kind == "local") { 3 } else { 4 };
     (words.len() > fields).then(|| words.get(..fields).map(|words| words.join(" ")))?
+}
+
+/// Splits a line as the server does: into its words, quotes and all, and its comment. In double quotes blanks and `#` are as any other
+/// character; a quote in them is doubled, which closes and opens them.
+fn split(line: &str) -> (Vec<String>, &str) {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    let mut comment = "";
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '#' if !quoted => {
+                comment = rest.as_str().trim();
+                break;
+            }
+            ' ' | '\t' | '\r' | '\n' if !quoted => words.push(std::mem::take(&mut word)),
+            c => {
+                quoted ^= c == '"';
+                word.push(c);
+            }
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    (words, comment)
 }
