@@ -101,6 +101,10 @@ pub struct DatabaseNow {
 pub struct SetUp {
     /// The version as a number.
     pub version_num: u32,
+    /// Of the cluster; its standbys have the same.
+    pub system_identifier: String,
+    /// `pg_postmaster_start_time()`.
+    pub started_at: String,
     /// It is a standby: what is in its databases comes from its primary.
     pub in_recovery: bool,
     /// The one who asked is a superuser. Rules and files are not to be seen by others.
@@ -169,6 +173,8 @@ pub async fn ask(session: &Session, names: Names<'_>) -> Result<SetUp, SqlError>
     let sql = format!(
         "SELECT json_build_object(\
            'version_num', current_setting('server_version_num')::integer, \
+           'system_identifier', (pg_control_system()).system_identifier::text, \
+           'started_at', pg_postmaster_start_time(), \
            'in_recovery', pg_is_in_recovery(), \
            'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
            'asked_as', current_user, \

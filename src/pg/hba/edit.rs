@@ -1,6 +1,7 @@
 //! The text of `pg_hba.conf`: one marked block that is ours, and nothing else is touched.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// The line that begins the block.
 pub const BEGIN: &str = "# pgbaton: begin";
@@ -15,6 +16,20 @@ pub struct Line {
     pub rule: String,
     /// Whose it is; stands behind the rule as a comment.
     pub of: String,
+}
+
+impl fmt::Display for Line {
+    /// Writes it as it stands in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  # {}", self.rule, comment(&self.of))
+    }
+}
+
+/// Returns a name as it can stand in a comment. It comes from a table that others write: what ends the line, or lets it go on in the
+/// next one, would make a rule of it.
+fn comment(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c.is_control() || c == '\\' { ' ' } else { c }).collect();
+    name.trim().to_string()
 }
 
 /// The lines, counted from 0, in which the block stands.
@@ -77,15 +92,18 @@ pub fn with_lines(
         None => (all.as_slice(), [].as_slice(), [].as_slice()),
     };
     let new: BTreeSet<String> = lines.iter().filter_map(|line| key(&line.rule)).collect();
+    let current: BTreeSet<(String, &str)> =
+        current.iter().map(|(node, rule)| (comment(node), rule.as_str())).collect();
     let stays = |line: &&str| {
-        let (rule, of) = line.split_once('#').map_or((*line, ""), |(rule, of)| (rule, of.trim()));
-        let Some(key) = key(rule) else { return line.trim() != ABOUT };
-        let known = current.iter().any(|(node, _)| node == of);
-        !new.contains(&key) && (!known || current.contains(&(of.to_string(), key)))
+        let (words, of) = split(line);
+        let Some(key) = key_of(&words) else { return line.trim() != ABOUT };
+        // Nobody's name is none, so that a line without a comment stays.
+        let known = !of.is_empty() && current.iter().any(|(node, _)| node == of);
+        !new.contains(&key) && (!known || current.contains(&(of.to_string(), key.as_str())))
     };
     let mut ours = vec![BEGIN.to_string(), ABOUT.to_string()];
     ours.extend(inside.iter().filter(|line| stays(line)).map(|line| line.trim_end().to_string()));
-    ours.extend(lines.iter().map(|line| format!("{}  # {}", line.rule, line.of)));
+    ours.extend(lines.iter().map(ToString::to_string));
     ours.push(END.to_string());
     let ours: String = ours.iter().map(|line| format!("{line}{end_of_line}")).collect();
     if block.is_some() && !to_top {
@@ -116,10 +134,37 @@ fn top(lines: &[&str]) -> usize {
 }
 
 /// Returns what a rule is about, without its method: type, database, role, address. None for what is no rule.
-///
-/// Quoted names with spaces are told apart by their text all the same.
 pub fn key(rule: &str) -> Option<String> {
-    let words: Vec<&str> = rule.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
+    key_of(&split(rule).0)
+}
+
+fn key_of(words: &[String]) -> Option<String> {
     let fields = if words.first().is_some_and(|kind| *kind == "local") { 3 } else { 4 };
     (words.len() > fields).then(|| words.get(..fields).map(|words| words.join(" ")))?
+}
+
+/// Splits a line as the server does: into its words, quotes and all, and its comment. In double quotes blanks and `#` are as any other
+/// character; a quote in them is doubled, which closes and opens them.
+fn split(line: &str) -> (Vec<String>, &str) {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    let mut comment = "";
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '#' if !quoted => {
+                comment = rest.as_str().trim();
+                break;
+            }
+            ' ' | '\t' | '\r' | '\n' if !quoted => words.push(std::mem::take(&mut word)),
+            c => {
+                quoted ^= c == '"';
+                word.push(c);
+            }
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    (words, comment)
 }

@@ -250,6 +250,61 @@ fn what_is_outdated_in_the_block_is_replaced() {
 }
 
 #[test]
+fn a_name_in_a_comment_stays_in_it() {
+    for name in
+        ["x\nhost all all 0.0.0.0/0 trust", "x\rhost all all 0.0.0.0/0 trust", "x\\", "x\\\n", " x\t\u{0}"]
+    {
+        let new = line("host a b 10.0.0.1/32 md5", name);
+        assert!(!new.to_string().contains(['\n', '\r', '\\', '\0']), "{new}");
+        let out = edited("local all all peer\n", std::slice::from_ref(&new));
+        let rules = out.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        assert_eq!(rules.collect::<Vec<_>>(), [new.to_string().as_str(), "local all all peer"]);
+        assert!(!out.contains('\\'), "{out}");
+        // It is found again by its name.
+        let current = BTreeSet::from([(name.to_string(), "host a b 10.0.0.7/32".to_string())]);
+        let moved = with_lines(&out, &[line("host a b 10.0.0.7/32 md5", name)], &current, false).unwrap();
+        assert!(!moved.contains("10.0.0.1/32"), "{moved}");
+    }
+    // A name of which nothing is left is not that of the lines without a comment.
+    let current = BTreeSet::from([("\n".to_string(), "host a b 10.0.0.7/32".to_string())]);
+    let by_hand = format!("{BEGIN}\nhost a b 10.0.0.1/32 md5\n{END}\n");
+    assert!(with_lines(&by_hand, &[], &current, false).unwrap().contains("10.0.0.1/32"));
+    assert_eq!(line("local a b md5", "node 1").to_string(), "local a b md5  # node 1");
+}
+
+#[test]
+fn quoted_names_are_whole_words() {
+    let names = ["my db", "a#b", "a # b", "say \"x y\"", "\"", "a  b"];
+    for (database, role) in
+        names.iter().flat_map(|name| [(*name, "repmgr"), ("repmgr", *name), (*name, *name)])
+    {
+        let rule = |address: &str| {
+            let purpose = Purpose::Database(database.into());
+            Connection { purpose, role: role.into(), ..from(address) }.line("md5")
+        };
+        let rules = ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32"].map(rule);
+        let current: BTreeSet<(String, String)> =
+            (1..=3).zip(&rules).map(|(node, rule)| (format!("node{node}"), key(rule).unwrap())).collect();
+        assert_eq!(current.iter().map(|(_, key)| key).collect::<BTreeSet<_>>().len(), 3, "{current:?}");
+        let [one, two, three] = [1, 2, 3].map(|at| line(&rules[at - 1], &format!("node{at}")));
+        let two_nodes =
+            with_lines("local all all peer\n", &[one.clone(), two.clone()], &current, false).unwrap();
+        // Another node comes, and nobody goes.
+        let all = with_lines(&two_nodes, std::slice::from_ref(&three), &current, false).unwrap();
+        for line in [&one, &two, &three] {
+            assert_eq!(all.matches(&line.to_string()).count(), 1, "{line} in {all}");
+        }
+        assert_eq!(with_lines(&all, &[one, two, three], &current, false).unwrap(), all);
+        // One of them has another address.
+        let moved = BTreeSet::from([("node1".to_string(), key(&rule("10.0.0.9/32")).unwrap())]);
+        let out = with_lines(&all, &[], &moved, false).unwrap();
+        assert!(!out.contains("10.0.0.1/32") && out.contains("10.0.0.2/32"), "{out}");
+    }
+    assert_eq!(key("host a b 10.0.0.1/32# md5"), None);
+    assert_eq!(key("# host a b 10.0.0.1/32 md5"), None);
+}
+
+#[test]
 fn marks_that_are_no_pair_are_refused() {
     for text in [BEGIN.to_string(), format!("{END}\n{BEGIN}\n"), format!("{BEGIN}\n{BEGIN}\n{END}\n")] {
         assert!(find(&text).unwrap_err().contains("lines 1"), "{text}");

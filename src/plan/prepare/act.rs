@@ -182,7 +182,7 @@ impl Work<'_> {
                 // psql asks for it and sends a verifier only.
                 Change::Password { role } => out.sql.push(format!("\\password {}", quote_ident(role))),
                 Change::Hba(lines) => {
-                    out.pg_hba.extend(lines.iter().map(|line| format!("{}  # {}", line.rule, line.of)));
+                    out.pg_hba.extend(lines.iter().map(ToString::to_string));
                 }
                 Change::Passfile { entries, .. } => {
                     for entry in entries {

@@ -13,7 +13,7 @@ use super::passwords;
 use crate::cli;
 use crate::commands::context::{Context, not_connected};
 use crate::commands::primary::register::{local_endpoint, own_row, secrets};
-use crate::commands::reach::is_own_address;
+use crate::commands::reach::{self, is_own_address};
 use crate::commands::world::{Secrets, endpoint_to};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
@@ -21,6 +21,7 @@ use crate::facts::directory::{Contents, look_past_mark, running_postmaster};
 use crate::facts::prepare::{self, Names, SetUp};
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
+use crate::pg::control_file;
 use crate::pg::hba::{Network, Source, Surroundings, Tls};
 use crate::pg::resolve::{Host, resolve};
 use crate::pg::tls::SslMode;
@@ -250,20 +251,47 @@ fn ways(context: &Context, config: &Config) -> Result<Vec<(String, Conninfo)>> {
     Ok(out)
 }
 
-/// What is written to files here must be about the server that was asked.
+/// What is written to files here must be about the server that was asked. The path alone is no proof: it is the same on every host.
 fn refuse_other_server(config: &Config, set_up: &SetUp) -> Result<()> {
-    let Some(told) = &set_up.data_directory else { return Ok(()) };
     let own = &config.data_directory;
-    if told == own || told.canonicalize().ok().zip(own.canonicalize().ok()).is_some_and(|(a, b)| a == b) {
-        return Ok(());
+    let control = control_file::read(own).map_err(|error| {
+        Error::failed(format!("could not look into data directory \"{}\"", own.display()))
+            .detail(format!("{} Nothing was changed.", sentence(&format!("{error:#}"))))
+    })?;
+    match other_server(own, set_up, control.system_identifier, reach::runs_on(own, &set_up.started_at)) {
+        None => Ok(()),
+        Some(why) => Err(Error::failed("the connection leads to another server than the configuration")
+            .detail(format!("{why} Nothing was changed."))
+            .hint("Correct the options of the connection, or run the command on the host of that server.")),
     }
-    Err(Error::failed("the connection leads to another server than the configuration")
-        .detail(format!(
-            "The data directory there is \"{}\", and data_directory is \"{}\". Nothing was changed.",
-            told.display(),
+}
+
+/// Says why the server that was asked is not the one that runs on the data directory; None if it is.
+fn other_server(own: &Path, told: &SetUp, system_identifier: u64, runs_here: bool) -> Option<String> {
+    let same = |path: &Path| {
+        path == own || path.canonicalize().ok().zip(own.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+    };
+    if let Some(path) = told.data_directory.as_ref().filter(|path| !same(path)) {
+        return Some(format!(
+            "The data directory there is \"{}\", and data_directory is \"{}\".",
+            path.display(),
             own.display()
-        ))
-        .hint("Correct the options of the connection, or run the command on the host of that server."))
+        ));
+    }
+    if told.system_identifier != system_identifier.to_string() {
+        return Some(format!(
+            "The system identifier there is {}, and that of \"{}\" on this host is {system_identifier}.",
+            told.system_identifier,
+            own.display()
+        ));
+    }
+    (!runs_here).then(|| {
+        format!(
+            "It was started at {}, and the server on \"{}\" on this host at another time.",
+            told.started_at,
+            own.display()
+        )
+    })
 }
 
 /// Reads the registered nodes; none where there is no metadata.
@@ -533,6 +561,28 @@ mod tests {
         for wrong in ["", ":1", "node2:", "node2:x", "node2:0", "a b", "host=x", "/tmp", "[fd00::2]5433"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_is_this_one_by_path_cluster_and_start() {
+        let own = Path::new("/no/such/data");
+        let told = SetUp {
+            data_directory: Some(own.into()),
+            system_identifier: "7000000000000000001".into(),
+            started_at: "2025-01-01T00:00:00+00:00".into(),
+            ..SetUp::default()
+        };
+        let unseen = SetUp { data_directory: None, ..told.clone() };
+        let elsewhere = SetUp { data_directory: Some("/no/other".into()), ..told.clone() };
+        let why = |told: &SetUp, cluster, runs| other_server(own, told, cluster, runs).unwrap_or_default();
+        let cluster = 7_000_000_000_000_000_001;
+        for told in [&told, &unseen] {
+            assert_eq!(why(told, cluster, true), "");
+            assert!(why(told, cluster + 1, true).contains("system identifier"));
+            // A standby of the same cluster on another host.
+            assert!(why(told, cluster, false).contains("started at 2025"));
+        }
+        assert!(why(&elsewhere, cluster, true).contains("\"/no/other\""));
     }
 
     #[test]
