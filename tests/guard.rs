@@ -268,7 +268,7 @@ fn demoted(pg: &Pg, parted: bool) {
     let state: Vec<_> = state.iter().map(PathBuf::as_path).collect();
     let before = Fingerprint::of(&[one, two], &state);
     let dry = guard(one, &["--demote", "--dry-run"]);
-    dry.code(0);
+    dry.code(31);
     let first = &dry.json()["data"]["plan"]["steps"][0]["title"];
     assert!(first.as_str().unwrap().ends_with("standby.signal\""), "{dry:?}");
     before.assert_same(&Fingerprint::of(&[one, two], &state));

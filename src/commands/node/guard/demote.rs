@@ -217,8 +217,11 @@ impl Done {
         let Report { changed, issues, data: done, .. } = self.report;
         match done {
             Data::Done(done) => join(&mut data, &done),
-            // A dry run shows its plan.
-            plan @ Data::Plan(_) => return Report { changed, issues, ..Report::new(plan) },
+            // A dry run shows its plan. Nothing was demoted, so it is no yes to a start.
+            plan @ Data::Plan(_) => {
+                let exit = if reason == "newer_primary" { Exit::SecondPrimary } else { Exit::CannotTell };
+                return Report { exit, changed, issues, ..Report::new(plan) };
+            }
             _ => {}
         }
         Report { changed, issues, ..Report::new(Data::Done(data)) }
