@@ -371,23 +371,6 @@ mod tests {
     use super::*;
     use crate::facts::check::Name::{ArchiveReady, FreeSpace, Timeline, WalRetained};
 
-    fn finding(name: Name, status: Status, message: &str) -> Finding {
-        Finding {
-            name,
-            status,
-            value: None,
-            unit: None,
-            warning: None,
-            critical: None,
-            message: message.into(),
-            detail: None,
-            hint: None,
-            next: None,
-            figures: Figures::Plain,
-            quiet: false,
-        }
-    }
-
     fn of(checks: Vec<Finding>) -> CheckReport {
         let node = NodeFindings { node_id: 1, node_name: "n\"1".into(), checks };
         CheckReport::of_node(vec![node], Layout::Nagios)
@@ -400,7 +383,7 @@ mod tests {
             unit: Some("bytes"),
             warning: Some(8.0),
             critical: Some(9.0),
-            ..finding(WalRetained, Status::Critical, "slot \"a|b\" keeps\nmuch")
+            ..Finding::new(WalRetained, Status::Critical, "slot \"a|b\" keeps\nmuch")
         };
         let line = "PGBATON_WAL_RETAINED CRITICAL: slot \"a/b\" keeps much | wal_retained=1536.000B;8;9\n";
         assert_eq!(text(&of(vec![told])), line);
@@ -409,13 +392,13 @@ mod tests {
             unit: Some("percent"),
             warning: Some(15.0),
             critical: Some(5.0),
-            ..finding(FreeSpace, Status::Critical, "4 % free")
+            ..Finding::new(FreeSpace, Status::Critical, "4 % free")
         };
         assert_eq!(
             text(&of(vec![free])),
             "PGBATON_FREE_SPACE CRITICAL: 4 % free | free_space=4.250%;15:;5:\n"
         );
-        let unknown = finding(ArchiveReady, Status::Unknown, "unable");
+        let unknown = Finding::new(ArchiveReady, Status::Unknown, "unable");
         assert_eq!(text(&of(vec![unknown.clone()])), "REPMGR_ARCHIVE_READY UNKNOWN: unable\n");
         let told = CheckReport { layout: Layout::OptFormat, ..of(vec![unknown]) };
         assert_eq!(text(&told), "--status=UNKNOWN\n");
@@ -423,7 +406,7 @@ mod tests {
 
     #[test]
     fn csv_is_quoted_and_a_row_is_a_line() {
-        let report = of(vec![finding(Timeline, Status::Ok, "with the history of \"n2\",\nas it is")]);
+        let report = of(vec![Finding::new(Timeline, Status::Ok, "with the history of \"n2\",\nas it is")]);
         assert_eq!(
             csv(&report),
             "\"Node name\",\"n\"\"1\"\n\"Node ID\",\"1\"\n\
@@ -433,7 +416,8 @@ mod tests {
 
     #[test]
     fn several_checks_are_told_apart() {
-        let two = vec![finding(Timeline, Status::Ok, "a"), finding(FreeSpace, Status::Warning, "b")];
+        let two =
+            vec![Finding::new(Timeline, Status::Ok, "a"), Finding::new(FreeSpace, Status::Warning, "b")];
         let report = CheckReport { layout: Layout::Single, ..of(two) };
         assert_eq!(text(&report), "Timeline: OK (a)\nFree disk space: WARNING (b)\n");
         assert_eq!(report.verdict, Status::Warning);

@@ -147,7 +147,8 @@ fn count(number: impl TryInto<i64>) -> f64 {
 }
 
 impl Finding {
-    fn new(name: Name, status: Status, message: impl Into<String>) -> Self {
+    /// A finding with nothing but its message.
+    pub(crate) fn new(name: Name, status: Status, message: impl Into<String>) -> Self {
         Self {
             name,
             status,

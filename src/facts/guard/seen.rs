@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    fn judged(topology: &Topology, slots: &[&str], ran_until: &str) -> Seen {
+    fn judged_with(topology: &Topology, slots: &[&str], uses_slots: bool, ran_until: &str) -> Seen {
         let row = NodeRow::example(1, NodeType::Primary);
         let branch = Branch {
             timeline: TimelineId(3),
@@ -152,28 +152,19 @@ mod tests {
         };
         let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_string()).collect();
-        let ran_until = Some(ran_until.parse().unwrap());
-        let without = judge(topology, &ours, &slots, false, ran_until);
-        let with = judge(topology, &ours, &slots, true, ran_until);
+        judge(topology, &ours, &slots, uses_slots, Some(ran_until.parse().unwrap()))
+    }
+
+    fn judged(topology: &Topology, slots: &[&str], ran_until: &str) -> Seen {
+        let with = judged_with(topology, slots, true, ran_until);
+        let without = judged_with(topology, slots, false, ran_until);
         assert!(with.doubt.is_none() || without.doubt.is_some());
         with
     }
 
     #[test]
     fn where_standbys_have_no_slots_the_file_is_old_soon() {
-        let row = NodeRow::example(1, NodeType::Primary);
-        let branch = Branch {
-            timeline: TimelineId(3),
-            end: None,
-            writes: true,
-            streams: false,
-            lineage: None,
-            segment_bytes: 16 << 20,
-        };
-        let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
-        let doubt = |uses_slots, until: &str| {
-            judge(&topology(), &ours, &[], uses_slots, Some(until.parse().unwrap())).doubt
-        };
+        let doubt = |uses_slots, until: &str| judged_with(&topology(), &[], uses_slots, until).doubt;
         assert_eq!(doubt(false, "2026-11-21T10:04:59Z"), None);
         assert!(doubt(false, "2026-11-21T10:05:01Z").unwrap().contains("use no slots"));
         assert_eq!(doubt(true, "2026-11-21T10:05:01Z"), None);
