@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::{
     Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, Side, Stepped, StopMode, TestCluster,
-    TestServer, majors, postgres, run_tool, versions, wait_for,
+    TestServer, certificates, majors, postgres, run_tool, versions, wait_for,
 };
 
 /// Slow enough to be cut: a data directory of 40 MB takes most of a minute.
@@ -1276,28 +1276,6 @@ fn a_copy_that_fails_restores_the_old_state() {
 }
 
 // ---- with certificates ---------------------------------------------------------------------------------------------
-
-/// Makes a certificate authority, a server's certificate and one of role `repmgr`, whose key is encrypted.
-fn certificates(dir: &Path, passphrase: &str) {
-    let script = r#"
-        set -eu
-        cd "$1"
-        openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.crt -days 30 -subj /CN=root
-        sign() {
-            openssl req -new -newkey rsa:2048 -nodes -keyout "$1.key" -subj "/CN=$2" -out "$1.csr"
-            printf "$3" >"$1.ext"
-            openssl x509 -req -in "$1.csr" -CA root.crt -CAkey root.key -CAcreateserial -days 30 -extfile "$1.ext" -out "$1.crt"
-        }
-        # Before PostgreSQL 15 libpq looks for an address in the common name only.
-        sign server 127.0.0.1 'subjectAltName=IP:127.0.0.1\n'
-        sign repmgr repmgr ''
-        openssl rsa -in repmgr.key -aes128 -passout "pass:$2" -out locked.key
-        rm repmgr.key
-        chmod 600 ./*.key
-    "#;
-    std::fs::create_dir(dir).unwrap();
-    run_tool(Path::new("/bin/sh"), ["-c", script, "sh", dir.to_str().unwrap(), passphrase]).code(0);
-}
 
 #[test]
 fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_seen_by_nobody() {

@@ -11,14 +11,16 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    Fingerprint, Output, Pg, Pgbaton, Running, SOON, StopMode, TestCluster, TestServer, clean_command,
-    configure, envelope, made_debian, majors, planned, postgres,
+    Fingerprint, Output, Pg, Pgbaton, Running, SOON, StopMode, TestCluster, TestServer, certificates,
+    clean_command, configure, envelope, made_debian, majors, planned, postgres, run_tool, running, wait_for,
 };
 
 const LONG: Duration = Duration::from_secs(180);
@@ -236,6 +238,79 @@ fn a_password_that_is_given_is_used_and_a_file_keeps_its_lines() {
     assert_eq!(std::fs::read_to_string(pgpass(&cluster)).unwrap(), "*:*:*:keeper:wrong\n");
 }
 
+#[test]
+fn a_password_is_asked_for_on_a_terminal() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = bare(&cluster, "");
+    closed(&node1, "host all postgres 127.0.0.1/32 trust");
+    prepare(&node1, &["--apply"]).code(1).says("keeper").says("PGPASSWORD");
+    let command =
+        format!("{} -f {} node prepare --apply", env!("CARGO_BIN_EXE_pgbaton"), node1.config().display());
+    // A terminal that is a program's.
+    let mut script = clean_command(Path::new("/usr/bin/timeout"));
+    script
+        .args(["60", "/usr/bin/script", "-qec", &command, "/dev/null"])
+        .env("HOME", cluster.dir().join("home"));
+    script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = script.spawn().unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let own = node1.config().display().to_string();
+    let mut screen = terminal.stdout.take().unwrap();
+    let mut shown = String::new();
+    for question in ["Password of role \"keeper\": ", "The same again: "] {
+        let mut part = [0; 1024];
+        while !shown.ends_with(question) {
+            let length = screen.read(&mut part).unwrap();
+            assert_ne!(length, 0, "it has ended: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&part[..length]));
+        }
+        // What is typed while it would be echoed is thrown away.
+        wait_for("a question without echo", SOON, || {
+            running("pgbaton", &own).iter().any(|pid| {
+                let tty = format!("/proc/{}/fd/0", pid.as_raw_nonzero());
+                run_tool(Path::new("/usr/bin/stty"), ["-F", &tty, "-a"]).stdout.contains(" -echo ")
+            })
+        });
+        keys.write_all(b"typed: by hand\r").unwrap();
+    }
+    screen.read_to_string(&mut shown).unwrap();
+    assert!(terminal.wait().unwrap().success(), "{shown}");
+    assert!(!shown.contains("typed"), "{shown}");
+    let text = std::fs::read_to_string(pgpass(&cluster)).unwrap();
+    assert!(text.contains(":keeper:typed\\: by hand\n"), "{text}");
+    node1.pgbaton(["primary", "register"]).run().code(0);
+}
+
+#[test]
+fn a_conninfo_that_insists_on_tls_is_let_in_by_tls_only() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let own = node1.conninfo_as(NEW, NEW);
+    configure(&node1, 1, "node1", &format!("{own} sslmode=require"), "");
+    closed(&node1, "host all postgres 127.0.0.1/32 trust");
+    let none = prepare(&node1, &["--apply", "--generate-password"]);
+    none.code(1).says("the server has no TLS").says("ssl_cert_file");
+    assert!(!hba(&node1).contains("pgbaton"));
+    let dir = cluster.dir().join("tls");
+    certificates(&dir, "none");
+    node1.append_conf(&format!(
+        "ssl = on\nssl_cert_file = '{0}/server.crt'\nssl_key_file = '{0}/server.key'",
+        dir.display()
+    ));
+    node1.restart();
+    let dry = prepare(&node1, &["--apply", "--generate-password", "--dry-run", "--node", "127.0.0.1:9"]);
+    dry.code(0);
+    assert!(dry.stdout.contains("+hostssl keeper") && !dry.stdout.contains("+host "), "{dry:?}");
+    prepare(&node1, &["--apply", "--generate-password"]).code(0);
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    let plain = format!("{own} sslmode=disable passfile={}", pgpass(&cluster).display());
+    let plain = run_tool(&pg.tool("psql"), ["-Xc", "SELECT 1", &plain]);
+    assert!(!plain.status.success() && plain.stderr.contains("no encryption"), "{plain:?}");
+    envelope(&prepare(&node1, &["--apply", "--json"]), "node prepare", 0, false);
+}
+
 /// Settings that no standby could live with, in a server of any version.
 fn poor(server: &TestServer) {
     server.append_conf("wal_level = minimal\nmax_wal_senders = 0\nmax_replication_slots = 20\nhot_standby = off\nwal_log_hints = off\nfull_page_writes = off");
@@ -383,7 +458,15 @@ fn a_rule_above_the_block_is_named_and_the_block_moved_only_when_told() {
     let node1 = bare(&cluster, "");
     // With the line ends of another world.
     closed(&node1, "host all postgres 127.0.0.1/32 trust\r\nhost all all 127.0.0.1/32 reject\r");
-    prepare(&node1, &["--apply", "--generate-password"]).code(0);
+    let before = hba(&node1);
+    let refused = prepare(&node1, &["--apply", "--generate-password"]);
+    refused
+        .code(1)
+        .says("line 3 of")
+        .says("is meant for connections that pgbaton needs, by \"reject\"")
+        .says("--force");
+    assert_eq!(hba(&node1), before);
+    prepare(&node1, &["--apply", "--generate-password", "--force"]).code(0);
     let text = hba(&node1);
     assert!(text.contains("# pgbaton: begin\nhost") || text.starts_with("# pgbaton: begin"), "{text}");
     let below = format!(
@@ -423,7 +506,8 @@ fn included_rules_are_understood() {
     let json = envelope(&prepare(&node1, &["--json"]), "node prepare", 25, false);
     let line = requirement(&json, "pg_hba");
     assert_eq!(line["has"], "line 3: scram-sha-256; line 2: reject, not enough");
-    prepare(&node1, &["--apply", "--generate-password"]).code(0);
+    prepare(&node1, &["--apply", "--generate-password"]).code(1).says("first.conf");
+    prepare(&node1, &["--apply", "--generate-password", "--force"]).code(0);
     let text = hba(&node1);
     // The line for replication was there.
     assert_eq!(text.matches("keeper  ").count(), 2, "{text}");

@@ -42,6 +42,7 @@
     reason = "in tests a panic is the report, and the bans protect the program, not its tests"
 )]
 
+mod certificates;
 mod claims;
 mod debian;
 mod fingerprint;
@@ -58,6 +59,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use certificates::certificates;
 pub use debian::made_debian;
 pub use fingerprint::Fingerprint;
 pub use ledger::{Ledger, Observer, Record};

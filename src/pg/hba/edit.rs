@@ -133,14 +133,19 @@ fn top(lines: &[&str]) -> usize {
     at
 }
 
-/// Returns what a rule is about, without its method: type, database, role, address. None for what is no rule.
+/// Returns what a rule is about, without its method: type, database, role, address. None for what is no rule. Where only TLS is let in
+/// it is about the same as where any connection is: our line may have been written before the server had TLS.
 pub fn key(rule: &str) -> Option<String> {
     key_of(&split(rule).0)
 }
 
 fn key_of(words: &[String]) -> Option<String> {
     let fields = if words.first().is_some_and(|kind| *kind == "local") { 3 } else { 4 };
-    (words.len() > fields).then(|| words.get(..fields).map(|words| words.join(" ")))?
+    let key = (words.len() > fields).then(|| words.get(..fields).map(|words| words.join(" ")))??;
+    Some(match key.strip_prefix("hostssl ") {
+        Some(rest) => format!("host {rest}"),
+        None => key,
+    })
 }
 
 /// Splits a line as the server does: into its words, quotes and all, and its comment. In double quotes blanks and `#` are as any other

@@ -45,6 +45,24 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// Says whether somebody has thought of this very connection: the rule names its role, or rejects a part of the world only. One
+    /// that is about all roles, or rejects whatever no earlier rule has let in, is a default, and what it says is expected to have
+    /// exceptions.
+    pub fn is_meant_for(&self, connection: &Connection) -> bool {
+        let names_role = self.user_name.iter().flatten().any(|token| *token == connection.role);
+        let rejects = self.auth_method.as_deref() == Some("reject");
+        let everybody = match (self.address.as_deref(), self.netmask.as_deref()) {
+            (None | Some("all"), _) => true,
+            (Some(address), Some(mask)) => {
+                Network::with_mask(address, mask).is_some_and(|network| network.bits == 0)
+            }
+            _ => false,
+        };
+        names_role || (rejects && !everybody)
+    }
+}
+
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
@@ -306,8 +324,9 @@ fn covers(rule: &Rule, network: Network, around: &Surroundings) -> Fit {
 }
 
 impl Connection {
-    /// Returns the line that lets it in, without a comment, its fields in columns.
-    pub fn line(&self, method: &str) -> String {
+    /// Returns the line that lets it in, without a comment, its fields in columns. `ssl` says that the server has TLS: then one that
+    /// insists on it is let in by no other way.
+    pub fn line(&self, method: &str, ssl: bool) -> String {
         let database = match &self.purpose {
             Purpose::Database(name) => quote_hba(name),
             Purpose::Replication => "replication".into(),
@@ -315,6 +334,10 @@ impl Connection {
         let role = quote_hba(&self.role);
         let (kind, address) = match self.from {
             Source::Socket => ("local", String::new()),
+            // Certificates are looked at where there is TLS, and the server refuses the line otherwise.
+            Source::Net(network) if method == "cert" || (ssl && self.tls == Tls::Always) => {
+                ("hostssl", network.to_string())
+            }
             Source::Net(network) => ("host", network.to_string()),
         };
         format!("{kind:<5} {database:<15} {role:<15} {address:<20} {method}")

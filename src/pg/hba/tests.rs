@@ -164,11 +164,11 @@ fn a_line_lets_its_connection_in() {
         ("local", Purpose::Database("all".into()), "repmgr"),
     ] {
         let connection = Connection { purpose, role: role.into(), ..from(source) };
-        let line = connection.line("scram-sha-256");
+        let line = connection.line("scram-sha-256", true);
         assert!(line.ends_with("scram-sha-256") && line.contains(&quote_hba(role)), "{line}");
         assert!(key(&line).is_some(), "{line}");
     }
-    let quoted = Connection { purpose: Purpose::Database("all".into()), ..from("local") }.line("trust");
+    let quoted = Connection { purpose: Purpose::Database("all".into()), ..from("local") }.line("trust", true);
     assert!(quoted.starts_with("local \"all\""), "{quoted}");
 }
 
@@ -280,7 +280,7 @@ fn quoted_names_are_whole_words() {
     {
         let rule = |address: &str| {
             let purpose = Purpose::Database(database.into());
-            Connection { purpose, role: role.into(), ..from(address) }.line("md5")
+            Connection { purpose, role: role.into(), ..from(address) }.line("md5", true)
         };
         let rules = ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32"].map(rule);
         let current: BTreeSet<(String, String)> =

@@ -85,6 +85,7 @@ impl Work<'_> {
         if self.wanted.networks.is_empty() {
             self.unresolved();
         }
+        self.tls();
         let in_main = |rule: &Rule| rule.file_name.as_deref().is_none_or(|file| same_file(file, &main));
         // How many rules are read before the block.
         let above = block.map_or(0, |block| {
@@ -119,7 +120,14 @@ impl Work<'_> {
                             rule.line_number,
                             rule.auth_method.clone().unwrap_or_default(),
                         ));
-                        Some(rule).filter(|rule| at(rule).is_some_and(|at| at < above))
+                        if at(rule).is_some_and(|at| at < above) {
+                            Some(rule)
+                        } else {
+                            if rule.is_meant_for(connection) {
+                                self.overrides(rule, &main, connection);
+                            }
+                            None
+                        }
                     }
                 };
                 if let Some(rule) = wins {
@@ -165,11 +173,32 @@ impl Work<'_> {
 
     /// Returns the line that lets a connection in.
     fn line(&self, connection: &Connection) -> String {
-        let line = connection.line(&self.wanted.method);
-        // Certificates are looked at where there is TLS, and the server refuses the line otherwise.
-        match (self.wanted.method.as_str(), line.strip_prefix("host ")) {
-            ("cert", Some(rest)) => format!("hostssl {}", rest.trim_start()),
-            _ => line,
+        connection.line(&self.wanted.method, self.facts.around.ssl)
+    }
+
+    /// Where a conninfo insists on TLS, the server has to have it.
+    fn tls(&mut self) {
+        let Some(node) = self.wanted.nodes.iter().find(|node| node.tls == Tls::Always) else { return };
+        let ssl = self.facts.around.ssl;
+        let how =
+            "Set ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf();";
+        self.add(
+            Requirement {
+                name: "ssl".into(),
+                uses: Use::ALL.to_vec(),
+                has: if ssl { "on" } else { "off" }.into(),
+                needs: format!("on: the conninfo of {} insists on TLS", node.name),
+                status: if ssl { Status::Ok } else { Status::Cannot },
+                how: (!ssl).then(|| how.to_string()),
+            },
+            None,
+        );
+        if !ssl {
+            self.checks.push(
+                Check::fail("ssl", "the server has no TLS")
+                    .detail(format!("The conninfo of \"{}\" insists on it by sslmode.", node.name))
+                    .hint(how),
+            );
         }
     }
 
@@ -188,6 +217,25 @@ impl Work<'_> {
                     connection.of, connection.from, connection.role
                 ))
                 .hint("Move the block of pgbaton above it, or that rule below the block; --force moves the block before the first rule.")
+                .waivable(Waiver::Force, self.wanted.force),
+        );
+    }
+
+    /// A rule that somebody has made for just this connection would no longer decide about it.
+    fn overrides(&mut self, rule: &Rule, main: &str, connection: &Connection) {
+        let method = rule.auth_method.clone().unwrap_or_default();
+        let message =
+            format!("{} is meant for connections that pgbaton needs, by \"{method}\"", rule.place(main));
+        if self.checks.iter().any(|check| check.message == message) {
+            return;
+        }
+        self.checks.push(
+            Check::fail("pg_hba_order", message)
+                .detail(format!(
+                    "The lines of pgbaton would stand before it and let in \"{}\" ({}) as \"{}\".",
+                    connection.of, connection.from, connection.role
+                ))
+                .hint("Correct or remove that rule if those connections are to be let in.")
                 .waivable(Waiver::Force, self.wanted.force),
         );
     }

@@ -132,7 +132,7 @@ impl Work<'_> {
             Box::new(move |value| checksums || is_on(value)),
         ));
         out.push(need("full_page_writes", &[RewindTarget, RewindSource], "on", "on", on()));
-        out.extend(self.listen_addresses());
+        out.extend(self.listen_addresses(set_up));
         if let Some(command) = self.wanted.archive_command.clone() {
             let uses = [Primary, RewindTarget];
             let archives = |value: &str| is_on(value) || value.eq_ignore_ascii_case("always");
@@ -160,7 +160,7 @@ impl Work<'_> {
     }
 
     /// Other nodes must reach the address in the conninfo; where that is a socket's directory, nothing has to listen.
-    fn listen_addresses(&self) -> Option<Need> {
+    fn listen_addresses(&self, set_up: &SetUp) -> Option<Need> {
         let hosts = self.wanted.own_hosts.clone();
         if hosts.is_empty() {
             return None;
@@ -168,8 +168,21 @@ impl Work<'_> {
         let is_local = |host: &String| {
             host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
         };
+        let now = set_up.settings.get("listen_addresses").map(|setting| {
+            setting.file.as_ref().map_or(&setting.value, |file| &file.value).trim().to_string()
+        });
         // "localhost" is looked at by its addresses as well.
-        let value = if hosts.iter().all(is_local) { "localhost" } else { "*" };
+        let value = match now.as_deref() {
+            _ if hosts.iter().all(is_local) => "localhost".to_string(),
+            None | Some("" | "localhost") => "*".to_string(),
+            // Somebody has chosen where to listen, and nowhere else is opened. A name may mean another address on this host than
+            // on others.
+            Some(chosen) => {
+                let is_address = |host: &&String| host.parse::<std::net::IpAddr>().is_ok() && !is_local(host);
+                let own = hosts.iter().find(is_address).or_else(|| hosts.iter().find(|host| !is_local(host)));
+                format!("{chosen},{}", own.map_or("", String::as_str))
+            }
+        };
         let first = hosts.first().cloned().unwrap_or_default();
         let of_v6 = hosts.iter().any(|host| host.parse::<std::net::Ipv6Addr>().is_ok());
         let of_v4 = hosts.iter().any(|host| host.parse::<std::net::Ipv4Addr>().is_ok());
@@ -187,7 +200,7 @@ impl Work<'_> {
             name: "listen_addresses",
             uses: Use::ALL.to_vec(),
             needs: format!("* or {first}"),
-            value: value.to_string(),
+            value,
             fits: Box::new(fits),
         })
     }

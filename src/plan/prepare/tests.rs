@@ -363,6 +363,74 @@ fn a_rule_above_the_block_counts_and_one_below_does_not() {
 }
 
 #[test]
+fn a_rule_that_was_made_for_our_connections_is_not_overridden_unasked() {
+    let with = |rule: Rule, force: bool| {
+        let work_facts = facts(SetUp { rules: Some(vec![rule]), ..set_up() });
+        failed(&work_facts, &Wanted { force, ..wanted() })
+    };
+    // What nobody has thought of may be refused by default.
+    assert_eq!(with(rule(1, "reject"), false), [""; 0]);
+    let anywhere =
+        Rule { address: Some("0.0.0.0".into()), netmask: Some("0.0.0.0".into()), ..rule(1, "reject") };
+    assert_eq!(with(anywhere, false), [""; 0]);
+    assert_eq!(with(rule(1, "ldap"), false), [""; 0]);
+    let host = Rule { address: Some("10.0.0.2".into()), netmask: None, ..rule(1, "reject") };
+    assert_eq!(with(host.clone(), false), ["pg_hba_order"]);
+    assert_eq!(with(host, true), [""; 0]);
+    let role = Rule { user_name: Some(vec!["repmgr".into()]), ..rule(1, "ldap") };
+    assert_eq!(with(role.clone(), false), ["pg_hba_order"]);
+    // Also where there is a block above it already.
+    let mut work_facts = facts(SetUp { rules: Some(vec![Rule { line_number: 4, ..role }]), ..set_up() });
+    work_facts.hba.text = Some("# pgbaton: begin\n# pgbaton: end\n".into());
+    assert_eq!(failed(&work_facts, &wanted()), ["pg_hba_order"]);
+}
+
+#[test]
+fn a_conninfo_that_insists_on_tls_gets_lines_for_tls_and_a_server_that_has_it() {
+    let mut asked = wanted();
+    asked.nodes.iter_mut().for_each(|node| node.tls = Tls::Always);
+    let mut work_facts = facts(refused());
+    assert_eq!(failed(&work_facts, &asked), ["ssl"]);
+    assert!(unmet(&work_facts, &asked).contains(&"ssl cannot".to_string()));
+    work_facts.around.ssl = true;
+    assert_eq!(failed(&work_facts, &asked), [""; 0]);
+    let lines = Work::of(&work_facts, &asked).printed().pg_hba;
+    assert!(lines.iter().all(|line| line.starts_with("hostssl ")), "{lines:?}");
+    // A line from before stays that node's, also when another one is added.
+    work_facts.hba.text = Some(
+        "# pgbaton: begin\nhost repmgr repmgr 10.0.0.1/32 scram-sha-256  # node1\n# pgbaton: end\n".into(),
+    );
+    let first = Rule {
+        line_number: 2,
+        database: Some(vec!["repmgr".into(), "replication".into()]),
+        address: Some("10.0.0.1".into()),
+        ..rule(2, "scram-sha-256")
+    };
+    work_facts.set_up.as_mut().unwrap().rules = Some(vec![first]);
+    let made = Work::of(&work_facts, &asked).prepared(&places());
+    let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
+    assert!(hba.new.contains("10.0.0.1/32 scram") && hba.new.contains("# node2"), "{}", hba.new);
+    // Whoever does not insist is let in by either.
+    assert!(Work::of(&work_facts, &wanted()).printed().pg_hba.iter().all(|line| line.starts_with("host ")));
+}
+
+#[test]
+fn only_our_own_address_is_added_to_those_that_somebody_has_chosen() {
+    let set = |now: &str, hosts: &[&str]| {
+        let facts = changed("listen_addresses", |setting| setting.value = now.into());
+        let own_hosts = hosts.iter().map(ToString::to_string).collect();
+        Work::of(&facts, &Wanted { own_hosts, ..wanted() }).printed().sql.join("")
+    };
+    let to = |value: &str| format!("ALTER SYSTEM SET listen_addresses = '{value}';");
+    assert_eq!(set("localhost", &["node1", "10.0.0.1"]), to("*"));
+    assert_eq!(set("", &["node1", "10.0.0.1"]), to("*"));
+    assert_eq!(set("", &["localhost", "127.0.0.1"]), to("localhost"));
+    assert_eq!(set("127.0.0.1, 192.168.0.1", &["node1", "10.0.0.1"]), to("127.0.0.1, 192.168.0.1,10.0.0.1"));
+    assert_eq!(set("192.168.0.1", &["node1"]), to("192.168.0.1,node1"));
+    assert_eq!(set("192.168.0.1,10.0.0.1", &["node1", "10.0.0.1"]), "");
+}
+
+#[test]
 fn without_alter_system_there_is_a_file() {
     let mut poor = set_up();
     poor.alter_system_allowed = false;

@@ -318,6 +318,10 @@ async fn nodes(
         let mut conninfo = Conninfo::default();
         conninfo.set("host", &host);
         conninfo.set("port", port);
+        // Nodes of a cluster insist on TLS or do not, all of them.
+        if let Some(mode) = context.local_conninfo()?.get("sslmode") {
+            conninfo.set("sslmode", mode);
+        }
         texts.push((host, conninfo.to_string()));
     }
     let mut targets = Vec::new();
