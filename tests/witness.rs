@@ -111,6 +111,11 @@ fn tour(pg: &Pg, witness_pg: &Pg) {
     node1.pgbaton(["standby", "unregister", "--node-id=3"]).run().code(0);
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
     assert_eq!(sql(&node1, "SELECT count(*) FROM repmgr.nodes"), "3");
+    let config = std::fs::read_to_string(node1.config()).unwrap();
+    std::fs::write(node1.config(), format!("{config}\nlocation = \"cellar\"\n")).unwrap();
+    node1.pgbaton(["primary", "register", "-F"]).run().code(0).says("tell witness \"witness\"");
+    assert_eq!(sql(&witness, "SELECT location FROM repmgr.nodes WHERE node_id = 1"), "cellar");
+    assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
 
     // From another node; its copy goes with it, and a second time there is nothing.
     let remove =

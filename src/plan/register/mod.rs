@@ -118,7 +118,6 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
     Endpoint { name: format!("node \"{}\"", node.row.node_name), conninfo, secret }
 }
 
-/// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
 /// Tells the witnesses, which have copies of their own, what was recorded; None where there is none. What fails there undoes nothing.
 fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase> {
     let steps = candidate::tell_witnesses(cluster, record);
@@ -131,6 +130,7 @@ fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase>
     })
 }
 
+/// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
 pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
     Plan {
         title,

@@ -1,6 +1,6 @@
 //! The plan of `primary register`. Pure.
 
-use super::{Options, QUERY_S, names, simple};
+use super::{Options, QUERY_S, names, simple, tell_witnesses};
 use crate::error::Exit;
 use crate::facts::alive::{Alive, alive};
 use crate::facts::cluster::ClusterFacts;
@@ -83,19 +83,19 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
             Exit::Query,
         ));
     }
-    if old != Some(row) || others {
+    let record = vec![node::deactivate_other_primaries(row.node_id), row.upsert()];
+    let is_new = old != Some(row) || others;
+    if is_new {
         steps.push(Step::new(
             "record_node",
             format!("record node \"{name}\" (ID {}) as primary", row.node_id),
-            Op::Sql {
-                on: on.clone(),
-                statements: vec![node::deactivate_other_primaries(row.node_id), row.upsert()],
-            },
+            Op::Sql { on: on.clone(), statements: record.clone() },
             QUERY_S,
             Exit::Query,
         ));
     }
     let mut plan = simple(format!("register primary \"{name}\""), checks, steps, vec![]);
+    plan.phases.extend(tell_witnesses(&facts.cluster, &record).filter(|_| is_new));
     // Before the first registration there is no table to write to.
     plan.announce_on = (facts.present.verdict() == SchemaVerdict::Complete).then(|| on.clone());
     plan

@@ -137,6 +137,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         members: Members::default(),
     };
     let mut end = None;
+    let mut looked = false;
     let seen = last_seen(context, &local, &own, &system_identifier, &mut inquiry)?;
     if seen.is_witness {
         let text = format!("node \"{name}\" may start: it is a witness");
@@ -157,8 +158,9 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
             words.any(|word| word.says == Says::Against && (word.is_primary || !args.demote))
         };
         let voices = inquiry.round(each, enough).await;
-        if end.is_none() {
-            end = measured(&local, &voices).await;
+        if !looked && beyond_checkpoint(&local, &voices) {
+            looked = true;
+            end = measured(context, &local).await;
         }
         let ours = ours(&own, &system_identifier, &local, end);
         let words: Vec<Word> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
@@ -405,24 +407,37 @@ fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
     }
 }
 
-/// Finds where the local WAL ends, if any standby of its timeline has replayed beyond the last checkpoint: there is nothing to compare
-/// before, and after a crash it is read from the WAL.
-async fn measured(local: &Local, voices: &[Voice]) -> Option<Lsn> {
+/// Says whether any standby of the local timeline has replayed beyond the last checkpoint: before it there is nothing to compare.
+fn beyond_checkpoint(local: &Local, voices: &[Voice]) -> bool {
     let (timeline, checkpoint) = (local.timeline, local.control.checkpoint);
     let system_identifier = local.control.system_identifier.to_string();
-    let beyond = |voice: &Voice| {
+    voices.iter().any(|voice| {
         voice.node.facts().is_some_and(|server| {
             server.system_identifier == system_identifier
                 && server.timeline == timeline
                 && server.replay_lsn.is_some_and(|replayed| replayed > checkpoint)
         })
-    };
-    if !voices.iter().any(beyond) {
-        return None;
-    }
+    })
+}
+
+/// Finds where the local WAL ends: after a crash it is read from the last checkpoint on, as the server will do, which takes less time
+/// than the server will. So that is not bounded by `guard_wait`, but told.
+async fn measured(context: &Context, local: &Local) -> Option<Lsn> {
+    let from = local.control.checkpoint;
     let mut local = Local { end: None, ..local.clone() };
-    let measured = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
-    measured.await.ok()?.ok()?
+    let mut reading =
+        tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
+    let read = tokio::select! {
+        read = &mut reading => read,
+        () = tokio::time::sleep(AT_LEAST) => {
+            context.ui.say(
+                Level::Notice,
+                &format!("reading the WAL of this node from {from} to its end, which crash recovery will read, too"),
+            );
+            reading.await
+        }
+    };
+    read.ok()?.ok()?
 }
 
 fn sentences(words: &[Word]) -> String {
