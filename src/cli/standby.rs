@@ -8,16 +8,30 @@ use super::node::Rejoin;
 #[derive(Debug, Subcommand)]
 pub enum Standby {
     /// Copy a running server into an empty data directory, as its standby
+    ///
+    /// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made beside its final place and
+    /// cannot be started before it is complete and a standby; an interrupted clone is taken over by the next one.
     Clone(Clone),
     /// Record this standby in the metadata
+    ///
+    /// Safe to repeat. The upstream is the node that this standby streams from, unless one is named.
     Register(Register),
     /// Remove a standby from the metadata, and its unused slot
     Unregister,
     /// Make this standby the primary, after the old one has failed
+    ///
+    /// Refused while another primary is alive, and while a standby that answers has more WAL. The other standbys follow at once. To
+    /// move the role while the primary is alive, use "standby switchover".
     Promote(Promote),
     /// Let this standby follow the primary, or another standby
+    ///
+    /// Nothing is restarted: the server is told by a reload. Of its present primary_conninfo only the place that it leads to is
+    /// replaced; password, certificates and the rest stay.
     Follow(Follow),
     /// Move the role of the primary to this standby, while everything is well
+    ///
+    /// Run on the standby that is to become the primary, or anywhere with --node-id naming it. The old primary comes back as a standby,
+    /// and all other standbys follow. If anything fails before the promotion, the old primary is primary again.
     Switchover(Switchover),
     /// Rewind a node that was left behind, and bring it back as a standby of the primary
     ///
@@ -25,10 +39,7 @@ pub enum Standby {
     Rewind(Rejoin),
 }
 
-/// Make this standby the primary, after the old one has failed
-///
-/// Refused while another primary is alive, and while a standby that answers has more WAL. The other standbys follow at once. To
-/// move the role while the primary is alive, use "standby switchover".
+/// Options of `standby promote`.
 #[derive(Args, Debug, Default)]
 pub struct Promote {
     /// Leave the other standbys where they are
@@ -40,10 +51,7 @@ pub struct Promote {
     pub siblings_follow: bool,
 }
 
-/// Let this standby follow the primary, or another standby
-///
-/// Nothing is restarted: the server is told by a reload. Of its present primary_conninfo only the place that it leads to is
-/// replaced; password, certificates and the rest stay.
+/// Options of `standby follow`.
 #[derive(Args, Debug, Default)]
 pub struct Follow {
     /// Node to follow, if it is not the primary
@@ -55,10 +63,7 @@ pub struct Follow {
     pub wait: Option<u32>,
 }
 
-/// Copy a running server into an empty data directory, as its standby
-///
-/// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made beside its final place and
-/// cannot be started before it is complete and a standby; an interrupted clone is taken over by the next one.
+/// Options of `standby clone`.
 #[derive(Args, Debug, Default)]
 pub struct Clone {
     /// Host of the server to copy, the same as -h
@@ -135,9 +140,7 @@ pub enum ExternalFiles {
     Pgdata,
 }
 
-/// Record this standby in the metadata
-///
-/// Safe to repeat. The upstream is the node that this standby streams from, unless one is named.
+/// Options of `standby register`.
 #[derive(Args, Debug, Default)]
 pub struct Register {
     /// Node that this standby follows
@@ -153,10 +156,7 @@ pub struct Register {
     pub wait_sync: Option<u32>,
 }
 
-/// Move the role of the primary to this standby, while everything is well
-///
-/// Run on the standby that is to become the primary, or anywhere with --node-id naming it. The old primary comes back as a standby,
-/// and all other standbys follow. If anything fails before the promotion, the old primary is primary again.
+/// Options of `standby switchover`.
 #[derive(Args, Debug, Default)]
 pub struct Switchover {
     /// Leave the other standbys with the old primary

@@ -425,8 +425,7 @@ fn beyond_checkpoint(local: &Local, voices: &[Voice]) -> bool {
 async fn measured(context: &Context, local: &Local) -> Option<Lsn> {
     let from = local.control.checkpoint;
     let mut local = Local { end: None, ..local.clone() };
-    let mut reading =
-        tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
+    let mut reading = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
     let read = tokio::select! {
         read = &mut reading => read,
         () = tokio::time::sleep(AT_LEAST) => {
