@@ -289,8 +289,24 @@ fn slots_missing_lost_and_unused() {
     assert_shows(&nodes[0], "slot-missing");
     nodes[0].psql("SELECT pg_create_physical_replication_slot('repmgr_slot_2', true)");
     assert_shows(&nodes[0], "slot-unused");
-    nodes[1].append_conf("primary_slot_name = 'repmgr_slot_2'");
-    nodes[1].reload();
+    // As it is told to be typed; and so where the slot is missing.
+    nodes[1].node_config(2, "");
+    for next in ["unused", "missing"] {
+        let document = show(&nodes[0]).json();
+        assert_eq!(
+            document["data"]["cluster"]["next"][0], "pgbaton standby follow  # on \"node2\"",
+            "{next}"
+        );
+        nodes[1].pgbaton(["standby", "follow"]).run().code(0);
+        settle(&nodes);
+        show(&nodes[0]).code(0);
+        nodes[1].psql("ALTER SYSTEM SET primary_slot_name = ''");
+        nodes[1].reload();
+        nodes[0].wait_until("SELECT active FROM pg_replication_slots", "f", SOON);
+        nodes[0].psql("SELECT pg_drop_replication_slot('repmgr_slot_2')");
+        settle(&nodes);
+    }
+    nodes[1].pgbaton(["standby", "follow"]).run().code(0);
     nodes[0].wait_until("SELECT active FROM pg_replication_slots", "t", SOON);
     nodes[0].wait_until("SELECT state FROM pg_stat_replication", "streaming", SOON);
     settle(&nodes);

@@ -68,9 +68,10 @@ const QUERIES: &[(&str, &str)] = &[
     ("loaded", "SELECT pg_postmaster_start_time(), pg_conf_load_time()"),
 ];
 
-/// Auxiliary processes that come and go only when somebody restarts something.
+/// Auxiliary processes that come and go only when somebody restarts something. A WAL receiver whose primary is down comes every few
+/// seconds, and goes.
 const LASTING: &[&str] =
-    &["checkpointer", "background writer", "walwriter", "startup", "walreceiver", "walsender"];
+    &["checkpointer", "background writer", "walwriter", "startup", "walreceiver streaming", "walsender"];
 
 /// The state of servers and directories at one moment. What is in it is stable while nobody acts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -113,6 +113,12 @@ struct Judge<'a> {
     next: Vec<String>,
 }
 
+/// Writes a command with where to type it: a shell takes the rest of the line for a comment.
+fn typed_on(command: &str, row: &NodeRow) -> String {
+    let name: String = row.node_name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{command}  # on \"{name}\"")
+}
+
 impl Judge<'_> {
     fn issue(
         &mut self,
@@ -136,14 +142,18 @@ impl Judge<'_> {
 
     /// Puts a command before all others.
     fn type_first_on(&mut self, command: &str, row: &NodeRow) {
-        self.type_on(command, row);
-        self.next.rotate_right(1);
+        let line = typed_on(command, row);
+        self.next.retain(|other| *other != line);
+        self.next.insert(0, line);
     }
 
-    /// Adds a command to what to type next, with where to type it: a shell takes the rest of the line for a comment.
+    /// Adds a command to what to type next, with where to type it.
     fn type_on(&mut self, command: &str, row: &NodeRow) {
-        let name: String = row.node_name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.next.push(format!("{command}  # on \"{name}\""));
+        let line = typed_on(command, row);
+        // One command may be the cure for several things.
+        if !self.next.contains(&line) {
+            self.next.push(line);
+        }
     }
 
     /// What the role may not see, said once.

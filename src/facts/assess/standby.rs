@@ -1,6 +1,6 @@
 //! A standby: how far it is, what it is attached to, and whether its past is that of the primary.
 
-use super::{Judge, NodeView, roles};
+use super::{Judge, NodeView, roles, typed_on};
 use crate::error::Severity;
 use crate::facts::alive::streams_from;
 use crate::facts::cluster::NodeFacts;
@@ -193,7 +193,12 @@ impl Judge<'_> {
                         None => "It has no WAL receiver.".into(),
                     });
                     issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
-                    self.type_on("pgbaton node status", row);
+                    // Without a WAL receiver it may be led to a place where it is not let in any more: to follow what is recorded
+                    // is the cure, or is refused with the reason.
+                    match (reference, &server.receiver) {
+                        (Some((primary, _)), None) => self.type_on(&follow(&up.row, &primary.row), row),
+                        _ => self.type_on("pgbaton node status", row),
+                    }
                 }
                 // Without any primary that is said already.
                 (Some(up), None, ..) if server.receiver.is_none() && reference.is_some() => {
@@ -222,7 +227,7 @@ impl Judge<'_> {
             }
         }
         self.replay(row, server, out);
-        self.slot(row, upstream, out);
+        self.slot(row, upstream, reference.map(|(primary, _)| &primary.row), out);
         if let Some((_, primary)) = reference
             && server.version_num / 10_000 != primary.version_num / 10_000
         {
@@ -263,7 +268,13 @@ impl Judge<'_> {
         }
     }
 
-    fn slot(&mut self, row: &NodeRow, upstream: Option<&NodeFacts>, out: &mut NodeView) {
+    fn slot(
+        &mut self,
+        row: &NodeRow,
+        upstream: Option<&NodeFacts>,
+        primary: Option<&NodeRow>,
+        out: &mut NodeView,
+    ) {
         let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream) else { return };
         let Some(server) = upstream.facts() else { return };
         let name = &row.node_name;
@@ -280,12 +291,11 @@ impl Judge<'_> {
                  missing stops it from streaming."
                     .into(),
             );
-            let sql = format!(
-                "SELECT pg_create_physical_replication_slot('{}', true)",
-                slot_name.replace('\'', "''")
-            );
-            issue.hint = Some(format!("Run \"{sql}\" on \"{place}\"."));
-            self.next.push(psql(&upstream.row, &sql));
+            let command = primary.map(|primary| follow(&upstream.row, primary));
+            if let Some(command) = command {
+                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which makes the slot."));
+                self.type_on(&command, row);
+            }
             return;
         };
         out.slot_active = Some(slot.active);
@@ -301,9 +311,12 @@ impl Judge<'_> {
             issue.detail =
                 Some("The WAL that the node needs next was removed (max_slot_wal_keep_size).".into());
             issue.hint = Some(format!(
-                "If the archive does not have it, clone \"{name}\" again: \"pgbaton standby clone --force\" there."
+                "If the archive does not have it, copy \"{name}\" again: \"pgbaton node rejoin --reclone\" there."
             ));
-            self.type_on("pgbaton standby clone --force", row);
+            // To follow would be refused.
+            let led = primary.map(|primary| typed_on(&follow(&upstream.row, primary), row));
+            self.next.retain(|line| Some(line) != led.as_ref());
+            self.type_on("pgbaton node rejoin --reclone", row);
         } else if !slot.active && out.attached == Some(true) {
             let issue = self.issue(
                 Severity::Warning,
@@ -312,9 +325,21 @@ impl Judge<'_> {
                 format!("node \"{name}\" streams without its slot \"{slot_name}\""),
             );
             issue.detail = Some(format!("The slot keeps WAL on \"{place}\" that nobody fetches."));
-            issue.hint = Some(format!("Set primary_slot_name = '{slot_name}' on \"{name}\" and reload it."));
+            if let Some(command) = primary.map(|primary| follow(&upstream.row, primary)) {
+                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which lets it use the slot."));
+                self.type_on(&command, row);
+            }
         }
     }
+}
+
+/// Writes the command that leads a standby to an upstream.
+fn follow(upstream: &NodeRow, primary: &NodeRow) -> String {
+    let named = match upstream.node_id == primary.node_id {
+        true => String::new(),
+        false => format!(" --upstream-node-id={}", upstream.node_id),
+    };
+    format!("pgbaton standby follow{named}")
 }
 
 /// Writes a command that runs SQL on a node, to be typed anywhere.
@@ -420,7 +445,20 @@ mod tests {
         server(&mut facts, 1).receiver = None;
         let (report, codes) = judged(&facts);
         assert_eq!((report.nodes[1].attached, codes), (Some(false), vec!["not_attached"]));
-        assert_eq!(report.cluster.next, ["pgbaton node status  # on \"n2\""]);
+        assert_eq!(report.cluster.next, ["pgbaton standby follow  # on \"n2\""]);
+        // Somewhere that nobody knows.
+        server(&mut facts, 1).receiver = server(&mut healthy(), 1).receiver.take();
+        server(&mut facts, 1).receiver.as_mut().unwrap().sender_port = Some(1);
+        assert_eq!(judged(&facts).0.cluster.next, ["pgbaton node status  # on \"n2\""]);
+        // Below another standby.
+        let mut facts = healthy();
+        facts.nodes[2].row.upstream_node_id = Some(2);
+        server(&mut facts, 0).senders.remove(1);
+        server(&mut facts, 2).receiver = None;
+        assert_eq!(
+            judged(&facts).0.cluster.next,
+            ["pgbaton standby follow --upstream-node-id=2  # on \"n3\""]
+        );
         // Its upstream is a former primary, which is not to be started as what it was.
         let mut facts = healthy();
         promote(&mut facts, 1, 2);
@@ -441,7 +479,7 @@ mod tests {
         facts.nodes[1].row.slot_name = Some("s'2".into());
         let (report, codes) = judged(&facts);
         assert_eq!(codes, ["slot_missing"]);
-        assert!(report.cluster.next[0].starts_with("psql -Xd "), "{:?}", report.cluster.next);
+        assert_eq!(report.cluster.next, ["pgbaton standby follow  # on \"n2\""]);
         let slot = |active, status: &str| Slot {
             slot_name: "s'2".into(),
             slot_type: "physical".into(),
