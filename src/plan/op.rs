@@ -357,7 +357,8 @@ pub enum Probe {
         /// The data directory.
         data_directory: PathBuf,
     },
-    /// `pg_control` says that pg_rewind has done its work, which it writes there last.
+    /// `pg_control` says that pg_rewind has done its work, which it writes there last; or a server may start there, which is allowed
+    /// only after that.
     Rewound {
         /// The data directory.
         data_directory: PathBuf,

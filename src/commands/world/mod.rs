@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::commands::context::{Context, not_connected};
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{Starting, running_postmaster};
+use crate::facts::rejoin::is_half_rewound;
 use crate::output::table::size;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -511,8 +512,10 @@ impl World for Live<'_> {
                 control_file::read(data_directory)?.state,
                 ControlState::ShutDown | ControlState::ShutDownInRecovery
             ),
+            // Where a server may start again this was proven, and one that has started since leaves another state behind.
             Probe::Rewound { data_directory } => {
-                control_file::read(data_directory)?.state == ControlState::InArchiveRecovery
+                !is_half_rewound(data_directory)
+                    || control_file::read(data_directory)?.state == ControlState::InArchiveRecovery
             }
             Probe::HasAll { on, node_id, data_directory } => {
                 let Some(position) = self.shutdown_position(*node_id, data_directory).await? else {
