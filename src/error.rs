@@ -213,6 +213,7 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("foreign_cluster", "another system identifier"),
     ("same_server", "two records lead to one running server"),
     ("primary_outdated", "a primary whose timeline another node has left behind"),
+    ("witness_outdated", "a witness whose copy of the metadata names another primary, or other nodes"),
     ("witness_in_cluster", "a node registered as a witness belongs to the cluster"),
     ("invalid_conninfo", "its registered connection string cannot be used"),
     ("application_name_differs", "it streams under another name than its node name"),

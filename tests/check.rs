@@ -676,6 +676,37 @@ fn errors_are_unknown_to_monitoring() {
     code(&["node", "check"], 1);
 }
 
+/// The WAL receiver looks for the password of a database named `replication`.
+#[test]
+fn a_login_is_tried_with_the_password_that_a_standby_finds() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = nodes(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql("CREATE ROLE copier LOGIN REPLICATION PASSWORD 'y'");
+    one.prepend_hba("host replication copier 127.0.0.1/32 scram-sha-256");
+    one.reload();
+    let passfile = two.dir.join("pgpass");
+    let passwords = |database: &str| {
+        std::fs::write(&passfile, format!("127.0.0.1:{}:{database}:copier:y\n", one.port)).unwrap();
+        std::fs::set_permissions(&passfile, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    passwords("replication");
+    let lead = format!(
+        "host=127.0.0.1 port={} user=copier application_name=node2 passfile={}",
+        one.port,
+        passfile.display()
+    );
+    two.psql(&format!("ALTER SYSTEM SET primary_conninfo = '{lead}'"));
+    two.reload();
+    one.wait_until("SELECT usename FROM pg_stat_replication WHERE state = 'streaming'", "copier", SOON);
+    let login = || two.pgbaton(["node", "check", "--replication-login"]).run();
+    login().code(0);
+    // By the name of the role a program would find it, and a standby does not.
+    passwords("copier");
+    let output = login();
+    output.code(1).says("no password supplied");
+}
+
 /// What the real repmgr prints is printed, word for word, as a role without superuser.
 #[test]
 fn lines_are_those_of_the_real_repmgr() {

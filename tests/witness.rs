@@ -13,7 +13,7 @@ mod support;
 
 use serde_json::Value;
 use support::{
-    Fingerprint, Output, Pg, StopMode, TestCluster, TestServer, configure, envelope, executed, majors,
+    Fingerprint, Nodes, Output, Pg, StopMode, TestCluster, TestServer, configure, envelope, executed, majors,
     metadata, planned, postgres, real_repmgr, registered, registered_standby, repmgr_conf, with_real_repmgr,
 };
 
@@ -495,4 +495,46 @@ fn the_extension_of_the_primary_is_made_on_the_witness_too() {
     envelope(&output, "witness register", 1, false);
     assert_eq!(failed_checks(&output), ["metadata_usable"]);
     output.says("4.4");
+}
+
+// ---- away when the primary changes -------------------------------------------------------------------------------------
+
+#[test]
+fn a_witness_that_was_away_is_named_until_it_is_told() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let witness = nodes.cluster.foreign("witness");
+    witness.node_config(9, "");
+    envelope(&register(&witness, one, &[]), "witness register", 0, true);
+    two.wait_for_replay_of(one);
+    let told = |from: &TestServer| {
+        let json = from.pgbaton(["cluster", "show", "--json"]).run().json();
+        let codes = json["issues"].as_array().unwrap().iter().map(|issue| issue["code"].clone());
+        (codes.collect::<Vec<_>>(), json["data"]["cluster"]["next"].clone())
+    };
+    assert_eq!(told(one).0, [""; 0]);
+
+    witness.stop(StopMode::Fast);
+    let moved = two.pgbaton(["standby", "switchover"]).run();
+    moved.code(0).says("witness \"witness\" cannot be told of the new primary");
+    moved.says("run \"pgbaton witness register --force\" on \"witness\"");
+    witness.start();
+    for from in [one, two, &witness] {
+        let (codes, next) = told(from);
+        assert_eq!(codes, ["witness_outdated"], "{}", from.name);
+        assert_eq!(next[0], "pgbaton witness register --force  # on \"witness\"");
+    }
+    let json = two.pgbaton(["cluster", "check", "--json"]).run().json();
+    assert_eq!(json["data"]["verdict"], "warning", "{json:#}");
+    witness.pgbaton(["witness", "register", "--force"]).run().code(0);
+    assert_eq!(told(&witness).0, [""; 0]);
+
+    // And so where the primary is lost.
+    witness.stop(StopMode::Fast);
+    two.stop(StopMode::Immediate);
+    let promoted = one.pgbaton(["standby", "promote", "--force", "--yes"]).run();
+    promoted.code(0).says("witness \"witness\" cannot be told of the new primary");
+    witness.start();
+    assert!(told(one).0.contains(&"witness_outdated".into()));
 }

@@ -7,12 +7,14 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use crate::commands::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result};
+use crate::facts::assess::{Copies, waits_to_be_replayed};
 use crate::facts::check::{self, Asked};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server::{self, ServerFacts};
@@ -34,6 +36,8 @@ pub struct Found {
     pub facts: ClusterFacts,
     /// What was last seen before; read before it is overwritten.
     pub topology: Option<Topology>,
+    /// The copies of the metadata that witnesses have.
+    pub copies: Copies,
     /// The time of the observation.
     pub now: Timestamp,
 }
@@ -98,7 +102,7 @@ async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found,
     primaries.iter().for_each(|node| round.ask(&node.row.conninfo, true));
     others.iter().for_each(|node| round.ask(&node.row.conninfo, false));
     let rows = round.run().await;
-    let facts = match (rows, seeds) {
+    let mut facts = match (rows, seeds) {
         (Some(rows), _) => round.facts(rows.iter().map(|node| &node.row)),
         (None, seen) => match round.refusal(&first) {
             // It answers, and has no metadata: that is the news, not what was seen at other times.
@@ -110,6 +114,7 @@ async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found,
             _ => round.facts(seen_rows),
         },
     };
+    round.look_again(&mut facts).await;
     if let Some(config) = config {
         // Another cluster, reached by -h, is not what this node's state directory is about.
         let own = facts.node(config.node_id).is_some_and(|node| node.row.node_name == config.node_name);
@@ -123,7 +128,7 @@ async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found,
         seen.is_none() || found.is_none() || seen == found
     });
     let more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
-    Ok((Found { facts, topology, now }, more))
+    Ok((Found { copies: round.copies(&facts), facts, topology, now }, more))
 }
 
 /// Why a server did not say what it was asked.
@@ -162,6 +167,9 @@ struct Answer {
 
 /// A server that has answered keeps us waiting for the rows of slower ones only so long.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long a standby that seems to be late is looked at once more, and from how many seconds on.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// All servers asked at once, and more as they become known.
 struct Round<'a> {
@@ -326,6 +334,46 @@ impl<'a> Round<'a> {
             NodeFacts { row: row.clone(), server }
         });
         ClusterFacts { nodes: nodes.collect() }
+    }
+
+    /// Asks those again that had just received something and seem to be late by the time of the last commit: in a long transaction,
+    /// and after a night without one, that is old on a standby that keeps up. One that replays what it had a moment later is.
+    async fn look_again(&self, facts: &mut ClusterFacts) {
+        let seems_late = |server: &ServerFacts| {
+            server.last_replay_age_s.is_some_and(|age| age > AGAIN.as_secs_f64())
+                && server.replay_paused == Some(false)
+                && server.apply_delay_s == 0.0
+                && waits_to_be_replayed(server)
+        };
+        let until = self.until.min(Instant::now() + AGAIN);
+        let (round, seems_late) = (self, &seems_late);
+        let looks = facts.nodes.iter_mut().map(|node| async move {
+            let Ok(server) = &mut node.server else { return };
+            let answer =
+                round.answers.get(&key(&node.row.conninfo)).and_then(|answer| answer.server.as_ref().ok());
+            let (true, Some((session, _))) = (seems_late(server), answer) else { return };
+            let begun = Instant::now();
+            let mut later = server.clone();
+            while let Ok(replayed) = bounded(until, server::replay_lsn(session)).await {
+                later.replay_lsn = replayed;
+                if !waits_to_be_replayed(&later) {
+                    server.last_replay_age_s = Some(begun.elapsed().as_secs_f64());
+                    return;
+                }
+                tokio::time::sleep(AGAIN / 20).await;
+            }
+        });
+        join_all(looks).await;
+    }
+
+    /// Returns what witnesses have of the metadata: like whoever takes writes, they were asked for it.
+    fn copies(&self, facts: &ClusterFacts) -> Copies {
+        let witnesses = facts.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);
+        let rows = witnesses.filter_map(|node| {
+            let copy = self.answers.get(&key(&node.row.conninfo))?.rows.as_ref()?;
+            Some((node.row.node_id, copy.iter().map(|known| known.row.clone()).collect()))
+        });
+        rows.collect()
     }
 
     /// Takes what was asked for checks out of the answers.

@@ -172,7 +172,9 @@ async fn try_login(
         psql,
         [
             "-XAtqw".to_string(),
-            format!("--dbname={conninfo} replication=true"),
+            // As the WAL receiver and pg_basebackup do, which look for the password of a database of this name. Under a name of
+            // its own, so that nobody takes it for the standby.
+            format!("--dbname={conninfo} dbname=replication replication=true application_name=pgbaton"),
             "--command=IDENTIFY_SYSTEM".to_string(),
         ],
     );

@@ -32,6 +32,9 @@ pub struct ServerFacts {
     pub last_replay_age_s: Option<f64>,
     /// Replay is paused; None on a primary.
     pub replay_paused: Option<bool>,
+    /// `recovery_min_apply_delay` in seconds.
+    #[serde(default)]
+    pub apply_delay_s: f64,
     /// The WAL receiver, where one runs.
     pub receiver: Option<Receiver>,
     /// Servers that stream from this one.
@@ -165,6 +168,7 @@ const SERVER: &str = "SELECT json_build_object(\
    'senders', ARRAY(SELECT json_build_object('sender', s, \
         'application_name', (pg_stat_get_activity(s.pid)).application_name) FROM pg_stat_get_wal_senders() s), \
    'slots', ARRAY(SELECT row_to_json(s) FROM pg_get_replication_slots() s), \
+   'apply_delay', current_setting('recovery_min_apply_delay'), \
    'synchronous_standby_names', current_setting('synchronous_standby_names'), \
    'max_wal_senders', current_setting('max_wal_senders'), \
    'max_replication_slots', current_setting('max_replication_slots'), \
@@ -196,6 +200,7 @@ struct Answer {
     receiver: Option<RawReceiver>,
     senders: Vec<RawSender>,
     slots: Vec<RawSlot>,
+    apply_delay: String,
     synchronous_standby_names: String,
     max_wal_senders: String,
     max_replication_slots: String,
@@ -292,6 +297,7 @@ impl Answer {
             replay_lsn: self.replay_lsn,
             last_replay_age_s: self.last_replay.and_then(|at| at.age_s(self.now)),
             replay_paused: self.replay_paused,
+            apply_delay_s: duration_s(&self.apply_delay)?,
             receiver: self.receiver.map(|receiver| receiver.receiver),
             senders: senders.collect(),
             slots: slots.collect(),
@@ -307,9 +313,32 @@ impl Answer {
     }
 }
 
+/// Asks a standby how far it has replayed.
+///
+/// # Errors
+/// Those of the query.
+pub async fn replay_lsn(session: &Session) -> Result<Option<Lsn>, SqlError> {
+    let row = session.query_one("SELECT pg_last_wal_replay_lsn()::text", &[]).await?;
+    Ok(row.get(0).and_then(|text| text.parse().ok()))
+}
+
 /// Reads an interval without days as the server writes it.
 fn seconds(text: &str) -> Option<f64> {
     Some(text.parse::<SignedDuration>().ok()?.as_secs_f64())
+}
+
+/// Reads a time in milliseconds as the server shows it: `0`, `30s`, `5min`.
+fn duration_s(text: &str) -> Option<f64> {
+    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text.strip_prefix(number)? {
+        "" | "ms" => 0.001,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * unit)
 }
 
 /// Reads a size as the server shows it: `16MB`, `1GB`.
@@ -471,6 +500,7 @@ impl ServerFacts {
             replay_lsn: in_recovery.then_some(Lsn(end)),
             last_replay_age_s: in_recovery.then_some(3600.0),
             replay_paused: in_recovery.then_some(false),
+            apply_delay_s: 0.0,
             receiver: in_recovery.then(|| Receiver {
                 status: Some("streaming".into()),
                 sender_host: Some("h1".into()),
@@ -501,6 +531,10 @@ mod tests {
         assert_eq!(bytes("1GB"), Some(1 << 30));
         assert_eq!(bytes("8192"), Some(8192));
         assert_eq!(bytes("1 apple"), None);
+        assert_eq!(duration_s("0"), Some(0.0));
+        assert_eq!(duration_s("1500ms"), Some(1.5));
+        assert_eq!(duration_s("5min"), Some(300.0));
+        assert_eq!(duration_s("5 apples"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::Exit;
+use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
@@ -214,6 +214,26 @@ pub fn checkpoint(role: Option<&RoleFacts>, on: &Endpoint) -> Option<Step> {
             Exit::Query,
         )
     })
+}
+
+/// Names the witnesses that cannot be told now, and what brings them up to date.
+pub fn silent_witnesses(cluster: &ClusterFacts) -> Vec<Check> {
+    let silent =
+        cluster.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness && node.row.active);
+    silent
+        .filter_map(|node| {
+            let name = &node.row.node_name;
+            let why = sentence(&node.server.as_ref().err()?.message);
+            Some(
+                Check::warning("witness_not_told", format!("witness \"{name}\" cannot be told of the new primary"))
+                    .node(node.row.node_id)
+                    .detail(format!(
+                        "{why} Its copy of the metadata goes on naming the old one, which may be allowed to start by that."
+                    ))
+                    .hint(format!("When it is back, run \"pgbaton witness register --force\" on \"{name}\".")),
+            )
+        })
+        .collect()
 }
 
 /// Tells the witnesses, each of which has its own copy of the metadata, all that is recorded on the new primary: a witness may have been

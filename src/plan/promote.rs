@@ -16,7 +16,7 @@ use crate::facts::server::ServerFacts;
 use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
 use crate::plan::candidate::{
-    self, checkpoint, new_primary, on_new_timeline, room, siblings, tell_witnesses,
+    self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{
@@ -94,6 +94,8 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(missing);
     checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.node_id), options.force));
     checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
+
+    checks.extend(silent_witnesses(&facts.cluster));
 
     let siblings = siblings(&facts.cluster, candidate, former_id);
     let mut following = Vec::new();

@@ -16,7 +16,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
 use crate::plan::candidate::{
-    self, checkpoint, new_primary, on_new_timeline, room, siblings, tell_witnesses,
+    self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{
@@ -340,8 +340,9 @@ fn backups_and_archive(
 
 /// Names the nodes that could not be asked.
 fn silent_nodes(facts: &SwitchoverFacts) -> Vec<Check> {
-    let silent = facts.cluster.nodes.iter().filter(|node| node.row.active);
-    silent
+    let silent =
+        facts.cluster.nodes.iter().filter(|node| node.row.active && node.row.node_type != NodeType::Witness);
+    let silent: Vec<Check> = silent
         .filter_map(|node| {
             let silence = node.server.as_ref().err()?;
             let name = &node.row.node_name;
@@ -352,7 +353,8 @@ fn silent_nodes(facts: &SwitchoverFacts) -> Vec<Check> {
                     .hint(format!("When it is back, run \"pgbaton standby follow\" on \"{name}\".")),
             )
         })
-        .collect()
+        .collect();
+    silent.into_iter().chain(silent_witnesses(&facts.cluster)).collect()
 }
 
 /// The pieces that the steps are made of.

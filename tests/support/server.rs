@@ -273,7 +273,8 @@ impl TestServer {
     /// Returns the process id of the living postmaster.
     pub fn postmaster(&self) -> Option<Pid> {
         let text = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
-        let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+        // A server without a postmaster (`postgres --single`) writes its own number, with a minus sign.
+        let pid = Pid::from_raw(text.lines().next()?.trim().parse::<i32>().ok()?.abs())?;
         self.processes().contains(&pid).then_some(pid)
     }
 

@@ -27,6 +27,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         lag_warning_s: thresholds.lag_s.0,
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: config.map(|config| config.node_id),
+        copies: &found.copies,
     };
     let evidence = Evidence {
         facts: &found.facts,

@@ -99,6 +99,7 @@ async fn once(context: &Context) -> Result<Report> {
         lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: config.map(|config| config.node_id),
+        copies: &found.copies,
     };
     let (mut report, issues) = assess(&found.facts, &view);
     if context.style.verbose {

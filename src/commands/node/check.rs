@@ -13,7 +13,7 @@ use crate::commands::world::Secrets;
 use crate::commands::{login, operation, reach, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::assess::Viewpoint;
+use crate::facts::assess::{Copies, Viewpoint};
 use crate::facts::check::{self, Evidence, Name, Needs, Status, judge, worst};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server;
@@ -125,6 +125,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         lag_warning_s: thresholds.lag_s.0,
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: Some(config.node_id),
+        copies: &found.copies,
     };
     let evidence = Evidence {
         facts: &found.facts,
@@ -229,7 +230,7 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
         config_file: String::new(),
     };
     let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }] };
-    Found { facts, topology: None, now: crate::plan::journal::now() }
+    Found { facts, copies: Copies::new(), topology: None, now: crate::plan::journal::now() }
 }
 
 /// Tries the replication login to one node, as repmgr asks before a switchover. The answer is a word; the exit code is 0 whatever it is.

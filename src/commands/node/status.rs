@@ -6,7 +6,7 @@ use crate::cli::node::Status as Args;
 use crate::commands::context::Context;
 use crate::commands::{locate, operation};
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
-use crate::facts::assess::{Viewpoint, assess};
+use crate::facts::assess::{Copies, Viewpoint, assess};
 use crate::facts::directory::{Contents, look, running_postmaster};
 use crate::facts::{server, source};
 use crate::output::node::NodeStatus;
@@ -65,6 +65,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         lag_warning_s: config.replication_lag_warning.as_secs_f64(),
         unfinished_operation: unfinished.clone(),
         local_node_id: Some(config.node_id),
+        copies: &Copies::new(),
     };
     let (report, issues) = assess(&facts, &view);
     let mut issues: Vec<Issue> =

@@ -51,8 +51,18 @@ pub(crate) fn promote(facts: &mut ClusterFacts, at: usize, timeline: u32) {
     facts.nodes[at].server = Ok(ServerFacts { started_at, ..ServerFacts::example(false, timeline, 60_000) });
 }
 
+/// There is no witness.
+static NO_COPIES: super::Copies = super::Copies::new();
+
 pub(crate) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
-    Viewpoint { now: NOW, topology, lag_warning_s: 300.0, unfinished_operation: None, local_node_id: Some(1) }
+    Viewpoint {
+        now: NOW,
+        topology,
+        lag_warning_s: 300.0,
+        unfinished_operation: None,
+        local_node_id: Some(1),
+        copies: &NO_COPIES,
+    }
 }
 
 pub(crate) fn judged(facts: &ClusterFacts) -> (ClusterReport, Vec<&'static str>) {

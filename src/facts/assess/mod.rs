@@ -7,11 +7,13 @@ mod primary;
 mod rows;
 mod standby;
 mod view;
+mod witness;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+pub(crate) use self::standby::waits_to_be_replayed;
 pub use self::view::{ClusterReport, ClusterView, NodeView, Role, State};
 use crate::error::{Issue, Severity};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -33,7 +35,12 @@ pub struct Viewpoint<'a> {
     pub unfinished_operation: Option<String>,
     /// The node that this command runs on.
     pub local_node_id: Option<i32>,
+    /// The copies of the metadata that witnesses have, by the witness's node id.
+    pub copies: &'a Copies,
 }
+
+/// The copies of the metadata that witnesses have, by the witness's node id.
+pub type Copies = BTreeMap<i32, Vec<NodeRow>>;
 
 /// Judges what was found out.
 pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec<Issue>) {

@@ -177,6 +177,7 @@ impl Judge<'_> {
         };
         if row.node_type == NodeType::Witness {
             out.timeline = None;
+            self.copy(node);
         }
         out.status = match (&row.node_type, out.observed_role) {
             (NodeType::Primary, Role::Standby) => "running as standby",

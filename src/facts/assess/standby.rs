@@ -32,26 +32,39 @@ impl Judge<'_> {
         let behind = |position: Option<Lsn>| position.map(|lsn| written.0.saturating_sub(lsn.0));
         out.receive_lag_bytes = behind(server.wal_end());
         out.replay_lag_bytes = behind(server.replay_lsn);
-        let sender = self
-            .facts
-            .observed_upstream(&out.node_name)
-            .and_then(|node| Some(node.facts()?.sender_of(&out.node_name)?.clone()));
-        let streams =
-            sender.as_ref().filter(|sender| sender.state.as_deref().is_none_or(|state| state == "streaming"));
-        out.replay_lag_s = match (out.replay_lag_bytes, streams) {
-            (Some(0), _) => Some(0.0),
-            // All that was received is replayed: the time since the last commit says nothing on an idle primary, so what the
-            // upstream measured counts, as long as it hears from the standby.
-            (Some(_), Some(sender)) if !waits_to_be_replayed(server) => {
-                let measured = sender.replay_lag_s.unwrap_or(0.0);
-                match (sender.reply_age_s.filter(|age| *age > SILENT_S), server.last_replay_age_s) {
-                    (Some(silent), Some(age)) => Some(silent.min(age).max(measured)),
-                    _ => Some(measured),
-                }
-            }
-            (Some(_), _) => server.last_replay_age_s,
-            (None, _) => None,
+        out.replay_lag_s = self.lag_s(&out.node_name, server, written, self.facts.nodes.len());
+    }
+
+    /// How many seconds a standby's state is older than what the primary has written; None where it cannot be told. `hops` bounds the
+    /// way up, which rows written by hand can make a circle.
+    fn lag_s(&self, name: &str, server: &ServerFacts, written: Lsn, hops: usize) -> Option<f64> {
+        if server.replay_lsn? >= written {
+            return Some(0.0);
+        }
+        // All that was received is replayed: the time since the last commit says nothing on an idle primary, so what the upstream
+        // measured counts, as long as it hears from the standby.
+        let upstream = self.facts.observed_upstream(name).filter(|_| !waits_to_be_replayed(server));
+        let Some((upstream, from)) = upstream.and_then(|node| Some((node, node.facts()?))) else {
+            return server.last_replay_age_s;
         };
+        let sender = from.sender_of(name)?;
+        match sender.state.as_deref() {
+            // The role may not see it.
+            None => return None,
+            Some("streaming") => {}
+            Some(_) => return server.last_replay_age_s,
+        }
+        let measured = sender.replay_lag_s.unwrap_or(0.0);
+        let own = match (sender.reply_age_s.filter(|age| *age > SILENT_S), server.last_replay_age_s) {
+            (Some(silent), Some(age)) => silent.min(age).max(measured),
+            _ => measured,
+        };
+        // Whoever keeps up with a standby that is behind is as far behind.
+        let before = match from.in_recovery && hops > 0 {
+            true => self.lag_s(&upstream.row.node_name, from, written, hops - 1)?,
+            false => 0.0,
+        };
+        Some(own.max(before))
     }
 
     /// Whether a node has WAL that the primary never had. `typed` is how many commands there were before this node was looked at.
@@ -255,8 +268,9 @@ impl Judge<'_> {
             issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
             issue.hint = Some(format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."));
             self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
-        } else if out.replay_lag_s.is_some_and(|lag| lag >= self.view.lag_warning_s) {
-            let lag = out.replay_lag_s.unwrap_or_default();
+        } else if let Some(lag) =
+            out.replay_lag_s.filter(|lag| *lag - server.apply_delay_s >= self.view.lag_warning_s)
+        {
             let bytes = out.replay_lag_bytes.unwrap_or_default();
             let issue = self.issue(
                 Severity::Warning,
@@ -264,7 +278,12 @@ impl Judge<'_> {
                 Some(row),
                 format!("node \"{name}\" is {lag:.0} seconds behind"),
             );
-            issue.detail = Some(format!("{bytes} bytes of WAL are not replayed."));
+            issue.detail = Some(match server.apply_delay_s {
+                0.0 => format!("{bytes} bytes of WAL are not replayed."),
+                delay => format!(
+                    "{bytes} bytes of WAL are not replayed. It is to be {delay:.0} seconds behind (recovery_min_apply_delay)."
+                ),
+            });
         }
     }
 
@@ -352,7 +371,7 @@ fn psql(row: &NodeRow, sql: &str) -> String {
 ///
 /// The primary sends what it has flushed, and that may end in the middle of a record: then always at the end of a page. What is missing
 /// of such a record comes with the next write, which on an idle primary may be tomorrow.
-fn waits_to_be_replayed(server: &ServerFacts) -> bool {
+pub(crate) fn waits_to_be_replayed(server: &ServerFacts) -> bool {
     const PAGE: u64 = 8192;
     match (server.replay_lsn, server.receive_lsn) {
         (Some(replayed), Some(received)) if received > replayed => {
@@ -403,6 +422,27 @@ mod tests {
             }),
             (Some(100), Some(45.0), vec![])
         );
+        // It is to be an hour late.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 1).replay_lsn = Some(Lsn(40_000));
+                server(facts, 1).apply_delay_s = 3590.0;
+            }),
+            (Some(10_000), Some(3600.0), vec![])
+        );
+        // It keeps up with a standby that is cut off.
+        let of_n3 = |facts: &mut ClusterFacts| {
+            written(facts);
+            facts.nodes[2].row.upstream_node_id = Some(2);
+            let moved = server(facts, 0).senders.remove(1);
+            server(facts, 1).senders.push(moved);
+        };
+        let mut facts = healthy();
+        of_n3(&mut facts);
+        assert_eq!(judged(&facts).0.nodes[2].replay_lag_s, Some(0.0));
+        server(&mut facts, 0).senders.clear();
+        server(&mut facts, 1).receiver = None;
+        assert_eq!(judged(&facts).0.nodes[2].replay_lag_s, Some(3600.0));
         // The end of a page, in the middle of a record.
         assert_eq!(
             lag(&|facts| {
@@ -425,13 +465,13 @@ mod tests {
             .2,
             ["replay_paused"]
         );
-        // A role that may see little must not raise an alarm.
+        // A role that may see little cannot tell, and raises no alarm.
         assert_eq!(
             lag(&|facts| {
                 written(facts);
                 server(facts, 0).senders[0].state = None;
             }),
-            (Some(100), Some(0.0), vec![])
+            (Some(100), None, vec![])
         );
         // Without a primary there is nothing to compare with.
         let unknown = lag(&|facts| facts.nodes[0].server = Err(silence(Answered::Nothing)));

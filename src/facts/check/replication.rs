@@ -2,6 +2,7 @@
 
 use super::{CLOCK_S, Figures, Finding, Judge, Name, Status, count};
 use crate::facts::assess::State;
+use crate::facts::cluster::NodeFacts;
 use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
 use crate::pg::history::TimelineId;
@@ -105,6 +106,17 @@ impl Judge<'_> {
         let Some(lag) = self.view.replay_lag_s.map(f64::round) else {
             let why = match self.primary() {
                 None => "No primary can be asked.",
+                Some(_)
+                    if self
+                        .evidence
+                        .facts
+                        .nodes
+                        .iter()
+                        .filter_map(NodeFacts::facts)
+                        .any(|up| !up.sees_senders) =>
+                {
+                    "The role may not see how far the standbys are: GRANT pg_monitor."
+                }
                 Some(_) => {
                     "Its history is not the primary's, or it has replayed no transaction since it was started."
                 }
@@ -112,14 +124,17 @@ impl Judge<'_> {
             return found(Status::Unknown, "unable to query replication lag".into()).detail(why);
         };
         let (warning, critical) = limits;
-        match lag {
-            lag if lag >= critical => {
-                found(Status::Critical, format!("{lag} seconds, critical threshold: {critical}"))
+        // As late as it is meant to be is on time.
+        let delay = server.apply_delay_s.round();
+        let meant = if delay > 0.0 { format!(", {delay} of them meant") } else { String::new() };
+        match lag - delay {
+            late if late >= critical => {
+                found(Status::Critical, format!("{lag} seconds{meant}, critical threshold: {critical}"))
             }
-            lag if lag > warning => {
-                found(Status::Warning, format!("{lag} seconds, warning threshold: {warning}"))
+            late if late > warning => {
+                found(Status::Warning, format!("{lag} seconds{meant}, warning threshold: {warning}"))
             }
-            lag => found(Status::Ok, format!("{lag} seconds")),
+            _ => found(Status::Ok, format!("{lag} seconds{meant}")),
         }
         .value(lag, "seconds")
     }
