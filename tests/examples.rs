@@ -1,0 +1,174 @@
+//! The examples, carried out: each script from nothing to its end, on real servers. A script proves itself what it claims, and
+//! ends with 0 only if that holds; here it has to have claimed it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser as _;
+use pgbaton::cli::Cli;
+use support::{Output, Pg, Running, TestCluster, TestServer, clean_command, postgres, versions};
+
+/// The longest one needs half a minute on a machine that has nothing else to do.
+const DEADLINE: Duration = Duration::from_secs(400);
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// A script, with a directory and ports that nobody else uses.
+struct Example {
+    script: PathBuf,
+    pg: Pg,
+    // For their ports.
+    places: Vec<TestServer>,
+    cluster: TestCluster,
+}
+
+impl Example {
+    fn new(pg: &Pg, script: &str, ports: usize) -> Self {
+        let cluster = TestCluster::new(pg);
+        let places = (1..=ports).map(|id| cluster.empty(&format!("place{id}"))).collect();
+        Self { script: examples().join(script), pg: pg.clone(), places, cluster }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.cluster.dir().join("example")
+    }
+
+    /// Starts the script with the environment that it documents, and nothing of this process's own.
+    fn start(&self, args: &[&str]) -> Running {
+        let ports: Vec<String> = self.places.iter().map(|place| place.port.to_string()).collect();
+        let mut command = clean_command(&self.script);
+        command
+            .args(args)
+            .env("HOME", self.cluster.dir().join("home"))
+            .env("PGBATON", env!("CARGO_BIN_EXE_pgbaton"))
+            .env("PGBATON_EXAMPLE_PG", &self.pg.bindir)
+            .env("PGBATON_EXAMPLE_DIR", self.dir())
+            .env("PGBATON_EXAMPLE_PORTS", ports.join(" "));
+        Running::start(command)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.start(args).wait(DEADLINE)
+    }
+
+    /// Runs the script to its end: it has to succeed, to claim this, and to leave nothing behind.
+    #[track_caller]
+    fn plays(&self, claims: &[&str]) {
+        let output = self.run(&[]);
+        output.code(0);
+        self.claimed(&output, claims);
+        assert!(!self.dir().exists(), "{output:?}");
+    }
+
+    #[track_caller]
+    fn claimed(&self, output: &Output, claims: &[&str]) {
+        for claim in claims {
+            let line = format!("OK: {claim}");
+            assert!(output.stdout.lines().any(|printed| printed == line), "no {line:?}\n{output:?}");
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        if self.dir().exists() {
+            self.run(&["--stop"]);
+        }
+    }
+}
+
+#[test]
+fn quickstart() {
+    let Some(pg) = postgres(15) else { return };
+    let example = Example::new(&pg, "quickstart.sh", 3);
+    let first = example.run(&[]);
+    first.code(0);
+    assert!(first.stdout.contains("The servers go on running."), "{first:?}");
+    // A second run looks at what is there, and starts what is not.
+    let mut stopped = clean_command(&pg.tool("pg_ctl"));
+    stopped.args(["-s", "-w", "-m", "fast", "stop", "-D"]).arg(example.dir().join("node3/data"));
+    Running::start(stopped).wait(support::SOON).code(0);
+    let second = example.run(&[]);
+    second.code(0);
+    assert!(second.stdout.contains("node3/pgbaton.toml node start"), "{second:?}");
+    assert!(!second.stdout.contains("standby clone"), "{second:?}");
+    example.run(&["--stop"]).code(0);
+    assert!(!example.dir().exists());
+    let nothing = example.run(&["--stop"]);
+    nothing.code(0);
+    assert!(nothing.stdout.starts_with("There is nothing in"), "{nothing:?}");
+}
+
+#[test]
+fn three_nodes() {
+    let claims = [
+        "node3 follows node2 (node3)",
+        "orders on node1 (1500)",
+        "orders on node3 (1500)",
+        "the primary (node2)",
+    ];
+    for pg in versions() {
+        Example::new(&pg, "three-nodes/three-nodes.sh", 3).plays(&claims);
+    }
+}
+
+#[test]
+fn what_is_kept_is_removed_when_it_is_asked_for() {
+    let Some(pg) = postgres(15) else { return };
+    let example = Example::new(&pg, "three-nodes/three-nodes.sh", 3);
+    example.run(&["--keep"]).code(0);
+    assert!(example.dir().join("node1/data/postmaster.pid").exists());
+    let refused = example.run(&[]);
+    refused.code(1).says("ERROR: an earlier run has left its servers. Remove them first: ");
+    refused.says(&format!("PGBATON_EXAMPLE_DIR={} ", example.dir().display()));
+    example.run(&["--stop"]).code(0);
+    assert!(!example.dir().exists());
+    let usage = example.run(&["--nonsense"]);
+    usage.code(2);
+    assert!(usage.stdout.contains("--stop    stops them and removes everything"), "{usage:?}");
+}
+
+#[test]
+fn each_has_a_text_and_the_commands_in_it_exist() {
+    let list = std::fs::read_to_string(examples().join("README.md")).unwrap();
+    let mut commands = 0;
+    for dir in examples().read_dir().unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        let name = dir.file_name().into_string().unwrap();
+        assert!(list.contains(&format!("({name})")), "examples/README.md does not list {name}");
+        let has_script = dir
+            .path()
+            .read_dir()
+            .unwrap()
+            .flatten()
+            .any(|file| file.path().extension().is_some_and(|extension| extension == "sh"));
+        if !has_script {
+            continue;
+        }
+        let text = std::fs::read_to_string(dir.path().join("README.md")).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("    ")) {
+            let line = line.split(" # ").next().unwrap();
+            let Some((_, command)) = line.split_once("pgbaton ") else { continue };
+            let words = shell_words::split(command).unwrap();
+            let words = words
+                .iter()
+                .take_while(|word| !["&&", "||", "|", ">", ">/dev/null"].contains(&word.as_str()));
+            let parsed = Cli::try_parse_from(std::iter::once(&"pgbaton".to_string()).chain(words));
+            assert!(parsed.is_ok(), "{name}: {line}: {parsed:?}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 0);
+}
