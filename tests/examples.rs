@@ -12,6 +12,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,6 +124,53 @@ fn three_nodes() {
     for pg in versions() {
         Example::new(&pg, "three-nodes/three-nodes.sh", 3).plays(&claims);
     }
+}
+
+#[test]
+fn backup() {
+    let Some(pg) = postgres(15) else { return };
+    let claims = ["backups (2)", "orders in the backup (1500)", "backups as before"];
+    Example::new(&pg, "backup/nightly-backup.sh", 2).plays(&claims);
+}
+
+#[test]
+fn hooks() {
+    let Some(pg) = postgres(15) else { return };
+    let claims = ["messages of the switchover (1)", "the primary (node1)", "messages of switchovers (1)"];
+    Example::new(&pg, "hooks/switchover-notifies.sh", 2).plays(&claims);
+}
+
+/// What is told reaches mail and webhook whole, whatever is in it, and one way that fails does not keep it from the others.
+#[test]
+fn a_notification_goes_every_way_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let (mail, curl, file) =
+        (dir.path().join("mail.out"), dir.path().join("curl.out"), dir.path().join("file"));
+    stub("mail", &format!("printf '%s\\n' \"$@\" >{0}; cat >>{0}; false", mail.display()));
+    stub("curl", &format!("cat >{}", curl.display()));
+    let mut command = clean_command(&examples().join("hooks/notify.sh"));
+    command.env("PATH", format!("{}:/usr/bin:/bin", dir.path().display()));
+    command.args(["--mail", "dba@example.com", "--webhook", "https://example.com/x", "--file"]).arg(&file);
+    command.args([
+        "2",
+        "standby_promote",
+        "0",
+        "2026-11-28 16:00:00+00:00",
+        "it said \"a\\b\"\nand `$(c)`",
+        "",
+    ]);
+    Running::start(command).wait(support::SOON).code(1);
+    let text = "2026-11-28 16:00:00+00:00: standby_promote FAILED on node 2: it said \"a\\b\" and `$(c)`";
+    let mailed = format!("-s\nPostgreSQL: standby_promote FAILED on node 2\ndba@example.com\n{text}\n");
+    assert_eq!(std::fs::read_to_string(mail).unwrap(), mailed);
+    let posted: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(curl).unwrap()).unwrap();
+    assert_eq!(posted, serde_json::json!({ "text": text }));
+    assert_eq!(std::fs::read_to_string(file).unwrap(), format!("{text}\n"));
 }
 
 #[test]
