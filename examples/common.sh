@@ -114,7 +114,7 @@ quietly() {
 # expect CLAIM ACTUAL WANTED
 expect() {
     [ "$2" = "$3" ] || die "$1: expected \"$3\", found \"$2\""
-    if [ "$3" = t ]; then printf 'OK: %s\n' "$1"; else printf 'OK: %s (%s)\n' "$1" "$2"; fi >&3
+    if [ "$3" = t ]; then printf 'OK: %s\n' "$1"; else printf 'OK: %s (%s)\n' "$1" "${2:-none}"; fi >&3
 }
 
 # expect_code CODE COMMAND...: the exit code that the command has to end with.

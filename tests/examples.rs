@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use pgbaton::cli::Cli;
-use support::{Output, Pg, Running, TestCluster, TestServer, clean_command, postgres, versions};
+use support::{Output, Pg, Running, Sshd, TestCluster, TestServer, clean_command, postgres, versions};
 
 /// The longest one needs half a minute on a machine that has nothing else to do.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -111,6 +111,91 @@ fn quickstart() {
     let nothing = example.run(&["--stop"]);
     nothing.code(0);
     assert!(nothing.stdout.starts_with("There is nothing in"), "{nothing:?}");
+}
+
+#[test]
+fn two_nodes_archive() {
+    let claims = [
+        "primaries (node1 node2)",
+        "where WAL file 000000010000000000000003 is (archive)",
+        "what did (rung:rewind_archive)",
+        "slots on node1, where the stale one was (none)",
+        "orders on node1 (2000)",
+        "slots on node2 (none)",
+    ];
+    for pg in versions() {
+        Example::new(&pg, "two-nodes-archive/two-nodes-archive.sh", 2).plays(&claims);
+    }
+}
+
+#[test]
+fn wal_shipping() {
+    let Some(pg) = postgres(15) else { return };
+    let claims = [
+        "followers of node1 (none)",
+        "orders on node2 (1500)",
+        "the file is in the archive, as it was on node1",
+        "files that are there in part (0)",
+        "orders on node2 (2000)",
+    ];
+    Example::new(&pg, "wal-shipping/wal-shipping.sh", 2).plays(&claims);
+}
+
+/// The archive on another host, by a real sshd: what was promised is there, and nothing else ever is.
+#[test]
+fn wal_is_shipped_over_ssh() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let Some(sshd) = Sshd::start(&cluster) else { return };
+    let (archive, stubs) = (cluster.dir().join("archive"), cluster.dir().join("stubs"));
+    std::fs::create_dir_all(&archive).unwrap();
+    std::fs::create_dir_all(&stubs).unwrap();
+    // What a line in ~/.ssh/config would do.
+    let way = format!("/usr/bin/ssh {}", sshd.options("key"));
+    let ssh = |text: &str| {
+        let path = stubs.join("ssh");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let run = |script: &str, args: &[&str]| {
+        let mut command = clean_command(&examples().join("wal-shipping").join(script));
+        command.env("PATH", format!("{}:/usr/bin:/bin", stubs.display())).args(args);
+        Running::start(command).wait(support::SOON)
+    };
+    let there = format!("127.0.0.1:{}", archive.display());
+    let file = |name: &str, byte: u8| {
+        let path = cluster.dir().join(name);
+        std::fs::write(&path, vec![byte; 1 << 20]).unwrap();
+        path.display().to_string()
+    };
+    let (one, other) = (file("one", 1), file("other", 2));
+    let name = "000000010000000000000007";
+    let archived =
+        || archive.read_dir().unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>();
+
+    // A connection that breaks in the middle of it.
+    ssh(&format!("head -c 1000 | {way} \"$@\""));
+    run("archive-wal.sh", &[&there, &one, name]).code(1).says("did not arrive whole");
+    assert!(archived().is_empty(), "{:?}", archived());
+
+    ssh(&format!("exec {way} \"$@\""));
+    run("archive-wal.sh", &[&there, &one, name]).code(0);
+    run("archive-wal.sh", &[&there, &one, name]).code(0);
+    run("archive-wal.sh", &[&there, &other, name]).code(1).says("with another content, and is left as it is");
+    assert_eq!(archived(), [name]);
+    assert_eq!(std::fs::read(archive.join(name)).unwrap(), std::fs::read(&one).unwrap());
+
+    let fetched = cluster.dir().join("fetched");
+    let to = fetched.display().to_string();
+    run("restore-wal.sh", &[&there, name, &to]).code(0);
+    assert_eq!(std::fs::read(&fetched).unwrap(), std::fs::read(&one).unwrap());
+    run("restore-wal.sh", &[&there, "00000002.history", &to]).code(1);
+    assert!(!fetched.exists());
+    // More than 125 would stop the server.
+    ssh("exit 255");
+    run("restore-wal.sh", &[&there, name, &to]).code(1);
+    assert!(!fetched.exists());
+    run("archive-wal.sh", &[&there, &one, "x;y"]).code(2).says("no name of a WAL file");
 }
 
 #[test]
