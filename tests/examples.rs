@@ -212,6 +212,22 @@ fn three_nodes() {
 }
 
 #[test]
+fn containers() {
+    let claims = [
+        "node1 stays down",
+        "node1 follows node2 (node1)",
+        "node2 follows node1 (node2)",
+        "node1 says what it needs",
+        "orders on node1 (1500)",
+        "how often two primaries were seen (0)",
+        "the primaries that were seen (node1 node2)",
+    ];
+    for pg in versions() {
+        Example::new(&pg, "container/containers.sh", 2).plays(&claims);
+    }
+}
+
+#[test]
 fn backup() {
     let Some(pg) = postgres(15) else { return };
     let claims = ["backups (2)", "orders in the backup (1500)", "backups as before"];
