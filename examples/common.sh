@@ -16,7 +16,7 @@
 #   PGBATON=PATH               this pgbaton, instead of one that cargo makes
 #   PGBATON_EXAMPLE_PG=DIR     PostgreSQL's programs in this directory, instead of the newest that is installed
 #   PGBATON_EXAMPLE_DIR=DIR    where everything goes, instead of /var/tmp/pgbaton-EXAMPLE-USER
-#   PGBATON_EXAMPLE_PORTS=...  ports, instead of the first free ones from 5440 on
+#   PGBATON_EXAMPLE_PORTS=...  ports, instead of the first free ones from a place of the example's own on
 #   PGBATON_LAB=DIR            hosts: "DIR/enter N COMMAND..." runs a command on host N, as the user that the servers are to
 #                              belong to; the file DIR/hosts has a line "N ADDRESS" for each; DIR/pgbaton.toml, if it is
 #                              there, is added to the configuration of every node. All hosts see the same files. Without,
@@ -74,9 +74,10 @@ on() {
     elif [ -n "$is_root" ]; then
         way=(runuser -u "$owner" --)
     fi
-    # A server that is started must not keep the script's output open.
+    # Before PostgreSQL 15, its programs look for the password file not in HOME, but in the home directory of the user. A server
+    # that is started must not keep the script's output open.
     "${way[@]}" env -i -C "$base" "PATH=$PATH" "LANG=${LANG:-C}" "TERM=${TERM:-dumb}" "HOME=$base/home" "USER=$owner" \
-        "$@" 3>&-
+        "PGPASSFILE=$base/home/.pgpass" "$@" 3>&-
 }
 
 # show NODE COMMAND...: as it could be typed.
@@ -244,7 +245,10 @@ make_base() {
 
 # Puts this many ports where nothing listens into `ports`. In a lab each node has a host of its own.
 find_ports() {
-    local port=5440
+    local port
+    # Two examples that are begun at once find the same ports free, if they look in the same place.
+    port=$(cksum <<<"$base")
+    port=$((5440 + ${port%% *} % 50 * 10))
     read -ra ports <<<"${PGBATON_EXAMPLE_PORTS:-}"
     while [ ${#ports[@]} -lt "$1" ]; do
         if [ -n "${PGBATON_LAB:-}" ]; then
