@@ -19,8 +19,9 @@
 #   PGBATON_EXAMPLE_PORTS=...  ports, instead of the first free ones from a place of the example's own on
 #   PGBATON_LAB=DIR            hosts: "DIR/enter N COMMAND..." runs a command on host N, as the user that the servers are to
 #                              belong to; the file DIR/hosts has a line "N ADDRESS" for each; DIR/pgbaton.toml, if it is
-#                              there, is added to the configuration of every node. All hosts see the same files. Without,
-#                              all nodes are on this machine.
+#                              there, is added to the configuration of every node (ssh_options, for what needs ssh). All hosts
+#                              see the same files, and no host sees another one's processes, or pgbaton takes the servers there
+#                              for local ones. Without, all nodes are on this machine.
 #
 # As an ordinary user a script runs everything as that user; as root, the servers belong to a user of the example's own, because
 # PostgreSQL refuses root. Missing packages are installed with root's or sudo's rights, or named if there are none.

@@ -117,7 +117,7 @@ fn quickstart() {
 fn two_nodes_archive() {
     let claims = [
         "primaries (node1 node2)",
-        "where WAL file 000000010000000000000003 is (archive)",
+        "what the slot on node1 has (lost)",
         "what did (rung:rewind_archive)",
         "slots on node1, where the stale one was (none)",
         "orders on node1 (2000)",

@@ -86,6 +86,11 @@ expect "slots on node2" "$(slots 2)" "repmgr_slot_1 true"
 expect "slots on node1, where the stale one was" "$(slots 1)" ''
 
 say "Failback: node1 is the primary again, and again no slot is left behind."
+# The slot for node2 begins where node1 would begin after a crash. Were that further back than max_slot_wal_keep_size, the next
+# checkpoint would cost the slot its WAL.
+quietly ask 2 CHECKPOINT
+catch_up 1 2
+quietly ask 1 CHECKPOINT
 pgbaton 1 standby switchover
 expect "the primary" "$(primaries)" node1
 wait_until "node2 follows node1" node2 followers 1
