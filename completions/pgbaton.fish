@@ -507,6 +507,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l force-rewind -d 'Agree to a rewind, if one is needed; with a path, by that pg_rewind' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-files -d 'Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-archive-dir -d 'Where configuration files are kept during a rewind, instead of the state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s w -l wait -d 'Wait until the node streams; this is the default, and as in repmgr a number changes nothing: node_rejoin_timeout is how long' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -528,7 +529,6 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s W -l no-wait -d 'Do not wait until the node streams'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s w -l wait -d 'Wait until the node streams; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -978,6 +978,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l force-rewind -d 'Agree to a rewind, if one is needed; with a path, by that pg_rewind' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-files -d 'Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-archive-dir -d 'Where configuration files are kept during a rewind, instead of the state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s w -l wait -d 'Wait until the node streams; this is the default, and as in repmgr a number changes nothing: node_rejoin_timeout is how long' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -999,7 +1000,6 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s W -l no-wait -d 'Do not wait until the node streams'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s w -l wait -d 'Wait until the node streams; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l dry-run -d 'Check everything, show the plan, change nothing'

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use pgbaton::cli::Cli;
-use support::{Output, Pg, Running, Sshd, TestCluster, TestServer, clean_command, postgres, versions};
+use support::{
+    Output, Pg, Running, Sshd, TestCluster, TestServer, clean_command, installed, postgres, slow, versions,
+};
 
 /// The longest one needs half a minute on a machine that has nothing else to do.
 const DEADLINE: Duration = Duration::from_secs(400);
@@ -242,6 +244,23 @@ fn hooks() {
 }
 
 /// What is told reaches mail and webhook whole, whatever is in it, and one way that fails does not keep it from the others.
+#[test]
+fn haproxy() {
+    let Some(pg) = postgres(15).filter(|_| slow()) else { return };
+    if installed("/usr/sbin/haproxy", "haproxy").and(installed("/usr/bin/socat", "socat")).is_none() {
+        return;
+    }
+    let claims = [
+        "after the switchover writes go to (node2)",
+        "and reads to (node1 node3)",
+        "after the failover writes go to (node3)",
+        "with two primaries writes go to (none)",
+        "orders on the old primary (1)",
+        "and all reads to (node1 node2)",
+    ];
+    Example::new(&pg, "haproxy/haproxy.sh", 8).plays(&claims);
+}
+
 #[test]
 fn a_notification_goes_every_way_that_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -128,9 +128,10 @@ pub struct Rejoin {
     #[arg(short = 'W', long)]
     pub no_wait: bool,
 
-    /// Wait until the node streams; this is the default
-    #[arg(short = 'w', long, conflicts_with = "no_wait", hide = true)]
-    pub wait: bool,
+    /// Wait until the node streams; this is the default, and as in repmgr a number changes nothing: node_rejoin_timeout is how long
+    #[arg(short = 'w', long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+          conflicts_with = "no_wait", hide = true)]
+    pub wait: Option<u32>,
 }
 
 /// Show what the local server is and does

@@ -59,7 +59,8 @@ pub struct Follow {
     pub upstream_node_id: Option<i32>,
 
     /// Wait this many seconds for a primary to appear, if there is none yet; without a number, as long as primary_follow_timeout says
-    #[arg(short = 'W', long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    #[arg(short = 'W', short_alias = 'w', long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "0")]
     pub wait: Option<u32>,
 }
 
@@ -148,7 +149,7 @@ pub struct Register {
     pub upstream_node_id: Option<i32>,
 
     /// Wait this many seconds for the local server to accept connections
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
     pub wait_start: Option<u32>,
 
     /// Wait this many seconds until the record has arrived on this standby

@@ -6,6 +6,7 @@ pub mod config;
 pub mod context;
 pub mod far_end;
 pub mod generate;
+pub mod getopt;
 pub mod hold;
 pub mod locate;
 pub mod login;

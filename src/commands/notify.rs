@@ -2,11 +2,12 @@
 
 use crate::commands::context::Context;
 use crate::commands::world::Secrets;
+use crate::facts::cluster::ClusterFacts;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::Command;
-use crate::registry::event;
+use crate::registry::{NodeType, event};
 use crate::system::process;
 
 /// Something that happened, with what a hook may want to know of it.
@@ -33,17 +34,8 @@ const HOOK_S: u64 = 60;
 pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Happening<'_>) {
     let Ok(config) = context.config() else { return };
     let node_id = happening.node_id.unwrap_or(config.node_id);
-    let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%:z").to_string();
     if let Some(session) = primary {
-        let row = event::insert(node_id, happening.event, happening.successful, &happening.details);
-        if let Err(error) = session.transaction(&[row]).await {
-            context.ui.message(
-                Level::Warning,
-                &format!("could not record event \"{}\"", happening.event),
-                Some(&crate::error::sentence(&error.to_string())),
-                None,
-            );
-        }
+        record(context, session, &Happening { node_id: Some(node_id), ..happening.clone() }).await;
     }
     let Some(template) = &config.event_notification_command else { return };
     let wanted = &config.event_notifications;
@@ -62,7 +54,8 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         ('n', "NODE_ID", node_id.to_string()),
         ('e', "EVENT", happening.event.to_string()),
         ('s', "SUCCESS", if happening.successful { "1" } else { "0" }.to_string()),
-        ('t', "TIMESTAMP", now),
+        // As PostgreSQL writes it, which is what repmgr hands on.
+        ('t', "TIMESTAMP", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.6f%:::z").to_string()),
         ('d', "DETAILS", happening.details.clone()),
         ('p', "UPSTREAM_ID", id),
         ('a', "UPSTREAM_NAME", name),
@@ -90,6 +83,54 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         Some(&crate::error::sentence(&problem)),
         None,
     );
+}
+
+/// Records that standbys follow another node now, as repmgr does where a promotion leads them there. repmgr runs a hook on the host of
+/// each, with the configuration there; here is none to be run, and the hook of the promotion stands for all.
+///
+/// `before` and `after` are the cluster around the change, and `except` is the old primary, which has become a standby.
+pub async fn record_followers(
+    context: &Context,
+    session: &Session,
+    before: &ClusterFacts,
+    after: &ClusterFacts,
+    except: Option<i32>,
+) {
+    let upstream_of =
+        |facts: &ClusterFacts, id: i32| facts.node(id).and_then(|node| node.row.upstream_node_id);
+    for node in &after.nodes {
+        let row = &node.row;
+        let Some(upstream) = row.upstream_node_id.and_then(|id| after.node(id)) else { continue };
+        if row.node_type != NodeType::Standby
+            || Some(row.node_id) == except
+            || upstream_of(before, row.node_id) == Some(upstream.row.node_id)
+        {
+            continue;
+        }
+        let (id, name) = (upstream.row.node_id, &upstream.row.node_name);
+        let event = Happening {
+            node_id: Some(row.node_id),
+            event: "standby_follow",
+            successful: true,
+            details: format!("standby attached to upstream node \"{name}\" (ID: {id})"),
+            ..Happening::default()
+        };
+        record(context, session, &event).await;
+    }
+}
+
+/// Writes the row of an event.
+async fn record(context: &Context, session: &Session, happening: &Happening<'_>) {
+    let Some(node_id) = happening.node_id else { return };
+    let row = event::insert(node_id, happening.event, happening.successful, &happening.details);
+    if let Err(error) = session.transaction(&[row]).await {
+        context.ui.message(
+            Level::Warning,
+            &format!("could not record event \"{}\"", happening.event),
+            Some(&crate::error::sentence(&error.to_string())),
+            None,
+        );
+    }
 }
 
 /// Replaces repmgr's placeholders by references to variables, so that the shell never reads a value as code.

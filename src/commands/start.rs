@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{self, Cli, Color, FAR_END, Format};
 use crate::commands::context::Context;
-use crate::commands::{dispatch, usage};
+use crate::commands::{dispatch, getopt, usage};
 use crate::error::{Error, Exit};
 use crate::output::ui::{Level, Ui};
 use crate::output::{self, Data, Report, Style, render, render_error};
@@ -22,7 +22,10 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
     };
     let tree = (!is_far_end(&words)).then(Cli::command);
     let command = match &tree {
-        Some(tree) => usage::name_of(tree, &mut words),
+        Some(tree) => {
+            getopt::as_getopt_reads(tree, &mut words);
+            usage::name_of(tree, &mut words)
+        }
         None => FAR_END.to_string(),
     };
     match guarded(|| Ok(run(tree, &words, &command, environment, style))) {

@@ -6,11 +6,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
 
 use crate::cli::Cli;
+use crate::commands::getopt;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::check::Name;
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
 const NOT_YET: &[&str] = &["service", "daemon"];
+
+/// Commands of repmgr that nothing here corresponds to, and why.
+const NO_COMMAND: &[(&str, &str)] = &[("node control", "repmgr has it for its own tests only.")];
 
 /// Options of repmgr that nothing here corresponds to, and why.
 const NOT_HERE: &[(&str, &str)] = &[
@@ -186,7 +190,15 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
                     suggested.clear();
                     out.detail(*why)
                 }
-                None => out,
+                None => match elsewhere(option) {
+                    Some(commands) => {
+                        suggested.clear();
+                        out.detail(format!(
+                            "It belongs to {commands}; here repmgr ignores it, with a warning."
+                        ))
+                    }
+                    None => out,
+                },
             }
         }
         ErrorKind::InvalidSubcommand => {
@@ -196,7 +208,13 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
             let out = Error::failed(format!("unrecognized command \"{full}\""));
             if NOT_YET.contains(&full.to_lowercase().as_str()) {
                 suggested.clear();
-                out.detail(format!("pgbaton {} does not have it yet.", env!("CARGO_PKG_VERSION")))
+                out.detail(format!(
+                    "pgbaton {} does not have it yet. A repmgrd that runs here goes on to work, and so does \"repmgr {full}\".",
+                    env!("CARGO_PKG_VERSION")
+                ))
+            } else if let Some((_, why)) = NO_COMMAND.iter().find(|(name, _)| *name == full.to_lowercase()) {
+                suggested.clear();
+                out.detail(*why)
             } else {
                 out
             }
@@ -263,6 +281,20 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
         "" => out.hint("Try \"pgbaton --help\"."),
         _ => out.hint(format!("Try \"pgbaton {command} --help\".")),
     }
+}
+
+/// Returns the commands that have this option of repmgr's: `"standby clone"`.
+fn elsewhere(option: &str) -> Option<String> {
+    if !getopt::is_of_repmgr(option) {
+        return None;
+    }
+    let tree = Cli::command();
+    let verbs = tree.get_subcommands().flat_map(|noun| noun.get_subcommands().map(move |verb| (noun, verb)));
+    let names: Vec<String> = verbs
+        .filter(|(_, verb)| getopt::has(verb, option))
+        .map(|(noun, verb)| format!("\"{} {}\"", noun.get_name(), verb.get_name()))
+        .collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn listed(error: Error, allowed: &[String]) -> Error {

@@ -52,6 +52,7 @@ mod nodes;
 mod processes;
 mod program;
 mod proxy;
+pub mod runbook;
 mod server;
 mod sshd;
 

@@ -9,10 +9,10 @@ use crate::cli::standby::Switchover as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{Happening, notify};
+use crate::commands::notify::{Happening, notify, record_followers};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
-use crate::commands::standby::promote::command;
+use crate::commands::standby::promote::{command, promoted};
 use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, operate, operation};
 use crate::error::{Error, Exit, Result, sentence};
@@ -134,8 +134,19 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             ..Happening::default()
         };
         let writable = if is_primary { Some(session) } else { held.session(primary.row.node_id) };
-        notify(context, writable.filter(|session| !session.is_closed()), &event).await;
+        let writable = writable.filter(|session| !session.is_closed());
+        if is_primary {
+            // What waits for a promotion, to lead clients to the new primary, hears of this one, too.
+            let details = promoted(name, config.node_id);
+            let event =
+                Happening { event: "standby_promote", successful: true, details, ..Happening::default() };
+            notify(context, writable, &event).await;
+        }
+        notify(context, writable, &event).await;
         if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
+            if is_primary {
+                record_followers(context, session, &held.facts, &facts, Some(primary.row.node_id)).await;
+            }
             locate::remember(context, &facts, crate::plan::journal::now());
         }
     }

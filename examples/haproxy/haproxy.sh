@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Clients behind HAProxy are led to the right node: writes to the primary, reads to the standbys, through a switchover, a
+# failover, and an old primary that starts again beside the new one.
+#
+#   examples/haproxy/haproxy.sh           plays it, and removes everything at its end
+#   examples/haproxy/haproxy.sh --keep    leaves the servers running
+#   examples/haproxy/haproxy.sh --stop    stops them and removes everything
+#
+# Everything is on this machine. It needs the packages haproxy and socat; socat stands for systemd's socket.
+set -euo pipefail
+
+example=haproxy
+# shellcheck source=examples/common.sh
+. "$(dirname "$0")/../common.sh"
+PATH=$PATH:/usr/sbin
+
+# What runs beside the servers, in a file for each.
+stop_more() {
+    # shellcheck disable=SC2016 # the inner shell expands it
+    on 1 sh -c 'for file in run/*.pid; do
+        [ ! -e "$file" ] || kill $(cat "$file") 2>/dev/null
+    done; :'
+    local begun=$SECONDS
+    # One that has ended and that nobody has waited for has no program any more.
+    # shellcheck disable=SC2016 # the same
+    while on 1 sh -c 'for file in run/*.pid; do
+        [ ! -e "$file" ] || ! readlink "/proc/$(cat "$file")/exe" || exit 0
+    done; exit 1' >/dev/null 2>&1; do
+        [ $((SECONDS - begun)) -lt 30 ] || die "HAProxy or socat does not end"
+        sleep 0.1
+    done
+}
+
+options "$@"
+[ -z "${PGBATON_LAB:-}" ] || die "this example is for one machine"
+for program in haproxy socat; do
+    command -v "$program" >/dev/null || die "$program is missing. As root, run: apt-get install haproxy socat"
+done
+begin 8
+write_port=${ports[3]} read_port=${ports[4]} health_ports=("${ports[@]:5}")
+ports=("${ports[@]:0:3}")
+install_program "$tree/examples/haproxy/health.sh"
+make_directory run
+for node in 1 2 3; do write_node "$node"; done
+
+# through PORT SQL: as an application would, that knows nothing of nodes.
+through() {
+    on 1 "$pg_bindir/psql" -X -A -t -q \
+        "host=127.0.0.1 port=$1 user=app dbname=postgres connect_timeout=5" -c "$2" 2>/dev/null || true
+}
+
+# led_to PORT: the node at the other end.
+led_to() {
+    local place node
+    place=$(through "$1" 'SELECT inet_server_port()')
+    for node in 1 2 3; do
+        if [ "$place" = "$(port "$node")" ]; then echo "node$node"; fi
+    done
+}
+
+# all_led_to PORT: the nodes at the other end of several connections.
+all_led_to() {
+    for _ in 1 2 3 4 5 6; do led_to "$1"; done | sort -u | paste -s -d ' '
+}
+
+say "A primary and two standbys, and an application."
+make_primary 1
+make_standby 2 1
+make_standby 3 1
+write 1 "CREATE ROLE app LOGIN PASSWORD 'app'"
+write 1 "CREATE TABLE orders (n int); GRANT ALL ON orders TO app"
+echo '*:*:postgres:app:app' | on 1 tee -a home/.pgpass >/dev/null
+catch_up 2 1
+catch_up 3 1
+
+say "On each host something answers whether its node is the primary; HAProxy asks."
+sed -e "s/127.0.0.1:5000/127.0.0.1:$write_port/" -e "s/127.0.0.1:5001/127.0.0.1:$read_port/" \
+    "$tree/examples/haproxy/haproxy.cfg" >"$base/haproxy.cfg"
+for node in 1 2 3; do
+    health=${health_ports[$node - 1]}
+    sed -i "s/node$node:5432 port 8008/$(address "$node"):$(port "$node") port $health/" "$base/haproxy.cfg"
+    # shellcheck disable=SC2016 # the same
+    on "$node" env "PATH=$base/bin:$PATH" sh -c \
+        'socat "TCP-LISTEN:$1,bind=127.0.0.1,reuseaddr,fork" "EXEC:bin/health.sh node$2/pgbaton.toml" >/dev/null 2>&1 &
+        echo $! >"run/health$2.pid"' sh "$health" "$node"
+done
+run 1 haproxy -D -q -f haproxy.cfg -p run/haproxy.pid
+wait_until "writes go to" node1 led_to "$write_port"
+wait_until "reads go to" "node2 node3" all_led_to "$read_port"
+
+say "The role of the primary moves."
+pgbaton 2 standby switchover
+wait_until "after the switchover writes go to" node2 led_to "$write_port"
+wait_until "and reads to" "node1 node3" all_led_to "$read_port"
+wait_until "an order is taken" 1 through "$write_port" "INSERT INTO orders VALUES (1) RETURNING n"
+expect "orders on node2" "$(ask 2 'SELECT count(*) FROM orders')" 1
+
+say "The primary fails, and a standby is promoted."
+run 2 "$pg_bindir/pg_ctl" -s -w -m immediate -D node2/data stop
+pgbaton 3 standby promote
+wait_until "after the failover writes go to" node3 led_to "$write_port"
+wait_until "and reads to the standby that is left" node1 all_led_to "$read_port"
+wait_until "another order is taken" 2 through "$write_port" "INSERT INTO orders VALUES (2) RETURNING n"
+expect "orders on node3" "$(ask 3 'SELECT count(*) FROM orders')" 2
+
+say "The old primary must not start as it is; whoever asks before is told so."
+expect_code 31 pgbaton 2 node guard
+
+say "Somebody starts it all the same. No client is led to it: with two primaries, neither passes the check."
+run 2 "$pg_bindir/pg_ctl" -s -w -D node2/data -l node2/postgresql.log start
+wait_until "with two primaries writes go to" '' led_to "$write_port"
+wait_until "and reads go on to" node1 all_led_to "$read_port"
+expect "orders on the old primary" "$(ask 2 'SELECT count(*) FROM orders')" 1
+
+say "It is brought back as a standby, and takes reads again."
+pgbaton 2 node rejoin --yes
+wait_until "writes go on to" node3 led_to "$write_port"
+wait_until "and all reads to" "node1 node2" all_led_to "$read_port"
+finish
