@@ -11,7 +11,17 @@
 
 mod support;
 
-use support::{Ledger, Nodes, Observer, SOON, postgres};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use support::{
+    Ledger, Nodes, Observer, Output, Running, SOON, StopMode, envelope, postgres, script, send, wait_for,
+};
+
+/// How long a command may take that finds a host silent.
+const LONG: Duration = Duration::from_secs(150);
+
+const STREAMING: &str = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
 
@@ -56,4 +66,223 @@ fn two_hosts_there_and_back() {
 #[test]
 fn three_hosts_there_and_back() {
     there_and_back(2);
+}
+
+/// Two hosts between which the network fails in the middle of a switchover, with a client on each that writes where it can.
+struct Interrupted {
+    nodes: Nodes,
+    ledger: Ledger,
+    observer: Observer,
+}
+
+impl Interrupted {
+    fn new() -> Option<Self> {
+        let nodes = hosts(1)?;
+        let ledger = Ledger::begin(nodes.node(1), &nodes.servers);
+        let observer = Observer::begin(&nodes.servers);
+        Some(Self { nodes, ledger, observer })
+    }
+
+    fn begin(&self) -> Running {
+        self.nodes.node(2).pgbaton(["--json", "standby", "switchover"]).deadline(LONG).spawn()
+    }
+
+    fn cut(&self) {
+        self.nodes.cluster.lab().cut(1, 2);
+    }
+
+    fn heal(&self) {
+        self.nodes.cluster.lab().heal();
+    }
+
+    /// Everything is as it was before, and nothing stands in the way of another try.
+    fn assert_led_back(self, output: &Output) {
+        envelope(output, "standby switchover", 18, false);
+        let (one, two) = (self.nodes.node(1), self.nodes.node(2));
+        assert_eq!(self.nodes.primaries(), ["node1"]);
+        assert!(!one.data.join("standby.signal").exists());
+        one.wait_until(STREAMING, "1", SOON);
+        // Sessions whose other end has vanished have given up their locks.
+        one.wait_until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0", SOON);
+        two.pgbaton(["standby", "switchover"]).deadline(LONG).run().code(0);
+        assert_eq!(self.nodes.primaries(), ["node2"]);
+        let record = self.ledger.end();
+        self.observer.assert_never_two();
+        record.assert_kept_by(two);
+        one.wait_for_replay_of(two);
+        record.assert_kept_by(one);
+    }
+}
+
+#[test]
+fn a_primary_that_is_cut_off_before_it_was_stopped_goes_on() {
+    let Some(hosts) = Interrupted::new() else { return };
+    let (one, two) = (hosts.nodes.node(1), hosts.nodes.node(2));
+    let postmaster = one.postmaster();
+    let checkpointer = one.process_titled("checkpointer");
+    send(checkpointer, Signal::STOP);
+    let running = hosts.begin();
+    two.wait_for_step("checkpoint_1");
+    hosts.cut();
+    send(checkpointer, Signal::CONT);
+    let output = running.wait(LONG);
+    assert_eq!(one.postmaster(), postmaster);
+    hosts.heal();
+    hosts.assert_led_back(&output);
+}
+
+/// Nobody can tell the pgbaton on its host what to do, so it brings the server back by itself.
+#[test]
+fn a_primary_that_is_cut_off_while_it_stops_is_brought_back_on_its_own_host() {
+    let Some(hosts) = Interrupted::new() else { return };
+    let one = hosts.nodes.node(1);
+    let postmaster = one.postmaster();
+    let begun = one.dir.join("begun");
+    let stop = format!(
+        "kill -STOP {}; {} -D {} -W -m fast stop; touch {}",
+        one.process_titled("checkpointer").as_raw_nonzero(),
+        one.pg.tool("pg_ctl").display(),
+        one.data.display(),
+        begun.display()
+    );
+    let stop = script(&one.dir.join("stop"), &stop);
+    let output = one.with_configuration(&format!("service_stop_command = \"{}\"", stop.display()), || {
+        let running = hosts.begin();
+        wait_for("the stop to have begun", SOON, || begun.exists());
+        hosts.cut();
+        wait_for("another server to run", LONG, || one.is_running() && one.postmaster() != postmaster);
+        one.wait_until("SELECT pg_is_in_recovery()", "f", SOON);
+        // As long as it hears nothing, the other end goes on trying to find out.
+        hosts.heal();
+        running.wait(LONG)
+    });
+    hosts.assert_led_back(&output);
+}
+
+/// It has told that it is down. From then on its own host does nothing by itself: the other one decides, and can do so only when the
+/// network is back.
+#[test]
+fn a_primary_that_is_cut_off_when_it_is_down_is_brought_back_over_the_healed_network() {
+    let Some(hosts) = Interrupted::new() else { return };
+    let (one, two) = (hosts.nodes.node(1), hosts.nodes.node(2));
+    let receiver = two.process_titled("walreceiver");
+    send(receiver, Signal::STOP);
+    let mut running = hosts.begin();
+    two.wait_for_step("wait_until_received");
+    hosts.cut();
+    wait_for("the way back to begin", LONG, || two.journal().contains("\"stage\":\"back\""));
+    assert!(!one.is_running() && running.is_running());
+    send(receiver, Signal::CONT);
+    hosts.heal();
+    let output = running.wait(LONG);
+    hosts.assert_led_back(&output);
+}
+
+/// A sibling that the candidate cannot reach could not be led to it.
+#[test]
+fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped() {
+    let Some(nodes) = hosts(2) else { return };
+    let lab = nodes.cluster.lab();
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let postmaster = one.postmaster();
+    lab.cut(2, 3);
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output
+        .code(6)
+        .says("node \"node3\" streams from the primary and could not be asked")
+        .says("waived by --force")
+        .says("Nothing was changed.");
+    assert_eq!(one.postmaster(), postmaster);
+    // Whoever wants it all the same leaves it behind, where it was.
+    let output = two.pgbaton(["standby", "switchover", "--force"]).run();
+    output.code(0).says("waived by --force");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    lab.heal();
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    two.wait_until(STREAMING, "2", SOON);
+    three.wait_for_replay_of(two);
+}
+
+// ---- standby promote, and what comes after it ----------------------------------------------------------------------
+
+/// The way to the primary is broken, and the primary is not.
+#[test]
+fn a_primary_that_a_sibling_sees_is_alive() {
+    let Some(nodes) = hosts(2) else { return };
+    let lab = nodes.cluster.lab();
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let observer = Observer::begin(&nodes.servers);
+    let ledger = Ledger::begin(one, &nodes.servers);
+    let refused = |args: &[&str]| {
+        let output = two.pgbaton(["standby", "promote"]).args(args).run();
+        output.code(31).says("Nothing was changed.");
+        assert_eq!(nodes.primaries(), ["node1"]);
+    };
+    for one_way in [false, true] {
+        if one_way {
+            lab.lose(1, 2);
+        } else {
+            lab.cut(1, 2);
+        }
+        two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
+        refused(&[]);
+        refused(&["--force", "--accept-data-loss"]);
+        lab.heal();
+        one.wait_until(STREAMING, "2", SOON);
+    }
+    let record = ledger.end();
+    observer.assert_never_two();
+    two.wait_for_replay_of(one);
+    record.assert_kept_by(two);
+}
+
+/// The host of the primary is black-holed, with its server alive: what a failover by hand must survive, there and back.
+#[test]
+fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
+    let Some(nodes) = hosts(2) else { return };
+    let lab = nodes.cluster.lab();
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    // On its island it acknowledges nothing any more.
+    one.psql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (node2, node3)'");
+    one.reload();
+    one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'", "2", SOON);
+    let ledger = Ledger::begin(one, &nodes.servers);
+    lab.isolate(1);
+    for server in [two, three] {
+        server.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
+    }
+    let shown = two.pgbaton(["--json", "cluster", "show"]).run();
+    assert_eq!(shown.code(25).json()["data"]["cluster"]["state"], "no_primary", "{shown:?}");
+    two.pgbaton(["standby", "promote"]).run().code(0).says("node \"node1\" could not be asked");
+    // One is enough.
+    three.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run().code(31);
+    three.wait_for_replay_of(two);
+    // Its host is restarted and still sees nobody. Somebody starts it all the same.
+    one.stop(StopMode::Fast);
+    one.pgbaton(["node", "guard", "--wait", "2"]).run().code(3);
+    one.start();
+    assert_eq!(nodes.primaries(), ["node1", "node2"]);
+
+    lab.heal();
+    for server in &nodes.servers {
+        let shown = server.pgbaton(["--json", "cluster", "show"]).run();
+        assert_eq!(shown.code(25).json()["data"]["cluster"]["state"], "split_brain", "{shown:?}");
+    }
+    // It is stopped, and would be started again. What its host has seen counts also when it sees nobody.
+    one.stop(StopMode::Fast);
+    lab.isolate(1);
+    one.pgbaton(["node", "guard", "--wait", "2"]).run().code(31).says("was last seen as a primary");
+    lab.heal();
+    one.pgbaton(["node", "guard"]).run().code(31).says("\"node2\" takes writes");
+    // The rows that it could not acknowledge are discarded by nobody but the operator.
+    one.pgbaton(["node", "rejoin"]).run().code(32).says("would be discarded");
+    one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node2"]);
+    let record = ledger.end();
+    record.assert_kept_by(two);
+    for server in [one, three] {
+        server.wait_for_replay_of(two);
+        record.assert_kept_by(server);
+    }
+    two.pgbaton(["cluster", "show"]).run().code(0);
 }
