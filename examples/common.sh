@@ -19,8 +19,9 @@
 #   PGBATON_EXAMPLE_PORTS=...  ports, instead of the first free ones from 5440 on
 #   PGBATON_LAB=DIR            hosts: "DIR/enter N COMMAND..." runs a command on host N, as the user that the servers are to
 #                              belong to; the file DIR/hosts has a line "N ADDRESS" for each; DIR/pgbaton.toml, if it is
-#                              there, is added to the configuration of every node. All hosts see the same files. Without,
-#                              all nodes are on this machine.
+#                              there, is added to the configuration of every node. All hosts see the same files, except
+#                              that "DIR/own N DIRECTORY" has a directory be seen on host N only. Without, all nodes are on
+#                              this machine. tests/lab/lab.sh makes such a directory.
 #
 # As an ordinary user a script runs everything as that user; as root, the servers belong to a user of the example's own, because
 # PostgreSQL refuses root. Missing packages are installed with root's or sudo's rights, or named if there are none.
@@ -281,6 +282,8 @@ END
         [ -z "${PGBATON_LAB:-}" ] || cat "$PGBATON_LAB/pgbaton.toml" 2>/dev/null || true
     } >"$dir/pgbaton.toml"
     make_directory "node$node"
+    # There, no host may see the data directory of another one.
+    [ -z "${PGBATON_LAB:-}" ] || "$PGBATON_LAB/own" "$node" "$dir"
 }
 
 # make_first_server NODE: what a server is before anybody thinks of replication. Only whoever owns it gets in without a

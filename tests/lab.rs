@@ -11,15 +11,20 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use support::{
-    Ledger, Nodes, Observer, Output, Running, SOON, StopMode, envelope, postgres, script, send, wait_for,
+    Ledger, Nodes, Observer, Output, Running, SOON, StopMode, TestCluster, clean_command, envelope, postgres,
+    script, send, slow, wait_for,
 };
 
 /// How long a command may take that finds a host silent.
 const LONG: Duration = Duration::from_secs(150);
+
+/// How long an example may take.
+const EXAMPLE: Duration = Duration::from_secs(400);
 
 const STREAMING: &str = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
 
@@ -203,6 +208,36 @@ fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped
     three.wait_for_replay_of(two);
 }
 
+/// The same network fails when there is no way back any more: what can be done is done, and the exit code says that something is left.
+#[test]
+fn a_sibling_that_is_cut_off_after_the_checks_is_left_behind_and_named() {
+    let Some(nodes) = hosts(2) else { return };
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let (begun, go) = (one.dir.join("begun"), one.dir.join("go"));
+    let stop = format!(
+        "touch {}; until [ -e {} ]; do sleep 0.05; done; {} -D {} -m fast stop",
+        begun.display(),
+        go.display(),
+        one.pg.tool("pg_ctl").display(),
+        one.data.display()
+    );
+    let stop = script(&one.dir.join("stop"), &stop);
+    let output = one.with_configuration(&format!("service_stop_command = \"{}\"", stop.display()), || {
+        let running = two.pgbaton(["--json", "standby", "switchover"]).deadline(LONG).spawn();
+        wait_for("the stop to have begun", SOON, || begun.exists());
+        nodes.cluster.lab().cut(2, 3);
+        std::fs::write(&go, "").unwrap();
+        running.wait(LONG)
+    });
+    envelope(&output, "standby switchover", 22, true);
+    output.says("node3");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    nodes.cluster.lab().heal();
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    two.wait_until(STREAMING, "2", SOON);
+    two.pgbaton(["cluster", "show"]).run().code(0);
+}
+
 // ---- standby promote, and what comes after it ----------------------------------------------------------------------
 
 /// The way to the primary is broken, and the primary is not.
@@ -285,4 +320,35 @@ fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
         record.assert_kept_by(server);
     }
     two.pgbaton(["cluster", "show"]).run().code(0);
+}
+
+// ---- the examples --------------------------------------------------------------------------------------------------
+
+/// Scripts that prove what they claim, each node of theirs on a host of its own; whether it is left to slow runs.
+const EXAMPLES: [(&str, bool); 6] = [
+    ("three-nodes/three-nodes.sh", false),
+    ("hooks/switchover-notifies.sh", false),
+    ("backup/nightly-backup.sh", true),
+    ("two-nodes-archive/two-nodes-archive.sh", true),
+    ("container/containers.sh", true),
+    ("wal-shipping/wal-shipping.sh", true),
+];
+
+#[test]
+fn the_examples_keep_what_they_claim_between_hosts() {
+    let Some(cluster) = postgres(15).and_then(|pg| TestCluster::in_lab(&pg, 3)) else { return };
+    let pg = postgres(15).unwrap();
+    for (script, is_slow) in EXAMPLES {
+        if is_slow && !slow() {
+            continue;
+        }
+        let mut command = clean_command(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(script));
+        command
+            .env("HOME", cluster.dir().join("home"))
+            .env("PGBATON", env!("CARGO_BIN_EXE_pgbaton"))
+            .env("PGBATON_EXAMPLE_PG", &pg.bindir)
+            .env("PGBATON_EXAMPLE_DIR", cluster.dir().join("example"))
+            .env("PGBATON_LAB", cluster.lab().dir());
+        Running::start(command).wait(EXAMPLE).code(0);
+    }
 }

@@ -20,11 +20,11 @@ die() { printf 'ERROR: %s\n' "$*" >&2; exit 1; }
 
 script=$(readlink -f "$0")
 # PostgreSQL refuses root, so what root makes belongs to the user of the tests.
-user=${PGBATON_TEST_USER:-pgbaton-test}
 if [ "$(id -u)" = 0 ]; then
+    user=$(stat -c %U "${PGBATON_LAB:-/nowhere}" 2>/dev/null) || user=${PGBATON_TEST_USER:-pgbaton-test}
     id "$user" >/dev/null 2>&1 || die "root needs the user $user for this: tests/run.sh --only packages makes it"
-    PGBATON_LAB=${PGBATON_LAB:-/tmp/pgbaton-lab-$(id -u "$user")} exec setpriv --reuid "$user" \
-        --regid "$(id -g "$user")" --init-groups --no-new-privs -- env HOME=/ USER="$user" LOGNAME="$user" "$script" "$@"
+    exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --no-new-privs -- \
+        env HOME=/ USER="$user" LOGNAME="$user" "$script" "$@"
 fi
 lab=$(readlink -m "${PGBATON_LAB:-/tmp/pgbaton-lab-$(id -u)}")
 # Where ip and sshd are.
