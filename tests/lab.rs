@@ -43,13 +43,16 @@ fn there_and_back(standbys: usize) {
     let (one, two) = (nodes.node(1), nodes.node(2));
     let observer = Observer::begin(&nodes.servers);
     let ledger = Ledger::begin(one, &nodes.servers);
-    for (candidate, timeline) in [(two, 2), (one, 3)] {
+    for (candidate, old, timeline) in [(two, 1, 2), (one, 2, 3)] {
+        let before = nodes.cluster.lab().accepted(old);
         let output = candidate.pgbaton(["--json", "standby", "switchover"]).run();
         output.code(0);
         let json = output.json();
         assert_eq!(json["data"]["timeline"], timeline, "{output:?}");
         assert_eq!(json["data"]["wal_lost_bytes"], 0, "{output:?}");
         assert_eq!(nodes.primaries(), [candidate.name.as_str()]);
+        // Its host was reached over the network, and once.
+        assert_eq!(nodes.cluster.lab().accepted(old) - before, 1);
     }
     let slots = ["repmgr_slot_2 true", "repmgr_slot_3 true"];
     one.wait_until(SLOTS, &slots[..standbys].join(", "), SOON);

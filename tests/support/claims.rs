@@ -165,8 +165,9 @@ fn sweep() {
         }
         if let Some(_claim) = Claim::of(&lock, false) {
             let dir = lock.with_extension("");
-            processes::end_all_below(&dir);
+            // A lab finds what runs in it by its own processes, which end with the others.
             lab::end_all_below(&dir);
+            processes::end_all_below(&dir);
             let _ = std::fs::remove_dir_all(&dir);
             let _ = std::fs::remove_file(&lock);
         }
