@@ -20,8 +20,9 @@
 #   PGBATON_LAB=DIR            hosts: "DIR/enter N COMMAND..." runs a command on host N, as the user that the servers are to
 #                              belong to; the file DIR/hosts has a line "N ADDRESS" for each; DIR/pgbaton.toml, if it is
 #                              there, is added to the configuration of every node (ssh_options, for what needs ssh). All hosts
-#                              see the same files, and no host sees another one's processes, or pgbaton takes the servers there
-#                              for local ones. Without, all nodes are on this machine.
+#                              see the same files, except that "DIR/own N DIRECTORY" has a directory be seen on host N only:
+#                              pgbaton takes a server whose files it sees for a local one. Without, all nodes are on this
+#                              machine. tests/lab/lab.sh makes such a directory.
 #
 # As an ordinary user a script runs everything as that user; as root, the servers belong to a user of the example's own, because
 # PostgreSQL refuses root. Missing packages are installed with root's or sudo's rights, or named if there are none.
@@ -286,6 +287,8 @@ END
         [ -z "${PGBATON_LAB:-}" ] || cat "$PGBATON_LAB/pgbaton.toml" 2>/dev/null || true
     } >"$dir/pgbaton.toml"
     make_directory "node$node"
+    # There, no host may see the data directory of another one.
+    [ -z "${PGBATON_LAB:-}" ] || "$PGBATON_LAB/own" "$node" "$dir"
 }
 
 # make_first_server NODE: what a server is before anybody thinks of replication. Only whoever owns it gets in without a

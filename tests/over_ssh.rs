@@ -12,12 +12,12 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::Signal;
 use support::{
     Fingerprint, Hosts, Ledger, Observer, Output, SOON, Sshd, StopMode, TestCluster, TestServer, can_unshare,
-    configure, envelope, metadata, postgres, send, slow, wait_for,
+    configure, envelope, metadata, postgres, script, send, slow, wait_for,
 };
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -66,26 +66,6 @@ fn three_nodes_there_and_back() {
     there_and_back(2);
 }
 
-/// Writes a program.
-fn script(path: &Path, text: &str) -> PathBuf {
-    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path.to_path_buf()
-}
-
-/// Changes lines of a node's configuration for one run.
-fn with_configuration<T>(hosts: &Hosts, id: usize, lines: &str, run: impl FnOnce() -> T) -> T {
-    let file = hosts.node(id).config();
-    let before = std::fs::read_to_string(&file).unwrap();
-    let names: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
-    let kept = before.lines().filter(|line| !names.iter().any(|name| line.starts_with(name)));
-    let text: Vec<&str> = kept.chain(lines.lines()).collect();
-    std::fs::write(&file, text.join("\n") + "\n").unwrap();
-    let out = run();
-    std::fs::write(&file, before).unwrap();
-    out
-}
-
 #[test]
 fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
@@ -108,17 +88,23 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
 
     let nobody_listens = "ssh_options = \"-F none -p 1\"";
     refused(
-        with_configuration(&hosts, 2, nobody_listens, switchover),
+        hosts.node(2).with_configuration(nobody_listens, switchover),
         12,
         "cannot be reached",
         "refused",
         "ssh ",
     );
     let hangs = ssh("-o ConnectTimeout=1 -o ProxyCommand='sleep 600'");
-    refused(with_configuration(&hosts, 2, &hangs, switchover), 12, "cannot be reached", "imed out", "ssh ");
+    refused(
+        hosts.node(2).with_configuration(&hangs, switchover),
+        12,
+        "cannot be reached",
+        "imed out",
+        "ssh ",
+    );
     let no_key = format!("ssh_options = \"{}\"", hosts.sshd.options("host_key"));
     refused(
-        with_configuration(&hosts, 2, &no_key, switchover),
+        hosts.node(2).with_configuration(&no_key, switchover),
         12,
         "cannot be reached",
         "Permission denied",
@@ -126,7 +112,7 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
     );
     let nowhere = "pgbaton_bindir = \"/nowhere\"";
     refused(
-        with_configuration(&hosts, 2, nowhere, switchover),
+        hosts.node(2).with_configuration(nowhere, switchover),
         12,
         "there is no pgbaton",
         "/nowhere/pgbaton",
@@ -138,7 +124,7 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
     script(&elsewhere.join("pgbaton"), &format!("read -r line\necho '{answer}'\nsleep 1"));
     let other = format!("pgbaton_bindir = \"{}\"", elsewhere.display());
     refused(
-        with_configuration(&hosts, 2, &other, switchover),
+        hosts.node(2).with_configuration(&other, switchover),
         12,
         "another protocol",
         "version 9.9.9 with protocol 99",
@@ -186,19 +172,6 @@ impl Cut {
     }
 }
 
-/// Waits until the journal of a node's operation has a mark of this step.
-fn wait_for_step(hosts: &Hosts, id: usize, step: &str) {
-    let directory = hosts.node(id).dir.join("state/operations");
-    let text = format!("\"step\":\"{step}\"");
-    wait_for(step, SOON, || {
-        let files = directory.read_dir().into_iter().flatten().flatten();
-        let newest = files.map(|entry| entry.path()).max();
-        newest
-            .and_then(|path| std::fs::read_to_string(path).ok())
-            .is_some_and(|journal| journal.contains(&text))
-    });
-}
-
 /// Loses the connection to the old primary's host at each point of a switchover where something is at stake.
 fn cut_everywhere(cut: Cut) {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
@@ -225,7 +198,7 @@ fn cut_everywhere(cut: Cut) {
     let checkpointer = one.process_titled("checkpointer");
     send(checkpointer, Signal::STOP);
     let running = begin();
-    wait_for_step(&hosts, 2, "checkpoint_1");
+    hosts.node(2).wait_for_step("checkpoint_1");
     cut.carry_out(&hosts);
     send(checkpointer, Signal::CONT);
     old_state(running.wait(SOON));
@@ -243,7 +216,7 @@ fn cut_everywhere(cut: Cut) {
         ),
     );
     let stop = format!("service_stop_command = \"{}\"", stop.display());
-    with_configuration(&hosts, 1, &stop, || {
+    hosts.node(1).with_configuration(&stop, || {
         let running = begin();
         wait_for("the stop to have begun", SOON, || begun.exists());
         cut.carry_out(&hosts);
@@ -259,7 +232,7 @@ fn cut_everywhere(cut: Cut) {
     let receiver = two.process_titled("walreceiver");
     send(receiver, Signal::STOP);
     let running = begin();
-    wait_for_step(&hosts, 2, "wait_until_received");
+    hosts.node(2).wait_for_step("wait_until_received");
     cut.carry_out(&hosts);
     let output = running.wait(SOON);
     send(receiver, Signal::CONT);
@@ -279,7 +252,7 @@ fn cut_everywhere(cut: Cut) {
         ),
     );
     let start = format!("service_start_command = \"{}\"", start.display());
-    let output = with_configuration(&hosts, 1, &start, || {
+    let output = hosts.node(1).with_configuration(&start, || {
         let running = begin();
         wait_for("the start to have begun", SOON, || begun.exists());
         cut.carry_out(&hosts);

@@ -139,7 +139,7 @@ do_fmt() { cargo fmt --check; }
 do_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 
 do_scripts() {
-    local scripts=(tests/*.sh tests/support/*.sh examples/*.sh examples/*/*.sh .ci/run)
+    local scripts=(tests/*.sh tests/lab/*.sh tests/support/*.sh examples/*.sh examples/*/*.sh .ci/run)
     if command -v shellcheck >/dev/null; then
         shellcheck "${scripts[@]}"
     else

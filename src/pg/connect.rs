@@ -21,7 +21,7 @@ use super::client::{Route, Session};
 use super::conninfo::Conninfo;
 use super::failure::{Answered, ConnectError, Kind};
 use super::quote::quote_literal;
-use super::resolve::{Host, Target, TargetSession, resolve};
+use super::resolve::{Host, PROBE_S, SILENCE_MS, Target, TargetSession, resolve};
 use super::stream::Watch;
 use crate::error::sentence;
 use crate::secret::Secret;
@@ -325,12 +325,14 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
 /// Writes the settings of every session as options of the startup packet: they cost no round trip, and a fresh backend no parser.
 ///
 /// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
-/// nobody's function instead of the server's.
+/// nobody's function instead of the server's. `tcp_`: a session whose client has vanished with its host or its network must not hold its
+/// locks for two hours.
 fn settings(options: &ConnectOptions) -> String {
     let timeout = super::client::statement_timeout(options.query_deadline);
     format!(
         "-c search_path=pg_catalog,pg_temp -c synchronous_commit=local -c statement_timeout={timeout} \
-         -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex"
+         -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c tcp_keepalives_idle={PROBE_S} \
+         -c tcp_keepalives_interval={PROBE_S} -c tcp_user_timeout={SILENCE_MS}"
     )
 }
 

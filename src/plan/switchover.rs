@@ -152,7 +152,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(candidate::synchronous_standbys(candidate, server, &there, options.force));
     plan.checks.extend(lag(facts, candidate, server, old, options.force));
     plan.checks.extend(backups_and_archive(facts, primary, old, options.force));
-    plan.checks.extend(silent_nodes(facts));
+    plan.checks.extend(silent_nodes(facts, old, options));
     plan.checks.extend(facts.checks.iter().cloned());
     let Some(host) = &facts.host else { return plan };
     if plan.checks.iter().any(Check::stops) {
@@ -338,20 +338,29 @@ fn backups_and_archive(
     checks
 }
 
-/// Names the nodes that could not be asked.
-fn silent_nodes(facts: &SwitchoverFacts) -> Vec<Check> {
+/// Names the nodes that could not be asked. One that streams from the primary is alive, and only cannot be reached from here: it would be
+/// left behind.
+fn silent_nodes(facts: &SwitchoverFacts, old: &ServerFacts, options: SwitchoverOptions) -> Vec<Check> {
     let silent =
         facts.cluster.nodes.iter().filter(|node| node.row.active && node.row.node_type != NodeType::Witness);
     let silent: Vec<Check> = silent
         .filter_map(|node| {
             let silence = node.server.as_ref().err()?;
             let name = &node.row.node_name;
-            Some(
+            let check = if options.siblings_follow && old.sender_of(name).is_some() {
+                let message = format!("node \"{name}\" streams from the primary and could not be asked");
+                Check::fail("node_not_asked", message)
+                    .hint(format!(
+                        "It could not be led to the new primary. Mend the network first, or run \"pgbaton standby follow\" on \"{name}\" \
+                         afterwards."
+                    ))
+                    .exit(Exit::Connection)
+                    .waivable(Waiver::Force, options.force)
+            } else {
                 Check::warning("node_not_asked", format!("node \"{name}\" could not be asked"))
-                    .node(node.row.node_id)
-                    .detail(crate::error::sentence(&silence.message))
-                    .hint(format!("When it is back, run \"pgbaton standby follow\" on \"{name}\".")),
-            )
+                    .hint(format!("When it is back, run \"pgbaton standby follow\" on \"{name}\"."))
+            };
+            Some(check.node(node.row.node_id).detail(crate::error::sentence(&silence.message)))
         })
         .collect();
     silent.into_iter().chain(silent_witnesses(&facts.cluster)).collect()
@@ -781,6 +790,7 @@ fn phase(title: &str, order: Order, on_failure: OnFailure, outage: bool, steps: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::cluster::Silence;
     use crate::facts::server::{Sender, Slot};
     use crate::registry::NodeRow;
 
@@ -911,7 +921,7 @@ mod tests {
     #[test]
     fn what_would_lose_data_or_take_long_is_found_before() {
         type Case = (&'static str, Exit, bool, fn(&mut SwitchoverFacts));
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             ("candidate_streams", Exit::Failed, false, |facts| {
                 server(facts, 1).senders.retain(|sender| sender.application_name != "node2");
             }),
@@ -944,6 +954,9 @@ mod tests {
                     wal_status: None,
                     retained_bytes: None,
                 });
+            }),
+            ("node_not_asked", Exit::Connection, true, |facts| {
+                facts.cluster.nodes[2].server = Err(Silence::invalid("x"));
             }),
             ("synchronous_names", Exit::Failed, true, |facts| {
                 server(facts, 2).synchronous_standby_names = "2 (node1, node9)".into();

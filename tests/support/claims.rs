@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::processes;
+use super::{lab, processes};
 
 /// Below the range from which Linux takes ports for outgoing connections (32768 and up), so that nothing else picks them.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
@@ -165,6 +165,8 @@ fn sweep() {
         }
         if let Some(_claim) = Claim::of(&lock, false) {
             let dir = lock.with_extension("");
+            // A lab finds what runs in it by its own processes, which end with the others.
+            lab::end_all_below(&dir);
             processes::end_all_below(&dir);
             let _ = std::fs::remove_dir_all(&dir);
             let _ = std::fs::remove_file(&lock);

@@ -33,10 +33,10 @@ impl Ledger {
     /// Makes the table on the primary and begins to write, over all these servers.
     pub fn begin(primary: &TestServer, servers: &[TestServer]) -> Self {
         primary.psql("CREATE TABLE IF NOT EXISTS ledger (n bigint PRIMARY KEY)");
-        let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+        let servers: Vec<String> = servers.iter().map(TestServer::client_conninfo).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        let writer = std::thread::spawn(move || runtime().block_on(write(ports, flag)));
+        let writer = std::thread::spawn(move || runtime().block_on(write(servers, flag)));
         Self { stop, writer: Some(writer) }
     }
 
@@ -77,15 +77,14 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn connect(port: u16) -> Option<Client> {
-    let config = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
+async fn connect(conninfo: &str) -> Option<Client> {
     let (client, connection) =
-        tokio::time::timeout(PATIENCE, tokio_postgres::connect(&config, NoTls)).await.ok()?.ok()?;
+        tokio::time::timeout(PATIENCE, tokio_postgres::connect(conninfo, NoTls)).await.ok()?.ok()?;
     tokio::spawn(connection);
     Some(client)
 }
 
-async fn write(ports: Vec<u16>, stop: Arc<AtomicBool>) -> Record {
+async fn write(servers: Vec<String>, stop: Arc<AtomicBool>) -> Record {
     let mut record = Record { acknowledged: Vec::new(), times: Vec::new(), longest_gap: Duration::ZERO };
     let mut last = Instant::now();
     let mut client: Option<Client> = None;
@@ -93,7 +92,7 @@ async fn write(ports: Vec<u16>, stop: Arc<AtomicBool>) -> Record {
     let mut at = 0;
     while !stop.load(Ordering::Relaxed) {
         let Some(open) = &client else {
-            client = connect(ports[at % ports.len()]).await;
+            client = connect(&servers[at % servers.len()]).await;
             at += 1;
             tokio::time::sleep(Duration::from_millis(2)).await;
             continue;
@@ -125,8 +124,8 @@ pub struct Observer {
 impl Observer {
     /// Begins to watch.
     pub fn begin(servers: &[TestServer]) -> Self {
-        let servers: Vec<(String, u16)> =
-            servers.iter().map(|server| (server.name.clone(), server.port)).collect();
+        let servers: Vec<(String, String)> =
+            servers.iter().map(|server| (server.name.clone(), server.client_conninfo())).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let watcher = std::thread::spawn(move || runtime().block_on(watch(servers, flag)));
@@ -148,18 +147,18 @@ impl Drop for Observer {
     }
 }
 
-async fn watch(servers: Vec<(String, u16)>, stop: Arc<AtomicBool>) -> Option<String> {
+async fn watch(servers: Vec<(String, String)>, stop: Arc<AtomicBool>) -> Option<String> {
     let mut clients: Vec<Option<Client>> = servers.iter().map(|_| None).collect();
     while !stop.load(Ordering::Relaxed) {
         let mut writable = Vec::new();
-        for (i, (_, port)) in servers.iter().enumerate() {
-            if takes_writes(&mut clients[i], *port).await {
+        for (i, (_, conninfo)) in servers.iter().enumerate() {
+            if takes_writes(&mut clients[i], conninfo).await {
                 writable.push(i);
             }
         }
         // They were asked one after the other. Only if the first still takes writes now, both did when the last was asked.
         if let [first, .., last] = writable[..]
-            && takes_writes(&mut clients[first], servers[first].1).await
+            && takes_writes(&mut clients[first], &servers[first].1).await
         {
             return Some(format!("{} and {}", servers[first].0, servers[last].0));
         }
@@ -168,9 +167,9 @@ async fn watch(servers: Vec<(String, u16)>, stop: Arc<AtomicBool>) -> Option<Str
     None
 }
 
-async fn takes_writes(client: &mut Option<Client>, port: u16) -> bool {
+async fn takes_writes(client: &mut Option<Client>, conninfo: &str) -> bool {
     if client.as_ref().is_none_or(Client::is_closed) {
-        *client = connect(port).await;
+        *client = connect(conninfo).await;
     }
     let Some(open) = client else { return false };
     let asked = tokio::time::timeout(PATIENCE, open.query_one("SELECT NOT pg_is_in_recovery()", &[])).await;

@@ -27,7 +27,7 @@
 //!   `PGBATON_TEST_KEEP=1` the directories stay, and are named.
 //!
 //! Environment: `PGBATON_TEST_PG` (directory with `N/bin`), `PGBATON_TEST_DIR` (where clusters live),
-//! `PGBATON_TEST_REQUIRE_ALL=1` (a missing PostgreSQL fails the test), `PGBATON_TEST_SLOW=1` (slow tests, all versions),
+//! `PGBATON_TEST_REQUIRE_ALL=1` (what is missing fails the test), `PGBATON_TEST_SLOW=1` (slow tests, all versions),
 //! `PGBATON_TEST_KEEP=1`.
 
 // Every test file compiles its own copy and uses a part of it.
@@ -46,6 +46,7 @@ mod certificates;
 mod claims;
 mod debian;
 mod fingerprint;
+mod lab;
 mod ledger;
 mod marks;
 mod nodes;
@@ -63,11 +64,12 @@ use std::time::{Duration, Instant};
 pub use certificates::certificates;
 pub use debian::made_debian;
 pub use fingerprint::Fingerprint;
+pub use lab::{Host, Lab};
 pub use ledger::{Ledger, Observer, Record};
 pub use marks::{Side, Stepped, place};
 pub use nodes::{
     Nodes, attach, configure, envelope, executed, metadata, packaged, planned, real_repmgr, registered,
-    registered_standby, repmgr_conf, with_real_repmgr,
+    registered_standby, repmgr_conf, script, with_real_repmgr,
 };
 pub use processes::{Output, Running, clean_command, run_tool, running, send};
 pub use program::Pgbaton;
@@ -118,11 +120,9 @@ pub fn postgres(major: u32) -> Option<Pg> {
     refuse_root();
     let found = majors().into_iter().find(|pg| pg.major == major);
     if found.is_none() {
-        let missing = format!(
+        lacking(&format!(
             "PostgreSQL {major} is not installed (tests/pg-versions.sh installs it, and tests/run.sh knows where)"
-        );
-        assert!(!is_set("PGBATON_TEST_REQUIRE_ALL"), "{missing}");
-        skipped(&missing);
+        ));
     }
     found
 }
@@ -133,9 +133,7 @@ pub fn installed(program: &str, package: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let missing = format!("{program} is not there (package {package})");
-    assert!(!is_set("PGBATON_TEST_REQUIRE_ALL"), "{missing}");
-    skipped(&missing);
+    lacking(&format!("{program} is not there (package {package})"));
     None
 }
 
@@ -157,12 +155,13 @@ pub fn slow() -> bool {
     slow
 }
 
-/// Whether an unprivileged user may have a mount namespace, for [`processes::behind`]; says so if not.
+/// Whether an unprivileged user may have a mount namespace, for [`processes::behind`]; says so if not, and fails where everything is
+/// required.
 pub fn can_unshare() -> bool {
     let script = processes::behind(&clean_command(Path::new("/bin/true")), "mount -t tmpfs tmpfs /run");
     let able = Running::start(script).wait(SOON);
     if !able.status.success() {
-        skipped(&format!("no user namespaces: {}", able.stderr.trim()));
+        lacking(&format!("no user namespaces: {}", able.stderr.trim()));
     }
     able.status.success()
 }
@@ -184,6 +183,13 @@ pub fn wait_for(what: &str, deadline: Duration, mut is_true: impl FnMut() -> boo
 
 fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Tells what the machine does not have for a test; where everything is required, fails.
+#[track_caller]
+fn lacking(what: &str) {
+    assert!(!is_set("PGBATON_TEST_REQUIRE_ALL"), "{what}");
+    skipped(what);
 }
 
 /// Tells why a test did nothing, past the capture of a passing test's output.

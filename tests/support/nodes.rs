@@ -1,6 +1,7 @@
 //! Nodes: servers that are configured for pgbaton and registered, the documents that it answers with, and the real repmgr
 //! beside it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -67,7 +68,15 @@ pub struct Nodes {
 impl Nodes {
     /// Makes node 1, the primary, and so many standbys, each with its slot.
     pub fn new(pg: &Pg, standbys: usize) -> Self {
-        let cluster = TestCluster::new(pg);
+        Self::of(TestCluster::new(pg), standbys)
+    }
+
+    /// The same with each node on a host of its own, with its own disk; None, said so, where the machine cannot have them.
+    pub fn in_lab(pg: &Pg, standbys: usize) -> Option<Self> {
+        Some(Self::of(TestCluster::in_lab(pg, standbys + 1)?, standbys))
+    }
+
+    fn of(cluster: TestCluster, standbys: usize) -> Self {
         let servers = vec![registered(&cluster, "node1", 1)];
         let mut nodes = Self { servers, cluster };
         (0..standbys).for_each(|_| nodes.add(1));
@@ -170,6 +179,13 @@ pub fn packaged(package: &str, program: &str) -> Option<Pg> {
     }
     skipped(&format!("package {package} is not installed for PostgreSQL 15"));
     None
+}
+
+/// Writes a program.
+pub fn script(path: &Path, text: &str) -> PathBuf {
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_path_buf()
 }
 
 /// Writes a repmgr.conf that the real repmgr and pgbaton both read.

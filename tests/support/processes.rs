@@ -253,6 +253,12 @@ fn apart(command: &Command, namespace: &str, script: &str) -> Command {
 pub fn run_tool<I: AsRef<std::ffi::OsStr>>(program: &Path, args: impl IntoIterator<Item = I>) -> Output {
     let mut command = clean_command(program);
     command.args(args);
+    run_command(command)
+}
+
+/// Runs a command that has been made ready to its end, whatever that is.
+#[track_caller]
+pub fn run_command(command: Command) -> Output {
     Running::start(command).wait(Duration::from_secs(120))
 }
 

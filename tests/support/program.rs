@@ -8,6 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde_json::Value;
 
+use super::lab::Host;
 use super::processes::{Output, Running, behind, behind_network, clean_command};
 
 /// What differs from run to run and can be told by its form. In this order.
@@ -70,6 +71,12 @@ impl Pgbaton {
     /// Runs it in another directory.
     pub fn current_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
+        self
+    }
+
+    /// Runs it on a host of a lab.
+    pub fn on(mut self, host: &Host) -> Self {
+        self.command = host.run(&self.command);
         self
     }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use super::claims::{Claim, ClusterPermit, Port, RunDirectory, base};
-use super::processes::{self, Output, Running, clean_command, run_tool};
+use super::lab::{Host, Lab};
+use super::processes::{self, Output, clean_command, run_command, run_tool};
 use super::program::Pgbaton;
 use super::{Pg, refuse_root, wait_for};
 
@@ -51,7 +52,19 @@ GRANT pg_monitor TO baton;
 CREATE DATABASE baton OWNER baton;
 ";
 
-/// The test user's own cluster of servers, all on 127.0.0.1.
+/// What is added on a host of a lab, where others come from other addresses, and where packets can vanish: nobody waits a minute
+/// until he gives up a connection.
+const LAB_SETTINGS: &str = "wal_receiver_timeout = 2s
+wal_sender_timeout = 2s
+wal_receiver_status_interval = 500ms
+";
+
+/// The same for pg_hba.conf.
+const LAB_HBA: &str = "host all all all trust
+host replication all all trust
+";
+
+/// The test user's own cluster of servers: all on 127.0.0.1, or each on a host of its own in a lab.
 pub struct TestCluster {
     pg: Pg,
     shared: Arc<Shared>,
@@ -59,9 +72,10 @@ pub struct TestCluster {
 
 /// Lives until the last server is gone. Fields are dropped in this order: the place is given back last.
 pub(super) struct Shared {
-    dir: RunDirectory,
     /// All ports handed out, with what a snapshot shows for them.
     ports: Mutex<Vec<(String, String)>>,
+    lab: Option<Lab>,
+    dir: RunDirectory,
     _permit: ClusterPermit,
 }
 
@@ -81,9 +95,25 @@ impl TestCluster {
     pub fn new(pg: &Pg) -> Self {
         refuse_root();
         let permit = ClusterPermit::wait();
-        let shared = Shared { dir: RunDirectory::make(), ports: Mutex::default(), _permit: permit };
+        let shared =
+            Shared { ports: Mutex::default(), lab: None, dir: RunDirectory::make(), _permit: permit };
         std::fs::create_dir(shared.dir.path.join("home")).unwrap();
         Self { pg: pg.clone(), shared: Arc::new(shared) }
+    }
+
+    /// The same in a lab with so many hosts; None, said so, where the machine cannot have one. Each server that is made is on
+    /// the next host, and its directory on that host's disk.
+    pub fn in_lab(pg: &Pg, hosts: usize) -> Option<Self> {
+        let mut cluster = Self::new(pg);
+        let lab = Lab::up(cluster.dir(), hosts)?;
+        Arc::get_mut(&mut cluster.shared)?.lab = Some(lab);
+        Some(cluster)
+    }
+
+    /// Returns the lab that it is in.
+    #[track_caller]
+    pub fn lab(&self) -> &Lab {
+        self.shared.lab.as_ref().expect("a cluster in a lab")
     }
 
     /// Returns the cluster's directory; tests may put things into it.
@@ -101,6 +131,9 @@ impl TestCluster {
             ["-a".as_ref(), "--reflink=auto".as_ref(), template.as_os_str(), server.data.as_os_str()],
         )
         .code(0);
+        if server.host.is_some() {
+            server.prepend_hba(LAB_HBA);
+        }
         server.start();
         server
     }
@@ -139,14 +172,22 @@ impl TestCluster {
             std::fs::DirBuilder::new().mode(0o700).create(path).unwrap();
         }
         let port = Port::reserve();
-        self.shared.ports.lock().unwrap().push((port.number.to_string(), format!("[PORT:{name}]")));
-        let local = format!("port = {}\nunix_socket_directories = '{}'\n", port.number, socket_dir.display());
+        let mut ports = self.shared.ports.lock().unwrap();
+        ports.push((port.number.to_string(), format!("[PORT:{name}]")));
+        let host = self.shared.lab.as_ref().map(|lab| lab.host(ports.len()));
+        let mut local =
+            format!("port = {}\nunix_socket_directories = '{}'\n", port.number, socket_dir.display());
+        if let Some(host) = &host {
+            self.lab().own(host.number, &dir);
+            local += &format!("listen_addresses = '{}'\n{LAB_SETTINGS}", host.address);
+        }
         std::fs::write(dir.join("server.conf"), local).unwrap();
         TestServer {
             name: name.to_string(),
             data: dir.join("data"),
             log: dir.join("log/postgresql.log"),
             port: port.number,
+            host,
             pg: self.pg.clone(),
             _port: port,
             socket_dir,
@@ -164,8 +205,10 @@ pub struct TestServer {
     pub dir: PathBuf,
     /// Its data directory.
     pub data: PathBuf,
-    /// Its port on 127.0.0.1.
+    /// Its port.
     pub port: u16,
+    /// Its host, in a lab.
+    pub host: Option<Host>,
     /// Its version.
     pub pg: Pg,
     /// Where its socket is.
@@ -360,7 +403,20 @@ impl TestServer {
     /// Returns how another role reaches the server.
     pub fn conninfo_as(&self, user: &str, database: &str) -> String {
         let port = self.port;
-        format!("host=127.0.0.1 port={port} user={user} dbname={database} connect_timeout=5")
+        // Packets that vanish are to be noticed soon.
+        let patience = if self.host.is_some() { 2 } else { 5 };
+        let address = self.address();
+        format!("host={address} port={port} user={user} dbname={database} connect_timeout={patience}")
+    }
+
+    fn address(&self) -> &str {
+        self.host.as_ref().map_or("127.0.0.1", |host| &host.address)
+    }
+
+    /// Returns how a client reaches the server that is on its host, whatever the network between hosts does.
+    pub fn client_conninfo(&self) -> String {
+        let at = if self.host.is_some() { &*self.socket_dir.to_string_lossy() } else { "127.0.0.1" };
+        format!("host={at} port={} user=postgres dbname=postgres", self.port)
     }
 
     /// Returns the system identifier, also of a stopped server.
@@ -425,11 +481,15 @@ impl TestServer {
     /// Fills the data directory with a base backup of another server, as its standby.
     #[track_caller]
     pub fn base_backup(&self, upstream: &TestServer) {
-        let source =
-            format!("host=127.0.0.1 port={} user=repmgr application_name={}", upstream.port, self.name);
+        let (address, port, name) = (upstream.address(), upstream.port, &self.name);
+        let mut source = format!("host={address} port={port} user=repmgr application_name={name}");
+        if self.host.is_some() {
+            // Kept as primary_conninfo: without, a standby would try for two minutes before it tries again.
+            source += " connect_timeout=2";
+        }
         let data = self.data.to_string_lossy();
         let args = ["-d", &source, "-D", &data, "-R", "-X", "stream", "-c", "fast", "--no-sync"];
-        run_tool(&self.pg.tool("pg_basebackup"), args).code(0);
+        self.run_tool("pg_basebackup", args).code(0);
     }
 
     /// Writes `pgbaton.toml` beside the data directory, with more lines if the test has any, and returns its path.
@@ -453,13 +513,44 @@ impl TestServer {
         self.dir.join("pgbaton.toml")
     }
 
+    /// Changes lines of its configuration for one run.
+    pub fn with_configuration<T>(&self, lines: &str, run: impl FnOnce() -> T) -> T {
+        let file = self.config();
+        let before = std::fs::read_to_string(&file).unwrap();
+        let names: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
+        let kept = before.lines().filter(|line| !names.iter().any(|name| line.starts_with(name)));
+        let text: Vec<&str> = kept.chain(lines.lines()).collect();
+        std::fs::write(&file, text.join("\n") + "\n").unwrap();
+        let out = run();
+        std::fs::write(&file, before).unwrap();
+        out
+    }
+
+    /// Returns the journal of its newest operation; nothing where there is none.
+    pub fn journal(&self) -> String {
+        let files = self.dir.join("state/operations").read_dir().into_iter().flatten().flatten();
+        let newest = files.map(|entry| entry.path()).max();
+        newest.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
+    /// Waits until the journal of its newest operation has a mark of this step.
+    #[track_caller]
+    pub fn wait_for_step(&self, step: &str) {
+        let text = format!("\"step\":\"{step}\"");
+        wait_for(step, super::SOON, || self.journal().contains(&text));
+    }
+
     /// Prepares a run of pgbaton on this node: with its configuration file, if the test has written one.
     pub fn pgbaton<I: AsRef<str>>(&self, args: impl IntoIterator<Item = I>) -> Pgbaton {
         let mut program = Pgbaton::new(&self.shared.dir.path);
         if self.config().exists() {
             program = program.arg("-f").arg(self.config().to_string_lossy());
         }
-        program = program.args(args).redact(&self.pg.bindir.to_string_lossy(), "[BINDIR]");
+        program = program.args(args);
+        if let Some(host) = &self.host {
+            program = program.on(host);
+        }
+        program = program.redact(&self.pg.bindir.to_string_lossy(), "[BINDIR]");
         let ports = self.shared.ports.lock().unwrap();
         ports.iter().fold(program, |program, (port, shown)| program.redact(port, shown))
     }
@@ -467,7 +558,18 @@ impl TestServer {
     #[track_caller]
     fn pg_ctl<const N: usize>(&self, args: [&str; N]) -> Output {
         let data = self.data.to_string_lossy();
-        run_tool(&self.pg.tool("pg_ctl"), ["-s", "-D", &data].into_iter().chain(args))
+        self.run_tool("pg_ctl", ["-s", "-D", &data].into_iter().chain(args))
+    }
+
+    /// Runs one of PostgreSQL's programs on its host.
+    #[track_caller]
+    fn run_tool<'a>(&self, tool: &str, args: impl IntoIterator<Item = &'a str>) -> Output {
+        let mut command = clean_command(&self.pg.tool(tool));
+        command.args(args);
+        if let Some(host) = &self.host {
+            command = host.run(&command);
+        }
+        run_command(command)
     }
 }
 

@@ -90,7 +90,14 @@ pub struct Methods {
     pub scram: bool,
 }
 
-/// TCP keepalives, as far as they are set; the rest is the operating system's.
+/// How often the other end of a silent connection is asked whether it is there, in seconds. The system would begin after two hours.
+pub(super) const PROBE_S: u32 = 5;
+
+/// How long packets may vanish until a connection counts as lost, in milliseconds. The system would take a quarter of an hour, and whoever
+/// waits for an answer as long, though nothing has been stopped yet and all could be as before.
+pub(super) const SILENCE_MS: u32 = 20_000;
+
+/// TCP keepalives. What is None is the operating system's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keepalives {
     /// Whether they are off.
@@ -197,11 +204,11 @@ pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolve
         }),
         keepalives: Keepalives {
             off: values.integer("keepalives")? == Some(0),
-            idle_s: values.positive("keepalives_idle")?,
-            interval_s: values.positive("keepalives_interval")?,
+            idle_s: values.positive_or("keepalives_idle", PROBE_S)?,
+            interval_s: values.positive_or("keepalives_interval", PROBE_S)?,
             count: values.positive("keepalives_count")?,
         },
-        tcp_user_timeout_ms: values.positive("tcp_user_timeout")?,
+        tcp_user_timeout_ms: values.positive_or("tcp_user_timeout", SILENCE_MS)?,
         tls: tls(&values, environment)?,
         channel_binding: values.choice(
             "channel_binding",

@@ -88,6 +88,16 @@ fn timeouts_have_the_units_of_libpq() {
 }
 
 #[test]
+fn a_connection_that_has_fallen_silent_is_given_up_unless_the_conninfo_says_otherwise() {
+    let silence = |text| {
+        let resolved = resolved(text).unwrap();
+        (resolved.keepalives.idle_s, resolved.keepalives.interval_s, resolved.tcp_user_timeout_ms)
+    };
+    assert_eq!(silence(""), (Some(PROBE_S), Some(PROBE_S), Some(SILENCE_MS)));
+    assert_eq!(silence("keepalives_idle=60 tcp_user_timeout=0"), (Some(60), Some(PROBE_S), None));
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     for (text, keyword) in [
         ("gssencmode=require", "gssencmode"),

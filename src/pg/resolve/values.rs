@@ -29,6 +29,11 @@ impl Values {
         Ok(self.integer(keyword)?.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0))
     }
 
+    /// The same, with a value of ours where nothing is said.
+    pub(super) fn positive_or(&self, keyword: &str, ours: u32) -> Result<Option<u32>> {
+        if self.text(keyword).is_none() { Ok(Some(ours)) } else { self.positive(keyword) }
+    }
+
     /// Returns one of several values. An empty value is none of them: libpq refuses it too.
     pub(super) fn choice<T: Copy>(&self, keyword: &str, default: T, choices: &[(&str, T)]) -> Result<T> {
         let Some(text) = self.0.get(keyword) else { return Ok(default) };
