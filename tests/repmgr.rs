@@ -225,6 +225,23 @@ fn every_command_works_on_a_cluster_of_repmgr() {
     lab.nobody_failed_over();
 }
 
+#[test]
+fn a_daemon_that_does_not_let_itself_be_paused_is_named() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
+    for body in ["RAISE 'not today';", "NULL;"] {
+        metadata(
+            lab.node(1),
+            &format!(
+                "CREATE OR REPLACE FUNCTION repmgr.repmgrd_pause(boolean) RETURNS void LANGUAGE plpgsql AS $$BEGIN {body} END$$"
+            ),
+        );
+        (2..=3).for_each(|id| lab.node(id).wait_for_replay_of(lab.node(1)));
+        let output = lab.pgbaton(2, &["standby", "switchover"]).run();
+        output.code(18).says("--repmgrd-no-pause").says("repmgrd on");
+        assert_eq!(lab.nodes.primaries(), ["node1"]);
+    }
+}
+
 /// Versions of the extension, a library that is not loaded, and a node that repmgr has marked as inactive.
 #[test]
 fn what_else_repmgr_may_have_left() {
