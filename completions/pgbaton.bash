@@ -5476,7 +5476,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__standby__subcmd__promote)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --no-siblings-follow --siblings-follow --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --no-siblings-follow --siblings-follow --repmgrd-no-pause --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -424,6 +424,7 @@ never\t'Never'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds after which a command that only reads gives up' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l no-siblings-follow -d 'Leave the other standbys where they are'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l siblings-follow -d 'The other standbys follow; this is the default'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l dry-run -d 'Check everything, show the plan, change nothing'

@@ -49,6 +49,10 @@ pub struct Promote {
     /// The other standbys follow; this is the default
     #[arg(long, conflicts_with = "no_siblings_follow")]
     pub siblings_follow: bool,
+
+    /// Do not pause repmgrd where it runs
+    #[arg(long)]
+    pub repmgrd_no_pause: bool,
 }
 
 /// Options of `standby follow`.

@@ -83,7 +83,7 @@ impl Held {
     }
 }
 
-async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
+pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
     let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
     let deadline = context.node_deadline();
     let options =

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod matrix;
 pub mod prepare;
 pub mod rejoin;
+pub mod repmgr;
 pub mod role;
 pub mod server;
 pub mod source;

@@ -9,6 +9,7 @@
 //! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
 //! printed and performed.
 
+pub mod beside;
 pub mod candidate;
 pub mod check;
 pub mod cleanup;

@@ -15,6 +15,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
+use crate::plan::beside::Beside;
 use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
 };
@@ -43,6 +44,8 @@ pub struct PromoteFacts {
     pub topology: Option<Topology>,
     /// Where the WAL of the dead primary ends, where its own files say so.
     pub former_end: Option<Lsn>,
+    /// What repmgr does meanwhile.
+    pub beside: Beside,
     /// The command for a promotion, where the configuration has one or our role must not call `pg_promote()`.
     pub command: Option<Command>,
     /// Seconds that the promotion may take.
@@ -137,6 +140,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         );
     }
     checks.extend(candidate::synchronous_standbys(candidate, server, &following, options.force));
+    checks.extend(facts.beside.checks(&facts.cluster, options.force));
 
     let mut plan = Plan {
         title: format!("promote standby \"{name}\""),
@@ -154,6 +158,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         return Promotion { plan, wal_lost_bytes, former: former_id };
     }
 
+    facts.beside.pause(&mut plan, &facts.cluster, Exit::Promotion);
     let mut slots = Vec::new();
     for sibling in &following {
         let Some(slot) = slot_to_make(&sibling.row, candidate) else { continue };
@@ -171,6 +176,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         outage: false,
         steps: slots,
     });
+    facts.beside.look_again(&mut plan, &facts.cluster, None, Exit::Promotion);
     let mut promote = Step::new(
         "promote",
         format!("promote node \"{name}\""),
@@ -533,6 +539,7 @@ mod tests {
             own_schema: true,
             topology: None,
             former_end: None,
+            beside: Beside::default(),
             command: None,
             timeout_s: 60,
             now: Timestamp::UNIX_EPOCH,

@@ -15,6 +15,7 @@ use crate::facts::divergence::{Relation, relation};
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
+use crate::plan::beside::Beside;
 use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
 };
@@ -87,8 +88,8 @@ pub struct SwitchoverFacts {
     pub host: Option<Host>,
     /// What was examined on other hosts: whether they can be reached, whether logins work.
     pub checks: Vec<Check>,
-    /// Nodes on which a repmgrd runs that is not paused.
-    pub daemons: Vec<i32>,
+    /// What repmgr does meanwhile.
+    pub beside: Beside,
     /// The command for a promotion, where it is not `pg_promote()`.
     pub command: Option<Command>,
     /// Bounds.
@@ -102,8 +103,6 @@ pub struct SwitchoverOptions {
     pub force: bool,
     /// The siblings are to follow.
     pub siblings_follow: bool,
-    /// Daemons are left running.
-    pub no_pause: bool,
 }
 
 /// Plans a switchover.
@@ -153,6 +152,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(lag(facts, candidate, server, old, options.force));
     plan.checks.extend(backups_and_archive(facts, primary, old, options.force));
     plan.checks.extend(silent_nodes(facts, old, options));
+    plan.checks.extend(facts.beside.checks(&facts.cluster, options.force));
     plan.checks.extend(facts.checks.iter().cloned());
     let Some(host) = &facts.host else { return plan };
     if plan.checks.iter().any(Check::stops) {
@@ -168,7 +168,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         on: endpoint(candidate),
         was: endpoint(primary),
     };
-    work.steps(&mut plan, options);
+    work.steps(&mut plan);
     plan
 }
 
@@ -379,11 +379,12 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn steps(&self, plan: &mut Plan, options: SwitchoverOptions) {
-        if !options.no_pause {
-            self.pause(plan);
-        }
+    fn steps(&self, plan: &mut Plan) {
+        let beside = &self.facts.beside;
+        beside.pause(plan, &self.facts.cluster, Exit::Switchover);
         self.prepare(plan);
+        beside.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
+        self.standby_on_disk(plan);
         self.change(plan);
         self.after(plan);
         self.way_back(plan);
@@ -425,35 +426,6 @@ impl Work<'_> {
     fn slot_there(&self, node: &NodeFacts) -> Option<String> {
         let slot = if node.row.node_id == self.facts.primary { self.own_slot() } else { slot_of(&node.row) };
         slot.filter(|slot| self.server.slot(slot).is_none())
-    }
-
-    fn pause(&self, plan: &mut Plan) {
-        let mut steps = Vec::new();
-        for id in &self.facts.daemons {
-            let Some(node) = self.facts.cluster.node(*id) else { continue };
-            let sql = |paused: bool| Op::Sql {
-                on: endpoint(node),
-                statements: vec![
-                    Statement::new("SELECT repmgr.repmgrd_pause($1::boolean)::text").bind(paused),
-                ],
-            };
-            let name = &node.row.node_name;
-            steps.push(self.step(
-                format!("pause_{id}"),
-                format!("pause repmgrd on node \"{name}\""),
-                sql(true),
-                QUERY_S,
-            ));
-            let mut unpause = self.step(
-                format!("unpause_{id}"),
-                format!("unpause repmgrd on node \"{name}\""),
-                sql(false),
-                QUERY_S,
-            );
-            unpause.exit = Exit::Pause;
-            plan.always.push(unpause);
-        }
-        plan.phases.push(phase("pause the daemons", Order::AllAtOnce, OnFailure::Stop, false, steps));
     }
 
     /// Everything that can be done while clients still write.
@@ -499,6 +471,10 @@ impl Work<'_> {
             false,
             checkpoints,
         ));
+    }
+
+    /// The last thing while clients still write: from here on whoever starts the old primary gets a standby.
+    fn standby_on_disk(&self, plan: &mut Plan) {
         let standby = Standby::Files {
             data_directory: self.host.data_directory.clone(),
             postgres: self.host.postgres.clone(),
@@ -791,6 +767,7 @@ fn phase(title: &str, order: Order, on_failure: OnFailure, outage: bool, steps: 
 mod tests {
     use super::*;
     use crate::facts::cluster::Silence;
+    use crate::facts::repmgr::Repmgr;
     use crate::facts::server::{Sender, Slot};
     use crate::registry::NodeRow;
 
@@ -831,7 +808,10 @@ mod tests {
                 has_upstream: false,
             }),
             checks: Vec::new(),
-            daemons: vec![3],
+            beside: Beside {
+                nodes: BTreeMap::from([(3, Repmgr { running: true, ..Repmgr::default() })]),
+                ..Beside::default()
+            },
             command: None,
             bounds: Bounds {
                 shutdown_s: 60,
@@ -845,8 +825,7 @@ mod tests {
         }
     }
 
-    const ASKED: SwitchoverOptions =
-        SwitchoverOptions { force: false, siblings_follow: true, no_pause: false };
+    const ASKED: SwitchoverOptions = SwitchoverOptions { force: false, siblings_follow: true };
     const FORCED: SwitchoverOptions = SwitchoverOptions { force: true, ..ASKED };
 
     fn server(facts: &mut SwitchoverFacts, node_id: i32) -> &mut ServerFacts {

@@ -80,6 +80,21 @@ pub fn names_ending(directory: &Path, end: &str) -> Option<u64> {
     u64::try_from(names.filter(|entry| entry.file_name().to_string_lossy().ends_with(end)).count()).ok()
 }
 
+/// Says whether a program of this name has started this process, or who has started it.
+pub fn is_started_by(name: &str) -> bool {
+    let mut pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    while pid > 1 {
+        // `pid (name) state ppid`, and anything may stand in the name.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        let Some((head, tail)) = stat.rsplit_once(')') else { return false };
+        if head.split_once('(').is_some_and(|(_, found)| found == name) {
+            return true;
+        }
+        pid = tail.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    }
+    false
+}
+
 /// Returns this user's living processes that were started with an argument.
 pub fn processes_with_argument(argument: &str) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

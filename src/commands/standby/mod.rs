@@ -1,5 +1,6 @@
 //! `pgbaton standby …`
 
+mod beside;
 pub mod clone;
 pub mod follow;
 pub mod promote;

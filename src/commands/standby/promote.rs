@@ -11,6 +11,7 @@ use crate::commands::node::service::seconds;
 use crate::commands::notify::{Happening, notify, record_followers};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
+use crate::commands::standby::beside::{beside, cluster_at_rest};
 use crate::commands::{locate, operate, operation, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
@@ -23,6 +24,7 @@ use crate::output::ui::Level;
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
 use crate::plan::Command;
+use crate::plan::beside::Beside;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
 use crate::registry::{NodeType, schema};
 
@@ -46,7 +48,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         return operation::finish(context, &entry, true).await;
     }
     let name = &config.node_name;
-    let found = locate::cluster(context).await?;
+    let found = cluster_at_rest(context).await?;
     hold::own(&found.facts, config.node_id, name)?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     let held = hold(context, &rows).await?;
@@ -56,12 +58,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
             .detail(format!("{why} Nothing was changed.")));
     };
-    let own_schema = schema::look(session).await.is_ok_and(|present| present.own);
+    let metadata = schema::look(session).await.ok();
     let facts = PromoteFacts {
         roles: held.roles.clone(),
         node_id: config.node_id,
-        own_schema,
+        own_schema: metadata.as_ref().is_some_and(|present| present.own),
         topology: found.topology,
+        beside: Beside { no_pause: args.repmgrd_no_pause, ..beside(&held, metadata.as_ref()).await },
         former_end: former_end(&held.facts, config.node_id).await,
         command: command(config, held.roles.get(&config.node_id)),
         timeout_s: seconds(config.promote_check_timeout),

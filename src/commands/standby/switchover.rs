@@ -12,6 +12,7 @@ use crate::commands::node::service::seconds;
 use crate::commands::notify::{Happening, notify, record_followers};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
+use crate::commands::standby::beside::{beside, cluster_at_rest};
 use crate::commands::standby::promote::{command, promoted};
 use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, operate, operation};
@@ -22,6 +23,7 @@ use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::control::Manager;
+use crate::plan::beside::Beside;
 use crate::plan::candidate::siblings;
 use crate::plan::far_end::{Expected, Hello, Trouble, checks};
 use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
@@ -48,7 +50,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     told_of_options(context, args);
     let name = &config.node_name;
-    let found = locate::cluster(context).await?;
+    let found = cluster_at_rest(context).await?;
     hold::own(&found.facts, config.node_id, name)?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     let held = hold(context, &rows).await?;
@@ -66,20 +68,22 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 "Run the command on the standby that is to become the primary, or name it with --node-id.",
             ));
     }
-    let options = SwitchoverOptions {
-        force: context.global.force,
-        siblings_follow: !args.no_siblings_follow,
-        no_pause: args.repmgrd_no_pause,
-    };
+    let options =
+        SwitchoverOptions { force: context.global.force, siblings_follow: !args.no_siblings_follow };
     let mut others = Others::of(context, &held, session, own, primary, options).await?;
+    let metadata = schema::look(session).await.ok();
     let facts = SwitchoverFacts {
         roles: held.roles.clone(),
         candidate: config.node_id,
         primary: primary.row.node_id,
-        own_schema: schema::look(session).await.is_ok_and(|present| present.own),
+        own_schema: metadata.as_ref().is_some_and(|present| present.own),
         host: others.host.take(),
         checks: std::mem::take(&mut others.checks),
-        daemons: daemons(&held, args.repmgrd_force_unpause).await,
+        beside: Beside {
+            no_pause: args.repmgrd_no_pause,
+            force_unpause: args.repmgrd_force_unpause,
+            ..beside(&held, metadata.as_ref()).await
+        },
         command: command(config, held.roles.get(&config.node_id)),
         bounds: Bounds {
             shutdown_s: seconds(config.shutdown_check_timeout),
@@ -322,16 +326,4 @@ fn host_of(hello: &Hello) -> Option<Host> {
         // Where it cannot be told, what is there stays.
         has_upstream: hello.has_upstream.unwrap_or(true),
     })
-}
-
-/// Returns the nodes on which a repmgrd runs that is not paused; with `all`, also those that are paused already.
-async fn daemons(held: &Held, all: bool) -> Vec<i32> {
-    let sql =
-        "SELECT (repmgr.repmgrd_is_running() AND ($1::boolean OR NOT repmgr.repmgrd_is_paused()))::text";
-    let asked = held.facts.nodes.iter().map(|node| async {
-        let session = held.session(node.row.node_id)?;
-        let row = session.query_one(sql, &[Some(if all { "true" } else { "false" })]).await.ok()?;
-        (row.get(0) == Some("true")).then_some(node.row.node_id)
-    });
-    join_all(asked).await.into_iter().flatten().collect()
 }

@@ -1,0 +1,236 @@
+//! What promote and switchover do about a repmgr that is at work in the same cluster. Pure.
+//!
+//! Its daemons are paused, and afterwards do what they did before. Its commands cannot be held up: they know nothing of our locks. So we
+//! give way to one that runs, and look again at the last moment before which nothing has happened.
+
+use std::collections::BTreeMap;
+
+use crate::error::Exit;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::repmgr::{NEW_S, Repmgr};
+use crate::plan::register::endpoint;
+use crate::plan::upstream::QUERY_S;
+use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Waiver};
+use crate::registry::lock::KEY;
+
+/// What repmgr does in the cluster.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// The real repmgr can change roles here.
+    pub possible: bool,
+    /// What it does, by node id, on those that answer.
+    pub nodes: BTreeMap<i32, Repmgr>,
+    /// Its daemons are left as they are.
+    pub no_pause: bool,
+    /// Daemons that were paused before are to go on afterwards, too.
+    pub force_unpause: bool,
+}
+
+impl Beside {
+    /// Checks that no command of repmgr runs that may be changing roles.
+    pub fn checks(&self, cluster: &ClusterFacts, force: bool) -> Vec<Check> {
+        let known =
+            || cluster.nodes.iter().filter_map(|node| Some((node, self.nodes.get(&node.row.node_id)?)));
+        let mut checks = Vec::new();
+        let at_work: Vec<String> = known()
+            .filter(|(_, repmgr)| self.possible && !repmgr.new.is_empty())
+            .map(|(node, repmgr)| format!("node \"{}\" ({})", node.row.node_name, repmgr.new.join(", ")))
+            .collect();
+        if !at_work.is_empty() {
+            checks.push(
+                Check::fail("repmgr_rests", "a command of repmgr may be running in this cluster")
+                    .detail(format!(
+                        "It has opened a session within the last {NEW_S} s on {}. It does not know of pgbaton, and both must not change \
+                         roles at the same time.",
+                        at_work.join(" and on ")
+                    ))
+                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same.")
+                    .exit(Exit::Busy)
+                    .waivable(Waiver::Force, force),
+            );
+        }
+        for (node, _) in known().filter(|(_, repmgr)| repmgr.running && repmgr.paused && !self.force_unpause)
+        {
+            checks.push(
+                Check::warning(
+                    "repmgrd_paused",
+                    format!("repmgrd on node \"{}\" was paused before, and stays so", node.row.node_name),
+                )
+                .node(node.row.node_id)
+                .detail("A command of repmgr that failed leaves all of them paused: then nobody fails over.")
+                .hint("If nobody wants that, run \"repmgr service unpause\"."),
+            );
+        }
+        checks
+    }
+
+    /// The nodes on which a repmgrd is to be paused.
+    fn daemons<'a>(&self, cluster: &'a ClusterFacts) -> Vec<&'a NodeFacts> {
+        let counts = |repmgr: &Repmgr| repmgr.running && (!repmgr.paused || self.force_unpause);
+        let of = |node: &&NodeFacts| !self.no_pause && self.nodes.get(&node.row.node_id).is_some_and(counts);
+        cluster.nodes.iter().filter(of).collect()
+    }
+
+    /// Pauses the daemons, and has them go on in the end.
+    pub fn pause(&self, plan: &mut Plan, cluster: &ClusterFacts, exit: Exit) {
+        let mut steps = Vec::new();
+        for node in self.daemons(cluster) {
+            let sql = |paused: bool| Op::Sql {
+                on: endpoint(node),
+                statements: vec![
+                    Statement::new("SELECT repmgr.repmgrd_pause($1::boolean)::text").bind(paused),
+                ],
+            };
+            let (id, name) = (node.row.node_id, &node.row.node_name);
+            let title = |verb: &str| format!("{verb} repmgrd on node \"{name}\"");
+            steps.push(
+                Step::new(format!("pause_{id}"), title("pause"), sql(true), QUERY_S, exit)
+                    .hint(instead(node)),
+            );
+            plan.always.push(Step::new(
+                format!("unpause_{id}"),
+                title("unpause"),
+                sql(false),
+                QUERY_S,
+                Exit::Pause,
+            ));
+        }
+        plan.phases.push(phase("pause the daemons", steps));
+    }
+
+    /// Looks again whether repmgr rests: what it has begun since we looked first, and whether its daemons are paused indeed.
+    /// And whether the `primary`, if there is to be one, is the primary still: the way back would make it one.
+    pub fn look_again(
+        &self,
+        plan: &mut Plan,
+        cluster: &ClusterFacts,
+        primary: Option<&NodeFacts>,
+        exit: Exit,
+    ) {
+        if !self.possible {
+            return;
+        }
+        let paused = self.daemons(cluster);
+        let mut steps = Vec::new();
+        if let Some(node) = primary {
+            let title = format!("see that node \"{}\" is the primary still", node.row.node_name);
+            let probe = Probe::Accepts { on: endpoint(node), in_recovery: Some(false) };
+            steps.push(Step::new("primary_still", title, Op::Wait(probe), REST_S, exit));
+        }
+        for node in &cluster.nodes {
+            let Some(repmgr) = self.nodes.get(&node.row.node_id) else { continue };
+            let (id, name) = (node.row.node_id, &node.row.node_name);
+            let is_paused = paused.iter().any(|other| other.row.node_id == id);
+            let says = format!("no command of repmgr runs on node \"{name}\"");
+            let probe = Probe::Sql { says, on: endpoint(node), statement: nobody_since(repmgr) };
+            let title = format!("see that repmgr rests on node \"{name}\"");
+            steps.push(
+                Step::new(format!("repmgr_rests_{id}"), title, Op::Wait(probe), REST_S, exit)
+                    .hint("Wait for the end of what repmgr does, and run the command again."),
+            );
+            if is_paused {
+                let probe = Probe::Sql {
+                    says: format!("repmgrd is paused on node \"{name}\""),
+                    on: endpoint(node),
+                    statement: Statement::new("SELECT repmgr.repmgrd_is_paused()::text"),
+                };
+                let title = format!("see that repmgrd is paused on node \"{name}\"");
+                steps.push(
+                    Step::new(format!("paused_{id}"), title, Op::Wait(probe), REST_S, exit)
+                        .hint(instead(node)),
+                );
+            }
+        }
+        plan.phases.push(phase("look what repmgr does", steps));
+    }
+}
+
+/// Seconds that a command of repmgr may take that only looks; `node check` is over in less than one.
+const REST_S: u32 = 5;
+
+/// What to do about a daemon that does not let itself be paused.
+fn instead(node: &NodeFacts) -> String {
+    format!(
+        "Stop repmgrd on \"{}\" for the time being; --repmgrd-no-pause leaves it running, and then it may promote another node.",
+        node.row.node_name
+    )
+}
+
+/// A question whose answer is yes while repmgr has no session that was opened after those that were there when we looked first.
+///
+/// A resumed operation has looked long ago, but holds the lock since a moment: older sessions than that are the daemon's.
+fn nobody_since(seen: &Repmgr) -> Statement {
+    let known: Vec<String> = seen.sessions.iter().map(ToString::to_string).collect();
+    Statement::new(
+        "SELECT (count(*) = 0)::text FROM pg_stat_activity WHERE application_name = 'repmgr' AND datid IS NOT NULL \
+         AND pid <> pg_backend_pid() AND current_setting('application_name') <> 'repmgr' \
+         AND pid <> ALL (string_to_array($1, ',')::integer[]) \
+         AND backend_start > (SELECT min(a.backend_start) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
+           WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+           AND (l.classid::bigint << 32 | l.objid::bigint) = $2::bigint) - $3::integer * interval '1 s'",
+    )
+    .bind(known.join(","))
+    .bind(KEY)
+    .bind(NEW_S)
+}
+
+fn phase(title: &str, steps: Vec<Step>) -> Phase {
+    Phase {
+        title: title.to_string(),
+        order: Order::AllAtOnce,
+        on_failure: OnFailure::Stop,
+        outage: false,
+        steps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::server::ServerFacts;
+    use crate::registry::{NodeRow, NodeType};
+
+    /// Node 1 with a daemon at work, node 2 with one that was paused before, node 3 without one.
+    fn example() -> (ClusterFacts, Beside) {
+        let node = |id| NodeFacts {
+            row: NodeRow::example(id, NodeType::Standby),
+            server: Ok(ServerFacts::example(true, 1, 0x500)),
+        };
+        let daemon = |running, paused| Repmgr { running, paused, ..Repmgr::default() };
+        let nodes =
+            BTreeMap::from([(1, daemon(true, false)), (2, daemon(true, true)), (3, daemon(false, false))]);
+        let cluster = ClusterFacts { nodes: (1..=3).map(node).collect() };
+        (cluster, Beside { possible: true, nodes, ..Beside::default() })
+    }
+
+    fn paused(beside: &Beside, cluster: &ClusterFacts) -> Vec<i32> {
+        beside.daemons(cluster).iter().map(|node| node.row.node_id).collect()
+    }
+
+    #[test]
+    fn a_daemon_that_was_paused_before_stays_so() {
+        let (cluster, mut beside) = example();
+        assert_eq!(paused(&beside, &cluster), [1]);
+        assert_eq!(beside.checks(&cluster, false).len(), 1);
+        beside.force_unpause = true;
+        assert_eq!(paused(&beside, &cluster), [1, 2]);
+        assert!(beside.checks(&cluster, false).is_empty());
+        beside.no_pause = true;
+        assert!(paused(&beside, &cluster).is_empty());
+    }
+
+    #[test]
+    fn a_command_that_has_just_begun_is_given_way_to() {
+        let (cluster, mut beside) = example();
+        beside.nodes.get_mut(&3).unwrap().new.push("process 7".into());
+        let refused = |beside: &Beside, force| {
+            let checks = beside.checks(&cluster, force);
+            checks.iter().find(|check| check.stops()).map(|check| check.exit)
+        };
+        assert_eq!(refused(&beside, false), Some(Exit::Busy));
+        assert_eq!(refused(&beside, true), None);
+        // Where the real repmgr cannot work, the name of a session means nothing.
+        beside.possible = false;
+        assert_eq!(refused(&beside, false), None);
+    }
+}

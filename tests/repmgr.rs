@@ -1,0 +1,407 @@
+//! Beside the real repmgr: a cluster that it has made and its daemons watch, and one that pgbaton has made and repmgr works on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use support::{
+    Nodes, Output, Pg, Pgbaton, Running, SOON, Side, Sshd, Stepped, StopMode, TestCluster, TestServer,
+    clean_command, metadata, real_repmgr, repmgr_conf, wait_for, with_real_repmgr,
+};
+
+const PAGE: &str = include_str!("../MIGRATION.md");
+
+/// Whether the daemon of a server runs and whether it is paused.
+const DAEMON: &str = "SELECT repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused()";
+
+/// How long repmgr may take for a switchover on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Servers, with a repmgr.conf each that has an ssh to get around with.
+struct Lab {
+    nodes: Nodes,
+    daemons: Vec<Running>,
+    _sshd: Sshd,
+}
+
+impl Lab {
+    /// Three servers; nothing is registered. `preload` is what makes repmgrd possible.
+    fn servers(pg: &Pg, preload: bool) -> Option<Self> {
+        let cluster = TestCluster::new(pg);
+        let sshd = Sshd::start(&cluster)?;
+        let one = cluster.primary("node1");
+        if preload {
+            one.append_conf("shared_preload_libraries = 'repmgr'");
+            one.restart();
+        }
+        let servers = vec![one, cluster.empty("node2"), cluster.empty("node3")];
+        for (id, server) in (1..).zip(&servers) {
+            let conf = repmgr_conf(server, id);
+            let text = std::fs::read_to_string(&conf).unwrap();
+            let dir = server.dir.display();
+            let more = format!(
+                "ssh_options='{}'\nfailover=automatic\nreconnect_attempts=3\nreconnect_interval=1\nmonitor_interval_secs=1\n\
+                 promote_command='touch {dir}/promoted'\nfollow_command='touch {dir}/followed'\n\
+                 # of another version, and of version 3\nno_such_parameter=1\nloglevel=INFO\n",
+                sshd.options("key")
+            );
+            std::fs::write(&conf, text + &more).unwrap();
+        }
+        for (id, server) in (2..).zip(&servers[1..]) {
+            support::attach(server, id, &servers[0]);
+        }
+        Some(Self { nodes: Nodes { servers, cluster }, daemons: Vec::new(), _sshd: sshd })
+    }
+
+    /// A cluster of the real repmgr, with a daemon on each node.
+    fn of_repmgr(pg: &Pg) -> Option<Self> {
+        let mut lab = Self::servers(pg, true)?;
+        lab.repmgr(1, &["primary", "register"]).code(0);
+        for id in [2, 3] {
+            lab.node(id).wait_for_replay_of(lab.node(1));
+            lab.repmgr(id, &["standby", "register"]).code(0);
+        }
+        lab.daemons = lab.nodes.servers.iter().map(daemon).collect();
+        lab.at_work();
+        Some(lab)
+    }
+
+    /// The same of pgbaton, without the extension.
+    fn of_pgbaton(pg: &Pg) -> Option<Self> {
+        let lab = Self::servers(pg, false)?;
+        lab.pgbaton(1, &["primary", "register"]).run().code(0);
+        lab.pgbaton(2, &["standby", "register"]).run().code(0);
+        lab.pgbaton(3, &["standby", "register"]).run().code(0);
+        Some(lab)
+    }
+
+    fn node(&self, id: usize) -> &TestServer {
+        self.nodes.node(id)
+    }
+
+    /// Prepares a run of pgbaton with the node's repmgr.conf.
+    fn pgbaton(&self, id: usize, words: &[&str]) -> Pgbaton {
+        let server = self.node(id);
+        let conf = server.dir.join("repmgr.conf").display().to_string();
+        let state = server.dir.join("home").display().to_string();
+        let words = ["-f", &conf].into_iter().chain(words.iter().copied());
+        server.pgbaton(words).env("XDG_STATE_HOME", state).deadline(LONG)
+    }
+
+    fn repmgr(&self, id: usize, words: &[&str]) -> Output {
+        real_repmgr(self.node(id), words)
+    }
+
+    /// Starts the real repmgr, and does not wait for it.
+    fn begin_repmgr(&self, id: usize, words: &[&str]) -> Running {
+        let server = self.node(id);
+        let mut command = clean_command(&server.pg.tool("repmgr"));
+        command.arg("-f").arg(server.dir.join("repmgr.conf")).args(words);
+        Running::start(command)
+    }
+
+    /// Waits until all daemons run, and none is paused.
+    fn at_work(&mut self) {
+        for (server, running) in self.nodes.servers.iter().zip(&mut self.daemons) {
+            wait_for(&format!("repmgrd of {} to be at work", server.name), 2 * SOON, || {
+                // It gives up by itself where a server is away for a moment. Whoever runs it starts it again.
+                if !running.is_running() {
+                    *running = daemon(server);
+                }
+                server.try_psql_as("repmgr", "repmgr", DAEMON).stdout.trim() == "t|f"
+            });
+        }
+    }
+
+    /// Both tools find nothing that is wrong, on every node.
+    #[track_caller]
+    fn is_well(&self, daemons: bool) {
+        for id in 1..=3 {
+            for words in [&["cluster", "show"][..], &["node", "status"], &["node", "check"]] {
+                wait_for(&format!("repmgr {words:?} on node {id} to be content"), SOON, || {
+                    self.repmgr(id, words).status.success()
+                });
+            }
+            let status = self.repmgr(id, &["service", "status", "--csv"]);
+            status.code(0);
+            if daemons {
+                let paused = status.stdout.lines().filter(|line| line.split(',').nth(6) != Some("0"));
+                assert_eq!(paused.count(), 0, "{status:?}");
+            }
+        }
+        self.pgbaton(1, &["cluster", "show"]).run().code(0);
+    }
+
+    fn nobody_failed_over(&self) {
+        for server in &self.nodes.servers {
+            for file in ["promoted", "followed"] {
+                assert!(!server.dir.join(file).exists(), "repmgrd of {} has acted: {file}", server.name);
+            }
+        }
+    }
+}
+
+fn daemon(server: &TestServer) -> Running {
+    let mut daemon = clean_command(&server.pg.tool("repmgrd"));
+    daemon.arg("-f").arg(server.dir.join("repmgr.conf")).args(["--daemonize=false", "--no-pid-file"]);
+    Running::start(daemon)
+}
+
+// ---- taking over ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn every_command_works_on_a_cluster_of_repmgr() {
+    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
+    let before = metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id");
+    for words in [
+        "config check",
+        "cluster show",
+        "cluster event",
+        "cluster check",
+        "cluster matrix",
+        "cluster crosscheck",
+        "cluster cleanup",
+        "node status",
+        "node check",
+        "node check --repmgrd",
+        "node prepare",
+        "node guard",
+        "node service --list-actions",
+        "operation list",
+        "standby register",
+        "standby follow",
+        "standby switchover --dry-run",
+        "node rejoin",
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        lab.pgbaton(2, &words).run().code(0);
+    }
+    lab.pgbaton(2, &["standby", "promote"]).run().code(31);
+    assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
+    // It makes its own tables beside those of the extension.
+    lab.pgbaton(1, &["primary", "register"]).run().code(0);
+    assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
+
+    // The role moves; then it is killed in the middle of it, the daemons paused, and resumed.
+    let output = lab.pgbaton(2, &["standby", "switchover"]).run();
+    output.code(0).says("pause repmgrd on node \"node3\"");
+    lab.at_work();
+    lab.is_well(true);
+    let mut running = Stepped::start(lab.pgbaton(3, &["standby", "switchover"]));
+    assert!(running.run_to_line(30, Side::After));
+    running.kill().wait(SOON);
+    let paused = || (1..=3).filter(|id| metadata(lab.node(*id), DAEMON) == "t|t").count();
+    assert!(paused() > 0, "nothing was paused when it was killed");
+    let free = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    for server in lab.nodes.servers.iter().filter(|server| server.is_running()) {
+        server.wait_until(free, "0", SOON);
+    }
+    lab.pgbaton(3, &["operation", "resume"]).run().code(0);
+    lab.at_work();
+    assert_eq!(lab.nodes.primaries(), ["node3"]);
+    lab.is_well(true);
+
+    // The primary dies; whoever is promoted by hand has the daemons of the others pause meanwhile.
+    for id in [1, 2] {
+        lab.repmgr(id, &["service", "pause"]);
+    }
+    lab.node(3).kill9();
+    lab.pgbaton(1, &["standby", "promote"]).run().code(0).says("was paused before, and stays so");
+    lab.pgbaton(3, &["node", "rejoin", "--yes"]).run().code(0);
+    lab.repmgr(1, &["service", "unpause"]);
+    lab.at_work();
+    lab.is_well(true);
+    lab.nobody_failed_over();
+}
+
+#[test]
+fn a_daemon_that_does_not_let_itself_be_paused_is_named() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
+    for body in ["RAISE 'not today';", "NULL;"] {
+        metadata(
+            lab.node(1),
+            &format!(
+                "CREATE OR REPLACE FUNCTION repmgr.repmgrd_pause(boolean) RETURNS void LANGUAGE plpgsql AS $$BEGIN {body} END$$"
+            ),
+        );
+        (2..=3).for_each(|id| lab.node(id).wait_for_replay_of(lab.node(1)));
+        let output = lab.pgbaton(2, &["standby", "switchover"]).run();
+        output.code(18).says("--repmgrd-no-pause").says("repmgrd on");
+        assert_eq!(lab.nodes.primaries(), ["node1"]);
+    }
+}
+
+/// Versions of the extension, a library that is not loaded, and a node that repmgr has marked as inactive.
+#[test]
+fn what_else_repmgr_may_have_left() {
+    let Some(pg) = with_real_repmgr() else { return };
+    let Some(lab) = Lab::servers(&pg, false) else { return };
+    lab.node(1).psql_as("postgres", "repmgr", "CREATE EXTENSION repmgr");
+    // Without the library its functions say nothing, and nobody takes that for a daemon.
+    lab.pgbaton(1, &["primary", "register"]).run().code(0);
+    lab.pgbaton(2, &["standby", "register"]).run().code(0);
+    lab.pgbaton(3, &["standby", "register"]).run().code(0);
+    lab.pgbaton(1, &["config", "check"]).run().code(0).says("no_such_parameter").says("loglevel");
+    let dry = lab.pgbaton(2, &["standby", "switchover", "--dry-run"]).run();
+    dry.code(0);
+    assert!(!dry.stdout.contains("repmgrd"), "{dry:?}");
+    for (version, code) in [("5.2", 0), ("5.9", 0), ("4.4", 1), ("6.0", 1)] {
+        let sql = format!("UPDATE pg_extension SET extversion = '{version}' WHERE extname = 'repmgr'");
+        lab.node(1).psql_as("postgres", "repmgr", &sql);
+        let output = lab.pgbaton(1, &["primary", "register", "--force"]).run();
+        output.code(code);
+        if code != 0 {
+            output.says(version);
+        }
+        // Looking is possible whatever it is.
+        lab.pgbaton(1, &["cluster", "show"]).run().code(0);
+    }
+    lab.node(1).psql_as(
+        "postgres",
+        "repmgr",
+        "UPDATE pg_extension SET extversion = '5.3' WHERE extname = 'repmgr'",
+    );
+    metadata(lab.node(1), "UPDATE repmgr.nodes SET active = false WHERE node_id = 3");
+    lab.node(3).wait_for_replay_of(lab.node(1));
+    lab.pgbaton(1, &["cluster", "show"]).run().code(25).says("inactive");
+    lab.pgbaton(3, &["standby", "register", "--force"]).run().code(0);
+    lab.is_well(false);
+}
+
+// ---- both at the same time ------------------------------------------------------------------------------------------
+
+#[test]
+fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
+    // Together, and repmgr a moment later.
+    for (round, later) in [Duration::ZERO, Duration::from_millis(150)].into_iter().enumerate() {
+        let (theirs, ours) = if round == 0 { (2, 3) } else { (1, 3) };
+        let running = lab.pgbaton(ours, &["standby", "switchover"]).spawn();
+        // Not in the hope that anything has happened: whatever has, one of them gives way, or comes after the other.
+        std::thread::sleep(later);
+        let repmgr = lab.begin_repmgr(theirs, &["standby", "switchover", "--siblings-follow"]);
+        let (ours, theirs) = (running.wait(LONG), repmgr.wait(LONG));
+        let all = format!("{ours:?}\n{theirs:?}");
+        assert_eq!(lab.nodes.primaries().len(), 1, "{all}");
+        assert!(ours.status.success() || theirs.status.success(), "{all}");
+        lab.is_well(false);
+    }
+}
+
+#[test]
+fn of_two_promotions_one_gives_way() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
+    lab.node(1).kill9();
+    let repmgr = lab.begin_repmgr(2, &["standby", "promote", "--siblings-follow"]);
+    let running = lab.pgbaton(3, &["standby", "promote"]).spawn();
+    let (theirs, ours) = (repmgr.wait(LONG), running.wait(LONG));
+    let all = format!("{ours:?}\n{theirs:?}");
+    assert!(!(ours.status.success() && theirs.status.success()), "{all}");
+    assert_eq!(lab.nodes.primaries().len(), 1, "{all}");
+}
+
+// ---- giving back ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn repmgr_works_on_a_cluster_of_pgbaton_and_harms_nothing() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
+    lab.is_well(false);
+    for words in [
+        &["cluster", "event"][..],
+        &["cluster", "matrix"],
+        &["cluster", "crosscheck"],
+        &["cluster", "cleanup"],
+        &["standby", "register", "--force"],
+        &["standby", "switchover", "--siblings-follow", "--dry-run"],
+    ] {
+        lab.repmgr(2, words).code(0);
+    }
+    // What needs the extension says so, and changes nothing.
+    lab.repmgr(1, &["primary", "register", "--force"]).code(1).says("already exists");
+    let switched = lab.repmgr(2, &["standby", "switchover", "--siblings-follow"]);
+    switched.code(0);
+    assert_eq!(lab.nodes.primaries(), ["node2"]);
+    lab.is_well(false);
+    lab.repmgr(3, &["standby", "follow", "--upstream-node-id=1"]).code(0);
+    lab.is_well(false);
+    lab.repmgr(3, &["standby", "follow"]).code(0);
+    lab.node(2).stop(StopMode::Fast);
+    lab.repmgr(1, &["standby", "promote", "--siblings-follow"]).code(0);
+    lab.repmgr(2, &["node", "rejoin", "-d", &lab.node(1).conninfo()]).code(0);
+    // It leaves the slots that a former primary had for the others, and complains of them.
+    lab.node(2).psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
+    lab.is_well(false);
+    assert_eq!(lab.nodes.primaries(), ["node1"]);
+}
+
+// ---- the page -------------------------------------------------------------------------------------------------------
+
+/// The lines of a section of the page that are typed, in order: `node1$ command`.
+fn lines(heading: &str) -> VecDeque<String> {
+    let section = PAGE.split("\n## ").find(|section| section.lines().next() == Some(heading));
+    let typed = section.unwrap().lines().filter_map(|line| line.strip_prefix("    node"));
+    typed.map(|line| format!("node{line}")).collect()
+}
+
+/// Types a line of the page.
+fn types(lab: &Lab, line: &str) -> Output {
+    let (node, command) = line.split_once("$ ").unwrap();
+    let id: usize = node.strip_prefix("node").unwrap().parse().unwrap();
+    let words = shell_words::split(command).unwrap();
+    let rest: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    let output = match (words[0].as_str(), &rest[..]) {
+        ("pgbaton", words) => lab.pgbaton(id, words).run(),
+        ("repmgr", words) => lab.repmgr(id, words),
+        ("psql", [option, sql]) if *option == "-c" => lab.node(id).try_psql_as("postgres", "repmgr", sql),
+        _ => panic!("{line}"),
+    };
+    eprintln!("{line}: {:?}", output.status.code());
+    output
+}
+
+#[test]
+fn the_page_is_followed_to_take_over() {
+    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
+    for line in lines("Taking over") {
+        types(&lab, &line).code(0);
+    }
+    lab.at_work();
+    assert_eq!(lab.nodes.primaries(), ["node2"]);
+    lab.is_well(true);
+    lab.nobody_failed_over();
+}
+
+#[test]
+fn the_page_is_followed_to_give_back() {
+    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
+    let rows = "SELECT count(*), max(event_timestamp) FROM repmgr.events";
+    let nodes = "SELECT string_agg(n::text, ' ' ORDER BY node_id) FROM repmgr.nodes n";
+    let before = (metadata(lab.node(1), rows), metadata(lab.node(1), nodes));
+    for line in lines("Giving back") {
+        types(&lab, &line).code(0);
+        if line.contains("COMMIT") {
+            assert_eq!((metadata(lab.node(1), rows), metadata(lab.node(1), nodes)), before);
+        }
+    }
+    // Now all of repmgr works, its daemon too; and pgbaton works on its tables.
+    assert_eq!(lab.nodes.primaries(), ["node2"]);
+    lab.daemons = lab.nodes.servers.iter().map(daemon).collect();
+    lab.at_work();
+    lab.repmgr(1, &["standby", "switchover", "--siblings-follow"]).code(0);
+    lab.at_work();
+    lab.is_well(true);
+    lab.pgbaton(2, &["standby", "switchover"]).run().code(0);
+    lab.at_work();
+    lab.is_well(true);
+}
