@@ -541,6 +541,27 @@ fn a_candidate_that_is_far_behind_is_refused() {
 }
 
 /// The primary lets nobody in, or its postmaster hangs: nothing begins, and what is wrong is told.
+/// A slot that is made on a standby keeps WAL from its last restartpoint on, and the next one may find that to be too much.
+#[test]
+fn a_slot_that_may_keep_little_is_not_lost_on_the_way() {
+    let nodes = Nodes::new(&postgres(18).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    for server in [one, two] {
+        server
+            .append_conf("max_slot_wal_keep_size = '16MB'\ncheckpoint_timeout = '1h'\nmax_wal_size = '1GB'");
+        server.reload();
+    }
+    one.psql("CHECKPOINT");
+    one.psql("CREATE TABLE much (n int)");
+    for _ in 0..5 {
+        one.psql("INSERT INTO much VALUES (1)");
+        one.psql("SELECT pg_switch_wal()");
+    }
+    two.wait_for_replay_of(one);
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    two.wait_until(SLOTS, "repmgr_slot_1 true", SOON);
+}
+
 #[test]
 fn a_primary_that_cannot_be_asked_stays_the_primary() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);

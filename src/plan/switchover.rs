@@ -430,16 +430,6 @@ impl Work<'_> {
 
     /// Everything that can be done while clients still write.
     fn prepare(&self, plan: &mut Plan) {
-        let mut slots = Vec::new();
-        for node in self.following.iter().copied().chain([self.primary]) {
-            if let Some(slot) = self.slot_there(node) {
-                slots.push(create_slot(format!("create_slot_{}", node.row.node_id), &self.on, &slot));
-            }
-        }
-        for step in &mut slots {
-            step.exit = Exit::Switchover;
-        }
-        plan.phases.push(phase("make slots", Order::AllAtOnce, OnFailure::Stop, false, slots));
         let mut checkpoints = Vec::new();
         let may = |id: &i32| self.facts.roles.get(id).is_some_and(|role| role.may_checkpoint);
         let write = |id: &str, on: &Endpoint| {
@@ -471,6 +461,18 @@ impl Work<'_> {
             false,
             checkpoints,
         ));
+        // After the restartpoint: a slot made before it would keep WAL from the last one on, and where that is more than
+        // max_slot_wal_keep_size, be lost by this one.
+        let mut slots = Vec::new();
+        for node in self.following.iter().copied().chain([self.primary]) {
+            if let Some(slot) = self.slot_there(node) {
+                slots.push(create_slot(format!("create_slot_{}", node.row.node_id), &self.on, &slot));
+            }
+        }
+        for step in &mut slots {
+            step.exit = Exit::Switchover;
+        }
+        plan.phases.push(phase("make slots", Order::AllAtOnce, OnFailure::Stop, false, slots));
     }
 
     /// The last thing while clients still write: from here on whoever starts the old primary gets a standby.
@@ -849,11 +851,11 @@ mod tests {
             ids,
             [
                 "pause_3",
-                "create_slot_3",
-                "create_slot_1",
                 "checkpoint_1",
                 "checkpoint_2",
                 "restartpoint",
+                "create_slot_3",
+                "create_slot_1",
                 "write_upstream",
                 "write_signal",
                 "stop",
