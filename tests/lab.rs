@@ -329,6 +329,31 @@ fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
     new.pgbaton(["cluster", "show"]).run().code(0);
 }
 
+// ---- cluster crosscheck --------------------------------------------------------------------------------------------
+
+#[test]
+fn a_host_that_is_out_of_reach_is_asked_by_way_of_another_one() {
+    let Some(nodes) = hosts(2) else { return };
+    let one = nodes.node(1);
+    nodes.cluster.lab().cut(1, 3);
+    let asked = nodes.cluster.lab().accepted(3);
+    let run = |verb: &str| {
+        let output = one.pgbaton(["--json", "cluster", verb]).deadline(LONG).run();
+        let json = envelope(&output, &format!("cluster {verb}"), 25, false);
+        let links = json["data"]["connections"].as_array().unwrap();
+        let sign = |link: &serde_json::Value| match link["status"].as_str() {
+            Some("ok") => '*',
+            Some("failed") => 'x',
+            _ => '?',
+        };
+        (links.iter().map(sign).collect::<String>(), json["data"]["nodes"][2]["relayed_by"].clone())
+    };
+    assert_eq!(run("matrix"), ("**x***???".into(), serde_json::Value::Null));
+    // Neither of the two reaches the other one, and the third says it of both.
+    assert_eq!(run("crosscheck"), ("**x***x**".into(), 2.into()));
+    assert_eq!(nodes.cluster.lab().accepted(3) - asked, 1);
+}
+
 // ---- the examples --------------------------------------------------------------------------------------------------
 
 /// Scripts that prove what they claim, each node of theirs on a host of its own; whether it is left to slow runs.
