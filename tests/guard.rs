@@ -567,6 +567,37 @@ fn what_the_configuration_says_is_done_when_nobody_answers() {
 }
 
 #[test]
+fn a_witness_has_a_vote_for_and_against() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = nodes(&pg, 1, "");
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let witness = nodes.cluster.foreign("witness");
+    witness.node_config(9, "");
+    let port = one.port.to_string();
+    let register = ["witness", "register", "-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"];
+    witness.pgbaton(register).run().code(0);
+    one.pgbaton(["cluster", "show"]).run().code(0);
+
+    // It makes the majority where the standby is away.
+    two.stop(StopMode::Fast);
+    one.stop(StopMode::Fast);
+    let said = supervise(one, &[]);
+    let data = answers(&said, 0, "start", "majority");
+    assert_eq!(words(&said), [say("node2", "no_answer"), say("witness", "for")]);
+    assert_eq!((&data["named_by"], &data["of"]), (&json!(2), &json!(3)));
+    two.start();
+    two.wait_until(STREAMS, "streaming", SOON);
+
+    // It was told of the failover, and says so where the new primary is away.
+    one.kill9();
+    two.pgbaton(["standby", "promote"]).run().code(0).says("tell witness \"witness\"");
+    two.stop(StopMode::Fast);
+    let said = supervise(one, &[]);
+    answers(&said, 31, "refuse", "newer_primary");
+    assert!(words(&said).contains(&say("witness", "against")), "{said:?}");
+}
+
+#[test]
 fn frozen_nodes_are_not_waited_for_longer_than_said() {
     let nodes = nodes(&postgres(15).unwrap(), 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
