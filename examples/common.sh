@@ -220,11 +220,11 @@ install_pgbaton() {
         (cd "$tree" && cargo build --locked --quiet)
         program=$(cd "$tree" && realpath "$program")
     fi
-    install_program "$program"
+    install_program "$program" pgbaton
 }
 
-# install_program FILE: copies it to bin/.
-install_program() { install -D -m 755 "$1" "$base/bin/${1##*/}"; }
+# install_program FILE [NAME]: copies it to bin/.
+install_program() { install -D -m 755 "$1" "$base/bin/${2:-${1##*/}}"; }
 
 # make_directory NAME: one that the servers may write to.
 make_directory() {
