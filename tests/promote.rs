@@ -158,6 +158,32 @@ fn data_are_given_up_only_when_that_is_said() {
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
+/// The checkpoint right after the promotion must not find that a slot made just before it keeps too much.
+#[test]
+fn slots_that_may_keep_little_are_not_lost_on_the_way() {
+    let nodes = Nodes::new(&postgres(18).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    for server in [one, two] {
+        server
+            .append_conf("max_slot_wal_keep_size = '16MB'\ncheckpoint_timeout = '1h'\nmax_wal_size = '1GB'");
+        server.reload();
+    }
+    one.psql("CREATE TABLE much (n int)");
+    for _ in 0..5 {
+        one.psql("INSERT INTO much VALUES (1)");
+        one.psql("SELECT pg_switch_wal()");
+    }
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    one.kill9();
+    two.pgbaton(["standby", "promote"]).run().code(0);
+    three.wait_for_replay_of(two);
+    assert_eq!(
+        two.psql("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'repmgr_slot_3'"),
+        "reserved"
+    );
+}
+
 #[test]
 fn a_dry_run_changes_nothing_and_shows_what_runs() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);

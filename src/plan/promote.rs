@@ -21,7 +21,7 @@ use crate::plan::candidate::{
 };
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{
-    QUERY_S, STREAMS_S, can_follow, create_slot, drop_slot, follow_by_sql, record_upstream, slot_of,
+    QUERY_S, STREAMS_S, can_follow, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of,
     slot_to_make, streams, upstream,
 };
 use crate::plan::{
@@ -167,7 +167,8 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             if_started: vec![id.clone()],
             step: drop_slot(format!("drop_slot_{}", sibling.row.node_id), &on, &slot),
         });
-        slots.push(create_slot(id, &on, &slot));
+        let replayed = sibling.facts().and_then(|server| server.replay_lsn);
+        slots.push(create_slot_for(id, &on, &slot, replayed));
     }
     plan.phases.push(Phase {
         title: "prepare".into(),

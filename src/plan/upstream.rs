@@ -5,6 +5,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::{Slot, shown_application_name};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::lsn::Lsn;
 use crate::plan::{Check, Endpoint, Op, Probe, Standby, Statement, Step, Upstream};
 use crate::registry::{NodeRow, node};
 
@@ -40,6 +41,23 @@ pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     )
     // Once sent, the server carries it out, and a way back that came first would drop nothing.
     .uninterruptible()
+}
+
+/// Does the same for a standby that has replayed so far. On a standby, a slot keeps WAL from its last restartpoint on, and where that is
+/// more than max_slot_wal_keep_size, the next checkpoint would make it lost: so it is led to what the standby needs.
+pub fn create_slot_for(id: impl Into<String>, on: &Endpoint, slot: &str, replayed: Option<Lsn>) -> Step {
+    let mut step = create_slot(id, on, slot);
+    if let (Op::Sql { statements, .. }, Some(replayed)) = (&mut step.op, replayed) {
+        statements.push(
+            Statement::new(
+                "SELECT pg_replication_slot_advance(slot_name, $2::pg_lsn)::text FROM pg_replication_slots \
+                 WHERE slot_name = $1 AND NOT active AND slot_type = 'physical' AND restart_lsn < $2::pg_lsn",
+            )
+            .bind(slot)
+            .bind(replayed),
+        );
+    }
+    step
 }
 
 /// Drops a slot that nobody uses.
