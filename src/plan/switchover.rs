@@ -941,6 +941,7 @@ mod tests {
                     restart_lsn: None,
                     wal_status: None,
                     retained_bytes: None,
+                    invalidation_reason: None,
                 });
             }),
             ("synchronous_names", Exit::Failed, true, |facts| {
@@ -991,6 +992,7 @@ mod tests {
                 restart_lsn: None,
                 wal_status: None,
                 retained_bytes: None,
+                invalidation_reason: None,
             });
         }
         let plan = plan(&facts, ASKED);

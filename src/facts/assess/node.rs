@@ -2,7 +2,7 @@
 
 use super::{Judge, NodeView, Role, ago};
 use crate::error::{Severity, sentence};
-use crate::facts::cluster::NodeFacts;
+use crate::facts::cluster::{LATE, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
@@ -99,6 +99,8 @@ impl Judge<'_> {
         let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
             hint = Some(format!("Register \"{name}\" again with --force, which writes its record anew."));
             ("invalid_conninfo", format!("the record of node \"{name}\" has no valid connection string"))
+        } else if spoke && silence.message == LATE {
+            ("node_rejects", format!("node \"{name}\" lets pgbaton in but does not answer"))
         } else if spoke {
             ("node_rejects", format!("node \"{}\" answers but does not let pgbaton in", row.node_name))
         } else {
