@@ -500,6 +500,16 @@ fn what_only_the_host_can_tell() {
     std::fs::write(two.config(), config.clone()).unwrap();
     all_ok(&nodes);
 
+    // A conninfo that leads nowhere, while the record of the node leads to it.
+    let port = format!("port={}", two.port);
+    assert!(config.contains(&port), "{config}");
+    std::fs::write(two.config(), config.replace(&port, "port=1")).unwrap();
+    let lost = two.pgbaton(["node", "check"]).run();
+    let said = "\tConnection: CRITICAL (could not connect by conninfo of the configuration)\n";
+    assert!(lost.code(25).stdout.contains(said), "{lost:?}");
+    two.pgbaton(["node", "check", "--db-connection"]).run().code(2);
+    std::fs::write(two.config(), config.clone()).unwrap();
+
     // A tablespace whose file system is not mounted, and places that cannot be looked at.
     let tablespaces = two.data.join("pg_tblspc");
     let link = tablespaces.join("99999");

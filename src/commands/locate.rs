@@ -45,6 +45,8 @@ pub struct More {
     pub asked: BTreeMap<i32, Asked>,
     /// Where ssh leads to a node, for those of which that is written down.
     pub ssh_hosts: BTreeMap<i32, String>,
+    /// Why the server that was to be asked first, by the configuration or the command line, could not be connected to that way.
+    pub refused: Option<String>,
 }
 
 /// Finds all nodes and asks them, beginning with the local one or the one that was named by `-h` and so on.
@@ -129,7 +131,10 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
         let (seen, found) = (seen.system_identifier.as_deref(), facts.system_identifier());
         seen.is_none() || found.is_none() || seen == found
     });
-    let more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
+    let mut more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
+    if let Some(Refusal::Connection(error)) = round.refusal(&first) {
+        more.refused = Some(error.primary.clone());
+    }
     Ok((Found { facts, topology, now }, more))
 }
 
@@ -346,7 +351,7 @@ impl<'a> Round<'a> {
             Some((session, _)) => bounded(self.until, node::ssh_hosts(session)).await.unwrap_or_default(),
             None => BTreeMap::new(),
         };
-        More { asked, ssh_hosts }
+        More { asked, ssh_hosts, refused: None }
     }
 
     fn refusal(&self, conninfo: &str) -> Option<&Refusal> {

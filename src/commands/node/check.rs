@@ -150,6 +150,19 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         Role::Witness => NodeType::Witness,
     });
     let mut findings = judge(&evidence, &names, Some(config.node_id), expected.as_ref());
+    if let Some(why) = &more.refused {
+        // Its record leads to it all the same, and so other nodes are none the wiser. The checks that ask only it do not get there.
+        let connects =
+            |finding: &&mut Finding| finding.name == Name::DbConnection && finding.status == Status::Ok;
+        for finding in findings.nodes.iter_mut().flat_map(|node| &mut node.checks).filter(connects) {
+            let message = "could not connect by conninfo of the configuration";
+            *finding = Finding {
+                detail: Some(sentence(why)),
+                hint: Some("Compare conninfo of the configuration with that of the node's record.".into()),
+                ..Finding::new(Name::DbConnection, Status::Critical, message)
+            };
+        }
+    }
     if let (Some(error), Some(node)) = (failed, findings.nodes.first_mut()) {
         node.checks.extend(unknown.into_iter().map(|name| Finding {
             detail: error.detail.clone(),
@@ -175,7 +188,7 @@ async fn all_nodes(
     names: &[Name],
     deadlines: &Deadlines,
 ) -> Result<(Found, More)> {
-    let (found, mut more) = locate::cluster_for_checks(context, names, deadlines.servers).await?;
+    let (found, more) = locate::cluster_for_checks(context, names, deadlines.servers).await?;
     let whom = format!("node \"{}\"", config.node_name);
     let node = found.facts.node(config.node_id).ok_or_else(|| {
         Error::failed(format!("{whom} (ID {}) is not registered", config.node_id))
@@ -190,9 +203,6 @@ async fn all_nodes(
             Some(hint) => error.hint(hint.clone()),
             None => error,
         });
-    }
-    if more.asked.is_empty() {
-        more = More::default();
     }
     Ok((found, more))
 }
