@@ -188,15 +188,19 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
         Some((entry.operation_id.clone(), command.to_string()))
     });
-    let runs_on_it = question.started_at.as_ref().map(|at| reach::runs_on(&config.data_directory, at));
     // Another user may be unable to see what runs there: that it is not seen proves nothing.
     let blind = other_owner.is_some();
+    let runs_on_it = match &question.started_at {
+        Some(at) if reach::runs_on(&config.data_directory, at) => Some(true),
+        Some(at) if !blind && !reach::may_run_on(&config.data_directory, at) => Some(false),
+        _ => None,
+    };
     Ok(HostFacts {
         other_owner,
         data_directory: config.data_directory.clone(),
         is_data_directory: looked.is_data_directory,
         is_servers: looked.is_servers,
-        runs_on_it: runs_on_it.filter(|runs| *runs || !blind),
+        runs_on_it,
         silent,
         places,
         unseen: unseen.unwrap_or_default(),

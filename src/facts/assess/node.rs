@@ -282,10 +282,20 @@ fn full(message: &str, detail: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
-    use super::super::examples::{healthy, judged, promote, server, silence};
+    use super::super::examples::{healthy, judged, promote, server, silence, view};
+    use super::super::{State, assess};
     use super::*;
+    use crate::facts::cluster::Silence;
     use crate::pg::history::TimelineId;
+
+    #[test]
+    fn who_lets_us_in_and_is_late_does_not_reject() {
+        let mut facts = healthy();
+        facts.nodes[1].server = Err(Silence { message: LATE.into(), ..silence(Answered::Spoke) });
+        let (_, issues) = assess(&facts, &view(None));
+        assert_eq!(issues[0].code, "node_rejects");
+        assert_eq!(issues[0].message, "node \"n2\" lets pgbaton in but does not answer");
+    }
 
     #[test]
     fn silence_of_a_standby_degrades_and_of_an_inactive_one_does_not() {
