@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{
-    Hosts, Nodes, Output, Pg, SOON, StopMode, TestServer, can_unshare, clean_command, configure,
+    Hosts, Nodes, Output, Pg, Running, SOON, StopMode, TestServer, can_unshare, clean_command, configure,
     configure_more, envelope, metadata, postgres, real_repmgr, run_tool, versions, wait_for,
     with_real_repmgr,
 };
@@ -168,9 +168,14 @@ fn settings_slots_and_archiving() {
     }
     // Archiving.
     one.psql("ALTER SYSTEM SET archive_mode = on");
-    one.psql("ALTER SYSTEM SET archive_command = '/bin/false'");
+    one.psql("ALTER SYSTEM SET archive_command = ''");
     one.restart();
     two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    assert_eq!(expect(&nodes, 1, "archiver", "ok")["message"], "nothing was archived yet");
+    one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
+    let found = expect(&nodes, 1, "archiver", "warning");
+    assert_eq!(found["message"], "1 file waits, and nothing archives");
+    set(one, "archive_command", "'/bin/false'");
     for _ in 0..3 {
         one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
     }
@@ -265,8 +270,21 @@ fn replication_roles_and_identity() {
     two.psql("SELECT pg_wal_replay_resume()");
     settle(&nodes);
 
-    // A standby that finds its way no more.
+    // A standby under another name.
     let conninfo = three.psql("SHOW primary_conninfo");
+    let renamed = format!("{conninfo} application_name=other").replace('\'', "''");
+    three.psql(&format!("ALTER SYSTEM SET primary_conninfo = '{renamed}'"));
+    three.reload();
+    let streams =
+        "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'other' AND state = 'streaming'";
+    one.wait_until(streams, "1", SOON);
+    three.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    let found = expect(&nodes, 1, "downstream", "warning");
+    let said = "1 of 2 downstream nodes attached under another application_name: node3 (ID: 3)";
+    assert_eq!(found["message"], said);
+    assert_eq!(finding(&cluster(one, &[]), 3, "upstream")["status"], "warning");
+
+    // A standby that finds its way no more.
     set(three, "primary_conninfo", "'host=127.0.0.1 port=1'");
     one.wait_until("SELECT count(*) FROM pg_stat_replication", "1", SOON);
     let found = expect(&nodes, 3, "upstream", "critical");
@@ -329,6 +347,12 @@ fn replication_roles_and_identity() {
     three.pgbaton(["node", "check", "--free-space"]).run().code(0);
     three.pgbaton(["node", "check", "--role=standby"]).run().code(3);
     three.pgbaton(["node", "check"]).run().code(6);
+    let both = three.pgbaton(["node", "check", "--upstream", "--free-space"]).run();
+    let lines: Vec<&str> = both.code(3).stdout.lines().collect();
+    assert_eq!(lines[0], "Upstream connection: UNKNOWN (could not connect to node \"node3\")");
+    assert!(lines[1].starts_with("Free disk space: OK ("), "{both:?}");
+    let nagios = three.pgbaton(["node", "check", "--nagios"]).run();
+    assert_eq!(nagios.code(3).stdout, "PGBATON_NODE UNKNOWN: could not connect to node \"node3\"\n");
     let told = three.pgbaton(["node", "check", "--archive-ready", "--optformat"]).run();
     assert_eq!(told.code(3).stdout, "--error=DB_CONNECTION\n");
     three.start();
@@ -371,6 +395,51 @@ fn replication_roles_and_identity() {
         table.code(2).stdout.starts_with("CRITICAL: no node answers, the cluster was last seen "),
         "{table:?}"
     );
+}
+
+#[test]
+fn a_primary_that_was_replaced_is_none() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = nodes(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // Where nobody has seen a newer one, a backup runs.
+    two.stop(StopMode::Fast);
+    one.pgbaton(["node", "check", "--role=primary"]).run().code(0);
+    two.start();
+    settle(&nodes);
+    // It is gone again, and was seen.
+    two.promote();
+    one.pgbaton(["cluster", "show"]).run().code(25);
+    two.stop(StopMode::Fast);
+    let single = one.pgbaton(["node", "check", "--role=primary"]).run();
+    assert_eq!(single.code(2).stdout, "CRITICAL (node \"node1\" takes writes on an old timeline)\n");
+    assert!(single.stderr.contains("on timeline 2"), "{single:?}");
+}
+
+#[test]
+fn a_lock_hides_no_primary() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = nodes(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // Asked before, so that the nodes are known.
+    all_ok(&nodes);
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    let mut psql = clean_command(&pg.tool("psql"));
+    psql.args(["-XAtq", "-d", &one.conninfo(), "-c"]);
+    psql.arg("BEGIN; LOCK TABLE repmgr.nodes; SELECT pg_sleep(600)");
+    let locked = Running::start(psql);
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND wait_event = 'PgSleep'";
+    one.wait_until(waits, "1", SOON);
+    for from in [one, two] {
+        let json = cluster(from, &["--timeout", "20"]);
+        assert_eq!(json["data"]["cluster"]["state"], "healthy", "{json:#}");
+        assert_eq!(json["data"]["cluster"]["primary_node_id"], 1, "{json:#}");
+        assert_eq!(finding(&json, 1, "db_connection")["status"], "ok", "{json:#}");
+        assert_eq!(finding(&json, 1, "archiver")["status"], "ok", "{json:#}");
+    }
+    one.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()");
+    drop(locked);
 }
 
 #[test]
@@ -430,6 +499,29 @@ fn what_only_the_host_can_tell() {
     assert_eq!(single.code(2).stdout, said);
     std::fs::write(two.config(), config.clone()).unwrap();
     all_ok(&nodes);
+
+    // A conninfo that leads nowhere, while the record of the node leads to it.
+    let port = format!("port={}", two.port);
+    assert!(config.contains(&port), "{config}");
+    std::fs::write(two.config(), config.replace(&port, "port=1")).unwrap();
+    let lost = two.pgbaton(["node", "check"]).run();
+    let said = "\tConnection: CRITICAL (could not connect by conninfo of the configuration)\n";
+    assert!(lost.code(25).stdout.contains(said), "{lost:?}");
+    two.pgbaton(["node", "check", "--db-connection"]).run().code(2);
+    std::fs::write(two.config(), config.clone()).unwrap();
+
+    // A tablespace whose file system is not mounted, and places that cannot be looked at.
+    let tablespaces = two.data.join("pg_tblspc");
+    let link = tablespaces.join("99999");
+    std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
+    let found = expect(&nodes, 2, "free_space", "critical");
+    assert!(found["message"].as_str().unwrap().ends_with("is a link that leads nowhere"), "{found}");
+    std::fs::remove_file(&link).unwrap();
+    std::fs::set_permissions(&tablespaces, mode(0o0)).unwrap();
+    let found = expect(&nodes, 2, "free_space", "unknown");
+    assert!(found["message"].as_str().unwrap().starts_with("tablespaces ("), "{found}");
+    std::fs::set_permissions(&tablespaces, mode(0o700)).unwrap();
+    expect(&nodes, 2, "free_space", "ok");
 
     // A file system that is full.
     if can_unshare() {
@@ -519,6 +611,8 @@ fn frozen_servers_hold_nobody_up() {
     one.freeze();
     let json = cluster(two, &["--timeout", "4"]);
     assert_eq!(json["data"]["cluster"]["state"], "no_primary", "{json:#}");
+    let frozen = one.pgbaton(["node", "check", "--db-connection", "--timeout", "3"]).run();
+    assert!(frozen.code(2).stderr.contains("DETAIL: It answered last as primary, "), "{frozen:?}");
     let frozen = one.pgbaton(["node", "check", "--role=primary", "--timeout", "3"]).run();
     assert!([2, 3].contains(&frozen.status.code().unwrap()), "{frozen:?}");
     one.thaw();
@@ -639,6 +733,22 @@ fn errors_are_unknown_to_monitoring() {
     code(&["node", "check", "--bogus"], 1);
     code(&["node", "check", "--role=chief"], 3);
     code(&["node", "check", "--optformat"], 3);
+    let apart = code(&["node", "check", "--role", "primary"], 3);
+    assert!(apart.stderr.contains("Did you mean \"--role=primary\"?"), "{apart:?}");
+    // Nagios reads one line, from standard output.
+    let line = code(&["node", "check", "--nagios", "--bogus"], 3).stdout;
+    assert_eq!(line, "PGBATON_NODE UNKNOWN: unrecognized option \"--bogus\"\n");
+    let line = code(&["node", "check", "--timeline", "--nagios", "-f", "/nowhere"], 3).stdout;
+    assert!(line.starts_with("PGBATON_TIMELINE UNKNOWN: ") && line.lines().count() == 1, "{line}");
+    let line = code(&["cluster", "check", "--nagios", "-h", "127.0.0.1", "-p", "1"], 3).stdout;
+    assert!(line.starts_with("PGBATON_CLUSTER UNKNOWN: could not connect to "), "{line}");
+    // An answer that cannot be written is no success.
+    let mut full = clean_command(Path::new(env!("CARGO_BIN_EXE_pgbaton")));
+    full.arg("-f").arg(one.config()).args(["cluster", "check", "--csv"]);
+    full.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let full = full.output().unwrap();
+    assert_eq!(full.status.code(), Some(3), "{full:?}");
+    assert!(String::from_utf8_lossy(&full.stderr).contains("could not write the answer"), "{full:?}");
     code(&["node", "check", "--nagios", "--optformat", "--role"], 3);
     code(&["node", "check", "--has-passfile"], 0);
     code(&["node", "check", "--replication-config-owner"], 3);

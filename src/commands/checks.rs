@@ -14,7 +14,7 @@ use crate::commands::{login, operate};
 use crate::config::{Config, parameters};
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::check::host::{self, HostFacts, HostQuestion};
-use crate::facts::check::{HostAnswer, Status, Thresholds};
+use crate::facts::check::{HostAnswer, Name, Status, Thresholds};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::plan::far_end::{Expected, Reached, checks};
 use crate::plan::journal;
@@ -91,7 +91,13 @@ pub(crate) fn thresholds(config: Option<&Config>) -> Thresholds {
 }
 
 /// Puts together what the host of a node is asked. A node that does not answer is not logged in to: that is said already.
-pub(crate) fn question(facts: &ClusterFacts, more: &More, node: &NodeFacts, until: Instant) -> HostQuestion {
+pub(crate) fn question(
+    facts: &ClusterFacts,
+    more: &More,
+    node: &NodeFacts,
+    names: &[Name],
+    until: Instant,
+) -> HostQuestion {
     let server = node.facts();
     let asked = more.asked.get(&node.row.node_id).and_then(|asked| asked.more.as_ref().ok());
     let replicates = |other: &&NodeFacts| other.row.node_type != NodeType::Witness;
@@ -101,12 +107,13 @@ pub(crate) fn question(facts: &ClusterFacts, more: &More, node: &NodeFacts, unti
         .iter()
         .filter(|other| other.row.node_id != node.row.node_id && other.facts().is_some() && other.row.active)
         .filter(replicates)
-        .filter(|_| replicates(&node))
+        .filter(|_| replicates(&node) && names.contains(&Name::ReplicationLogin))
         .map(|other| (other.row.node_id, upstream(&other.row, &node.row, version, None)));
     HostQuestion {
         data_directory: asked.and_then(|asked| asked.data_directory.clone()),
         started_at: server.map(|server| server.started_at.clone()),
         upstreams: upstreams.collect(),
+        files: names.contains(&Name::Rewind),
         within_ms: u64::try_from(left(until).as_millis()).unwrap_or(u64::MAX),
     }
 }
@@ -114,6 +121,22 @@ pub(crate) fn question(facts: &ClusterFacts, more: &More, node: &NodeFacts, unti
 /// Returns what is left for a host to work in.
 fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now()).saturating_sub(ON_ITS_WAY)
+}
+
+/// How a login that did not work ended.
+enum Tried {
+    /// It was refused, or led nowhere.
+    Failed(String),
+    /// There was no answer in time.
+    Late,
+}
+
+/// How a login begins to tell that its own time was over.
+const LOGIN_LATE: &str = "no answer within ";
+
+/// Waits for what a thread finds out; None where it does not come in time.
+async fn in_time<T>(within: Duration, found: tokio::task::JoinHandle<T>) -> Option<T> {
+    timeout(within, found).await.ok().and_then(std::result::Result::ok)
 }
 
 /// Looks at this host, for the node of the configuration. Nothing is changed.
@@ -128,35 +151,65 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let other_owner = host::other_owner(&config.data_directory);
     // Another user has another password file than the server.
     let upstreams: &[_] = if other_owner.is_some() { &[] } else { &question.upstreams };
-    // A file system that has lost its server answers never: not even to the question how full it is.
-    let files = tokio::task::spawn_blocking(move || host::look(&data, servers.as_deref()));
+    // A file system that has lost its server answers never: not even to the question how full it is. So each question has a time of its
+    // own, and what takes long takes nothing from the others.
+    let looked = tokio::task::spawn_blocking(move || host::look(&data, servers.as_deref()));
+    let data = config.data_directory.clone();
+    let places = tokio::task::spawn_blocking(move || host::places(&data));
     let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
-        let tried = timeout(within, login::to_follow(context, upstream)).await;
-        let failed = tried.unwrap_or_else(|_| Err("no answer in time".into())).err()?;
-        Some((*id, failed))
+        let failed = match timeout(within, login::to_follow(context, upstream)).await {
+            Ok(tried) => tried.err().filter(|why| !why.starts_with(LOGIN_LATE)).map(Tried::Failed),
+            Err(_) => Some(Tried::Late),
+        };
+        Some((*id, failed?))
     }));
-    let (looked, logins) = tokio::join!(timeout(within, files), logins);
-    let looked = looked.ok().and_then(std::result::Result::ok);
-    let answers = looked.is_some();
+    let files = async {
+        let data = config.data_directory.clone();
+        let wanted = question.files && other_owner.is_none();
+        let files = wanted.then(|| tokio::task::spawn_blocking(move || host::untouchable(&data)))?;
+        // The answer has to be on its way before the time for all of it is over.
+        in_time(within * 3 / 4, files).await
+    };
+    let (looked, places, logins, files) =
+        tokio::join!(in_time(within, looked), in_time(within, places), logins, files);
+    let silent = looked.is_none();
     let looked = looked.unwrap_or_default();
+    let (places, unseen) = places.unzip();
+    let (mut logins_failed, mut logins_late) = (Vec::new(), Vec::new());
+    for (id, tried) in logins.into_iter().flatten() {
+        match tried {
+            Tried::Failed(why) => logins_failed.push((id, why)),
+            Tried::Late => logins_late.push(id),
+        }
+    }
     let journal = journal::unfinished(&state_directory);
     let unfinished = journal.as_ref().ok().and_then(|entries| {
         let entry = operate::blocking(entries)?;
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
         Some((entry.operation_id.clone(), command.to_string()))
     });
+    // Another user may be unable to see what runs there: that it is not seen proves nothing.
+    let blind = other_owner.is_some();
+    let runs_on_it = match &question.started_at {
+        Some(at) if reach::runs_on(&config.data_directory, at) => Some(true),
+        Some(at) if !blind && !reach::may_run_on(&config.data_directory, at) => Some(false),
+        _ => None,
+    };
     Ok(HostFacts {
         other_owner,
         data_directory: config.data_directory.clone(),
         is_data_directory: looked.is_data_directory,
         is_servers: looked.is_servers,
-        runs_on_it: question.started_at.as_ref().map(|at| reach::runs_on(&config.data_directory, at)),
-        places: answers.then_some(looked.places),
-        untouchable: looked.untouchable,
+        runs_on_it,
+        silent,
+        places,
+        unseen: unseen.unwrap_or_default(),
+        untouchable: files,
         half_rewound: looked.half_rewound,
         unfinished,
         journal_unread: journal.err().map(|error| format!("{error:#}")),
-        logins_failed: logins.into_iter().flatten().collect(),
+        logins_failed,
+        logins_late,
         logins_tried: upstreams.len(),
     })
 }
@@ -172,11 +225,12 @@ pub(crate) async fn hosts(
     context: &Context,
     found: &Found,
     more: &More,
+    names: &[Name],
     by_ssh: bool,
     until: Instant,
 ) -> BTreeMap<i32, std::result::Result<HostFacts, Absent>> {
     let each = found.facts.nodes.iter().map(|node| async move {
-        let asked = timeout_at(until, host_of(context, found, more, node, by_ssh, until)).await;
+        let asked = timeout_at(until, host_of(context, found, more, node, names, by_ssh, until)).await;
         let late = || Absent { why: Error::new(Exit::Remote, "there was no answer in time"), told: true };
         (node.row.node_id, asked.unwrap_or_else(|_| Err(late())))
     });
@@ -188,12 +242,13 @@ async fn host_of(
     found: &Found,
     more: &More,
     node: &NodeFacts,
+    names: &[Name],
     by_ssh: bool,
     until: Instant,
 ) -> std::result::Result<HostFacts, Absent> {
     let told = |why| Absent { why, told: true };
     let row = &node.row;
-    let question = question(&found.facts, more, node, until);
+    let question = question(&found.facts, more, node, names, until);
     let own = context.config_if_any().ok().flatten();
     if own.is_some_and(|own| (own.node_id, &own.node_name) == (row.node_id, &row.node_name)) {
         return look_here(context, &question).await.map_err(told);

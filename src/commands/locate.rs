@@ -15,12 +15,12 @@ use tokio::time::{Instant, timeout};
 use crate::commands::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result};
 use crate::facts::assess::{Copies, waits_to_be_replayed};
-use crate::facts::check::{self, Asked};
+use crate::facts::check::{self, Asked, Name};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::topology::{self, Topology};
 use crate::output::ui::Level;
-use crate::pg::client::{Session, SqlError};
+use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::failure::{Answered, ConnectError};
@@ -49,6 +49,8 @@ pub struct More {
     pub asked: BTreeMap<i32, Asked>,
     /// Where ssh leads to a node, for those of which that is written down.
     pub ssh_hosts: BTreeMap<i32, String>,
+    /// Why the server that was to be asked first, by the configuration or the command line, could not be connected to that way.
+    pub refused: Option<String>,
 }
 
 /// Finds all nodes and asks them, beginning with the local one or the one that was named by `-h` and so on.
@@ -62,15 +64,19 @@ pub async fn cluster(context: &Context) -> Result<Found> {
     Ok(find(context, None).await?.0)
 }
 
-/// Does the same, and asks all nodes in the same round for what checks need besides; each within a deadline.
+/// Does the same, and asks all nodes in the same round for what these checks need besides; each within a deadline.
 ///
 /// # Errors
 /// Those of [`cluster`].
-pub async fn cluster_for_checks(context: &Context, within: Duration) -> Result<(Found, More)> {
-    find(context, Some(within)).await
+pub async fn cluster_for_checks(
+    context: &Context,
+    names: &[Name],
+    within: Duration,
+) -> Result<(Found, More)> {
+    find(context, Some((names, within))).await
 }
 
-async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found, More)> {
+async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Result<(Found, More)> {
     let config = context.config_if_any()?;
     let now = crate::plan::journal::now();
     let given = context.given_conninfo()?;
@@ -91,8 +97,8 @@ async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found,
         &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
     let mut round = Round::new(context, seeds.and_then(|seen| seen.system_identifier.clone()));
     round.first = Some(key(&first));
-    if let Some(within) = for_checks {
-        round.for_checks = true;
+    if let Some((names, within)) = for_checks {
+        round.for_checks = Some(names.into());
         round.until = Instant::now() + within;
     }
     // Who was the primary most likely still is, and then its rows are the ones that count. If it is not, another one is asked for them.
@@ -106,7 +112,10 @@ async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found,
         (Some(rows), _) => round.facts(rows.iter().map(|node| &node.row)),
         (None, seen) => match round.refusal(&first) {
             // It answers, and has no metadata: that is the news, not what was seen at other times.
-            Some(Refusal::Metadata(error)) => return Err(no_metadata(&whom, error, round.role(&first))),
+            // One that only had no time for it has told no news.
+            Some(Refusal::Metadata(error)) if seen.is_none() || error.kind != SqlErrorKind::TimedOut => {
+                return Err(no_metadata(&whom, error, round.role(&first)));
+            }
             Some(Refusal::Connection(error)) if seen.is_none() => {
                 return Err(not_connected(&whom, error.clone()));
             }
@@ -127,7 +136,10 @@ async fn find(context: &Context, for_checks: Option<Duration>) -> Result<(Found,
         let (seen, found) = (seen.system_identifier.as_deref(), facts.system_identifier());
         seen.is_none() || found.is_none() || seen == found
     });
-    let more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
+    let mut more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
+    if let Some(Refusal::Connection(error)) = round.refusal(&first) {
+        more.refused = Some(error.primary.clone());
+    }
     Ok((Found { copies: round.copies(&facts), facts, topology, now }, more))
 }
 
@@ -182,8 +194,8 @@ struct Round<'a> {
     answers: BTreeMap<String, Answer>,
     /// The server whose rows count unless a primary has others.
     first: Option<String>,
-    /// Everybody is asked what checks need besides.
-    for_checks: bool,
+    /// Everybody is asked what these checks need besides.
+    for_checks: Option<Rc<[Name]>>,
 }
 
 impl<'a> Round<'a> {
@@ -196,7 +208,7 @@ impl<'a> Round<'a> {
             pending: FuturesUnordered::new(),
             answers: BTreeMap::new(),
             first: None,
-            for_checks: false,
+            for_checks: None,
         }
     }
 
@@ -209,7 +221,8 @@ impl<'a> Round<'a> {
         if self.asked.insert(key.to_string()) {
             let (key, conninfo, environment, until) =
                 (key.to_string(), conninfo.to_string(), &self.context.environment, self.until);
-            self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too, self.for_checks)));
+            let for_checks = self.for_checks.clone();
+            self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too, for_checks)));
         }
     }
 
@@ -386,7 +399,7 @@ impl<'a> Round<'a> {
             Some((session, _)) => bounded(self.until, node::ssh_hosts(session)).await.unwrap_or_default(),
             None => BTreeMap::new(),
         };
-        More { asked, ssh_hosts }
+        More { asked, ssh_hosts, refused: None }
     }
 
     fn refusal(&self, conninfo: &str) -> Option<&Refusal> {
@@ -407,7 +420,7 @@ async fn answer(
     environment: &Environment,
     until: Instant,
     rows_too: bool,
-    for_checks: bool,
+    for_checks: Option<Rc<[Name]>>,
 ) -> Answer {
     let silent =
         |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal, more: None };
@@ -421,32 +434,34 @@ async fn answer(
         Ok(session) => session,
         Err(error) => return silent(key, error.clone().into(), Some(Refusal::Connection(error))),
     };
-    // Both questions are on their way before the first is answered.
-    let all = async {
-        let more = if for_checks { Some(check::ask(&session, false).await) } else { None };
-        let (facts, rows) = tokio::join!(server::ask(&session), read_if(rows_too, &session));
-        Ok((facts, rows, more))
-    };
-    let (facts, mut rows, more) = match bounded(until, all).await {
-        Ok((Ok(facts), rows, more)) => (facts, rows, more),
-        Ok((Err(error), ..)) | Err(error) => {
+    // By itself, and before everything else: of a server that says what it is, nothing is thrown away because another question is slow or
+    // meets a lock.
+    let facts = match bounded(until, server::ask(&session)).await {
+        Ok(facts) => facts,
+        Err(error) => {
             let refusal = rows_too.then(|| Refusal::Metadata(error.clone()));
             return silent(key, error.into(), refusal);
         }
     };
-    if !rows_too && !facts.in_recovery {
-        rows = bounded(until, async { Ok(read_if(true, &session).await) }).await.unwrap_or(None);
-    }
+    // Rows that are locked must leave time for what is asked after them.
+    let rows_until = match for_checks {
+        Some(_) => Instant::now() + until.saturating_duration_since(Instant::now()) / 2,
+        None => until,
+    };
+    let rows = match rows_too || !facts.in_recovery {
+        true => Some(bounded(rows_until, read_rows(&session)).await),
+        false => None,
+    };
+    let more = match &for_checks {
+        Some(names) => Some(check::ask(&session, names, until).await),
+        None => None,
+    };
     let (rows, refusal) = match rows {
         Some(Ok(rows)) => (Some(rows), None),
         Some(Err(error)) => (None, Some(Refusal::Metadata(error))),
         None => (None, None),
     };
     Answer { key, server: Ok((session, facts)), rows, refusal, more }
-}
-
-async fn read_if(wanted: bool, session: &Session) -> Option<std::result::Result<Rows, SqlError>> {
-    if wanted { Some(read_rows(session).await) } else { None }
 }
 
 async fn read_rows(session: &Session) -> std::result::Result<Rows, SqlError> {
@@ -494,7 +509,7 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
 }
 
 /// Reads the last seen topology; a file that cannot be used is told and counts as none.
-fn last_seen(context: &Context) -> Option<Topology> {
+pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
     let directory = context.state_directory().ok()?;
     match topology::load(&directory) {
         Ok(seen) => seen,

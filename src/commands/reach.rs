@@ -185,6 +185,15 @@ fn own_config(row: &NodeRow) -> Option<Config> {
     ((config.node_id, &config.node_name) == (row.node_id, &row.node_name)).then_some(config)
 }
 
+/// Says whether the server that runs on a data directory may be the one that says when it was started: a machine that is busy, or much
+/// shared memory, makes a start slow. Enough not to raise an alarm, and no proof.
+pub(crate) fn may_run_on(data: &Path, started_at: &str) -> bool {
+    const SLOW_S: i64 = 60;
+    let Some(here) = postmaster(data).and_then(|postmaster| postmaster.started_at) else { return false };
+    let since = started_at.parse::<Timestamp>().map(|told| told.as_second() - here);
+    since.is_ok_and(|seconds| (*START_S.start()..=SLOW_S).contains(&seconds))
+}
+
 /// Says whether the server that runs on a data directory is the one that says when it was started.
 pub(crate) fn runs_on(data: &Path, started_at: &str) -> bool {
     let Some(here) = postmaster(data).and_then(|postmaster| postmaster.started_at) else { return false };

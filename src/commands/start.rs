@@ -11,7 +11,7 @@ use crate::commands::context::Context;
 use crate::commands::{dispatch, getopt, usage};
 use crate::error::{Error, Exit};
 use crate::output::ui::{Level, Ui};
-use crate::output::{self, Data, Report, Style, render, render_error};
+use crate::output::{self, Data, Report, Style, check, render, render_error};
 use crate::system::environment::Environment;
 
 /// Runs the program and returns its exit code.
@@ -92,7 +92,17 @@ fn run(
     });
     match rendered {
         Ok((text, report)) => {
-            context.ui.answer(&text);
+            // Whoever sends the answer to a full disk must not take an empty file for one. What was changed stays changed.
+            if let Err(error) = context.ui.answer(&text)
+                && !report.changed
+                && error.kind() != std::io::ErrorKind::BrokenPipe
+            {
+                let mut unwritten =
+                    Error::from_cause(Exit::Failed, "could not write the answer", &error.into());
+                unwritten.exit = usage::exit_code_of(command, words, unwritten.exit);
+                context.ui.error(&unwritten);
+                return unwritten.exit.code();
+            }
             if style.format == output::Format::Table {
                 if let Data::Checks(checks) = &report.data {
                     context.ui.findings(checks, &report.issues);
@@ -115,7 +125,7 @@ fn run(
             error.exit = usage::exit_code_of(command, words, error.exit);
             context.ui.error(&error);
             error.issues.splice(0..0, context.take_warnings());
-            answer_error(&context.ui, command, &error, style)
+            answer_error(&context.ui, command, words, &error, style)
         }
     }
 }
@@ -127,13 +137,17 @@ fn is_far_end(words: &[OsString]) -> bool {
 fn fail(ui: &Ui, command: &str, words: &[OsString], mut error: Error, style: Style) -> u8 {
     error.exit = usage::exit_code_of(command, words, error.exit);
     ui.error(&error);
-    answer_error(ui, command, &error, style)
+    answer_error(ui, command, words, &error, style)
 }
 
-fn answer_error(ui: &Ui, command: &str, error: &Error, style: Style) -> u8 {
-    if style.format == output::Format::Json {
-        ui.answer(&render_error(command, error));
-    }
+fn answer_error(ui: &Ui, command: &str, words: &[OsString], error: &Error, style: Style) -> u8 {
+    // The exit code tells of a failure, also where nobody reads the answer.
+    let _gone = match usage::nagios_label(command, words) {
+        _ if style.format == output::Format::Json => ui.answer(&render_error(command, error)),
+        // Of standard error Nagios shows nothing.
+        Some(label) => ui.answer(&check::no_answer(label, &error.primary)),
+        None => Ok(()),
+    };
     error.exit.code()
 }
 
@@ -153,7 +167,7 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
     };
     match render(asked, &Report::new(Data::Text(text)), style) {
         Ok(text) => {
-            ui.answer(&text);
+            let _gone = ui.answer(&text);
             Exit::Done.code()
         }
         Err(error) => fail(&ui, asked, words, error, style),

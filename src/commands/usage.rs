@@ -152,6 +152,23 @@ pub fn exit_code_of(command: &str, words: &[OsString], exit: Exit) -> Exit {
     }
 }
 
+/// Returns how the line for Nagios begins, if one was asked for, of a command line that may be wrong. `command` is what [`name_of`] returned.
+pub fn nagios_label(command: &str, words: &[OsString]) -> Option<&'static str> {
+    let words: Vec<&str> =
+        words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--").collect();
+    if !words.contains(&"--nagios") {
+        return None;
+    }
+    let option = |word: &&str| Name::of_option(word.split_once('=').map_or(*word, |(option, _)| option));
+    let mut named = words.iter().filter_map(option);
+    match (command, named.next(), named.next()) {
+        ("cluster check", ..) => Some("PGBATON_CLUSTER"),
+        ("node check", Some(only), None) => Some(only.nagios()),
+        ("node check", ..) => Some("PGBATON_NODE"),
+        _ => None,
+    }
+}
+
 /// Says whether JSON was asked for, of a command line that may be wrong.
 pub fn asks_for_json(words: &[OsString]) -> bool {
     let words: Vec<String> =
@@ -272,6 +289,14 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
             Error::failed(line.trim_start_matches("error: "))
         }
     };
+    // The role has to be joined to its option, which has a meaning without one, too.
+    let role = plain(&argument);
+    let apart =
+        words.windows(2).any(|pair| matches!(pair, [option, value] if option == "--role" && value == role));
+    let out = match apart && error.kind() == ErrorKind::UnknownArgument {
+        true => out.hint(format!("Did you mean \"--role={role}\"?")),
+        false => out,
+    };
     let suggested: Vec<String> = suggested.iter().map(|name| format!("\"{}\"", plain(name))).collect();
     let out = match suggested.is_empty() {
         true => out,
@@ -347,6 +372,28 @@ mod tests {
             given,
             words("pgbaton -d PRIMARY -vf NODE --host=STANDBY master --node-name X register Extra")
         );
+    }
+
+    #[test]
+    fn the_line_for_nagios_is_that_of_what_was_asked() {
+        let label = |command: &str, text: &str| nagios_label(command, &words(text));
+        assert_eq!(label("cluster check", "pgbaton cluster check --nagios"), Some("PGBATON_CLUSTER"));
+        assert_eq!(label("node check", "pgbaton node check --nagios --bogus"), Some("PGBATON_NODE"));
+        assert_eq!(label("node check", "pgbaton node check --timeline --nagios"), Some("PGBATON_TIMELINE"));
+        assert_eq!(
+            label("node check", "pgbaton node check --role=primary --nagios"),
+            Some("REPMGR_SERVER_ROLE")
+        );
+        assert_eq!(label("node check", "pgbaton node check --role=primary"), None);
+        assert_eq!(label("cluster show", "pgbaton cluster show --nagios"), None);
+    }
+
+    #[test]
+    fn a_role_that_stands_apart_is_joined() {
+        let given = words("pgbaton node check --role primary");
+        let error = Cli::command().try_get_matches_from(&given).unwrap_err();
+        let told = explain(&error, "node check", &given);
+        assert!(told.hint.as_deref().unwrap().starts_with("Did you mean \"--role=primary\"?"), "{told:?}");
     }
 
     #[test]

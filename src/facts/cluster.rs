@@ -67,6 +67,9 @@ impl From<SqlError> for Silence {
     }
 }
 
+/// What is said of a server that let us in and then had no answer.
+pub const LATE: &str = "the server let us in, and then gave no answer in time";
+
 /// Asks one server, on a connection of its own, all within `deadline`.
 ///
 /// # Errors
@@ -94,7 +97,7 @@ pub async fn bounded<T>(
 ) -> Result<T, SqlError> {
     let late = || SqlError {
         sqlstate: None,
-        primary: "the server let us in, and then gave no answer in time".into(),
+        primary: LATE.into(),
         detail: None,
         hint: None,
         kind: SqlErrorKind::TimedOut,

@@ -105,6 +105,9 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// Bytes of WAL that it keeps.
     pub retained_bytes: Option<i64>,
+    /// Why the server has given it up, in its words: `wal_removed`, `idle_timeout`, …; None before PostgreSQL 16, and where it has not.
+    #[serde(default)]
+    pub invalidation_reason: Option<String>,
 }
 
 impl Slot {
@@ -254,6 +257,10 @@ struct RawSlot {
     active: bool,
     restart_lsn: Option<Lsn>,
     wal_status: Option<String>,
+    /// From PostgreSQL 17 on.
+    invalidation_reason: Option<String>,
+    /// From PostgreSQL 16 on, which tells no reason: rows or wal_level, and no removed WAL.
+    conflicting: Option<bool>,
 }
 
 impl Answer {
@@ -277,6 +284,9 @@ impl Answer {
             active: slot.active,
             restart_lsn: slot.restart_lsn,
             wal_status: slot.wal_status,
+            invalidation_reason: slot
+                .invalidation_reason
+                .or_else(|| (slot.conflicting == Some(true)).then(|| "conflicting".to_string())),
         });
         let senders = self.senders.into_iter().map(|RawSender { sender, application_name }| Sender {
             application_name,

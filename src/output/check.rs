@@ -129,7 +129,9 @@ impl CheckReport {
             |id: i32| self.nodes.iter().find(|node| node.node_id == id).map(|node| node.node_name.as_str());
         let mut parts = Vec::new();
         if let Some(cluster) = &self.cluster {
-            parts.push(match (cluster.state, self.of_cluster.first()) {
+            // Other things may be wrong with the whole of it, too, such as two rows that say primary.
+            let told = |issue: &&Issue| matches!(issue.code, "no_primary" | "split_brain");
+            parts.push(match (cluster.state, self.of_cluster.iter().find(told)) {
                 (State::Healthy | State::Degraded, _) => {
                     format!("\"{}\" is the primary", cluster.primary_node_id.and_then(node).unwrap_or("?"))
                 }
@@ -229,6 +231,11 @@ fn cluster(report: &CheckReport) -> String {
         out.push_str(&format!("\nNext:\n  {}\n", report.next.join("\n  ")));
     }
     out
+}
+
+/// The line for Nagios where nothing could be checked.
+pub fn no_answer(label: &str, why: &str) -> String {
+    format!("{label} UNKNOWN: {}\n", one_line(why).replace('|', "/"))
 }
 
 /// The line of repmgr, and lines like it for checks that repmgr has not.
@@ -342,7 +349,7 @@ pub fn csv(report: &CheckReport) -> String {
         .map(|(node, finding)| {
             let fields = [
                 node.node_id.to_string(),
-                csv_field(&node.node_name),
+                csv_field(&one_line(&node.node_name)),
                 finding.name.as_str().to_string(),
                 finding.status.word().to_string(),
                 number(finding.value),
@@ -412,6 +419,33 @@ mod tests {
             "\"Node name\",\"n\"\"1\"\n\"Node ID\",\"1\"\n\
              \"Timeline\",\"OK\",\"with the history of \"\"n2\"\", as it is\"\n"
         );
+    }
+
+    #[test]
+    fn a_row_about_a_cluster_is_a_line_too() {
+        let state = ClusterState {
+            state: State::NoPrimary,
+            primary_node_id: None,
+            observed_at: Timestamp::UNIX_EPOCH,
+        };
+        let issue = |code, message: &str| Issue {
+            severity: crate::error::Severity::Error,
+            code,
+            node_id: None,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        };
+        let mut report = of(vec![Finding::new(Timeline, Status::Ok, "a")]);
+        report.cluster = Some(state);
+        report.nodes[0].node_name = "n\n1".into();
+        assert_eq!(csv(&report), "1,n 1,timeline,OK,,,,,\"a\"\n");
+        // What is worst is told, and not what happens to be first.
+        report.of_cluster = vec![
+            issue("several_registered", "two are registered"),
+            issue("no_primary", "no node takes writes"),
+        ];
+        assert!(report.headline().starts_with("no node takes writes; "), "{}", report.headline());
     }
 
     #[test]

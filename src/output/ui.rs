@@ -264,10 +264,14 @@ impl Ui {
     }
 
     /// Writes the answer to standard output.
-    pub fn answer(&self, text: &str) {
+    ///
+    /// # Errors
+    /// Those of writing: the disk is full, or nobody reads any more.
+    pub fn answer(&self, text: &str) -> std::io::Result<()> {
         self.wipe_progress();
         let mut stdout = std::io::stdout().lock();
-        let _gone = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
     }
 
     /// Writes text that is no message to standard error.

@@ -410,6 +410,7 @@ mod tests {
             restart_lsn: None,
             wal_status: None,
             retained_bytes: None,
+            invalidation_reason: None,
         });
         let nodes = vec![
             NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary) },

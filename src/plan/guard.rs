@@ -193,6 +193,7 @@ mod tests {
                 restart_lsn: None,
                 wal_status: None,
                 retained_bytes: None,
+                invalidation_reason: None,
             })
             .collect();
         let row = NodeRow::example(2, NodeType::Primary);

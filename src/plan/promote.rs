@@ -645,6 +645,7 @@ mod tests {
                     restart_lsn: None,
                     wal_status: None,
                     retained_bytes: None,
+                    invalidation_reason: None,
                 });
                 let mut cluster = facts.cluster.clone();
                 cluster.nodes[0].server = Ok(primary);

@@ -934,6 +934,7 @@ mod tests {
                     restart_lsn: None,
                     wal_status: None,
                     retained_bytes: None,
+                    invalidation_reason: None,
                 });
             }),
             ("node_not_asked", Exit::Connection, true, |facts| {
@@ -987,6 +988,7 @@ mod tests {
                 restart_lsn: None,
                 wal_status: None,
                 retained_bytes: None,
+                invalidation_reason: None,
             });
         }
         let plan = plan(&facts, ASKED);

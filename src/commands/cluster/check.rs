@@ -16,8 +16,9 @@ use crate::output::{Data, Report};
 /// Those of finding the cluster; what is wrong with it is no error but the verdict.
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let deadlines = Deadlines::new(context);
-    let (found, more) = locate::cluster_for_checks(context, deadlines.servers).await?;
-    let answers = hosts(context, &found, &more, !args.no_ssh, deadlines.hosts()).await;
+    let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
+    let (found, more) = locate::cluster_for_checks(context, &usual, deadlines.servers).await?;
+    let answers = hosts(context, &found, &more, &usual, !args.no_ssh, deadlines.hosts()).await;
     let (hosts, notice) = told(&found, answers);
     let config = context.config_if_any()?;
     let thresholds = thresholds(config);
@@ -36,7 +37,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         hosts: &hosts,
         thresholds: &thresholds,
     };
-    let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
     let findings = judge(&evidence, &usual, None, None);
     let layout = if args.nagios { Layout::ClusterNagios } else { Layout::Cluster };
     let mut report = CheckReport::of_cluster(&findings, found.now, layout);

@@ -49,7 +49,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 context.ui.error(&error);
                 error.issues.splice(0..0, of_configuration.iter().cloned());
                 if context.style.format == Format::Json {
-                    context.ui.answer(&render_error(&context.command, &error));
+                    let _gone = context.ui.answer(&render_error(&context.command, &error));
                 }
                 last = Some(error.exit);
             }
@@ -74,13 +74,13 @@ fn stopped(last: Option<Exit>, signal: Signal) -> Result<Report> {
 fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
     let text = render(&context.command, report, context.style)?;
     if context.style.format != Format::Table {
-        context.ui.answer(&text);
+        let _gone = context.ui.answer(&text);
         return Ok(());
     }
     let stamp = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
     // On a terminal the newest picture is the only one.
     let clear = if context.ui.answers_to_terminal() { "\x1b[2J\x1b[H" } else { "" };
-    context.ui.answer(&format!("{clear}{stamp}, every {seconds} s\n\n{text}\n"));
+    let _gone = context.ui.answer(&format!("{clear}{stamp}, every {seconds} s\n\n{text}\n"));
     for issue in &report.issues {
         context.ui.issue(issue);
     }

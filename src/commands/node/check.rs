@@ -14,7 +14,7 @@ use crate::commands::{login, operation, reach, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::{Copies, Viewpoint};
-use crate::facts::check::{self, Evidence, Name, Needs, Status, judge, worst};
+use crate::facts::check::{self, Evidence, Finding, Name, Needs, Status, judge, worst};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server;
 use crate::output::check::{CheckReport, Layout};
@@ -103,19 +103,30 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
     let names = if named.is_empty() { usual.collect() } else { named.to_vec() };
     let needs: Vec<Needs> = names.iter().map(|name| name.needs()).collect();
     let deadlines = Deadlines::new(context);
-    let (found, more) = if needs.iter().any(|needs| needs.cluster()) {
-        all_nodes(context, config, &deadlines).await?
+    let asked = if needs.iter().any(|needs| needs.cluster()) {
+        all_nodes(context, config, &names, &deadlines).await
     } else if needs.iter().any(|needs| needs.server()) {
-        this_server(context, config, &names, &deadlines).await?
+        this_server(context, config, &names, &deadlines).await
     } else {
-        (alone(config, Err(not_asked())), More::default())
+        Ok((alone(config, Err(not_asked())), More::default()))
     };
+    // What takes no server is told also of one that is down, where it was asked for by name.
+    let on_the_host = |name: &&Name| !name.needs().server();
+    let ((found, more), failed) = match asked {
+        Err(error) if layout != Layout::OptFormat && named.iter().any(|name| on_the_host(&name)) => {
+            ((alone(config, Err(not_asked())), More::default()), Some(error))
+        }
+        asked => (asked?, None),
+    };
+    let (names, unknown): (Vec<Name>, Vec<Name>) =
+        names.iter().partition(|name| failed.is_none() || on_the_host(name));
+    let needs: Vec<Needs> = names.iter().map(|name| name.needs()).collect();
     let mut hosts = BTreeMap::new();
     if needs.iter().any(|needs| needs.host())
         && let Some(node) = found.facts.node(config.node_id)
     {
         let until: Instant = deadlines.hosts();
-        let here = look_here(context, &question(&found.facts, &more, node, until)).await?;
+        let here = look_here(context, &question(&found.facts, &more, node, &names, until)).await?;
         hosts.insert(config.node_id, Ok(here));
     }
     let thresholds = thresholds(Some(config));
@@ -139,7 +150,28 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         Role::Standby => NodeType::Standby,
         Role::Witness => NodeType::Witness,
     });
-    let findings = judge(&evidence, &names, Some(config.node_id), expected.as_ref());
+    let mut findings = judge(&evidence, &names, Some(config.node_id), expected.as_ref());
+    if let Some(why) = &more.refused {
+        // Its record leads to it all the same, and so other nodes are none the wiser. The checks that ask only it do not get there.
+        let connects =
+            |finding: &&mut Finding| finding.name == Name::DbConnection && finding.status == Status::Ok;
+        for finding in findings.nodes.iter_mut().flat_map(|node| &mut node.checks).filter(connects) {
+            let message = "could not connect by conninfo of the configuration";
+            *finding = Finding {
+                detail: Some(sentence(why)),
+                hint: Some("Compare conninfo of the configuration with that of the node's record.".into()),
+                ..Finding::new(Name::DbConnection, Status::Critical, message)
+            };
+        }
+    }
+    if let (Some(error), Some(node)) = (failed, findings.nodes.first_mut()) {
+        node.checks.extend(unknown.into_iter().map(|name| Finding {
+            detail: error.detail.clone(),
+            hint: error.hint.clone(),
+            ..Finding::new(name, Status::Unknown, error.primary.clone())
+        }));
+        node.checks.sort_by_key(|finding| finding.name);
+    }
     let verdict = worst(&findings.nodes);
     let exit = match layout {
         Layout::Overview if verdict == Status::Ok => Exit::Done,
@@ -151,12 +183,19 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
 }
 
 /// Asks all nodes; this one has to be registered and to answer.
-async fn all_nodes(context: &Context, config: &Config, deadlines: &Deadlines) -> Result<(Found, More)> {
-    let (found, mut more) = locate::cluster_for_checks(context, deadlines.servers).await?;
+async fn all_nodes(
+    context: &Context,
+    config: &Config,
+    names: &[Name],
+    deadlines: &Deadlines,
+) -> Result<(Found, More)> {
+    let (found, more) = locate::cluster_for_checks(context, names, deadlines.servers).await?;
     let whom = format!("node \"{}\"", config.node_name);
     let node = found.facts.node(config.node_id).ok_or_else(|| {
         Error::failed(format!("{whom} (ID {}) is not registered", config.node_id))
-            .hint("Run \"pgbaton primary register\" or \"pgbaton standby register\" on it.")
+            .hint(
+                "Run \"pgbaton primary register\", \"pgbaton standby register\" or \"pgbaton witness register\" on it.",
+            )
     })?;
     if let Err(silence) = &node.server {
         let error = Error::new(Exit::Connection, format!("could not connect to {whom}"));
@@ -165,9 +204,6 @@ async fn all_nodes(context: &Context, config: &Config, deadlines: &Deadlines) ->
             Some(hint) => error.hint(hint.clone()),
             None => error,
         });
-    }
-    if more.asked.is_empty() {
-        more = More::default();
     }
     Ok((found, more))
 }
@@ -195,17 +231,16 @@ async fn this_server(
             let message = error.detail.clone().unwrap_or(error.primary);
             let message = message.trim_end_matches('.').to_string();
             let silence = Silence { message, detail: None, hint: error.hint, ..not_asked() };
-            return Ok((alone(config, Err(silence)), more));
+            // When it answered last is known all the same.
+            let found = Found { topology: locate::last_seen(context), ..alone(config, Err(silence)) };
+            return Ok((found, more));
         }
         Err(error) => return Err(error),
     };
-    let both = async {
-        let asked = check::ask(&session, names.contains(&Name::Repmgrd)).await;
-        Ok((asked, server::ask(&session).await?))
-    };
-    let (asked, server) = bounded(until, both).await.map_err(|error| {
+    let server = bounded(until, server::ask(&session)).await.map_err(|error| {
         Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
     })?;
+    let asked = check::ask(&session, names, until).await;
     more.asked.insert(config.node_id, asked);
     Ok((alone(config, Ok(server)), more))
 }

@@ -2,7 +2,7 @@
 
 use super::{Judge, NodeView, Role, ago};
 use crate::error::{Severity, sentence};
-use crate::facts::cluster::NodeFacts;
+use crate::facts::cluster::{LATE, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
@@ -99,6 +99,8 @@ impl Judge<'_> {
         let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
             hint = Some(format!("Register \"{name}\" again with --force, which writes its record anew."));
             ("invalid_conninfo", format!("the record of node \"{name}\" has no valid connection string"))
+        } else if spoke && silence.message == LATE {
+            ("node_rejects", format!("node \"{name}\" lets pgbaton in but does not answer"))
         } else if spoke {
             ("node_rejects", format!("node \"{}\" answers but does not let pgbaton in", row.node_name))
         } else {
@@ -281,10 +283,20 @@ fn full(message: &str, detail: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
-    use super::super::examples::{healthy, judged, promote, server, silence};
+    use super::super::examples::{healthy, judged, promote, server, silence, view};
+    use super::super::{State, assess};
     use super::*;
+    use crate::facts::cluster::Silence;
     use crate::pg::history::TimelineId;
+
+    #[test]
+    fn who_lets_us_in_and_is_late_does_not_reject() {
+        let mut facts = healthy();
+        facts.nodes[1].server = Err(Silence { message: LATE.into(), ..silence(Answered::Spoke) });
+        let (_, issues) = assess(&facts, &view(None));
+        assert_eq!(issues[0].code, "node_rejects");
+        assert_eq!(issues[0].message, "node \"n2\" lets pgbaton in but does not answer");
+    }
 
     #[test]
     fn silence_of_a_standby_degrades_and_of_an_inactive_one_does_not() {

@@ -113,6 +113,10 @@ impl Judge<'_> {
                 "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
             ));
             self.start_primary();
+        } else {
+            issue.detail = Some("Of all nodes only a witness answers, which has none of the data.".into());
+            issue.hint = Some("Start the primary, or else a standby: only those have the data.".into());
+            self.start_primary();
         }
     }
 
@@ -258,6 +262,20 @@ mod tests {
         // Another one may be the primary: it cannot be asked, or it feeds somebody.
         facts.nodes[2].server = Err(silence(Answered::Nothing));
         assert!(!assess(&facts, &view(None)).0.cluster.next.concat().contains("promote"));
+    }
+
+    #[test]
+    fn only_a_witness_answers() {
+        let mut facts = healthy();
+        facts.nodes[2].row.node_type = NodeType::Witness;
+        promote(&mut facts, 2, 1);
+        server(&mut facts, 2).system_identifier = "8".into();
+        (0..=1).for_each(|at| facts.nodes[at].server = Err(silence(Answered::Nothing)));
+        let (report, issues) = assess(&facts, &view(None));
+        assert_eq!(report.cluster.state, State::NoPrimary);
+        assert_eq!(report.cluster.next[0], "pgbaton node start  # on \"n1\"");
+        let issue = issues.iter().find(|issue| issue.code == "no_primary").unwrap();
+        assert!(issue.detail.is_some() && issue.hint.is_some(), "{issue:?}");
     }
 
     #[test]

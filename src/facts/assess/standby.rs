@@ -527,6 +527,7 @@ mod tests {
             restart_lsn: None,
             wal_status: Some(status.into()),
             retained_bytes: None,
+            invalidation_reason: None,
         };
         for (slot, expected) in [
             (slot(true, "reserved"), vec![]),

@@ -1,11 +1,14 @@
 //! What a server is asked for the checks, beyond what every server is asked.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::Instant;
 
+use super::Name;
+use crate::facts::cluster::bounded;
 use crate::facts::rejoin::FUNCTIONS;
 use crate::pg::client::{Session, SqlError};
 
@@ -43,6 +46,12 @@ pub struct More {
     /// Finished segments that wait for the archiver; None where the role may not count them.
     #[serde(default)]
     pub archive_ready: Option<u64>,
+    /// Why nobody counted them, where the role may.
+    #[serde(default)]
+    pub ready_uncounted: Option<String>,
+    /// Seconds that the oldest of them has waited; None where none waits or nobody counted them.
+    #[serde(default)]
+    pub ready_age_s: Option<f64>,
     /// Settings that were changed and need a restart.
     pub pending_restart: Vec<String>,
     /// Settings that must not be lower on a standby than on its primary.
@@ -65,6 +74,10 @@ pub struct More {
 pub struct Archiver {
     /// The last attempt failed.
     pub failing: bool,
+    /// There is a command or a library to archive with.
+    pub has_command: bool,
+    /// Seconds since a file was archived or failed last, or else since the server was started.
+    pub idle_s: Option<f64>,
     /// Which file that was.
     pub failed_wal: Option<String>,
     /// When it failed last.
@@ -92,7 +105,8 @@ const SETTINGS: [&str; 5] = [
 ];
 
 /// Counts what waits for the archiver. A query of its own: the right is looked at before anything is run.
-const READY: &str = "SELECT to_json(count(*))::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
+const READY: &str = "SELECT json_build_array(count(*), extract(epoch FROM clock_timestamp() - min(modification)))::text \
+     FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
 
 /// Whether the functions of repmgr are there. Asked first, so that no server's log fills up with errors.
 const HAS_REPMGR: &str = "SELECT COALESCE((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace \
@@ -101,15 +115,33 @@ const HAS_REPMGR: &str = "SELECT COALESCE((SELECT has_schema_privilege(oid, 'USA
 const REPMGRD: &str = "SELECT json_build_object('running', repmgr.repmgrd_is_running(), \
      'paused', repmgr.repmgrd_is_paused())::text";
 
-/// Asks a server. `repmgrd` asks the functions of repmgr, too.
-pub async fn ask(session: &Session, repmgrd: bool) -> Asked {
+/// Asks a server what these checks need, until a moment and no longer. What has come by then counts.
+pub async fn ask(session: &Session, names: &[Name], until: Instant) -> Asked {
     // By itself: the time of anything else would make the answer less certain.
-    let clock = clock(session).await.ok().flatten();
-    let more = more(session, repmgrd).await.map_err(|error| error.to_string());
+    let clock = bounded(until, clock(session)).await.ok().flatten();
+    let more = match bounded(until, more(session)).await {
+        Ok(mut more) => {
+            // Of very many files the counting takes long, so nobody counts them for nothing.
+            if names.iter().any(|name| matches!(name, Name::ArchiveReady | Name::Archiver)) {
+                match bounded(until, ready(session)).await {
+                    Ok(Some((files, age_s))) => {
+                        (more.archive_ready, more.ready_age_s) = (Some(files), age_s);
+                    }
+                    Ok(None) => {}
+                    Err(error) => more.ready_uncounted = Some(error.to_string()),
+                }
+            }
+            if names.contains(&Name::Repmgrd) {
+                more.repmgrd = bounded(until, repmgrd(session)).await.unwrap_or_default();
+            }
+            Ok(more)
+        }
+        Err(error) => Err(error.to_string()),
+    };
     Asked { more, clock }
 }
 
-async fn more(session: &Session, repmgrd: bool) -> Result<More, SqlError> {
+async fn more(session: &Session) -> Result<More, SqlError> {
     let functions = FUNCTIONS.map(|name| format!("('pg_catalog.{name}')")).join(", ");
     let settings =
         SETTINGS.map(|name| format!("json_build_array('{name}', current_setting('{name}')::bigint)"));
@@ -121,7 +153,11 @@ async fn more(session: &Session, repmgrd: bool) -> Result<More, SqlError> {
               THEN current_setting('data_directory') END, \
            'archive_mode', current_setting('archive_mode'), \
            'archiver', (SELECT json_build_object('failed_wal', last_failed_wal, 'failed_at', last_failed_time, \
-              'archived_at', last_archived_time, 'failing', \
+              'archived_at', last_archived_time, \
+              'has_command', current_setting('archive_command') <> '' \
+                 OR COALESCE(current_setting('archive_library', true), '') <> '', \
+              'idle_s', extract(epoch FROM clock_timestamp() - \
+                 GREATEST(last_archived_time, last_failed_time, pg_postmaster_start_time())), 'failing', \
               COALESCE(last_failed_time > COALESCE(last_archived_time, '-infinity'), false)) FROM pg_stat_archiver), \
            'pending_restart', ARRAY(SELECT name FROM pg_settings WHERE pending_restart ORDER BY name), \
            'settings', json_build_array({}), \
@@ -132,19 +168,23 @@ async fn more(session: &Session, repmgrd: bool) -> Result<More, SqlError> {
               WHERE NOT has_function_privilege(f.name, 'EXECUTE')))::text",
         settings.join(", ")
     );
-    let mut more: More = session.query_json(&sql, &[]).await?;
-    more.archive_ready = session_may_count(session).await;
-    if repmgrd && session.query_one(HAS_REPMGR, &[]).await?.get(0) == Some("t") {
-        more.repmgrd = session.query_json(REPMGRD, &[]).await.ok();
-    }
-    Ok(more)
+    session.query_json(&sql, &[]).await
 }
 
-async fn session_may_count(session: &Session) -> Option<u64> {
+/// Returns what the functions of repmgr say, where they are.
+async fn repmgrd(session: &Session) -> Result<Option<Repmgrd>, SqlError> {
+    match session.query_one(HAS_REPMGR, &[]).await?.get(0) {
+        Some("t") => session.query_json(REPMGRD, &[]).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Counts what waits for the archiver, and says for how long, where the role may.
+async fn ready(session: &Session) -> Result<Option<(u64, Option<f64>)>, SqlError> {
     const MAY: &str = "SELECT has_function_privilege('pg_ls_archive_statusdir()', 'EXECUTE')";
-    match session.query_one(MAY, &[]).await.ok()?.get(0) {
-        Some("t") => session.query_json(READY, &[]).await.ok(),
-        _ => None,
+    match session.query_one(MAY, &[]).await?.get(0) {
+        Some("t") => session.query_json(READY, &[]).await.map(Some),
+        _ => Ok(None),
     }
 }
 

@@ -30,6 +30,8 @@ fn more() -> More {
         archive_mode: "on".into(),
         archiver: ask::Archiver::default(),
         archive_ready: Some(0),
+        ready_uncounted: None,
+        ready_age_s: None,
         pending_restart: vec![],
         settings: vec![("max_connections".into(), 100), ("max_wal_senders".into(), 10)],
         wal_log_hints: true,
@@ -53,6 +55,7 @@ fn host() -> HostFacts {
         is_servers: Some(true),
         runs_on_it: Some(true),
         places: Some(vec![place("data", 50 << 30), place("pg_wal", 80 << 30)]),
+        untouchable: Some(vec![]),
         logins_tried: 2,
         ..HostFacts::default()
     }

@@ -1,10 +1,14 @@
 //! What the host of the node says: space, logins, the data directory, and what was left unfinished.
 
+use super::host::Unseen;
 use super::{Figures, Finding, HostFacts, Judge, Name, Status, count};
 use crate::output::table::size;
 
 /// What a host that was not asked does not tell.
 const NOT_LOOKED_AT: &str = "its host was not looked at";
+/// What a file system does not tell that has lost its server.
+const SILENT: &str = "the file system does not answer";
+const NO_TIME: &str = "There was no answer in time.";
 
 impl Judge<'_> {
     /// Returns what the host of the node says, or why it says nothing.
@@ -32,7 +36,19 @@ impl Judge<'_> {
         let words = format!("configured \"data_directory\" is \"{configured}\"");
         let told = self.more.and_then(|more| more.data_directory.as_ref());
         let figures = |actual| Figures::Directory { configured: configured.clone(), actual };
+        if host.silent {
+            return Finding::unknown(NAME, SILENT).detail(NO_TIME).figures(figures(None));
+        }
         match (host.is_servers, told) {
+            // A path of the same name on another host, or a copy behind another server's port.
+            (Some(true), _) if host.runs_on_it == Some(false) => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("{words}; the server that answers does not run on it"),
+            )
+            .detail("It names a data directory of that path, and was not started on the one here.")
+            .hint("Look where conninfo leads, and which server was started on the data directory here.")
+            .figures(figures(None)),
             (Some(true), _) => Finding::ok(NAME, words).figures(figures(None)),
             (Some(false), told) => {
                 let actual = told.map_or_else(|| "another".to_string(), |path| path.display().to_string());
@@ -80,7 +96,17 @@ impl Judge<'_> {
                 (node.map_or_else(|| id.to_string(), |node| node.row.node_name.clone()), why.as_str())
             })
             .collect();
+        let late = |id: &i32| {
+            let node = self.evidence.facts.node(*id);
+            node.map_or_else(|| id.to_string(), |node| format!("\"{}\"", node.row.node_name))
+        };
+        let late: Vec<String> = host.logins_late.iter().map(late).collect();
         let found = match failed.as_slice() {
+            // A server that is slow today has refused nobody.
+            [] if !late.is_empty() => {
+                Finding::unknown(NAME, format!("could not be tried in time to {}", late.join(", ")))
+                    .detail("There was no answer to the login within the time for it.")
+            }
             [] if tried == 0 => Finding::ok(NAME, "there is no other node to log in to"),
             [] => Finding::ok(NAME, format!("works to {tried} of {tried} other nodes that answer")),
             failed => {
@@ -109,9 +135,7 @@ impl Judge<'_> {
             Err(why) => return self.not_looked_at(NAME, why).limits(limits),
         };
         let Some(places) = &host.places else {
-            return Finding::unknown(NAME, "the file system does not answer")
-                .detail("There was no answer in time.")
-                .limits(limits);
+            return Finding::unknown(NAME, SILENT).detail(NO_TIME).limits(limits);
         };
         let least = places.iter().min_by(|a, b| a.free_percent().total_cmp(&b.free_percent()));
         let Some(place) = least else {
@@ -122,9 +146,12 @@ impl Judge<'_> {
             };
         };
         let percent = place.free_percent();
+        let (broken, unseen): (Vec<_>, Vec<_>) = host.unseen.iter().partition(|unseen| unseen.broken);
         let status = match percent {
-            percent if percent < limits.1 => Status::Critical,
+            percent if percent < limits.1 || !broken.is_empty() => Status::Critical,
             percent if percent < limits.0 => Status::Warning,
+            // What cannot be seen may be full.
+            _ if !unseen.is_empty() => Status::Unknown,
             _ => Status::Ok,
         };
         let all: Vec<String> = places
@@ -139,16 +166,33 @@ impl Judge<'_> {
                 )
             })
             .collect();
-        let found = Finding::new(
-            NAME,
-            status,
-            format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
-        )
-        .detail(format!("Free for {}.", all.join("; ")))
-        .value(percent, "percent")
-        .limits(limits);
+        let named = |places: &[&Unseen]| -> String {
+            let each = places.iter().map(|unseen| format!("{} ({})", unseen.what, unseen.path.display()));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let mut detail = format!("Free for {}.", all.join("; "));
+        for unseen in &host.unseen {
+            let (what, path, why) = (&unseen.what, unseen.path.display(), &unseen.why);
+            detail.push_str(&format!(
+                " The {what} ({path}) cannot be looked at: {}",
+                crate::error::sentence(why)
+            ));
+        }
+        let words = match status {
+            Status::Critical if !broken.is_empty() && percent >= limits.1 => {
+                format!("{} is a link that leads nowhere", named(&broken))
+            }
+            Status::Unknown => format!("{} cannot be looked at", named(&unseen)),
+            _ => format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
+        };
+        let found = Finding::new(NAME, status, words).detail(detail).value(percent, "percent").limits(limits);
         match status {
             Status::Ok => found,
+            Status::Unknown => match &host.other_owner {
+                Some(owner) => as_owner(found, owner),
+                None => found,
+            },
+            _ if percent >= limits.0 => found.hint("Mount what belongs there, and look at the server log."),
             _ => found.hint(
                 "Never remove files in pg_wal. Look for a slot that keeps WAL and for an archiver that fails: the checks \
                  wal_retained and archiver.",
@@ -192,7 +236,15 @@ impl Judge<'_> {
                     .hint(format!("Run \"pgbaton node rejoin\" on \"{}\".", self.name()))
                     .next("pgbaton node rejoin", self.node)
             }
-            None => Finding::ok(NAME, "no operation is unfinished"),
+            None => match &host.other_owner {
+                // Without state_directory another user has another one.
+                Some(owner) => as_owner(
+                    Finding::unknown(NAME, "pgbaton does not run as the user that runs the server"),
+                    owner,
+                ),
+                None if host.silent => Finding::unknown(NAME, SILENT).detail(NO_TIME),
+                None => Finding::ok(NAME, "no operation is unfinished"),
+            },
         }
     }
 }

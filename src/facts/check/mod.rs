@@ -195,7 +195,7 @@ impl Finding {
 
     fn next(mut self, command: &str, node: &NodeFacts) -> Self {
         let name: String = node.row.node_name.chars().filter(|c| !c.is_control()).collect();
-        self.next = Some(format!("{command}  # on \"{name}\""));
+        self.next = Some(format!("{command}{ON}\"{name}\""));
         self
     }
 
@@ -241,6 +241,9 @@ pub struct Thresholds {
 
 /// Seconds by which a clock may differ. Lag is measured with the clocks of two hosts, and nothing else of pgbaton depends on them.
 const CLOCK_S: (f64, f64) = (1.0, 10.0);
+
+/// Stands between a command and the node to type it on, as a comment for the shell.
+const ON: &str = "  # on ";
 
 /// What there was to be heard from the host of a node.
 pub type HostAnswer = Result<HostFacts, String>;
@@ -321,9 +324,23 @@ impl Findings {
         let mut next = self.cluster.cluster.next.clone();
         let mut findings: Vec<&Finding> = self.nodes.iter().flat_map(|node| &node.checks).collect();
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.weight()));
-        for command in findings.into_iter().filter_map(|finding| finding.next.as_ref()) {
-            if !next.contains(command) {
+        for finding in findings {
+            let Some(command) = &finding.next else { continue };
+            // The same command may be there without the node, where it is this one.
+            let is_there = |other: &String| {
+                command
+                    .strip_prefix(other.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(ON))
+            };
+            if !next.iter().any(is_there) {
                 next.push(command.clone());
+            }
+            // What was begun there decides whether and as what the node is started.
+            if finding.name == Name::UnfinishedOperation
+                && let Some((_, whom)) = command.split_once(ON)
+            {
+                let start = format!("pgbaton node start{ON}{whom}");
+                next.retain(|other| *other != start);
             }
         }
         next
@@ -414,7 +431,10 @@ impl Judge<'_> {
     /// Makes a finding at least as bad as what was found wrong with the node already. Where it is as bad by itself, its own words stay: scripts
     /// know those of repmgr.
     fn raised(&self, mut found: Finding) -> Finding {
-        let of_check = self.issues.iter().filter(|issue| of_issue(issue.code) == Some(found.name));
+        // One that was replaced is no primary that a job for the primary should run on, whatever its own words say.
+        let of_role = |issue: &&Issue| issue.code == "primary_outdated" && found.name == Name::ServerRole;
+        let of_check = self.issues.iter().copied();
+        let of_check = of_check.filter(|issue| of_issue(issue.code) == Some(found.name) || of_role(issue));
         let Some(issue) = of_check.max_by_key(|issue| issue.severity) else { return found };
         let status = Status::from(issue.severity);
         if status == Status::Ok || status < found.status {
@@ -425,7 +445,11 @@ impl Judge<'_> {
             found.message.clone_from(&issue.message);
             (found.detail, found.hint) = (None, None);
         }
-        found.detail = found.detail.or_else(|| issue.detail.clone());
+        // What the message says already is not repeated.
+        let said = crate::error::sentence(&found.message);
+        let rest = |detail: &String| detail.strip_prefix(&said).unwrap_or(detail).trim_start().to_string();
+        found.detail =
+            found.detail.or_else(|| issue.detail.as_ref().map(rest).filter(|detail| !detail.is_empty()));
         found.hint = found.hint.or_else(|| issue.hint.clone());
         found
     }

@@ -1,6 +1,7 @@
 //! A node among the others: its role, its past, how far it is, and who streams from whom.
 
 use super::{CLOCK_S, Figures, Finding, Judge, Name, Status, count};
+use crate::facts::alive::streams_from;
 use crate::facts::assess::State;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::divergence::{Relation, relation};
@@ -103,7 +104,8 @@ impl Judge<'_> {
         if !server.in_recovery {
             return found(Status::Ok, "N/A - node is primary".into()).value(0.0, "seconds");
         }
-        let Some(lag) = self.view.replay_lag_s.map(f64::round) else {
+        // A clock that is behind makes it negative, and what is rounded to nothing is no "-0".
+        let Some(lag) = self.view.replay_lag_s.map(|lag| lag.round().max(0.0) + 0.0) else {
             let why = match self.primary() {
                 None => "No primary can be asked.",
                 Some(_)
@@ -172,8 +174,8 @@ impl Judge<'_> {
     }
 
     /// Returns the standbys that are registered to follow this node.
-    fn followers(&self) -> impl Iterator<Item = &NodeRow> {
-        self.evidence.facts.nodes.iter().map(|node| &node.row).filter(|row| {
+    fn followers(&self) -> impl Iterator<Item = &NodeFacts> {
+        self.evidence.facts.nodes.iter().filter(|NodeFacts { row, .. }| {
             row.active
                 && row.node_type == NodeType::Standby
                 && row.upstream_node_id == Some(self.node.row.node_id)
@@ -183,16 +185,44 @@ impl Judge<'_> {
     /// Whether those who should stream from it do.
     pub(super) fn downstream(&self, server: &ServerFacts) -> Finding {
         const NAME: Name = Name::Downstream;
-        let (attached, missing): (Vec<&NodeRow>, Vec<&NodeRow>) =
-            self.followers().partition(|row| server.sender_of(&row.node_name).is_some());
-        let (there, all) = (attached.len(), attached.len() + missing.len());
-        let missing: Vec<String> =
-            missing.iter().map(|row| format!("{} (ID: {})", row.node_name, row.node_id)).collect();
+        // One that starts up or takes a backup does not follow.
+        let follows = |row: &NodeRow| {
+            let sender = server.sender_of(&row.node_name);
+            sender.is_some_and(|sender| {
+                sender.state.as_deref().is_none_or(|state| matches!(state, "streaming" | "catchup"))
+            })
+        };
+        let (attached, others): (Vec<&NodeFacts>, Vec<&NodeFacts>) =
+            self.followers().partition(|node| follows(&node.row));
+        // It may have given another name than the one it is registered by.
+        let (renamed, missing): (Vec<&NodeFacts>, Vec<&NodeFacts>) = others.into_iter().partition(|node| {
+            server.sender_of(&node.row.node_name).is_none()
+                && self.evidence.facts.observed_upstream(&node.row.node_name).is_none()
+                && streams_from(node, self.node)
+        });
+        let there = attached.len() + renamed.len();
+        let all = there + missing.len();
+        let named = |nodes: &[&NodeFacts]| -> Vec<String> {
+            let rows = nodes.iter().map(|node| &node.row);
+            rows.map(|row| format!("{} (ID: {})", row.node_name, row.node_id)).collect()
+        };
+        let (renamed, missing) = (named(&renamed), named(&missing));
         if all > 0 && missing.is_empty() && !server.sees_senders {
             return self.no_right(NAME, NO_SENDERS, "pg_monitor");
         }
         let found = match (all, missing.as_slice()) {
             (0, _) => Finding::ok(NAME, "this node has no downstream nodes"),
+            (_, []) if !renamed.is_empty() => Finding::new(
+                NAME,
+                Status::Warning,
+                format!(
+                    "{} of {all} downstream nodes attached under another application_name: {}",
+                    renamed.len(),
+                    renamed.join(", ")
+                ),
+            )
+            .detail("They are not found by their names where synchronous standbys are chosen.")
+            .hint("Set application_name in primary_conninfo of each of them to its node name and reload it."),
             (_, []) => Finding::ok(NAME, format!("{there} of {all} downstream nodes attached")),
             (_, gone) => Finding::new(
                 NAME,
@@ -211,7 +241,7 @@ impl Judge<'_> {
     /// Whether there is a slot for each of them.
     pub(super) fn missing_slots(&self, server: &ServerFacts) -> Finding {
         const NAME: Name = Name::MissingSlots;
-        let names = self.followers().filter_map(|row| row.slot_name.clone());
+        let names = self.followers().filter_map(|node| node.row.slot_name.clone());
         let missing: Vec<String> = names.filter(|name| server.slot(name).is_none()).collect();
         let found = if missing.is_empty() {
             Finding::ok(NAME, "node has no missing physical replication slots")

@@ -4,9 +4,12 @@ use super::{Figures, Finding, Judge, Name, Status, count};
 use crate::facts::rejoin::grants_to_rewind;
 use crate::facts::server::{ServerFacts, Slot};
 use crate::output::table::size;
+use crate::pg::quote::quote_literal;
 
 /// How many names a message has; more would be no line any more.
 const SHOWN: usize = 5;
+/// Seconds after which an archiver that has done nothing with a file that waits is taken to be stuck.
+const STUCK_S: f64 = 600.0;
 
 impl Judge<'_> {
     /// How much waits to be archived.
@@ -14,6 +17,11 @@ impl Judge<'_> {
         const NAME: Name = Name::ArchiveReady;
         let limits = self.evidence.thresholds.archive_ready;
         let Some(more) = self.more else { return self.not_asked(NAME) };
+        if let Some(why) = &more.ready_uncounted {
+            return Finding::unknown(NAME, "the files that wait could not be counted")
+                .detail(crate::error::sentence(why))
+                .limits(limits);
+        }
         let Some(files) = more.archive_ready.map(count) else {
             return self
                 .no_right(NAME, "unable to check archive_status directory", "pg_monitor")
@@ -45,8 +53,32 @@ impl Judge<'_> {
         let archiver = &more.archiver;
         // What failed was archived by somebody else, or is gone: the statistics never hear of it.
         let nothing_waits = more.archive_ready == Some(0);
-        if !archiver.failing || nothing_waits {
+        let waits = more.archive_ready.unwrap_or_default();
+        if !archiver.failing && waits > 0 {
+            let files = if waits == 1 { "1 file waits".to_string() } else { format!("{waits} files wait") };
+            if !archiver.has_command {
+                return Finding::new(NAME, Status::Warning, format!("{files}, and nothing archives"))
+                    .detail("archive_mode is on, and archive_command is empty. WAL piles up in pg_wal.")
+                    .hint("Set archive_command, or turn archive_mode off.");
+            }
+            let stuck = |seconds: Option<f64>| seconds.is_some_and(|seconds| seconds > STUCK_S);
+            if stuck(archiver.idle_s) && stuck(more.ready_age_s) {
+                return Finding::new(NAME, Status::Warning, format!("{files}, and nothing becomes of it"))
+                    .detail(format!(
+                        "For {:.0} minutes no file was archived, and none failed.",
+                        archiver.idle_s.unwrap_or_default() / 60.0
+                    ))
+                    .hint("Look whether archive_command hangs, and whether the archiver process runs.");
+            }
+        }
+        if archiver.archived_at.is_none() && archiver.failed_at.is_none() {
+            return Finding::ok(NAME, "nothing was archived yet");
+        }
+        if !archiver.failing {
             return Finding::ok(NAME, "the last attempt succeeded");
+        }
+        if nothing_waits {
+            return Finding::ok(NAME, "no file waits to be archived");
         }
         let file = archiver.failed_wal.as_deref().unwrap_or("?");
         let since = match &archiver.archived_at {
@@ -68,6 +100,14 @@ impl Judge<'_> {
         let idle: Vec<&str> =
             physical.iter().filter(|slot| !slot.active).map(|slot| slot.slot_name.as_str()).collect();
         let (all, inactive) = (physical.len(), idle.len());
+        let lost = |name: &&str| server.slot(name).is_some_and(Slot::is_lost);
+        let (lost, keeping): (Vec<&str>, Vec<&str>) = idle.iter().copied().partition(lost);
+        let told = [
+            ("They keep WAL that nobody fetches", &keeping),
+            ("They keep nothing any more, and are of no use", &lost),
+        ];
+        let told = told.iter().filter(|(_, names)| !names.is_empty());
+        let told: Vec<String> = told.map(|(words, names)| format!("{words}: {}.", quoted(names))).collect();
         let found = match (all, inactive) {
             (0, _) => Finding::ok(NAME, "node has no physical replication slots"),
             (_, 0) => Finding::ok(NAME, format!("{all} of {all} physical replication slots are active")),
@@ -76,8 +116,8 @@ impl Judge<'_> {
                 Status::Critical,
                 format!("{inactive} of {all} physical replication slots are inactive"),
             )
-            .detail(format!("They keep WAL that nobody fetches: {}.", idle.join(", ")))
-            .hint("Start who uses it; if nobody is to come back, drop it with SELECT pg_drop_replication_slot('NAME')."),
+            .detail(told.join(" "))
+            .hint(format!("Start who uses it; if nobody is to come back, run: {}", drop_slots(&idle))),
         };
         found.value(count(inactive), "slots").figures(Figures::Slots { all, inactive })
     }
@@ -86,11 +126,15 @@ impl Judge<'_> {
     pub(super) fn wal_retained(&self, server: &ServerFacts) -> Finding {
         const NAME: Name = Name::WalRetained;
         let limits = self.evidence.thresholds.slot_wal_bytes;
-        let with = |status: &str| -> Vec<&str> {
-            let slots = server.slots.iter().filter(|slot| slot.wal_status.as_deref() == Some(status));
-            slots.map(|slot| slot.slot_name.as_str()).collect()
+        let with = |status: &str| -> Vec<&Slot> {
+            server.slots.iter().filter(|slot| slot.wal_status.as_deref() == Some(status)).collect()
         };
+        let names =
+            |slots: &[&Slot]| -> Vec<String> { slots.iter().map(|slot| slot.slot_name.clone()).collect() };
         let (lost, endangered) = (with("lost"), with("unreserved"));
+        let (lost_names, endangered_names) = (names(&lost), names(&endangered));
+        let lost_names: Vec<&str> = lost_names.iter().map(String::as_str).collect();
+        let endangered_names: Vec<&str> = endangered_names.iter().map(String::as_str).collect();
         let most = server
             .slots
             .iter()
@@ -102,20 +146,17 @@ impl Judge<'_> {
         let value = count(bytes);
         let keeps = |slot: &Slot| format!("slot \"{}\" keeps {} of WAL", slot.slot_name, size(bytes));
         let found = match most {
-            _ if !lost.is_empty() => Finding::new(
-                NAME,
-                Status::Critical,
-                format!("WAL that slot \"{}\" was to keep is lost", listed(&lost)),
-            )
-            .detail("It was removed because of max_slot_wal_keep_size.")
-            .hint(
-                "A standby that needs it gets it from the archive, or has to be cloned again; without one, drop the slot \
-                 with SELECT pg_drop_replication_slot('NAME').",
-            ),
+            _ if !lost.is_empty() => Finding::new(NAME, Status::Critical, lost_words(&lost, &lost_names))
+                .detail(lost_because(&lost))
+                .hint(format!(
+                    "A standby that needs what is lost gets it from the archive, or has to be cloned again. Where nobody \
+                     needs the slot, run: {}",
+                    drop_slots(&lost_names)
+                )),
             _ if !endangered.is_empty() => Finding::new(
                 NAME,
                 Status::Critical,
-                format!("WAL that slot \"{}\" keeps is about to be removed", listed(&endangered)),
+                format!("WAL that {} keeps is about to be removed", slots_named(&endangered_names)),
             )
             .detail("It is more than max_slot_wal_keep_size, and goes with the next checkpoint.")
             .hint("Let its standby catch up now, or raise max_slot_wal_keep_size."),
@@ -123,10 +164,10 @@ impl Judge<'_> {
                 let status = if value >= limits.1 { Status::Critical } else { Status::Warning };
                 Finding::new(NAME, status, keeps(slot))
                     .detail("pg_wal cannot become smaller before it is fetched.")
-                    .hint(
-                        "Let its standby catch up, or drop the slot with SELECT pg_drop_replication_slot('NAME'). \
-                         max_slot_wal_keep_size limits what slots keep.",
-                    )
+                    .hint(format!(
+                        "Let its standby catch up, or drop the slot: {} max_slot_wal_keep_size limits what slots keep.",
+                        drop_slots(&[&slot.slot_name])
+                    ))
             }
             Some((_, slot)) => Finding::ok(NAME, keeps(slot)),
             None => Finding::ok(NAME, "no slot keeps WAL"),
@@ -209,9 +250,17 @@ impl Judge<'_> {
                     grants_to_rewind(role, &more.forbidden)
                 ));
         }
-        match self.host() {
-            Ok(host) if host.other_owner.is_none() && !host.untouchable.is_empty() => {
-                let files: Vec<&str> = host.untouchable.iter().map(String::as_str).collect();
+        let Ok(host) = self.host() else {
+            return Finding::ok(NAME, "possible: settings and rights; files were not looked at");
+        };
+        match &host.untouchable {
+            _ if host.other_owner.is_some() => {
+                Finding::ok(NAME, "possible: settings and rights; files were not looked at")
+            }
+            None => Finding::unknown(NAME, "its files were not looked at in time")
+                .detail("Settings and rights are as they should be."),
+            Some(files) if !files.is_empty() => {
+                let files: Vec<&str> = files.iter().map(String::as_str).collect();
                 warning("pg_rewind could not read or write all files of the data directory".into())
                     .detail(format!(
                         "They are not open to this user, or are links that should be none: {}.",
@@ -219,10 +268,7 @@ impl Judge<'_> {
                     ))
                     .hint("Correct their owner and mode, or move them out of the data directory.")
             }
-            Ok(host) if host.other_owner.is_none() => {
-                Finding::ok(NAME, "possible: settings, rights and files")
-            }
-            Ok(_) | Err(_) => Finding::ok(NAME, "possible: settings and rights; files were not looked at"),
+            Some(_) => Finding::ok(NAME, "possible: settings, rights and files"),
         }
     }
 
@@ -239,6 +285,61 @@ impl Judge<'_> {
             Some((None, _)) | None => Finding::unknown(NAME, "repmgrd status unknown"),
         }
     }
+}
+
+/// Says what is wrong with slots that will never be of use again.
+fn lost_words(slots: &[&Slot], names: &[&str]) -> String {
+    let by_size = |slot: &&Slot| matches!(slot.invalidation_reason.as_deref(), None | Some("wal_removed"));
+    match slots.iter().all(by_size) {
+        true if names.len() == 1 => format!("WAL that {} was to keep is lost", slots_named(names)),
+        true => format!("WAL that {} were to keep is lost", slots_named(names)),
+        false if names.len() == 1 => format!("{} is invalid", slots_named(names)),
+        false => format!("{} are invalid", slots_named(names)),
+    }
+}
+
+/// Says why slots were given up by the server, each reason once. Which there are, and whether it tells, depends on its version.
+fn lost_because(slots: &[&Slot]) -> String {
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for slot in slots {
+        let why = match slot.invalidation_reason.as_deref() {
+            None | Some("wal_removed") => "WAL was removed because of max_slot_wal_keep_size".to_string(),
+            Some("rows_removed") => "rows were removed that it needs".to_string(),
+            Some("wal_level_insufficient") => "wal_level became too low for it".to_string(),
+            Some("idle_timeout") => {
+                "it was not used for longer than idle_replication_slot_timeout".to_string()
+            }
+            Some("conflicting") => "it was in conflict with recovery".to_string(),
+            Some(other) => format!("the server says \"{other}\""),
+        };
+        match told.iter_mut().find(|(other, _)| *other == why) {
+            Some((_, names)) => names.push(&slot.slot_name),
+            None => told.push((why, vec![&slot.slot_name])),
+        }
+    }
+    let each = told.iter().map(|(why, names)| format!("Of {}: {why}.", slots_named(names)));
+    each.collect::<Vec<_>>().join(" ")
+}
+
+/// Names slots in a sentence.
+fn slots_named(names: &[&str]) -> String {
+    format!("{} {}", if names.len() == 1 { "slot" } else { "slots" }, quoted(names))
+}
+
+/// Writes the statements that drop slots, but not all of very many.
+fn drop_slots(names: &[&str]) -> String {
+    const DROPPED: usize = 3;
+    let each = names.iter().take(DROPPED);
+    let each: Vec<String> =
+        each.map(|name| format!("SELECT pg_drop_replication_slot({});", quote_literal(name))).collect();
+    let more = if names.len() > DROPPED { " and so on." } else { "" };
+    format!("{}{more}", each.join(" "))
+}
+
+/// Lists names in quotes, but not all of very many.
+fn quoted(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    listed(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Lists names, but not all of very many.

@@ -1,7 +1,7 @@
 //! Each check is made to fail, from facts.
 
 use super::examples::{Example, statuses};
-use super::host::Place;
+use super::host::{Place, Unseen};
 use super::{Clock, Figures, Finding, Name, Repmgrd, Status, of_issue};
 use crate::error::ISSUE_CODES;
 use crate::facts::assess::examples::{promote, server, silence};
@@ -20,6 +20,7 @@ fn slot(name: &str, active: bool, status: &str, retained: i64) -> Slot {
         restart_lsn: Some(Lsn(1)),
         wal_status: Some(status.into()),
         retained_bytes: Some(retained),
+        invalidation_reason: None,
     }
 }
 
@@ -43,6 +44,16 @@ const CASES: &[Case] = &[
         e.expected = Some(NodeType::Primary);
     }),
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| e.expected = Some(NodeType::Primary)),
+    // Somebody has seen a newer one, though it is gone now.
+    (Name::ServerRole, 1, Status::Critical, "node \"n1\" takes writes on an old timeline", |e| {
+        e.expected = Some(NodeType::Primary);
+        server(&mut e.facts, 1).timeline = TimelineId(2);
+    }),
+    // Where nobody has, and nobody else answers, it is the primary as far as anybody knows.
+    (Name::ServerRole, 1, Status::Ok, "node is primary", |e| {
+        e.expected = Some(NodeType::Primary);
+        (1..=2).for_each(|at| e.facts.nodes[at].server = Err(silence(Answered::Nothing)));
+    }),
     (Name::ServerRole, 1, Status::Critical, "node does not answer, and is to be primary", |e| {
         e.expected = Some(NodeType::Primary);
         e.facts.nodes[0].server = Err(silence(Answered::Silent));
@@ -52,6 +63,9 @@ const CASES: &[Case] = &[
     }),
     (Name::ReplicationLag, 1, Status::Ok, "N/A - node is primary", |_| ()),
     (Name::ReplicationLag, 2, Status::Warning, "400 seconds, warning threshold: 300", |e| lagging(e, 400.0)),
+    // By a clock that is behind.
+    (Name::ReplicationLag, 2, Status::Ok, "0 seconds", |e| lagging(e, -0.3)),
+    (Name::ReplicationLag, 2, Status::Ok, "0 seconds", |e| lagging(e, -7.0)),
     (Name::ReplicationLag, 2, Status::Ok, "300 seconds", |e| lagging(e, 300.0)),
     (Name::ReplicationLag, 2, Status::Critical, "600 seconds, critical threshold: 600", |e| {
         lagging(e, 600.0);
@@ -74,6 +88,10 @@ const CASES: &[Case] = &[
             e.more(1).archive_ready = Some(129);
         },
     ),
+    (Name::ArchiveReady, 1, Status::Unknown, "the files that wait could not be counted", |e| {
+        e.more(1).archive_ready = None;
+        e.more(1).ready_uncounted = Some("canceled".into());
+    }),
     (Name::ArchiveReady, 1, Status::Unknown, "unable to check archive_status directory", |e| {
         e.more(1).archive_ready = None;
     }),
@@ -125,6 +143,28 @@ const CASES: &[Case] = &[
         "1 of 2 downstream nodes not attached; missing: n2 (ID: 2)",
         |e| {
             server(&mut e.facts, 0).senders.remove(0);
+            server(&mut e.facts, 1).receiver = None;
+        },
+    ),
+    (
+        Name::Downstream,
+        1,
+        Status::Critical,
+        "1 of 2 downstream nodes not attached; missing: n2 (ID: 2)",
+        |e| {
+            server(&mut e.facts, 0).senders[0].state = Some("startup".into());
+        },
+    ),
+    (Name::Downstream, 1, Status::Ok, "2 of 2 downstream nodes attached", |e| {
+        server(&mut e.facts, 0).senders[0].state = Some("catchup".into());
+    }),
+    (
+        Name::Downstream,
+        1,
+        Status::Warning,
+        "1 of 2 downstream nodes attached under another application_name: n2 (ID: 2)",
+        |e| {
+            server(&mut e.facts, 0).senders[0].application_name = "walreceiver".into();
         },
     ),
     (Name::Downstream, 1, Status::Unknown, "the role may not see the state of replication", |e| {
@@ -157,6 +197,17 @@ const CASES: &[Case] = &[
             (host.is_servers, host.runs_on_it, host.is_data_directory) = (None, None, false);
         },
     ),
+    (
+        Name::DataDirectory,
+        1,
+        Status::Critical,
+        "configured \"data_directory\" is \"/data\"; the server that answers does not run on it",
+        |e| e.host(1).runs_on_it = Some(false),
+    ),
+    (Name::DataDirectory, 1, Status::Unknown, "the file system does not answer", |e| {
+        let host = e.host(1);
+        (host.silent, host.is_servers, host.is_data_directory) = (true, None, false);
+    }),
     // The role may not know it, but what runs there was started when the server says.
     (Name::DataDirectory, 1, Status::Ok, "configured \"data_directory\" is \"/data\"", |e| {
         e.host(1).is_servers = None;
@@ -242,14 +293,35 @@ const CASES: &[Case] = &[
     (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" was to keep is lost", |e| {
         retained(e, "lost", 1);
     }),
+    (Name::WalRetained, 1, Status::Critical, "WAL that slots \"s\", \"t\" were to keep is lost", |e| {
+        retained(e, "lost", 1);
+        server(&mut e.facts, 0).slots[1].wal_status = Some("lost".into());
+    }),
+    (Name::WalRetained, 1, Status::Critical, "slot \"s\" is invalid", |e| {
+        retained(e, "lost", 1);
+        server(&mut e.facts, 0).slots[0].invalidation_reason = Some("idle_timeout".into());
+    }),
     (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" keeps is about to be removed", |e| {
         retained(e, "unreserved", 1);
     }),
     (Name::Archiver, 1, Status::Critical, "the archiver fails, last with 0000000100000000000000A1", failing),
-    (Name::Archiver, 1, Status::Ok, "the last attempt succeeded", |e| {
+    (Name::Archiver, 1, Status::Ok, "no file waits to be archived", |e| {
         failing(e);
         e.more(1).archive_ready = Some(0);
     }),
+    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |_| ()),
+    (Name::Archiver, 1, Status::Ok, "the last attempt succeeded", |e| {
+        e.more(1).archiver.archived_at = Some("2026-11-21 10:00:00+00".into());
+    }),
+    (Name::Archiver, 1, Status::Warning, "3 files wait, and nothing archives", |e| {
+        e.more(1).archive_ready = Some(3);
+    }),
+    (Name::Archiver, 1, Status::Warning, "1 file waits, and nothing becomes of it", |e| {
+        stuck(e, 700.0, 650.0);
+    }),
+    // A file that has just come waits for nobody yet, and an archiver that has just been at work goes on.
+    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |e| stuck(e, 700.0, 5.0)),
+    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |e| stuck(e, 5.0, 700.0)),
     (Name::Archiver, 1, Status::Critical, "the archiver fails, last with 0000000100000000000000A1", |e| {
         failing(e);
         e.more(1).archive_ready = None;
@@ -297,14 +369,20 @@ const CASES: &[Case] = &[
         Status::Warning,
         "pg_rewind could not read or write all files of the data directory",
         |e| {
-            e.host(1).untouchable = vec!["base/1/2".into()];
+            e.host(1).untouchable = Some(vec!["base/1/2".into()]);
         },
     ),
+    (Name::Rewind, 1, Status::Unknown, "its files were not looked at in time", |e| {
+        e.host(1).untouchable = None;
+    }),
     (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
         e.hosts.insert(1, Err("no ssh".into()));
     }),
     (Name::ReplicationLogin, 1, Status::Warning, "does not work to \"n2\"", |e| {
         e.host(1).logins_failed = vec![(2, "no pg_hba.conf entry".into())];
+    }),
+    (Name::ReplicationLogin, 1, Status::Unknown, "could not be tried in time to \"n2\"", |e| {
+        e.host(1).logins_late = vec![2];
     }),
     (Name::ReplicationLogin, 1, Status::Ok, "there is no other node to log in to", |e| {
         e.host(1).logins_tried = 0;
@@ -320,7 +398,7 @@ const CASES: &[Case] = &[
     ),
     (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
         e.host(1).other_owner = Some("postgres".into());
-        e.host(1).untouchable = vec!["base/1/2".into()];
+        e.host(1).untouchable = Some(vec!["base/1/2".into()]);
     }),
     (Name::UnfinishedOperation, 1, Status::Unknown, "the journal cannot be read", |e| {
         e.host(1).journal_unread = Some("permission denied".into());
@@ -345,16 +423,41 @@ const CASES: &[Case] = &[
     (Name::FreeSpace, 1, Status::Ok, "15 % free for pg_wal, 15 GB", |e| full(e, 15)),
     (Name::FreeSpace, 1, Status::Critical, "4 % free for pg_wal, 4.0 GB", |e| full(e, 4)),
     (Name::FreeSpace, 1, Status::Unknown, "the file system does not answer", |e| e.host(1).places = None),
+    (Name::FreeSpace, 1, Status::Unknown, "pg_wal (/x) cannot be looked at", |e| unseen(e, "pg_wal", false)),
+    (Name::FreeSpace, 1, Status::Warning, "14 % free for pg_wal, 14 GB", |e| {
+        full(e, 14);
+        unseen(e, "tablespaces", false);
+    }),
+    (Name::FreeSpace, 1, Status::Critical, "tablespace (/x) is a link that leads nowhere", |e| {
+        unseen(e, "tablespace", true);
+    }),
     (Name::FreeSpace, 1, Status::Unknown, "the data directory cannot be looked at", |e| {
         e.host(1).places = Some(vec![]);
     }),
     (Name::UnfinishedOperation, 1, Status::Warning, "operation \"standby clone\" is unfinished", |e| {
         e.host(1).unfinished = Some(("x1".into(), "standby clone".into()));
     }),
+    // The state directory of another user is another one.
+    (
+        Name::UnfinishedOperation,
+        1,
+        Status::Unknown,
+        "pgbaton does not run as the user that runs the server",
+        |e| e.host(1).other_owner = Some("postgres".into()),
+    ),
+    (Name::UnfinishedOperation, 1, Status::Warning, "operation \"standby clone\" is unfinished", |e| {
+        e.host(1).other_owner = Some("postgres".into());
+        e.host(1).unfinished = Some(("x1".into(), "standby clone".into()));
+    }),
     (Name::UnfinishedOperation, 1, Status::Critical, "a rewind was begun and not finished", |e| {
         e.host(1).half_rewound = true;
     }),
 ];
+
+fn unseen(e: &mut Example, what: &str, broken: bool) {
+    let (path, why) = ("/x".into(), "Permission denied (os error 13)".into());
+    e.host(1).unseen.push(Unseen { what: what.into(), path, why, broken });
+}
 
 fn lagging(e: &mut Example, seconds: f64) {
     server(&mut e.facts, 1).replay_lsn = Some(Lsn(40_000));
@@ -373,7 +476,14 @@ fn failing(e: &mut Example) {
     let more = e.more(1);
     more.archive_ready = Some(1);
     more.archiver.failing = true;
+    more.archiver.failed_at = Some("2026-11-21 10:00:00+00".into());
     more.archiver.failed_wal = Some("0000000100000000000000A1".into());
+}
+
+fn stuck(e: &mut Example, idle_s: f64, ready_age_s: f64) {
+    let more = e.more(1);
+    (more.archive_ready, more.ready_age_s) = (Some(1), Some(ready_age_s));
+    (more.archiver.has_command, more.archiver.idle_s) = (true, Some(idle_s));
 }
 
 fn skewed(e: &mut Example, offset_s: f64, uncertainty_s: f64) {
@@ -445,6 +555,7 @@ fn a_missing_right_is_told_with_its_grant() {
 fn figures_are_those_of_repmgr() {
     let found = Example::one(Name::Downstream, 1, |e| {
         server(&mut e.facts, 0).senders.clear();
+        (1..=2).for_each(|at| server(&mut e.facts, at).receiver = None);
     });
     let missing = vec!["n2 (ID: 2)".to_string(), "n3 (ID: 3)".to_string()];
     assert_eq!(found.figures, Figures::Downstream { attached: 0, missing });
@@ -454,6 +565,55 @@ fn figures_are_those_of_repmgr() {
         server(&mut e.facts, 0).slots = vec![slot("a", false, "reserved", 1), logical];
     });
     assert_eq!(found.figures, Figures::Slots { all: 1, inactive: 1 });
+}
+
+#[test]
+fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
+    let lost =
+        |reason: &str| Slot { invalidation_reason: Some(reason.into()), ..slot("lo'st", false, "lost", 1) };
+    let found = Example::one(Name::Slots, 1, |e| {
+        server(&mut e.facts, 0).slots = vec![slot("b", false, "reserved", 1), lost("wal_removed")];
+    });
+    assert_eq!(
+        found.detail.as_deref(),
+        Some(
+            "They keep WAL that nobody fetches: \"b\". They keep nothing any more, and are of no use: \"lo'st\"."
+        )
+    );
+    let hint = found.hint.unwrap();
+    assert!(
+        hint.ends_with("SELECT pg_drop_replication_slot('b'); SELECT pg_drop_replication_slot('lo''st');"),
+        "{hint}"
+    );
+    let found = Example::one(Name::WalRetained, 1, |e| {
+        server(&mut e.facts, 0).slots = vec![lost("idle_timeout")];
+    });
+    assert_eq!(
+        found.detail.as_deref(),
+        Some("Of slot \"lo'st\": it was not used for longer than idle_replication_slot_timeout.")
+    );
+}
+
+#[test]
+fn what_is_unfinished_is_looked_at_and_not_started() {
+    let mut example = Example::healthy();
+    example.host(2).unfinished = Some(("x1".into(), "node rejoin".into()));
+    example.facts.nodes[1].server = Err(silence(Answered::Nothing));
+    let found = example.judge();
+    assert_eq!(found.next(), ["pgbaton operation show x1  # on \"n2\""]);
+    // On the node itself the command is there without its name.
+    let mut found = found;
+    found.cluster.cluster.next = vec!["pgbaton operation show x1".into()];
+    assert_eq!(found.next(), ["pgbaton operation show x1"]);
+}
+
+#[test]
+fn a_message_is_not_repeated() {
+    let found = Example::one(Name::DbConnection, 2, |e| {
+        e.facts.nodes[1].server = Err(silence(Answered::Nothing));
+    });
+    assert_eq!(found.message, "connection refused");
+    assert_eq!(found.detail.as_deref(), Some("It was not seen before."));
 }
 
 #[test]
