@@ -853,5 +853,7 @@ fn the_units_of_systemd_are_well_formed() {
     let args =
         ["verify".as_ref(), "--man=no".as_ref()].into_iter().chain(units.iter().map(|unit| unit.as_os_str()));
     let output = support::run_tool(&analyze, args);
-    assert!(output.status.success() && output.stderr.trim().is_empty(), "{output:?}");
+    // What it finds in the machine's own units is none of ours.
+    let ours = output.stderr.lines().filter(|line| !line.contains("/lib/systemd/system/"));
+    assert!(output.status.success() && ours.count() == 0, "{output:?}");
 }
