@@ -243,7 +243,6 @@ fn hooks() {
     Example::new(&pg, "hooks/switchover-notifies.sh", 2).plays(&claims);
 }
 
-/// What is told reaches mail and webhook whole, whatever is in it, and one way that fails does not keep it from the others.
 #[test]
 fn haproxy() {
     let Some(pg) = postgres(15).filter(|_| slow()) else { return };
@@ -261,6 +260,28 @@ fn haproxy() {
     Example::new(&pg, "haproxy/haproxy.sh", 8).plays(&claims);
 }
 
+#[test]
+fn pgpool() {
+    let Some(pg) = postgres(15).filter(|_| slow()) else { return };
+    if installed("/usr/sbin/pgpool", "pgpool2").is_none() {
+        return;
+    }
+    let claims = [
+        "after the switchover writes go to (node2)",
+        "and reads to (node1 node3)",
+        "without a primary reads are answered (yes)",
+        "after the failover writes go to (node3)",
+        "primaries (node2 node3)",
+        "with two primaries writes go to (node3)",
+        "pgpool says (worker_child: invalid node found 1)",
+        "and holds node2 again for (down)",
+        "orders on the old primary (1)",
+        "and all reads to (node1 node2)",
+    ];
+    Example::new(&pg, "pgpool/pgpool.sh", 5).plays(&claims);
+}
+
+/// What is told reaches mail and webhook whole, whatever is in it, and one way that fails does not keep it from the others.
 #[test]
 fn a_notification_goes_every_way_that_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -81,10 +81,11 @@ do_packages() {
         grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
         wanted+=(postgresql-15-repmgr)
     fi
-    # For an example that is played in slow runs only.
+    # For examples that are played in slow runs only.
     if [ -n "$slow" ]; then
         [ -x /usr/sbin/haproxy ] || wanted+=(haproxy)
         command -v socat >/dev/null || wanted+=(socat)
+        [ -x /usr/sbin/pgpool ] || wanted+=(pgpool2)
     fi
     if [ ${#missing[@]} -gt 0 ] || { [ ${#wanted[@]} -gt 0 ] && [ -n "$required" ]; }; then
         may_install || die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]} ${wanted[*]}"
