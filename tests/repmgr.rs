@@ -318,6 +318,12 @@ fn of_two_promotions_one_gives_way() {
     let all = format!("{ours:?}\n{theirs:?}");
     assert!(!(ours.status.success() && theirs.status.success()), "{all}");
     assert_eq!(lab.nodes.primaries().len(), 1, "{all}");
+    // The server that died has never heard of the others: they were registered after it, and on their own hosts.
+    let primary =
+        lab.nodes.servers[1..].iter().find(|server| lab.nodes.primaries() == [server.name.as_str()]);
+    let conninfo = primary.unwrap().conninfo();
+    lab.pgbaton(1, &["node", "rejoin", "--yes", "-d", &conninfo]).run().code(0);
+    lab.is_well(false);
 }
 
 // ---- giving back ----------------------------------------------------------------------------------------------------
