@@ -308,6 +308,20 @@ fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
     }
 }
 
+/// Nothing but a command has a session where no daemon can run, however long ago it was opened.
+#[test]
+fn a_slow_command_of_repmgr_is_given_way_to() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
+    let mut command = clean_command(&lab.node(1).pg.tool("psql"));
+    let conninfo = lab.node(1).conninfo_as("repmgr", "repmgr");
+    command.arg(format!("{conninfo} application_name=repmgr")).args(["-c", "SELECT pg_sleep(300)"]);
+    let _session = Running::start(command);
+    let old = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'repmgr' AND now() - backend_start > interval '11 s'";
+    lab.node(1).wait_until(old, "1", SOON);
+    lab.pgbaton(2, &["standby", "switchover"]).run().code(30).says("no repmgrd's");
+    assert_eq!(lab.nodes.primaries(), ["node1"]);
+}
+
 #[test]
 fn of_two_promotions_one_gives_way() {
     let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
