@@ -151,7 +151,7 @@ fit() {
     [ -n "$loader" ] || loader=$(find "$root" -name ld-linux-x86-64.so.2 | head -1)
     # In releases without merged /usr it is an absolute link, which would lead to the machine's own loader.
     if [ -L "$loader" ]; then
-        case $(readlink "$loader") in /*) ln -sf "$root$(readlink "$loader")" "$loader" ;; esac
+        case $(readlink "$loader") in "$root"/*) ;; /*) ln -sf "$root$(readlink "$loader")" "$loader" ;; esac
     fi
     loader=$(readlink -f "$loader")
     libraries=''
