@@ -2,13 +2,15 @@
 # Puts several major versions of PostgreSQL side by side under one plain directory, without root and without touching the
 # machine's own packages:
 #
-#   tests/pg-versions.sh [-d DIR] [-f] [VERSION ...]
+#   tests/pg-versions.sh [-d DIR] [-f] [-r] [VERSION ...]
 #
 #   -d DIR    where to install (default: /var/cache/pgbaton-test/pg for root, ~/.cache/pgbaton-test/pg for others)
 #   -f        again, even if it is there (needed after DIR was moved: paths in it are absolute)
+#   -r        repmgr too, its programs and its extension
 #   VERSION   any of 13 15 17 18 (default: all)
 #
-# Result: DIR/17/bin/{initdb,postgres,pg_ctl,psql,...}, to be run by any user under that path.
+# Result: DIR/17/bin/{initdb,postgres,pg_ctl,psql,...}, to be run by any user under that path; with -r, DIR/17/bin/repmgr
+# and repmgrd as well: 5.2 for 13, 5.3 for 15, 5.5 for 17 and 18.
 #
 # How: every version is in some Debian release. A private apt configuration per version, with the machine's own mirror and
 # apt's ordinary signature checks, resolves the packages against an empty dpkg status, so the list includes libc. They are
@@ -18,14 +20,15 @@
 # Needs: Debian on amd64 with apt-get and dpkg-deb; about 90 MB a version. With a warm DIR/.cache it needs no network.
 set -euo pipefail
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 die() { say "ERROR: $*"; exit 1; }
 
 force=''
+with_repmgr=''
 if [ "$(id -u)" = 0 ]; then dir=/var/cache/pgbaton-test/pg; else dir=${XDG_CACHE_HOME:-$HOME/.cache}/pgbaton-test/pg; fi
-while getopts d:f option; do
-    case $option in d) dir=$OPTARG ;; f) force=1 ;; *) usage ;; esac
+while getopts d:fr option; do
+    case $option in d) dir=$OPTARG ;; f) force=1 ;; r) with_repmgr=1 ;; *) usage ;; esac
 done
 shift $((OPTIND - 1))
 versions=("$@")
@@ -41,6 +44,7 @@ flock 9
 
 # The last thing that is written for a version: what lacks it, or has been moved, is made again.
 is_ready() { [ "$(cat "$dir/$1/ready" 2>/dev/null)" = "$dir/$1" ] && "$dir/$1/bin/postgres" --version >/dev/null 2>&1; }
+has_repmgr() { [ "$(cat "$dir/$1/repmgr-ready" 2>/dev/null)" = "$dir/$1" ] && "$dir/$1/bin/repmgr" --version >/dev/null 2>&1; }
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -92,6 +96,11 @@ make_apt() {
         echo "deb [signed-by=$keyring] $mirror $suite main"
         echo "deb [signed-by=$keyring] $security $suite-security main"
     fi >"$root/etc/apt/sources.list"
+    if [ "$suite" = forky ] && [ -n "$with_repmgr" ]; then
+        # Only the unstable release has repmgr for 18 (end of 2026). Nothing else is taken from there.
+        echo "deb [signed-by=$keyring check-valid-until=no] $mirror sid main" >>"$root/etc/apt/sources.list"
+        printf 'Package: *\nPin: release n=sid\nPin-Priority: 100\n' >"$root/etc/apt/preferences.d/sid"
+    fi
     cat >"$root/apt.conf" <<END
 Dir "$root";
 Dir::State::status "$root/var/lib/dpkg/status";
@@ -106,72 +115,99 @@ END
 }
 
 # Libraries among the dependencies that no program of PostgreSQL links to.
-unneeded='^(libperl|libllvm|libz3|libsystemd-shared|libdebconf|libtext-|libio-|libipc-|libjson-|libpam-modules|libpam-runtime'
+unneeded='^(libperl|libllvm|libz3|libsystemd-shared|libdebconf|libtext-|libio-|libipc-|libjson-(perl|xs)|libpam-modules|libpam-runtime'
 unneeded+='|libsemanage|libsepol|libdb5|libgdbm|libncursesw|libproc|libmount|libblkid|libc-l10n|libsasl2-modules'
 unneeded+='|libaudit-common|libtirpc-common|libc-bin|libc-gconv|libnss-|libfdisk|libsmartcols)'
 
+# wanted_packages VERSION PACKAGE: the package and what of its dependencies is needed here.
 wanted_packages() {
-    with_apt "$1" apt-get -qq -y --no-install-recommends install --print-uris "postgresql-$1" |
+    with_apt "$1" apt-get -qq -y --no-install-recommends install --print-uris "$2" |
         awk '/^\x27/ { sub(/_.*/, "", $2); print $2 }' | sort -u |
         awk -v version="$1" -v unneeded="$unneeded" '
-            $0 == "postgresql-" version || $0 == "postgresql-client-" version { print }
+            $0 ~ "^postgresql-(client-)?" version "(-repmgr)?$" { print }
             (/^lib/ || $0 == "zlib1g") && $0 !~ unneeded { print }'
 }
 
-install_version() {
-    local version=$1 home=$dir/$1 root=$dir/$1/root debs=$cache/debs/$1 package program loader libraries path
-    make_apt "$version" "$version"
-    rm -rf "${home:?}"
-    mkdir -p "$root" "$debs"
-    wanted_packages "$version" >"$debs/list"
+# unpack VERSION LIST: downloads the packages of the list and unpacks them.
+unpack() {
+    local version=$1 root=$dir/$1/root debs=$cache/debs/$1 list=$2 package path
     # Checks hashes, and skips what is there.
-    (cd "$debs" && xargs -a list env APT_CONFIG="$cache/apt-$version/apt.conf" apt-get -qq download)
+    (cd "$debs" && xargs -a "$list" env APT_CONFIG="$cache/apt-$version/apt.conf" apt-get -qq download)
     while read -r package; do
         # The cache may hold older versions of the same package.
         path=$(find "$debs" -name "${package}_*.deb" -printf '%T@ %p\n' | sort -rn | head -1 | cut -d' ' -f2-)
         dpkg-deb -x "$path" "$root"
-    done <"$debs/list"
-
-    local programs=$root/usr/lib/postgresql/$version
+    done <"$debs/$list"
     # JIT needs LLVM, which is bigger than everything else together. Without the module, jit = on has no effect.
-    rm -rf "$programs/lib/llvmjit.so" "$programs/lib/bitcode" "$root/usr/share/postgresql/$version/man"
+    rm -rf "$root/usr/lib/postgresql/$version"/lib/{llvmjit.so,bitcode} "$root/usr/share/postgresql/$version/man"
     rm -rf "$root"/usr/share/{doc,man,lintian,bug,locale}
+}
 
+# fit VERSION PROGRAM...: has the programs run with the libraries beside them.
+fit() {
+    local version=$1 root=$dir/$1/root program loader libraries path
+    shift
     loader=$(find "$root" -name ld-linux-x86-64.so.2 -path '*lib64*' | head -1)
     [ -n "$loader" ] || loader=$(find "$root" -name ld-linux-x86-64.so.2 | head -1)
     # In releases without merged /usr it is an absolute link, which would lead to the machine's own loader.
     if [ -L "$loader" ]; then
-        case $(readlink "$loader") in /*) ln -sf "$root$(readlink "$loader")" "$loader" ;; esac
+        case $(readlink "$loader") in "$root"/*) ;; /*) ln -sf "$root$(readlink "$loader")" "$loader" ;; esac
     fi
     loader=$(readlink -f "$loader")
     libraries=''
     for path in "$root/usr/lib/x86_64-linux-gnu" "$root/lib/x86_64-linux-gnu" "$root/usr/lib"; do
         [ ! -d "$path" ] || libraries+=${libraries:+:}$path
     done
-    for program in "$programs"/bin/*; do
+    for program in "$@"; do
         # Some are scripts. RPATH instead of RUNPATH, because it also serves what libraries and modules need themselves.
         if head -c4 "$program" | grep -q ELF; then
             "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$libraries" "$program"
+            if "$loader" --list "$program" | grep -E '=> (not found|/(usr/)?lib)'; then
+                die "PostgreSQL $version: a library of $program was not found in $root"
+            fi
         fi
     done
+}
+
+install_version() {
+    local version=$1 home=$dir/$1 root=$dir/$1/root debs=$cache/debs/$1 program
+    make_apt "$version" "$version"
+    rm -rf "${home:?}"
+    mkdir -p "$root" "$debs"
+    wanted_packages "$version" "postgresql-$version" >"$debs/list"
+    unpack "$version" list
+    fit "$version" "$root/usr/lib/postgresql/$version"/bin/*
     ln -s "root/usr/lib/postgresql/$version/bin" "$home/bin"
     ln -s "root/usr/lib/postgresql/$version/lib" "$home/lib"
 
     for program in initdb postgres pg_ctl pg_basebackup pg_rewind pg_controldata psql; do
         "$home/bin/$program" --version >/dev/null || die "PostgreSQL $version: $program does not run"
     done
-    if "$loader" --list "$home/bin/postgres" | grep -E '=> (not found|/(usr/)?lib)'; then
-        die "PostgreSQL $version: a library was not found in $root"
-    fi
     echo "$home" >"$home/ready"
     say "$("$home/bin/postgres" --version) is in $home"
+}
+
+# Adds to a version that is there, and may be in use: what it has stays as it is.
+install_repmgr() {
+    local version=$1 home=$dir/$1 debs=$cache/debs/$1 programs=$dir/$1/root/usr/lib/postgresql/$1/bin
+    make_apt "$version" "$version"
+    wanted_packages "$version" "postgresql-$version-repmgr" | grep -vxFf "$debs/list" >"$debs/list-repmgr" || true
+    unpack "$version" list-repmgr
+    fit "$version" "$programs/repmgr" "$programs/repmgrd"
+    # repmgrd refuses root.
+    "$home/bin/repmgr" --version >/dev/null || die "PostgreSQL $version: repmgr does not run"
+    echo "$home" >"$home/repmgr-ready"
+    say "$("$home/bin/repmgr" --version) is in $home"
 }
 
 prepared=''
 for version in "${versions[@]}"; do
     suite_of "$version" >/dev/null
-    if [ -z "$force" ] && is_ready "$version"; then continue; fi
+    is_there=''
+    if [ -z "$force" ] && is_ready "$version"; then is_there=1; fi
+    if [ -n "$is_there" ] && { [ -z "$with_repmgr" ] || has_repmgr "$version"; }; then continue; fi
     [ -n "$prepared" ] || prepare
     prepared=1
-    install_version "$version"
+    [ -n "$is_there" ] || install_version "$version"
+    [ -z "$with_repmgr" ] || install_repmgr "$version"
 done

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use support::{
     Nodes, Output, Pg, Pgbaton, Running, SOON, Side, Sshd, Stepped, StopMode, TestCluster, TestServer,
-    clean_command, metadata, real_repmgr, repmgr_conf, wait_for, with_real_repmgr,
+    clean_command, metadata, real_repmgr, repmgr_conf, versions_with_repmgr, wait_for, with_real_repmgr,
 };
 
 const PAGE: &str = include_str!("../MIGRATION.md");
@@ -152,6 +152,14 @@ impl Lab {
     }
 }
 
+/// A cluster in each version, one after the other.
+fn in_each_version(cluster: fn(&Pg) -> Option<Lab>) -> impl Iterator<Item = Lab> {
+    versions_with_repmgr().into_iter().filter_map(move |pg| {
+        eprintln!("PostgreSQL {}", pg.major);
+        cluster(&pg)
+    })
+}
+
 fn daemon(server: &TestServer) -> Running {
     let mut daemon = clean_command(&server.pg.tool("repmgrd"));
     daemon.arg("-f").arg(server.dir.join("repmgr.conf")).args(["--daemonize=false", "--no-pid-file"]);
@@ -162,67 +170,68 @@ fn daemon(server: &TestServer) -> Running {
 
 #[test]
 fn every_command_works_on_a_cluster_of_repmgr() {
-    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
-    let before = metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id");
-    for words in [
-        "config check",
-        "cluster show",
-        "cluster event",
-        "cluster check",
-        "cluster matrix",
-        "cluster crosscheck",
-        "cluster cleanup",
-        "node status",
-        "node check",
-        "node check --repmgrd",
-        "node prepare",
-        "node guard",
-        "node service --list-actions",
-        "operation list",
-        "standby register",
-        "standby follow",
-        "standby switchover --dry-run",
-        "node rejoin",
-    ] {
-        let words: Vec<&str> = words.split(' ').collect();
-        lab.pgbaton(2, &words).run().code(0);
-    }
-    lab.pgbaton(2, &["standby", "promote"]).run().code(31);
-    assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
-    // It makes its own tables beside those of the extension.
-    lab.pgbaton(1, &["primary", "register"]).run().code(0);
-    assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
+    for mut lab in in_each_version(Lab::of_repmgr) {
+        let before = metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id");
+        for words in [
+            "config check",
+            "cluster show",
+            "cluster event",
+            "cluster check",
+            "cluster matrix",
+            "cluster crosscheck",
+            "cluster cleanup",
+            "node status",
+            "node check",
+            "node check --repmgrd",
+            "node prepare",
+            "node guard",
+            "node service --list-actions",
+            "operation list",
+            "standby register",
+            "standby follow",
+            "standby switchover --dry-run",
+            "node rejoin",
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            lab.pgbaton(2, &words).run().code(0);
+        }
+        lab.pgbaton(2, &["standby", "promote"]).run().code(31);
+        assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
+        // It makes its own tables beside those of the extension.
+        lab.pgbaton(1, &["primary", "register"]).run().code(0);
+        assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
 
-    // The role moves; then it is killed in the middle of it, the daemons paused, and resumed.
-    let output = lab.pgbaton(2, &["standby", "switchover"]).run();
-    output.code(0).says("pause repmgrd on node \"node3\"");
-    lab.at_work();
-    lab.is_well(true);
-    let mut running = Stepped::start(lab.pgbaton(3, &["standby", "switchover"]));
-    assert!(running.run_to_line(30, Side::After));
-    running.kill().wait(SOON);
-    let paused = || (1..=3).filter(|id| metadata(lab.node(*id), DAEMON) == "t|t").count();
-    assert!(paused() > 0, "nothing was paused when it was killed");
-    let free = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
-    for server in lab.nodes.servers.iter().filter(|server| server.is_running()) {
-        server.wait_until(free, "0", SOON);
-    }
-    lab.pgbaton(3, &["operation", "resume"]).run().code(0);
-    lab.at_work();
-    assert_eq!(lab.nodes.primaries(), ["node3"]);
-    lab.is_well(true);
+        // The role moves; then it is killed in the middle of it, the daemons paused, and resumed.
+        let output = lab.pgbaton(2, &["standby", "switchover"]).run();
+        output.code(0).says("pause repmgrd on node \"node3\"");
+        lab.at_work();
+        lab.is_well(true);
+        let mut running = Stepped::start(lab.pgbaton(3, &["standby", "switchover"]));
+        assert!(running.run_to_line(30, Side::After));
+        running.kill().wait(SOON);
+        let paused = || (1..=3).filter(|id| metadata(lab.node(*id), DAEMON) == "t|t").count();
+        assert!(paused() > 0, "nothing was paused when it was killed");
+        let free = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+        for server in lab.nodes.servers.iter().filter(|server| server.is_running()) {
+            server.wait_until(free, "0", SOON);
+        }
+        lab.pgbaton(3, &["operation", "resume"]).run().code(0);
+        lab.at_work();
+        assert_eq!(lab.nodes.primaries(), ["node3"]);
+        lab.is_well(true);
 
-    // The primary dies; whoever is promoted by hand has the daemons of the others pause meanwhile.
-    for id in [1, 2] {
-        lab.repmgr(id, &["service", "pause"]);
+        // The primary dies; whoever is promoted by hand has the daemons of the others pause meanwhile.
+        for id in [1, 2] {
+            lab.repmgr(id, &["service", "pause"]);
+        }
+        lab.node(3).kill9();
+        lab.pgbaton(1, &["standby", "promote"]).run().code(0).says("was paused before, and stays so");
+        lab.pgbaton(3, &["node", "rejoin", "--yes"]).run().code(0);
+        lab.repmgr(1, &["service", "unpause"]);
+        lab.at_work();
+        lab.is_well(true);
+        lab.nobody_failed_over();
     }
-    lab.node(3).kill9();
-    lab.pgbaton(1, &["standby", "promote"]).run().code(0).says("was paused before, and stays so");
-    lab.pgbaton(3, &["node", "rejoin", "--yes"]).run().code(0);
-    lab.repmgr(1, &["service", "unpause"]);
-    lab.at_work();
-    lab.is_well(true);
-    lab.nobody_failed_over();
 }
 
 #[test]
@@ -299,6 +308,20 @@ fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
     }
 }
 
+/// Nothing but a command has a session where no daemon can run, however long ago it was opened.
+#[test]
+fn a_slow_command_of_repmgr_is_given_way_to() {
+    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
+    let mut command = clean_command(&lab.node(1).pg.tool("psql"));
+    let conninfo = lab.node(1).conninfo_as("repmgr", "repmgr");
+    command.arg(format!("{conninfo} application_name=repmgr")).args(["-c", "SELECT pg_sleep(300)"]);
+    let _session = Running::start(command);
+    let old = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'repmgr' AND now() - backend_start > interval '11 s'";
+    lab.node(1).wait_until(old, "1", SOON);
+    lab.pgbaton(2, &["standby", "switchover"]).run().code(30).says("no repmgrd's");
+    assert_eq!(lab.nodes.primaries(), ["node1"]);
+}
+
 #[test]
 fn of_two_promotions_one_gives_way() {
     let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
@@ -309,40 +332,48 @@ fn of_two_promotions_one_gives_way() {
     let all = format!("{ours:?}\n{theirs:?}");
     assert!(!(ours.status.success() && theirs.status.success()), "{all}");
     assert_eq!(lab.nodes.primaries().len(), 1, "{all}");
+    // The server that died has never heard of the others: they were registered after it, and on their own hosts.
+    let primary =
+        lab.nodes.servers[1..].iter().find(|server| lab.nodes.primaries() == [server.name.as_str()]);
+    let conninfo = primary.unwrap().conninfo();
+    lab.pgbaton(1, &["node", "rejoin", "--yes", "-d", &conninfo]).run().code(0);
+    lab.is_well(false);
 }
 
 // ---- giving back ----------------------------------------------------------------------------------------------------
 
 #[test]
 fn repmgr_works_on_a_cluster_of_pgbaton_and_harms_nothing() {
-    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
-    lab.is_well(false);
-    for words in [
-        &["cluster", "event"][..],
-        &["cluster", "matrix"],
-        &["cluster", "crosscheck"],
-        &["cluster", "cleanup"],
-        &["standby", "register", "--force"],
-        &["standby", "switchover", "--siblings-follow", "--dry-run"],
-    ] {
-        lab.repmgr(2, words).code(0);
+    for lab in in_each_version(Lab::of_pgbaton) {
+        lab.is_well(false);
+        for words in [
+            &["cluster", "event"][..],
+            &["cluster", "matrix"],
+            &["cluster", "crosscheck"],
+            &["cluster", "cleanup"],
+            &["standby", "register", "--force"],
+            &["standby", "switchover", "--siblings-follow", "--dry-run"],
+        ] {
+            lab.repmgr(2, words).code(0);
+        }
+        // What needs the extension says so, and changes nothing.
+        lab.repmgr(1, &["primary", "register", "--force"]).code(1).says("already exists");
+        let switched = lab.repmgr(2, &["standby", "switchover", "--siblings-follow"]);
+        switched.code(0);
+        assert_eq!(lab.nodes.primaries(), ["node2"]);
+        lab.is_well(false);
+        lab.repmgr(3, &["standby", "follow", "--upstream-node-id=1"]).code(0);
+        lab.is_well(false);
+        lab.repmgr(3, &["standby", "follow"]).code(0);
+        lab.node(2).stop(StopMode::Fast);
+        lab.repmgr(1, &["standby", "promote", "--siblings-follow"]).code(0);
+        lab.repmgr(2, &["node", "rejoin", "-d", &lab.node(1).conninfo()]).code(0);
+        // It leaves the slots that a former primary had for the others, and complains of them.
+        lab.node(2)
+            .psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
+        lab.is_well(false);
+        assert_eq!(lab.nodes.primaries(), ["node1"]);
     }
-    // What needs the extension says so, and changes nothing.
-    lab.repmgr(1, &["primary", "register", "--force"]).code(1).says("already exists");
-    let switched = lab.repmgr(2, &["standby", "switchover", "--siblings-follow"]);
-    switched.code(0);
-    assert_eq!(lab.nodes.primaries(), ["node2"]);
-    lab.is_well(false);
-    lab.repmgr(3, &["standby", "follow", "--upstream-node-id=1"]).code(0);
-    lab.is_well(false);
-    lab.repmgr(3, &["standby", "follow"]).code(0);
-    lab.node(2).stop(StopMode::Fast);
-    lab.repmgr(1, &["standby", "promote", "--siblings-follow"]).code(0);
-    lab.repmgr(2, &["node", "rejoin", "-d", &lab.node(1).conninfo()]).code(0);
-    // It leaves the slots that a former primary had for the others, and complains of them.
-    lab.node(2).psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
-    lab.is_well(false);
-    assert_eq!(lab.nodes.primaries(), ["node1"]);
 }
 
 // ---- the page -------------------------------------------------------------------------------------------------------
@@ -372,36 +403,38 @@ fn types(lab: &Lab, line: &str) -> Output {
 
 #[test]
 fn the_page_is_followed_to_take_over() {
-    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
-    for line in lines("Taking over") {
-        types(&lab, &line).code(0);
+    for mut lab in in_each_version(Lab::of_repmgr) {
+        for line in lines("Taking over") {
+            types(&lab, &line).code(0);
+        }
+        lab.at_work();
+        assert_eq!(lab.nodes.primaries(), ["node2"]);
+        lab.is_well(true);
+        lab.nobody_failed_over();
     }
-    lab.at_work();
-    assert_eq!(lab.nodes.primaries(), ["node2"]);
-    lab.is_well(true);
-    lab.nobody_failed_over();
 }
 
 #[test]
 fn the_page_is_followed_to_give_back() {
-    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
-    let rows = "SELECT count(*), max(event_timestamp) FROM repmgr.events";
-    let nodes = "SELECT string_agg(n::text, ' ' ORDER BY node_id) FROM repmgr.nodes n";
-    let before = (metadata(lab.node(1), rows), metadata(lab.node(1), nodes));
-    for line in lines("Giving back") {
-        types(&lab, &line).code(0);
-        if line.contains("COMMIT") {
-            assert_eq!((metadata(lab.node(1), rows), metadata(lab.node(1), nodes)), before);
+    for mut lab in in_each_version(Lab::of_pgbaton) {
+        let rows = "SELECT count(*), max(event_timestamp) FROM repmgr.events";
+        let nodes = "SELECT string_agg(n::text, ' ' ORDER BY node_id) FROM repmgr.nodes n";
+        let before = (metadata(lab.node(1), rows), metadata(lab.node(1), nodes));
+        for line in lines("Giving back") {
+            types(&lab, &line).code(0);
+            if line.contains("COMMIT") {
+                assert_eq!((metadata(lab.node(1), rows), metadata(lab.node(1), nodes)), before);
+            }
         }
+        // Now all of repmgr works, its daemon too; and pgbaton works on its tables.
+        assert_eq!(lab.nodes.primaries(), ["node2"]);
+        lab.daemons = lab.nodes.servers.iter().map(daemon).collect();
+        lab.at_work();
+        lab.repmgr(1, &["standby", "switchover", "--siblings-follow"]).code(0);
+        lab.at_work();
+        lab.is_well(true);
+        lab.pgbaton(2, &["standby", "switchover"]).run().code(0);
+        lab.at_work();
+        lab.is_well(true);
     }
-    // Now all of repmgr works, its daemon too; and pgbaton works on its tables.
-    assert_eq!(lab.nodes.primaries(), ["node2"]);
-    lab.daemons = lab.nodes.servers.iter().map(daemon).collect();
-    lab.at_work();
-    lab.repmgr(1, &["standby", "switchover", "--siblings-follow"]).code(0);
-    lab.at_work();
-    lab.is_well(true);
-    lab.pgbaton(2, &["standby", "switchover"]).run().code(0);
-    lab.at_work();
-    lab.is_well(true);
 }

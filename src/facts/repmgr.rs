@@ -7,7 +7,8 @@ use crate::pg::client::{Session, SqlError};
 /// Seconds for which a session of repmgr counts as new.
 ///
 /// Commands and daemons give their sessions the same name, and nothing else tells them apart from here. But a command that changes roles
-/// opens sessions from its beginning on, and is at its promotion in less than that; a daemon keeps those that it has.
+/// opens sessions from its beginning on, and is mostly at its promotion in less than that; a daemon keeps those that it has. Without
+/// the extension no daemon can run: then every session is a command's, however long it takes on a busy machine.
 pub const NEW_S: u32 = 10;
 
 /// What repmgr does on a server.
@@ -21,7 +22,7 @@ pub struct Repmgr {
     pub paused: bool,
     /// The backend processes that serve its sessions.
     pub sessions: Vec<i32>,
-    /// Those of them that are new, each with where it comes from.
+    /// Those of them that are new, or cannot be a daemon's, each with where it comes from.
     pub new: Vec<String>,
 }
 
@@ -32,7 +33,8 @@ const DAEMON: &str = "SELECT json_build_array(coalesce(repmgr.repmgrd_is_running
 /// `$1` is [`NEW_S`]. Somebody whose conninfo gives every session that name cannot be told from repmgr, so then nobody is taken for it.
 const SESSIONS: &str = "SELECT json_build_object('sessions', coalesce(json_agg(pid), '[]'), 'new', \
     coalesce(json_agg('process ' || pid || coalesce(' from ' || host(client_addr), '')) \
-        FILTER (WHERE backend_start > clock_timestamp() - $1::integer * interval '1 s'), '[]'))::text \
+        FILTER (WHERE backend_start > clock_timestamp() - $1::integer * interval '1 s' OR (datname = current_database() \
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'repmgr'))), '[]'))::text \
     FROM pg_stat_activity WHERE application_name = 'repmgr' AND datid IS NOT NULL AND pid <> pg_backend_pid() \
     AND current_setting('application_name') <> 'repmgr'";
 

@@ -40,8 +40,8 @@ impl Beside {
             checks.push(
                 Check::fail("repmgr_rests", "a command of repmgr may be running in this cluster")
                     .detail(format!(
-                        "It has opened a session within the last {NEW_S} s on {}. It does not know of pgbaton, and both must not change \
-                         roles at the same time.",
+                        "It has a session that is not older than {NEW_S} s, or is no repmgrd's, on {}. It does not know of \
+                         pgbaton, and both must not change roles at the same time.",
                         at_work.join(" and on ")
                     ))
                     .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same.")

@@ -69,7 +69,7 @@ pub use ledger::{Ledger, Observer, Record};
 pub use marks::{Side, Stepped, place};
 pub use nodes::{
     Nodes, attach, configure, envelope, executed, metadata, packaged, planned, real_repmgr, registered,
-    registered_standby, repmgr_conf, script, with_real_repmgr,
+    registered_standby, repmgr_conf, script, versions_with_repmgr, with_real_repmgr,
 };
 pub use processes::{Output, Running, clean_command, run_tool, running, send};
 pub use program::Pgbaton;

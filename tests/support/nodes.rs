@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::server::append;
-use super::{Output, Pg, SOON, TestCluster, TestServer, run_tool, skipped};
+use super::{Output, Pg, SOON, TestCluster, TestServer, is_set, lacking, postgres, run_tool, skipped};
 
 /// Writes a configuration file; [`TestServer::node_config`] with a name and conninfo of the test's choice.
 pub fn configure(server: &TestServer, node_id: i32, name: &str, conninfo: &str, more: &str) {
@@ -169,6 +169,25 @@ pub fn envelope(output: &Output, command: &str, exit: i32, changed: bool) -> Val
 pub fn with_real_repmgr() -> Option<Pg> {
     let control = Path::new("/usr/share/postgresql/15/extension/repmgr.control");
     packaged("postgresql-15-repmgr", "/usr/lib/postgresql/15/bin/repmgr").filter(|_| control.exists())
+}
+
+/// The versions that the main tests with the real repmgr run with: [`with_real_repmgr`] with repmgr 5.3; in a slow run also 17 and 18,
+/// with 5.5.
+pub fn versions_with_repmgr() -> Vec<Pg> {
+    let mut found: Vec<Pg> = with_real_repmgr().into_iter().collect();
+    if is_set("PGBATON_TEST_SLOW") {
+        for pg in [17, 18].into_iter().filter_map(postgres) {
+            if pg.tool("repmgr").exists() && pg.tool("repmgrd").exists() {
+                found.push(pg);
+            } else {
+                lacking(&format!(
+                    "PostgreSQL {} lacks repmgr (tests/pg-versions.sh -r installs it)",
+                    pg.major
+                ));
+            }
+        }
+    }
+    found
 }
 
 /// The machine's own PostgreSQL 15, where a package is installed that has this program; says so if it is not.
