@@ -51,6 +51,10 @@ const DELIBERATE: &[(&str, &str)] = &[
         "for monitoring, a server that does not answer is UNKNOWN; 6 is no code of a plugin",
     ),
     (
+        r"^(node3 down, slot missing: node3|primary down: node1): node check --.* --nagios: \+ REPMGR_\w+ UNKNOWN: ",
+        "a plugin that prints nothing is shown as if it had not run",
+    ),
+    (
         r"^primary down: node2: node check( --csv| --upstream --nagios)?: ",
         "repmgr gives up without the primary; the node's own checks are made all the same",
     ),
