@@ -236,6 +236,8 @@ fn a_sibling_that_is_cut_off_after_the_checks_is_left_behind_and_named() {
     output.says("node3");
     assert_eq!(nodes.primaries(), ["node2"]);
     nodes.cluster.lab().heal();
+    // The session whose other end has vanished holds its lock until that is noticed.
+    three.wait_until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0", SOON);
     three.pgbaton(["standby", "follow"]).run().code(0);
     two.wait_until(STREAMING, "2", SOON);
     two.pgbaton(["cluster", "show"]).run().code(0);
