@@ -205,37 +205,43 @@ impl Work<'_> {
     /// A rule above the block decides, so that a line in the block would have no effect.
     fn wins_above(&mut self, rule: &Rule, main: &str, connection: &Connection) {
         self.to_top = self.wanted.force;
-        let method = rule.auth_method.clone().unwrap_or_default();
-        let message = format!("{} decides before the lines of pgbaton, by \"{method}\"", rule.place(main));
-        if self.checks.iter().any(|check| check.message == message) {
-            return;
-        }
-        self.checks.push(
-            Check::fail("pg_hba_order", message)
-                .detail(format!(
-                    "It is about connections of \"{}\" ({}) as \"{}\".",
-                    connection.of, connection.from, connection.role
-                ))
-                .hint("Move the block of pgbaton above it, or that rule below the block; --force moves the block before the first rule.")
-                .waivable(Waiver::Force, self.wanted.force),
+        self.in_the_way(
+            rule,
+            "decides before the lines of pgbaton",
+            format!(
+                "It is about connections of \"{}\" ({}) as \"{}\".",
+                connection.of, connection.from, connection.role
+            ),
+            "Move the block of pgbaton above it, or that rule below the block; --force moves the block before the first rule.",
+            main,
         );
     }
 
     /// A rule that somebody has made for just this connection would no longer decide about it.
     fn overrides(&mut self, rule: &Rule, main: &str, connection: &Connection) {
-        let method = rule.auth_method.clone().unwrap_or_default();
-        let message =
-            format!("{} is meant for connections that pgbaton needs, by \"{method}\"", rule.place(main));
+        self.in_the_way(
+            rule,
+            "is meant for connections that pgbaton needs",
+            format!(
+                "The lines of pgbaton would stand before it and let in \"{}\" ({}) as \"{}\".",
+                connection.of, connection.from, connection.role
+            ),
+            "Correct or remove that rule if those connections are to be let in.",
+            main,
+        );
+    }
+
+    /// Names a rule once, however many connections it is about.
+    fn in_the_way(&mut self, rule: &Rule, what: &str, detail: String, hint: &str, main: &str) {
+        let method = rule.auth_method.as_deref().unwrap_or_default();
+        let message = format!("{} {what}, by \"{method}\"", rule.place(main));
         if self.checks.iter().any(|check| check.message == message) {
             return;
         }
         self.checks.push(
             Check::fail("pg_hba_order", message)
-                .detail(format!(
-                    "The lines of pgbaton would stand before it and let in \"{}\" ({}) as \"{}\".",
-                    connection.of, connection.from, connection.role
-                ))
-                .hint("Correct or remove that rule if those connections are to be let in.")
+                .detail(detail)
+                .hint(hint)
                 .waivable(Waiver::Force, self.wanted.force),
         );
     }
