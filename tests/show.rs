@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{
-    Fault, Output, Pg, Proxy, SOON, StopMode, TestCluster, TestServer, majors, postgres, wait_for,
+    Fault, Output, Pg, Proxy, SOON, StopMode, TestCluster, TestServer, majors, postgres, send, wait_for,
 };
 
 /// Makes a registered primary and standbys `node2`, `node3`, … of it, which stream, and are registered on it.
@@ -266,17 +266,30 @@ fn replay_lag_and_pause() {
     assert_shows(&nodes[0], "replay-paused");
     nodes[1].psql("SELECT pg_wal_replay_resume()");
     settle(&nodes);
-    // Behind, and nobody has paused it.
+    // As late as it is meant to be.
     nodes[1].append_conf("recovery_min_apply_delay = '1h'");
     nodes[1].reload();
     nodes[1].wait_until("SHOW recovery_min_apply_delay", "1h", SOON);
     nodes[1].node_config(2, "replication_lag_warning = 1");
+    nodes[0].psql("INSERT INTO t VALUES (0)");
+    wait_for("a lag that is meant", SOON, || {
+        let document = show(&nodes[1]).json();
+        assert_eq!(codes(&document), [""; 0]);
+        document["data"]["nodes"][1]["replay_lag_s"].as_f64().is_some_and(|lag| lag >= 2.0)
+    });
+    nodes[1].append_conf("recovery_min_apply_delay = 0");
+    nodes[1].reload();
+    settle(&nodes);
+    // Behind, and nobody has paused it.
+    let startup = nodes[1].process_titled("startup");
+    send(startup, Signal::STOP);
     nodes[0].psql("INSERT INTO t VALUES (0)");
     let mut document = Value::Null;
     wait_for("a lag", SOON, || {
         document = show(&nodes[1]).json();
         codes(&document) == ["replication_lag"]
     });
+    send(startup, Signal::CONT);
     assert_eq!(state(&document), "degraded");
 }
 
