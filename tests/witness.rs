@@ -249,6 +249,11 @@ fn servers_that_are_no_witness() {
     refused(register(&witness, &node1, &[]), 1, &["table_free"], &["records of nodes already"]);
     envelope(&register(&witness, &node1, &["-F"]), "witness register", 0, true);
     assert_eq!(metadata(&witness, RECORD), metadata(&node1, RECORD));
+    let json = envelope(&register(&witness, &witness, &["-F"]), "witness register", 1, false);
+    assert!(
+        json["error"]["message"].as_str().unwrap().contains("the server of the witness itself"),
+        "{json}"
+    );
 
     // It is down: with force it goes, and its copy stays.
     witness.stop(StopMode::Fast);

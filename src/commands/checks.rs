@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::commands::context::Context;
 use crate::commands::locate::{Found, More};
+use crate::commands::login::NoLogin;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::world::Remote;
 use crate::commands::{login, operate};
@@ -123,17 +124,6 @@ fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now()).saturating_sub(ON_ITS_WAY)
 }
 
-/// How a login that did not work ended.
-enum Tried {
-    /// It was refused, or led nowhere.
-    Failed(String),
-    /// There was no answer in time.
-    Late,
-}
-
-/// How a login begins to tell that its own time was over.
-const LOGIN_LATE: &str = "no answer within ";
-
 /// Waits for what a thread finds out; None where it does not come in time.
 async fn in_time<T>(within: Duration, found: tokio::task::JoinHandle<T>) -> Option<T> {
     timeout(within, found).await.ok().and_then(std::result::Result::ok)
@@ -157,11 +147,9 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let data = config.data_directory.clone();
     let places = tokio::task::spawn_blocking(move || host::places(&data));
     let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
-        let failed = match timeout(within, login::to_follow(context, upstream)).await {
-            Ok(tried) => tried.err().filter(|why| !why.starts_with(LOGIN_LATE)).map(Tried::Failed),
-            Err(_) => Some(Tried::Late),
-        };
-        Some((*id, failed?))
+        let tried = timeout(within, login::to_follow(context, upstream)).await;
+        let late = || NoLogin { why: "no answer in time".into(), late: true };
+        Some((*id, tried.unwrap_or_else(|_| Err(late())).err()?))
     }));
     let files = async {
         let data = config.data_directory.clone();
@@ -175,13 +163,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let silent = looked.is_none();
     let looked = looked.unwrap_or_default();
     let (places, unseen) = places.unzip();
-    let (mut logins_failed, mut logins_late) = (Vec::new(), Vec::new());
-    for (id, tried) in logins.into_iter().flatten() {
-        match tried {
-            Tried::Failed(why) => logins_failed.push((id, why)),
-            Tried::Late => logins_late.push(id),
-        }
-    }
+    let (late, failed): (Vec<_>, Vec<_>) = logins.into_iter().flatten().partition(|(_, no)| no.late);
     let journal = journal::unfinished(&state_directory);
     let unfinished = journal.as_ref().ok().and_then(|entries| {
         let entry = operate::blocking(entries)?;
@@ -208,8 +190,8 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
         half_rewound: looked.half_rewound,
         unfinished,
         journal_unread: journal.err().map(|error| format!("{error:#}")),
-        logins_failed,
-        logins_late,
+        logins_failed: failed.into_iter().map(|(id, no)| (id, no.why)).collect(),
+        logins_late: late.into_iter().map(|(id, _)| id).collect(),
         logins_tried: upstreams.len(),
     })
 }

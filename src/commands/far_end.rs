@@ -182,7 +182,7 @@ impl Served<'_> {
             }
             Call::Login { upstream } => match login::to_follow(self.context, &upstream).await {
                 Ok(()) => Reply::Done { note: None },
-                Err(why) => Reply::Failed(Error::new(Exit::Connection, why).into()),
+                Err(no) => Reply::Failed(Error::new(Exit::Connection, no.why).into()),
             },
             Call::ShutdownPosition { data_directory } => {
                 match control_file::shutdown_position(&data_directory) {

@@ -25,6 +25,21 @@ const LOGIN_S: u64 = 10;
 /// How long a WAL sender whose client has gone may hold its place.
 const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
 
+/// Why a login that was tried did not work.
+#[derive(Debug)]
+pub(crate) struct NoLogin {
+    /// In the words of libpq, where there are any.
+    pub(crate) why: String,
+    /// There was no answer in time: nobody has refused anything.
+    pub(crate) late: bool,
+}
+
+impl From<String> for NoLogin {
+    fn from(why: String) -> Self {
+        Self { why, late: false }
+    }
+}
+
 /// How a tool connects without a password in its arguments.
 pub(crate) struct Login {
     pub(crate) conninfo: String,
@@ -73,7 +88,7 @@ impl Login {
         psql: &str,
         secrets: &Secrets,
         inherit_pg: bool,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<(), NoLogin> {
         let contents = self.service_file.as_ref().and_then(|(_, name)| secrets.get(name));
         let file = contents
             .map(|contents| files::private_temporary(contents.reveal().as_bytes()))
@@ -94,7 +109,7 @@ pub(crate) struct ReceiverLogin<'a> {
 
 impl ReceiverLogin<'_> {
     /// Tries it with what the server will have: no PGPASSWORD of the person at the keyboard.
-    pub(crate) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
+    pub(crate) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), NoLogin> {
         let mut whole = self.conninfo.clone();
         whole.remove("password");
         if let Some(password) = self.password {
@@ -112,8 +127,8 @@ impl ReceiverLogin<'_> {
 /// What the server has is asked of `postgres -C`, which tells it wherever it stands, also for a server that is down.
 ///
 /// # Errors
-/// Why it does not work, in the words of libpq.
-pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), String> {
+/// Why it does not work.
+pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), NoLogin> {
     let config = context.config().map_err(|error| error.to_string())?;
     let data = &config.data_directory;
     let major = std::fs::read_to_string(data.join("PG_VERSION")).map_err(|error| error.to_string())?;
@@ -167,7 +182,7 @@ async fn try_login(
     named: &[(String, String)],
     secrets: &Secrets,
     inherit_pg: bool,
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), NoLogin> {
     let mut command = Command::new(
         psql,
         [
@@ -197,11 +212,12 @@ async fn try_login(
             let said = said.strip_prefix("psql: error: ").unwrap_or(said).replace('\n', " ");
             // The WAL sender of a login just before this one needs a moment to end.
             if !said.contains("exceeds max_wal_senders") || began.elapsed() > WAL_SENDER_ENDS {
-                return Err(said);
+                return Err(said.into());
             }
             sleep(Duration::from_millis(50)).await;
         }
     };
     let bounded = tokio::time::timeout(Duration::from_secs(LOGIN_S), attempts).await;
-    bounded.unwrap_or_else(|_| Err(format!("no answer within {LOGIN_S} seconds")))
+    bounded
+        .unwrap_or_else(|_| Err(NoLogin { why: format!("no answer within {LOGIN_S} seconds"), late: true }))
 }

@@ -120,10 +120,13 @@ struct Judge<'a> {
     next: Vec<String>,
 }
 
-/// Writes a command with where to type it: a shell takes the rest of the line for a comment.
-fn typed_on(command: &str, row: &NodeRow) -> String {
+/// Stands between a command and the node to type it on: a shell takes the rest of the line for a comment.
+pub(crate) const ON: &str = "  # on ";
+
+/// Writes a command with where to type it.
+pub(crate) fn typed_on(command: &str, row: &NodeRow) -> String {
     let name: String = row.node_name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("{command}  # on \"{name}\"")
+    format!("{command}{ON}\"{name}\"")
 }
 
 impl Judge<'_> {

@@ -22,7 +22,7 @@ pub use self::ask::{Asked, Clock, More, Repmgrd, ask};
 pub use self::host::{HostFacts, HostQuestion};
 pub use self::name::{Name, Needs};
 use crate::error::{Issue, Severity};
-use crate::facts::assess::{ClusterReport, NodeView, State, Viewpoint, assess};
+use crate::facts::assess::{ClusterReport, NodeView, ON, State, Viewpoint, assess, typed_on};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::pg::quote::quote_ident;
@@ -194,8 +194,7 @@ impl Finding {
     }
 
     fn next(mut self, command: &str, node: &NodeFacts) -> Self {
-        let name: String = node.row.node_name.chars().filter(|c| !c.is_control()).collect();
-        self.next = Some(format!("{command}{ON}\"{name}\""));
+        self.next = Some(typed_on(command, &node.row));
         self
     }
 
@@ -241,9 +240,6 @@ pub struct Thresholds {
 
 /// Seconds by which a clock may differ. Lag is measured with the clocks of two hosts, and nothing else of pgbaton depends on them.
 const CLOCK_S: (f64, f64) = (1.0, 10.0);
-
-/// Stands between a command and the node to type it on, as a comment for the shell.
-const ON: &str = "  # on ";
 
 /// What there was to be heard from the host of a node.
 pub type HostAnswer = Result<HostFacts, String>;

@@ -127,7 +127,7 @@ impl Judge<'_> {
         };
         let (warning, critical) = limits;
         // As late as it is meant to be is on time.
-        let delay = server.apply_delay_s.round();
+        let delay = server.apply_delay_s.round().min(lag);
         let meant = if delay > 0.0 { format!(", {delay} of them meant") } else { String::new() };
         match lag - delay {
             late if late >= critical => {

@@ -67,6 +67,16 @@ const CASES: &[Case] = &[
     (Name::ReplicationLag, 2, Status::Ok, "0 seconds", |e| lagging(e, -0.3)),
     (Name::ReplicationLag, 2, Status::Ok, "0 seconds", |e| lagging(e, -7.0)),
     (Name::ReplicationLag, 2, Status::Ok, "300 seconds", |e| lagging(e, 300.0)),
+    // It is to be an hour late.
+    (Name::ReplicationLag, 2, Status::Ok, "3700 seconds, 3600 of them meant", |e| delayed(e, 3700.0)),
+    (Name::ReplicationLag, 2, Status::Ok, "500 seconds, 500 of them meant", |e| delayed(e, 500.0)),
+    (
+        Name::ReplicationLag,
+        2,
+        Status::Warning,
+        "4000 seconds, 3600 of them meant, warning threshold: 300",
+        |e| delayed(e, 4000.0),
+    ),
     (Name::ReplicationLag, 2, Status::Critical, "600 seconds, critical threshold: 600", |e| {
         lagging(e, 600.0);
     }),
@@ -457,6 +467,11 @@ const CASES: &[Case] = &[
 fn unseen(e: &mut Example, what: &str, broken: bool) {
     let (path, why) = ("/x".into(), "Permission denied (os error 13)".into());
     e.host(1).unseen.push(Unseen { what: what.into(), path, why, broken });
+}
+
+fn delayed(e: &mut Example, seconds: f64) {
+    lagging(e, seconds);
+    server(&mut e.facts, 1).apply_delay_s = 3600.0;
 }
 
 fn lagging(e: &mut Example, seconds: f64) {

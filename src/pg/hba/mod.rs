@@ -43,9 +43,7 @@ impl Rule {
     pub fn place(&self, main: &str) -> String {
         format!("line {} of \"{}\"", self.line_number, self.file_name.as_deref().unwrap_or(main))
     }
-}
 
-impl Rule {
     /// Says whether somebody has thought of this very connection: the rule names its role, or rejects a part of the world only. One
     /// that is about all roles, or rejects whatever no earlier rule has let in, is a default, and what it says is expected to have
     /// exceptions.

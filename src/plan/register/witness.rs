@@ -91,7 +91,7 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
             None
         }
     };
-    let found = the_primary(&facts.primary, &mut checks);
+    let found = the_primary(&facts.primary, here.map(|here| &here.server), &mut checks);
     if let (Some(here), Some((there, primary))) = (here, found) {
         checks.push(other_cluster(&here.server, &there.server, &primary.row.node_name));
         checks.extend(names(
@@ -177,7 +177,11 @@ fn silent(check: &str, whom: &str, why: &Silence) -> Check {
 }
 
 /// Finds the primary among the registered nodes: the server that was asked, as it is reached at its registered address.
-fn the_primary<'a>(contact: &'a Contact, checks: &mut Vec<Check>) -> Option<(&'a There, &'a NodeFacts)> {
+fn the_primary<'a>(
+    contact: &'a Contact,
+    here: Option<&ServerFacts>,
+    checks: &mut Vec<Check>,
+) -> Option<(&'a There, &'a NodeFacts)> {
     const NAME: &str = "primary_reached";
     let there = match contact {
         Contact::Unknown { asked } => {
@@ -221,11 +225,17 @@ fn the_primary<'a>(contact: &'a Contact, checks: &mut Vec<Check>) -> Option<(&'a
         });
         return None;
     }
-    let is_it = |node: &&&NodeFacts| {
-        node.facts().is_some_and(|found| {
-            (&found.system_identifier, &found.started_at) == (&server.system_identifier, &server.started_at)
-        })
+    let is_that = |found: &ServerFacts| {
+        (&found.system_identifier, &found.started_at) == (&server.system_identifier, &server.started_at)
     };
+    if here.is_some_and(is_that) {
+        checks.push(
+            Check::fail(NAME, format!("{whom} is the server of the witness itself"))
+                .hint("Name the host of the primary: \"pgbaton witness register -h HOST\"."),
+        );
+        return None;
+    }
+    let is_it = |node: &&&NodeFacts| node.facts().is_some_and(is_that);
     match (primaries.as_slice(), primaries.iter().find(is_it)) {
         ([_], Some(node)) => {
             checks.push(Check::pass(NAME, format!("node \"{}\" is the primary", node.row.node_name)));

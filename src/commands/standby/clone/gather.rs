@@ -159,8 +159,8 @@ pub(super) async fn prepare(
     };
     let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
     // One after the other: at once they would want two WAL senders, and there may be one.
-    let backup_login = login.attempt(context, &psql, secrets, true).await;
-    let receiver_login = receiver.attempt(context, &psql).await;
+    let backup_login = login.attempt(context, &psql, secrets, true).await.map_err(|no| no.why);
+    let receiver_login = receiver.attempt(context, &psql).await.map_err(|no| no.why);
 
     let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
     let directory_identifier = match &directory {

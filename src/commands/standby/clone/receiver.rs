@@ -1,7 +1,7 @@
 //! The connection that a clone will stream over.
 
 use crate::commands::context::Context;
-use crate::commands::login::ReceiverLogin;
+use crate::commands::login::{NoLogin, ReceiverLogin};
 use crate::commands::world::Secrets;
 use crate::error::Result;
 use crate::pg::conninfo::Conninfo;
@@ -76,7 +76,7 @@ impl Receiver {
     }
 
     /// Tries it with what the server will have.
-    pub(super) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), String> {
+    pub(super) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), NoLogin> {
         let mut conninfo = self.conninfo.clone();
         if let Some(passphrase) = &self.passphrase {
             conninfo.set("sslpassword", passphrase);
