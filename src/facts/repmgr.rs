@@ -30,20 +30,25 @@ pub struct Repmgr {
 const DAEMON: &str = "SELECT json_build_array(coalesce(repmgr.repmgrd_is_running(), false), \
     coalesce(repmgr.repmgrd_is_paused(), false))::text";
 
-/// `$1` is [`NEW_S`]. Somebody whose conninfo gives every session that name cannot be told from repmgr, so then nobody is taken for it.
+/// Which rows of `pg_stat_activity` are sessions of repmgr, as a condition. Somebody whose conninfo gives every session that name cannot be
+/// told from repmgr, so then nobody is taken for it.
+pub const IS_REPMGRS: &str = "application_name = 'repmgr' AND datid IS NOT NULL AND pid <> pg_backend_pid() \
+    AND current_setting('application_name') <> 'repmgr'";
+
+/// `$1` is [`NEW_S`].
 const SESSIONS: &str = "SELECT json_build_object('sessions', coalesce(json_agg(pid), '[]'), 'new', \
     coalesce(json_agg('process ' || pid || coalesce(' from ' || host(client_addr), '')) \
         FILTER (WHERE backend_start > clock_timestamp() - $1::integer * interval '1 s' OR (datname = current_database() \
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'repmgr'))), '[]'))::text \
-    FROM pg_stat_activity WHERE application_name = 'repmgr' AND datid IS NOT NULL AND pid <> pg_backend_pid() \
-    AND current_setting('application_name') <> 'repmgr'";
+    FROM pg_stat_activity WHERE";
 
 /// Asks a server.
 ///
 /// # Errors
 /// Those of the query. Where the functions of repmgr are not there, or are not for us, no daemon runs as far as we know.
 pub async fn ask(session: &Session) -> Result<Repmgr, SqlError> {
-    let found: Repmgr = session.query_json(SESSIONS, &[Some(&NEW_S.to_string())]).await?;
+    let sessions = format!("{SESSIONS} {IS_REPMGRS}");
+    let found: Repmgr = session.query_json(&sessions, &[Some(&NEW_S.to_string())]).await?;
     let (running, paused) = session.query_json(DAEMON, &[]).await.unwrap_or_default();
     Ok(Repmgr { running, paused, ..found })
 }

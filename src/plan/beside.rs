@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::repmgr::{NEW_S, Repmgr};
+use crate::facts::repmgr::{IS_REPMGRS, NEW_S, Repmgr};
 use crate::plan::register::endpoint;
 use crate::plan::upstream::QUERY_S;
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Waiver};
@@ -161,14 +161,12 @@ fn instead(node: &NodeFacts) -> String {
 /// A resumed operation has looked long ago, but holds the lock since a moment: older sessions than that are the daemon's.
 fn nobody_since(seen: &Repmgr) -> Statement {
     let known: Vec<String> = seen.sessions.iter().map(ToString::to_string).collect();
-    Statement::new(
-        "SELECT (count(*) = 0)::text FROM pg_stat_activity WHERE application_name = 'repmgr' AND datid IS NOT NULL \
-         AND pid <> pg_backend_pid() AND current_setting('application_name') <> 'repmgr' \
-         AND pid <> ALL (string_to_array($1, ',')::integer[]) \
+    Statement::new(format!(
+        "SELECT (count(*) = 0)::text FROM pg_stat_activity WHERE {IS_REPMGRS} AND pid <> ALL (string_to_array($1, ',')::integer[]) \
          AND backend_start > (SELECT min(a.backend_start) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-           AND (l.classid::bigint << 32 | l.objid::bigint) = $2::bigint) - $3::integer * interval '1 s'",
-    )
+           AND (l.classid::bigint << 32 | l.objid::bigint) = $2::bigint) - $3::integer * interval '1 s'"
+    ))
     .bind(known.join(","))
     .bind(KEY)
     .bind(NEW_S)
