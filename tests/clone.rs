@@ -610,7 +610,7 @@ fn directories_that_are_not_ours_are_refused() {
     std::fs::remove_dir_all(&node2.data).unwrap();
     // Its own, with a server running on it, then without.
     node2.base_backup(&node1);
-    node2.start();
+    streams(&node2);
     // As a server: it receives WAL while we look.
     let as_server = Refusal { servers: vec![&node1, &node2], directories: Vec::new(), ..refusal };
     as_server.with(1, &["a server is running", "node stop"], |program| program.arg("--force"));

@@ -63,15 +63,14 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "receiver",
-        "SELECT status, received_tli, slot_name, sender_host, sender_port FROM pg_stat_wal_receiver",
+        "SELECT pid, status, received_tli, slot_name, sender_host, sender_port FROM pg_stat_wal_receiver",
     ),
     ("loaded", "SELECT pg_postmaster_start_time(), pg_conf_load_time()"),
 ];
 
 /// Auxiliary processes that come and go only when somebody restarts something. A WAL receiver whose primary is down comes every few
-/// seconds, and goes.
-const LASTING: &[&str] =
-    &["checkpointer", "background writer", "walwriter", "startup", "walreceiver streaming", "walsender"];
+/// seconds, and goes, and one that streams says so in its title only with the next WAL: the server is asked about it.
+const LASTING: &[&str] = &["checkpointer", "background writer", "walwriter", "startup", "walsender"];
 
 /// The state of servers and directories at one moment. What is in it is stable while nobody acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
