@@ -3,7 +3,8 @@
 # this file and then says
 #
 #   options "$@"         what every example understands: --keep, --stop
-#   begin 2              packages and programs, a directory, an address and a port for each of two nodes
+#   begin 2              packages and programs, a directory, an address and a port for each of two nodes; the usual ports of
+#                        what else listens may follow
 #   write_node 1         the configuration of a node, here of node 1; more lines for it may follow
 #   make_primary 1       node 1 as a registered primary; options for "pgbaton node prepare" may follow
 #   make_standby 2 1     node 2 as a registered standby of node 1; options for "standby clone" may follow
@@ -47,7 +48,10 @@ remove_command="$0 --stop"
 [ -z "${PGBATON_EXAMPLE_DIR:-}" ] || remove_command="PGBATON_EXAMPLE_DIR=$base $remove_command"
 pg_bindir=''
 ports=()
+more_ports=()
 keep=''
+# How programs that run beside the servers are asked to end. Each has a file of its own with its process, run/NAME.pid.
+stop_signal=TERM
 
 # What is said goes where it is read, also where the output of a command is kept back.
 exec 3>&1
@@ -65,6 +69,15 @@ address() {
     fi
 }
 port() { echo "${ports[$1 - 1]}"; }
+
+# host_in_front: where to put what clients connect to; in a lab a host without a node, if there is one.
+host_in_front() {
+    if [ -z "${PGBATON_LAB:-}" ]; then
+        echo 1
+    else
+        awk -v nodes=${#ports[@]} 'NR == 1 || $1 == nodes + 1 { host = $1 } END { print host }' "$PGBATON_LAB/hosts"
+    fi
+}
 
 # on NODE COMMAND...: on that node's host, as the owner of the servers, in the example's directory, and without variables that
 # would send psql or pgbaton elsewhere.
@@ -84,11 +97,12 @@ on() {
 
 # show NODE COMMAND...: as it could be typed.
 show() {
-    local word line=''
+    local word line='' place=node
+    [ "$1" -le ${#ports[@]} ] || place=host
     for word in "${@:2}"; do
         if [[ $word =~ ^[A-Za-z0-9_./:=@,-]+$ ]]; then line+=" $word"; else line+=" '${word//\'/\'\\\'\'}'"; fi
     done
-    printf '\nnode%s$%s\n' "$1" "$line" >&3
+    printf '\n%s%s$%s\n' "$place" "$1" "$line" >&3
 }
 
 run() { show "$@"; on "$@"; }
@@ -245,22 +259,27 @@ make_base() {
     make_directory home
 }
 
-# Puts this many ports where nothing listens into `ports`. In a lab each node has a host of its own.
+# find_ports COUNT PORT...: puts so many ports where nothing listens into `ports`, and one instead of each that is named into
+# `more_ports`. In a lab each node has a host of its own.
 find_ports() {
-    local port
+    local port usual
+    mapfile -t usual < <(for ((port = 0; port < $1; port++)); do echo 5432; done)
+    usual+=("${@:2}")
     # Two examples that are begun at once find the same ports free, if they look in the same place.
     port=$(cksum <<<"$base")
     port=$((5440 + ${port%% *} % 50 * 10))
     read -ra ports <<<"${PGBATON_EXAMPLE_PORTS:-}"
-    while [ ${#ports[@]} -lt "$1" ]; do
+    while [ ${#ports[@]} -lt ${#usual[@]} ]; do
         if [ -n "${PGBATON_LAB:-}" ]; then
-            ports+=(5432)
+            ports+=("${usual[${#ports[@]}]}")
             continue
         fi
         # Connecting is the test that needs no other tool.
         (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ports+=("$port")
         port=$((port + 1))
     done
+    # shellcheck disable=SC2034 # the scripts use it
+    more_ports=("${ports[@]:$1}")
     ports=("${ports[@]:0:$1}")
 }
 
@@ -325,6 +344,16 @@ make_primary() {
     quietly pgbaton "$1" primary register
 }
 
+# let_in HOST ROLE...: lets these come from there with their passwords, to the databases on node 1, and on its standbys, which
+# get a copy of the rules.
+let_in() {
+    local role
+    for role in "${@:2}"; do
+        echo "host all $role $(address "$1")/32 scram-sha-256"
+    done | on 1 tee -a node1/data/pg_hba.conf >/dev/null
+    quietly pgbaton 1 node reload
+}
+
 # make_standby NODE SOURCE OPTION...
 #
 # A standby's postgresql.conf is a copy of its source's. That servers on one machine need different ports is seen by
@@ -360,7 +389,7 @@ options() {
     esac
 }
 
-# begin COUNT: so many nodes, or, if something else needs one, ports.
+# begin COUNT PORT...: so many nodes, and ports for what else listens, which are these where every node has a host of its own.
 begin() {
     install_packages
     make_base
@@ -368,7 +397,7 @@ begin() {
     install_pgbaton
     pg_bindir=$(find_postgresql)
     echo "$pg_bindir" >"$base/pg_bindir"
-    find_ports "$1"
+    find_ports "$@"
     trap leave EXIT
     say "The commands below run in $base, as user $owner."
 }
@@ -379,11 +408,25 @@ leave() {
     echo "What there is was left in $base. To stop the servers and remove everything: $remove_command" >&2
 }
 
-# What a script has started beside the servers, it stops in a function of its own, `stop_more`.
+# Ends what was started beside the servers.
+stop_more() {
+    local begun=$SECONDS
+    # shellcheck disable=SC2016 # the inner shell expands it
+    on 1 sh -c 'for file in run/*.pid; do [ ! -e "$file" ] || kill -s "$1" $(cat "$file") 2>/dev/null; done; :' sh "$stop_signal"
+    # One that has ended and that nobody has waited for is still listed.
+    # shellcheck disable=SC2016 # the same
+    while on 1 sh -c 'for file in run/*.pid; do
+        grep -h "^State:" $(sed "s|.*|/proc/&/status|" "$file") | grep -qv zombie && exit 0
+    done; exit 1' 2>/dev/null; do
+        [ $((SECONDS - begun)) -lt 30 ] || die "what is named by $base/run/*.pid does not end"
+        sleep 0.1
+    done
+}
+
 remove() {
     local dir node
     pg_bindir=$(cat "$base/pg_bindir" 2>/dev/null || find_postgresql)
-    if declare -F stop_more >/dev/null; then stop_more; fi
+    if [ -d "$base/run" ]; then stop_more; fi
     # The last one first: standbys need not wait for a primary that is gone.
     for dir in $(printf '%s\n' "$base"/node*/data | sort -r); do
         node=${dir%/data}

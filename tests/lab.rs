@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use support::{
-    Ledger, Nodes, Observer, Output, Running, SOON, StopMode, TestCluster, clean_command, envelope, postgres,
-    script, send, slow, wait_for,
+    Ledger, Nodes, Observer, Output, Running, SOON, StopMode, TestCluster, clean_command, envelope,
+    installed, postgres, script, send, slow, wait_for,
 };
 
 /// How long a command may take that finds a host silent.
@@ -358,22 +358,30 @@ fn a_host_that_is_out_of_reach_is_asked_by_way_of_another_one() {
 
 // ---- the examples --------------------------------------------------------------------------------------------------
 
-/// Scripts that prove what they claim, each node of theirs on a host of its own; whether it is left to slow runs.
-const EXAMPLES: [(&str, bool); 6] = [
-    ("three-nodes/three-nodes.sh", false),
-    ("hooks/switchover-notifies.sh", false),
-    ("backup/nightly-backup.sh", true),
-    ("two-nodes-archive/two-nodes-archive.sh", true),
-    ("container/containers.sh", true),
-    ("wal-shipping/wal-shipping.sh", true),
+/// Files, and the packages that they are in.
+type Programs = &'static [(&'static str, &'static str)];
+
+/// Scripts that prove what they claim, each node of theirs on a host of its own, and what clients connect to on a fourth; whether it is
+/// left to slow runs; what has to be installed for it.
+const EXAMPLES: [(&str, bool, Programs); 8] = [
+    ("three-nodes/three-nodes.sh", false, &[]),
+    ("hooks/switchover-notifies.sh", false, &[]),
+    ("backup/nightly-backup.sh", true, &[]),
+    ("two-nodes-archive/two-nodes-archive.sh", true, &[]),
+    ("container/containers.sh", true, &[]),
+    ("wal-shipping/wal-shipping.sh", true, &[]),
+    ("haproxy/haproxy.sh", true, &[("/usr/sbin/haproxy", "haproxy"), ("/usr/bin/socat", "socat")]),
+    ("pgpool/pgpool.sh", true, &[("/usr/sbin/pgpool", "pgpool2")]),
 ];
 
 #[test]
 fn the_examples_keep_what_they_claim_between_hosts() {
-    let Some(cluster) = postgres(15).and_then(|pg| TestCluster::in_lab(&pg, 3)) else { return };
+    let Some(cluster) = postgres(15).and_then(|pg| TestCluster::in_lab(&pg, 4)) else { return };
     let pg = postgres(15).unwrap();
-    for (script, is_slow) in EXAMPLES {
-        if is_slow && !slow() {
+    for (script, is_slow, programs) in EXAMPLES {
+        if is_slow && !slow()
+            || !programs.iter().all(|(program, package)| installed(program, package).is_some())
+        {
             continue;
         }
         let mut command = clean_command(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(script));

@@ -6,7 +6,7 @@
 #   examples/haproxy/haproxy.sh --keep    leaves the servers running
 #   examples/haproxy/haproxy.sh --stop    stops them and removes everything
 #
-# Everything is on this machine. It needs the packages haproxy and socat; socat stands for systemd's socket.
+# It needs the packages haproxy and socat; socat stands for systemd's socket.
 set -euo pipefail
 
 example=haproxy
@@ -14,31 +14,13 @@ example=haproxy
 . "$(dirname "$0")/../common.sh"
 PATH=$PATH:/usr/sbin
 
-# What runs beside the servers, in a file for each.
-stop_more() {
-    # shellcheck disable=SC2016 # the inner shell expands it
-    on 1 sh -c 'for file in run/*.pid; do
-        [ ! -e "$file" ] || kill $(cat "$file") 2>/dev/null
-    done; :'
-    local begun=$SECONDS
-    # One that has ended and that nobody has waited for has no program any more.
-    # shellcheck disable=SC2016 # the same
-    while on 1 sh -c 'for file in run/*.pid; do
-        [ ! -e "$file" ] || ! readlink "/proc/$(cat "$file")/exe" || exit 0
-    done; exit 1' >/dev/null 2>&1; do
-        [ $((SECONDS - begun)) -lt 30 ] || die "HAProxy or socat does not end"
-        sleep 0.1
-    done
-}
-
 options "$@"
-[ -z "${PGBATON_LAB:-}" ] || die "this example is for one machine"
 for program in haproxy socat; do
     command -v "$program" >/dev/null || die "$program is missing. As root, run: apt-get install haproxy socat"
 done
-begin 8
-write_port=${ports[3]} read_port=${ports[4]} health_ports=("${ports[@]:5}")
-ports=("${ports[@]:0:3}")
+begin 3 5000 5001 8008 8008 8008
+write_port=${more_ports[0]} read_port=${more_ports[1]} health_ports=("${more_ports[@]:2}")
+front=$(host_in_front)
 install_program "$tree/examples/haproxy/health.sh"
 make_directory run
 for node in 1 2 3; do write_node "$node"; done
@@ -46,15 +28,15 @@ for node in 1 2 3; do write_node "$node"; done
 # through PORT SQL: as an application would, that knows nothing of nodes.
 through() {
     on 1 "$pg_bindir/psql" -X -A -t -q \
-        "host=127.0.0.1 port=$1 user=app dbname=postgres connect_timeout=5" -c "$2" 2>/dev/null || true
+        "host=$(address "$front") port=$1 user=app dbname=postgres connect_timeout=5" -c "$2" 2>/dev/null || true
 }
 
 # led_to PORT: the node at the other end.
 led_to() {
     local place node
-    place=$(through "$1" 'SELECT inet_server_port()')
+    place=$(through "$1" "SELECT host(inet_server_addr()) || ' ' || inet_server_port()")
     for node in 1 2 3; do
-        if [ "$place" = "$(port "$node")" ]; then echo "node$node"; fi
+        if [ "$place" = "$(address "$node") $(port "$node")" ]; then echo "node$node"; fi
     done
 }
 
@@ -65,6 +47,7 @@ all_led_to() {
 
 say "A primary and two standbys, and an application."
 make_primary 1
+let_in "$front" app
 make_standby 2 1
 make_standby 3 1
 write 1 "CREATE ROLE app LOGIN PASSWORD 'app'"
@@ -74,17 +57,17 @@ catch_up 2 1
 catch_up 3 1
 
 say "On each host something answers whether its node is the primary; HAProxy asks."
-sed -e "s/127.0.0.1:5000/127.0.0.1:$write_port/" -e "s/127.0.0.1:5001/127.0.0.1:$read_port/" \
+sed -e "s/127.0.0.1:5000/$(address "$front"):$write_port/" -e "s/127.0.0.1:5001/$(address "$front"):$read_port/" \
     "$tree/examples/haproxy/haproxy.cfg" >"$base/haproxy.cfg"
 for node in 1 2 3; do
     health=${health_ports[$node - 1]}
     sed -i "s/node$node:5432 port 8008/$(address "$node"):$(port "$node") port $health/" "$base/haproxy.cfg"
     # shellcheck disable=SC2016 # the same
     on "$node" env "PATH=$base/bin:$PATH" sh -c \
-        'socat "TCP-LISTEN:$1,bind=127.0.0.1,reuseaddr,fork" "EXEC:bin/health.sh node$2/pgbaton.toml" >/dev/null 2>&1 &
-        echo $! >"run/health$2.pid"' sh "$health" "$node"
+        'socat "TCP-LISTEN:$1,bind=$3,reuseaddr,fork" "EXEC:bin/health.sh node$2/pgbaton.toml" >/dev/null 2>&1 &
+        echo $! >"run/health$2.pid"' sh "$health" "$node" "$(address "$node")"
 done
-run 1 haproxy -D -q -f haproxy.cfg -p run/haproxy.pid
+run "$front" haproxy -D -q -f haproxy.cfg -p run/haproxy.pid
 wait_until "writes go to" node1 led_to "$write_port"
 wait_until "reads go to" "node2 node3" all_led_to "$read_port"
 

@@ -6,7 +6,7 @@
 #   examples/pgpool/pgpool.sh --keep    leaves the servers running
 #   examples/pgpool/pgpool.sh --stop    stops them and removes everything
 #
-# Everything is on this machine. It needs the package pgpool2.
+# It needs the package pgpool2.
 set -euo pipefail
 
 example=pgpool
@@ -14,60 +14,52 @@ example=pgpool
 . "$(dirname "$0")/../common.sh"
 PATH=$PATH:/usr/sbin
 
-# What runs beside the servers.
-stop_more() {
-    # shellcheck disable=SC2016 # the inner shell expands it
-    on 1 sh -c '[ ! -e run/pgpool.pid ] || kill -INT $(cat run/pgpool.pid) 2>/dev/null; :'
-    local begun=$SECONDS
-    # One that has ended and that nobody has waited for has no program any more.
-    # shellcheck disable=SC2016 # the same
-    while on 1 sh -c '[ -e run/pgpool.pid ] && readlink "/proc/$(cat run/pgpool.pid)/exe"' >/dev/null 2>&1; do
-        [ $((SECONDS - begun)) -lt 30 ] || die "pgpool does not end"
-        sleep 0.1
-    done
-}
-
+# At once: it need not wait for clients.
+stop_signal=INT
 options "$@"
-[ -z "${PGBATON_LAB:-}" ] || die "this example is for one machine"
 command -v pgpool >/dev/null || die "pgpool is missing. As root, run: apt-get install pgpool2"
-begin 5
-pool_port=${ports[3]} pcp_port=${ports[4]}
-ports=("${ports[@]:0:3}")
+begin 3 5433 9898
+pool_port=${more_ports[0]} pcp_port=${more_ports[1]}
+front=$(host_in_front)
+pool_host=$(address "$front")
 install_program "$tree/examples/pgpool/tell-pgpool.sh"
 make_directory run
 # Who tells pgpool of a promotion. pcp's programs look for the password in the user's home directory, which is not HOME.
 pcp_password="PCPPASSFILE=$base/home/.pcppass"
-hook="event_notification_command = \"$pcp_password $base/bin/tell-pgpool.sh 127.0.0.1 $pcp_port %n %s\""
+hook="event_notification_command = \"$pcp_password $base/bin/tell-pgpool.sh $pool_host $pcp_port %n %s\""
 of='event_notifications = ["standby_promote"]'
 for node in 1 2 3; do write_node "$node" "$hook" "$of"; done
 
 # through SQL: as an application would, that knows nothing of nodes.
 through() {
     on 1 "$pg_bindir/psql" -X -A -t -q \
-        "host=127.0.0.1 port=$pool_port user=app dbname=postgres connect_timeout=5" -c "$1" 2>/dev/null || true
+        "host=$pool_host port=$pool_port user=app dbname=postgres connect_timeout=5" -c "$1" 2>/dev/null || true
 }
 
-# led_to SQL: the node that answers it with its port.
+# What a node says of itself.
+where="host(inet_server_addr()) || ' ' || inet_server_port()"
+
+# led_to SQL: the node that answers it with that.
 led_to() {
     local place node
     place=$(through "$1")
     for node in 1 2 3; do
-        if [ "$place" = "$(port "$node")" ]; then echo "node$node"; fi
+        if [ "$place" = "$(address "$node") $(port "$node")" ]; then echo "node$node"; fi
     done
 }
 
-writes() { led_to 'UPDATE place SET n = n + 1 RETURNING inet_server_port()'; }
+writes() { led_to "UPDATE place SET n = n + 1 RETURNING $where"; }
 
 # reads: the nodes at the other end of several connections.
 reads() {
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do led_to 'SELECT inet_server_port()'; done | sort -u | paste -s -d ' '
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do led_to "SELECT $where"; done | sort -u | paste -s -d ' '
 }
 
 # answered: whether there is a node for somebody who reads.
 answered() { [ -z "$(reads)" ] || echo yes; }
 
 # pcp COMMAND ARGUMENT...: pgpool's own commands.
-pcp() { on 1 env "$pcp_password" timeout 10 "pcp_$1" -h 127.0.0.1 -p "$pcp_port" -U pgbaton -w "${@:2}"; }
+pcp() { on 1 env "$pcp_password" timeout 10 "pcp_$1" -h "$pool_host" -p "$pcp_port" -U pgbaton -w "${@:2}"; }
 
 # known NODE: whether clients may be led to it: "up", or "down" if it is detached.
 known() { pcp node_info -n "$(($1 - 1))" 2>/dev/null | awk '{ print $5 }' | sed 's/waiting/up/'; }
@@ -77,6 +69,7 @@ found_false() { on 1 grep -o -m 1 'worker_child: invalid node found 1$' run/log 
 
 say "A primary and two standbys, and an application."
 make_primary 1
+let_in "$front" app pgpool
 make_standby 2 1
 make_standby 3 1
 write 1 "CREATE ROLE app LOGIN PASSWORD 'app'"
@@ -88,21 +81,21 @@ catch_up 3 1
 
 say "pgpool finds the primary."
 configuration=$(sed -e "s/^port = 5433/port = $pool_port/" -e "s/^pcp_port = 9898/pcp_port = $pcp_port/" \
-    -e "s|/var/run/postgresql|$base/run|" -e "s|/var/log/postgresql|$base/run|" "$tree/examples/pgpool/pgpool.conf")
+    -e "s/'127.0.0.1'/'$pool_host'/" -e "s|/var/run/postgresql|$base/run|" -e "s|/var/log/postgresql|$base/run|" "$tree/examples/pgpool/pgpool.conf")
 for node in 1 2 3; do
     backend=$((node - 1))
     configuration=$(sed -e "s/^\(backend_hostname$backend\) = .*/\1 = '$(address "$node")'/" \
         -e "s/^\(backend_port$backend\) = .*/\1 = $(port "$node")/" <<<"$configuration")
 done
 on 1 tee run/pgpool.conf <<<"$configuration" >/dev/null
-on 1 tee run/pool_hba.conf <"$tree/examples/pgpool/pool_hba.conf" >/dev/null
+sed "s/127.0.0.1/$(address 1)/" "$tree/examples/pgpool/pool_hba.conf" | on 1 tee run/pool_hba.conf >/dev/null
 # What has passwords in it is nobody else's business.
 on 1 sh -c 'umask 077; cat >run/pool_passwd' <<<$'app:TEXTapp\npgpool:TEXTpgpool'
 on 1 sh -c 'umask 077; cat >run/pcp.conf' <<<"pgbaton:$(printf secret | md5sum | cut -d ' ' -f 1)"
-on 1 sh -c 'umask 077; cat >home/.pcppass' <<<"127.0.0.1:$pcp_port:pgbaton:secret"
+on 1 sh -c 'umask 077; cat >home/.pcppass' <<<"$pool_host:$pcp_port:pgbaton:secret"
 # It must not end with the terminal.
 # shellcheck disable=SC2016 # the same
-run 1 sh -c 'setsid pgpool -n -f run/pgpool.conf -F run/pcp.conf -a run/pool_hba.conf >run/log 2>&1 &'
+run "$front" sh -c 'setsid pgpool -n -f run/pgpool.conf -F run/pcp.conf -a run/pool_hba.conf >run/log 2>&1 &'
 wait_until "writes go to" node1 writes
 wait_until "reads go to" "node2 node3" reads
 
@@ -140,7 +133,7 @@ expect "with two primaries writes go to" "$(writes)" node3
 expect "and reads to" "$(reads)" node1
 
 say "Somebody attaches it, too: pgpool finds that no standby follows it, and detaches it again."
-run 1 env "$pcp_password" pcp_attach_node -h 127.0.0.1 -p "$pcp_port" -U pgbaton -w -n 1
+run 1 env "$pcp_password" pcp_attach_node -h "$pool_host" -p "$pcp_port" -U pgbaton -w -n 1
 wait_until "pgpool says" "worker_child: invalid node found 1" found_false
 wait_until "and holds node2 again for" down known 2
 wait_until "writes go on to" node3 writes
