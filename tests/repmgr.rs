@@ -32,7 +32,21 @@ const LONG: Duration = Duration::from_secs(120);
 struct Lab {
     nodes: Nodes,
     daemons: Vec<Running>,
-    _sshd: Sshd,
+    sshd: Sshd,
+}
+
+/// Writes the repmgr.conf of a server: with an ssh to get around with, and commands that leave a file instead of changing roles.
+fn write_conf(server: &TestServer, id: i32, sshd: &Sshd) {
+    let conf = repmgr_conf(server, id);
+    let text = std::fs::read_to_string(&conf).unwrap();
+    let dir = server.dir.display();
+    let more = format!(
+        "ssh_options='{}'\nfailover=automatic\nreconnect_attempts=3\nreconnect_interval=1\nmonitor_interval_secs=1\n\
+         promote_command='touch {dir}/promoted'\nfollow_command='touch {dir}/followed'\n\
+         # of another version, and of version 3\nno_such_parameter=1\nloglevel=INFO\n",
+        sshd.options("key")
+    );
+    std::fs::write(&conf, text + &more).unwrap();
 }
 
 impl Lab {
@@ -47,21 +61,12 @@ impl Lab {
         }
         let servers = vec![one, cluster.empty("node2"), cluster.empty("node3")];
         for (id, server) in (1..).zip(&servers) {
-            let conf = repmgr_conf(server, id);
-            let text = std::fs::read_to_string(&conf).unwrap();
-            let dir = server.dir.display();
-            let more = format!(
-                "ssh_options='{}'\nfailover=automatic\nreconnect_attempts=3\nreconnect_interval=1\nmonitor_interval_secs=1\n\
-                 promote_command='touch {dir}/promoted'\nfollow_command='touch {dir}/followed'\n\
-                 # of another version, and of version 3\nno_such_parameter=1\nloglevel=INFO\n",
-                sshd.options("key")
-            );
-            std::fs::write(&conf, text + &more).unwrap();
+            write_conf(server, id, &sshd);
         }
         for (id, server) in (2..).zip(&servers[1..]) {
             support::attach(server, id, &servers[0]);
         }
-        Some(Self { nodes: Nodes { servers, cluster }, daemons: Vec::new(), _sshd: sshd })
+        Some(Self { nodes: Nodes { servers, cluster }, daemons: Vec::new(), sshd })
     }
 
     /// A cluster of the real repmgr, with a daemon on each node.
@@ -80,10 +85,15 @@ impl Lab {
     /// The same of pgbaton, without the extension.
     fn of_pgbaton(pg: &Pg) -> Option<Self> {
         let lab = Self::servers(pg, false)?;
-        lab.pgbaton(1, &["primary", "register"]).run().code(0);
-        lab.pgbaton(2, &["standby", "register"]).run().code(0);
-        lab.pgbaton(3, &["standby", "register"]).run().code(0);
+        lab.register();
         Some(lab)
+    }
+
+    /// Registers all of them, by pgbaton.
+    fn register(&self) {
+        self.pgbaton(1, &["primary", "register"]).run().code(0);
+        self.pgbaton(2, &["standby", "register"]).run().code(0);
+        self.pgbaton(3, &["standby", "register"]).run().code(0);
     }
 
     fn node(&self, id: usize) -> &TestServer {
@@ -236,7 +246,7 @@ fn every_command_works_on_a_cluster_of_repmgr() {
 
 #[test]
 fn a_daemon_that_does_not_let_itself_be_paused_is_named() {
-    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
+    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
     for body in ["RAISE 'not today';", "NULL;"] {
         metadata(
             lab.node(1),
@@ -249,6 +259,64 @@ fn a_daemon_that_does_not_let_itself_be_paused_is_named() {
         output.code(18).says("--repmgrd-no-pause").says("repmgrd on");
         assert_eq!(lab.nodes.primaries(), ["node1"]);
     }
+    // They need not, for whoever knows that they wait longer for the primary than this takes.
+    let output = lab.pgbaton(2, &["standby", "switchover", "--repmgrd-no-pause"]).run();
+    output.code(0);
+    assert!(!output.stdout.contains("pause repmgrd"), "{output:?}");
+    assert_eq!(lab.nodes.primaries(), ["node2"]);
+    lab.at_work();
+    lab.is_well(true);
+    lab.nobody_failed_over();
+}
+
+/// A witness has a daemon, too, and its vote counts in that of the others.
+#[test]
+fn a_witness_of_repmgr_goes_along() {
+    let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
+    let witness = lab.nodes.cluster.foreign("witness");
+    witness.append_conf("shared_preload_libraries = 'repmgr'");
+    witness.restart();
+    write_conf(&witness, 9, &lab.sshd);
+    let port = lab.node(1).port.to_string();
+    real_repmgr(&witness, &["witness", "register", "-h", "127.0.0.1", "-p", &port]).code(0);
+    let mut running = daemon(&witness);
+    let works = |running: &mut Running| {
+        wait_for("repmgrd of the witness to be at work", 2 * SOON, || {
+            if !running.is_running() {
+                *running = daemon(&witness);
+            }
+            witness.try_psql_as("repmgr", "repmgr", DAEMON).stdout.trim() == "t|f"
+        });
+    };
+    works(&mut running);
+    (2..=3).for_each(|id| lab.node(id).wait_for_replay_of(lab.node(1)));
+    let record = "SELECT string_agg(node_id || type || active || coalesce(upstream_node_id, 0), ' ' ORDER BY node_id) FROM repmgr.nodes";
+    let same = || {
+        let primary = lab.nodes.primaries();
+        let primary = lab.nodes.servers.iter().find(|server| server.name == primary[0]).unwrap();
+        // Its daemon reads the record from the primary now and then, and so it had better be right when pgbaton has ended.
+        assert_eq!(metadata(&witness, record), metadata(primary, record));
+    };
+
+    let output = lab.pgbaton(2, &["standby", "switchover"]).run();
+    output.code(0).says("pause repmgrd on node \"witness\"").says("unpause repmgrd on node \"witness\"");
+    same();
+    works(&mut running);
+    lab.node(2).kill9();
+    // Or they would decide before we get there.
+    lab.repmgr(1, &["service", "pause"]);
+    lab.pgbaton(3, &["standby", "promote"])
+        .run()
+        .code(0)
+        .says("repmgrd on node \"witness\" was paused before");
+    same();
+    lab.pgbaton(2, &["node", "rejoin", "--yes"]).run().code(0);
+    lab.repmgr(3, &["service", "unpause"]).code(0);
+    works(&mut running);
+    lab.at_work();
+    lab.is_well(true);
+    lab.nobody_failed_over();
+    assert!(!witness.dir.join("promoted").exists() && !witness.dir.join("followed").exists());
 }
 
 /// Versions of the extension, a library that is not loaded, and a node that repmgr has marked as inactive.
@@ -258,9 +326,7 @@ fn what_else_repmgr_may_have_left() {
     let Some(lab) = Lab::servers(&pg, false) else { return };
     lab.node(1).psql_as("postgres", "repmgr", "CREATE EXTENSION repmgr");
     // Without the library its functions say nothing, and nobody takes that for a daemon.
-    lab.pgbaton(1, &["primary", "register"]).run().code(0);
-    lab.pgbaton(2, &["standby", "register"]).run().code(0);
-    lab.pgbaton(3, &["standby", "register"]).run().code(0);
+    lab.register();
     lab.pgbaton(1, &["config", "check"]).run().code(0).says("no_such_parameter").says("loglevel");
     let dry = lab.pgbaton(2, &["standby", "switchover", "--dry-run"]).run();
     dry.code(0);
@@ -308,18 +374,25 @@ fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
     }
 }
 
-/// Nothing but a command has a session where no daemon can run, however long ago it was opened.
+/// Nothing but a command has a session where no daemon can run, or none does, however long ago it was opened.
 #[test]
 fn a_slow_command_of_repmgr_is_given_way_to() {
-    let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
-    let mut command = clean_command(&lab.node(1).pg.tool("psql"));
-    let conninfo = lab.node(1).conninfo_as("repmgr", "repmgr");
-    command.arg(format!("{conninfo} application_name=repmgr")).args(["-c", "SELECT pg_sleep(300)"]);
-    let _session = Running::start(command);
-    let old = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'repmgr' AND now() - backend_start > interval '11 s'";
-    lab.node(1).wait_until(old, "1", SOON);
-    lab.pgbaton(2, &["standby", "switchover"]).run().code(30).says("no repmgrd's");
-    assert_eq!(lab.nodes.primaries(), ["node1"]);
+    let Some(pg) = with_real_repmgr() else { return };
+    for extension in [false, true] {
+        let Some(lab) = Lab::servers(&pg, extension) else { return };
+        if extension {
+            lab.node(1).psql_as("postgres", "repmgr", "CREATE EXTENSION repmgr");
+        }
+        lab.register();
+        let mut command = clean_command(&lab.node(1).pg.tool("psql"));
+        let conninfo = lab.node(1).conninfo_as("repmgr", "repmgr");
+        command.arg(format!("{conninfo} application_name=repmgr")).args(["-c", "SELECT pg_sleep(300)"]);
+        let _session = Running::start(command);
+        let old = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'repmgr' AND now() - backend_start > interval '11 s'";
+        lab.node(1).wait_until(old, "1", SOON);
+        lab.pgbaton(2, &["standby", "switchover"]).run().code(30).says("no repmgrd's");
+        assert_eq!(lab.nodes.primaries(), ["node1"]);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::repmgr::{IS_REPMGRS, NEW_S, Repmgr};
+use crate::facts::repmgr::{self, Daemon, IS_REPMGRS, NEW_S, Repmgr};
 use crate::plan::register::endpoint;
 use crate::plan::upstream::QUERY_S;
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Waiver};
@@ -32,11 +32,16 @@ impl Beside {
         let known =
             || cluster.nodes.iter().filter_map(|node| Some((node, self.nodes.get(&node.row.node_id)?)));
         let mut checks = Vec::new();
+        let none_runs = repmgr::none_runs(cluster.nodes.iter().map(|node| self.nodes.get(&node.row.node_id)));
         let at_work: Vec<String> = known()
-            .filter(|(_, repmgr)| self.possible && !repmgr.new.is_empty())
-            .map(|(node, repmgr)| format!("node \"{}\" ({})", node.row.node_name, repmgr.new.join(", ")))
+            .map(|(node, repmgr)| (&node.row.node_name, repmgr.commands(none_runs)))
+            .filter(|(_, visits)| !visits.is_empty())
+            .map(|(name, visits)| {
+                let from: Vec<&str> = visits.iter().map(|visit| visit.from.as_str()).collect();
+                format!("node \"{name}\" ({})", from.join(", "))
+            })
             .collect();
-        if !at_work.is_empty() {
+        if self.possible && !at_work.is_empty() {
             checks.push(
                 Check::fail("repmgr_rests", "a command of repmgr may be running in this cluster")
                     .detail(format!(
@@ -49,16 +54,19 @@ impl Beside {
                     .waivable(Waiver::Force, force),
             );
         }
-        for (node, _) in known().filter(|(_, repmgr)| repmgr.running && repmgr.paused && !self.force_unpause)
-        {
+        let paused = |repmgr: &Repmgr| repmgr.daemon == Daemon::Paused && !self.force_unpause;
+        for (node, _) in known().filter(|(_, repmgr)| paused(repmgr)) {
             checks.push(
                 Check::warning(
                     "repmgrd_paused",
                     format!("repmgrd on node \"{}\" was paused before, and stays so", node.row.node_name),
                 )
                 .node(node.row.node_id)
-                .detail("A command of repmgr that failed leaves all of them paused: then nobody fails over.")
-                .hint("If nobody wants that, run \"repmgr service unpause\"."),
+                .detail(
+                    "A command of repmgr that failed leaves all of them paused: then nobody fails over. One that still runs has paused \
+                     them, too.",
+                )
+                .hint("See that nobody is changing roles with repmgr. If nobody wants the pause, run \"repmgr service unpause\"."),
             );
         }
         checks
@@ -66,7 +74,11 @@ impl Beside {
 
     /// The nodes on which a repmgrd is to be paused.
     fn daemons<'a>(&self, cluster: &'a ClusterFacts) -> Vec<&'a NodeFacts> {
-        let counts = |repmgr: &Repmgr| repmgr.running && (!repmgr.paused || self.force_unpause);
+        let counts = |repmgr: &Repmgr| match repmgr.daemon {
+            Daemon::Running => true,
+            Daemon::Paused => self.force_unpause,
+            Daemon::Impossible | Daemon::Stopped | Daemon::Unknown => false,
+        };
         let of = |node: &&NodeFacts| !self.no_pause && self.nodes.get(&node.row.node_id).is_some_and(counts);
         cluster.nodes.iter().filter(of).collect()
     }
@@ -160,7 +172,7 @@ fn instead(node: &NodeFacts) -> String {
 ///
 /// A resumed operation has looked long ago, but holds the lock since a moment: older sessions than that are the daemon's.
 fn nobody_since(seen: &Repmgr) -> Statement {
-    let known: Vec<String> = seen.sessions.iter().map(ToString::to_string).collect();
+    let known: Vec<String> = seen.visits.iter().map(|visit| visit.pid.to_string()).collect();
     Statement::new(format!(
         "SELECT (count(*) = 0)::text FROM pg_stat_activity WHERE {IS_REPMGRS} AND pid <> ALL (string_to_array($1, ',')::integer[]) \
          AND backend_start > (SELECT min(a.backend_start) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
@@ -185,6 +197,7 @@ fn phase(title: &str, steps: Vec<Step>) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::repmgr::Visit;
     use crate::facts::server::ServerFacts;
     use crate::registry::{NodeRow, NodeType};
 
@@ -194,9 +207,12 @@ mod tests {
             row: NodeRow::example(id, NodeType::Standby),
             server: Ok(ServerFacts::example(true, 1, 0x500)),
         };
-        let daemon = |running, paused| Repmgr { running, paused, ..Repmgr::default() };
-        let nodes =
-            BTreeMap::from([(1, daemon(true, false)), (2, daemon(true, true)), (3, daemon(false, false))]);
+        let does = |daemon| Repmgr { daemon, visits: Vec::new() };
+        let nodes = BTreeMap::from([
+            (1, does(Daemon::Running)),
+            (2, does(Daemon::Paused)),
+            (3, does(Daemon::Stopped)),
+        ]);
         let cluster = ClusterFacts { nodes: (1..=3).map(node).collect() };
         (cluster, Beside { possible: true, nodes, ..Beside::default() })
     }
@@ -220,13 +236,25 @@ mod tests {
     #[test]
     fn a_command_that_has_just_begun_is_given_way_to() {
         let (cluster, mut beside) = example();
-        beside.nodes.get_mut(&3).unwrap().new.push("process 7".into());
+        let visit = |new| Visit { pid: 7, from: "process 7".into(), new, here: true };
+        beside.nodes.get_mut(&3).unwrap().visits.push(visit(true));
         let refused = |beside: &Beside, force| {
             let checks = beside.checks(&cluster, force);
             checks.iter().find(|check| check.stops()).map(|check| check.exit)
         };
         assert_eq!(refused(&beside, false), Some(Exit::Busy));
         assert_eq!(refused(&beside, true), None);
+        // An old one is a daemon's, unless none runs.
+        beside.nodes.get_mut(&3).unwrap().visits[0].new = false;
+        assert_eq!(refused(&beside, false), None);
+        for id in [1, 2] {
+            beside.nodes.get_mut(&id).unwrap().daemon = Daemon::Stopped;
+        }
+        assert_eq!(refused(&beside, false), Some(Exit::Busy));
+        // That of a node that does not answer may have it.
+        let silent = beside.nodes.remove(&1);
+        assert_eq!(refused(&beside, false), None);
+        beside.nodes.extend(silent.map(|silent| (1, silent)));
         // Where the real repmgr cannot work, the name of a session means nothing.
         beside.possible = false;
         assert_eq!(refused(&beside, false), None);

@@ -769,7 +769,7 @@ fn phase(title: &str, order: Order, on_failure: OnFailure, outage: bool, steps: 
 mod tests {
     use super::*;
     use crate::facts::cluster::Silence;
-    use crate::facts::repmgr::Repmgr;
+    use crate::facts::repmgr::{Daemon, Repmgr};
     use crate::facts::server::{Sender, Slot};
     use crate::registry::NodeRow;
 
@@ -811,7 +811,7 @@ mod tests {
             }),
             checks: Vec::new(),
             beside: Beside {
-                nodes: BTreeMap::from([(3, Repmgr { running: true, ..Repmgr::default() })]),
+                nodes: BTreeMap::from([(3, Repmgr { daemon: Daemon::Running, visits: Vec::new() })]),
                 ..Beside::default()
             },
             command: None,

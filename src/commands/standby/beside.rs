@@ -36,9 +36,8 @@ fn is_possible<'a>(mut rows: impl Iterator<Item = &'a NodeRow>, metadata: Option
 pub(super) async fn cluster_at_rest(context: &Context) -> Result<Found> {
     let found = locate::cluster(context).await?;
     let rows: Vec<&NodeRow> = found.facts.nodes.iter().map(|node| &node.row).collect();
-    let sessions = join_all(rows.iter().map(|row| open(context, row))).await;
-    let sessions: Vec<_> = sessions.into_iter().flatten().collect();
-    let Some(first) = sessions.first() else { return Ok(found) };
+    let sessions = join_all(rows.iter().map(async |row| open(context, row).await.ok())).await;
+    let Some(first) = sessions.iter().flatten().next() else { return Ok(found) };
     if !is_possible(rows.into_iter(), schema::look(first).await.ok().as_ref()) {
         return Ok(found);
     }
@@ -46,8 +45,10 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<Found> {
     let mut told = false;
     loop {
         // A server that somebody stops meanwhile is at rest.
-        let asked = join_all(sessions.iter().map(repmgr::ask)).await;
-        let rests = asked.iter().flatten().all(|repmgr| repmgr.new.is_empty());
+        let asked =
+            join_all(sessions.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
+        let none_runs = repmgr::none_runs(asked.iter().map(Option::as_ref));
+        let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(none_runs).is_empty());
         let over = begun.elapsed() > Duration::from_secs(u64::from(NEW_S) + 1);
         if rests || over {
             break;
