@@ -105,6 +105,7 @@ fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
         incomplete: Exit::Incomplete,
         announce_on: None,
         far_ends: vec![far_end],
+        tells: Vec::new(),
     }
 }
 

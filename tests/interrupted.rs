@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{
-    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, place, postgres, slow,
-    versions, wait_for,
+    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, metadata, place, postgres,
+    slow, versions, wait_for,
 };
 
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
@@ -221,6 +221,43 @@ fn the_same_in_every_way_on_every_version() {
             promote_and_rejoin_killed_everywhere(&pg, &EACH, 1);
         }
     }
+}
+
+/// Who waits for a promotion to lead clients there hears of it, whoever has finished it.
+#[test]
+fn what_is_finished_later_is_told_all_the_same() {
+    let cluster = Cluster::new(&postgres(15).unwrap());
+    let told = cluster.nodes.cluster.dir().join("told");
+    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", told.display());
+    for then in EACH {
+        let (_, candidate) = cluster.roles();
+        let id = if candidate.name == "node1" { 1 } else { 2 };
+        let newest =
+            metadata(candidate, "SELECT coalesce(max(event_timestamp), '-infinity') FROM repmgr.events");
+        candidate.with_configuration(&hook, || {
+            let mut running = Stepped::start(candidate.pgbaton(SWITCHOVER));
+            let promoted = (1..100)
+                .any(|line| running.run_to_line(line, Side::After) && last_line(candidate) == "done promote");
+            assert!(promoted);
+            running.kill().wait(SOON);
+            let code = if then == Then::Abandon { 22 } else { 0 };
+            once_free(candidate, then.words()).code(code);
+        });
+        let well = i32::from(then != Then::Abandon);
+        let expected = format!("{id} standby_promote 1\n{id} standby_switchover {well}\n");
+        assert_eq!(std::fs::read_to_string(&told).unwrap(), expected, "{then:?}");
+        let rows = format!(
+            "SELECT string_agg(node_id || ' ' || event || ' ' || successful::integer, ', ' ORDER BY event) \
+             FROM repmgr.events WHERE event_timestamp > '{newest}'"
+        );
+        // The third node was led along, where it was not given up.
+        let third = if well == 1 { "3 standby_follow 1, " } else { "" };
+        let expected = format!("{third}{id} standby_promote 1, {id} standby_switchover {well}");
+        assert_eq!(metadata(candidate, &rows), expected, "{then:?}");
+        std::fs::remove_file(&told).unwrap();
+        cluster.heal(candidate);
+    }
+    cluster.end();
 }
 
 // ---- SIGKILL of the far end ---------------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 use crate::commands::context::Context;
 use crate::commands::world::Secrets;
+use crate::error::Result;
 use crate::facts::cluster::ClusterFacts;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::Command;
-use crate::registry::{NodeType, event};
+use crate::plan::tell::{Proof, Tell};
+use crate::registry::event;
 use crate::system::process;
 
 /// Something that happened, with what a hook may want to know of it.
@@ -85,38 +87,57 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
     );
 }
 
-/// Records that standbys follow another node now, as repmgr does where a promotion leads them there. repmgr runs a hook on the host of
-/// each, with the configuration there; here is none to be run, and the hook of the promotion stands for all.
+/// Tells what an operation that has ended has to tell, but for [`record_followers`].
 ///
-/// `before` and `after` are the cluster around the change, and `except` is the old primary, which has become a standby.
-pub async fn record_followers(
+/// `taking_writes` is the node that is known to, and `error` why the operation failed, if it did.
+pub async fn tell(
     context: &Context,
-    session: &Session,
-    before: &ClusterFacts,
-    after: &ClusterFacts,
-    except: Option<i32>,
+    primary: Option<&Session>,
+    tells: &[Tell],
+    taking_writes: Option<i32>,
+    error: Option<&str>,
 ) {
-    let upstream_of =
-        |facts: &ClusterFacts, id: i32| facts.node(id).and_then(|node| node.row.upstream_node_id);
-    for node in &after.nodes {
-        let row = &node.row;
-        let Some(upstream) = row.upstream_node_id.and_then(|id| after.node(id)) else { continue };
-        if row.node_type != NodeType::Standby
-            || Some(row.node_id) == except
-            || upstream_of(before, row.node_id) == Some(upstream.row.node_id)
-        {
+    for tell in tells {
+        let successful = match tell.proof {
+            Proof::Success => error.is_none(),
+            Proof::Primary => taking_writes == Some(tell.node_id),
+            Proof::Upstream(_) => continue,
+        };
+        if !successful && !tell.failure {
             continue;
         }
-        let (id, name) = (upstream.row.node_id, &upstream.row.node_name);
+        let happening = Happening {
+            node_id: Some(tell.node_id),
+            event: &tell.event,
+            successful,
+            details: if successful { tell.details.clone() } else { error.unwrap_or_default().into() },
+            upstream: tell.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
+        };
+        notify(context, primary, &happening).await;
+    }
+}
+
+/// Records which standbys follow the new primary, by the record as it is afterwards.
+pub async fn record_followers(context: &Context, session: &Session, tells: &[Tell], after: &ClusterFacts) {
+    for tell in tells {
+        let Proof::Upstream(upstream) = tell.proof else { continue };
+        if after.node(tell.node_id).and_then(|node| node.row.upstream_node_id) != Some(upstream) {
+            continue;
+        }
         let event = Happening {
-            node_id: Some(row.node_id),
-            event: "standby_follow",
+            node_id: Some(tell.node_id),
+            event: &tell.event,
             successful: true,
-            details: format!("standby attached to upstream node \"{name}\" (ID: {id})"),
+            details: tell.details.clone(),
             ..Happening::default()
         };
         record(context, session, &event).await;
     }
+}
+
+/// Returns what is told of a failure.
+pub fn error_of<T>(result: &Result<T>) -> Option<String> {
+    result.as_ref().err().map(ToString::to_string)
 }
 
 /// Writes the row of an event.

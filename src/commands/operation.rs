@@ -2,8 +2,9 @@
 
 use crate::cli::operation::Operation as Verb;
 use crate::commands::context::Context;
-use crate::commands::hold::{Held, hold};
+use crate::commands::hold::{Held, hold, open};
 use crate::commands::locate;
+use crate::commands::notify::{error_of, record_followers, tell};
 use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::{FarEnds, Live, Secrets};
@@ -14,6 +15,7 @@ use crate::output::{Data, Report};
 use crate::plan::Step;
 use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Mark, Record, Stage, Status};
 use crate::plan::run;
+use crate::plan::tell::Tell;
 use crate::registry::node;
 use crate::secret::Secret;
 
@@ -156,15 +158,41 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     let outcome =
         if resume { run::run(&plan, &past, &world).await } else { run::abandon(&plan, &past, &world).await };
     world.release().await;
-    if !outcome.resumable {
+    let resumable = outcome.resumable;
+    if !resumable {
         announce(context, &world, &plan, crate::registry::operation::ended(&id, outcome.exit)).await;
     }
-    if !resume && outcome.exit == Exit::Done {
+    let abandoned = !resume && outcome.exit == Exit::Done;
+    let result = if abandoned {
         context.ui.say(Level::Notice, &format!("operation \"{id}\" is abandoned"));
         let data = serde_json::json!({ "operation_id": id, "steps": outcome.steps });
-        return Ok(Report { changed: outcome.changed, ..Report::new(Data::Done(data)) });
+        Ok(Report { changed: outcome.changed, ..Report::new(Data::Done(data)) })
+    } else {
+        conclude(&plan, &id, outcome)
+    };
+    if !resumable {
+        let error = if abandoned { Some(format!("{} was abandoned", plan.title)) } else { error_of(&result) };
+        tell_all(context, &plan.tells, error.as_deref()).await;
     }
-    conclude(&plan, &id, outcome)
+    result
+}
+
+/// Tells what the operation would have told if it had not been left unfinished, by what there is now.
+async fn tell_all(context: &Context, tells: &[Tell], error: Option<&str>) {
+    if tells.is_empty() {
+        return;
+    }
+    let found = locate::cluster(context).await;
+    let after = found.as_ref().map(|found| &found.facts);
+    let primary = after.ok().and_then(|facts| facts.primaries().next()).map(|(node, _)| &node.row);
+    let session = match primary {
+        Some(row) => open(context, row).await.ok(),
+        None => None,
+    };
+    tell(context, session.as_ref(), tells, primary.map(|row| row.node_id), error).await;
+    if let (Some(session), Ok(after)) = (&session, after) {
+        record_followers(context, session, tells, after).await;
+    }
 }
 
 /// Says whether a command changes roles, and so holds the locks of the whole cluster.

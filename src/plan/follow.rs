@@ -8,6 +8,7 @@ use crate::facts::divergence::{Relation, relation};
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
+use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
 };
@@ -56,6 +57,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
         far_ends: Vec::new(),
+        tells: Vec::new(),
     };
     let Some((local, server)) = local.and_then(|node| Some((node, node.facts()?))) else {
         plan.checks.push(
@@ -72,6 +74,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
             "To bring it back as a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."
         ))
     });
+    plan.tells.extend(target.map(|target| tell::follow(facts.node_id, &target.row)));
     let (Some(target), checks) = target_checks(facts, &target_name) else {
         unreachable_target(&mut plan, facts);
         return plan;

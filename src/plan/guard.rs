@@ -96,6 +96,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         incomplete: Exit::LocalCommand,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }
 

@@ -27,6 +27,7 @@ pub mod run;
 pub mod service;
 pub mod settings;
 pub mod switchover;
+pub mod tell;
 pub mod upstream;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use far_end::FarEnd;
 pub use op::{Command, Endpoint, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
 
 use crate::error::Exit;
+use crate::plan::tell::Tell;
 
 /// Everything a mutating command will do.
 ///
@@ -78,6 +80,9 @@ pub struct Plan {
     /// The other nodes on whose hosts something is done or asked, and how they are reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub far_ends: Vec<FarEnd>,
+    /// What is told when it has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tells: Vec<Tell>,
 }
 
 /// Steps that belong together.

@@ -20,6 +20,7 @@ use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
+use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, STREAMS_S, can_follow, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of,
     slot_to_make, streams, upstream,
@@ -153,11 +154,14 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         incomplete: Exit::Incomplete,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     };
     if plan.checks.iter().any(Check::stops) {
         return Promotion { plan, wal_lost_bytes, former: former_id };
     }
 
+    plan.tells.push(tell::promotion(&candidate.row, true));
+    plan.tells.extend(tell::followers(&facts.cluster, &candidate.row, former_id));
     facts.beside.pause(&mut plan, &facts.cluster, Exit::Promotion);
     let mut slots = Vec::new();
     for sibling in &following {
@@ -258,6 +262,7 @@ fn refused(node_id: i32) -> Promotion {
         incomplete: Exit::Incomplete,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     };
     Promotion { plan, wal_lost_bytes: None, former: None }
 }

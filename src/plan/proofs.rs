@@ -122,6 +122,7 @@ fn switchover() -> Plan {
         incomplete: Exit::Incomplete,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }
 

@@ -213,6 +213,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }
 

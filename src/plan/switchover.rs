@@ -20,6 +20,7 @@ use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
+use crate::plan::tell::{self, Tell};
 use crate::plan::upstream::{
     QUERY_S, can_follow, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of,
     streams, upstream,
@@ -121,6 +122,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         incomplete: Exit::Incomplete,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     };
     let both = [facts.candidate, facts.primary].map(|id| {
         let node = facts.cluster.node(id)?;
@@ -158,6 +160,14 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     if plan.checks.iter().any(Check::stops) {
         return plan;
     }
+    // What waits for a promotion, to lead clients to the new primary, hears of this one, too.
+    plan.tells.push(tell::promotion(&candidate.row, false));
+    let details = format!(
+        "node \"{to}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
+        facts.candidate, facts.primary
+    );
+    plan.tells.push(Tell::outcome("standby_switchover", facts.candidate, details, &primary.row));
+    plan.tells.extend(tell::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
     let work = Work {
         facts,
         host,

@@ -9,7 +9,7 @@ use crate::cli::standby::Follow as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{Happening, notify};
+use crate::commands::notify::{error_of, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::{locate, login, operate, operation, reach};
 use crate::error::{Error, Exit, Result};
@@ -73,20 +73,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let target_name = target.as_ref().map_or_else(|| target_id.to_string(), |row| row.node_name.clone());
     let acted =
         result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Follow, |done| done.acted);
-    if acted && let Some(target) = &target {
+    if acted {
         let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
-        let details = match &result {
-            Ok(_) => format!("standby attached to upstream node \"{target_name}\" (ID: {target_id})"),
-            Err(error) => error.to_string(),
-        };
-        let event = Happening {
-            event: "standby_follow",
-            successful: result.is_ok(),
-            details,
-            upstream: Some((target_id, &target_name, &target.conninfo)),
-            ..Happening::default()
-        };
-        notify(context, primary, &event).await;
+        tell(context, primary, &plan.tells, None, error_of(&result).as_deref()).await;
         if let Some(session) = primary
             && let Ok(facts) = locate::from_session(context, session, "the primary").await
         {

@@ -8,7 +8,7 @@ use crate::cli::standby::Promote as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{Happening, notify, record_followers};
+use crate::commands::notify::{error_of, record_followers, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
 use crate::commands::standby::beside::{beside, cluster_at_rest};
@@ -94,16 +94,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     );
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     if acted {
-        let details = match &result {
-            Ok(_) => promoted(name, config.node_id),
-            Err(error) => error.to_string(),
-        };
-        let successful = is_primary;
-        let event = Happening { event: "standby_promote", successful, details, ..Happening::default() };
-        notify(context, is_primary.then_some(session), &event).await;
+        let primary = is_primary.then_some(config.node_id);
+        let tells = &promotion.plan.tells;
+        tell(context, is_primary.then_some(session), tells, primary, error_of(&result).as_deref()).await;
         if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
             if is_primary {
-                record_followers(context, session, &held.facts, &facts, promotion.former).await;
+                record_followers(context, session, tells, &facts).await;
             }
             locate::remember(context, &facts, crate::plan::journal::now());
         }
@@ -149,11 +145,6 @@ async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
     // After a crash all WAL since the last checkpoint is read, which may be much, while nobody can write.
     let read = tokio::task::spawn_blocking(move || rejoin::end_of_wal(&data));
     tokio::time::timeout(END_OF_WAL, read).await.ok()?.ok()?.ok()?
-}
-
-/// Returns what repmgr records of a promotion.
-pub(super) fn promoted(name: &str, id: i32) -> String {
-    format!("server \"{name}\" (ID: {id}) was successfully promoted to primary")
 }
 
 /// Returns the program that promotes, where it is not to be `pg_promote()`.

@@ -9,11 +9,11 @@ use crate::cli::standby::Switchover as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{Happening, notify, record_followers};
+use crate::commands::notify::{error_of, record_followers, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::standby::beside::{beside, cluster_at_rest};
-use crate::commands::standby::promote::{command, promoted};
+use crate::commands::standby::promote::command;
 use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, operate, operation};
 use crate::error::{Error, Exit, Result, sentence};
@@ -123,33 +123,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         .as_ref()
         .map_or_else(|error| error.changed || error.exit == Exit::Switchover, |done| done.acted);
     if acted {
-        let details = match &result {
-            Ok(_) => format!(
-                "node \"{name}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
-                config.node_id, primary.row.node_id
-            ),
-            Err(error) => error.to_string(),
-        };
-        let event = Happening {
-            event: "standby_switchover",
-            successful: result.is_ok(),
-            details,
-            upstream: Some((primary.row.node_id, from, &primary.row.conninfo)),
-            ..Happening::default()
-        };
         let writable = if is_primary { Some(session) } else { held.session(primary.row.node_id) };
         let writable = writable.filter(|session| !session.is_closed());
-        if is_primary {
-            // What waits for a promotion, to lead clients to the new primary, hears of this one, too.
-            let details = promoted(name, config.node_id);
-            let event =
-                Happening { event: "standby_promote", successful: true, details, ..Happening::default() };
-            notify(context, writable, &event).await;
-        }
-        notify(context, writable, &event).await;
+        let primary = is_primary.then_some(config.node_id);
+        tell(context, writable, &plan.tells, primary, error_of(&result).as_deref()).await;
         if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
             if is_primary {
-                record_followers(context, session, &held.facts, &facts, Some(primary.row.node_id)).await;
+                record_followers(context, session, &plan.tells, &facts).await;
             }
             locate::remember(context, &facts, crate::plan::journal::now());
         }

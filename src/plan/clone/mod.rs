@@ -302,6 +302,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }
 

@@ -32,6 +32,7 @@ fn plan() -> Plan {
         incomplete: Exit::Incomplete,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }
 

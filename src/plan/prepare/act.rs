@@ -155,6 +155,7 @@ impl Work<'_> {
             incomplete: Exit::Issues,
             announce_on: None,
             far_ends: Vec::new(),
+            tells: Vec::new(),
         };
         Prepared { plan, files: making.files, secrets: making.secrets }
     }

@@ -149,5 +149,6 @@ pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify
         incomplete: Exit::Query,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }

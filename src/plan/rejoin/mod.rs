@@ -24,6 +24,7 @@ use crate::pg::control_file::ControlState;
 use crate::pg::lsn::Lsn;
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::service::{self, ServiceFacts};
+use crate::plan::tell::Tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, streams, upstream,
 };
@@ -180,6 +181,10 @@ pub fn plan(facts: &RejoinFacts, options: &RejoinOptions) -> Rejoin {
     let (name, primary_name) = (&local.row.node_name, &primary.row.node_name);
     let mut plan = empty(format!("rejoin node \"{name}\" to \"{primary_name}\""));
     plan.announce_on = Some(endpoint(primary));
+    if !options.no_wait {
+        let details = format!("node {} is now attached to node {}", facts.node_id, facts.primary_id);
+        plan.tells.push(Tell::outcome("node_rejoin", facts.node_id, details, &primary.row));
+    }
     let (decision, checks) = checks::judge(facts, options, local, primary, there);
     plan.checks = checks;
     let Some(decided) = &decision else { return Rejoin { decision, plan } };
@@ -206,6 +211,7 @@ fn empty(title: String) -> Plan {
         incomplete: Exit::Rejoin,
         announce_on: None,
         far_ends: Vec::new(),
+        tells: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::node::Rejoin as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::{self, Held, hold};
-use crate::commands::notify::{Happening, notify};
+use crate::commands::notify::{error_of, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
 use crate::commands::{locate, operate, operation};
@@ -22,7 +22,7 @@ use crate::output::Report;
 use crate::output::ui::Level;
 use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclone};
 use crate::plan::{Check, Plan, follow};
-use crate::registry::{NodeRow, node};
+use crate::registry::node;
 use crate::secret::Secret;
 
 /// Brings the local node back.
@@ -174,8 +174,14 @@ async fn carry_out(
         result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Rejoin, |done| done.acted);
     let result = result.map_err(|error| tell_state(error, facts, &options.kept));
     let Some(primary) = there.map(|node| node.row.clone()) else { return result.map(|done| done.report) };
-    if acted && !options.no_wait {
-        tell(context, held, &primary, result.as_ref().err()).await;
+    if acted {
+        let session = held.session(primary.node_id);
+        tell(context, session, &plan.tells, None, error_of(&result).as_deref()).await;
+        if let Some(session) = session
+            && let Ok(facts) = locate::from_session(context, session, "the primary").await
+        {
+            locate::remember(context, &facts, crate::plan::journal::now());
+        }
     }
     let done = result?;
     let (name, primary_name) = (&config.node_name, &primary.node_name);
@@ -227,7 +233,12 @@ fn running_follows(
 ) -> Plan {
     let role = held.roles.get(&facts.node_id).cloned();
     let planned = follow::plan(&gather::follow_facts(facts, options, role), context.global.force);
-    let mut plan = Plan { title: rejoin.plan.title.clone(), back_failed: Exit::Rejoin, ..planned };
+    let mut plan = Plan {
+        title: rejoin.plan.title.clone(),
+        back_failed: Exit::Rejoin,
+        tells: rejoin.plan.tells.clone(),
+        ..planned
+    };
     plan.checks.splice(0..0, rejoin.plan.checks.iter().cloned());
     for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
         if step.exit == Exit::Follow {
@@ -249,27 +260,4 @@ fn tell_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
         None => error.detail("The server is not running."),
     };
     error.detail(format!("What was copied aside is in \"{}\".", kept.display()))
-}
-
-/// Records the event on the primary, runs the hook, and remembers the cluster.
-async fn tell(context: &Context, held: &Held, primary: &NodeRow, error: Option<&Error>) {
-    let Ok(config) = context.config() else { return };
-    let session = held.session(primary.node_id);
-    let details = match error {
-        None => format!("node {} is now attached to node {}", config.node_id, primary.node_id),
-        Some(error) => error.to_string(),
-    };
-    let event = Happening {
-        event: "node_rejoin",
-        successful: error.is_none(),
-        details,
-        upstream: Some((primary.node_id, &primary.node_name, &primary.conninfo)),
-        ..Happening::default()
-    };
-    notify(context, session, &event).await;
-    if let Some(session) = session
-        && let Ok(facts) = locate::from_session(context, session, "the primary").await
-    {
-        locate::remember(context, &facts, crate::plan::journal::now());
-    }
 }
