@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use support::{
-    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, Side, Stepped, StopMode, TestServer, place,
-    postgres, versions,
+    Fault, Fingerprint, Nodes, Output, Pg, Proxy, Running, SOON, Side, Stepped, StopMode, TestServer,
+    envelope, place, postgres, versions, wait_for,
 };
 
 /// The primary and a standby that has everything.
@@ -535,6 +535,51 @@ fn a_server_that_took_writes_without_its_standby_signal_is_noticed() {
     let conninfo = one.conninfo();
     let output = two.pgbaton(["node", "rejoin", "-d", &conninfo, "--yes"]).run();
     output.code(32).says("on the timeline that both are on").says("--reclone");
+}
+
+/// As repmgr does with a standby that has crashed: it is recovered as a primary for the sake of pg_rewind, which then finds nothing to do,
+/// and follows with a checkpoint of its own in its past. What it receives overwrites that.
+#[test]
+fn a_standby_that_was_recovered_as_a_primary_is_noticed() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.kill9();
+    std::fs::remove_file(two.data.join("standby.signal")).unwrap();
+    let mut single = support::clean_command(&two.pg.tool("postgres"));
+    single.args(["--single", "-F", "-D"]).arg(&two.data).arg("template1").stdin(std::process::Stdio::null());
+    Running::start(single).wait(SOON).code(0);
+    one.psql_as("repmgr", "repmgr", "INSERT INTO kept SELECT generate_series(2, 10000)");
+    std::fs::write(two.data.join("standby.signal"), "").unwrap();
+    two.start();
+    let overwritten = || {
+        let log = std::fs::read_dir(two.dir.join("log")).unwrap().flatten().map(|file| file.path());
+        log.map(|path| std::fs::read_to_string(path).unwrap())
+            .any(|text| text.contains("incorrect prev-link"))
+    };
+    wait_for("it to have received WAL over its own", SOON, overwritten);
+    let conninfo = one.conninfo();
+    let rejoin = |more: &[&str]| {
+        two.pgbaton(["node", "rejoin", "-d", &conninfo, "--yes", "--json"])
+            .args(more)
+            .deadline(2 * SOON)
+            .run()
+    };
+    two.with_configuration("standby_follow_timeout = 1", || {
+        two.pgbaton(["standby", "follow"]).run().code(23).says("\"pgbaton node rejoin\" on it finds out");
+    });
+    let refused = |running: bool| {
+        let output = rejoin(&[]);
+        envelope(&output, "node rejoin", 32, false);
+        output.says("on the timeline that both are on").says("has overwritten it").says("--reclone");
+        assert_eq!(two.is_running(), running);
+    };
+    refused(true);
+    two.stop(StopMode::Fast);
+    refused(false);
+    let output = rejoin(&["--reclone"]);
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "reclone");
+    two.wait_for_replay_of(one);
 }
 
 fn write(path: &Path, text: &str, mode: u32) {

@@ -16,7 +16,7 @@ use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_ident;
 use crate::pg::tools::control_value;
-use crate::pg::wal::{self, Checkpoint, Wal};
+use crate::pg::wal::{self, Checkpoint, Found, Wal};
 use crate::system::{files, inspect};
 
 /// This bit in the mode of a data directory says that a rewind has begun and not ended.
@@ -86,6 +86,8 @@ pub struct Local {
     pub end: Option<Lsn>,
     /// What was counted beyond a fork on that occasion.
     pub counted: Option<Loss>,
+    /// On that occasion its last checkpoint was not where it should be in its WAL: what it has received since overwrote it.
+    pub overwritten: bool,
     /// Where its WAL comes from.
     pub lineage: Lineage,
     /// The history of its timeline.
@@ -187,6 +189,7 @@ pub fn look_at_history(
         timeline,
         end: (minimum > Lsn(0)).then_some(minimum),
         counted: None,
+        overwritten: false,
         lineage: Lineage { history, first_records: Vec::new(), promotions: Vec::new() },
         switches,
         segment_bytes: 0,
@@ -278,6 +281,13 @@ impl Local {
     /// Fails where the WAL cannot be read.
     pub fn find_end(&mut self, fork: Fork) -> anyhow::Result<()> {
         let from = self.control.checkpoint;
+        // A base backup has its first checkpoint elsewhere.
+        self.overwritten = !self.backup_label
+            && match self.wal(None)?.read(from)? {
+                Found::Record(record) => record.checkpoint().is_none(),
+                Found::End => true,
+                Found::Missing(_) => false,
+            };
         let count_from = match fork {
             Fork::At(fork) if fork >= from => fork,
             _ => Lsn(u64::MAX),

@@ -394,7 +394,7 @@ impl Record {
     }
 
     /// Returns the checkpoint that this records, if it records one.
-    fn checkpoint(&self) -> Option<Checkpoint> {
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         Some(Checkpoint { record: self.start, redo: self.redo? })
     }
 }

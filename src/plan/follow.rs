@@ -140,13 +140,18 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         back(vec!["create_slot".into()], drop_slot("drop_new_slot", &on, slot));
     }
     steps.extend(follow);
-    steps.push(Step::new(
-        "wait_until_it_streams",
-        format!("wait until node \"{name}\" streams from \"{target_name}\""),
-        Op::Wait(streams(&on, there.version_num, &name)),
-        facts.timeout_s,
-        Exit::Follow,
-    ));
+    steps.push(
+        Step::new(
+            "wait_until_it_streams",
+            format!("wait until node \"{name}\" streams from \"{target_name}\""),
+            Op::Wait(streams(&on, there.version_num, &name)),
+            facts.timeout_s,
+            Exit::Follow,
+        )
+        .hint(format!(
+            "The server log of \"{name}\" says why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the two have parted."
+        )),
+    );
     plan.phases.push(phase(format!("follow \"{target_name}\""), OnFailure::Stop, steps));
     plan.phases.push(phase("bring the records up to date".into(), OnFailure::Continue, records));
     plan

@@ -217,6 +217,11 @@ impl Ladder<'_> {
         let fail = |check: &str, message: String, detail: String| {
             Err(Box::new(Check::fail(check, message).detail(detail).hint(reclone)))
         };
+        if let (true, Relation::Forked { evidence, .. }) =
+            (self.facts.local.overwritten, &self.facts.relation)
+        {
+            return fail("rewind_possible", format!("node \"{name}\" cannot be rewound"), evidence.clone());
+        }
         if !self.facts.local.wal_log_hints && !self.facts.local.checksums {
             return fail(
                 "rewind_possible",

@@ -63,6 +63,7 @@ fn facts() -> RejoinFacts {
             timeline: TimelineId(1),
             end: Some(END),
             counted: None,
+            overwritten: false,
             lineage: Lineage { history: None, first_records: Vec::new(), promotions: Vec::new() },
             switches: Vec::new(),
             segment_bytes: 16 << 20,

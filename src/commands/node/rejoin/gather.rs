@@ -165,6 +165,10 @@ pub(super) async fn gather(
         target,
         relation,
     };
+    if facts.local.overwritten {
+        // Where it has parted cannot be read any more.
+        return Ok((facts, options));
+    }
     let parted = matches!(facts.relation, Relation::Forked { .. });
     // It parts when it is stopped.
     let writes = facts.local.running.is_some() && facts.local.was_primary();
@@ -236,6 +240,14 @@ async fn relation(local: &Local, there: &ServerFacts, session: &Session, name: &
     // This tells a server that took writes for a while because its standby.signal was gone.
     let at = local.control.checkpoint;
     let timeline = local.control.timeline;
+    if local.overwritten {
+        return Relation::Forked {
+            evidence: format!(
+                "Its own last checkpoint, at {at} on timeline {timeline}, is not in its WAL any more: what it has received has overwritten it."
+            ),
+            at: None,
+        };
+    }
     let (Some(ours), Some(segment)) =
         (local.bytes_at(timeline, at, 24), timeline.segment_file_name(at, local.segment_bytes))
     else {
