@@ -103,9 +103,14 @@ impl Interrupted {
         self.nodes.cluster.lab().heal();
     }
 
-    /// Everything is as it was before, and nothing stands in the way of another try.
+    /// It has led back, and failed.
     fn assert_led_back(self, output: &Output) {
         envelope(output, "standby switchover", 18, false);
+        self.assert_as_before();
+    }
+
+    /// Everything is as it was before, and nothing stands in the way of another try.
+    fn assert_as_before(self) {
         let (one, two) = (self.nodes.node(1), self.nodes.node(2));
         assert_eq!(self.nodes.primaries(), ["node1"]);
         assert!(!one.data.join("standby.signal").exists());
@@ -184,6 +189,32 @@ fn a_primary_that_is_cut_off_when_it_is_down_is_brought_back_over_the_healed_net
     hosts.heal();
     let output = running.wait(LONG);
     hosts.assert_led_back(&output);
+}
+
+/// The same, and the network does not come back for long: nobody takes writes, and that is said, with what to type.
+#[test]
+fn a_primary_that_is_cut_off_for_good_when_it_is_down_can_be_brought_back_later() {
+    let Some(hosts) = Interrupted::new().filter(|_| slow()) else { return };
+    let (two, none): (_, [&str; 0]) = (hosts.nodes.node(2), []);
+    let receiver = two.process_titled("walreceiver");
+    send(receiver, Signal::STOP);
+    let running = hosts.begin();
+    two.wait_for_step("wait_until_received");
+    hosts.cut();
+    // Each step of the way back is tried as long as it may take.
+    let output = running.wait(4 * LONG);
+    envelope(&output, "standby switchover", 33, true);
+    output.says("no node takes writes").says("pgbaton operation resume");
+    assert_eq!(hosts.nodes.primaries(), none);
+    send(receiver, Signal::CONT);
+    let shown = two.pgbaton(["cluster", "show", "--json"]).deadline(LONG).run();
+    let cluster = &shown.code(25).json()["data"]["cluster"];
+    assert_eq!(cluster["state"], "no_primary", "{shown:?}");
+    assert!(cluster["next"][0].as_str().unwrap().starts_with("pgbaton operation show"), "{shown:?}");
+    two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(12).says("Nothing was changed.");
+    hosts.heal();
+    two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(18).says("was put back");
+    hosts.assert_as_before();
 }
 
 /// A sibling that the candidate cannot reach could not be led to it.

@@ -410,6 +410,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
         Ended::WentBack if outcome.changed => "What else had been changed was put back.",
         Ended::WentBack => "What had been changed was put back.",
+        Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
+            "The way back failed in part, and perhaps no node takes writes: \"pgbaton cluster show\" tells."
+        }
         Ended::BackFailed => "The way back failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished => "The rest was left as it is.",
