@@ -643,6 +643,22 @@ fn waiting_for_the_server_and_for_the_record() {
 }
 
 #[test]
+fn metadata_that_are_on_their_way_to_a_standby_are_waited_for_by_hand() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    let node2 = cluster.standby("node2", &node1);
+    node1.node_config(1, "");
+    node2.node_config(2, "");
+    node2.psql("SELECT pg_wal_replay_pause()");
+    node1.pgbaton(["primary", "register"]).run().code(0);
+    node2.pgbaton(["standby", "register"]).run().code(7).says("see that this standby streams");
+    node2.psql("SELECT pg_wal_replay_resume()");
+    node2.wait_for_replay_of(&node1);
+    node2.pgbaton(["standby", "register"]).run().code(0);
+}
+
+#[test]
 fn a_standby_of_another_history_is_refused() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);

@@ -108,7 +108,7 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
             // It answers, and has no metadata: that is the news, not what was seen at other times.
             // One that only had no time for it has told no news.
             Some(Refusal::Metadata(error)) if seen.is_none() || error.kind != SqlErrorKind::TimedOut => {
-                return Err(no_metadata(&whom, error, round.role(&first)));
+                return Err(no_metadata(&whom, error, round.server(&first)));
             }
             Some(Refusal::Connection(error)) if seen.is_none() => {
                 return Err(not_connected(&whom, error.clone()));
@@ -200,8 +200,7 @@ pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
 pub async fn from_session(context: &Context, session: &Session, whom: &str) -> Result<ClusterFacts> {
     // Both questions are on their way before the first is answered.
     let (rows, own) = tokio::join!(node::read_all(session), server::ask(session));
-    let role = own.as_ref().ok().map(|own| own.role.as_str());
-    let rows = rows.map_err(|error| no_metadata(whom, &error, role))?;
+    let rows = rows.map_err(|error| no_metadata(whom, &error, own.as_ref().ok()))?;
     let own = own.map_err(|error| no_metadata(whom, &error, None))?;
     Ok(everybody(context, &rows, &own).await)
 }
@@ -228,14 +227,21 @@ async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> 
     }
 }
 
-fn no_metadata(whom: &str, error: &SqlError, role: Option<&str>) -> Error {
+fn no_metadata(whom: &str, error: &SqlError, server: Option<&ServerFacts>) -> Error {
     let missing = matches!(error.sqlstate.as_deref(), Some("42P01" | "3F000"));
     let primary = if missing {
         format!("{whom} has no metadata")
     } else {
         format!("could not read the metadata on {whom}")
     };
-    let hint = match role.filter(|_| error.sqlstate.as_deref() == Some("42501")).map(quote_ident) {
+    let role = server.map(|server| quote_ident(&server.role));
+    let hint = match role.filter(|_| error.sqlstate.as_deref() == Some("42501")) {
+        // What the primary has made a moment ago may be on its way.
+        _ if missing && server.is_some_and(|server| server.in_recovery) => {
+            "It is a standby, and has what it has received. Run \"pgbaton primary register\" on the primary; if that is done, see that this \
+             standby streams, and run the command again. Or name the right database in conninfo."
+                .into()
+        }
         _ if missing => {
             "Run \"pgbaton primary register\" on the primary, or name the right database in conninfo.".into()
         }

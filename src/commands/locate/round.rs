@@ -287,10 +287,10 @@ impl<'a> Round<'a> {
         self.answers.get(&key(conninfo))?.refusal.as_ref()
     }
 
-    /// Returns the role that a server was asked as, if it said so.
-    pub(super) fn role(&self, conninfo: &str) -> Option<&str> {
+    /// Returns what a server said of itself, if it did.
+    pub(super) fn server(&self, conninfo: &str) -> Option<&ServerFacts> {
         let (_, server) = self.answers.get(&key(conninfo))?.server.as_ref().ok()?;
-        Some(&server.role)
+        Some(server)
     }
 }
 
