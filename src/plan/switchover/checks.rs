@@ -1,0 +1,210 @@
+//! What has to be true before a switchover begins.
+
+use super::{SwitchoverFacts, SwitchoverOptions};
+use crate::error::Exit;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::divergence::{Relation, relation};
+use crate::facts::server::ServerFacts;
+use crate::output::table::size;
+use crate::plan::candidate::{siblings, silent_witnesses};
+use crate::plan::upstream::can_follow;
+use crate::plan::{Check, Verdict, Waiver};
+use crate::registry::NodeType;
+
+/// Checks that the two nodes are what they have to be, and stream.
+pub(super) fn ends(
+    facts: &SwitchoverFacts,
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    primary: &NodeFacts,
+    old: &ServerFacts,
+) -> Vec<Check> {
+    let (to, from) = (&candidate.row.node_name, &primary.row.node_name);
+    let mut checks = Vec::new();
+    checks.push(if server.in_recovery {
+        Check::pass("server_is_standby", format!("node \"{to}\" is a standby"))
+    } else {
+        Check::fail("server_is_standby", format!("node \"{to}\" is a primary already")).node(facts.candidate)
+    });
+    let primaries: Vec<String> =
+        facts.cluster.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
+    if primaries.len() > 1 {
+        checks.push(
+            Check::fail("one_primary", format!("{} nodes take writes", primaries.len()))
+                .detail(format!("They are {}.", primaries.join(", ")))
+                .hint("Stop the wrong one first; \"pgbaton cluster show\" tells them apart.")
+                .exit(Exit::SecondPrimary),
+        );
+    }
+    checks.push(crate::plan::register::same_cluster(server, old, from));
+    match relation(server, old) {
+        Relation::Same => {}
+        Relation::Forked { evidence, .. } => checks.push(
+            Check::fail("same_history", format!("the histories of \"{to}\" and \"{from}\" have parted"))
+                .detail(evidence)
+                .hint(format!("Run \"pgbaton node rejoin\" on \"{to}\"."))
+                .exit(Exit::DataLoss),
+        ),
+        Relation::Unknown(why) => {
+            checks.push(Check::warning("same_history", "the histories could not be compared").detail(why));
+        }
+    }
+    let sender = old.sender_of(to);
+    let state = sender.and_then(|sender| sender.state.as_deref());
+    checks.push(match (sender, state) {
+        (Some(_), Some("streaming") | None) => {
+            Check::pass("candidate_streams", format!("node \"{to}\" streams from \"{from}\""))
+        }
+        (Some(_), Some(other)) => Check::fail(
+            "candidate_streams",
+            format!("node \"{to}\" does not stream yet: it is in state \"{other}\""),
+        )
+        .node(facts.candidate)
+        .hint("Wait until it has caught up; \"pgbaton cluster show\" shows how far it is."),
+        (None, _) => {
+            Check::fail("candidate_streams", format!("node \"{to}\" does not stream from \"{from}\""))
+                .node(facts.candidate)
+                .detail("What the primary writes last would not reach it.")
+                .hint(format!("Run \"pgbaton standby follow\" on \"{to}\" first."))
+        }
+    });
+    checks
+}
+
+/// Sorts the siblings into those that will follow and what to say of the others.
+pub(super) fn followers<'a>(
+    facts: &'a SwitchoverFacts,
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    options: SwitchoverOptions,
+) -> (Vec<&'a NodeFacts>, Vec<Check>) {
+    let mut following = Vec::new();
+    let mut checks = Vec::new();
+    for sibling in siblings(&facts.cluster, candidate, Some(facts.primary)) {
+        let (id, name) = (sibling.row.node_id, &sibling.row.node_name);
+        if !options.siblings_follow {
+            checks.push(
+                Check::warning(
+                    "sibling_stays",
+                    format!("node \"{name}\" will go on following the old primary"),
+                )
+                .node(id)
+                .hint(format!("Afterwards run \"pgbaton standby follow\" on \"{name}\".")),
+            );
+            continue;
+        }
+        let check = can_follow(&sibling.row, server.version_num, facts.roles.get(&id));
+        if check.stops() {
+            checks.push(check.waivable(Waiver::Force, options.force));
+        } else {
+            following.push(sibling);
+        }
+    }
+    (following, checks)
+}
+
+/// In a promotion everything goes on without room; here there is time to make room first.
+pub(super) fn as_failure(check: Check) -> Check {
+    match check.verdict {
+        Verdict::Warning => Check { verdict: Verdict::Fail, ..check },
+        _ => check,
+    }
+}
+
+/// Checks that the candidate is not far behind: what it still has to receive and replay is a part of the outage.
+pub(super) fn lag(
+    facts: &SwitchoverFacts,
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    old: &ServerFacts,
+    force: bool,
+) -> Option<Check> {
+    const NAME: &str = "replication_lag";
+    let name = &candidate.row.node_name;
+    let seconds = old.sender_of(name).and_then(|sender| sender.replay_lag_s).unwrap_or(0.0);
+    let behind = old.current_lsn?.0.saturating_sub(server.replay_lsn?.0);
+    let detail = format!("It still has to replay {} ({seconds:.0} s).", size(behind));
+    let (warning, critical) = facts.bounds.lag_s;
+    Some(if seconds >= f64::from(critical) {
+        Check::fail(NAME, format!("node \"{name}\" is far behind"))
+            .node(facts.candidate)
+            .detail(detail)
+            .hint("Wait until it has caught up: nobody could write for so long.")
+            .waivable(Waiver::Force, force)
+    } else if seconds >= f64::from(warning) {
+        Check::warning(NAME, format!("node \"{name}\" is behind")).node(facts.candidate).detail(detail)
+    } else {
+        Check::pass(NAME, format!("node \"{name}\" keeps up"))
+    })
+}
+
+/// Checks what runs on the old primary and would be cut short, or would keep its postmaster from ending.
+pub(super) fn backups_and_archive(
+    facts: &SwitchoverFacts,
+    primary: &NodeFacts,
+    old: &ServerFacts,
+    force: bool,
+) -> Vec<Check> {
+    let name = &primary.row.node_name;
+    let mut checks = Vec::new();
+    let backups = old.senders.iter().filter(|sender| sender.state.as_deref() == Some("backup")).count();
+    if backups > 0 {
+        checks.push(
+            Check::fail("backup_running", format!("a base backup of \"{name}\" is running"))
+                .node(facts.primary)
+                .detail("The stop would end it.")
+                .hint("Wait for its end, or waive this check.")
+                .waivable(Waiver::Force, force),
+        );
+    }
+    let Some(ready) = facts.host.as_ref().and_then(|host| host.archive_ready) else { return checks };
+    let (warning, critical) = facts.bounds.archive_ready;
+    let detail = format!(
+        "{ready} segments wait for it. The old primary ends only when all are archived, and comes back as a standby after that."
+    );
+    if ready >= critical {
+        checks.push(
+            Check::fail("archive_ready", format!("the archiver of \"{name}\" is far behind"))
+                .node(facts.primary)
+                .detail(detail)
+                .hint("Look into pg_stat_archiver there, and mend archive_command first.")
+                .waivable(Waiver::Force, force),
+        );
+    } else if ready >= warning {
+        let message = format!("the archiver of \"{name}\" is behind");
+        checks.push(Check::warning("archive_ready", message).node(facts.primary).detail(detail));
+    }
+    checks
+}
+
+/// Names the nodes that could not be asked. One that streams from the primary is alive, and only cannot be reached from here: it would be
+/// left behind.
+pub(super) fn silent_nodes(
+    facts: &SwitchoverFacts,
+    old: &ServerFacts,
+    options: SwitchoverOptions,
+) -> Vec<Check> {
+    let silent =
+        facts.cluster.nodes.iter().filter(|node| node.row.active && node.row.node_type != NodeType::Witness);
+    let silent: Vec<Check> = silent
+        .filter_map(|node| {
+            let silence = node.server.as_ref().err()?;
+            let name = &node.row.node_name;
+            let check = if options.siblings_follow && old.sender_of(name).is_some() {
+                let message = format!("node \"{name}\" streams from the primary and could not be asked");
+                Check::fail("node_not_asked", message)
+                    .hint(format!(
+                        "It could not be led to the new primary. Mend the network first, or run \"pgbaton standby follow\" on \"{name}\" \
+                         afterwards."
+                    ))
+                    .exit(Exit::Connection)
+                    .waivable(Waiver::Force, options.force)
+            } else {
+                Check::warning("node_not_asked", format!("node \"{name}\" could not be asked"))
+                    .hint(format!("When it is back, run \"pgbaton standby follow\" on \"{name}\"."))
+            };
+            Some(check.node(node.row.node_id).detail(crate::error::sentence(&silence.message)))
+        })
+        .collect();
+    silent.into_iter().chain(silent_witnesses(&facts.cluster)).collect()
+}

@@ -1,0 +1,174 @@
+//! The plan of `standby switchover`. Pure.
+//!
+//! Everything that can be done while clients still write is done first. The last of it makes the old primary a standby on the disk: it runs on
+//! as a primary, but whoever starts it from then on gets a standby. So nothing that happens between its stop and the promotion makes a second
+//! primary: not a supervisor, not a colleague, not a crash of the host. From the stop on every step counts, because nobody can write.
+
+mod checks;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use self::checks::{as_failure, backups_and_archive, ends, followers, lag, silent_nodes};
+use self::work::Work;
+use crate::error::Exit;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::role::RoleFacts;
+use crate::plan::beside::Beside;
+use crate::plan::candidate::room;
+use crate::plan::register::endpoint;
+use crate::plan::tell::Tell;
+use crate::plan::{Check, Command, Plan, candidate, tell};
+
+/// What is known of the host of the old primary, and of how its server is stopped and started there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// The data directory.
+    pub data_directory: PathBuf,
+    /// The program `postgres`.
+    pub postgres: String,
+    /// Where postgresql.conf is, if not there.
+    pub config_directory: Option<PathBuf>,
+    /// The command that stops it, where it must not be a signal.
+    pub stop: Option<Command>,
+    /// The command that starts it.
+    pub start: Command,
+    /// Segments that wait to be archived; None where that is not known.
+    pub archive_ready: Option<u64>,
+    /// The server has a `primary_conninfo` from an earlier life as a standby.
+    pub has_upstream: bool,
+}
+
+/// How long things may take and how far behind the candidate may be, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Seconds for the stop of the old primary.
+    pub shutdown_s: u32,
+    /// Seconds for the candidate to receive the last WAL.
+    pub receive_s: u32,
+    /// Seconds for the promotion.
+    pub promote_s: u32,
+    /// Seconds for the old primary to come back as a standby.
+    pub reconnect_s: u32,
+    /// Seconds for it, and for each sibling, to stream.
+    pub rejoin_s: u32,
+    /// Seconds of lag at which to warn, and at which to refuse.
+    pub lag_s: (u32, u32),
+    /// Segments waiting to be archived at which to warn, and at which to refuse.
+    pub archive_ready: (u64, u64),
+}
+
+/// What the plan depends on.
+#[derive(Debug)]
+pub struct SwitchoverFacts {
+    /// All nodes.
+    pub cluster: ClusterFacts,
+    /// What our role may do on those that answer.
+    pub roles: BTreeMap<i32, RoleFacts>,
+    /// The candidate: the local node.
+    pub candidate: i32,
+    /// The old primary.
+    pub primary: i32,
+    /// The schema `pgbaton` is there.
+    pub own_schema: bool,
+    /// The old primary's host; None where it could not be asked, which `checks` say.
+    pub host: Option<Host>,
+    /// What was examined on other hosts: whether they can be reached, whether logins work.
+    pub checks: Vec<Check>,
+    /// What repmgr does meanwhile.
+    pub beside: Beside,
+    /// The command for a promotion, where it is not `pg_promote()`.
+    pub command: Option<Command>,
+    /// Bounds.
+    pub bounds: Bounds,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SwitchoverOptions {
+    /// `--force`.
+    pub force: bool,
+    /// The siblings are to follow.
+    pub siblings_follow: bool,
+}
+
+/// Plans a switchover.
+pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
+    let name =
+        |id: i32| facts.cluster.node(id).map_or_else(|| id.to_string(), |node| node.row.node_name.clone());
+    let (from, to) = (name(facts.primary), name(facts.candidate));
+    let mut plan = Plan {
+        title: format!("switch over from \"{from}\" to \"{to}\""),
+        checks: Vec::new(),
+        phases: Vec::new(),
+        back: Vec::new(),
+        always: Vec::new(),
+        verify: Vec::new(),
+        back_failed: Exit::NoPrimary,
+        incomplete: Exit::Incomplete,
+        announce_on: None,
+        far_ends: Vec::new(),
+        tells: Vec::new(),
+    };
+    let both = [facts.candidate, facts.primary].map(|id| {
+        let node = facts.cluster.node(id)?;
+        Some((node, node.facts()?))
+    });
+    let [Some((candidate, server)), Some((primary, old))] = both else {
+        plan.checks.push(
+            Check::fail("servers_answer", format!("\"{from}\" and \"{to}\" must both answer"))
+                .exit(Exit::Connection),
+        );
+        return plan;
+    };
+    plan.announce_on = Some(endpoint(primary));
+    plan.checks.extend(ends(facts, candidate, server, primary, old));
+    plan.checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.candidate), options.force));
+    let lost: Vec<String> = old
+        .slots
+        .iter()
+        .filter(|slot| slot.slot_type == "logical" && server.slot(&slot.slot_name).is_none())
+        .map(|slot| slot.slot_name.clone())
+        .collect();
+    plan.checks.extend(candidate::logical_slots(candidate, &lost, options.force));
+    let (following, staying) = followers(facts, candidate, server, options);
+    plan.checks.extend(staying);
+    let mut there: Vec<&NodeFacts> = following.clone();
+    there.push(primary);
+    plan.checks.push(as_failure(room(candidate, server, &there)));
+    plan.checks.extend(candidate::synchronous_standbys(candidate, server, &there, options.force));
+    plan.checks.extend(lag(facts, candidate, server, old, options.force));
+    plan.checks.extend(backups_and_archive(facts, primary, old, options.force));
+    plan.checks.extend(silent_nodes(facts, old, options));
+    plan.checks.extend(facts.beside.checks(&facts.cluster, options.force));
+    plan.checks.extend(facts.checks.iter().cloned());
+    let Some(host) = &facts.host else { return plan };
+    if plan.checks.iter().any(Check::stops) {
+        return plan;
+    }
+    // What waits for a promotion, to lead clients to the new primary, hears of this one, too.
+    plan.tells.push(tell::promotion(&candidate.row, false));
+    let details = format!(
+        "node \"{to}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
+        facts.candidate, facts.primary
+    );
+    plan.tells.push(Tell::outcome("standby_switchover", facts.candidate, details, &primary.row));
+    plan.tells.extend(tell::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
+    let work = Work {
+        facts,
+        host,
+        candidate,
+        server,
+        primary,
+        following: &following,
+        on: endpoint(candidate),
+        was: endpoint(primary),
+    };
+    work.steps(&mut plan);
+    plan
+}

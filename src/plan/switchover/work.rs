@@ -1,0 +1,420 @@
+//! The steps of a switchover, the way back, and what must hold at its end.
+
+use std::path::PathBuf;
+
+use super::{Host, SwitchoverFacts};
+use crate::error::Exit;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::server::ServerFacts;
+use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
+use crate::plan::register::endpoint;
+use crate::plan::upstream::{
+    QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
+};
+use crate::plan::{
+    Back, Check, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby, Statement,
+    Step, Verify,
+};
+use crate::registry::{NodeType, node};
+
+/// Seconds that a checkpoint before the stop may take; clients write meanwhile.
+const CHECKPOINT_S: u32 = 1800;
+
+/// The pieces that the steps are made of.
+pub(super) struct Work<'a> {
+    pub(super) facts: &'a SwitchoverFacts,
+    pub(super) host: &'a Host,
+    pub(super) candidate: &'a NodeFacts,
+    pub(super) server: &'a ServerFacts,
+    pub(super) primary: &'a NodeFacts,
+    pub(super) following: &'a [&'a NodeFacts],
+    pub(super) on: Endpoint,
+    pub(super) was: Endpoint,
+}
+
+impl Work<'_> {
+    pub(super) fn steps(&self, plan: &mut Plan) {
+        let beside = &self.facts.beside;
+        beside.pause(plan, &self.facts.cluster, Exit::Switchover);
+        self.prepare(plan);
+        beside.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
+        self.standby_on_disk(plan);
+        self.change(plan);
+        self.after(plan);
+        self.way_back(plan);
+        plan.verify.extend(self.expectations());
+    }
+
+    fn from(&self) -> &str {
+        &self.primary.row.node_name
+    }
+
+    fn to(&self) -> &str {
+        &self.candidate.row.node_name
+    }
+
+    /// A step of which a failure ends in the old state.
+    fn step(&self, id: impl Into<String>, title: String, op: Op, timeout_s: u32) -> Step {
+        Step::new(id, title, op, timeout_s, Exit::Switchover)
+    }
+
+    /// The same on the old primary's host.
+    fn there(&self, id: impl Into<String>, title: String, op: Op, timeout_s: u32) -> Step {
+        self.step(id, title, op, timeout_s).at(self.facts.primary)
+    }
+
+    fn at_primary(&self, probe: Probe) -> Probe {
+        Probe::At { node_id: self.facts.primary, probe: Box::new(probe) }
+    }
+
+    fn standby_signal(&self) -> PathBuf {
+        self.host.data_directory.join("standby.signal")
+    }
+
+    /// The slot that the old primary will use: as a primary it never needed one, but it is recorded with one, or the candidate uses one.
+    fn own_slot(&self) -> Option<String> {
+        let uses = slot_of(&self.primary.row).or_else(|| slot_of(&self.candidate.row)).is_some();
+        uses.then(|| default_slot(&self.primary.row))
+    }
+
+    fn slot_there(&self, node: &NodeFacts) -> Option<String> {
+        let slot = if node.row.node_id == self.facts.primary { self.own_slot() } else { slot_of(&node.row) };
+        slot.filter(|slot| self.server.slot(slot).is_none())
+    }
+
+    /// Everything that can be done while clients still write.
+    fn prepare(&self, plan: &mut Plan) {
+        let mut checkpoints = Vec::new();
+        let may = |id: &i32| self.facts.roles.get(id).is_some_and(|role| role.may_checkpoint);
+        let write = |id: &str, on: &Endpoint| {
+            let title = format!("write a checkpoint on {}", on.name);
+            let op = Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] };
+            self.step(id, title, op, CHECKPOINT_S)
+        };
+        if may(&self.facts.primary) {
+            // The first writes what has gathered, the second what has gathered meanwhile: the one of the stop has little left to do.
+            checkpoints.push(write("checkpoint_1", &self.was));
+            checkpoints.push(write("checkpoint_2", &self.was));
+        } else {
+            plan.checks.push(
+                Check::warning(
+                    "checkpoint",
+                    format!("the role may not write a checkpoint on \"{}\"", self.from()),
+                )
+                .detail("The stop itself writes what is in memory, while nobody can write.")
+                .hint("From PostgreSQL 15 on a superuser can GRANT pg_checkpoint to the role."),
+            );
+        }
+        if may(&self.facts.candidate) {
+            checkpoints.push(write("restartpoint", &self.on));
+        }
+        plan.phases.push(phase(
+            "write out what is in memory",
+            Order::InOrder,
+            OnFailure::Stop,
+            false,
+            checkpoints,
+        ));
+        // After the restartpoint: a slot made before it would keep WAL from the last one on, and where that is more than
+        // max_slot_wal_keep_size, be lost by this one.
+        let mut slots = Vec::new();
+        for node in self.following.iter().copied().chain([self.primary]) {
+            if let Some(slot) = self.slot_there(node) {
+                slots.push(create_slot(format!("create_slot_{}", node.row.node_id), &self.on, &slot));
+            }
+        }
+        for step in &mut slots {
+            step.exit = Exit::Switchover;
+        }
+        plan.phases.push(phase("make slots", Order::AllAtOnce, OnFailure::Stop, false, slots));
+    }
+
+    /// The last thing while clients still write: from here on whoever starts the old primary gets a standby.
+    fn standby_on_disk(&self, plan: &mut Plan) {
+        let standby = Standby::Files {
+            data_directory: self.host.data_directory.clone(),
+            postgres: self.host.postgres.clone(),
+            config_directory: self.host.config_directory.clone(),
+        };
+        let wanted =
+            upstream(&self.candidate.row, &self.primary.row, self.server.version_num, self.own_slot());
+        let path = self.standby_signal();
+        let signal = Op::WriteFile { path, contents: String::new(), mode: 0o600 };
+        plan.phases.push(phase(
+            &format!("make \"{}\" a standby for the next start", self.from()),
+            Order::InOrder,
+            OnFailure::Stop,
+            false,
+            vec![
+                self.there(
+                    "write_upstream",
+                    format!("point \"{}\" at \"{}\", for its next start", self.from(), self.to()),
+                    Op::Follow { standby, upstream: wanted },
+                    QUERY_S,
+                ),
+                self.there(
+                    "write_signal",
+                    format!("write standby.signal into the data directory of \"{}\"", self.from()),
+                    signal,
+                    QUERY_S,
+                ),
+            ],
+        ));
+    }
+
+    /// The outage.
+    fn change(&self, plan: &mut Plan) {
+        let data_directory = self.host.data_directory.clone();
+        let stop = match &self.host.stop {
+            Some(command) => Op::Begin(command.clone()),
+            None => Op::Signal { data_directory: data_directory.clone(), request: Request::FastShutdown },
+        };
+        let is_down = Probe::ShutDown { data_directory: data_directory.clone() };
+        let is_standby = self.at_primary(Probe::Exists { path: self.standby_signal() });
+        // Somebody has started it again, by hand or because that is his task: as a standby, which cannot be waited for.
+        let is_back =
+            self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
+        let has_all =
+            Probe::HasAll { on: self.on.clone(), node_id: Some(self.facts.primary), data_directory };
+        let mut promote = self
+            .step(
+                "promote",
+                format!("promote \"{}\"", self.to()),
+                Op::Promote { on: self.on.clone(), command: self.facts.command.clone() },
+                self.facts.bounds.promote_s,
+            )
+            .on_resume(OnResume::AgainUnless(Probe::Accepts {
+                on: self.on.clone(),
+                in_recovery: Some(false),
+            }))
+            .requires(self.at_primary(is_down.clone()))
+            .requires(is_standby.clone())
+            .requires_on_resume(has_all.clone())
+            .no_return();
+        promote.exit = Exit::Promotion;
+        for other in &self.facts.cluster.nodes {
+            if other.row.node_id != self.facts.candidate && other.row.node_type != NodeType::Witness {
+                promote = promote.requires_on_resume(Probe::NoPrimary { on: endpoint(other) });
+            }
+        }
+        let statements = self.record(self.facts.own_schema);
+        plan.phases.push(phase(
+            "change roles",
+            Order::InOrder,
+            OnFailure::Stop,
+            true,
+            vec![
+                self.there("stop", format!("stop \"{}\"", self.from()), stop, QUERY_S)
+                    .requires(is_standby.clone()),
+                // A far end that was left alone has gone back, and what a resumed run would wait for does not come.
+                self.step(
+                    "wait_until_down",
+                    format!("wait until \"{}\" has written its last WAL", self.from()),
+                    Op::Wait(self.at_primary(is_down)),
+                    self.facts.bounds.shutdown_s,
+                )
+                .requires_on_resume(is_standby.clone())
+                .gives_up_if(is_back.clone()),
+                self.step(
+                    "wait_until_received",
+                    format!("wait until \"{}\" has all of it", self.to()),
+                    Op::Wait(has_all),
+                    self.facts.bounds.receive_s,
+                )
+                .requires_on_resume(is_standby)
+                .gives_up_if(is_back),
+                promote,
+                Step::new(
+                    "record",
+                    format!("record \"{}\" as the primary", self.to()),
+                    Op::Sql { on: self.on.clone(), statements },
+                    QUERY_S,
+                    Exit::Query,
+                ),
+            ],
+        ));
+    }
+
+    /// The new roles, for the metadata.
+    fn record(&self, own_schema: bool) -> Vec<Statement> {
+        let mut statements = new_primary(&self.candidate.row, own_schema);
+        statements.push(record_upstream(self.facts.primary, self.facts.candidate));
+        if let Some(slot) = self.own_slot() {
+            statements.push(node::set_slot_name(self.facts.primary, Some(&slot)));
+        }
+        statements.extend(
+            self.following.iter().map(|sibling| record_upstream(sibling.row.node_id, self.facts.candidate)),
+        );
+        statements
+    }
+
+    /// What is done when clients can write again.
+    fn after(&self, plan: &mut Plan) {
+        let runs = |in_recovery| {
+            self.at_primary(Probe::Runs { data_directory: self.host.data_directory.clone(), in_recovery })
+        };
+        let mut steps: Vec<Step> = self
+            .following
+            .iter()
+            .map(|sibling| {
+                let slot = slot_of(&sibling.row);
+                follow_by_sql(
+                    sibling,
+                    upstream(&self.candidate.row, &sibling.row, self.server.version_num, slot),
+                )
+            })
+            .collect();
+        steps.push(self.step(
+            "wait_until_gone",
+            format!("wait until the server of \"{}\" has ended", self.from()),
+            Op::Wait(Probe::Not(Box::new(runs(false)))),
+            self.facts.bounds.shutdown_s,
+        ));
+        plan.phases.push(phase(
+            "lead the others to the new primary",
+            Order::AllAtOnce,
+            OnFailure::Continue,
+            false,
+            steps,
+        ));
+        let mut start = self
+            .there(
+                "start",
+                format!("start \"{}\" as a standby", self.from()),
+                Op::Run(self.host.start.clone()),
+                self.facts.bounds.reconnect_s.saturating_add(5),
+            )
+            // Asked on its host: over the network, one that is down gives no answer.
+            .on_resume(OnResume::AgainUnless(runs(true)))
+            // Whatever has happened meanwhile: never as a primary.
+            .requires(self.at_primary(Probe::Exists { path: self.standby_signal() }))
+            .requires(self.at_primary(Probe::Stopped { data_directory: self.host.data_directory.clone() }));
+        start.exit = Exit::Incomplete;
+        start.hint = Some(format!(
+            "On the host of \"{0}\" run \"pgbaton node start\", when its server has ended: it comes back as a standby of \"{1}\".",
+            self.from(),
+            self.to()
+        ));
+        let mut steps = vec![start];
+        steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
+        steps.extend(tell_witnesses(&self.facts.cluster, &self.record(false)));
+        plan.phases.push(phase(
+            "bring the old primary back",
+            Order::AllAtOnce,
+            OnFailure::Continue,
+            false,
+            steps,
+        ));
+        let stale: Vec<Step> = self
+            .following
+            .iter()
+            .copied()
+            .chain([self.candidate])
+            .filter_map(|node| Some((node.row.node_id, slot_of(&node.row)?)))
+            .map(|(id, slot)| drop_slot(format!("drop_stale_slot_{id}"), &self.was, &slot))
+            .collect();
+        plan.phases.push(phase("clear up", Order::AllAtOnce, OnFailure::Continue, false, stale));
+    }
+
+    /// Restores the old state. The order matters: as long as `standby.signal` is there, a start makes a standby of it.
+    fn way_back(&self, plan: &mut Plan) {
+        let signalled = || vec!["write_signal".to_string()];
+        let stopped = || vec!["stop".to_string()];
+        let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
+        back(
+            signalled(),
+            self.there(
+                "remove_signal",
+                format!("remove standby.signal from the data directory of \"{}\"", self.from()),
+                Op::RemoveFile { path: self.standby_signal() },
+                QUERY_S,
+            ),
+        );
+        back(
+            stopped(),
+            self.there(
+                "revive",
+                format!("bring \"{}\" back as the primary", self.from()),
+                Op::Revive {
+                    data_directory: self.host.data_directory.clone(),
+                    start: self.host.start.clone(),
+                },
+                self.facts.bounds.reconnect_s.saturating_add(5),
+            )
+            .uninterruptible(),
+        );
+        back(
+            stopped(),
+            self.step(
+                "wait_until_primary",
+                format!("wait until \"{}\" is the primary again", self.from()),
+                Op::Wait(Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) }),
+                self.facts.bounds.reconnect_s,
+            ),
+        );
+        let touch = "UPDATE repmgr.nodes SET active = active WHERE node_id = $1::integer";
+        back(
+            stopped(),
+            self.step(
+                "write_again",
+                format!("write on \"{}\"", self.from()),
+                Op::Sql {
+                    on: self.was.clone(),
+                    statements: vec![Statement::new(touch).bind(self.facts.primary)],
+                },
+                QUERY_S,
+            ),
+        );
+        if !self.host.has_upstream {
+            back(
+                vec!["write_upstream".into()],
+                self.there(
+                    "remove_upstream",
+                    format!("remove the settings of a standby from \"{}\"", self.from()),
+                    Op::WriteSettings {
+                        path: self.host.data_directory.join("postgresql.auto.conf"),
+                        remove: vec!["primary_conninfo".into(), "primary_slot_name".into()],
+                        set: Vec::new(),
+                        mode: 0o600,
+                    },
+                    QUERY_S,
+                ),
+            );
+        }
+        for node in self.following.iter().copied().chain([self.primary]) {
+            if let Some(slot) = self.slot_there(node) {
+                let id = node.row.node_id;
+                back(
+                    vec![format!("create_slot_{id}")],
+                    drop_slot(format!("drop_new_slot_{id}"), &self.on, &slot),
+                );
+            }
+        }
+    }
+
+    fn expectations(&self) -> Vec<Verify> {
+        let mut out = vec![Verify {
+            title: format!("\"{}\" writes a timeline of its own", self.to()),
+            probe: on_new_timeline(&self.on, self.server),
+            timeout_s: QUERY_S,
+            after: None,
+        }];
+        for node in self.following.iter().copied().chain([self.primary]) {
+            let name = &node.row.node_name;
+            out.push(Verify {
+                title: format!("node \"{name}\" streams from \"{}\"", self.to()),
+                probe: streams(&self.on, self.server.version_num, name),
+                timeout_s: self.facts.bounds.rejoin_s,
+                after: Some(match node.row.node_id {
+                    id if id == self.facts.primary => "start".into(),
+                    id => format!("follow_{id}"),
+                }),
+            });
+        }
+        out
+    }
+}
+
+fn phase(title: &str, order: Order, on_failure: OnFailure, outage: bool, steps: Vec<Step>) -> Phase {
+    Phase { title: title.to_string(), order, on_failure, outage, steps }
+}
