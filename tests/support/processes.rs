@@ -324,11 +324,22 @@ pub fn children(parent: Pid, name: &str) -> Vec<Pid> {
     found.into_iter().map(|(pid, ())| pid).collect()
 }
 
+/// Returns the number of a process's parent, from its directory in /proc.
+fn parent_of(process: &Path) -> Option<i32> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Returns the command lines of all living processes that mention a directory, or work in or below it.
 pub fn mentioning(dir: &Path) -> Vec<(Pid, String)> {
     let text = dir.to_string_lossy().into_owned();
     each_process(|process| {
         let line = std::fs::read(process.join("cmdline")).ok().filter(|line| !line.is_empty())?;
+        // A server's child that is a moment old has no title of its own yet.
+        let parent = parent_of(process).and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
+        if parent.is_some_and(|parent| parent == line) {
+            return None;
+        }
         let line = String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_string();
         let cwd = std::fs::read_link(process.join("cwd")).ok();
         (line.contains(&text) || cwd.is_some_and(|cwd| cwd.starts_with(dir))).then_some(line)
@@ -337,11 +348,9 @@ pub fn mentioning(dir: &Path) -> Vec<(Pid, String)> {
 
 /// Returns the living children of a process that have a word among their arguments.
 pub fn children_told(of: Pid, word: &str) -> Vec<Pid> {
-    let parent = format!(" {} ", of.as_raw_nonzero());
     let found = each_process(|process| {
-        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
         let line = std::fs::read(process.join("cmdline")).ok()?;
-        let is_child = stat.rsplit_once(')')?.1.get(2..)?.starts_with(&parent);
+        let is_child = parent_of(process) == Some(of.as_raw_nonzero().get());
         (is_child && line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())).then_some(())
     });
     found.into_iter().map(|(pid, ())| pid).collect()
