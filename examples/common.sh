@@ -408,16 +408,17 @@ leave() {
     echo "What there is was left in $base. To stop the servers and remove everything: $remove_command" >&2
 }
 
-# Ends what was started beside the servers.
+# Ends what was started beside the servers. A script that names no processes has a function of its own instead.
 stop_more() {
-    local begun=$SECONDS
+    local begun=$SECONDS pids
+    # Some remove their file themselves when they end.
     # shellcheck disable=SC2016 # the inner shell expands it
-    on 1 sh -c 'for file in run/*.pid; do [ ! -e "$file" ] || kill -s "$1" $(cat "$file") 2>/dev/null; done; :' sh "$stop_signal"
+    read -ra pids < <(on 1 sh -c 'cat run/*.pid 2>/dev/null | tr "\n" " "'; echo) || true
+    [ ${#pids[@]} -gt 0 ] || return 0
+    on 1 kill -s "$stop_signal" "${pids[@]}" 2>/dev/null || true
     # One that has ended and that nobody has waited for is still listed.
     # shellcheck disable=SC2016 # the same
-    while on 1 sh -c 'for file in run/*.pid; do
-        grep -h "^State:" $(sed "s|.*|/proc/&/status|" "$file") | grep -qv zombie && exit 0
-    done; exit 1' 2>/dev/null; do
+    while on 1 sh -c 'for pid; do grep "^State:" "/proc/$pid/status"; done | grep -qv zombie' sh "${pids[@]}" 2>/dev/null; do
         [ $((SECONDS - begun)) -lt 30 ] || die "what is named by $base/run/*.pid does not end"
         sleep 0.1
     done
@@ -426,7 +427,7 @@ stop_more() {
 remove() {
     local dir node
     pg_bindir=$(cat "$base/pg_bindir" 2>/dev/null || find_postgresql)
-    if [ -d "$base/run" ]; then stop_more; fi
+    stop_more
     # The last one first: standbys need not wait for a primary that is gone.
     for dir in $(printf '%s\n' "$base"/node*/data | sort -r); do
         node=${dir%/data}

@@ -77,6 +77,25 @@ fn short_tour_on_other_versions() {
 }
 
 #[test]
+fn a_standby_that_streams_under_another_name_gets_its_own() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    for command in [["standby", "follow"], ["node", "rejoin"]] {
+        let conninfo = two.psql("SHOW primary_conninfo").replace('\'', "''");
+        two.psql(&format!("ALTER SYSTEM SET primary_conninfo = '{conninfo} application_name=other'"));
+        two.reload();
+        let streaming = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'";
+        one.wait_until(streaming, "other", SOON);
+        let shown = one.pgbaton(["cluster", "show"]).run();
+        shown.code(25).says("Next: pgbaton standby follow  # on \"node2\"");
+        two.pgbaton(command).run().code(0);
+        one.wait_until(streaming, "node2", SOON);
+        one.wait_until(SLOTS, "repmgr_slot_2 true", SOON);
+        one.pgbaton(["cluster", "show"]).run().code(0);
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));

@@ -63,8 +63,9 @@ fn tour(pg: &Pg) {
 
     two.pgbaton(["cluster", "show"])
         .run()
-        .code(0)
-        .says("\"pgbaton node rejoin\" on \"node1\" brings it back");
+        .code(25)
+        .says("\"pgbaton node rejoin\" on \"node1\" brings it back")
+        .says("Next: pgbaton node rejoin  # on \"node1\"");
     // Again: it is a primary already.
     let again = two.pgbaton(["standby", "promote"]).run();
     again.code(8).says("is a primary already");

@@ -138,7 +138,7 @@ fn healthy_cluster() {
     nodes[3].wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
     assert_shows(&nodes[0], "middle-down");
     snapshot(&nodes[0].pgbaton(["cluster", "show"]).run().code(25).visible(), "middle-down.txt");
-    // Taken out on purpose, it is no issue.
+    // Marked as inactive, as by a repmgrd, it is no less down.
     metadata(&nodes[0], "DELETE FROM repmgr.nodes WHERE node_id = 4");
     metadata(&nodes[0], "UPDATE repmgr.nodes SET active = false WHERE node_id = 2");
     settle(&nodes[..1]);

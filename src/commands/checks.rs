@@ -236,7 +236,7 @@ async fn host_of(
         return look_here(context, &question).await.map_err(told);
     }
     if !row.active && node.facts().is_none() {
-        let why = Error::new(Exit::Remote, "the node was taken out, and does not answer");
+        let why = Error::new(Exit::Remote, "the node is registered as inactive, and does not answer");
         return Err(Absent { why, told: false });
     }
     let known = Whereabouts {

@@ -146,8 +146,8 @@ pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::re
     login.attempt(context, &tool("psql")?).await
 }
 
-/// Works out how a server connects to another upstream: of what it has, the way is replaced; one that has nothing gets the whole, with
-/// the file for passwords that the configuration names.
+/// Works out how a server connects to another upstream: of what it has, the way and its own name are replaced; one that has nothing gets
+/// the whole, with the file for passwords that the configuration names.
 ///
 /// # Errors
 /// If a connection string cannot be parsed.
@@ -162,7 +162,12 @@ pub(crate) fn receiver_conninfo(
     let present = Conninfo::parse(present)
         .map_err(|error| format!("the present primary_conninfo cannot be parsed: {error}"))?;
     if !present.is_empty() {
-        return Ok(present.leading_to(&wanted));
+        let mut led = present.leading_to(&wanted);
+        // By its name a node is known to stream, and chosen as a synchronous standby. It may have been given another one.
+        if let Some(name) = wanted.get("application_name") {
+            led.set("application_name", name);
+        }
+        return Ok(led);
     }
     if let Some(passfile) = &config.passfile {
         wanted.set("passfile", passfile.display().to_string());

@@ -89,18 +89,19 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
 
 /// Tells what an operation that has ended has to tell, but for [`record_followers`].
 ///
-/// `taking_writes` is the node that is known to, and `error` why the operation failed, if it did.
+/// `taking_writes` are the nodes that are known to, and `error` says why the operation failed, if it did: one that succeeded has seen its
+/// primary itself.
 pub async fn tell(
     context: &Context,
     primary: Option<&Session>,
     tells: &[Tell],
-    taking_writes: Option<i32>,
+    taking_writes: &[i32],
     error: Option<&str>,
 ) {
     for tell in tells {
         let successful = match tell.proof {
             Proof::Success => error.is_none(),
-            Proof::Primary => taking_writes == Some(tell.node_id),
+            Proof::Primary => error.is_none() || taking_writes.contains(&tell.node_id),
             Proof::Upstream(_) => continue,
         };
         if !successful && !tell.failure {

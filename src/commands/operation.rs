@@ -14,9 +14,9 @@ use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::Step;
 use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Mark, Record, Stage, Status};
-use crate::plan::run;
-use crate::plan::tell::Tell;
-use crate::registry::node;
+use crate::plan::run::{self, Ended};
+use crate::plan::tell::{Proof, Tell};
+use crate::registry::{NodeRow, node};
 use crate::secret::Secret;
 
 /// Carries out `pgbaton operation …`.
@@ -163,6 +163,9 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         announce(context, &world, &plan, crate::registry::operation::ended(&id, outcome.exit)).await;
     }
     let abandoned = !resume && outcome.exit == Exit::Done;
+    let whole = outcome.ended == Ended::Abandoned;
+    // What was put back is told as these commands tell it.
+    let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
     let result = if abandoned {
         context.ui.say(Level::Notice, &format!("operation \"{id}\" is abandoned"));
         let data = serde_json::json!({ "operation_id": id, "steps": outcome.steps });
@@ -170,8 +173,13 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     } else {
         conclude(&plan, &id, outcome)
     };
-    if !resumable {
-        let error = if abandoned { Some(format!("{} was abandoned", plan.title)) } else { error_of(&result) };
+    let error = match abandoned {
+        // There was nothing left to be done.
+        true if whole => None,
+        true => Some(format!("{} was abandoned", plan.title)),
+        false => error_of(&result),
+    };
+    if !resumable && acted {
         tell_all(context, &plan.tells, error.as_deref()).await;
     }
     result
@@ -183,14 +191,21 @@ async fn tell_all(context: &Context, tells: &[Tell], error: Option<&str>) {
         return;
     }
     let found = locate::cluster(context).await;
-    let after = found.as_ref().map(|found| &found.facts);
-    let primary = after.ok().and_then(|facts| facts.primaries().next()).map(|(node, _)| &node.row);
-    let session = match primary {
+    let Ok(after) = found.as_ref().map(|found| &found.facts) else {
+        return tell(context, None, tells, &[], error).await;
+    };
+    let primaries: Vec<&NodeRow> = after.primaries().map(|(node, _)| &node.row).collect();
+    let ids: Vec<i32> = primaries.iter().map(|row| row.node_id).collect();
+    // Beside another one, the one that this is about.
+    let about = |row: &&&NodeRow| {
+        tells.iter().any(|tell| tell.proof == Proof::Primary && tell.node_id == row.node_id)
+    };
+    let session = match primaries.iter().find(about).or(primaries.first()) {
         Some(row) => open(context, row).await.ok(),
         None => None,
     };
-    tell(context, session.as_ref(), tells, primary.map(|row| row.node_id), error).await;
-    if let (Some(session), Ok(after)) = (&session, after) {
+    tell(context, session.as_ref(), tells, &ids, error).await;
+    if let Some(session) = &session {
         record_followers(context, session, tells, after).await;
     }
 }

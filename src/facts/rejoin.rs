@@ -86,7 +86,7 @@ pub struct Local {
     pub end: Option<Lsn>,
     /// What was counted beyond a fork on that occasion.
     pub counted: Option<Loss>,
-    /// On that occasion its last checkpoint was not where it should be in its WAL: what it has received since overwrote it.
+    /// On that occasion its last checkpoint was not where it should be in its WAL.
     pub overwritten: bool,
     /// Where its WAL comes from.
     pub lineage: Lineage,
@@ -281,13 +281,7 @@ impl Local {
     /// Fails where the WAL cannot be read.
     pub fn find_end(&mut self, fork: Fork) -> anyhow::Result<()> {
         let from = self.control.checkpoint;
-        // A base backup has its first checkpoint elsewhere.
-        self.overwritten = !self.backup_label
-            && match self.wal(None)?.read(from)? {
-                Found::Record(record) => record.checkpoint().is_none(),
-                Found::End => true,
-                Found::Missing(_) => false,
-            };
+        self.overwritten = self.is_overwritten()?;
         let count_from = match fork {
             Fork::At(fork) if fork >= from => fork,
             _ => Lsn(u64::MAX),
@@ -303,6 +297,33 @@ impl Local {
             self.counted = Some(Loss { fork: count_from, end: read.end, commits, between: read.between });
         }
         Ok(())
+    }
+
+    /// Looks for the last checkpoint in the file of its own timeline: a copy of the same segment on a later one may not have come that far.
+    fn is_overwritten(&self) -> anyhow::Result<bool> {
+        // Room for the record and the headers of pages; beyond it the next segment counts, too.
+        const WHOLE: u64 = 512;
+        let at = self.control.checkpoint;
+        // A base backup has its first checkpoint elsewhere.
+        if self.backup_label || at.0 % self.segment_bytes + WHOLE > self.segment_bytes {
+            return Ok(false);
+        }
+        let timeline = self.control.timeline;
+        let before = self.switches.iter().filter(|switch| switch.timeline < timeline).cloned().collect();
+        Ok(match Wal::open(&self.data_directory, timeline, before, None)?.read(at)? {
+            Found::Record(record) => record.checkpoint().is_none(),
+            Found::End => true,
+            Found::Missing(_) => false,
+        })
+    }
+
+    /// Says that its last checkpoint is not where it should be, if it is not.
+    pub fn overwritten_evidence(&self) -> Option<String> {
+        let (at, timeline) = (self.control.checkpoint, self.control.timeline);
+        let how = if self.was_primary() { "" } else { " any more: what it has received has overwritten it" };
+        self.overwritten.then(|| {
+            format!("Its own last checkpoint, at {at} on timeline {timeline}, is not in its WAL{how}.")
+        })
     }
 
     fn find_first_record(&mut self) {

@@ -49,7 +49,7 @@ impl Beside {
                          pgbaton, and both must not change roles at the same time.",
                         at_work.join(" and on ")
                     ))
-                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same.")
+                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same, and so does one that no node knows of.")
                     .exit(Exit::Busy)
                     .waivable(Waiver::Force, force),
             );

@@ -129,7 +129,8 @@ pub fn siblings<'a>(
         .nodes
         .iter()
         .filter(|node| node.row.node_id != candidate_id && Some(node.row.node_id) != former)
-        .filter(|node| node.row.node_type == NodeType::Standby && node.row.active)
+        // A repmgrd may have marked one as inactive that is back since.
+        .filter(|node| node.row.node_type == NodeType::Standby)
         .filter(|node| {
             let ours = candidate.facts().map(|server| &server.system_identifier);
             let same = |server: &ServerFacts| server.in_recovery && Some(&server.system_identifier) == ours;

@@ -85,7 +85,10 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     plan.checks.extend(histories(server, there, &target_name, force));
     let follows = there.sender_of(&name).is_some();
     let slot = facts.use_slot.then(|| default_slot(&local.row));
-    plan.checks.extend(room(there, &target_name, slot.as_deref(), follows));
+    let received = server.receiver.as_ref().and_then(|receiver| receiver.slot_name.as_deref());
+    // Under another name it may be its own receiver that has the slot.
+    let has_slot = follows || (received.is_some() && received == slot.as_deref());
+    plan.checks.extend(room(there, &target_name, slot.as_deref(), has_slot));
     if let Err(why) = &facts.login {
         plan.checks.push(
             Check::fail(
@@ -105,9 +108,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         && local.row.node_type == NodeType::Standby
         && local.row.active
         && slot_of(&local.row) == slot;
-    let uses_slot =
-        server.receiver.as_ref().and_then(|receiver| receiver.slot_name.clone()).unwrap_or_default()
-            == slot.clone().unwrap_or_default();
+    let uses_slot = received.unwrap_or_default() == slot.as_deref().unwrap_or_default();
     if follows && uses_slot && recorded {
         return plan;
     }

@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Follow, |done| done.acted);
     if acted {
         let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
-        tell(context, primary, &plan.tells, None, error_of(&result).as_deref()).await;
+        tell(context, primary, &plan.tells, &[], error_of(&result).as_deref()).await;
         if let Some(session) = primary
             && let Ok(facts) = locate::from_session(context, session, "the primary").await
         {

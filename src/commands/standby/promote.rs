@@ -94,7 +94,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     );
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     if acted {
-        let primary = is_primary.then_some(config.node_id);
+        let primary: &[i32] = if is_primary { &[config.node_id] } else { &[] };
         let tells = &promotion.plan.tells;
         tell(context, is_primary.then_some(session), tells, primary, error_of(&result).as_deref()).await;
         if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {

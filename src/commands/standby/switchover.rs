@@ -125,7 +125,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     if acted {
         let writable = if is_primary { Some(session) } else { held.session(primary.row.node_id) };
         let writable = writable.filter(|session| !session.is_closed());
-        let primary = is_primary.then_some(config.node_id);
+        let primary: &[i32] = if is_primary { &[config.node_id] } else { &[] };
         tell(context, writable, &plan.tells, primary, error_of(&result).as_deref()).await;
         if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
             if is_primary {

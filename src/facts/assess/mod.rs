@@ -57,7 +57,10 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     judge.rights();
     match primaries.as_slice() {
         [] => judge.no_primary(anybody),
-        [(node, server)] => judge.outdated(node, server),
+        [(node, server)] => {
+            judge.outdated(node, server);
+            judge.replaced_primaries();
+        }
         _ => judge.split_brain(&primaries),
     }
     let state = match primaries.len() {

@@ -93,8 +93,8 @@ impl Judge<'_> {
         let seen = self.last_seen(row);
         let detail = format!("{} {seen}", sentence(&full(&silence.message, silence.detail.as_deref())));
         let mut hint = silence.hint.clone();
-        // A node that was taken out is expected to be silent.
-        let severity = if row.active { Severity::Error } else { Severity::Notice };
+        // A repmgrd marks a node so, too, and a promotion the old primary. Whoever is gone for good is unregistered.
+        let severity = if row.active { Severity::Error } else { Severity::Warning };
         let name = &row.node_name;
         let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
             hint = Some(format!("Register \"{name}\" again with --force, which writes its record anew."));
@@ -108,14 +108,26 @@ impl Judge<'_> {
         };
         if !row.active && row.node_type == NodeType::Primary && silence.answered == Answered::Nothing {
             hint = Some(format!(
-                "It was replaced as the primary. Do not start it as it is: \"pgbaton node rejoin\" on \"{name}\" brings it back."
+                "It was replaced as the primary. Do not start it as it is: \"pgbaton node rejoin\" on \"{name}\" brings it back. If it is \
+                 gone for good, remove its record: \"pgbaton primary unregister --node-id={}\".",
+                row.node_id
             ));
         }
         let issue = self.issue(severity, code, Some(row), message);
         issue.detail = Some(detail);
         issue.hint = hint;
-        if row.active && row.node_type == NodeType::Standby && silence.answered == Answered::Nothing {
+        if row.node_type == NodeType::Standby && silence.answered == Answered::Nothing {
             self.type_on("pgbaton node start", row);
+        }
+    }
+
+    /// Says how primaries that were replaced come back, after all that the others need.
+    pub(super) fn replaced_primaries(&mut self) {
+        for node in &self.facts.nodes {
+            let gone = node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing);
+            if gone && node.row.node_type == NodeType::Primary && !node.row.active {
+                self.type_on("pgbaton node rejoin", &node.row);
+            }
         }
     }
 
@@ -299,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_of_a_standby_degrades_and_of_an_inactive_one_does_not() {
+    fn silence_of_a_standby_degrades_also_if_it_is_inactive() {
         let mut facts = healthy();
         facts.nodes[2].server = Err(silence(Answered::Nothing));
         let (report, codes) = judged(&facts);
@@ -313,7 +325,7 @@ mod tests {
         assert_eq!(judged(&facts).0.cluster.next, Vec::<String>::new());
         facts.nodes[2].row.active = false;
         let (report, _) = judged(&facts);
-        assert_eq!((report.cluster.state, report.nodes[2].status.as_str()), (State::Healthy, "failed"));
+        assert_eq!((report.cluster.state, report.nodes[2].status.as_str()), (State::Degraded, "failed"));
     }
 
     #[test]

@@ -319,7 +319,10 @@ mod tests {
         let (report, codes) = judged(&facts);
         assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::Degraded, Some(2)));
         assert!(codes.contains(&"running_as_primary"), "{codes:?}");
-        assert_eq!(report.cluster.next, ["pgbaton primary register --force  # on \"n2\""]);
+        assert_eq!(
+            report.cluster.next,
+            ["pgbaton primary register --force  # on \"n2\"", "pgbaton node rejoin  # on \"n1\""]
+        );
     }
 
     #[test]

@@ -185,8 +185,9 @@ impl Judge<'_> {
                     issue.detail =
                         Some("It is not found by its name where synchronous standbys are chosen.".into());
                     issue.hint = Some(format!(
-                        "Set application_name in primary_conninfo of \"{name}\" to its node name and reload it."
+                        "\"pgbaton standby follow\" on \"{name}\" sets application_name in its primary_conninfo to its node name."
                     ));
+                    self.type_on("pgbaton standby follow", row);
                 }
                 (Some(up), Some(_), None, None) => {
                     let message =
@@ -221,8 +222,13 @@ impl Judge<'_> {
                     issue.detail = Some(format!(
                         "It has no WAL receiver, and \"{upstream}\" cannot be asked. It falls behind."
                     ));
-                    issue.hint =
-                        Some(format!("Start \"{upstream}\", or let \"{name}\" follow another node."));
+                    issue.hint = Some(if up.row.node_type == NodeType::Primary {
+                        format!(
+                            "Let \"{name}\" follow the primary; \"{upstream}\" must not be started as it is."
+                        )
+                    } else {
+                        format!("Start \"{upstream}\", or let \"{name}\" follow another node.")
+                    });
                     // A standby between is to be started; a former primary, of which nobody knows as what it would start, is not.
                     if !(up.row.active && up.row.node_type == NodeType::Standby) {
                         self.type_on("pgbaton standby follow", row);

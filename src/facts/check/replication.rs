@@ -18,12 +18,14 @@ impl Judge<'_> {
         const NAME: Name = Name::DbConnection;
         match &self.node.server {
             Ok(server) => Finding::ok(NAME, format!("connected as \"{}\"", server.role)),
-            Err(silence) if !self.node.row.active => {
-                // It was taken out, and is expected to be silent.
-                Finding::ok(NAME, "registered as inactive, and does not answer")
-                    .detail(crate::error::sentence(&silence.message))
+            Err(silence) => {
+                let found = Finding::new(NAME, Status::Critical, silence.message.clone());
+                if self.node.row.active {
+                    found
+                } else {
+                    found.detail("It is registered as inactive: it was replaced as the primary, or a repmgrd has found it down.")
+                }
             }
-            Err(silence) => Finding::new(NAME, Status::Critical, silence.message.clone()),
         }
     }
 
@@ -176,9 +178,7 @@ impl Judge<'_> {
     /// Returns the standbys that are registered to follow this node.
     fn followers(&self) -> impl Iterator<Item = &NodeFacts> {
         self.evidence.facts.nodes.iter().filter(|NodeFacts { row, .. }| {
-            row.active
-                && row.node_type == NodeType::Standby
-                && row.upstream_node_id == Some(self.node.row.node_id)
+            row.node_type == NodeType::Standby && row.upstream_node_id == Some(self.node.row.node_id)
         })
     }
 

@@ -241,7 +241,7 @@ const CASES: &[Case] = &[
         e.facts.nodes[1].row.conninfo = "host='".into();
         e.facts.nodes[1].server = Err(Silence::invalid("x"));
     }),
-    (Name::DbConnection, 2, Status::Ok, "registered as inactive, and does not answer", |e| {
+    (Name::DbConnection, 2, Status::Critical, "connection refused", |e| {
         e.facts.nodes[1].row.active = false;
         e.facts.nodes[1].server = Err(silence(Answered::Nothing));
     }),

@@ -217,10 +217,8 @@ impl Ladder<'_> {
         let fail = |check: &str, message: String, detail: String| {
             Err(Box::new(Check::fail(check, message).detail(detail).hint(reclone)))
         };
-        if let (true, Relation::Forked { evidence, .. }) =
-            (self.facts.local.overwritten, &self.facts.relation)
-        {
-            return fail("rewind_possible", format!("node \"{name}\" cannot be rewound"), evidence.clone());
+        if let Some(evidence) = self.facts.local.overwritten_evidence() {
+            return fail("rewind_possible", format!("node \"{name}\" cannot be rewound"), evidence);
         }
         if !self.facts.local.wal_log_hints && !self.facts.local.checksums {
             return fail(
@@ -298,12 +296,15 @@ impl Ladder<'_> {
             return checks;
         }
         let slot = crate::plan::upstream::default_slot(&self.local.row);
+        // Under another name it may be its own receiver that has the slot.
+        let receiver = self.facts.server().and_then(|server| server.receiver.as_ref());
+        let own = receiver.is_some_and(|receiver| receiver.slot_name.as_deref() == Some(&slot));
         match there.slot(&slot) {
             Some(found) if found.slot_type != "physical" => checks.push(
                 Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is a logical one"))
                     .hint("Drop it there, if nobody needs it."),
             ),
-            Some(found) if found.active && !streams => checks.push(
+            Some(found) if found.active && !streams && !own => checks.push(
                 Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is used by somebody else"))
                     .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot."),
             ),

@@ -240,13 +240,8 @@ async fn relation(local: &Local, there: &ServerFacts, session: &Session, name: &
     // This tells a server that took writes for a while because its standby.signal was gone.
     let at = local.control.checkpoint;
     let timeline = local.control.timeline;
-    if local.overwritten {
-        return Relation::Forked {
-            evidence: format!(
-                "Its own last checkpoint, at {at} on timeline {timeline}, is not in its WAL any more: what it has received has overwritten it."
-            ),
-            at: None,
-        };
+    if let Some(evidence) = local.overwritten_evidence() {
+        return Relation::Forked { evidence, at: None };
     }
     let (Some(ours), Some(segment)) =
         (local.bytes_at(timeline, at, 24), timeline.segment_file_name(at, local.segment_bytes))

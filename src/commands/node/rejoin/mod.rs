@@ -176,7 +176,7 @@ async fn carry_out(
     let Some(primary) = there.map(|node| node.row.clone()) else { return result.map(|done| done.report) };
     if acted {
         let session = held.session(primary.node_id);
-        tell(context, session, &plan.tells, None, error_of(&result).as_deref()).await;
+        tell(context, session, &plan.tells, &[], error_of(&result).as_deref()).await;
         if let Some(session) = session
             && let Ok(facts) = locate::from_session(context, session, "the primary").await
         {
