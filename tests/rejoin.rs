@@ -582,6 +582,31 @@ fn a_standby_that_was_recovered_as_a_primary_is_noticed() {
     two.wait_for_replay_of(one);
 }
 
+/// Not so a standby that was cut off when it had just followed a promotion: of the segment in which the timeline was switched it has two
+/// files, and the newer one has not come as far as its last checkpoint.
+#[test]
+fn a_standby_that_has_received_little_of_a_new_timeline_only_follows() {
+    let nodes = pair(&postgres(15).unwrap());
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    one.wait_for_replay_of(two);
+    one.kill9();
+    assert_eq!(one.control_data("Latest checkpoint's TimeLineID"), "1");
+    let checkpoint = one.control_data("Latest checkpoint location");
+    let (_, low) = checkpoint.split_once('/').unwrap();
+    let low = u64::from_str_radix(low, 16).unwrap();
+    let name = format!("0000000200000000{:08X}", low >> 24);
+    let file = std::fs::File::options().write(true).open(one.data.join("pg_wal").join(name)).unwrap();
+    let at = low % (1 << 24);
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; (1 << 24) - usize::try_from(at).unwrap()], at)
+        .unwrap();
+    let conninfo = two.conninfo();
+    let output = one.pgbaton(["--json", "node", "rejoin", "-d", &conninfo]).run();
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "follow");
+    assert_rejoined(one, two);
+}
+
 fn write(path: &Path, text: &str, mode: u32) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
