@@ -133,7 +133,7 @@ fn nothing_is_discarded_without_consent_and_a_dry_run_says_what_will_be_done() {
     dry.code(0);
     before.assert_same(&seen(&[one, two]));
     // On its own, without -d: the last seen topology leads to the new primary.
-    two.pgbaton(["cluster", "show"]).run().code(0);
+    two.pgbaton(["cluster", "show"]).run().code(25);
     let done = rejoin(&nodes, &["--yes"]);
     done.code(0);
     let titles = |steps: &serde_json::Value| -> Vec<String> {
