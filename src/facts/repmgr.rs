@@ -65,20 +65,21 @@ pub fn none_runs<'a>(nodes: impl IntoIterator<Item = Option<&'a Repmgr>>) -> boo
     nodes.into_iter().all(|repmgr| repmgr.is_some_and(rests))
 }
 
-/// Its functions give NULL where the library is not preloaded: then nothing can run.
+/// Its functions give NULL where the library is not preloaded: then nothing can run. The third is that a process is named, which the server
+/// need not see: it may run as another user, or in a container beside it.
 const DAEMON: &str = "SELECT json_build_array(coalesce(repmgr.repmgrd_is_running(), false), \
-    coalesce(repmgr.repmgrd_is_paused(), false))::text";
+    coalesce(repmgr.repmgrd_is_paused(), false), coalesce(repmgr.get_repmgrd_pid(), -1) > 0)::text";
 
 /// Which rows of `pg_stat_activity` are sessions of repmgr, as a condition. Somebody whose conninfo gives every session that name cannot be
 /// told from repmgr, so then nobody is taken for it.
 pub const IS_REPMGRS: &str = "application_name = 'repmgr' AND datid IS NOT NULL AND pid <> pg_backend_pid() \
     AND current_setting('application_name') <> 'repmgr'";
 
-/// `$1` is [`NEW_S`].
+/// `$1` is [`NEW_S`]. When another role's session began is not for everybody to see, and a daemon's began long ago, mostly.
 const VISITS: &str = "SELECT json_build_array(EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'repmgr'), \
     coalesce(json_agg(json_build_object('pid', pid, \
         'from', 'process ' || pid || coalesce(' from ' || host(client_addr), ''), \
-        'new', backend_start > clock_timestamp() - $1::integer * interval '1 s', \
+        'new', coalesce(backend_start > clock_timestamp() - $1::integer * interval '1 s', false), \
         'here', datname = current_database())), '[]'))::text \
     FROM pg_stat_activity WHERE";
 
@@ -91,10 +92,10 @@ pub async fn ask(session: &Session) -> Result<Repmgr, SqlError> {
     let (extension, visits): (bool, _) = session.query_json(&query, &[Some(&NEW_S.to_string())]).await?;
     let daemon = if extension {
         match session.query_json(DAEMON, &[]).await {
-            Ok((false, _)) => Daemon::Stopped,
-            Ok((true, false)) => Daemon::Running,
-            Ok((true, true)) => Daemon::Paused,
-            Err(_) => Daemon::Unknown,
+            Ok((false, _, false)) => Daemon::Stopped,
+            Ok((true, false, _)) => Daemon::Running,
+            Ok((true, true, _)) => Daemon::Paused,
+            Ok((false, _, true)) | Err(_) => Daemon::Unknown,
         }
     } else {
         Daemon::Impossible

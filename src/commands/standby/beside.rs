@@ -42,12 +42,13 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<Found> {
         return Ok(found);
     }
     let begun = Instant::now();
-    let mut told = false;
+    let (mut told, mut none_runs) = (false, false);
     loop {
         // A server that somebody stops meanwhile is at rest.
         let asked =
             join_all(sessions.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
-        let none_runs = repmgr::none_runs(asked.iter().map(Option::as_ref));
+        // What was true before one of them was stopped still says whose the sessions are.
+        none_runs |= repmgr::none_runs(asked.iter().map(Option::as_ref));
         let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(none_runs).is_empty());
         let over = begun.elapsed() > Duration::from_secs(u64::from(NEW_S) + 1);
         if rests || over {
@@ -55,7 +56,9 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<Found> {
         }
         if !told {
             told = true;
-            context.ui.say(Level::Notice, "repmgr has just begun something here: waiting for the end of it");
+            context
+                .ui
+                .say(Level::Notice, "a command of repmgr may be running here: waiting for the end of it");
         }
         tokio::time::sleep(PACE).await;
     }
