@@ -4,6 +4,7 @@ pub mod checks;
 pub mod cluster;
 pub mod config;
 pub mod context;
+pub mod ending;
 pub mod far_end;
 pub mod generate;
 pub mod getopt;

@@ -2,13 +2,10 @@
 
 use crate::commands::context::Context;
 use crate::commands::world::Secrets;
-use crate::error::Result;
-use crate::facts::cluster::ClusterFacts;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::Command;
-use crate::plan::tell::{Proof, Tell};
 use crate::registry::event;
 use crate::system::process;
 
@@ -87,62 +84,8 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
     );
 }
 
-/// Tells what an operation that has ended has to tell, but for [`record_followers`].
-///
-/// `taking_writes` are the nodes that are known to, and `error` says why the operation failed, if it did: one that succeeded has seen its
-/// primary itself.
-pub async fn tell(
-    context: &Context,
-    primary: Option<&Session>,
-    tells: &[Tell],
-    taking_writes: &[i32],
-    error: Option<&str>,
-) {
-    for tell in tells {
-        let successful = match tell.proof {
-            Proof::Success => error.is_none(),
-            Proof::Primary => error.is_none() || taking_writes.contains(&tell.node_id),
-            Proof::Upstream(_) => continue,
-        };
-        if !successful && !tell.failure {
-            continue;
-        }
-        let happening = Happening {
-            node_id: Some(tell.node_id),
-            event: &tell.event,
-            successful,
-            details: if successful { tell.details.clone() } else { error.unwrap_or_default().into() },
-            upstream: tell.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
-        };
-        notify(context, primary, &happening).await;
-    }
-}
-
-/// Records which standbys follow the new primary, by the record as it is afterwards.
-pub async fn record_followers(context: &Context, session: &Session, tells: &[Tell], after: &ClusterFacts) {
-    for tell in tells {
-        let Proof::Upstream(upstream) = tell.proof else { continue };
-        if after.node(tell.node_id).and_then(|node| node.row.upstream_node_id) != Some(upstream) {
-            continue;
-        }
-        let event = Happening {
-            node_id: Some(tell.node_id),
-            event: &tell.event,
-            successful: true,
-            details: tell.details.clone(),
-            ..Happening::default()
-        };
-        record(context, session, &event).await;
-    }
-}
-
-/// Returns what is told of a failure.
-pub fn error_of<T>(result: &Result<T>) -> Option<String> {
-    result.as_ref().err().map(ToString::to_string)
-}
-
 /// Writes the row of an event.
-async fn record(context: &Context, session: &Session, happening: &Happening<'_>) {
+pub(super) async fn record(context: &Context, session: &Session, happening: &Happening<'_>) {
     let Some(node_id) = happening.node_id else { return };
     let row = event::insert(node_id, happening.event, happening.successful, &happening.details);
     if let Err(error) = session.transaction(&[row]).await {

@@ -2,13 +2,14 @@
 
 use crate::cli::operation::Operation as Verb;
 use crate::commands::context::Context;
+use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{Held, hold, open};
 use crate::commands::locate;
-use crate::commands::notify::{error_of, record_followers, tell};
 use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::{FarEnds, Live, Secrets};
 use crate::error::{Error, Exit, Result};
+use crate::facts::cluster::ClusterFacts;
 use crate::output::operation::{OperationView, StepView};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -180,21 +181,20 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         false => error_of(&result),
     };
     if !resumable && acted {
-        tell_all(context, &plan.tells, error.as_deref()).await;
+        tell_all(context, &plan.tells, error).await;
     }
     result
 }
 
 /// Tells what the operation would have told if it had not been left unfinished, by what there is now.
-async fn tell_all(context: &Context, tells: &[Tell], error: Option<&str>) {
+async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>) {
     if tells.is_empty() {
         return;
     }
     let found = locate::cluster(context).await;
-    let Ok(after) = found.as_ref().map(|found| &found.facts) else {
-        return tell(context, None, tells, &[], error).await;
-    };
-    let primaries: Vec<&NodeRow> = after.primaries().map(|(node, _)| &node.row).collect();
+    let facts = found.as_ref().map(|found| &found.facts);
+    let primaries: Vec<&NodeRow> =
+        facts.into_iter().flat_map(ClusterFacts::primaries).map(|(node, _)| &node.row).collect();
     let ids: Vec<i32> = primaries.iter().map(|row| row.node_id).collect();
     // Beside another one, the one that this is about.
     let about = |row: &&&NodeRow| {
@@ -204,10 +204,8 @@ async fn tell_all(context: &Context, tells: &[Tell], error: Option<&str>) {
         Some(row) => open(context, row).await.ok(),
         None => None,
     };
-    tell(context, session.as_ref(), tells, &ids, error).await;
-    if let Some(session) = &session {
-        record_followers(context, session, tells, after).await;
-    }
+    let (primary, seen_by) = (session.as_ref(), session.as_ref());
+    Ending { tells, error, taking_writes: &ids, primary, seen_by }.tell(context).await;
 }
 
 /// Says whether a command changes roles, and so holds the locks of the whole cluster.

@@ -7,9 +7,9 @@ use tokio::time::sleep;
 
 use crate::cli::standby::Follow as Args;
 use crate::commands::context::Context;
+use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{error_of, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::{locate, login, operate, operation, reach};
 use crate::error::{Error, Exit, Result};
@@ -75,12 +75,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Follow, |done| done.acted);
     if acted {
         let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
-        tell(context, primary, &plan.tells, &[], error_of(&result).as_deref()).await;
-        if let Some(session) = primary
-            && let Ok(facts) = locate::from_session(context, session, "the primary").await
-        {
-            locate::remember(context, &facts, crate::plan::journal::now());
-        }
+        let ending = Ending {
+            tells: &plan.tells,
+            error: error_of(&result),
+            taking_writes: &[],
+            primary,
+            seen_by: primary,
+        };
+        ending.tell(context).await;
     }
     let done = result?;
     if done.acted {

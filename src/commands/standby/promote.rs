@@ -6,13 +6,13 @@ use serde_json::json;
 
 use crate::cli::standby::Promote as Args;
 use crate::commands::context::Context;
+use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{self, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{error_of, record_followers, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
 use crate::commands::standby::beside::{beside, cluster_at_rest};
-use crate::commands::{locate, operate, operation, reach};
+use crate::commands::{operate, operation, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -94,15 +94,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     );
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     if acted {
-        let primary: &[i32] = if is_primary { &[config.node_id] } else { &[] };
-        let tells = &promotion.plan.tells;
-        tell(context, is_primary.then_some(session), tells, primary, error_of(&result).as_deref()).await;
-        if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
-            if is_primary {
-                record_followers(context, session, tells, &facts).await;
-            }
-            locate::remember(context, &facts, crate::plan::journal::now());
-        }
+        let ending = Ending {
+            tells: &promotion.plan.tells,
+            error: error_of(&result),
+            taking_writes: if is_primary { &[config.node_id] } else { &[] },
+            primary: is_primary.then_some(session),
+            seen_by: Some(session),
+        };
+        ending.tell(context).await;
     }
     let done = result?;
     if done.acted {

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::cli::standby::Switchover as Args;
 use crate::commands::context::Context;
+use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
-use crate::commands::notify::{error_of, record_followers, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::standby::beside::{beside, cluster_at_rest};
@@ -125,14 +125,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     if acted {
         let writable = if is_primary { Some(session) } else { held.session(primary.row.node_id) };
         let writable = writable.filter(|session| !session.is_closed());
-        let primary: &[i32] = if is_primary { &[config.node_id] } else { &[] };
-        tell(context, writable, &plan.tells, primary, error_of(&result).as_deref()).await;
-        if let Ok(facts) = locate::from_session(context, session, &format!("node \"{name}\"")).await {
-            if is_primary {
-                record_followers(context, session, &plan.tells, &facts).await;
-            }
-            locate::remember(context, &facts, crate::plan::journal::now());
-        }
+        let ending = Ending {
+            tells: &plan.tells,
+            error: error_of(&result),
+            taking_writes: if is_primary { &[config.node_id] } else { &[] },
+            primary: writable,
+            seen_by: Some(session),
+        };
+        ending.tell(context).await;
     }
     let done = result?;
     if done.acted {

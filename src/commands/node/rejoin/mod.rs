@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::cli::node::Rejoin as Args;
 use crate::commands::context::Context;
+use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
-use crate::commands::notify::{error_of, tell};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
 use crate::commands::{locate, operate, operation};
@@ -176,12 +176,14 @@ async fn carry_out(
     let Some(primary) = there.map(|node| node.row.clone()) else { return result.map(|done| done.report) };
     if acted {
         let session = held.session(primary.node_id);
-        tell(context, session, &plan.tells, &[], error_of(&result).as_deref()).await;
-        if let Some(session) = session
-            && let Ok(facts) = locate::from_session(context, session, "the primary").await
-        {
-            locate::remember(context, &facts, crate::plan::journal::now());
-        }
+        let ending = Ending {
+            tells: &plan.tells,
+            error: error_of(&result),
+            taking_writes: &[],
+            primary: session,
+            seen_by: session,
+        };
+        ending.tell(context).await;
     }
     let done = result?;
     let (name, primary_name) = (&config.node_name, &primary.node_name);
