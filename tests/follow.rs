@@ -12,7 +12,7 @@
 mod support;
 
 use rustix::process::Signal;
-use support::{Fingerprint, Nodes, Pg, SOON, StopMode, executed, planned, postgres, versions};
+use support::{Fingerprint, Nodes, Pg, SOON, StopMode, TestServer, executed, planned, postgres, versions};
 
 const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -127,6 +127,94 @@ fn a_node_with_wal_of_its_own_is_sent_to_rejoin() {
     let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2", "--force"]).run();
     output.code(32).says("has WAL that \"node2\" never had").says("pgbaton node rejoin");
     assert_eq!(three.psql("SHOW primary_conninfo"), before);
+}
+
+/// Begins timeline 2 on a server, in a way that nobody has recorded.
+fn begin_timeline(server: &TestServer) {
+    server.promote();
+    server.psql_as("repmgr", "repmgr", "DELETE FROM pgbaton.promotion");
+}
+
+/// Writes until the first WAL of timeline 2 is gone.
+fn until_its_beginning_is_gone(server: &TestServer, standby: Option<&TestServer>) {
+    let history = "convert_from(pg_read_binary_file('pg_wal/00000002.history'), 'UTF8')";
+    let name =
+        server.psql(&format!("SELECT pg_walfile_name((regexp_match({history}, '\\t(\\S+)\\t'))[1]::pg_lsn)"));
+    let still = format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{name}'");
+    for round in 0.. {
+        assert!(round < 20, "{} keeps {name}", server.name);
+        server.psql("INSERT INTO much SELECT generate_series(1, 1000)");
+        server.psql("SELECT pg_switch_wal()");
+        server.psql("CHECKPOINT");
+        if let Some(standby) = standby {
+            standby.wait_for_replay_of(server);
+            standby.psql("CHECKPOINT");
+        }
+        let gone = |server: &TestServer| server.psql(&still) == "0";
+        if gone(server) && standby.is_none_or(gone) {
+            break;
+        }
+    }
+}
+
+fn keeping_little(nodes: &Nodes) {
+    for server in &nodes.servers {
+        server.append_conf("min_wal_size = '32MB'\nmax_wal_size = '32MB'\nwal_keep_size = 0");
+        server.reload();
+    }
+    nodes.node(1).psql("CREATE TABLE much (n int)");
+}
+
+/// As in every cluster that repmgr has led to another timeline some time ago.
+#[test]
+fn where_the_beginning_of_the_timeline_is_gone_a_checkpoint_tells() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    keeping_little(&nodes);
+    two.wait_for_replay_of(one);
+    one.kill9();
+    two.pgbaton(["standby", "promote"]).run().code(0);
+    two.psql_as("repmgr", "repmgr", "DELETE FROM pgbaton.promotion");
+    until_its_beginning_is_gone(two, Some(three));
+
+    // It is led away, and back.
+    let conninfo = three.psql("SHOW primary_conninfo").replace(&format!("port={}", two.port), "port=1");
+    three.psql(&format!("ALTER SYSTEM SET primary_conninfo = '{}'", conninfo.replace('\'', "''")));
+    three.reload();
+    two.wait_until("SELECT count(*) FROM pg_stat_replication", "0", SOON);
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    two.psql("CREATE TABLE later ()");
+    three.wait_for_replay_of(two);
+
+    // Nor can the primary be compared otherwise, when it has failed.
+    two.kill9();
+    three.pgbaton(["standby", "promote"]).run().code(0);
+    two.pgbaton(["node", "rejoin"]).run().code(0);
+    three.psql("CREATE TABLE later_still ()");
+    two.wait_for_replay_of(three);
+    three.pgbaton(["standby", "switchover", "--node-id=2"]).run().code(0);
+}
+
+#[test]
+fn a_checkpoint_that_the_other_never_had_tells_too() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    keeping_little(&nodes);
+    one.stop(StopMode::Fast);
+    for server in [two, three] {
+        begin_timeline(server);
+        until_its_beginning_is_gone(server, None);
+    }
+    two.psql("INSERT INTO much SELECT generate_series(1, 10000)");
+    // Somebody means well.
+    three.stop(StopMode::Fast);
+    std::fs::write(three.data.join("standby.signal"), "").unwrap();
+    three.start();
+    let output = three.pgbaton(["standby", "follow", "--force"]).run();
+    output.code(32).says("has WAL that \"node2\" never had").says("is not in the WAL of the reference");
+    let output = three.pgbaton(["node", "rejoin", "--force"]).run();
+    output.code(32).says("is not in the WAL of the reference").says("--reclone");
+    assert_eq!(two.psql("SELECT count(*) FROM pg_stat_replication"), "0");
 }
 
 #[test]

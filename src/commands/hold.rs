@@ -12,6 +12,7 @@ use crate::commands::context::Context;
 use crate::commands::operate::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::lineage;
 use crate::facts::role::{self, RoleFacts};
 use crate::facts::server;
 use crate::pg::client::{Session, SqlError};
@@ -75,6 +76,23 @@ impl Held {
     /// Returns the session on a node that answers, for questions; the lock goes with it.
     pub fn session(&self, node_id: i32) -> Option<&Session> {
         self.sessions.iter().find(|(id, _)| *id == node_id).map(|(_, session)| session)
+    }
+
+    /// Looks further into the WAL of two nodes where nothing else tells whether they have the same past.
+    pub async fn compare(&mut self, node_id: i32, reference_id: i32) {
+        let server = |id| self.facts.node(id).and_then(|node| node.facts()).cloned();
+        let (Some(mut ours), Some(mut theirs)) = (server(node_id), server(reference_id)) else { return };
+        let (Some(here), Some(there)) = (self.session(node_id), self.session(reference_id)) else { return };
+        lineage::compare((here, &mut ours), (there, &mut theirs)).await;
+        for node in &mut self.facts.nodes {
+            if let Ok(server) = &mut node.server {
+                match node.row.node_id {
+                    id if id == node_id => server.lineage.clone_from(&ours.lineage),
+                    id if id == reference_id => server.lineage.clone_from(&theirs.lineage),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Says whether locks are really held, which they are not in a dry run.

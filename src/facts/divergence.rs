@@ -3,9 +3,10 @@
 //! Positions alone cannot tell. Two standbys that were promoted apart write different WAL at the same positions of timelines with the same
 //! number; pg_rewind then says that no rewind is required, and one streams from the other with data that differ. So the texts of the
 //! history files are compared, and after them the first record of the timeline, which carries the time of the promotion. Where its segment is
-//! gone, what the metadata recorded of the promotion stands in.
+//! gone, what the metadata recorded of the promotion stands in, and where nobody recorded it, a later checkpoint that both still have.
 
-use crate::facts::server::{FirstRecord, Lineage, ServerFacts};
+use crate::facts::lineage::{FirstRecord, Lineage, Milestone};
+use crate::facts::server::ServerFacts;
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::wal::crc32c;
@@ -95,10 +96,15 @@ pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
 
 /// Compares a branch with a reference.
 pub fn relation_of(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
-    match by_history(server, reference) {
-        forked @ Relation::Forked { .. } => forked,
+    let found = match by_history(server, reference) {
+        forked @ Relation::Forked { .. } => return forked,
         other if server.timeline == reference.timeline => on_one_timeline(server, reference).unwrap_or(other),
         other => other,
+    };
+    match (&found, by_milestone(server, reference)) {
+        (Relation::Same, Some(forked @ Relation::Forked { .. })) => forked,
+        (Relation::Unknown(_), Some(told)) => told,
+        _ => found,
     }
 }
 
@@ -214,6 +220,39 @@ fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
     })
 }
 
+/// Compares what stands in the WAL of both where the server has a checkpoint; None where that was not read, or tells nothing.
+fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
+    let read = |branch: &Branch<'_>| {
+        let milestone = branch.lineage?.milestone.as_ref()?;
+        let (from, _) = Milestone::window(milestone.lsn, server.segment_bytes);
+        let digits = usize::try_from(2 * (milestone.lsn.0 - from.0)).ok()?;
+        let (before, bytes) = milestone.bytes.split_at_checked(digits)?;
+        let record =
+            FirstRecord { timeline: milestone.timeline, lsn: milestone.lsn, bytes: Some(bytes.into()) };
+        Some((before.to_string(), record))
+    };
+    let ((before, ours), (there, theirs)) = (read(server)?, read(reference)?);
+    if (ours.timeline, ours.lsn) != (theirs.timeline, theirs.lsn) {
+        return None;
+    }
+    let record = record(&ours, server.segment_bytes)?;
+    let stands_there = without_page_headers(&theirs)?;
+    if before == there && stands_there.starts_with(&record) {
+        // One of an earlier timeline says nothing of this one.
+        return (ours.timeline == server.timeline).then_some(Relation::Same);
+    }
+    // Beyond its end the reference has written nothing yet.
+    let is_written = stands_there.len() >= record.len()
+        && reference.end.is_none_or(|end| ours.lsn.0 + record.len() as u64 <= end.0);
+    is_written.then(|| Relation::Forked {
+        evidence: format!(
+            "The checkpoint at {} on timeline {} is not in the WAL of the reference.",
+            ours.lsn, ours.timeline
+        ),
+        at: None,
+    })
+}
+
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
     Relation::Forked {
         evidence: format!(
@@ -313,7 +352,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::server::{Lineage, Promotion};
+    use crate::facts::lineage::{Lineage, Promotion};
 
     const SEGMENT: u64 = 16 << 20;
     const END_OF_RECOVERY: u8 = 0x90;
@@ -411,7 +450,7 @@ mod tests {
 
     fn with(mut server: ServerFacts, history: &str, first: Vec<FirstRecord>) -> ServerFacts {
         server.lineage =
-            Some(Lineage { history: Some(history.into()), first_records: first, promotions: Vec::new() });
+            Some(Lineage { history: Some(history.into()), first_records: first, ..Lineage::default() });
         server
     }
 
@@ -516,7 +555,7 @@ mod tests {
                 .map(|(timeline, uuid)| Promotion { timeline: TimelineId(*timeline), uuid: (*uuid).into() })
                 .collect();
             let history = files.then(|| HISTORY.to_string());
-            server.lineage = Some(Lineage { history, first_records: Vec::new(), promotions });
+            server.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
             server
         };
         let standby = |files, uuids: &[_]| knowing(ServerFacts::example(true, 2, SWITCH + 8), files, uuids);
@@ -536,6 +575,41 @@ mod tests {
         // Without the history of a later timeline nobody knows where this one ended.
         let later = knowing(ServerFacts::example(false, 3, SWITCH + 800), false, &[(2, "a")]);
         assert!(evidence(&standby(true, &[(2, "a")]), &later).starts_with("unknown"));
+    }
+
+    #[test]
+    fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
+        // A page before it, some of which belongs to the segment before.
+        let (at, segment_begin) = (0x0500_0100, 0x0500_0000_u64);
+        let milestone = |lsn: u64, commits: u8, time: u8| {
+            let mut bytes = vec![commits; usize::try_from(lsn - segment_begin).unwrap()];
+            bytes.extend(wal_record(lsn - 40, 0x10, 0, &[time; 88]));
+            bytes.resize(bytes.len() + 150, 0);
+            Milestone { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: hex(&bytes) }
+        };
+        let knowing = |in_recovery, end, milestone: Option<Milestone>| {
+            let mut server = with(ServerFacts::example(in_recovery, 2, end), HISTORY, Vec::new());
+            server.lineage.as_mut().unwrap().milestone = milestone;
+            server
+        };
+        let standby = knowing(true, at + 0x1000, Some(milestone(at, 1, 1)));
+        let told = |theirs: Option<Milestone>| {
+            evidence(&standby, &knowing(false, at + 0x1000, theirs)).chars().take(22).collect::<String>()
+        };
+        assert_eq!(told(Some(milestone(at, 1, 1))), "same");
+        assert_eq!(told(Some(milestone(at, 1, 2))), "forked: The checkpoint");
+        assert_eq!(told(Some(milestone(at, 2, 1))), "forked: The checkpoint");
+        // Read elsewhere, or not at all.
+        assert_eq!(told(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
+        assert_eq!(told(None), "unknown: The history f");
+        // No record of a checkpoint: it tells nothing.
+        let mut broken = milestone(at, 1, 1);
+        broken.bytes.replace_range(600..602, "ff");
+        let primary = knowing(false, at + 0x1000, Some(broken.clone()));
+        assert!(evidence(&knowing(true, at + 0x1000, Some(broken)), &primary).starts_with("unknown"));
+        // The reference has not come that far: what its file holds there is what was there before.
+        let behind = knowing(true, at, Some(milestone(at, 1, 2)));
+        assert!(evidence(&standby, &behind).starts_with("unknown"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod directory;
 pub mod divergence;
 pub mod guard;
+pub mod lineage;
 pub mod matrix;
 pub mod prepare;
 pub mod rejoin;

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::facts::lineage::{self, Lineage};
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
@@ -115,38 +116,6 @@ impl Slot {
     pub fn is_lost(&self) -> bool {
         !self.active && self.slot_type == "physical" && self.wal_status.as_deref() == Some("lost")
     }
-}
-
-/// Where a server's WAL comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lineage {
-    /// The text of the history file of the server's timeline; None where it is missing.
-    pub history: Option<String>,
-    /// The first bytes that were written on each timeline, where that segment is still there.
-    pub first_records: Vec<FirstRecord>,
-    /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
-    #[serde(default)]
-    pub promotions: Vec<Promotion>,
-}
-
-/// A row of `pgbaton.promotion`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promotion {
-    /// The timeline that it began.
-    pub timeline: TimelineId,
-    /// What tells it from another one that began a timeline of that number.
-    pub uuid: String,
-}
-
-/// The beginning of the first record of a timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FirstRecord {
-    /// The timeline.
-    pub timeline: TimelineId,
-    /// Where it begins: the switch point of its parent.
-    pub lsn: Lsn,
-    /// The bytes from there on, in hexadecimal; None if the segment is gone.
-    pub bytes: Option<String>,
 }
 
 /// Everything that a server says of itself, on 13 to 18 as any role; what a role may not see comes as NULL.
@@ -364,32 +333,6 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// The history file of timeline $1 and the first bytes written on each of its last eight timelines.
-///
-/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It tells
-/// two promotions apart even where the history files agree to the byte, as they do for two standbys that had both caught up.
-const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file('pg_wal/' || \
-         lpad(upper(to_hex($1::integer)), 8, '0') || '.history', 0, 262144, true), 'UTF8') AS text), \
-   lines AS (SELECT m.line[1]::bigint AS parent, m.line[2]::pg_lsn AS lsn, row_number() OVER () AS n \
-         FROM history, regexp_matches(history.text, '^\\s*(\\d+)\\s+([0-9A-F]+/[0-9A-F]+)', 'gn') AS m(line)), \
-   switches AS (SELECT COALESCE(lead(parent) OVER (ORDER BY n), $1::bigint) AS timeline, lsn, \
-         (lsn - '0/0'::pg_lsn) AS byte, n FROM lines), \
-   places AS (SELECT timeline, lsn, n, lpad(upper(to_hex(timeline)), 8, '0') || \
-         lpad(upper(to_hex(div(byte, 4294967296)::bigint)), 8, '0') || \
-         lpad(upper(to_hex(div(mod(byte, 4294967296), $2::numeric)::bigint)), 8, '0') AS segment, \
-         mod(byte, $2::numeric)::bigint AS at FROM switches ORDER BY n DESC LIMIT 8) \
- SELECT json_build_object('history', (SELECT text FROM history), 'first_records', COALESCE((SELECT json_agg(\
-         json_build_object('timeline', timeline, 'lsn', lsn::text, 'bytes', \
-         encode(pg_read_binary_file('pg_wal/' || segment, at, 256, true), 'hex')) ORDER BY n) FROM places), '[]'))::text";
-
-/// Whether the promotions may be read. Asked first, so that no server's log fills up with errors about a table that nobody made.
-const HAS_PROMOTIONS: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname = 'pgbaton' AND c.relname = 'promotion' AND has_schema_privilege(n.oid, 'USAGE') \
-       AND has_table_privilege(c.oid, 'SELECT'))::text";
-
-const PROMOTIONS: &str = "SELECT COALESCE(json_agg(json_build_object('timeline', timeline, 'uuid', uuid) \
-     ORDER BY promoted_at), '[]')::text FROM pgbaton.promotion";
-
 /// Asks a server about itself.
 ///
 /// One query; others read the lineage where the server has left its first timeline and the role may read files or the metadata.
@@ -413,31 +356,9 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
         facts.timeline = facts.timeline.max(timeline_received(session, &facts).await.unwrap_or_default());
     }
     if facts.timeline > TimelineId(1) {
-        let (read, promotions) = tokio::join!(files(session, &facts), promotions(session));
-        facts.lineage = match (read, promotions) {
-            (Some(lineage), promotions) => Some(Lineage { promotions, ..lineage }),
-            (None, promotions) if promotions.is_empty() => None,
-            (None, promotions) => Some(Lineage { history: None, first_records: Vec::new(), promotions }),
-        };
+        facts.lineage = lineage::ask(session, &facts).await;
     }
     Ok(facts)
-}
-
-/// Returns what the server's files say of its lineage; None where they may not be read.
-async fn files(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
-    if !facts.reads_files {
-        return None;
-    }
-    let (timeline, segment) = (facts.timeline.to_string(), facts.wal_segment_bytes.to_string());
-    session.query_json(LINEAGE, &[Some(&timeline), Some(&segment)]).await.ok()
-}
-
-/// Returns the promotions that the server knows of; none where nobody recorded any or the role may not read them.
-pub(crate) async fn promotions(session: &Session) -> Vec<Promotion> {
-    match session.query_json(HAS_PROMOTIONS, &[]).await {
-        Ok(true) => session.query_json(PROMOTIONS, &[]).await.unwrap_or_default(),
-        _ => Vec::new(),
-    }
 }
 
 /// Returns the timeline of the segment that the received WAL ends in, as the name of its file says.

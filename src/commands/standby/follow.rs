@@ -46,11 +46,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let found = wait_for_target(context, args).await?;
     hold::own(&found.facts, config.node_id, name)?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let held = hold(context, &rows).await?;
+    let mut held = hold(context, &rows).await?;
     let target_id = match args.upstream_node_id {
         Some(id) => id,
         None => locate::the_primary(&held.facts)?.0.row.node_id,
     };
+    held.compare(config.node_id, target_id).await;
     let postgres = postgres(context)?;
     let facts = FollowFacts {
         login: login(context, &held, config.node_id, target_id).await,

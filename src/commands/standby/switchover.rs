@@ -53,7 +53,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let found = cluster_at_rest(context).await?;
     hold::own(&found.facts, config.node_id, name)?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let held = hold(context, &rows).await?;
+    let mut held = hold(context, &rows).await?;
+    if let Ok((primary, _)) = locate::the_primary(&held.facts) {
+        let primary_id = primary.row.node_id;
+        held.compare(config.node_id, primary_id).await;
+    }
     let own = hold::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id) else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();

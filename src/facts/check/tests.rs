@@ -6,7 +6,8 @@ use super::{Clock, Figures, Finding, Name, Repmgrd, Status, of_issue};
 use crate::error::ISSUE_CODES;
 use crate::facts::assess::examples::{promote, server, silence};
 use crate::facts::cluster::Silence;
-use crate::facts::server::{Lineage, Slot};
+use crate::facts::lineage::Lineage;
+use crate::facts::server::Slot;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
@@ -280,8 +281,7 @@ const CASES: &[Case] = &[
             server.timeline = TimelineId(2);
             server.lineage = Some(Lineage {
                 history: Some("1\t0/A000\tno recovery target specified\n".into()),
-                first_records: vec![],
-                promotions: vec![],
+                ..Lineage::default()
             });
         }
     }),

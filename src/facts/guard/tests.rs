@@ -1,16 +1,14 @@
 use super::*;
 use crate::facts::cluster::Silence;
-use crate::facts::server::{FirstRecord, Lineage, Receiver};
+use crate::facts::lineage::{FirstRecord, Lineage};
+use crate::facts::server::Receiver;
 
 const END: u64 = 0x0500_0000;
 
 /// Node 1 on a timeline that is 1, or was begun by a promotion.
 fn ours(timeline: u32) -> (NodeRow, Lineage, TimelineId) {
-    let lineage = Lineage {
-        history: (timeline > 1).then(|| "1\t0/3000000\tx\n".to_string()),
-        first_records: Vec::new(),
-        promotions: Vec::new(),
-    };
+    let lineage =
+        Lineage { history: (timeline > 1).then(|| "1\t0/3000000\tx\n".to_string()), ..Lineage::default() };
     (NodeRow::example(1, NodeType::Primary), lineage, TimelineId(timeline))
 }
 
@@ -27,11 +25,8 @@ fn standby(node_id: i32, timeline: u32) -> Voice {
     let mut server = ServerFacts::example(true, timeline, END);
     server.receiver = None;
     server.started_at = format!("server {node_id}");
-    server.lineage = (timeline > 1).then(|| Lineage {
-        history: Some("1\t0/3000000\tx\n".into()),
-        first_records: Vec::new(),
-        promotions: Vec::new(),
-    });
+    server.lineage =
+        (timeline > 1).then(|| Lineage { history: Some("1\t0/3000000\tx\n".into()), ..Lineage::default() });
     Voice {
         node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Ok(server) },
         registered: true,
@@ -147,7 +142,7 @@ fn another_history_is_against_us_if_it_is_as_new() {
             let lineage = Lineage {
                 history: Some(history.into()),
                 first_records: vec![FirstRecord { timeline: TimelineId(2), lsn: Lsn(0), bytes: None }],
-                promotions: Vec::new(),
+                ..Lineage::default()
             };
             server(voice).lineage = Some(lineage);
         })

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-pub use self::target::{FUNCTIONS, Target, ask_target, bytes_at, grants_to_rewind, segments_gone};
+pub use self::target::{FUNCTIONS, Target, ask_target, grants_to_rewind, segments_gone};
 use crate::facts::divergence::{Branch, Fork, fork};
-use crate::facts::server::{FirstRecord, Lineage};
+use crate::facts::lineage::{FirstRecord, Lineage, Milestone};
 use crate::pg::control_file::{self, ControlFile, ControlState};
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
@@ -191,7 +191,7 @@ pub fn look_at_history(
         end: (minimum > Lsn(0)).then_some(minimum),
         counted: None,
         overwritten: false,
-        lineage: Lineage { history, first_records: Vec::new(), promotions: Vec::new() },
+        lineage: Lineage { history, ..Lineage::default() },
         switches,
         segment_bytes: 0,
         is_standby: data.join(STANDBY_SIGNAL).exists(),
@@ -211,6 +211,7 @@ pub fn look_at_history(
     }
     local.segment_bytes = wal::segment_bytes(&data.join("pg_wal"))?;
     local.find_first_record();
+    local.find_milestone();
     Ok(local)
 }
 
@@ -333,8 +334,15 @@ impl Local {
         self.lineage.first_records.push(FirstRecord { timeline: self.timeline, lsn: begin, bytes });
     }
 
+    fn find_milestone(&mut self) {
+        let (timeline, lsn) = (self.control.timeline, self.control.checkpoint);
+        let (from, count) = Milestone::window(lsn, self.segment_bytes);
+        let bytes = self.bytes_at(timeline, from, usize::try_from(count).unwrap_or(0));
+        self.lineage.milestone = bytes.map(|bytes| Milestone { timeline, lsn, bytes });
+    }
+
     /// Returns bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone.
-    pub fn bytes_at(&self, timeline: TimelineId, at: Lsn, count: usize) -> Option<String> {
+    fn bytes_at(&self, timeline: TimelineId, at: Lsn, count: usize) -> Option<String> {
         let name = timeline.segment_file_name(at, self.segment_bytes)?;
         let file = std::fs::File::open(self.data_directory.join("pg_wal").join(name)).ok()?;
         let mut bytes = vec![0; count];

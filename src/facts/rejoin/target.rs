@@ -66,25 +66,6 @@ pub async fn ask_target(session: &Session) -> Result<Target, SqlError> {
     session.query_json(&sql, &[]).await
 }
 
-/// Asks a server for bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone or may not be read.
-///
-/// # Errors
-/// Those of the query.
-pub async fn bytes_at(
-    session: &Session,
-    segment: &str,
-    at: u64,
-    count: u32,
-) -> Result<Option<String>, SqlError> {
-    let row = session
-        .query_one(
-            "SELECT encode(pg_read_binary_file('pg_wal/' || $1, $2::bigint, $3::bigint, true), 'hex')",
-            &[Some(segment), Some(&at.to_string()), Some(&count.to_string())],
-        )
-        .await?;
-    Ok(row.get(0).map(str::to_string))
-}
-
 /// Says which of these WAL segments a server does not have any more.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Which rung it is and what stands against it, from facts that are made up.
 
 use super::*;
+use crate::facts::lineage::Lineage;
 use crate::facts::rejoin::BLOCKED;
-use crate::facts::server::Lineage;
 use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
 use crate::pg::history::{Switch, TimelineId};
@@ -64,7 +64,7 @@ fn facts() -> RejoinFacts {
             end: Some(END),
             counted: None,
             overwritten: false,
-            lineage: Lineage { history: None, first_records: Vec::new(), promotions: Vec::new() },
+            lineage: Lineage::default(),
             switches: Vec::new(),
             segment_bytes: 16 << 20,
             is_standby: false,

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::commands::locate::key;
 use crate::facts::cluster::{NodeFacts, ask_node, bounded};
 use crate::facts::guard::{Members, Voice};
+use crate::facts::lineage;
 use crate::facts::server;
 use crate::pg::client::{Session, SqlError};
 use crate::registry::{NodeRow, NodeType, lock, node};
@@ -102,8 +103,9 @@ async fn ask(row: NodeRow, registered: bool, environment: &Environment, each: Du
         Ok(answer) => answer,
         Err(silence) => return silent(NodeFacts { row, server: Err(silence) }),
     };
-    let more =
-        async { Ok(tokio::join!(node::read_all(&session), is_busy(&session), server::promotions(&session))) };
+    let more = async {
+        Ok(tokio::join!(node::read_all(&session), is_busy(&session), lineage::promotions(&session)))
+    };
     let told = |error: SqlError| error.to_string();
     let (rows, busy, promotions) = match bounded(until, more).await {
         Ok((rows, busy, promotions)) => (rows.map_err(told), busy, promotions),

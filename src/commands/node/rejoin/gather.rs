@@ -16,12 +16,12 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{NodeFacts, Silence};
 use crate::facts::directory::Contents;
 use crate::facts::divergence::{Fork, Relation, relation_of};
+use crate::facts::lineage::{self, Lineage};
 use crate::facts::rejoin::{
-    Local, Loss, Needed, Target, ask_target, bytes_at, look, own_files, segments, segments_from,
-    segments_gone,
+    Local, Loss, Needed, Target, ask_target, look, own_files, segments, segments_from, segments_gone,
 };
 use crate::facts::role::RoleFacts;
-use crate::facts::server::{Lineage, ServerFacts};
+use crate::facts::server::ServerFacts;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
@@ -104,8 +104,9 @@ pub(super) async fn gather(
         // The role may not read files there. A replication connection tells as much.
         let history = history(context, &tool("psql")?, primary, there.timeline).await;
         let promotions = there.lineage.map(|lineage| lineage.promotions).unwrap_or_default();
-        there.lineage = Some(Lineage { history, first_records: Vec::new(), promotions });
+        there.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
     }
+    lineage::read_there(session, &mut there, (local.control.timeline, local.control.checkpoint)).await;
     let there = &there;
     let history = there.lineage.as_ref().and_then(|lineage| lineage.history.as_deref());
     target.switches = history.and_then(|text| parse_history(text).ok()).unwrap_or_default();
@@ -113,7 +114,7 @@ pub(super) async fn gather(
     if !local.is_half_rewound() {
         local.find_end(fork).map_err(unreadable)?;
     }
-    let relation = relation(&local, there, session, &config.node_name).await;
+    let relation = relation(&local, there, &config.node_name);
 
     let state = context.state_directory()?;
     let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -229,33 +230,16 @@ pub(super) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> O
 }
 
 /// Compares the local history with the primary's.
-async fn relation(local: &Local, there: &ServerFacts, session: &Session, name: &str) -> Relation {
+fn relation(local: &Local, there: &ServerFacts, name: &str) -> Relation {
     let mut branch = local.branch();
     branch.streams = local.running.is_some() && there.sender_of(name).is_some();
     let relation = relation_of(&branch, &there.into());
     if matches!(relation, Relation::Forked { .. }) || local.is_half_rewound() {
         return relation;
     }
-    // Where a file with the primary's WAL is still there: the record of the last checkpoint that was written or replayed here must be in it.
-    // This tells a server that took writes for a while because its standby.signal was gone.
-    let at = local.control.checkpoint;
-    let timeline = local.control.timeline;
-    if let Some(evidence) = local.overwritten_evidence() {
-        return Relation::Forked { evidence, at: None };
-    }
-    let (Some(ours), Some(segment)) =
-        (local.bytes_at(timeline, at, 24), timeline.segment_file_name(at, local.segment_bytes))
-    else {
-        return relation;
-    };
-    match bytes_at(session, &segment, at.0 % local.segment_bytes, 24).await {
-        Ok(Some(theirs)) if theirs != ours => Relation::Forked {
-            evidence: format!(
-                "The checkpoint at {at} on timeline {timeline} is not in the WAL of the primary."
-            ),
-            at: None,
-        },
-        _ => relation,
+    match local.overwritten_evidence() {
+        Some(evidence) => Relation::Forked { evidence, at: None },
+        None => relation,
     }
 }
 

@@ -1,0 +1,188 @@
+//! Where a server's WAL comes from: what tells two servers apart that are on the same timeline, or were.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::divergence::{Relation, relation};
+use crate::facts::server::ServerFacts;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::history::{TimelineId, parse_history};
+use crate::pg::lsn::Lsn;
+
+/// Where a server's WAL comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The text of the history file of the server's timeline; None where it is missing.
+    pub history: Option<String>,
+    /// The first bytes that were written on each timeline, where that segment is still there.
+    pub first_records: Vec<FirstRecord>,
+    /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
+    #[serde(default)]
+    pub promotions: Vec<Promotion>,
+    /// A checkpoint on its timeline, where it was needed for a comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub milestone: Option<Milestone>,
+}
+
+/// A row of `pgbaton.promotion`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    /// The timeline that it began.
+    pub timeline: TimelineId,
+    /// What tells it from another one that began a timeline of that number.
+    pub uuid: String,
+}
+
+/// The beginning of the first record of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstRecord {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where it begins: the switch point of its parent.
+    pub lsn: Lsn,
+    /// The bytes from there on, in hexadecimal; None if the segment is gone.
+    pub bytes: Option<String>,
+}
+
+/// A place in the WAL where one of two servers has a checkpoint, and what stands there.
+///
+/// The record carries the time in seconds, and commits before it in microseconds: no two promotions lead to the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milestone {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where the record begins.
+    pub lsn: Lsn,
+    /// What stands before it in its segment, [`BEFORE`] bytes at most, and from there on, in hexadecimal.
+    pub bytes: String,
+}
+
+/// How much WAL before a checkpoint is compared along with it.
+const BEFORE: u64 = 8192;
+
+/// How much from it on: more than the record and the headers of pages in it.
+const FROM_IT_ON: u64 = 256;
+
+impl Milestone {
+    /// Returns where the bytes of a checkpoint begin, and how many there are.
+    pub fn window(lsn: Lsn, segment_bytes: u64) -> (Lsn, u64) {
+        let before = BEFORE.min(lsn.0 % segment_bytes);
+        (Lsn(lsn.0 - before), before + FROM_IT_ON)
+    }
+}
+
+/// The history file of timeline $1 and the first bytes written on each of its last eight timelines.
+///
+/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It tells
+/// two promotions apart even where the history files agree to the byte, as they do for two standbys that had both caught up.
+const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file('pg_wal/' || \
+         lpad(upper(to_hex($1::integer)), 8, '0') || '.history', 0, 262144, true), 'UTF8') AS text), \
+   lines AS (SELECT m.line[1]::bigint AS parent, m.line[2]::pg_lsn AS lsn, row_number() OVER () AS n \
+         FROM history, regexp_matches(history.text, '^\\s*(\\d+)\\s+([0-9A-F]+/[0-9A-F]+)', 'gn') AS m(line)), \
+   switches AS (SELECT COALESCE(lead(parent) OVER (ORDER BY n), $1::bigint) AS timeline, lsn, \
+         (lsn - '0/0'::pg_lsn) AS byte, n FROM lines), \
+   places AS (SELECT timeline, lsn, n, lpad(upper(to_hex(timeline)), 8, '0') || \
+         lpad(upper(to_hex(div(byte, 4294967296)::bigint)), 8, '0') || \
+         lpad(upper(to_hex(div(mod(byte, 4294967296), $2::numeric)::bigint)), 8, '0') AS segment, \
+         mod(byte, $2::numeric)::bigint AS at FROM switches ORDER BY n DESC LIMIT 8) \
+ SELECT json_build_object('history', (SELECT text FROM history), 'first_records', COALESCE((SELECT json_agg(\
+         json_build_object('timeline', timeline, 'lsn', lsn::text, 'bytes', \
+         encode(pg_read_binary_file('pg_wal/' || segment, at, 256, true), 'hex')) ORDER BY n) FROM places), '[]'))::text";
+
+/// Whether the promotions may be read. Asked first, so that no server's log fills up with errors about a table that nobody made.
+const HAS_PROMOTIONS: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = 'pgbaton' AND c.relname = 'promotion' AND has_schema_privilege(n.oid, 'USAGE') \
+       AND has_table_privilege(c.oid, 'SELECT'))::text";
+
+const PROMOTIONS: &str = "SELECT COALESCE(json_agg(json_build_object('timeline', timeline, 'uuid', uuid) \
+     ORDER BY promoted_at), '[]')::text FROM pgbaton.promotion";
+
+/// Where the last checkpoint is, or on a standby the last restartpoint: in WAL that the server still has.
+const LAST_CHECKPOINT: &str = "SELECT json_build_object('timeline', timeline_id, 'lsn', checkpoint_lsn::text, 'bytes', '')::text \
+     FROM pg_control_checkpoint()";
+
+/// Asks a server where its WAL comes from; None where the role may read neither files nor the metadata.
+pub async fn ask(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
+    let (read, promotions) = tokio::join!(files(session, facts), promotions(session));
+    match (read, promotions) {
+        (Some(lineage), promotions) => Some(Lineage { promotions, ..lineage }),
+        (None, promotions) if promotions.is_empty() => None,
+        (None, promotions) => Some(Lineage { promotions, ..Lineage::default() }),
+    }
+}
+
+/// Returns what the server's files say of its lineage; None where they may not be read.
+async fn files(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
+    if !facts.reads_files {
+        return None;
+    }
+    let (timeline, segment) = (facts.timeline.to_string(), facts.wal_segment_bytes.to_string());
+    session.query_json(LINEAGE, &[Some(&timeline), Some(&segment)]).await.ok()
+}
+
+/// Returns the promotions that the server knows of; none where nobody recorded any or the role may not read them.
+pub(crate) async fn promotions(session: &Session) -> Vec<Promotion> {
+    match session.query_json(HAS_PROMOTIONS, &[]).await {
+        Ok(true) => session.query_json(PROMOTIONS, &[]).await.unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads a checkpoint of the first server in the WAL of both, where nothing else tells whether they have the same past.
+pub async fn compare(ours: (&Session, &mut ServerFacts), theirs: (&Session, &mut ServerFacts)) {
+    if !matches!(relation(ours.1, theirs.1), Relation::Unknown(_)) {
+        return;
+    }
+    let Ok(last) = ours.0.query_json::<Milestone>(LAST_CHECKPOINT, &[]).await else { return };
+    let place = (last.timeline, last.lsn);
+    if last.timeline != ours.1.timeline {
+        return;
+    }
+    if let Some(lineage) = &mut ours.1.lineage {
+        lineage.milestone = milestone(ours.0, &[last.timeline], place, ours.1.wal_segment_bytes).await;
+    }
+    read_there(theirs.0, theirs.1, place).await;
+}
+
+/// Reads in the WAL of a server what stands where another one has a checkpoint.
+pub async fn read_there(session: &Session, server: &mut ServerFacts, place: (TimelineId, Lsn)) {
+    let bytes = server.wal_segment_bytes;
+    let Some(lineage) = &mut server.lineage else { return };
+    let history = lineage.history.as_deref().and_then(|text| parse_history(text).ok()).unwrap_or_default();
+    let timelines: Vec<TimelineId> = history.iter().map(|switch| switch.timeline).collect();
+    let later = timelines.into_iter().chain([server.timeline]).filter(|timeline| *timeline > place.0);
+    // Where its timeline was left, the segment goes on under the name of the next one, or of one after that.
+    let files: Vec<TimelineId> = [place.0].into_iter().chain(later).collect();
+    lineage.milestone = milestone(session, &files, place, bytes).await;
+}
+
+/// Reads a checkpoint in the first of these timelines' files that is there.
+async fn milestone(
+    session: &Session,
+    files: &[TimelineId],
+    (timeline, lsn): (TimelineId, Lsn),
+    segment_bytes: u64,
+) -> Option<Milestone> {
+    let (from, count) = Milestone::window(lsn, segment_bytes);
+    for file in files {
+        let name = file.segment_file_name(from, segment_bytes)?;
+        let read = bytes_at(session, &name, from.0 % segment_bytes, count).await;
+        if let Some(bytes) = read.ok().flatten() {
+            return Some(Milestone { timeline, lsn, bytes });
+        }
+    }
+    None
+}
+
+/// Asks a server for bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone or may not be read.
+///
+/// # Errors
+/// Those of the query.
+async fn bytes_at(session: &Session, segment: &str, at: u64, count: u64) -> Result<Option<String>, SqlError> {
+    let row = session
+        .query_one(
+            "SELECT encode(pg_read_binary_file('pg_wal/' || $1, $2::bigint, $3::bigint, true), 'hex')",
+            &[Some(segment), Some(&at.to_string()), Some(&count.to_string())],
+        )
+        .await?;
+    Ok(row.get(0).map(str::to_string))
+}
