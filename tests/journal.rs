@@ -124,6 +124,7 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Revive { .. } => 26,
         Op::Follow { standby: Standby::Running(_), .. } => 17,
         Op::Follow { standby: Standby::Files { .. }, .. } => 23,
+        Op::Tell { .. } => 28,
         Op::CopyFiles { .. } => 102,
         Op::PutBack { .. } => 103,
         Op::Rename { .. } => 104,
@@ -135,5 +136,5 @@ fn every_effect_and_every_question_has_a_fixture() {
     assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=27).chain(100..=108).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=28).chain(100..=108).collect::<Vec<_>>());
 }

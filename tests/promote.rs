@@ -14,8 +14,10 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use support::{
     Fingerprint, Nodes, Output, Pg, SOON, StopMode, TestServer, executed, planned, postgres, versions,
+    wait_for,
 };
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
@@ -183,6 +185,41 @@ fn slots_that_may_keep_little_are_not_lost_on_the_way() {
         two.psql("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'repmgr_slot_3'"),
         "reserved"
     );
+}
+
+/// Who leads clients to the new primary hears of it at once, and once.
+#[test]
+fn a_sibling_that_does_not_come_keeps_nobody_from_hearing_of_it() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let told = nodes.cluster.dir().join("told");
+    let heard = || std::fs::read_to_string(&told).unwrap_or_default();
+    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", told.display());
+    let hba = |replication: &str| {
+        let host = |database: &str, method: &str| format!("host {database} all 127.0.0.1/32 {method}\n");
+        two.set_hba(&format!(
+            "local all all trust\n{}{}",
+            host("all", "trust"),
+            host("replication", replication)
+        ));
+        two.reload();
+    };
+    hba("reject");
+    one.kill9();
+    two.with_configuration(&hook, || {
+        let mut running = two.pgbaton(["standby", "promote"]).spawn();
+        wait_for("the notification", SOON, || heard() == "2 standby_promote 1\n");
+        assert!(running.is_running());
+        running.signal(Signal::INT);
+        running.wait(SOON).code(130).says("operation resume");
+        hba("trust");
+        two.pgbaton(["operation", "resume"]).run().code(0);
+    });
+    three.wait_for_replay_of(two);
+    assert_eq!(heard(), "2 standby_promote 1\n");
+    let rows = "SELECT string_agg(node_id || ' ' || event || ' ' || successful, ', ' ORDER BY node_id) \
+                FROM repmgr.events WHERE event IN ('standby_promote', 'standby_follow')";
+    assert_eq!(two.psql_as("repmgr", "repmgr", rows), "2 standby_promote true, 3 standby_follow true");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What is left to be done when an operation has ended, whoever has ended it: its events are told, and the cluster is remembered.
 
 use crate::commands::context::Context;
-use crate::commands::locate;
 use crate::commands::notify::{Happening, notify, record};
+use crate::commands::{locate, operation};
 use crate::facts::cluster::ClusterFacts;
 use crate::pg::client::Session;
 use crate::plan::journal;
@@ -14,6 +14,8 @@ pub struct Ending<'a> {
     pub tells: &'a [Tell],
     /// Why it failed, if it did. One that succeeded has seen its primary itself.
     pub error: Option<String>,
+    /// A step of the plan has told of the promotion.
+    pub told: bool,
     /// Nodes that are known to take writes.
     pub taking_writes: &'a [i32],
     /// A session to the primary; without one there are no rows, and the hooks run all the same.
@@ -40,38 +42,29 @@ impl Ending<'_> {
         for tell in self.tells {
             let successful = match tell.proof {
                 Proof::Success => error.is_none(),
+                Proof::Primary if self.told => continue,
                 Proof::Primary => error.is_none() || self.taking_writes.contains(&tell.node_id),
                 Proof::Upstream(_) => continue,
             };
             if !successful && !tell.failure {
                 continue;
             }
-            let details = if successful { &tell.details } else { error.unwrap_or_default() };
-            let happening = Happening {
-                node_id: Some(tell.node_id),
-                event: &tell.event,
-                successful,
-                details: details.to_string(),
-                upstream: tell.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
-            };
-            notify(context, self.primary, &happening).await;
+            let result = if successful { Ok(()) } else { Err(error.unwrap_or_default()) };
+            notify(context, self.primary, &Happening::of(tell, result)).await;
         }
     }
 
     /// Records which standbys follow the new primary, by the record as it is afterwards.
     async fn record_followers(&self, context: &Context, after: &ClusterFacts) {
         let Some(session) = self.primary else { return };
+        // Whoever finishes what is left of it records them.
+        if operation::unfinished_id(context).is_some() {
+            return;
+        }
         for tell in self.tells {
             let Proof::Upstream(upstream) = tell.proof else { continue };
             if after.node(tell.node_id).and_then(|node| node.row.upstream_node_id) == Some(upstream) {
-                let happening = Happening {
-                    node_id: Some(tell.node_id),
-                    event: &tell.event,
-                    successful: true,
-                    details: tell.details.clone(),
-                    ..Happening::default()
-                };
-                record(context, session, &happening).await;
+                record(context, session, &Happening::of(tell, Ok(()))).await;
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::Command;
+use crate::plan::tell::Tell;
 use crate::registry::event;
 use crate::system::process;
 
@@ -22,6 +23,19 @@ pub struct Happening<'a> {
     pub details: String,
     /// The upstream or primary: id, name and conninfo, for `%p`, `%a` and `%c`.
     pub upstream: Option<(i32, &'a str, &'a str)>,
+}
+
+impl<'a> Happening<'a> {
+    /// What a plan has to tell, and that it went well, or why it did not.
+    pub fn of(tell: &'a Tell, result: Result<(), &str>) -> Self {
+        Self {
+            node_id: Some(tell.node_id),
+            event: &tell.event,
+            successful: result.is_ok(),
+            details: result.err().unwrap_or(&tell.details).to_string(),
+            upstream: tell.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
+        }
+    }
 }
 
 /// Seconds that a hook may take: it is told, not asked.

@@ -369,6 +369,19 @@ pub fn add_data(result: &mut Result<Done>, fields: serde_json::Value) {
     }
 }
 
+/// Returns how long a step took that the command has done; None if it has not.
+pub fn step_s(result: &Result<Done>, id: &str) -> Option<f64> {
+    let data = match result {
+        Ok(done) => match &done.report.data {
+            Data::Done(data) => data,
+            _ => return None,
+        },
+        Err(error) => &error.data,
+    };
+    let steps = data.get("steps")?.as_array()?;
+    steps.iter().find(|step| step["id"] == id && step["status"] == "done")?["wall_s"].as_f64()
+}
+
 /// Ends a journal without doing anything.
 ///
 /// # Errors

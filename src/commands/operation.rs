@@ -16,7 +16,7 @@ use crate::output::{Data, Report};
 use crate::plan::Step;
 use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Mark, Record, Stage, Status};
 use crate::plan::run::{self, Ended};
-use crate::plan::tell::{Proof, Tell};
+use crate::plan::tell::{self, Proof, Tell};
 use crate::registry::{NodeRow, node};
 use crate::secret::Secret;
 
@@ -165,6 +165,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     }
     let abandoned = !resume && outcome.exit == Exit::Done;
     let whole = outcome.ended == Ended::Abandoned;
+    let told = outcome.steps.iter().any(|step| step.id == tell::STEP && step.status.is_done());
     // What was put back is told as these commands tell it.
     let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
     let result = if abandoned {
@@ -181,13 +182,13 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         false => error_of(&result),
     };
     if !resumable && acted {
-        tell_all(context, &plan.tells, error).await;
+        tell_all(context, &plan.tells, error, told).await;
     }
     result
 }
 
 /// Tells what the operation would have told if it had not been left unfinished, by what there is now.
-async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>) {
+async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told: bool) {
     if tells.is_empty() {
         return;
     }
@@ -205,7 +206,7 @@ async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>) {
         None => None,
     };
     let (primary, seen_by) = (session.as_ref(), session.as_ref());
-    Ending { tells, error, taking_writes: &ids, primary, seen_by }.tell(context).await;
+    Ending { tells, error, told, taking_writes: &ids, primary, seen_by }.tell(context).await;
 }
 
 /// Says whether a command changes roles, and so holds the locks of the whole cluster.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_shell;
+use crate::plan::tell::Tell;
 
 /// One mechanical effect, complete enough to show, perform or replay.
 ///
@@ -189,6 +190,13 @@ pub enum Op {
         data_directory: PathBuf,
         /// Where `KeepWal` has put its copies.
         kept: PathBuf,
+    },
+    /// Record an event and run the user's notification command. Neither can fail: what happened has happened.
+    Tell {
+        /// The primary, where the event is recorded.
+        on: Endpoint,
+        /// What is told.
+        tell: Tell,
     },
     /// Wait until a question is answered with yes.
     Wait(Probe),
@@ -549,6 +557,9 @@ impl fmt::Display for Op {
             }
             Self::ArchiveWal { command, until, .. } => write!(f, "{command} (for segments before {until})"),
             Self::Rewind { command, .. } => command.fmt(f),
+            Self::Tell { on, tell } => {
+                write!(f, "{}: record event {}; run event_notification_command", on.name, tell.event)
+            }
             Self::Wait(probe) => write!(f, "wait until {probe}"),
         }
     }

@@ -224,6 +224,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             follow_by_sql(sibling, upstream(&candidate.row, &sibling.row, server.version_num, slot))
         })
         .collect();
+    steps.push(tell::at_once(&on, &candidate.row));
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
     steps.extend(tell_witnesses(&facts.cluster, &record(false)));
     plan.phases.push(Phase {
@@ -578,7 +579,7 @@ mod tests {
     fn the_slot_comes_first_and_the_sibling_follows_at_the_end() {
         let promotion = plan(&facts(), ASKED);
         let ids: Vec<&str> = promotion.plan.steps().map(|step| step.id.as_str()).collect();
-        assert_eq!(ids, ["create_slot_3", "promote", "record", "follow_3", "checkpoint"]);
+        assert_eq!(ids, ["create_slot_3", "promote", "record", "follow_3", "tell", "checkpoint"]);
         assert_eq!(promotion.plan.no_return().unwrap().id, "promote");
         assert_eq!(promotion.plan.back.len(), 1);
         assert_eq!((promotion.former, promotion.wal_lost_bytes), (Some(1), None));

@@ -230,6 +230,13 @@ pub enum StepStatus {
     NotDone,
 }
 
+impl StepStatus {
+    /// Done, by whichever run.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Done | Self::AlreadyDone)
+    }
+}
+
 /// Carries out a plan, or continues it where `past` ends.
 ///
 /// The checks of the plan are the caller's; so are the lock and the journal's header. Writes the journal's last record

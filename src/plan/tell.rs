@@ -5,9 +5,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
 use crate::pg::conninfo::Conninfo;
+use crate::plan::{Endpoint, Op, Step};
 use crate::registry::{NodeRow, NodeType};
+
+/// The id of the step that tells of a promotion.
+pub const STEP: &str = "tell";
+
+/// Seconds that telling may take: the hook has a minute of them.
+const TELL_S: u32 = 75;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +100,15 @@ fn attached(upstream: &NodeRow) -> String {
 /// A standby is made to follow.
 pub fn follow(node_id: i32, upstream: &NodeRow) -> Tell {
     Tell::outcome("standby_follow", node_id, attached(upstream), upstream)
+}
+
+/// Tells of a promotion as soon as it is recorded: a hook that leads clients to the new primary must not wait for anybody else.
+///
+/// A journal keeps that it was told, and a resumed operation does not tell it again. Where this is not reached, it is told at the end.
+pub fn at_once(on: &Endpoint, row: &NodeRow) -> Step {
+    let title = format!("tell that \"{}\" is the primary", row.node_name);
+    let op = Op::Tell { on: on.clone(), tell: promotion(row, false) };
+    Step::new(STEP, title, op, TELL_S, Exit::Incomplete)
 }
 
 /// Standbys that are led to a new primary, as repmgr records them; `former` becomes a standby otherwise.

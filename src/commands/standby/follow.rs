@@ -79,6 +79,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         let ending = Ending {
             tells: &plan.tells,
             error: error_of(&result),
+            told: false,
             taking_writes: &[],
             primary,
             seen_by: primary,

@@ -26,6 +26,7 @@ use crate::pg::tools;
 use crate::plan::Command;
 use crate::plan::beside::Beside;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
+use crate::plan::tell;
 use crate::registry::{NodeType, schema};
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
@@ -97,6 +98,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         let ending = Ending {
             tells: &promotion.plan.tells,
             error: error_of(&result),
+            told: operate::step_s(&result, tell::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
             primary: is_primary.then_some(session),
             seen_by: Some(session),

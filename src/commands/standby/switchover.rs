@@ -27,6 +27,7 @@ use crate::plan::beside::Beside;
 use crate::plan::candidate::siblings;
 use crate::plan::far_end::{Expected, Hello, Trouble, checks};
 use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
+use crate::plan::tell;
 use crate::plan::upstream::upstream;
 use crate::plan::{Check, FarEnd, Plan, Upstream};
 use crate::registry::node::ssh_hosts;
@@ -132,6 +133,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         let ending = Ending {
             tells: &plan.tells,
             error: error_of(&result),
+            told: operate::step_s(&result, tell::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
             primary: writable,
             seen_by: Some(session),
@@ -170,20 +172,8 @@ fn told_of_options(context: &Context, args: &Args) {
 
 /// Returns the seconds from the request to stop to the commit of the record; None if not all of it was done by this run.
 fn outage(plan: &Plan, result: &Result<operate::Done>) -> Option<f64> {
-    let data = match result {
-        Ok(done) => match &done.report.data {
-            crate::output::Data::Done(data) => data,
-            _ => return None,
-        },
-        Err(error) => &error.data,
-    };
-    let steps = data.get("steps")?.as_array()?;
     let phase = plan.phases.iter().find(|phase| phase.outage)?;
-    let wall = |id: &str| {
-        let step = steps.iter().find(|step| step["id"] == id && step["status"] == "done")?;
-        step["wall_s"].as_f64()
-    };
-    phase.steps.iter().map(|step| wall(&step.id)).sum()
+    phase.steps.iter().map(|step| operate::step_s(result, &step.id)).sum()
 }
 
 /// What was found out on the hosts of other nodes.

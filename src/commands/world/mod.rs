@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::commands::context::{Context, not_connected};
+use crate::commands::notify::{Happening, notify};
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{Starting, running_postmaster};
 use crate::facts::rejoin::is_half_rewound;
@@ -384,6 +385,7 @@ impl<'a> Live<'a> {
             | Op::Follow { .. }
             | Op::ArchiveWal { .. }
             | Op::Rewind { .. }
+            | Op::Tell { .. }
             | Op::Wait(_) => {
                 return Ok(());
             }
@@ -465,6 +467,10 @@ impl World for Live<'_> {
             }
             Op::Rewind { command, data_directory, kept } => {
                 self.rewind(command, data_directory, kept).await?;
+            }
+            Op::Tell { on, tell } => {
+                let session = self.session(on).await.ok();
+                notify(self.context, session.as_ref(), &Happening::of(tell, Ok(()))).await;
             }
             other => self.file_op(other).await?,
         }

@@ -334,6 +334,7 @@ impl Op {
                 };
                 on.into_iter().chain(upstream.password.as_deref()).collect()
             }
+            Self::Tell { on, .. } => on.secret.iter().map(String::as_str).collect(),
             Self::Wait(probe) => probe.secrets(),
             Self::MakeDirectory { .. }
             | Self::ClearDirectory { .. }

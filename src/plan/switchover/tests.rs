@@ -98,6 +98,7 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
             "follow_3",
             "wait_until_gone",
             "start",
+            "tell",
             "checkpoint",
             "drop_stale_slot_3",
             "drop_stale_slot_2"

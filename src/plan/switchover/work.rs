@@ -8,6 +8,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
 use crate::plan::register::endpoint;
+use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
@@ -295,7 +296,8 @@ impl Work<'_> {
             self.from(),
             self.to()
         ));
-        let mut steps = vec![start];
+        // Not in the phase before: a slow hook would keep the old primary down.
+        let mut steps = vec![start, tell::at_once(&self.on, &self.candidate.row)];
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
         steps.extend(tell_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(

@@ -179,6 +179,7 @@ async fn carry_out(
         let ending = Ending {
             tells: &plan.tells,
             error: error_of(&result),
+            told: false,
             taking_writes: &[],
             primary: session,
             seen_by: session,
