@@ -14,7 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::lineage;
 use crate::facts::role::{self, RoleFacts};
-use crate::facts::server;
+use crate::facts::server::{self, ServerFacts};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
@@ -40,6 +40,14 @@ pub struct Held {
 /// # Errors
 /// Exit code 30 if somebody else holds one of them, naming the holder.
 pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
+    hold_over(context, rows, &[]).await
+}
+
+/// The same over sessions that are open already; a node without one is connected to.
+///
+/// # Errors
+/// As [`hold`].
+pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Session)]) -> Result<Held> {
     let directory = context.state_directory()?;
     let local = if context.global.dry_run {
         would_lock(context, &directory).await?;
@@ -48,17 +56,18 @@ pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
         Some(lock(context, &directory).await?)
     };
     let nodes = join_all(rows.iter().map(|row| async {
-        let session = open(context, row).await;
+        let is_usable = |(id, session): &&(i32, Session)| *id == row.node_id && !session.is_closed();
+        let session = match known.iter().find(is_usable) {
+            Some((_, session)) => Ok(session.clone()),
+            None => open(context, row).await,
+        };
         Node { row, session, only_look: context.global.dry_run }
     }))
     .await;
     let locked = cluster_lock::acquire(&nodes).await?;
     let asked = join_all(nodes.iter().map(|node| async {
         match &node.session {
-            Ok(session) => {
-                let (server, role) = tokio::join!(server::ask(session), role::ask(session));
-                (server.map_err(Silence::from), role.ok())
-            }
+            Ok(session) => ask(session).await,
             Err(silence) => (Err(silence.clone()), None),
         }
     }))
@@ -72,7 +81,23 @@ pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
     Ok(Held { facts, roles, sessions: locked.sessions, local })
 }
 
+async fn ask(session: &Session) -> (std::result::Result<ServerFacts, Silence>, Option<RoleFacts>) {
+    let (server, role) = tokio::join!(server::ask(session), role::ask(session));
+    (server.map_err(Silence::from), role.ok())
+}
+
 impl Held {
+    /// Asks the nodes again that hold a lock.
+    pub async fn ask_again(&mut self) {
+        for (node_id, session) in &self.sessions {
+            let (server, role) = ask(session).await;
+            self.roles.extend(role.map(|role| (*node_id, role)));
+            if let Some(node) = self.facts.nodes.iter_mut().find(|node| node.row.node_id == *node_id) {
+                node.server = server;
+            }
+        }
+    }
+
     /// Returns the session on a node that answers, for questions; the lock goes with it.
     pub fn session(&self, node_id: i32) -> Option<&Session> {
         self.sessions.iter().find(|(id, _)| *id == node_id).map(|(_, session)| session)

@@ -20,6 +20,8 @@ pub struct Beside {
     pub possible: bool,
     /// What it does, by node id, on those that answer.
     pub nodes: BTreeMap<i32, Repmgr>,
+    /// None of its daemons ran when one looked before the locks. It stays true of the sessions when a server is stopped meanwhile.
+    pub none_ran: bool,
     /// Its daemons are left as they are.
     pub no_pause: bool,
     /// Daemons that were paused before are to go on afterwards, too.
@@ -27,21 +29,32 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Checks that no command of repmgr runs that may be changing roles.
-    pub fn checks(&self, cluster: &ClusterFacts, force: bool) -> Vec<Check> {
-        let known =
-            || cluster.nodes.iter().filter_map(|node| Some((node, self.nodes.get(&node.row.node_id)?)));
-        let mut checks = Vec::new();
-        let none_runs = repmgr::none_runs(cluster.nodes.iter().map(|node| self.nodes.get(&node.row.node_id)));
-        let at_work: Vec<String> = known()
+    fn known<'a>(
+        &'a self,
+        cluster: &'a ClusterFacts,
+    ) -> impl Iterator<Item = (&'a NodeFacts, &'a Repmgr)> + 'a {
+        cluster.nodes.iter().filter_map(|node| Some((node, self.nodes.get(&node.row.node_id)?)))
+    }
+
+    /// Names the nodes on which a command of repmgr may be changing roles.
+    pub fn at_work(&self, cluster: &ClusterFacts) -> Vec<String> {
+        let asked = cluster.nodes.iter().map(|node| self.nodes.get(&node.row.node_id));
+        let none_runs = self.none_ran || repmgr::none_runs(asked);
+        self.known(cluster)
             .map(|(node, repmgr)| (&node.row.node_name, repmgr.commands(none_runs)))
-            .filter(|(_, visits)| !visits.is_empty())
+            .filter(|(_, visits)| self.possible && !visits.is_empty())
             .map(|(name, visits)| {
                 let from: Vec<&str> = visits.iter().map(|visit| visit.from.as_str()).collect();
                 format!("node \"{name}\" ({})", from.join(", "))
             })
-            .collect();
-        if self.possible && !at_work.is_empty() {
+            .collect()
+    }
+
+    /// Checks that no command of repmgr runs that may be changing roles.
+    pub fn checks(&self, cluster: &ClusterFacts, force: bool) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let at_work = self.at_work(cluster);
+        if !at_work.is_empty() {
             checks.push(
                 Check::fail("repmgr_rests", "a command of repmgr may be running in this cluster")
                     .detail(format!(
@@ -55,7 +68,7 @@ impl Beside {
             );
         }
         let paused = |repmgr: &Repmgr| repmgr.daemon == Daemon::Paused && !self.force_unpause;
-        for (node, _) in known().filter(|(_, repmgr)| paused(repmgr)) {
+        for (node, _) in self.known(cluster).filter(|(_, repmgr)| paused(repmgr)) {
             checks.push(
                 Check::warning(
                     "repmgrd_paused",
@@ -254,6 +267,10 @@ mod tests {
         // That of a node that does not answer may have it.
         let silent = beside.nodes.remove(&1);
         assert_eq!(refused(&beside, false), None);
+        // Unless it did answer when one looked before, and had none: somebody stops it just now.
+        beside.none_ran = true;
+        assert_eq!(refused(&beside, false), Some(Exit::Busy));
+        beside.none_ran = false;
         beside.nodes.extend(silent.map(|silent| (1, silent)));
         // Where the real repmgr cannot work, the name of a session means nothing.
         beside.possible = false;

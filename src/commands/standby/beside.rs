@@ -10,6 +10,7 @@ use crate::commands::locate::{self, Found};
 use crate::error::Result;
 use crate::facts::repmgr::{self, NEW_S};
 use crate::output::ui::Level;
+use crate::pg::client::Session;
 use crate::plan::beside::Beside;
 use crate::registry::NodeRow;
 use crate::registry::schema::{self, Present};
@@ -28,52 +29,98 @@ fn is_possible<'a>(mut rows: impl Iterator<Item = &'a NodeRow>, metadata: Option
     (extension || readable) && !is_started_by("repmgrd")
 }
 
+/// The cluster before the locks.
+pub(super) struct AtRest {
+    /// What was found.
+    pub(super) found: Found,
+    /// Sessions on nodes that answered, to go on with.
+    pub(super) sessions: Vec<(i32, Session)>,
+    /// What there is of metadata.
+    pub(super) metadata: Option<Present>,
+    /// No repmgrd runs.
+    none_runs: bool,
+    /// How long repmgr is waited for.
+    until: Instant,
+}
+
 /// Finds the cluster. Where repmgr has just begun something, waits a while for the end of it first: what was seen meanwhile is not true
 /// any more.
 ///
 /// # Errors
 /// Those of [`locate::cluster`].
-pub(super) async fn cluster_at_rest(context: &Context) -> Result<Found> {
+pub(super) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
     let found = locate::cluster(context).await?;
-    let rows: Vec<&NodeRow> = found.facts.nodes.iter().map(|node| &node.row).collect();
-    let sessions = join_all(rows.iter().map(async |row| open(context, row).await.ok())).await;
-    let Some(first) = sessions.iter().flatten().next() else { return Ok(found) };
-    if !is_possible(rows.into_iter(), schema::look(first).await.ok().as_ref()) {
-        return Ok(found);
+    let rows: Vec<NodeRow> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    // Nobody waits for one that is silent a second time.
+    let opened = join_all(found.facts.nodes.iter().map(async |node| {
+        node.facts()?;
+        open(context, &node.row).await.ok()
+    }))
+    .await;
+    let sessions =
+        rows.iter().zip(&opened).filter_map(|(row, session)| Some((row.node_id, session.clone()?)));
+    let until = Instant::now() + Duration::from_secs(u64::from(NEW_S) + 1);
+    let mut rest = AtRest { sessions: sessions.collect(), found, metadata: None, none_runs: false, until };
+    // A witness is another server, with metadata of its own.
+    let own_id = context.config()?.node_id;
+    let own = rest.sessions.iter().find(|(id, _)| *id == own_id);
+    let Some((_, asked)) = own.or(rest.sessions.first()) else { return Ok(rest) };
+    rest.metadata = schema::look(asked).await.ok();
+    if !is_possible(rows.iter(), rest.metadata.as_ref()) {
+        return Ok(rest);
     }
-    let begun = Instant::now();
-    let (mut told, mut none_runs) = (false, false);
+    let mut told = false;
     loop {
         // A server that somebody stops meanwhile is at rest.
         let asked =
-            join_all(sessions.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
+            join_all(opened.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
         // What was true before one of them was stopped still says whose the sessions are.
-        none_runs |= repmgr::none_runs(asked.iter().map(Option::as_ref));
-        let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(none_runs).is_empty());
-        let over = begun.elapsed() > Duration::from_secs(u64::from(NEW_S) + 1);
-        if rests || over {
+        rest.none_runs |= repmgr::none_runs(asked.iter().map(Option::as_ref));
+        let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(rest.none_runs).is_empty());
+        if rests || !wait(context, &mut told, rest.until).await {
             break;
         }
-        if !told {
-            told = true;
-            context
-                .ui
-                .say(Level::Notice, "a command of repmgr may be running here: waiting for the end of it");
-        }
-        tokio::time::sleep(PACE).await;
     }
-    if told { locate::cluster(context).await } else { Ok(found) }
+    if told {
+        rest.found = locate::cluster(context).await?;
+    }
+    Ok(rest)
 }
 
-/// Looks what repmgr does, under the locks.
-pub(super) async fn beside(held: &Held, metadata: Option<&Present>) -> Beside {
-    let nodes = &held.facts.nodes;
-    if !is_possible(nodes.iter().map(|node| &node.row), metadata) {
+/// Waits a moment for the end of what repmgr does, until there was time enough.
+async fn wait(context: &Context, told: &mut bool, until: Instant) -> bool {
+    if Instant::now() > until {
+        return false;
+    }
+    if !*told {
+        *told = true;
+        let waits = "a command of repmgr may be running here: waiting for the end of it";
+        context.ui.say(Level::Notice, waits);
+    }
+    tokio::time::sleep(PACE).await;
+    true
+}
+
+/// Looks what repmgr does, under the locks. A daemon opens a session now and then that is over in a moment; the nodes are asked again
+/// after waiting for that.
+pub(super) async fn beside(context: &Context, held: &mut Held, rest: &AtRest) -> Beside {
+    let rows = held.facts.nodes.iter().map(|node| &node.row);
+    if !is_possible(rows, rest.metadata.as_ref()) {
         return Beside::default();
     }
-    let asked = join_all(nodes.iter().map(|node| async {
-        let session = held.session(node.row.node_id)?;
-        Some((node.row.node_id, repmgr::ask(session).await.ok()?))
-    }));
-    Beside { possible: true, nodes: asked.await.into_iter().flatten().collect(), ..Beside::default() }
+    let mut told = false;
+    loop {
+        let asked = join_all(held.facts.nodes.iter().map(async |node| {
+            let session = held.session(node.row.node_id)?;
+            Some((node.row.node_id, repmgr::ask(session).await.ok()?))
+        }));
+        let nodes = asked.await.into_iter().flatten().collect();
+        let beside = Beside { possible: true, nodes, none_ran: rest.none_runs, ..Beside::default() };
+        if beside.at_work(&held.facts).is_empty() || !wait(context, &mut told, rest.until).await {
+            if told {
+                held.ask_again().await;
+            }
+            return beside;
+        }
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::standby::Promote as Args;
 use crate::commands::context::Context;
 use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, hold};
+use crate::commands::hold::{self, hold_over};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
@@ -27,7 +27,7 @@ use crate::plan::Command;
 use crate::plan::beside::Beside;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
 use crate::plan::tell;
-use crate::registry::{NodeType, schema};
+use crate::registry::NodeType;
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
 const END_OF_WAL: Duration = Duration::from_millis(200);
@@ -49,27 +49,31 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         return operation::finish(context, &entry, true).await;
     }
     let name = &config.node_name;
-    let found = cluster_at_rest(context).await?;
-    hold::own(&found.facts, config.node_id, name)?;
-    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let held = hold(context, &rows).await?;
+    let rest = cluster_at_rest(context).await?;
+    hold::own(&rest.found.facts, config.node_id, name)?;
+    let rows: Vec<_> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let (held, former_end) = tokio::join!(
+        hold_over(context, &rows, &rest.sessions),
+        former_end(&rest.found.facts, config.node_id)
+    );
+    let mut held = held?;
+    let beside = beside(context, &mut held, &rest).await;
     let own = hold::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id) else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
         return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
             .detail(format!("{why} Nothing was changed.")));
     };
-    let metadata = schema::look(session).await.ok();
     let facts = PromoteFacts {
         roles: held.roles.clone(),
         node_id: config.node_id,
-        own_schema: metadata.as_ref().is_some_and(|present| present.own),
-        topology: found.topology,
-        beside: Beside { no_pause: args.repmgrd_no_pause, ..beside(&held, metadata.as_ref()).await },
-        former_end: former_end(&held.facts, config.node_id).await,
+        own_schema: rest.metadata.as_ref().is_some_and(|present| present.own),
+        beside: Beside { no_pause: args.repmgrd_no_pause, ..beside },
+        topology: rest.found.topology,
+        former_end,
         command: command(config, held.roles.get(&config.node_id)),
         timeout_s: seconds(config.promote_check_timeout),
-        now: found.now,
+        now: rest.found.now,
         cluster: held.facts.clone(),
     };
     let options = PromoteOptions {

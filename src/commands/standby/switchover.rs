@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::standby::Switchover as Args;
 use crate::commands::context::Context;
 use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, Held, hold};
+use crate::commands::hold::{self, Held, hold_over};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
@@ -31,7 +31,6 @@ use crate::plan::tell;
 use crate::plan::upstream::upstream;
 use crate::plan::{Check, FarEnd, Plan, Upstream};
 use crate::registry::node::ssh_hosts;
-use crate::registry::schema;
 
 /// Moves the role of the primary to the local standby.
 ///
@@ -51,10 +50,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     told_of_options(context, args);
     let name = &config.node_name;
-    let found = cluster_at_rest(context).await?;
-    hold::own(&found.facts, config.node_id, name)?;
-    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let mut held = hold(context, &rows).await?;
+    let rest = cluster_at_rest(context).await?;
+    hold::own(&rest.found.facts, config.node_id, name)?;
+    let rows: Vec<_> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let mut held = hold_over(context, &rows, &rest.sessions).await?;
+    let beside = beside(context, &mut held, &rest).await;
     if let Ok((primary, _)) = locate::the_primary(&held.facts) {
         let primary_id = primary.row.node_id;
         held.compare(config.node_id, primary_id).await;
@@ -76,18 +76,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let options =
         SwitchoverOptions { force: context.global.force, siblings_follow: !args.no_siblings_follow };
     let mut others = Others::of(context, &held, session, own, primary, options).await?;
-    let metadata = schema::look(session).await.ok();
     let facts = SwitchoverFacts {
         roles: held.roles.clone(),
         candidate: config.node_id,
         primary: primary.row.node_id,
-        own_schema: metadata.as_ref().is_some_and(|present| present.own),
+        own_schema: rest.metadata.as_ref().is_some_and(|present| present.own),
         host: others.host.take(),
         checks: std::mem::take(&mut others.checks),
         beside: Beside {
             no_pause: args.repmgrd_no_pause,
             force_unpause: args.repmgrd_force_unpause,
-            ..beside(&held, metadata.as_ref()).await
+            ..beside
         },
         command: command(config, held.roles.get(&config.node_id)),
         bounds: Bounds {
