@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{
-    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, metadata, place, postgres,
-    slow, versions, wait_for,
+    Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, envelope, metadata, place,
+    postgres, slow, versions, wait_for,
 };
 
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
@@ -528,4 +528,34 @@ fn before_no_return_a_signal_leads_back_and_after_it_to_resume() {
         wait_for("health", SOON, || candidate.pgbaton(["cluster", "show"]).run().status.code() == Some(0));
     }
     cluster.end();
+}
+
+/// While a command waits for an answer it has not begun to act, whatever it was going to do.
+#[test]
+fn whoever_only_looks_ends_at_once_and_says_so() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.freeze();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for words in [&["cluster", "show"][..], &SWITCHOVER, &["standby", "follow"]] {
+            let begin = |more: &[&str]| {
+                let running = two.pgbaton(more.iter().chain(words)).spawn();
+                wait_for("a handler", SOON, || handles(running.pid(), signal));
+                running.signal(signal);
+                running.wait(SOON)
+            };
+            let output = begin(&["--json"]);
+            output.code(code);
+            let json = envelope(&output, &words.join(" "), code, false);
+            assert_eq!(json["error"]["message"], "interrupted", "{output:?}");
+            begin(&[]).code(code).says("ERROR: interrupted").says("DETAIL: Nothing was changed.");
+        }
+    }
+}
+
+/// Says whether a process handles a signal itself.
+fn handles(pid: rustix::process::Pid, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(mask, 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Exit};
 use crate::output::ui::{Level, Ui};
 use crate::output::{self, Data, Report, Style, check, render, render_error};
 use crate::system::environment::Environment;
+use crate::system::signals;
 
 /// Runs the program and returns its exit code.
 pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
@@ -73,6 +74,13 @@ fn run(
     };
     let context =
         Context::new(cli.global.clone(), command.to_string(), redacted(words), environment, ui, style);
+    if !is_far_end(words) {
+        let (command, words) = (command.to_string(), words.to_vec());
+        signals::end_while_looking(move |signal| {
+            let error = Error::new(signal.exit(), "interrupted").detail("Nothing was changed.");
+            fail(&Ui::new(Level::Info, false, false), &command, &words, error, style)
+        });
+    }
     let result = guarded(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -84,6 +92,8 @@ fn run(
         std::mem::forget(runtime);
         result
     });
+    // There is one answer.
+    signals::take();
     let rendered = result.and_then(|mut report| {
         if style.format == output::Format::Json {
             report.issues.splice(0..0, context.take_warnings());

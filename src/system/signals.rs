@@ -1,7 +1,7 @@
 //! Signals: which ones end a command, and which ones must not.
 //!
-//! Until [`Signals::take_over`] is called, that is while a command only looks, the defaults of the system hold: Ctrl-C ends
-//! it. From its first effect on a command decides for itself when to stop:
+//! Until [`Signals::take_over`] is called, that is while a command only looks, SIGINT and SIGTERM end it wherever it is; all that
+//! is left is to say so, which [`end_while_looking`] does. From its first effect on a command decides for itself when to stop:
 //!
 //! - SIGINT and SIGTERM are requests, obeyed where it is safe; see [`crate::plan::run`].
 //! - SIGHUP, which a vanished terminal or a closed ssh session sends, changes nothing: the operation goes on unseen.
@@ -10,10 +10,11 @@
 //!
 //! Children are in process groups of their own ([`crate::system::process`]), so Ctrl-C reaches this process only.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::Context;
 use serde::Serialize;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
-use tokio::sync::Mutex;
 
 use crate::error::Exit;
 
@@ -37,18 +38,47 @@ impl Signal {
     }
 }
 
+/// Nobody ends the process from outside any more: it has begun to act, or its answer is being written.
+static TAKEN: Mutex<bool> = Mutex::new(false);
+
+/// From here on a signal is obeyed by whoever asks for it, and by nobody else.
+pub fn take() {
+    *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = true;
+}
+
+/// Ends the process at the first SIGINT or SIGTERM that arrives before [`take`]: `last_words` are said, and give the exit code.
+///
+/// On a thread of its own, so that it works while a question waits for its answer. Where that cannot be had, the system ends the process.
+#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that nobody wants any more")]
+pub fn end_while_looking(last_words: impl FnOnce(Signal) -> u8 + Send + 'static) {
+    let wait = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
+        let handlers = runtime.block_on(async { Signals::requests() }).ok();
+        Some((runtime, handlers?))
+    };
+    let Some((runtime, signals)) = wait() else { return };
+    std::thread::spawn(move || {
+        let signal = runtime.block_on(signals.next());
+        // Kept to the end: what is looked at now does not become an act meanwhile.
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*taken {
+            std::process::exit(i32::from(last_words(signal)));
+        }
+    });
+}
+
 /// The signals of this process, from the moment it took them over.
 #[derive(Debug)]
 pub struct Signals {
-    streams: Mutex<Streams>,
+    streams: tokio::sync::Mutex<Streams>,
+    /// Held so that SIGHUP has a handler; nobody looks at it.
+    _hangup: Option<Stream>,
 }
 
 #[derive(Debug)]
 struct Streams {
     int: Stream,
     term: Stream,
-    /// Held so that SIGHUP has a handler; nobody looks at it.
-    _hangup: Stream,
 }
 
 impl Signals {
@@ -57,19 +87,21 @@ impl Signals {
     /// # Errors
     /// Fails if the system refuses a handler, or outside a tokio runtime that handles signals.
     pub fn take_over() -> anyhow::Result<Self> {
-        let stream = |kind| signal(kind).context("could not handle signals");
-        let streams = Streams {
-            int: stream(SignalKind::interrupt())?,
-            term: stream(SignalKind::terminate())?,
-            _hangup: stream(SignalKind::hangup())?,
-        };
-        Ok(Self { streams: Mutex::new(streams) })
+        let signals = Self { _hangup: Some(stream(SignalKind::hangup())?), ..Self::requests()? };
+        take();
+        Ok(signals)
+    }
+
+    fn requests() -> anyhow::Result<Self> {
+        let streams =
+            Streams { int: stream(SignalKind::interrupt())?, term: stream(SignalKind::terminate())? };
+        Ok(Self { streams: tokio::sync::Mutex::new(streams), _hangup: None })
     }
 
     /// Returns the next request to end. Dropping the future loses none.
     pub async fn next(&self) -> Signal {
         let mut streams = self.streams.lock().await;
-        let Streams { int, term, .. } = &mut *streams;
+        let Streams { int, term } = &mut *streams;
         let signal = tokio::select! {
             Some(()) = int.recv() => Some(Signal::Int),
             Some(()) = term.recv() => Some(Signal::Term),
@@ -81,6 +113,10 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+}
+
+fn stream(kind: SignalKind) -> anyhow::Result<Stream> {
+    signal(kind).context("could not handle signals")
 }
 
 #[cfg(test)]
