@@ -213,7 +213,7 @@ fn a_sibling_that_does_not_come_keeps_nobody_from_hearing_of_it() {
         running.signal(Signal::INT);
         running.wait(SOON).code(130).says("operation resume");
         hba("trust");
-        two.pgbaton(["operation", "resume"]).run().code(0);
+        two.pgbaton(["operation", "resume"]).run().code(0).says("was successfully promoted to primary");
     });
     three.wait_for_replay_of(two);
     assert_eq!(heard(), "2 standby_promote 1\n");

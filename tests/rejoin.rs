@@ -811,7 +811,7 @@ fn a_connection_that_is_lost_in_the_middle_leaves_nothing_that_starts_and_can_be
     let refused = one.pgbaton(["standby", "promote"]).run();
     assert_ne!(refused.status.code(), Some(0), "{refused:?}");
     proxy.set(Fault::None);
-    rejoin(&nodes, &[]).code(0).says("resumed");
+    rejoin(&nodes, &[]).code(0).says("resumed").says("NODE REJOIN successful");
     assert_rejoined(one, two);
     assert_eq!(one.psql_as("repmgr", "repmgr", "SELECT count(*) FROM much"), "3000000");
 }

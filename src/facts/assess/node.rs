@@ -135,7 +135,7 @@ impl Judge<'_> {
     fn last_seen(&self, row: &NodeRow) -> String {
         let seen = self.view.topology.and_then(|seen| seen.node(row.node_id));
         let Some((seen, at)) = seen.and_then(|seen| Some((seen, seen.last_seen?))) else {
-            return "It was not seen before.".to_string();
+            return "From here it was not seen before.".to_string();
         };
         let role = match seen.was_primary {
             Some(true) if row.node_type != NodeType::Witness => "as primary, ",

@@ -628,7 +628,7 @@ fn a_message_is_not_repeated() {
         e.facts.nodes[1].server = Err(silence(Answered::Nothing));
     });
     assert_eq!(found.message, "connection refused");
-    assert_eq!(found.detail.as_deref(), Some("It was not seen before."));
+    assert_eq!(found.detail.as_deref(), Some("From here it was not seen before."));
 }
 
 #[test]
