@@ -71,7 +71,17 @@ impl Lab {
 
     /// A cluster of the real repmgr, with a daemon on each node.
     fn of_repmgr(pg: &Pg) -> Option<Self> {
+        Self::of_repmgr_with(pg, |_| None)
+    }
+
+    /// The same, with more in the repmgr.conf of each server.
+    fn of_repmgr_with(pg: &Pg, more: impl Fn(&TestServer) -> Option<String>) -> Option<Self> {
         let mut lab = Self::servers(pg, true)?;
+        for server in &lab.nodes.servers {
+            let conf = server.dir.join("repmgr.conf");
+            let text = std::fs::read_to_string(&conf).unwrap();
+            std::fs::write(&conf, text + &more(server).unwrap_or_default()).unwrap();
+        }
         lab.repmgr(1, &["primary", "register"]).code(0);
         for id in [2, 3] {
             lab.node(id).wait_for_replay_of(lab.node(1));
@@ -329,6 +339,52 @@ fn a_witness_of_repmgr_goes_along() {
     lab.is_well(true);
     lab.nobody_failed_over();
     assert!(!witness.dir.join("promoted").exists() && !witness.dir.join("followed").exists());
+}
+
+/// As the page has it: repmgrd decides, and pgbaton acts.
+#[test]
+fn a_daemon_promotes_and_follows_by_pgbaton() {
+    let Some(pg) = with_real_repmgr() else { return };
+    let commands = |server: &TestServer| {
+        let page = PAGE.split_once("In `promote_command` and `follow_command`, `").unwrap().1;
+        let (promote, follow) = page.split_once("` and `").unwrap();
+        let conf = server.dir.join("repmgr.conf");
+        let run = |words: &str| {
+            let program = format!(
+                "env XDG_STATE_HOME={} {}",
+                server.dir.join("home").display(),
+                Pgbaton::path().display()
+            );
+            let words = words.split_once(' ').unwrap().1;
+            format!("{program} -f {} {words}", conf.display())
+        };
+        let follow = follow.split_once('`').unwrap().0;
+        Some(format!(
+            "promote_command='{}'\nfollow_command='{} --upstream-node-id=%n'\n",
+            run(promote),
+            run(follow)
+        ))
+    };
+    let Some(lab) = Lab::of_repmgr_with(&pg, commands) else { return };
+    lab.node(1).kill9();
+    let up = &lab.nodes.servers[1..];
+    let primary = || {
+        up.iter().find(|server| {
+            server.try_psql_as("repmgr", "repmgr", "SELECT pg_is_in_recovery()").stdout.trim() == "f"
+        })
+    };
+    wait_for("a new primary", LONG, || primary().is_some());
+    let primary = primary().unwrap();
+    primary.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", LONG);
+    let events = "SELECT string_agg(event || ' ' || successful, ', ' ORDER BY event) FROM repmgr.events \
+                  WHERE event LIKE 'repmgrd_failover_%' OR event IN ('standby_promote', 'standby_follow')";
+    let expected = "repmgrd_failover_follow true, repmgrd_failover_promote true, standby_follow true, standby_promote true";
+    wait_for("events", LONG, || metadata(primary, events) == expected);
+    // It was never asked anything here, and so knows nobody.
+    let lost = lab.pgbaton(1, &["node", "rejoin"]).run();
+    lost.code(6).says("Nothing was changed.").says("Name one of them: \"pgbaton node rejoin -d");
+    lab.pgbaton(1, &["node", "rejoin", "--yes", "-d", &primary.conninfo()]).run().code(0);
+    wait_for("a healthy cluster", SOON, || lab.pgbaton(1, &["cluster", "show"]).run().status.success());
 }
 
 /// Versions of the extension, a library that is not loaded, and a node that repmgr has marked as inactive.

@@ -1,6 +1,6 @@
 //! Running the program under test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -38,9 +38,8 @@ pub struct Pgbaton {
 impl Pgbaton {
     /// Prepares a run with a cleared environment and the home directory `dir/home`.
     pub fn new(dir: &Path) -> Self {
-        // A benchmark may name an optimised program that was built before.
-        let program = std::env::var_os("PGBATON").unwrap_or_else(|| env!("CARGO_BIN_EXE_pgbaton").into());
-        let mut command = clean_command(Path::new(&program));
+        let program = Self::path();
+        let mut command = clean_command(&program);
         let home = dir.join("home");
         std::fs::create_dir_all(&home).unwrap();
         command.current_dir(&home).env("HOME", &home).env("COLUMNS", "100");
@@ -49,6 +48,12 @@ impl Pgbaton {
             deadline: DEADLINE,
             redactions: vec![(dir.to_string_lossy().into_owned(), "[DIR]".into())],
         }
+    }
+
+    /// Returns where the program is.
+    pub fn path() -> PathBuf {
+        // A benchmark may name an optimised program that was built before.
+        std::env::var_os("PGBATON").map_or_else(|| env!("CARGO_BIN_EXE_pgbaton").into(), PathBuf::from)
     }
 
     /// Adds an argument.

@@ -42,7 +42,12 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
         // After the rewind has begun this is no success, and need not be one.
         let _ = operation::finish(context, &entry, false).await;
     }
-    let found = locate::cluster(context).await?;
+    let named = context.given_conninfo()?.is_some();
+    let found = locate::cluster(context).await.map_err(|error| match error.exit {
+        // Here it is no news that the local server does not run.
+        Exit::Connection if !named => error.detail("Nothing was changed.").hint(NAME_ONE),
+        _ => error,
+    })?;
     hold::own(&found.facts, config.node_id, &config.node_name)?;
     let primary_id = target(context, &found.facts).await?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
@@ -69,6 +74,9 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
     }
     carry_out(context, &held, &facts, &options, rejoin, begun).await
 }
+
+/// What is typed where nobody has ever been seen from here.
+const NAME_ONE: &str = "Nothing is known here of the other nodes. Name one of them: \"pgbaton node rejoin -d 'host=HOST user=USER dbname=DBNAME'\".";
 
 /// Returns the question that stands between the plan and its execution, if nothing else does.
 fn question(rejoin: &Rejoin) -> Option<String> {
@@ -101,9 +109,7 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
                 )
                 .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
         }
-        Err(error) if others.nodes.is_empty() => Err(error.hint(
-            "Nothing is known here of the other nodes. Name one of them: \"pgbaton node rejoin -d 'host=HOST user=USER dbname=DBNAME'\".",
-        )),
+        Err(error) if others.nodes.is_empty() => Err(error.hint(NAME_ONE)),
         Err(error) => Err(error),
     }
 }
