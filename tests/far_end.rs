@@ -117,7 +117,7 @@ fn step(id: &str, op: Op) -> Step {
 fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<run::Outcome, Error> {
     block_on(async {
         let far_ends = FarEnds::open(context, plan, &Past::default(), None).await?;
-        let world = Live::new(context, None, secrets)?.with(far_ends);
+        let world = Live::new(context, secrets)?.with(far_ends);
         let outcome = run::run(plan, &Past::default(), &world).await;
         world.release().await;
         Ok(outcome)

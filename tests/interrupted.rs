@@ -260,6 +260,35 @@ fn what_is_finished_later_is_told_all_the_same() {
     cluster.end();
 }
 
+/// Cut off between the promotion and the step that tells of it: told at once, and not again by who finishes the rest.
+#[test]
+fn a_promotion_is_told_once() {
+    let cluster = Cluster::new(&postgres(15).unwrap());
+    let told = cluster.nodes.cluster.dir().join("told");
+    let hook = format!("event_notification_command = \"echo %e %s >> {}\"", told.display());
+    for then in [Then::Resume, Then::Abandon] {
+        let (_, candidate) = cluster.roles();
+        candidate.with_configuration(&hook, || {
+            let mut running = Stepped::start(candidate.pgbaton(SWITCHOVER));
+            let promoted = (1..100)
+                .any(|line| running.run_to_line(line, Side::After) && last_line(candidate) == "done promote");
+            assert!(promoted);
+            running.go_on(Some(Signal::INT)).wait(SOON).code(130);
+            let heard = || std::fs::read_to_string(&told).unwrap();
+            assert_eq!(heard(), "standby_promote 1\nstandby_switchover 0\n");
+            let well = i32::from(then == Then::Resume);
+            once_free(candidate, then.words()).code(if well == 1 { 0 } else { 22 });
+            assert_eq!(
+                heard(),
+                format!("standby_promote 1\nstandby_switchover 0\nstandby_switchover {well}\n")
+            );
+        });
+        std::fs::remove_file(&told).unwrap();
+        cluster.heal(candidate);
+    }
+    cluster.end();
+}
+
 // ---- SIGKILL of the far end ---------------------------------------------------------------------------------------------
 
 /// Kills the far end at every place. The coordinator is there, and ends by itself.

@@ -131,10 +131,17 @@ impl Lab {
         Running::start(command)
     }
 
-    /// Drops what repmgr leaves on a former primary: the slots that it had for the others.
-    fn drop_unused_slots(&self, id: usize) {
-        self.node(id)
-            .psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
+    /// Drops what repmgr leaves where a standby has streamed from: on a former primary, and where the standby was too slow. It complains of it.
+    #[track_caller]
+    fn drop_unused_slots(&self) {
+        let streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        let count = |server: &TestServer| server.psql(streaming).parse::<u32>().unwrap();
+        wait_for("two to stream", SOON, || self.nodes.servers.iter().map(count).sum::<u32>() == 2);
+        for server in &self.nodes.servers {
+            server.psql(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active",
+            );
+        }
     }
 
     /// Waits until all daemons run, and none is paused.
@@ -438,11 +445,7 @@ fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
         let all = format!("{ours:?}\n{theirs:?}");
         assert_eq!(lab.nodes.primaries().len(), 1, "{all}");
         assert!(ours.status.success() || theirs.status.success(), "{all}");
-        // Where repmgr has won, it leaves the slots that the former primary had for the others, and complains of them.
-        let is_primary = |server: &&TestServer| lab.nodes.primaries() == [server.name.as_str()];
-        let primary = lab.nodes.servers.iter().find(is_primary).unwrap();
-        primary.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2", SOON);
-        (1..=3).for_each(|id| lab.drop_unused_slots(id));
+        lab.drop_unused_slots();
         lab.is_well(false);
     }
 }
@@ -507,21 +510,16 @@ fn repmgr_works_on_a_cluster_of_pgbaton_and_harms_nothing() {
         let switched = lab.repmgr(2, &["standby", "switchover", "--siblings-follow"]);
         switched.code(0);
         assert_eq!(lab.nodes.primaries(), ["node2"]);
-        // It does not always drop the slot that a sibling had on the former primary, and then complains of it.
-        lab.node(2).wait_until(
-            "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'",
-            "2",
-            SOON,
-        );
-        lab.drop_unused_slots(1);
+        lab.drop_unused_slots();
         lab.is_well(false);
         lab.repmgr(3, &["standby", "follow", "--upstream-node-id=1"]).code(0);
+        lab.drop_unused_slots();
         lab.is_well(false);
         lab.repmgr(3, &["standby", "follow"]).code(0);
         lab.node(2).stop(StopMode::Fast);
         lab.repmgr(1, &["standby", "promote", "--siblings-follow"]).code(0);
         lab.repmgr(2, &["node", "rejoin", "-d", &lab.node(1).conninfo()]).code(0);
-        lab.drop_unused_slots(2);
+        lab.drop_unused_slots();
         lab.is_well(false);
         assert_eq!(lab.nodes.primaries(), ["node1"]);
     }
@@ -582,6 +580,7 @@ fn the_page_is_followed_to_give_back() {
         lab.daemons = lab.nodes.servers.iter().map(daemon).collect();
         lab.at_work();
         lab.repmgr(1, &["standby", "switchover", "--siblings-follow"]).code(0);
+        lab.drop_unused_slots();
         lab.at_work();
         lab.is_well(true);
         lab.pgbaton(2, &["standby", "switchover"]).run().code(0);

@@ -51,6 +51,9 @@ impl Ending<'_> {
             }
             let result = if successful { Ok(()) } else { Err(error.unwrap_or_default()) };
             notify(context, self.primary, &Happening::of(tell, result)).await;
+            if tell.proof == Proof::Primary && successful {
+                operation::note_told(context);
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         context,
         state_directory: context.state_directory()?,
         // From here on signals end nothing any more.
-        live: Live::new(context, None, Secrets::new())?,
+        live: Live::new(context, Secrets::new())?,
         lock: RefCell::default(),
         armed: RefCell::default(),
         told: Cell::new(false),

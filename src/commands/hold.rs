@@ -58,8 +58,9 @@ pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Sessi
     let nodes = join_all(rows.iter().map(|row| async {
         let is_usable = |(id, session): &&(i32, Session)| *id == row.node_id && !session.is_closed();
         let session = match known.iter().find(is_usable) {
-            Some((_, session)) => Ok(session.clone()),
-            None => open(context, row).await,
+            // What a session says of a server that is gone is not what a connection does.
+            Some((_, session)) if session.query_one("SELECT 1", &[]).await.is_ok() => Ok(session.clone()),
+            _ => open(context, row).await,
         };
         Node { row, session, only_look: context.global.dry_run }
     }))
@@ -87,14 +88,14 @@ async fn ask(session: &Session) -> (std::result::Result<ServerFacts, Silence>, O
 }
 
 impl Held {
-    /// Asks the nodes again that hold a lock.
-    pub async fn ask_again(&mut self) {
-        for (node_id, session) in &self.sessions {
-            let (server, role) = ask(session).await;
-            self.roles.extend(role.map(|role| (*node_id, role)));
-            if let Some(node) = self.facts.nodes.iter_mut().find(|node| node.row.node_id == *node_id) {
-                node.server = server;
-            }
+    /// Gives the locks back, and leaves the sessions open.
+    pub async fn release(self) {
+        if self.is_real() {
+            let key = cluster_lock::KEY.to_string();
+            let unlocked = self.sessions.iter().map(async |(_, session)| {
+                session.query_one(cluster_lock::UNLOCK, &[Some(&key)]).await.map(drop)
+            });
+            join_all(unlocked).await;
         }
     }
 

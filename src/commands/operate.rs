@@ -143,10 +143,12 @@ async fn act(
         pid: std::process::id(),
         plan: plan.clone(),
     };
+    // A signal that arrives from here on is obeyed by the run, which closes its journal.
+    let world = Live::new(context, secrets)?;
     let journal = Journal::create(&directory, &header).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
-    let world = Live::new(context, Some(journal), secrets)?.with(far_ends);
+    let world = world.writing(journal).with(far_ends);
     world.warm_up(plan).await;
     announce(
         context,

@@ -54,6 +54,19 @@ pub fn unfinished_id(context: &Context) -> Option<String> {
     blocking(&entries).map(|entry| entry.operation_id.clone())
 }
 
+/// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been told.
+pub fn note_told(context: &Context) {
+    let note = || {
+        let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;
+        let (mut journal, _) = Journal::resume(&blocking(&entries)?.path).ok()?;
+        let (step, stage, at) = (tell::STEP.to_string(), Stage::Forward, journal::now());
+        journal.append(&Record::Mark { step, stage, mark: Mark::Done, at }, Flush::Now).ok()
+    };
+    if note().is_none() {
+        context.debug("no journal says that the promotion has been told");
+    }
+}
+
 fn find<'a>(entries: &'a [Entry], id: &str) -> Result<&'a Entry> {
     entries.iter().find(|entry| entry.operation_id == id).ok_or_else(|| {
         Error::failed(format!("there is no operation \"{id}\" on this node"))
@@ -144,6 +157,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         }
         far_ends
     };
+    let world = Live::new(context, secrets)?;
     let (mut journal, _) = Journal::resume(&entry.path)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
     let resumed = Record::Resumed {
@@ -155,7 +169,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     journal
         .append(&resumed, Flush::Now)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
-    let world = Live::new(context, Some(journal), secrets)?.with(far_ends);
+    let world = world.writing(journal).with(far_ends);
     let outcome =
         if resume { run::run(&plan, &past, &world).await } else { run::abandon(&plan, &past, &world).await };
     world.release().await;

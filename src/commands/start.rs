@@ -92,8 +92,7 @@ fn run(
         std::mem::forget(runtime);
         result
     });
-    // There is one answer.
-    signals::take();
+    signals::answer();
     let rendered = result.and_then(|mut report| {
         if style.format == output::Format::Json {
             report.issues.splice(0..0, context.take_warnings());

@@ -222,28 +222,27 @@ fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
 
 /// Compares what stands in the WAL of both where the server has a checkpoint; None where that was not read, or tells nothing.
 fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
-    let read = |branch: &Branch<'_>| {
-        let milestone = branch.lineage?.milestone.as_ref()?;
-        let (from, _) = Milestone::window(milestone.lsn, server.segment_bytes);
-        let digits = usize::try_from(2 * (milestone.lsn.0 - from.0)).ok()?;
-        let (before, bytes) = milestone.bytes.split_at_checked(digits)?;
-        let record =
-            FirstRecord { timeline: milestone.timeline, lsn: milestone.lsn, bytes: Some(bytes.into()) };
-        Some((before.to_string(), record))
-    };
-    let ((before, ours), (there, theirs)) = (read(server)?, read(reference)?);
-    if (ours.timeline, ours.lsn) != (theirs.timeline, theirs.lsn) {
-        return None;
-    }
-    let record = record(&ours, server.segment_bytes)?;
-    let stands_there = without_page_headers(&theirs)?;
-    if before == there && stands_there.starts_with(&record) {
-        // One of an earlier timeline says nothing of this one.
-        return (ours.timeline == server.timeline).then_some(Relation::Same);
+    let ours = server.lineage?.milestones.first()?;
+    let (before, record_here) = halves(ours, server.segment_bytes)?;
+    let wanted = record(&record_here, server.segment_bytes)?;
+    let there: Vec<_> = reference
+        .lineage?
+        .milestones
+        .iter()
+        .filter(|theirs| (theirs.timeline, theirs.lsn) == (ours.timeline, ours.lsn))
+        .filter_map(|theirs| {
+            let (before, record_there) = halves(theirs, server.segment_bytes)?;
+            Some((before, without_page_headers(&record_there)?))
+        })
+        .collect();
+    if there.iter().any(|(theirs, bytes)| *theirs == before && bytes.starts_with(&wanted)) {
+        // One of an earlier timeline says nothing of this one. Nor is it known where the reference has left this one, without its history.
+        let is_told = server.timeline == reference.timeline || switches(reference).is_some();
+        return (ours.timeline == server.timeline && is_told).then_some(Relation::Same);
     }
     // Beyond its end the reference has written nothing yet.
-    let is_written = stands_there.len() >= record.len()
-        && reference.end.is_none_or(|end| ours.lsn.0 + record.len() as u64 <= end.0);
+    let is_written = there.iter().any(|(_, bytes)| bytes.len() >= wanted.len())
+        && reference.end.is_none_or(|end| ours.lsn.0 + wanted.len() as u64 <= end.0);
     is_written.then(|| Relation::Forked {
         evidence: format!(
             "The checkpoint at {} on timeline {} is not in the WAL of the reference.",
@@ -251,6 +250,15 @@ fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
         ),
         at: None,
     })
+}
+
+/// Splits a milestone into what stands before the record and what begins with it.
+fn halves(milestone: &Milestone, segment_bytes: u64) -> Option<(&str, FirstRecord)> {
+    let (from, _) = Milestone::window(milestone.lsn, segment_bytes);
+    let digits = usize::try_from(2 * (milestone.lsn.0 - from.0)).ok()?;
+    let (before, bytes) = milestone.bytes.split_at_checked(digits)?;
+    let record = FirstRecord { timeline: milestone.timeline, lsn: milestone.lsn, bytes: Some(bytes.into()) };
+    Some((before, record))
 }
 
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
@@ -589,7 +597,7 @@ mod tests {
         };
         let knowing = |in_recovery, end, milestone: Option<Milestone>| {
             let mut server = with(ServerFacts::example(in_recovery, 2, end), HISTORY, Vec::new());
-            server.lineage.as_mut().unwrap().milestone = milestone;
+            server.lineage.as_mut().unwrap().milestones = milestone.into_iter().collect();
             server
         };
         let standby = knowing(true, at + 0x1000, Some(milestone(at, 1, 1)));
@@ -599,6 +607,14 @@ mod tests {
         assert_eq!(told(Some(milestone(at, 1, 1))), "same");
         assert_eq!(told(Some(milestone(at, 1, 2))), "forked: The checkpoint");
         assert_eq!(told(Some(milestone(at, 2, 1))), "forked: The checkpoint");
+        // In one of two files there is less of it.
+        let mut primary = knowing(false, at + 0x1000, Some(milestone(at, 3, 3)));
+        primary.lineage.as_mut().unwrap().milestones.push(milestone(at, 1, 1));
+        assert_eq!(relation(&standby, &primary), Relation::Same);
+        // Where the reference has left this timeline is not known.
+        let lineage = Lineage { history: None, ..primary.lineage.clone().unwrap() };
+        let later = ServerFacts { timeline: TimelineId(3), lineage: Some(lineage), ..primary };
+        assert!(evidence(&standby, &later).starts_with("unknown"));
         // Read elsewhere, or not at all.
         assert_eq!(told(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
         assert_eq!(told(None), "unknown: The history f");

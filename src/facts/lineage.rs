@@ -18,9 +18,9 @@ pub struct Lineage {
     /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
     #[serde(default)]
     pub promotions: Vec<Promotion>,
-    /// A checkpoint on its timeline, where it was needed for a comparison.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub milestone: Option<Milestone>,
+    /// A checkpoint of its own, or what stands where another server has one: in each file in which that may be. Read for a comparison only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<Milestone>,
 }
 
 /// A row of `pgbaton.promotion`.
@@ -138,7 +138,7 @@ pub async fn compare(ours: (&Session, &mut ServerFacts), theirs: (&Session, &mut
         return;
     }
     if let Some(lineage) = &mut ours.1.lineage {
-        lineage.milestone = milestone(ours.0, &[last.timeline], place, ours.1.wal_segment_bytes).await;
+        lineage.milestones = milestones(ours.0, &[last.timeline], place, ours.1.wal_segment_bytes).await;
     }
     read_there(theirs.0, theirs.1, place).await;
 }
@@ -150,27 +150,27 @@ pub async fn read_there(session: &Session, server: &mut ServerFacts, place: (Tim
     let history = lineage.history.as_deref().and_then(|text| parse_history(text).ok()).unwrap_or_default();
     let timelines: Vec<TimelineId> = history.iter().map(|switch| switch.timeline).collect();
     let later = timelines.into_iter().chain([server.timeline]).filter(|timeline| *timeline > place.0);
-    // Where its timeline was left, the segment goes on under the name of the next one, or of one after that.
+    // Where its timeline was left, the segment goes on under the name of the next one, or of one after that; under the first name there may be
+    // less of it.
     let files: Vec<TimelineId> = [place.0].into_iter().chain(later).collect();
-    lineage.milestone = milestone(session, &files, place, bytes).await;
+    lineage.milestones = milestones(session, &files, place, bytes).await;
 }
 
-/// Reads a checkpoint in the first of these timelines' files that is there.
-async fn milestone(
+/// Reads what stands at a place in each of these timelines' files that is there.
+async fn milestones(
     session: &Session,
     files: &[TimelineId],
     (timeline, lsn): (TimelineId, Lsn),
     segment_bytes: u64,
-) -> Option<Milestone> {
+) -> Vec<Milestone> {
     let (from, count) = Milestone::window(lsn, segment_bytes);
+    let mut out = Vec::new();
     for file in files {
-        let name = file.segment_file_name(from, segment_bytes)?;
+        let Some(name) = file.segment_file_name(from, segment_bytes) else { continue };
         let read = bytes_at(session, &name, from.0 % segment_bytes, count).await;
-        if let Some(bytes) = read.ok().flatten() {
-            return Some(Milestone { timeline, lsn, bytes });
-        }
+        out.extend(read.ok().flatten().map(|bytes| Milestone { timeline, lsn, bytes }));
     }
-    None
+    out
 }
 
 /// Asks a server for bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone or may not be read.

@@ -14,8 +14,8 @@ use crate::registry::{NodeRow, NodeType};
 /// The id of the step that tells of a promotion.
 pub const STEP: &str = "tell";
 
-/// Seconds that telling may take: the hook has a minute of them.
-const TELL_S: u32 = 75;
+/// Seconds that telling may take, more than its parts together: the hook has a minute of them.
+const TELL_S: u32 = 180;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

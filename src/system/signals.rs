@@ -10,7 +10,7 @@
 //!
 //! Children are in process groups of their own ([`crate::system::process`]), so Ctrl-C reaches this process only.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -38,15 +38,32 @@ impl Signal {
     }
 }
 
-/// Nobody ends the process from outside any more: it has begun to act, or its answer is being written.
-static TAKEN: Mutex<bool> = Mutex::new(false);
-
-/// From here on a signal is obeyed by whoever asks for it, and by nobody else.
-pub fn take() {
-    *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = true;
+/// What the process is doing, for the thread that ends it at a signal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// It looks: what it was going to do has not begun.
+    Looking,
+    /// It acts, or has acted: signals are obeyed by whoever asks for them.
+    Acting,
+    /// It has only looked, and writes its answer.
+    Answering,
 }
 
-/// Ends the process at the first SIGINT or SIGTERM that arrives before [`take`]: `last_words` are said, and give the exit code.
+static DOING: Mutex<Doing> = Mutex::new(Doing::Looking);
+
+fn doing() -> MutexGuard<'static, Doing> {
+    DOING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// There is one answer: from here on a signal brings no other one.
+pub fn answer() {
+    let mut doing = doing();
+    if *doing == Doing::Looking {
+        *doing = Doing::Answering;
+    }
+}
+
+/// Ends the process at the first SIGINT or SIGTERM that arrives before [`Signals::take_over`]: `last_words` are said, and give the exit code.
 ///
 /// On a thread of its own, so that it works while a question waits for its answer. Where that cannot be had, the system ends the process.
 #[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that nobody wants any more")]
@@ -58,11 +75,16 @@ pub fn end_while_looking(last_words: impl FnOnce(Signal) -> u8 + Send + 'static)
     };
     let Some((runtime, signals)) = wait() else { return };
     std::thread::spawn(move || {
-        let signal = runtime.block_on(signals.next());
-        // Kept to the end: what is looked at now does not become an act meanwhile.
-        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*taken {
-            std::process::exit(i32::from(last_words(signal)));
+        loop {
+            let signal = runtime.block_on(signals.next());
+            // Kept to the end: what is looked at now does not become an act meanwhile.
+            let doing = doing();
+            match *doing {
+                Doing::Looking => std::process::exit(i32::from(last_words(signal))),
+                // Nobody may be reading it.
+                Doing::Answering => std::process::exit(i32::from(signal.exit().code())),
+                Doing::Acting => {}
+            }
         }
     });
 }
@@ -88,7 +110,7 @@ impl Signals {
     /// Fails if the system refuses a handler, or outside a tokio runtime that handles signals.
     pub fn take_over() -> anyhow::Result<Self> {
         let signals = Self { _hangup: Some(stream(SignalKind::hangup())?), ..Self::requests()? };
-        take();
+        *doing() = Doing::Acting;
         Ok(signals)
     }
 

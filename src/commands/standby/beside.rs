@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use crate::commands::context::Context;
-use crate::commands::hold::{Held, open};
+use crate::commands::hold::{Held, hold_over, open};
 use crate::commands::locate::{self, Found};
 use crate::error::Result;
 use crate::facts::repmgr::{self, NEW_S};
@@ -77,9 +77,10 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
         // What was true before one of them was stopped still says whose the sessions are.
         rest.none_runs |= repmgr::none_runs(asked.iter().map(Option::as_ref));
         let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(rest.none_runs).is_empty());
-        if rests || !wait(context, &mut told, rest.until).await {
+        if rests || Instant::now() > rest.until {
             break;
         }
+        wait(context, &mut told).await;
     }
     if told {
         rest.found = locate::cluster(context).await?;
@@ -87,40 +88,50 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
     Ok(rest)
 }
 
-/// Waits a moment for the end of what repmgr does, until there was time enough.
-async fn wait(context: &Context, told: &mut bool, until: Instant) -> bool {
-    if Instant::now() > until {
-        return false;
-    }
+/// Waits a moment for the end of what repmgr does.
+async fn wait(context: &Context, told: &mut bool) {
     if !*told {
         *told = true;
         let waits = "a command of repmgr may be running here: waiting for the end of it";
         context.ui.say(Level::Notice, waits);
     }
     tokio::time::sleep(PACE).await;
-    true
 }
 
-/// Looks what repmgr does, under the locks. A daemon opens a session now and then that is over in a moment; the nodes are asked again
-/// after waiting for that.
-pub(super) async fn beside(context: &Context, held: &mut Held, rest: &AtRest) -> Beside {
-    let rows = held.facts.nodes.iter().map(|node| &node.row);
-    if !is_possible(rows, rest.metadata.as_ref()) {
-        return Beside::default();
-    }
+/// Takes the locks, and looks under them what repmgr does. A daemon opens a session now and then that is over in a moment: then all is
+/// looked at again.
+///
+/// # Errors
+/// Those of [`hold_over`].
+pub(super) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result<(Held, Beside)> {
+    let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     let mut told = false;
     loop {
-        let asked = join_all(held.facts.nodes.iter().map(async |node| {
-            let session = held.session(node.row.node_id)?;
-            Some((node.row.node_id, repmgr::ask(session).await.ok()?))
-        }));
-        let nodes = asked.await.into_iter().flatten().collect();
-        let beside = Beside { possible: true, nodes, none_ran: rest.none_runs, ..Beside::default() };
-        if beside.at_work(&held.facts).is_empty() || !wait(context, &mut told, rest.until).await {
-            if told {
-                held.ask_again().await;
-            }
-            return beside;
+        let held = hold_over(context, &rows, &rest.sessions).await?;
+        if rest.metadata.is_none()
+            && let Some(session) = held.session(context.config()?.node_id)
+        {
+            rest.metadata = schema::look(session).await.ok();
         }
+        let beside = beside(&held, rest).await;
+        if beside.at_work(&held.facts).is_empty() || Instant::now() > rest.until {
+            return Ok((held, beside));
+        }
+        held.release().await;
+        wait(context, &mut told).await;
     }
+}
+
+/// Looks what repmgr does, under the locks.
+async fn beside(held: &Held, rest: &AtRest) -> Beside {
+    let nodes = &held.facts.nodes;
+    if !is_possible(nodes.iter().map(|node| &node.row), rest.metadata.as_ref()) {
+        return Beside::default();
+    }
+    let asked = join_all(nodes.iter().map(async |node| {
+        let session = held.session(node.row.node_id)?;
+        Some((node.row.node_id, repmgr::ask(session).await.ok()?))
+    }));
+    let nodes = asked.await.into_iter().flatten().collect();
+    Beside { possible: true, nodes, none_ran: rest.none_runs, ..Beside::default() }
 }

@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::cli::standby::Promote as Args;
 use crate::commands::context::Context;
 use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, hold_over};
+use crate::commands::hold;
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
-use crate::commands::standby::beside::{beside, cluster_at_rest};
+use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
 use crate::commands::{operate, operation, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
@@ -49,15 +49,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         return operation::finish(context, &entry, true).await;
     }
     let name = &config.node_name;
-    let rest = cluster_at_rest(context).await?;
+    let mut rest = cluster_at_rest(context).await?;
     hold::own(&rest.found.facts, config.node_id, name)?;
-    let rows: Vec<_> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let (held, former_end) = tokio::join!(
-        hold_over(context, &rows, &rest.sessions),
-        former_end(&rest.found.facts, config.node_id)
-    );
-    let mut held = held?;
-    let beside = beside(context, &mut held, &rest).await;
+    let seen = rest.found.facts.clone();
+    let (held, former_end) =
+        tokio::join!(hold_at_rest(context, &mut rest), former_end(&seen, config.node_id));
+    let (held, beside) = held?;
     let own = hold::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id) else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();

@@ -8,11 +8,11 @@ use serde_json::json;
 use crate::cli::standby::Switchover as Args;
 use crate::commands::context::Context;
 use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, Held, hold_over};
+use crate::commands::hold::{self, Held};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
-use crate::commands::standby::beside::{beside, cluster_at_rest};
+use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
 use crate::commands::standby::promote::command;
 use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, operate, operation};
@@ -50,11 +50,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     told_of_options(context, args);
     let name = &config.node_name;
-    let rest = cluster_at_rest(context).await?;
+    let mut rest = cluster_at_rest(context).await?;
     hold::own(&rest.found.facts, config.node_id, name)?;
-    let rows: Vec<_> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let mut held = hold_over(context, &rows, &rest.sessions).await?;
-    let beside = beside(context, &mut held, &rest).await;
+    let (mut held, beside) = hold_at_rest(context, &mut rest).await?;
     if let Ok((primary, _)) = locate::the_primary(&held.facts) {
         let primary_id = primary.row.node_id;
         held.compare(config.node_id, primary_id).await;

@@ -67,18 +67,25 @@ impl<'a> Live<'a> {
     ///
     /// # Errors
     /// Exit code 15 if the system refuses signal handlers.
-    pub fn new(context: &'a Context, journal: Option<Journal>, secrets: Secrets) -> Result<Self, Error> {
+    pub fn new(context: &'a Context, secrets: Secrets) -> Result<Self, Error> {
         let signals = Signals::take_over()
             .map_err(|error| Error::from_cause(Exit::Internal, "could not take over signals", &error))?;
         Ok(Self {
             context,
-            journal: RefCell::new(journal),
+            journal: RefCell::default(),
             secrets: RefCell::new(secrets),
             signals,
             idle: RefCell::default(),
             begun: RefCell::default(),
             far_ends: FarEnds::default(),
         })
+    }
+
+    /// Keeps a journal of what happens.
+    #[must_use]
+    pub fn writing(mut self, journal: Journal) -> Self {
+        self.journal = RefCell::new(Some(journal));
+        self
     }
 
     /// Adds the hosts of other nodes to this world.

@@ -338,7 +338,7 @@ impl Local {
         let (timeline, lsn) = (self.control.timeline, self.control.checkpoint);
         let (from, count) = Milestone::window(lsn, self.segment_bytes);
         let bytes = self.bytes_at(timeline, from, usize::try_from(count).unwrap_or(0));
-        self.lineage.milestone = bytes.map(|bytes| Milestone { timeline, lsn, bytes });
+        self.lineage.milestones.extend(bytes.map(|bytes| Milestone { timeline, lsn, bytes }));
     }
 
     /// Returns bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone.
