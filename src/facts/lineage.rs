@@ -52,7 +52,7 @@ pub struct Milestone {
     pub timeline: TimelineId,
     /// Where the record begins.
     pub lsn: Lsn,
-    /// What stands before it in its segment, [`BEFORE`] bytes at most, and from there on, in hexadecimal.
+    /// What stands before it in its segment, 8 kB at most, and from there on, in hexadecimal.
     pub bytes: String,
 }
 
