@@ -3,7 +3,9 @@
 use crate::commands::context::Context;
 use crate::commands::notify::{Happening, notify, record};
 use crate::commands::{locate, operation};
+use crate::error::sentence;
 use crate::facts::cluster::ClusterFacts;
+use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::plan::journal;
 use crate::plan::tell::{Proof, Tell};
@@ -69,6 +71,22 @@ impl Ending<'_> {
             if after.node(tell.node_id).and_then(|node| node.row.upstream_node_id) == Some(upstream) {
                 record(context, session, &Happening::of(tell, Ok(()))).await;
             }
+        }
+    }
+}
+
+/// Says what an operation has brought about, as its own command would.
+pub fn say(context: &Context, tells: &[Tell]) {
+    for tell in tells.iter().filter(|tell| !matches!(tell.proof, Proof::Upstream(_))) {
+        match tell.event.as_str() {
+            // Scripts that know repmgr look for these words.
+            "node_rejoin" => context.ui.message(
+                Level::Notice,
+                "NODE REJOIN successful",
+                Some(&sentence(&tell.details)),
+                None,
+            ),
+            _ => context.ui.say(Level::Notice, &tell.details),
         }
     }
 }

@@ -91,11 +91,7 @@ impl Held {
     /// Gives the locks back, and leaves the sessions open.
     pub async fn release(self) {
         if self.is_real() {
-            let key = cluster_lock::KEY.to_string();
-            let unlocked = self.sessions.iter().map(async |(_, session)| {
-                session.query_one(cluster_lock::UNLOCK, &[Some(&key)]).await.map(drop)
-            });
-            join_all(unlocked).await;
+            join_all(self.sessions.iter().map(|(_, session)| unlock(session))).await;
         }
     }
 
@@ -133,6 +129,11 @@ pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Resul
     let options =
         ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
     Ok(connect(&conninfo, &context.environment, &options).await?)
+}
+
+/// Gives a lock back. Where that fails it ends with its session.
+async fn unlock(session: &Session) {
+    let _ = session.query(cluster_lock::UNLOCK, &[Some(&cluster_lock::KEY.to_string())]).await;
 }
 
 /// A node with the session that is to hold its lock.
@@ -189,7 +190,7 @@ impl Lockable for Node<'_> {
 
     async fn release(&self, session: Session) {
         if !self.only_look {
-            let _ = session.query(cluster_lock::UNLOCK, &[Some(&cluster_lock::KEY.to_string())]).await;
+            unlock(&session).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::operation::Operation as Verb;
 use crate::commands::context::Context;
-use crate::commands::ending::{Ending, error_of};
+use crate::commands::ending::{self, Ending, error_of};
 use crate::commands::hold::{Held, hold, open};
 use crate::commands::locate;
 use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
@@ -190,7 +190,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         conclude(&plan, &id, outcome)
     };
     if !abandoned && result.is_ok() {
-        say_all(context, &plan.tells);
+        ending::say(context, &plan.tells);
     }
     let error = match abandoned {
         // There was nothing left to be done.
@@ -202,22 +202,6 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         tell_all(context, &plan.tells, error, told).await;
     }
     result
-}
-
-/// Says what an operation has brought about, as its own command would.
-fn say_all(context: &Context, tells: &[Tell]) {
-    for tell in tells.iter().filter(|tell| !matches!(tell.proof, Proof::Upstream(_))) {
-        match tell.event.as_str() {
-            // Scripts that know repmgr look for these words.
-            "node_rejoin" => context.ui.message(
-                Level::Notice,
-                "NODE REJOIN successful",
-                Some(&crate::error::sentence(&tell.details)),
-                None,
-            ),
-            _ => context.ui.say(Level::Notice, &tell.details),
-        }
-    }
 }
 
 /// Tells what the operation would have told if it had not been left unfinished, by what there is now.

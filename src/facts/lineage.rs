@@ -97,8 +97,8 @@ const PROMOTIONS: &str = "SELECT COALESCE(json_agg(json_build_object('timeline',
      ORDER BY promoted_at), '[]')::text FROM pgbaton.promotion";
 
 /// Where the last checkpoint is, or on a standby the last restartpoint: in WAL that the server still has.
-const LAST_CHECKPOINT: &str = "SELECT json_build_object('timeline', timeline_id, 'lsn', checkpoint_lsn::text, 'bytes', '')::text \
-     FROM pg_control_checkpoint()";
+const LAST_CHECKPOINT: &str =
+    "SELECT json_build_array(timeline_id, checkpoint_lsn::text)::text FROM pg_control_checkpoint()";
 
 /// Asks a server where its WAL comes from; None where the role may read neither files nor the metadata.
 pub async fn ask(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
@@ -132,13 +132,12 @@ pub async fn compare(ours: (&Session, &mut ServerFacts), theirs: (&Session, &mut
     if !matches!(relation(ours.1, theirs.1), Relation::Unknown(_)) {
         return;
     }
-    let Ok(last) = ours.0.query_json::<Milestone>(LAST_CHECKPOINT, &[]).await else { return };
-    let place = (last.timeline, last.lsn);
-    if last.timeline != ours.1.timeline {
+    let Ok(place) = ours.0.query_json::<(TimelineId, Lsn)>(LAST_CHECKPOINT, &[]).await else { return };
+    if place.0 != ours.1.timeline {
         return;
     }
     if let Some(lineage) = &mut ours.1.lineage {
-        lineage.milestones = milestones(ours.0, &[last.timeline], place, ours.1.wal_segment_bytes).await;
+        lineage.milestones = milestones(ours.0, &[place.0], place, ours.1.wal_segment_bytes).await;
     }
     read_there(theirs.0, theirs.1, place).await;
 }

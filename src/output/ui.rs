@@ -96,19 +96,17 @@ impl Ui {
         Ok(())
     }
 
-    /// Asks a question that is answered with yes or no. Without a terminal to ask on, the answer is no.
-    #[expect(clippy::disallowed_methods, reason = "whoever waits for the signal ends the program")]
-    pub fn confirm(&self, question: &str) -> bool {
+    /// Asks a question that is answered with yes or no. Without a terminal to ask on, the answer is no; None for Ctrl-C.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return false;
+            return Some(false);
         }
         self.wipe_progress();
         let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt();
-        if asked.is_err() {
-            // It was Ctrl-C: nothing is to be said before that is.
-            std::thread::sleep(std::time::Duration::from_secs(1));
+        match asked {
+            Err(dialoguer::Error::IO(error)) if error.kind() == std::io::ErrorKind::Interrupted => None,
+            asked => Some(matches!(asked, Ok(Some(true)))),
         }
-        matches!(asked, Ok(Some(true)))
     }
 
     /// Asks for a password, twice. None without a terminal to ask on, and where nobody types one.

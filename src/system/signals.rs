@@ -38,18 +38,20 @@ impl Signal {
     }
 }
 
-/// What the process is doing, for the thread that ends it at a signal.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What is said by a process that a signal ends; returns its exit code.
+type LastWords = Box<dyn FnOnce(Signal) -> u8 + Send>;
+
+/// What the process is doing.
 enum Doing {
     /// It looks: what it was going to do has not begun.
-    Looking,
+    Looking(Option<LastWords>),
     /// It acts, or has acted: signals are obeyed by whoever asks for them.
     Acting,
     /// It has only looked, and writes its answer.
     Answering,
 }
 
-static DOING: Mutex<Doing> = Mutex::new(Doing::Looking);
+static DOING: Mutex<Doing> = Mutex::new(Doing::Looking(None));
 
 fn doing() -> MutexGuard<'static, Doing> {
     DOING.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,7 +60,7 @@ fn doing() -> MutexGuard<'static, Doing> {
 /// There is one answer: from here on a signal brings no other one.
 pub fn answer() {
     let mut doing = doing();
-    if *doing == Doing::Looking {
+    if matches!(*doing, Doing::Looking(_)) {
         *doing = Doing::Answering;
     }
 }
@@ -66,7 +68,6 @@ pub fn answer() {
 /// Ends the process at the first SIGINT or SIGTERM that arrives before [`Signals::take_over`]: `last_words` are said, and give the exit code.
 ///
 /// On a thread of its own, so that it works while a question waits for its answer. Where that cannot be had, the system ends the process.
-#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that nobody wants any more")]
 pub fn end_while_looking(last_words: impl FnOnce(Signal) -> u8 + Send + 'static) {
     let wait = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
@@ -74,19 +75,29 @@ pub fn end_while_looking(last_words: impl FnOnce(Signal) -> u8 + Send + 'static)
         Some((runtime, handlers?))
     };
     let Some((runtime, signals)) = wait() else { return };
+    *doing() = Doing::Looking(Some(Box::new(last_words)));
     std::thread::spawn(move || {
         loop {
-            let signal = runtime.block_on(signals.next());
-            // Kept to the end: what is looked at now does not become an act meanwhile.
-            let doing = doing();
-            match *doing {
-                Doing::Looking => std::process::exit(i32::from(last_words(signal))),
-                // Nobody may be reading it.
-                Doing::Answering => std::process::exit(i32::from(signal.exit().code())),
-                Doing::Acting => {}
-            }
+            end_at(runtime.block_on(signals.next()));
         }
     });
+}
+
+/// Ends the process at a signal that has arrived, unless it acts.
+#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that nobody wants any more")]
+pub fn end_at(signal: Signal) {
+    // Kept to the end: what is looked at now does not become an act meanwhile.
+    let mut doing = doing();
+    match &mut *doing {
+        Doing::Looking(words) => {
+            if let Some(words) = words.take() {
+                std::process::exit(i32::from(words(signal)));
+            }
+        }
+        // Nobody may be reading it.
+        Doing::Answering => std::process::exit(i32::from(signal.exit().code())),
+        Doing::Acting => {}
+    }
 }
 
 /// The signals of this process, from the moment it took them over.

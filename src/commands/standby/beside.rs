@@ -41,6 +41,20 @@ pub(super) struct AtRest {
     none_runs: bool,
     /// How long repmgr is waited for.
     until: Instant,
+    /// That it is waited for has been said.
+    told: bool,
+}
+
+impl AtRest {
+    /// Waits a moment for the end of what repmgr does.
+    async fn wait(&mut self, context: &Context) {
+        if !self.told {
+            self.told = true;
+            let waits = "a command of repmgr may be running here: waiting for the end of it";
+            context.ui.say(Level::Notice, waits);
+        }
+        tokio::time::sleep(PACE).await;
+    }
 }
 
 /// Finds the cluster. Where repmgr has just begun something, waits a while for the end of it first: what was seen meanwhile is not true
@@ -60,7 +74,8 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
     let sessions =
         rows.iter().zip(&opened).filter_map(|(row, session)| Some((row.node_id, session.clone()?)));
     let until = Instant::now() + Duration::from_secs(u64::from(NEW_S) + 1);
-    let mut rest = AtRest { sessions: sessions.collect(), found, metadata: None, none_runs: false, until };
+    let mut rest =
+        AtRest { sessions: sessions.collect(), found, metadata: None, none_runs: false, until, told: false };
     // A witness is another server, with metadata of its own.
     let own_id = context.config()?.node_id;
     let own = rest.sessions.iter().find(|(id, _)| *id == own_id);
@@ -69,7 +84,6 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
     if !is_possible(rows.iter(), rest.metadata.as_ref()) {
         return Ok(rest);
     }
-    let mut told = false;
     loop {
         // A server that somebody stops meanwhile is at rest.
         let asked =
@@ -80,22 +94,12 @@ pub(super) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
         if rests || Instant::now() > rest.until {
             break;
         }
-        wait(context, &mut told).await;
+        rest.wait(context).await;
     }
-    if told {
+    if rest.told {
         rest.found = locate::cluster(context).await?;
     }
     Ok(rest)
-}
-
-/// Waits a moment for the end of what repmgr does.
-async fn wait(context: &Context, told: &mut bool) {
-    if !*told {
-        *told = true;
-        let waits = "a command of repmgr may be running here: waiting for the end of it";
-        context.ui.say(Level::Notice, waits);
-    }
-    tokio::time::sleep(PACE).await;
 }
 
 /// Takes the locks, and looks under them what repmgr does. A daemon opens a session now and then that is over in a moment: then all is
@@ -105,7 +109,6 @@ async fn wait(context: &Context, told: &mut bool) {
 /// Those of [`hold_over`].
 pub(super) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result<(Held, Beside)> {
     let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let mut told = false;
     loop {
         let held = hold_over(context, &rows, &rest.sessions).await?;
         if rest.metadata.is_none()
@@ -118,7 +121,7 @@ pub(super) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result
             return Ok((held, beside));
         }
         held.release().await;
-        wait(context, &mut told).await;
+        rest.wait(context).await;
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::node::Rejoin as Args;
 use crate::commands::context::Context;
-use crate::commands::ending::{Ending, error_of};
+use crate::commands::ending::{self, Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
@@ -24,6 +24,7 @@ use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclon
 use crate::plan::{Check, Plan, follow};
 use crate::registry::node;
 use crate::secret::Secret;
+use crate::system::signals::{self, Signal};
 
 /// Brings the local node back.
 ///
@@ -67,10 +68,16 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
     }
     if let Some(question) = question(&rejoin)
         && !context.global.dry_run
-        && context.ui.confirm(&question)
     {
-        options.consent = true;
-        rejoin = plan(&facts, &options);
+        match context.ui.confirm(&question) {
+            Some(false) => {}
+            Some(true) => {
+                options.consent = true;
+                rejoin = plan(&facts, &options);
+            }
+            // Or the refusal would be said before the interruption is.
+            None => signals::end_at(Signal::Int),
+        }
     }
     carry_out(context, &held, &facts, &options, rejoin, begun).await
 }
@@ -201,8 +208,7 @@ async fn carry_out(
                 &format!("node \"{name}\" has been started as a standby of \"{primary_name}\""),
             );
         } else {
-            let detail = format!("Node {} is now attached to node {}.", config.node_id, primary.node_id);
-            context.ui.message(Level::Notice, "NODE REJOIN successful", Some(&detail), None);
+            ending::say(context, &plan.tells);
         }
         if let Some(aside) = aside {
             context.ui.say(Level::Notice, &format!("the old data directory is now \"{aside}\""));
