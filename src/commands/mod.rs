@@ -9,6 +9,7 @@ pub mod far_end;
 pub mod generate;
 pub mod getopt;
 pub mod hold;
+pub mod judge;
 pub mod locate;
 pub mod login;
 pub mod node;

@@ -8,7 +8,6 @@ pub mod check;
 pub mod cluster;
 pub mod directory;
 pub mod divergence;
-pub mod guard;
 pub mod lineage;
 pub mod matrix;
 pub mod prepare;

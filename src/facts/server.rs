@@ -36,6 +36,10 @@ pub struct ServerFacts {
     /// `recovery_min_apply_delay` in seconds.
     #[serde(default)]
     pub apply_delay_s: f64,
+    /// A promotion was requested and has not happened: the file `promote` is in its data directory. None on a primary, and where the role
+    /// may not see it.
+    #[serde(default)]
+    pub promotion_requested: Option<bool>,
     /// The WAL receiver, where one runs.
     pub receiver: Option<Receiver>,
     /// Servers that stream from this one.
@@ -277,6 +281,7 @@ impl Answer {
             last_replay_age_s: self.last_replay.and_then(|at| at.age_s(self.now)),
             replay_paused: self.replay_paused,
             apply_delay_s: duration_s(&self.apply_delay)?,
+            promotion_requested: None,
             receiver: self.receiver.map(|receiver| receiver.receiver),
             senders: senders.collect(),
             slots: slots.collect(),
@@ -299,6 +304,13 @@ impl Answer {
 pub async fn replay_lsn(session: &Session) -> Result<Option<Lsn>, SqlError> {
     let row = session.query_one("SELECT pg_last_wal_replay_lsn()::text", &[]).await?;
     Ok(row.get(0).and_then(|text| text.parse().ok()))
+}
+
+/// Asks a standby whether a promotion was requested that has not happened. The file stays while `restore_command` hangs, and outlasts an
+/// immediate stop; the next start removes it, and is that of a standby.
+async fn promotion_requested(session: &Session) -> Result<bool, SqlError> {
+    let sql = "SELECT ((pg_catalog.pg_stat_file('promote', true)).modification IS NOT NULL)::text";
+    Ok(session.query_one(sql, &[]).await?.get(0) == Some("true"))
 }
 
 /// Reads an interval without days as the server writes it.
@@ -354,6 +366,10 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
     })?;
     if facts.in_recovery && facts.receiver.is_none() {
         facts.timeline = facts.timeline.max(timeline_received(session, &facts).await.unwrap_or_default());
+    }
+    // Whoever may read files may look for one; a role that may not would leave an error in the server's log every time.
+    if facts.in_recovery && facts.reads_files {
+        facts.promotion_requested = promotion_requested(session).await.ok();
     }
     if facts.timeline > TimelineId(1) {
         facts.lineage = lineage::ask(session, &facts).await;
@@ -432,6 +448,7 @@ impl ServerFacts {
             last_replay_age_s: in_recovery.then_some(3600.0),
             replay_paused: in_recovery.then_some(false),
             apply_delay_s: 0.0,
+            promotion_requested: in_recovery.then_some(false),
             receiver: in_recovery.then(|| Receiver {
                 status: Some("streaming".into()),
                 sender_host: Some("h1".into()),

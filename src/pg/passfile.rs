@@ -82,6 +82,43 @@ fn after_match<'a>(field: &'a str, token: &str) -> Option<&'a str> {
     }
 }
 
+/// Returns where the lines of a password file lead to that are of use for a role in a database: hosts and ports that it names.
+pub fn places(text: &str, dbname: &str, user: &str) -> Vec<(String, String)> {
+    let lines = text.split('\n').filter(|line| !line.starts_with('#'));
+    let mut out: Vec<(String, String)> = Vec::new();
+    for line in lines {
+        let Some([host, port, of_dbname, of_user]) = fields(line.trim_end_matches('\r')) else { continue };
+        let fits = |field: &str, wanted: &str| field == "*" || field == wanted;
+        // Who streams as this role is no less a place where it may be asked.
+        let place = (host, port);
+        if (fits(&of_dbname, dbname) || of_dbname == "replication")
+            && fits(&of_user, user)
+            && place.0 != "*"
+            && place.1 != "*"
+            && !out.contains(&place)
+        {
+            out.push(place);
+        }
+    }
+    out
+}
+
+/// Reads the four fields before the password, with their escapes resolved.
+fn fields(line: &str) -> Option<[String; 4]> {
+    let mut out = [const { String::new() }; 4];
+    let mut chars = line.chars();
+    for field in &mut out {
+        loop {
+            match chars.next()? {
+                ':' => break,
+                '\\' => field.push(chars.next()?),
+                c => field.push(c),
+            }
+        }
+    }
+    Some(out)
+}
+
 /// A line for a password file.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -248,6 +285,14 @@ mod tests {
         let unknown = Entry { password: None, ..entry("h", "d", "") };
         assert_eq!(unknown.standing("*:*:*:*:q"), Standing::Right(1));
         assert_eq!(unknown.standing(""), Standing::Missing);
+    }
+
+    #[test]
+    fn places_are_those_of_lines_that_would_be_used() {
+        let text = "# h0:1:d:u:p\nh1:5432:d:u:p\nh1:5432:replication:u:p\nfe80\\:\\:1:5433:*:*:p\r\nh2:5432:other:u:p\n\
+                    h3:5432:d:other:p\n*:5432:d:u:p\nh4:*:d:u:p\nh5:1:replication:u:p\nh6:5432";
+        let place = |host: &str, port: &str| (host.to_string(), port.to_string());
+        assert_eq!(places(text, "d", "u"), [place("h1", "5432"), place("fe80::1", "5433"), place("h5", "1")]);
     }
 
     #[test]

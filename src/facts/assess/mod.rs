@@ -6,6 +6,7 @@ mod node;
 mod primary;
 mod rows;
 mod standby;
+pub mod start;
 mod view;
 mod witness;
 

@@ -8,9 +8,9 @@ use crate::commands::operate;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
 use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::assess::start::Says;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Fork, Relation, relation_of};
-use crate::facts::guard::Says;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::role;
 use crate::facts::server::ServerFacts;
@@ -113,7 +113,7 @@ pub(super) async fn without_primary(
 /// Returns the node that takes writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
 fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
     let is_primary = |node: &&NodeFacts| {
-        let said = |word: &crate::facts::guard::Word| {
+        let said = |word: &crate::facts::assess::start::Word| {
             word.node_id == Some(node.row.node_id) && word.is_primary && word.says == Says::Against
         };
         let timeline = node.facts().map(|server| server.timeline);

@@ -1,39 +1,33 @@
 //! `node guard`: may the local server start as it is? Asked before it runs, with no server to ask but those of other nodes.
 
 mod demote;
-mod inquiry;
 
-use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cli::node::Guard as Args;
 use crate::commands::context::Context;
-use crate::commands::node::guard::inquiry::Inquiry;
+use crate::commands::judge::inquiry::Inquiry;
+use crate::commands::judge::{self, known};
 use crate::commands::primary::register::own_row;
 use crate::commands::{locate, operate};
 use crate::config::Config;
 use crate::config::value::GuardOnUnknown;
 use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::assess::start::{
+    Asker, Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest,
+};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{Contents, look_past_mark};
-use crate::facts::divergence::Fork;
-use crate::facts::guard::seen::{self, Seen};
-use crate::facts::guard::{Count, Members, Ours, Says, Verdict, Voice, Why, Word, hear, judge, strongest};
-use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound, look_at_history};
-use crate::facts::topology;
+use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound};
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::lsn::Lsn;
-use crate::pg::tools;
-use crate::plan::{Command, journal};
+use crate::plan::journal;
 use crate::registry::{NodeRow, NodeType};
 use crate::system::lock::LocalLock;
-use crate::system::process;
 use crate::system::signals::Signals;
 
 /// The longest time that one attempt to ask a node may take.
@@ -125,26 +119,27 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     if let Some(report) = without_asking(context, config)? {
         return Ok(Found::Answer(report));
     }
-    let local = read(context, config).await?;
+    let local = judge::read(context).await.map_err(|error| {
+        let mut told = refused("unreadable", error.primary);
+        (told.detail, told.hint) = (error.detail, error.hint);
+        told
+    })?;
     let system_identifier = local.control.system_identifier.to_string();
     let own = own_row(config, NodeType::Primary, None, None);
-    let mut inquiry = Inquiry {
-        environment: &context.environment,
-        own: &own,
-        system_identifier: &system_identifier,
-        rows: Vec::new(),
-        named,
-        members: Members::default(),
-    };
+    let mut inquiry = Inquiry::new(context, &own, &system_identifier);
+    inquiry.named = named;
     let mut end = None;
     let mut looked = false;
-    let seen = last_seen(context, &local, &own, &system_identifier, &mut inquiry)?;
+    let seen = judge::last_seen(context, &local, &mut inquiry)?;
     if seen.is_witness {
         let text = format!("node \"{name}\" may start: it is a witness");
         context.ui.say(Level::Notice, &text);
         return Ok(Found::Answer(answer("start", "witness", json!({}))));
     }
     let alone = seen.doubt.is_none() && !inquiry.members.has_others(own.node_id);
+    if !inquiry.members.has_others(own.node_id) {
+        inquiry.guessed = known::guesses(context).await;
+    }
     let wait = wait(context, args, config);
     let until = begun + wait;
     let mut pause = PAUSE.0;
@@ -153,20 +148,20 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         let last = inquiry.is_empty() || Instant::now() >= until;
         let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
         let enough = |voices: &[Voice]| {
-            let ours = ours(&own, &system_identifier, &local, end);
+            let ours = judge::ours(Asker::Guard, &own, &system_identifier, local.branch(), end);
             let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
             words.any(|word| word.says == Says::Against && (word.is_primary || !args.demote))
         };
         let voices = inquiry.round(each, enough).await;
-        if !looked && beyond_checkpoint(&local, &voices) {
+        if !looked && judge::beyond_checkpoint(&local, &voices) {
             looked = true;
-            end = measured(context, &local).await;
+            end = judge::measured(context, &local).await;
         }
-        let ours = ours(&own, &system_identifier, &local, end);
+        let ours = judge::ours(Asker::Guard, &own, &system_identifier, local.branch(), end);
         let words: Vec<Word> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
         let verdict = match seen.newer_than_heard(&words) {
             Some(_) => Verdict::Refuse,
-            None => judge(own.node_id, &words, &inquiry.members, alone, last),
+            None => by_words(own.node_id, &words, &inquiry.members, alone, last),
         };
         // After a power failure the hosts do not come back in the same second, and the one that is missing may be the newer primary.
         let verdict = match verdict {
@@ -212,7 +207,6 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
 
 /// Returns the servers that the command line names.
 fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
-    let config = context.config()?;
     let mut out: Vec<Conninfo> = Vec::new();
     for text in &args.nodes {
         out.push(Conninfo::from_dbname(text).map_err(|error| {
@@ -220,14 +214,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
         })?);
     }
     out.extend(context.given_conninfo()?);
-    let row = |conninfo: &Conninfo| NodeRow {
-        node_id: 0,
-        node_name: conninfo.without_secrets().to_string(),
-        conninfo: conninfo.to_string(),
-        active: false,
-        ..own_row(config, NodeType::Standby, None, None)
-    };
-    Ok(out.iter().map(row).collect())
+    out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
 }
 
 /// Returns the answer where nobody has to be asked for it.
@@ -340,64 +327,6 @@ fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> 
     Ok(holder.map(|holder| holder.command).filter(|command| is_switchover(command)))
 }
 
-/// Reads what the data directory says of its past.
-async fn read(context: &Context, config: &Config) -> Result<Local> {
-    let data = &config.data_directory;
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
-    let tool = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").map_err(|error| {
-        Error::from_cause(Exit::CannotTell, "could not find the program \"pg_controldata\"", &error)
-            .hint("Set pg_bindir in the configuration.")
-    })?;
-    let unreadable = |error: anyhow::Error| {
-        let text = format!("could not read data directory \"{}\"", data.display());
-        let mut told = refused("unreadable", text);
-        told.detail = Some(sentence(&format!("{error:#}")));
-        told
-    };
-    let around =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
-    let command = Command::new(tool.display().to_string(), [data.display().to_string()]);
-    let said = process::run(&command, &around).await.and_then(process::Finished::success);
-    let said = said.map_err(unreadable)?.stdout;
-    look_at_history(data, major.parse().unwrap_or(0), None, &said).map_err(unreadable)
-}
-
-/// Reads the last seen topology and adds whom it names.
-fn last_seen(
-    context: &Context,
-    local: &Local,
-    own: &NodeRow,
-    system_identifier: &str,
-    inquiry: &mut Inquiry<'_>,
-) -> Result<Seen> {
-    let directory = context.state_directory()?;
-    let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
-    Ok(match topology::load(&directory) {
-        Ok(Some(seen)) => {
-            let ours = ours(own, system_identifier, local, None);
-            let uses_slots = context.config()?.use_replication_slots;
-            let worth = seen::judge(&seen, &ours, &local.slots, uses_slots, ran_until(&local.data_directory));
-            if !worth.is_foreign {
-                let rows: Vec<NodeRow> = seen.nodes.into_iter().map(|node| node.row).collect();
-                inquiry.learn(&rows);
-            }
-            worth
-        }
-        Ok(None) => doubt(format!("There is no \"{}\".", topology::path(&directory).display())),
-        Err(error) => doubt(sentence(&format!("{error:#}"))),
-    })
-}
-
-/// Returns when the server last wrote its control file.
-fn ran_until(data: &Path) -> Option<Timestamp> {
-    let written = std::fs::metadata(data.join("global/pg_control")).ok()?.modified().ok()?;
-    Timestamp::try_from(written).ok()
-}
-
-fn ours<'a>(own: &'a NodeRow, system_identifier: &'a str, local: &'a Local, end: Option<Lsn>) -> Ours<'a> {
-    Ours { row: own, system_identifier, branch: local.branch(), end }
-}
-
 fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
     let given = args.wait.map(|seconds| Duration::from_secs(u64::from(seconds)));
     let wait = given.unwrap_or(config.guard_wait);
@@ -405,38 +334,6 @@ fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
         Some(seconds) => wait.min(Duration::from_secs(u64::from(seconds))),
         None => wait,
     }
-}
-
-/// Says whether any standby of the local timeline has replayed beyond the last checkpoint: before it there is nothing to compare.
-fn beyond_checkpoint(local: &Local, voices: &[Voice]) -> bool {
-    let (timeline, checkpoint) = (local.timeline, local.control.checkpoint);
-    let system_identifier = local.control.system_identifier.to_string();
-    voices.iter().any(|voice| {
-        voice.node.facts().is_some_and(|server| {
-            server.system_identifier == system_identifier
-                && server.timeline == timeline
-                && server.replay_lsn.is_some_and(|replayed| replayed > checkpoint)
-        })
-    })
-}
-
-/// Finds where the local WAL ends: after a crash it is read from the last checkpoint on, as the server will do, which takes less time
-/// than the server will. So that is not bounded by `guard_wait`, but told.
-async fn measured(context: &Context, local: &Local) -> Option<Lsn> {
-    let from = local.control.checkpoint;
-    let mut local = Local { end: None, ..local.clone() };
-    let mut reading = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
-    let read = tokio::select! {
-        read = &mut reading => read,
-        () = tokio::time::sleep(AT_LEAST) => {
-            context.ui.say(
-                Level::Notice,
-                &format!("reading the WAL of this node from {from} to its end, which crash recovery will read, too"),
-            );
-            reading.await
-        }
-    };
-    read.ok()?.ok()?
 }
 
 fn sentences(words: &[Word]) -> String {

@@ -1,4 +1,6 @@
-//! May a server that is no standby start? What the other nodes say of it, and what follows. Pure.
+//! The one judgement: may a server be, become or stay a primary? What the other nodes say of it, and what follows. Pure.
+//!
+//! Everything that could make a primary asks it, immediately before the effect, with who asks: see [`Asker`] and [`decide`].
 //!
 //! One node that knows of a newer primary is enough to refuse: such a thing is not forgotten. That nobody knows of one proves nothing, for a
 //! node that was cut off has not heard of it. So a majority must name this node, as only one of two nodes can have one.
@@ -17,14 +19,19 @@ use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
+mod decide;
 pub mod seen;
 
 #[cfg(test)]
 mod tests;
 
-/// The node that is to start.
+pub use self::decide::{Asker, Heard, Judgement, May, decide};
+
+/// The node whose server is to be, to become or to stay a primary.
 #[derive(Clone, Copy, Debug)]
 pub struct Ours<'a> {
+    /// Who asks.
+    pub asker: Asker,
     /// Its row as the configuration has it.
     pub row: &'a NodeRow,
     /// Whose cluster its data are.
@@ -46,8 +53,23 @@ pub struct Voice {
     pub rows: Result<Vec<NodeRow>, String>,
     /// The newest timeline that its copy of the metadata records a promotion to.
     pub promoted_to: Option<TimelineId>,
-    /// A command that changes roles holds its lock.
+    /// A command that changes roles, and not the one that asks, holds its lock.
     pub busy: bool,
+    /// Operations that its copy of the metadata has as begun and not ended.
+    pub operations: Vec<OpenOperation>,
+}
+
+/// A row of `pgbaton.operation` that has no end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenOperation {
+    /// Its id.
+    pub operation_id: String,
+    /// The command.
+    pub command: String,
+    /// The node that coordinates it.
+    pub node_id: i32,
+    /// The timeline that it was begun on; None for a row of an older version.
+    pub timeline: Option<TimelineId>,
 }
 
 /// What an answer means. The later counts where a node has given several.
@@ -58,7 +80,7 @@ pub enum Says {
     NoAnswer,
     /// It answers, and that tells nothing.
     Unclear,
-    /// It knows this node as the primary, and nothing newer.
+    /// It knows this node as the primary, and nothing newer; where a standby is to become the primary, only that it knows nothing newer.
     For,
     /// It is, follows or knows something newer than this node has.
     Against,
@@ -309,6 +331,11 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     if !server.in_recovery {
         return against(format!("{name} takes writes, on timeline {}.", server.timeline));
     }
+    if server.promotion_requested == Some(true) {
+        return against(format!(
+            "{name} was asked to become the primary, and does so as soon as it can: file \"promote\" is in its data directory."
+        ));
+    }
     if server.timeline > timeline {
         return against(format!(
             "{name} is a standby on timeline {}, and this node is on timeline {timeline}.",
@@ -338,7 +365,33 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     if voice.busy {
         return Opinion::passing(format!("A command that changes roles is at work on {}.", lower(&name)));
     }
+    if let Some(opinion) = of_an_operation(ours, voice, all) {
+        return opinion;
+    }
+    if ours.asker.becomes_primary() {
+        let text = format!("{name} is a standby on timeline {}, and knows nothing newer.", server.timeline);
+        return Opinion::new(Says::For, text);
+    }
     names(ours, voice, server.timeline == timeline)
+}
+
+/// Looks for an operation on the present timeline that another node coordinates, and that cannot be asked about: it may be making that
+/// node, or one that it leads, the primary just now.
+fn of_an_operation(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Option<Opinion> {
+    let is_open = |operation: &&OpenOperation| {
+        let coordinator = all.iter().find(|other| other.node.row.node_id == operation.node_id);
+        operation.timeline == Some(ours.branch.timeline)
+            && operation.node_id != ours.row.node_id
+            && coordinator.is_none_or(|coordinator| coordinator.node.facts().is_none())
+    };
+    let open = voice.operations.iter().find(is_open)?;
+    Some(Opinion::passing(format!(
+        "{} has operation {} (\"{}\") as begun and not ended, on a node that does not answer (ID {}).",
+        title(voice),
+        open.operation_id,
+        open.command,
+        open.node_id
+    )))
 }
 
 fn lower(name: &str) -> String {

@@ -33,6 +33,7 @@ fn standby(node_id: i32, timeline: u32) -> Voice {
         rows: Ok(rows()),
         promoted_to: None,
         busy: false,
+        operations: Vec::new(),
     }
 }
 
@@ -44,6 +45,7 @@ fn silent(node_id: i32, answered: Answered) -> Voice {
         rows: Err(String::new()),
         promoted_to: None,
         busy: false,
+        operations: Vec::new(),
     }
 }
 
@@ -73,7 +75,7 @@ fn heard_among(timeline: u32, end: Option<u64>, voice: &Voice, all: &[Voice]) ->
         lineage: Some(&lineage),
         segment_bytes: 16 << 20,
     };
-    let ours = Ours { row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
+    let ours = Ours { asker: Asker::Guard, row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
     hear(&ours, voice, all)
 }
 
@@ -376,4 +378,58 @@ fn of_several_words_of_a_node_the_strongest_stays() {
     let kept: Vec<(Option<i32>, Says)> =
         strongest(words).iter().map(|word| (word.node_id, word.says)).collect();
     assert_eq!(kept, [(Some(2), Says::For), (Some(3), Says::NoAnswer), (None, Says::NoAnswer)]);
+}
+
+#[test]
+fn a_request_that_stands_is_as_good_as_a_primary() {
+    let asked = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
+    says(1, &asked, Says::Against, "was asked to become the primary");
+    let unknown = with(standby(2, 1), |voice| server(voice).promotion_requested = None);
+    says(1, &unknown, Says::For, "");
+}
+
+#[test]
+fn an_operation_that_nobody_can_be_asked_about_may_be_making_a_primary() {
+    let operation = |node_id, timeline| OpenOperation {
+        operation_id: "x1".into(),
+        command: "standby switchover".into(),
+        node_id,
+        timeline,
+    };
+    let of = |operation| with(standby(2, 1), |voice| voice.operations = vec![operation]);
+    let voice = of(operation(3, Some(TimelineId(1))));
+    let word = says(1, &voice, Says::Unclear, "x1 (\"standby switchover\")");
+    assert!(word.defers);
+    let coordinator_answers = [voice.clone(), standby(3, 1)];
+    assert_eq!(heard_among(1, None, &voice, &coordinator_answers).says, Says::For);
+    // It is old, or it is not known how old, or it is our own.
+    for old in [operation(3, Some(TimelineId(9))), operation(3, None), operation(1, Some(TimelineId(1)))] {
+        says(1, &of(old), Says::For, "");
+    }
+}
+
+#[test]
+fn a_standby_becomes_the_primary_where_nobody_knows_of_anything_newer() {
+    let (row, lineage, timeline) = ours(1);
+    let branch = Branch {
+        timeline,
+        end: None,
+        writes: false,
+        streams: false,
+        lineage: Some(&lineage),
+        segment_bytes: 16 << 20,
+    };
+    // Node 3 asks; whom the others name as the primary does not matter to it.
+    let row = NodeRow { node_id: 3, node_name: "node3".into(), ..row };
+    let heard = |voice: &Voice| {
+        let ours = Ours { asker: Asker::Promote, row: &row, system_identifier: "7", branch, end: None };
+        hear(&ours, voice, std::slice::from_ref(voice)).says
+    };
+    assert_eq!(heard(&standby(2, 1)), Says::For);
+    assert_eq!(heard(&with(standby(2, 1), |voice| server(voice).in_recovery = false)), Says::Against);
+    assert_eq!(heard(&with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)))), Says::Against);
+    assert_eq!(heard(&standby(2, 2)), Says::Against);
+    assert_eq!(heard(&silent(1, Answered::Nothing)), Says::NoAnswer);
+    let requested = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
+    assert_eq!(heard(&requested), Says::Against);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::facts::guard::{Ours, Word};
+use crate::facts::assess::start::{Ours, Word};
 use crate::facts::topology::{SeenNode, Topology};
 use crate::registry::{NodeType, node};
 
@@ -118,8 +118,8 @@ fn not_believed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::assess::start::{Asker, Says};
     use crate::facts::divergence::Branch;
-    use crate::facts::guard::Says;
     use crate::pg::history::TimelineId;
     use crate::registry::NodeRow;
 
@@ -150,7 +150,7 @@ mod tests {
             lineage: None,
             segment_bytes: 16 << 20,
         };
-        let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
+        let ours = Ours { asker: Asker::Guard, row: &row, system_identifier: "7", branch, end: None };
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_string()).collect();
         judge(topology, &ours, &slots, uses_slots, Some(ran_until.parse().unwrap()))
     }
