@@ -12,14 +12,16 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use pgbaton::cli::Global;
 use pgbaton::commands::context::Context;
 use pgbaton::commands::reach::{self, Whereabouts};
-use pgbaton::commands::world::{FarEnds, Live, Remote, Secrets};
+use pgbaton::commands::world::{FarEnds, Live, Remote, Secrets, secured};
 use pgbaton::error::{Error, Exit};
 use pgbaton::facts::server::{self, ServerFacts};
 use pgbaton::output::Style;
@@ -27,7 +29,9 @@ use pgbaton::output::ui::{Level, Ui};
 use pgbaton::pg::Conninfo;
 use pgbaton::pg::control::Manager;
 use pgbaton::pg::control_file::ControlState;
-use pgbaton::plan::far_end::{Expected, Hello, Reached, Trouble, checks};
+use pgbaton::plan::far_end::{
+    Answered, Call, Expected, Frame, Hello, Reached, Reply, Secured, Standing, Trouble, VOID, checks,
+};
 use pgbaton::plan::journal::{self, Header, Journal, Past};
 use pgbaton::plan::run::{self, Ended};
 use pgbaton::plan::{
@@ -250,6 +254,12 @@ fn whoever_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
         "same version",
     );
 
+    // The version before this one, whose requests are others.
+    let before = r#"{"number":1,"reply":{"hello":{"protocol":1,"pgbaton":"0.1.0","node_id":1}}}"#;
+    std::fs::write(&fake, format!("#!/bin/sh\nread -r line\necho '{before}'\nsleep 1\n")).unwrap();
+    let older = "version 0.1.0 with protocol 1";
+    says(&refusal(&context, &other, &expected), Exit::Remote, older, "same version");
+
     // It answers, and is another than was meant.
     let mine = changed("key", &|reached| {
         if let Reached::Ssh { config_file, .. } = reached {
@@ -403,6 +413,184 @@ fn signals_do_not_keep_a_far_end_from_finishing_what_it_has_begun() {
         sent.join().unwrap()
     });
     assert_eq!(signals, 1);
+}
+
+// ---- requests that come too late ------------------------------------------------------------------------------------
+
+/// A far end that the test speaks to by itself, a line at a time.
+struct Spoken {
+    child: std::process::Child,
+    answers: std::io::BufReader<std::process::ChildStdout>,
+    number: u64,
+}
+
+impl Spoken {
+    fn to(server: &TestServer) -> Self {
+        let mut command = clean_command(Path::new(PGBATON));
+        command.args(["far-end", "-f"]).arg(server.config());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut spoken = Self { child, answers, number: 0 };
+        spoken.say(&Call::Hello);
+        assert!(matches!(spoken.hear(), Reply::Hello(_)));
+        spoken
+    }
+
+    fn say(&mut self, call: &Call) {
+        self.number += 1;
+        let frame = serde_json::to_string(&Frame::Call { number: self.number, call: call.clone() }).unwrap();
+        writeln!(self.child.stdin.as_mut().unwrap(), "{frame}").unwrap();
+    }
+
+    fn hear(&mut self) -> Reply {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        serde_json::from_str::<Answered<Reply>>(&line).unwrap().reply
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Spoken {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+#[test]
+fn a_request_that_comes_after_a_silence_is_void_and_so_is_what_follows() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let file = server.dir.join("written");
+    let write = Op::WriteFile { path: file.clone(), contents: String::new(), mode: 0o600 };
+    let perform = Call::Perform { step: Box::new(step("write", write)), secrets: BTreeMap::new() };
+    let exists = Probe::Exists { path: file.clone() };
+    let ask = Call::Holds { probe: Box::new(exists), secrets: BTreeMap::new() };
+    // The coordinator says nothing; or the far end is stopped, and what was said in time is read too late.
+    for stopped in [false, true] {
+        let mut far_end = Spoken::to(&server);
+        if stopped {
+            far_end.signal(Signal::STOP);
+            far_end.say(&perform);
+        }
+        std::thread::sleep(VOID + Duration::from_millis(100));
+        if stopped {
+            far_end.signal(Signal::CONT);
+        } else {
+            far_end.say(&perform);
+        }
+        assert!(matches!(far_end.hear(), Reply::Void));
+        // A question has its answer still, and nothing is changed any more.
+        far_end.say(&ask);
+        assert!(matches!(far_end.hear(), Reply::Holds(false)));
+        far_end.say(&perform);
+        assert!(matches!(far_end.hear(), Reply::Void));
+        assert!(!file.exists());
+    }
+    let mut far_end = Spoken::to(&server);
+    far_end.say(&perform);
+    assert!(matches!(far_end.hear(), Reply::Done { .. }));
+    assert!(file.exists());
+}
+
+// ---- the second channel --------------------------------------------------------------------------------------------
+
+#[test]
+fn the_second_channel_ends_the_other_far_ends_and_leaves_a_standby_or_nothing() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let (server, other) = (cluster.primary("node1"), cluster.primary("node3"));
+    let config = server.node_config(1, "");
+    other.node_config(3, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let signal = server.data.join("standby.signal");
+    let there = node1(local(&server));
+    let lock = Call::Lock { command: "standby switchover".into() };
+
+    // One that is stopped and holds the lock, under another spelling of the file; one that serves another node; a process that only has
+    // the same words.
+    std::os::unix::fs::symlink(&config, server.dir.join("link.toml")).unwrap();
+    let mut holder = Spoken::to(&server);
+    holder.say(&lock);
+    assert!(matches!(holder.hear(), Reply::Done { .. }));
+    holder.signal(Signal::STOP);
+    let mut linked = clean_command(Path::new(PGBATON));
+    linked.args(["far-end", "-f"]).arg(server.dir.join("link.toml")).stdin(Stdio::piped());
+    let mut linked = linked.spawn().unwrap();
+    let mut elsewhere = Spoken::to(&other);
+    let mut decoy = clean_command(Path::new("/bin/sh"));
+    decoy.args(["-c", "sleep 600", "far-end", "-f"]).arg(&config).stdin(Stdio::piped());
+    let mut decoy = decoy.spawn().unwrap();
+
+    block_on(async {
+        // Only to look changes nothing.
+        let (remote, _) = Remote::open(&context, &there, SOON).await.unwrap();
+        let secured = remote.secure(true).await.unwrap();
+        assert!(matches!(secured.server, Standing::Running(_)), "{secured:?}");
+        assert!(holder.child.try_wait().unwrap().is_none());
+        drop(remote);
+        // A primary that runs is left as it is.
+        let (remote, secured) = secured_at(&context, &there).await;
+        assert!(
+            matches!(&secured.server, Standing::Running(why) if why.contains("as a primary")),
+            "{secured:?}"
+        );
+        assert!(!secured.wrote_signal && !signal.exists());
+        assert!(holder.child.try_wait().unwrap().is_some());
+        wait_for("the far end to be ended", SOON, || linked.try_wait().unwrap().is_some());
+        assert!(elsewhere.child.try_wait().unwrap().is_none());
+        assert!(decoy.try_wait().unwrap().is_none());
+        let holder = LocalLock::holder(&server.dir.join("state")).unwrap().unwrap();
+        assert_eq!(holder.command, "standby switchover");
+        drop(remote);
+    });
+    decoy.kill().unwrap();
+    decoy.wait().unwrap();
+    elsewhere.say(&Call::Ping);
+    assert!(matches!(elsewhere.hear(), Reply::Done { .. }));
+    wait_for("the lock to be given back", SOON, || {
+        LocalLock::holder(&server.dir.join("state")).unwrap().is_none()
+    });
+
+    // Somebody else is at work there.
+    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
+    let taken = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
+    server.stop(StopMode::Immediate);
+    let refused = block_on(secured(&context, &there, SOON)).unwrap_err();
+    assert_eq!(refused.exit, Exit::Busy);
+    assert!(!signal.exists());
+    drop(taken);
+
+    // It is down: whoever starts it gets a standby. With nothing promoted, that is taken back.
+    block_on(async {
+        let (remote, secured) = secured_at(&context, &there).await;
+        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true });
+        assert!(signal.exists());
+        remote.unsecure().await.unwrap();
+        assert!(!signal.exists());
+        // What was there before stays.
+        std::fs::write(&signal, "").unwrap();
+        let again = remote.secure(false).await.unwrap();
+        assert_eq!(again, Secured { server: Standing::Down, wrote_signal: false });
+        remote.unsecure().await.unwrap();
+        assert!(signal.exists());
+        drop(remote);
+    });
+    server.start();
+    block_on(async {
+        let (_remote, secured) = secured_at(&context, &there).await;
+        assert_eq!(secured, Secured { server: Standing::Standby, wrote_signal: false });
+    });
+}
+
+async fn secured_at(context: &Context, far_end: &FarEnd) -> (Remote, Secured) {
+    secured(context, far_end, SOON).await.unwrap()
 }
 
 // ---- left alone ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use support::{
     Fingerprint, Hosts, Ledger, Observer, Output, SOON, Sshd, StopMode, TestCluster, TestServer, can_unshare,
-    configure, envelope, metadata, postgres, script, send, slow, wait_for,
+    configure, envelope, metadata, postgres, running, script, send, slow, wait_for,
 };
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -120,16 +120,19 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
     );
     let elsewhere = hosts.nodes.cluster.dir().join("bin");
     std::fs::create_dir(&elsewhere).unwrap();
-    let answer = r#"{"number":1,"reply":{"hello":{"protocol":99,"pgbaton":"9.9.9"}}}"#;
-    script(&elsewhere.join("pgbaton"), &format!("read -r line\necho '{answer}'\nsleep 1"));
-    let other = format!("pgbaton_bindir = \"{}\"", elsewhere.display());
-    refused(
-        hosts.node(2).with_configuration(&other, switchover),
-        12,
-        "another protocol",
-        "version 9.9.9 with protocol 99",
-        "same version",
-    );
+    for (protocol, version) in [(99, "9.9.9"), (1, "0.1.0")] {
+        let answer =
+            format!(r#"{{"number":1,"reply":{{"hello":{{"protocol":{protocol},"pgbaton":"{version}"}}}}}}"#);
+        script(&elsewhere.join("pgbaton"), &format!("read -r line\necho '{answer}'\nsleep 1"));
+        let other = format!("pgbaton_bindir = \"{}\"", elsewhere.display());
+        refused(
+            hosts.node(2).with_configuration(&other, switchover),
+            12,
+            "another protocol",
+            &format!("version {version} with protocol {protocol}"),
+            "same version",
+        );
+    }
 
     let file = |path: &Path| {
         let path = path.display();
@@ -289,6 +292,38 @@ fn the_network_is_cut_anywhere_on_the_way() {
     if slow() {
         cut_everywhere(Cut::Network);
     }
+}
+
+/// The far end of the old primary is stopped while its server shuts down, and goes on later: the switchover goes forward without it, and
+/// it does nothing any more.
+#[test]
+fn a_far_end_that_is_stopped_is_replaced_and_the_switchover_goes_forward() {
+    let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
+    let (one, two) = (hosts.node(1), hosts.node(2));
+    let observer = Observer::begin(&hosts.nodes.servers);
+    let ledger = Ledger::begin(one, &hosts.nodes.servers);
+    let far_end = || running("pgbaton", &format!("far-end -f {}", one.config().display()));
+    // It stops itself, between the request to stop the server and the answer to it.
+    let pg_ctl = format!("{} -D {} -W", one.pg.tool("pg_ctl").display(), one.data.display());
+    let stop = script(&one.dir.join("stop"), &format!("{pg_ctl} -m fast stop; kill -STOP $PPID"));
+    let stop = format!("service_stop_command = \"{}\"", stop.display());
+    let (output, stopped) = hosts.node(1).with_configuration(&stop, || {
+        let running = hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).spawn();
+        wait_for("the far end to be there", SOON, || !far_end().is_empty());
+        let stopped = far_end()[0];
+        (running.wait(SOON), stopped)
+    });
+    let json = envelope(&output, "standby switchover", 0, true);
+    assert_eq!((&json["data"]["to_node_id"], &json["data"]["wal_lost_bytes"]), (&2.into(), &0.into()));
+    // There is nothing left that could go on.
+    let _gone = rustix::process::kill_process(stopped, Signal::CONT);
+    wait_for("the far ends to end", SOON, || far_end().is_empty());
+    assert_eq!(hosts.nodes.primaries(), ["node2"]);
+    let record = ledger.end();
+    observer.assert_never_two();
+    one.wait_for_replay_of(two);
+    record.assert_kept_by(two);
+    record.assert_kept_by(one);
 }
 
 // ---- standby clone -------------------------------------------------------------------------------------------------

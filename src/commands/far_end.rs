@@ -12,29 +12,32 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::commands::cluster::matrix;
 use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
+use crate::commands::world::stays_down;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{checks, locate, login, operate};
+use crate::commands::{checks, locate, login, operate, secure};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::source;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::{control_file, tools};
 use crate::plan::far_end::{
-    Answered, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, ServiceCommands,
+    Answered, BEAT, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, Secured,
+    ServiceCommands, VOID,
 };
 use crate::plan::run::{World as _, alone};
 use crate::plan::service::{Action, command};
 use crate::plan::{Command, Op, Step, journal};
 use crate::secret::Secret;
-use crate::system::lock::{Holder, LocalLock};
+use crate::system::lock::{Holder, LocalLock, busy};
 use crate::system::process::{self, Surroundings};
-use crate::system::{files, inspect};
+use crate::system::{clock, files, inspect};
 
 /// How long a program may take that only looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -53,6 +56,9 @@ pub async fn run(context: &Context) -> Result<Report> {
         armed: RefCell::default(),
         told: Cell::new(false),
         acted: Cell::new(false),
+        heard: Cell::new(clock::since_boot()),
+        void: Cell::new(false),
+        wrote_signal: Cell::new(false),
     };
     let lines = BufReader::new(tokio::io::stdin()).lines();
     served.serve(lines, tokio::io::stdout()).await;
@@ -75,6 +81,12 @@ struct Served<'a> {
     told: Cell<bool>,
     /// Something was done here.
     acted: Cell<bool>,
+    /// When the coordinator was last heard.
+    heard: Cell<Duration>,
+    /// It was silent for too long: what it wants changed is not changed any more.
+    void: Cell<bool>,
+    /// There was no `standby.signal`, and this process has written one to make certain that the server does not become a primary.
+    wrote_signal: Cell<bool>,
 }
 
 /// Requests that are being worked on.
@@ -91,13 +103,19 @@ impl Served<'_> {
         let mut working: Working<'_> = FuturesUnordered::new();
         // Those that only look can be dropped with the channel; those that do something cannot.
         let mut handles: BTreeMap<u64, (AbortHandle, bool)> = BTreeMap::new();
-        let mut heard = Instant::now();
         loop {
             tokio::select! {
                 line = lines.next_line() => {
-                    heard = Instant::now();
                     let Ok(Some(line)) = line else { break };
+                    let is_gone = self.silence() >= SILENCE;
+                    self.hear();
                     match serde_json::from_str(&line) {
+                        Ok(Frame::Call { number, call }) if self.void.get() && call.has_effect() => {
+                            let void = Answer { reply: Reply::Void, tells: false };
+                            if !self.write(&mut out, number, void).await {
+                                break;
+                            }
+                        }
                         Ok(Frame::Call { number, call }) => {
                             let acts = matches!(call, Call::Perform { .. });
                             let (handle, registration) = AbortHandle::new_pair();
@@ -117,6 +135,10 @@ impl Served<'_> {
                             break;
                         }
                     }
+                    // What waited here while this process, or its host, was stopped is as old as the silence before it.
+                    if is_gone {
+                        break;
+                    }
                 }
                 Some(ended) = working.next() => {
                     let Ok((number, answer)) = ended else { continue };
@@ -125,9 +147,11 @@ impl Served<'_> {
                         break;
                     }
                 }
-                () = sleep_until(heard + SILENCE) => {
-                    self.context.ui.say(Level::Warning, "the coordinator has fallen silent");
-                    break;
+                () = sleep(BEAT) => {
+                    if self.silence() >= SILENCE {
+                        self.context.ui.say(Level::Warning, "the coordinator has fallen silent");
+                        break;
+                    }
                 }
             }
         }
@@ -141,6 +165,17 @@ impl Served<'_> {
         if self.would_go_back() {
             self.go_back().await;
         }
+    }
+
+    /// How long nothing was heard of the coordinator, on a clock that goes on while this process or its host is stopped.
+    fn silence(&self) -> Duration {
+        clock::since_boot().saturating_sub(self.heard.get())
+    }
+
+    /// Takes note that the coordinator was heard, and of how long it was not.
+    fn hear(&self) {
+        self.void.set(self.void.get() || self.silence() > VOID);
+        self.heard.set(clock::since_boot());
     }
 
     fn would_go_back(&self) -> bool {
@@ -163,6 +198,10 @@ impl Served<'_> {
 
     async fn answer(&self, call: Call) -> Answer {
         let mut tells = false;
+        // It may have waited behind another request, or this process was stopped since it was read.
+        if call.has_effect() && (self.void.get() || self.silence() > VOID) {
+            return Answer { reply: Reply::Void, tells };
+        }
         let reply = match call {
             Call::Hello => Reply::Hello(Box::new(hello(self.context, &self.state_directory).await)),
             Call::Lock { command } => done(self.take_lock(command).await.map(|()| None)),
@@ -217,6 +256,22 @@ impl Served<'_> {
                 self.armed.take();
                 Reply::Done { note: None }
             }
+            Call::Confirm { data_directory } => match stays_down(&data_directory) {
+                Ok(holds) => {
+                    if holds {
+                        self.armed.take();
+                    }
+                    tells = holds;
+                    Reply::Holds(holds)
+                }
+                Err(error) => no_answer(&error),
+            },
+            Call::Ping => Reply::Done { note: None },
+            Call::Secure { command, only_look } => match self.secure(command, only_look).await {
+                Ok(secured) => Reply::Secured(secured),
+                Err(error) => Reply::Failed(error.into()),
+            },
+            Call::Unsecure => done(self.unsecure().await),
             Call::Release => {
                 self.armed.take();
                 self.lock.take();
@@ -256,6 +311,65 @@ impl Served<'_> {
         let lock = LocalLock::acquire(&self.state_directory, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())
+    }
+
+    /// Makes certain that the server here is no primary and does not become one. See [`Call::Secure`].
+    async fn secure(&self, command: String, only_look: bool) -> Result<Secured> {
+        let data = &self.context.config()?.data_directory;
+        if only_look {
+            if let Some(holder) = LocalLock::holder(&self.state_directory).ok().flatten() {
+                let others = secure::other_far_ends(self.context, &self.state_directory)?;
+                if !others.contains(&holder.pid.cast_signed()) {
+                    return Err(busy(&holder));
+                }
+            }
+            return Ok(Secured { server: secure::standing(data).await, wrote_signal: false });
+        }
+        secure::end_other_far_ends(self.context, &self.state_directory).await?;
+        self.take_lock(command).await?;
+        self.armed.take();
+        let signal = data.join(STANDBY_SIGNAL);
+        let is_there = signal.symlink_metadata().is_ok();
+        if !is_there {
+            self.write_signal(signal).await?;
+        }
+        let server = secure::standing(data).await;
+        if !server.is_secure() {
+            self.remove_signal().await?;
+        }
+        Ok(Secured { server, wrote_signal: self.wrote_signal.get() })
+    }
+
+    async fn write_signal(&self, path: PathBuf) -> Result<()> {
+        let step = Op::WriteFile { path, contents: String::new(), mode: 0o600 };
+        self.live.file_op(&step).await?;
+        self.wrote_signal.set(true);
+        Ok(())
+    }
+
+    /// Removes `standby.signal` if this process has written it.
+    async fn remove_signal(&self) -> Result<()> {
+        if self.wrote_signal.take() {
+            let path = self.context.config()?.data_directory.join(STANDBY_SIGNAL);
+            self.live.file_op(&Op::RemoveFile { path }).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Served::secure`] has written, as nothing was promoted.
+    async fn unsecure(&self) -> Result<Option<String>> {
+        let config = self.context.config()?;
+        if !self.wrote_signal.get() {
+            return Ok(None);
+        }
+        if running_postmaster(&config.data_directory).is_some() {
+            return Ok(Some(format!(
+                "the server of node \"{}\" was started meanwhile, as a standby; standby.signal stays in its data directory",
+                config.node_name
+            )));
+        }
+        self.remove_signal().await?;
+        Ok(None)
     }
 
     async fn perform(&self, step: &Step) -> Result<Option<String>> {

@@ -18,6 +18,7 @@ pub mod operate;
 pub mod operation;
 pub mod primary;
 pub mod reach;
+mod secure;
 pub mod standby;
 pub mod start;
 pub mod superuser;

@@ -171,6 +171,12 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
     }
 }
 
+/// Returns what a postmaster says of itself: `starting`, `stopping`, `ready` or `standby`, the eighth line of its pid file.
+pub fn postmaster_status(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
+    Some(text.lines().nth(7)?.trim().to_string())
+}
+
 /// A server that is being started, and what `postmaster.pid` held before: after a crash, that of a server that was ready once.
 #[derive(Debug)]
 pub struct Starting {

@@ -38,6 +38,21 @@ pub enum ControlState {
     InProduction,
 }
 
+impl ControlState {
+    /// Returns the state in the words of pg_controldata.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StartingUp => "starting up",
+            Self::ShutDown => "shut down",
+            Self::ShutDownInRecovery => "shut down in recovery",
+            Self::ShuttingDown => "shutting down",
+            Self::InCrashRecovery => "in crash recovery",
+            Self::InArchiveRecovery => "in archive recovery",
+            Self::InProduction => "in production",
+        }
+    }
+}
+
 /// What the beginning of `pg_control` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlFile {

@@ -360,6 +360,12 @@ pub enum Probe {
         /// The data directory.
         data_directory: PathBuf,
     },
+    /// The same, and `standby.signal` is there; and the far end that is asked does not start it by itself from then on. Asked immediately
+    /// before another server is promoted.
+    StaysDown {
+        /// The data directory.
+        data_directory: PathBuf,
+    },
     /// `pg_control` says that the server was shut down cleanly, as a primary or as a standby.
     Clean {
         /// The data directory.
@@ -602,6 +608,13 @@ impl fmt::Display for Probe {
             }
             Self::ShutDown { data_directory } => {
                 write!(f, "\"{}\" has been shut down cleanly", data_directory.display())
+            }
+            Self::StaysDown { data_directory } => {
+                write!(
+                    f,
+                    "\"{}\" has been shut down cleanly and can only come back as a standby",
+                    data_directory.display()
+                )
             }
             Self::Clean { data_directory } => {
                 write!(f, "the server on \"{}\" was shut down cleanly", data_directory.display())

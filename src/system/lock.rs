@@ -109,7 +109,8 @@ fn path(state_directory: &Path) -> PathBuf {
     state_directory.join("lock")
 }
 
-fn busy(holder: &Holder) -> Error {
+/// Returns the error of a command that finds the lock taken; exit code 30.
+pub fn busy(holder: &Holder) -> Error {
     Error::new(Exit::Busy, "another operation is running on this node").detail(holder.to_string())
 }
 

@@ -1,9 +1,11 @@
 //! The operating system: the only users of `std::process`, of the environment and of file writes.
 
 pub mod channel;
+pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod inspect;
+pub mod kill;
 pub mod lock;
 pub mod process;
 pub mod signals;

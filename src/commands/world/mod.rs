@@ -2,6 +2,7 @@
 
 mod far_ends;
 mod rejoin;
+mod remote;
 mod roles;
 
 pub use rejoin::placed;
@@ -17,7 +18,7 @@ use crate::commands::context::{Context, not_connected};
 use crate::commands::notify::{Happening, notify};
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{Starting, running_postmaster};
-use crate::facts::rejoin::is_half_rewound;
+use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
 use crate::output::table::size;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -33,7 +34,8 @@ use crate::system::files;
 use crate::system::process::{self, Stream};
 use crate::system::signals::Signals;
 
-pub use far_ends::{FarEnds, OPEN, Remote};
+pub use far_ends::FarEnds;
+pub use remote::{OPEN, Remote, secured};
 
 /// Values that plans name and do not hold.
 pub type Secrets = BTreeMap<String, Secret>;
@@ -318,7 +320,7 @@ impl<'a> Live<'a> {
         Ok(out)
     }
 
-    async fn file_op(&self, op: &Op) -> Result<(), Error> {
+    pub(crate) async fn file_op(&self, op: &Op) -> Result<(), Error> {
         let work: Box<dyn FnOnce() -> anyhow::Result<()> + Send> = match op {
             Op::MakeDirectory { path, mode } => {
                 let (path, mode) = (path.clone(), *mode);
@@ -521,6 +523,7 @@ impl World for Live<'_> {
                 }
                 down
             }
+            Probe::StaysDown { data_directory } => stays_down(data_directory)?,
             Probe::Clean { data_directory } => matches!(
                 control_file::read(data_directory)?.state,
                 ControlState::ShutDown | ControlState::ShutDownInRecovery
@@ -605,6 +608,12 @@ impl World for Live<'_> {
             Narration::Warning(text) => ui.say(Level::Warning, &text),
         }
     }
+}
+
+/// Says whether a server is shut down as a primary and would start as a standby.
+pub(crate) fn stays_down(data_directory: &Path) -> anyhow::Result<bool> {
+    Ok(control_file::read(data_directory)?.state == ControlState::ShutDown
+        && data_directory.join(STANDBY_SIGNAL).symlink_metadata().is_ok())
 }
 
 /// Asks a standby whether its WAL reaches up to `$1`.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{Live, sql_failed};
 use crate::commands::login::receiver_conninfo;
 use crate::error::{Error, Exit, sentence};
-use crate::facts::directory::running_postmaster;
+use crate::facts::directory::{postmaster_status, running_postmaster};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file::{self, ControlState};
@@ -43,12 +43,6 @@ pub(super) fn signal(data: &Path, request: Request) -> Result<(), Error> {
             format!("Process {} of data directory \"{}\": {error}.", pid.as_raw_nonzero(), data.display()),
         )),
     }
-}
-
-/// Returns what a postmaster says of itself: `starting`, `stopping`, `ready` or `standby`, the eighth line of its pid file.
-fn postmaster_state(data: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    Some(text.lines().nth(7)?.trim().to_string())
 }
 
 /// Whether a data directory is a standby's, by its control file.
@@ -101,7 +95,7 @@ impl Live<'_> {
         let asked = Instant::now();
         loop {
             while running_postmaster(data).is_some() {
-                match postmaster_state(data).as_deref() {
+                match postmaster_status(data).as_deref() {
                     // Somebody has started it while `standby.signal` was there. It has nothing of its own to write.
                     Some("standby" | "ready") if is_standby(data).is_ok_and(|is_standby| is_standby) => {
                         signal(data, Request::ImmediateShutdown)?;

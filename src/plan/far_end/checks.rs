@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FarEnd, Hello, PROTOCOL, Reached, ServiceCommands, for_shell};
+use super::{FarEnd, Hello, PROTOCOL, Reached, ServiceCommands, VOID, for_shell};
 use crate::error::{Error, Exit, sentence};
 use crate::pg::control::Manager;
 use crate::plan::{Check, service};
@@ -33,6 +33,8 @@ pub enum Trouble {
         /// The end of its standard error.
         said: String,
     },
+    /// The request came too late, and was not carried out: see [`VOID`].
+    Void,
     /// It speaks another version of the protocol.
     Protocol {
         /// Its version.
@@ -106,6 +108,11 @@ impl Trouble {
                      To see what comes: {}",
                     reached.by_hand("true")
                 ),
+            ),
+            Self::Void => (
+                format!("a request came too late to pgbaton on the host of {node} and was not carried out"),
+                format!("The channel to it had been silent for more than {} s.", VOID.as_secs()),
+                "Run \"pgbaton cluster show\" before the next attempt.".to_string(),
             ),
             Self::Protocol { pgbaton, protocol } => (
                 format!("pgbaton on the host of {node} speaks another protocol"),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::checks::{Expected, Trouble, checks};
 pub use self::protocol::{
-    Answered, BEAT, Call, ConfigurationFile, Control, Fault, Frame, Hello, PROTOCOL, Reply, SILENCE,
-    ServiceCommands, Target, Third,
+    Answered, BEAT, Call, ConfigurationFile, Control, Fault, Frame, Hello, PROTOCOL, Reply, SILENCE, Secured,
+    ServiceCommands, Standing, Target, Third, VOID,
 };
 use crate::plan::Command;
 

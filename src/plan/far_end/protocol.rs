@@ -18,10 +18,17 @@ use crate::registry::NodeRow;
 use crate::secret::Secret;
 
 /// The version of what is said. Two that differ do not work together; what grows within one version is optional.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// How often a coordinator that has nothing to say says that it is still there.
-pub const BEAT: Duration = Duration::from_secs(1);
+pub const BEAT: Duration = Duration::from_millis(500);
+
+/// How long a channel may be silent before the requests that change something are void.
+///
+/// Whoever was away for longer, be it the coordinator, the network or this process, decided on what it saw before that. Meanwhile another
+/// server may have been promoted. A request that waited in a buffer, or that comes from a coordinator that has just woken up, is answered
+/// as void and never carried out; so is everything after it on the same channel.
+pub const VOID: Duration = Duration::from_secs(2);
 
 /// How long a far end hears nothing before it takes the channel for closed.
 ///
@@ -123,8 +130,54 @@ pub enum Call {
     },
     /// Forget these steps: from here on nothing is done unasked.
     Disarm,
+    /// Say whether the server is shut down and would come back as a standby only; with yes, forget the steps.
+    ///
+    /// Asked immediately before another server is promoted.
+    Confirm {
+        /// Its data directory.
+        data_directory: PathBuf,
+    },
+    /// Say that this process is not stopped. Asked beside a request whose answer may take long.
+    Ping,
+    /// Make certain that the server here is no primary and does not become one while another one is promoted.
+    ///
+    /// In this order: every other far end of this node is ended with SIGKILL, the node's lock is taken, `standby.signal` is written and
+    /// synced, and only then the server is looked at. A start that was begun before reads the signal, or its server is seen.
+    Secure {
+        /// The operation, in words.
+        command: String,
+        /// Change nothing, and say what would be found.
+        only_look: bool,
+    },
+    /// Nothing was promoted: remove the `standby.signal` that [`Call::Secure`] has written.
+    Unsecure,
     /// The operation is over: forget the steps and give the lock back.
     Release,
+}
+
+impl Call {
+    /// Says whether the request changes something, or promises something: such a request is void when it comes too late.
+    pub fn has_effect(&self) -> bool {
+        match self {
+            Self::Lock { .. }
+            | Self::Perform { .. }
+            | Self::Arm { .. }
+            | Self::Disarm
+            | Self::Confirm { .. }
+            | Self::Secure { .. }
+            | Self::Unsecure => true,
+            Self::Hello
+            | Self::Ping
+            | Self::Holds { .. }
+            | Self::Login { .. }
+            | Self::ShutdownPosition { .. }
+            | Self::ConfigurationFile { .. }
+            | Self::Look { .. }
+            | Self::Row { .. }
+            // It ends what was agreed upon, and nothing else.
+            | Self::Release => false,
+        }
+    }
 }
 
 /// What a far end answers.
@@ -138,8 +191,12 @@ pub enum Reply {
         /// What there is to say about it.
         note: Option<String>,
     },
-    /// To [`Call::Holds`].
+    /// To [`Call::Holds`] and [`Call::Confirm`].
     Holds(bool),
+    /// To [`Call::Secure`].
+    Secured(Secured),
+    /// The request came too late, and nothing was done. See [`VOID`].
+    Void,
     /// To [`Call::ShutdownPosition`].
     Position(Option<ShutdownPosition>),
     /// To [`Call::ConfigurationFile`].
@@ -150,6 +207,34 @@ pub enum Reply {
     Row(Vec<Tried>),
     /// It could not be done, or there is no answer.
     Failed(Fault),
+}
+
+/// What [`Call::Secure`] has found, and done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secured {
+    /// The server.
+    pub server: Standing,
+    /// There was no `standby.signal`, and there is one now.
+    pub wrote_signal: bool,
+}
+
+/// What a server is, seen on its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// None runs. One that has written its last WAL and only waits for its processes counts as none.
+    Down,
+    /// It runs in recovery.
+    Standby,
+    /// It runs, and not in recovery as far as can be seen. A whole sentence.
+    Running(String),
+}
+
+impl Standing {
+    /// Says whether the server accepts no writes, and comes back as a standby only.
+    pub fn is_secure(&self) -> bool {
+        !matches!(self, Self::Running(_))
+    }
 }
 
 /// A node to connect to.
@@ -357,7 +442,7 @@ impl Probe {
     /// Says whether yes to it means that a server is shut down for good: from then on only the coordinator may start it again.
     pub fn tells_of_shutdown(&self) -> bool {
         match self {
-            Self::ShutDown { .. } => true,
+            Self::ShutDown { .. } | Self::StaysDown { .. } => true,
             Self::At { probe, .. } => probe.tells_of_shutdown(),
             _ => false,
         }
@@ -378,6 +463,7 @@ impl Probe {
             | Self::Stopped { .. }
             | Self::Runs { .. }
             | Self::ShutDown { .. }
+            | Self::StaysDown { .. }
             | Self::Clean { .. }
             | Self::Rewound { .. } => Vec::new(),
         }

@@ -175,8 +175,11 @@ impl Work<'_> {
         // Somebody has started it again, by hand or because that is his task: as a standby, which cannot be waited for.
         let is_back =
             self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
-        let has_all =
-            Probe::HasAll { on: self.on.clone(), node_id: Some(self.facts.primary), data_directory };
+        let has_all = Probe::HasAll {
+            on: self.on.clone(),
+            node_id: Some(self.facts.primary),
+            data_directory: data_directory.clone(),
+        };
         let mut promote = self
             .step(
                 "promote",
@@ -188,8 +191,7 @@ impl Work<'_> {
                 on: self.on.clone(),
                 in_recovery: Some(false),
             }))
-            .requires(self.at_primary(is_down.clone()))
-            .requires(is_standby.clone())
+            .requires(self.at_primary(Probe::StaysDown { data_directory: data_directory.clone() }))
             .requires_on_resume(has_all.clone())
             .no_return();
         promote.exit = Exit::Promotion;
