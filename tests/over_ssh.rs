@@ -311,6 +311,10 @@ fn a_far_end_that_is_stopped_is_replaced_and_the_switchover_goes_forward() {
         let running = hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).spawn();
         wait_for("the far end to be there", SOON, || !far_end().is_empty());
         let stopped = far_end()[0];
+        wait_for("it to stop itself", SOON, || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", stopped.as_raw_nonzero()));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        });
         (running.wait(SOON), stopped)
     });
     let json = envelope(&output, "standby switchover", 0, true);
