@@ -44,7 +44,7 @@ use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
     Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, clean_command, postgres, run_tool,
-    running, slow, wait_for,
+    running, search_path, slow, wait_for,
 };
 
 const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
@@ -76,8 +76,8 @@ fn context(server: &TestServer) -> Context {
 }
 
 fn context_of(config: &Path, home: &Path) -> Context {
-    let path = "/usr/local/bin:/usr/bin:/bin";
-    let environment = Environment::from_pairs([("PATH", path), ("HOME", home.to_str().unwrap())]);
+    let path = search_path();
+    let environment = Environment::from_pairs([("PATH", path.as_str()), ("HOME", home.to_str().unwrap())]);
     let global = Global { config_file: Some(config.to_path_buf()), ..Global::default() };
     let ui = Ui::new(Level::Error, false, false);
     Context::new(global, "standby switchover".into(), vec![], environment, ui, Style::default())

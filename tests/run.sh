@@ -19,7 +19,7 @@
 set -euo pipefail
 umask 022
 
-parts=(packages postgresql fmt clippy scripts doc test doctest)
+parts=(packages postgresql fmt clippy scripts doc test bare doctest)
 chosen=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -179,6 +179,29 @@ do_test() (
     else
         cargo test --locked --all-targets --no-fail-fast | tee -a "$results"
     fi
+)
+
+# What a machine that has only what is needed would do, and one where a pgbaton is installed: nothing fails for that. Where not
+# everything is required, the tests have just run on such a machine.
+do_bare() (
+    if [ -z "$required" ] || [ ${#test_arguments[@]} -gt 0 ]; then
+        echo "only where everything is required, and all tests are run"
+        return
+    fi
+    local found bare
+    found=$(find_postgresql)
+    bare=$(mktemp -d)
+    trap 'rm -rf "$bare"' EXIT
+    mkdir "$bare/pg" "$bare/bin"
+    ln -s "$found/15" "$bare/pg/15"
+    printf '#!/bin/sh\necho "the wrong pgbaton was run" >&2\nexit 1\n' >"$bare/bin/pgbaton"
+    chmod -R a+rx "$bare"
+    unset PGBATON_TEST_REQUIRE_ALL PGBATON_TEST_SLOW
+    required='' slow=''
+    export PGBATON_TEST_PATH="$bare/bin" PGBATON_TEST_PG="$bare/pg"
+    test_arguments=(--test far_end --test over_ssh --test promote --test switchover --test harness --
+        does_not_answer_as_a_far_end cannot_do_its_part may_not_read_come_from may_keep_little for_want_of_a_version)
+    do_test
 )
 
 do_doctest() (

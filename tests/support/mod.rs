@@ -28,7 +28,7 @@
 //!
 //! Environment: `PGBATON_TEST_PG` (directory with `N/bin`), `PGBATON_TEST_DIR` (where clusters live),
 //! `PGBATON_TEST_REQUIRE_ALL=1` (what is missing fails the test), `PGBATON_TEST_SLOW=1` (slow tests, all versions),
-//! `PGBATON_TEST_KEEP=1`.
+//! `PGBATON_TEST_KEEP=1`, `PGBATON_TEST_PATH` (a directory that comes first in the PATH of what the tests run).
 
 // Every test file compiles its own copy and uses a part of it.
 #![allow(dead_code, unused_imports)]
@@ -71,7 +71,7 @@ pub use nodes::{
     Nodes, attach, configure, envelope, executed, metadata, packaged, planned, real_repmgr, registered,
     registered_standby, repmgr_conf, script, versions_with_repmgr, with_real_repmgr,
 };
-pub use processes::{Output, Running, clean_command, run_tool, running, send};
+pub use processes::{Output, Running, clean_command, run_tool, running, search_path, send};
 pub use program::Pgbaton;
 pub use proxy::{Fault, Proxy};
 pub use server::{StopMode, TestCluster, TestServer};

@@ -215,10 +215,20 @@ impl Pipe {
     }
 }
 
+/// Returns the PATH of everything that the tests run on "this host". A pgbaton that is installed on the machine is found in it, so nothing
+/// may depend on whether there is one; `PGBATON_TEST_PATH` puts a directory before the others, to prove that.
+pub fn search_path() -> String {
+    let usual = "/usr/local/bin:/usr/bin:/bin";
+    match std::env::var("PGBATON_TEST_PATH") {
+        Ok(first) if !first.is_empty() => format!("{first}:{usual}"),
+        _ => usual.to_string(),
+    }
+}
+
 /// Makes a command with an environment that holds nothing of the caller's but what is needed to find programs.
 pub fn clean_command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LC_ALL", "C").env("TZ", "UTC");
+    command.env_clear().env("PATH", search_path()).env("LC_ALL", "C").env("TZ", "UTC");
     // Directories under /root and the like would give psql a warning about the place it was started in.
     command.current_dir("/");
     command

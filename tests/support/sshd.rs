@@ -39,12 +39,17 @@ impl Sshd {
             }
         }
         std::fs::write(dir.join("authorized_keys"), authorized).unwrap();
+        // The "other host" has a PATH of its own: what is installed on this machine, pgbaton above all, is not installed there.
+        let path = dir.join("bin");
+        std::fs::create_dir(&path).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", path.join("sh")).unwrap();
         let config = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
+             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nSetEnv PATH={}\n",
             server.port,
             dir.join("host_key").display(),
-            dir.join("authorized_keys").display()
+            dir.join("authorized_keys").display(),
+            path.display()
         );
         std::fs::write(dir.join("sshd_config"), config).unwrap();
         let mut command = clean_command(&program);
