@@ -32,8 +32,8 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s p -l port -d 'Port of t
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -41,7 +41,7 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s L -l log-level -d 'Leas
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -74,8 +74,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -83,7 +83,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -107,8 +107,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -116,7 +116,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -137,8 +137,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -146,7 +146,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -170,8 +170,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -179,7 +179,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -203,8 +203,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -212,7 +212,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -233,8 +233,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -242,7 +242,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -266,8 +266,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -275,7 +275,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -311,8 +311,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -320,7 +320,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s c -l fast-checkpoint -d 'Start with an immediate checkpoint; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l spread-checkpoint -d 'Let the checkpoint at the start be spread, which is easier on the source and takes minutes'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l verify-backup -d 'Check the copy against its manifest with pg_verifybackup'
@@ -352,8 +352,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -361,7 +361,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -382,8 +382,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -391,7 +391,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -412,8 +412,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -421,7 +421,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l no-siblings-follow -d 'Leave the other standbys where they are'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l siblings-follow -d 'The other standbys follow; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
@@ -447,8 +447,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -456,7 +456,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -478,8 +478,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -487,7 +487,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l no-siblings-follow -d 'Leave the other standbys with the old primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l siblings-follow -d 'The other standbys follow; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
@@ -517,8 +517,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -526,7 +526,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s W -l no-wait -d 'Do not wait until the node streams'
@@ -558,8 +558,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -567,7 +567,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -591,8 +591,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -600,7 +600,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -621,8 +621,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -630,7 +630,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -654,8 +654,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -663,7 +663,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -699,8 +699,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -708,7 +708,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l apply -d 'Do what is missing'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l print -d 'Print statements and lines for somebody else to run and to write'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l generate-password -d 'Make a password and keep it in the password file'
@@ -733,8 +733,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -742,7 +742,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l is-shutdown-cleanly -d 'Print one line that says whether the server was shut down cleanly; needs no connection'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l accept-data-loss -d 'Go on although committed transactions could be lost'
@@ -768,8 +768,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -777,7 +777,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-lag -d 'How far a standby is behind the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archive-ready -d 'WAL files that wait to be archived'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l upstream -d 'A standby streams from the node that it is registered to follow'
@@ -825,8 +825,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -834,7 +834,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -855,8 +855,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -864,7 +864,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l accept-data-loss -d 'Go on although committed transactions could be lost'
@@ -886,8 +886,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -895,7 +895,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l accept-data-loss -d 'Go on although committed transactions could be lost'
@@ -917,8 +917,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -926,7 +926,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -952,8 +952,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -961,7 +961,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l list-actions -d 'Print the command of the action, or of every one, and run none'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s F -l force -d 'Waive the checks that the output marks as waivable'
@@ -988,8 +988,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -997,7 +997,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s W -l no-wait -d 'Do not wait until the node streams'
@@ -1023,8 +1023,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1032,7 +1032,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l demote -d 'If there is a newer primary, make the server a standby of it, and exit with 0'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l accept-data-loss -d 'Go on although committed transactions could be lost'
@@ -1065,8 +1065,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1074,7 +1074,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1104,8 +1104,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1113,7 +1113,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1134,8 +1134,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1143,7 +1143,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l no-ssh -d 'Do without ssh: what only another host can tell is not known then'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l nagios -d 'Print one line for Nagios, with performance data'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
@@ -1168,8 +1168,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1177,7 +1177,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l all -d 'Show all events'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l accept-data-loss -d 'Go on although committed transactions could be lost'
@@ -1201,8 +1201,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1210,7 +1210,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l all -d 'Show all events'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l accept-data-loss -d 'Go on although committed transactions could be lost'
@@ -1232,8 +1232,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1241,7 +1241,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1262,8 +1262,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1271,7 +1271,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1293,8 +1293,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1302,7 +1302,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1330,8 +1330,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fis
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1339,7 +1339,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fis
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1365,8 +1365,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1374,7 +1374,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1395,8 +1395,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1404,7 +1404,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1425,8 +1425,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1434,7 +1434,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1455,8 +1455,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1464,7 +1464,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1490,8 +1490,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1499,7 +1499,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1523,8 +1523,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1532,7 +1532,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1553,8 +1553,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1562,7 +1562,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1586,8 +1586,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s p -l por
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1595,7 +1595,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s L -l log
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l dry-run -d 'Check everything, show the plan, change nothing'
@@ -1617,8 +1617,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s p -l port -d 'Po
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-id -d 'Id of the node that is meant, where it is not the local one' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-name -d 'Name of the node that is meant, where it is not the local one' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-name -d 'Name of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
@@ -1626,7 +1626,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s L -l log-level -
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l timeout -d 'Seconds after which a command that only reads gives up' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s F -l force -d 'Waive the checks that the output marks as waivable'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l accept-data-loss -d 'Go on although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l dry-run -d 'Check everything, show the plan, change nothing'

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
+use pgbaton::cli::options::{self, Node, Use};
 use serde_json::Value;
 use snapbox::{assert_data_eq, file, str};
 use support::{Output, Pgbaton, clean_command, refuse_root};
@@ -78,7 +78,7 @@ fn commands() -> Vec<String> {
         }
     }
     let mut out = Vec::new();
-    collect(&pgbaton::cli::Cli::command(), "", &mut out);
+    collect(&pgbaton::cli::tree(), "", &mut out);
     out
 }
 
@@ -104,25 +104,97 @@ fn envelope(output: &Output, command: &str) -> Value {
 
 // ---- help -----------------------------------------------------------------------------------------------------------
 
-/// The options of every command are shown once; they must be the same everywhere.
+/// Options that many commands have are shown in full once; of each command only their names.
 #[test]
 fn help_of_every_command() {
     let ground = Ground::new();
-    let heading = "\nConfiguration:\n";
+    let headings = ["\nConfiguration:\n", "\nConnection:\n", "\nOutput:\n"];
     let whole = ground.run("--help").code(0).stdout.clone();
-    let (_, everywhere) = whole.split_once(heading).unwrap();
-    let everywhere = everywhere.split("\nExit codes:").next().unwrap();
+    let blocks = |text: &str| -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for line in text.lines() {
+            if line.starts_with("  -") || line.starts_with("      --") {
+                out.push(line.trim().to_string());
+            } else if let Some(last) = out.last_mut().filter(|_| line.starts_with("   ")) {
+                last.push_str(line);
+            }
+        }
+        out
+    };
+    let everywhere = blocks(whole.split("\nExit codes:").next().unwrap());
     let mut all = format!("$ pgbaton --help\n{whole}");
     for command in commands() {
         let help = ground.run(&format!("{command} --help")).code(0).stdout.clone();
-        let (own, common) = help.split_once(heading).unwrap();
-        assert_eq!(common.trim_end(), everywhere.trim_end(), "{command}");
-        all += &format!("\n$ pgbaton {command} --help\n{own}\n[options of every command]\n");
+        let place = headings.iter().filter_map(|heading| help.find(heading)).min().unwrap();
+        let (own, common) = help.split_at(place);
+        let common = blocks(common);
+        // They are the same wherever they are.
+        common.iter().for_each(|option| assert!(everywhere.contains(option), "{command}: {option}"));
+        let names: Vec<&str> = common
+            .iter()
+            .map(|block| block.split_whitespace().find(|word| word.starts_with("--")).unwrap())
+            .collect();
+        all += &format!("\n$ pgbaton {command} --help\n{own}\n[as above: {}]\n", names.join(" "));
         // The first letter of the option is not -h, which is the host, as in psql.
         assert_eq!(ground.run(&format!("help {command}")).code(0).stdout, help);
-        assert!(ground.run(&format!("{command} -?")).code(0).stdout.contains("-h, --host <HOST>"));
+        let short = ground.run(&format!("{command} -?")).code(0).stdout.clone();
+        let connects = options::of(&command).unwrap().has(Use::Connection);
+        assert_eq!(short.contains("-h, --host <HOST>"), connects, "{command}");
     }
     assert_data_eq!(all, file!["snapshots/help.txt"].raw());
+}
+
+/// What means nothing for a command is refused before anything else is looked at, also the configuration.
+#[test]
+fn no_option_is_ignored() {
+    let ground = Ground::new();
+    let given = |option: Use| -> &[&str] {
+        match option {
+            Use::Files => &["-f none.toml", "-D /nowhere", "-b /nowhere"],
+            Use::Connection => &["-h db9", "-p 5999", "-U nobody", "-d nothing"],
+            Use::Superuser => &["-S nobody"],
+            Use::Node => &["--node-id 2", "--node-name node2"],
+            Use::Force => &["-F"],
+            Use::AcceptDataLoss => &["--accept-data-loss"],
+            Use::DryRun => &["--dry-run"],
+            Use::Yes => &["-y"],
+            Use::Csv => &["--csv", "--format csv"],
+            Use::Compact => &["--compact"],
+            Use::Timeout => &["--timeout 3"],
+        }
+    };
+    let mut refused = 0;
+    for leaf in options::LEAVES {
+        let more = match leaf.name {
+            "completions" => "bash",
+            "node service" => "--action stop",
+            _ => "",
+        };
+        for option in Use::ALL.into_iter().filter(|option| !leaf.has(*option)) {
+            for words in given(option) {
+                let output = ground.run(&format!("{words} {} {more}", leaf.name));
+                let says = match option {
+                    Use::Csv => format!("\"{}\" has no CSV output", leaf.name),
+                    _ => format!("cannot be used with \"{}\"", leaf.name),
+                };
+                if leaf.of_repmgr.contains(&option) {
+                    output.says(&format!("has no effect on \"{}\"", leaf.name));
+                    continue;
+                }
+                let unknown = ["cluster check", "node guard"].contains(&leaf.name);
+                output.code(if unknown { 3 } else { 1 }).says(&says);
+                assert_eq!(output.stdout, "", "{output:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
+    // Where another server could be meant, the way to name it is told.
+    let output = ground.run("node stop -h db9");
+    output.code(1).says("option \"--host\" cannot be used with \"node stop\"").says("--node-id");
+    let document = ground.run("--json cluster show --node-id 2");
+    envelope(document.code(1), "cluster show");
+    assert_eq!(options::of("cluster show").unwrap().node, Node::Meaningless);
 }
 
 #[test]
@@ -372,9 +444,11 @@ fn every_command_fails_with_a_document() {
             "standby clone" => "-h 127.0.0.1 -p 1",
             _ => "",
         };
-        let output = ground.run(&format!("-f none.toml --json {command} {more}"));
+        let without_any = matches!(command.as_str(), "completions" | "man");
+        let file = if without_any { "" } else { "-f none.toml" };
+        let output = ground.run(&format!("{file} --json {command} {more}"));
         let document = envelope(&output, &command);
-        if matches!(command.as_str(), "completions" | "man") {
+        if without_any {
             assert_eq!(document["exit_code"], 0);
             continue;
         }

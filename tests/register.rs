@@ -386,8 +386,6 @@ fn primary_register_is_idempotent_and_brings_changes_up_to_date() {
     let output = node1.pgbaton(["primary", "register", "--json"]).run();
     envelope(&output, "primary register", 6, false);
     output.says("could not connect to node \"node1\"").says("\"pgbaton node start\" starts it");
-    let output = node1.pgbaton(["primary", "register", "-h", "127.0.0.1"]).run();
-    output.code(6).says("-h, -p, -U and -d are not used by this command");
 }
 
 #[test]
@@ -423,7 +421,7 @@ fn a_second_primary_is_refused_and_a_dead_one_is_replaced() {
     node2.psql("CHECKPOINT");
     let events = metadata(&node2, EVENTS);
     let before = Fingerprint::of(&[&node1, &node2], &[]);
-    for force in [&["--json"][..], &["--json", "--force", "--accept-data-loss", "--yes"]] {
+    for force in [&["--json"][..], &["--json", "--force", "--yes"]] {
         let refused =
             node2.pgbaton(["primary", "register"].iter().chain(force).copied().collect::<Vec<_>>()).run();
         let json = envelope(&refused, "primary register", 31, false);

@@ -4,6 +4,7 @@ pub mod check;
 pub mod cluster;
 pub mod node;
 pub mod operation;
+pub mod options;
 pub mod primary;
 pub mod standby;
 pub mod witness;
@@ -11,7 +12,7 @@ pub mod witness;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Command, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Manage PostgreSQL replication: clone, show, promote, switch over, rejoin
 ///
@@ -87,11 +88,11 @@ pub struct Global {
     #[arg(short = 'S', long, value_name = "NAME", global = true, help_heading = "Connection")]
     pub superuser: Option<String>,
 
-    /// Id of the node that is meant, where it is not the local one
+    /// ID of the node to act on (default: the local node)
     #[arg(long, value_name = "N", global = true, help_heading = "Node")]
     pub node_id: Option<i32>,
 
-    /// Name of the node that is meant, where it is not the local one
+    /// Name of the node to act on (default: the local node)
     #[arg(long, value_name = "NAME", global = true, help_heading = "Node")]
     pub node_name: Option<String>,
 
@@ -158,7 +159,7 @@ pub struct Global {
     #[arg(long, value_enum, value_name = "WHEN", global = true, help_heading = "Output")]
     pub color: Option<Color>,
 
-    /// Seconds after which a command that only reads gives up
+    /// Seconds that a server may take to answer; a command that only reads gives up then
     #[arg(long, value_name = "SECONDS", global = true, help_heading = "Output")]
     pub timeout: Option<u32>,
 
@@ -232,6 +233,11 @@ pub enum Noun {
     FarEnd,
 }
 
+/// Returns the tree of commands, each with the options that it uses.
+pub fn tree() -> Command {
+    options::shown(Cli::command())
+}
+
 /// The word for [`Noun::FarEnd`], which comes first.
 pub const FAR_END: &str = "far-end";
 
@@ -274,10 +280,8 @@ impl Global {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_tree_is_well_formed() {
-        super::Cli::command().debug_assert();
+        super::tree().debug_assert();
     }
 }

@@ -14,7 +14,8 @@ pub enum Standby {
     Clone(Clone),
     /// Record this standby in the metadata
     ///
-    /// Safe to repeat. The upstream is the node that this standby streams from, unless one is named.
+    /// Safe to repeat. The upstream is the node that this standby streams from, unless one is named. The metadata is read from this standby,
+    /// or from the node that is named by -h (with -p, -U, -d).
     Register(Register),
     /// Remove a standby from the metadata, and its unused slot
     Unregister,

@@ -1,6 +1,6 @@
 //! What every command needs, built once in `main` and handed down.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,8 +37,6 @@ pub struct Context {
     pub style: Style,
     config: OnceCell<Option<Config>>,
     warnings: RefCell<Vec<Issue>>,
-    /// This command has no use for a server that is named on the command line.
-    local_only: Cell<bool>,
 }
 
 impl Context {
@@ -60,7 +58,6 @@ impl Context {
             style,
             config: OnceCell::new(),
             warnings: RefCell::default(),
-            local_only: Cell::new(false),
         }
     }
 
@@ -150,14 +147,11 @@ impl Context {
         }
     }
 
-    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given, or the command does not use them.
+    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given.
     ///
     /// # Errors
     /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
     pub fn given_conninfo(&self) -> Result<Option<Conninfo>> {
-        if self.local_only.get() {
-            return Ok(None);
-        }
         let global = &self.global;
         let mut conninfo = match &global.dbname {
             Some(text) => Conninfo::from_dbname(text).map_err(|error| {
@@ -214,24 +208,6 @@ impl Context {
                 error
             }
         })
-    }
-
-    /// Warns of connection options that a command for the local node has no use for.
-    ///
-    /// # Errors
-    /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
-    pub fn connects_to_local_only(&self) -> Result<()> {
-        // A clone starts and registers the local node at its end; there they are about the source.
-        if self.command != "standby clone" && self.given_conninfo()?.is_some() {
-            self.ui.message(
-                Level::Warning,
-                "-h, -p, -U and -d are not used by this command",
-                Some("It connects to the local server, by conninfo of the configuration."),
-                None,
-            );
-            self.local_only.set(true);
-        }
-        Ok(())
     }
 
     /// Returns the warnings about the configuration, which were told at once, for the answer.

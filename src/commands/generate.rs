@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use clap::CommandFactory as _;
 use clap::builder::Resettable;
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::error::{Error, Exit, ISSUE_CODES, Result};
 use crate::facts::check::Name;
 use crate::output::{Data, Report};
@@ -14,7 +13,7 @@ use crate::system::files;
 /// Returns the completion script of a shell.
 pub fn completions(shell: clap_complete::Shell) -> Report {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "pgbaton", &mut script);
+    clap_complete::generate(shell, &mut cli::tree(), "pgbaton", &mut script);
     Report::new(Data::Text(String::from_utf8_lossy(&script).into_owned()))
 }
 
@@ -41,7 +40,7 @@ pub fn man(directory: Option<&Path>) -> Result<Report> {
 /// Returns all pages with their file names, the main one first.
 fn pages() -> Result<Vec<(String, String)>> {
     // What the main page says in chapters of its own, and `help`, which has no page, are not for the manual.
-    let mut command = Cli::command().disable_help_subcommand(true).after_help(Resettable::Reset);
+    let mut command = cli::tree().disable_help_subcommand(true).after_help(Resettable::Reset);
     command.build();
     let mut out = Vec::new();
     collect(&command, "pgbaton", &mut out).map_err(|error| {

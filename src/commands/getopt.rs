@@ -229,14 +229,12 @@ fn find<'a>(command: &'a Command, option: &str) -> Option<&'a clap::Arg> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli;
 
     fn read(text: &str) -> String {
         let mut words: Vec<OsString> = text.split(' ').map(OsString::from).collect();
-        as_getopt_reads(&Cli::command(), &mut words);
+        as_getopt_reads(&cli::tree(), &mut words);
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
@@ -282,7 +280,7 @@ mod tests {
             tree.get_subcommands().for_each(|sub| each(sub, check));
         }
         // None of ours is the beginning of one of theirs, before its command is known.
-        each(&Cli::command(), &mut |name| {
+        each(&cli::tree(), &mut |name| {
             let full = in_full(name).map_or(name, |(full, _)| full);
             assert_eq!(full, name);
         });

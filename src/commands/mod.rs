@@ -14,6 +14,7 @@ pub mod locate;
 pub mod login;
 pub mod node;
 pub mod notify;
+mod obey;
 pub mod operate;
 pub mod operation;
 pub mod primary;
@@ -30,7 +31,7 @@ pub mod world;
 use crate::cli::{self, Noun};
 use crate::commands::context::Context;
 use crate::error::{Error, Result};
-use crate::output::{Format, Report, no_csv};
+use crate::output::Report;
 use crate::pg::quote::quote_shell;
 
 /// Carries out what the command line says.
@@ -38,9 +39,16 @@ use crate::pg::quote::quote_shell;
 /// # Errors
 /// Those of the command.
 pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
-    refuse_csv(context, noun)?;
+    let leaf = cli::options::of(&context.command);
+    if let Some(leaf) = leaf {
+        obey::refuse_unused(context, leaf)?;
+    }
     refuse_root(context, noun)?;
-    superuser::warn_if_unused(context);
+    if let Some(leaf) = leaf
+        && let Some(report) = obey::node(context, leaf).await?
+    {
+        return Ok(report);
+    }
     match noun {
         Noun::Primary(cli::primary::Primary::Register) => primary::register::run(context).await,
         Noun::Primary(cli::primary::Primary::Unregister) => {
@@ -98,19 +106,6 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Man { directory } => generate::man(directory.as_deref()),
         Noun::FarEnd => far_end::run(context).await,
     }
-}
-
-/// A format that a command does not have is refused before anything is done.
-fn refuse_csv(context: &Context, noun: &Noun) -> Result<()> {
-    let has_csv = match noun {
-        Noun::Cluster(verb) => !matches!(verb, cli::cluster::Cluster::Cleanup(_)),
-        Noun::Node(verb) => matches!(verb, cli::node::Node::Status(_) | cli::node::Node::Check(_)),
-        _ => false,
-    };
-    if context.style.format != Format::Csv || has_csv {
-        return Ok(());
-    }
-    Err(no_csv(&context.command))
 }
 
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.

@@ -86,15 +86,22 @@ pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEn
     Ok(named(Reached::Ssh { destination, options, program, config_file }))
 }
 
+/// Says whether `--node-id` and `--node-name`, where they are given, mean the local node.
+///
+/// # Errors
+/// Exit code 1 without a configuration.
+pub fn means_local(context: &Context) -> Result<bool> {
+    let (global, config) = (&context.global, context.config()?);
+    Ok(global.node_id.is_none_or(|id| id == config.node_id)
+        && global.node_name.as_ref().is_none_or(|name| *name == config.node_name))
+}
+
 /// Hands this command over to the node that `--node-id` or `--node-name` means; None if that is the local one.
 ///
 /// # Errors
 /// Exit code 1 if there is no such node, else those of [`hand_over`].
 pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
-    let (global, config) = (&context.global, context.config()?);
-    let is_local = global.node_id.is_none_or(|id| id == config.node_id)
-        && global.node_name.as_ref().is_none_or(|name| *name == config.node_name);
-    if is_local {
+    if means_local(context)? {
         return Ok(None);
     }
     let found = locate::cluster(context).await?;

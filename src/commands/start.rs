@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 
+use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{self, Cli, Color, FAR_END, Format};
 use crate::commands::context::Context;
@@ -21,7 +21,7 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
         format: if usage::asks_for_json(&words) { output::Format::Json } else { output::Format::Table },
         ..Style::default()
     };
-    let tree = (!is_far_end(&words)).then(Cli::command);
+    let tree = (!is_far_end(&words)).then(cli::tree);
     let command = match &tree {
         Some(tree) => {
             getopt::as_getopt_reads(tree, &mut words);

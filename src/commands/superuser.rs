@@ -3,22 +3,9 @@
 use crate::commands::context::{Context, not_connected};
 use crate::commands::world::{Secrets, endpoint_to};
 use crate::error::{Error, Exit, Result, sentence};
-use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::Endpoint;
-
-/// Commands that have a use for a superuser.
-const USED_BY: [&str; 8] = [
-    "primary register",
-    "witness register",
-    "standby clone",
-    "node prepare",
-    "node stop",
-    "node restart",
-    "node service",
-    "node check",
-];
 
 /// A superuser's way to a server.
 pub struct Superuser {
@@ -61,16 +48,4 @@ pub async fn connect(
     let secret = format!("conninfo of the superuser on {server}");
     let on = endpoint_to(&conninfo, whom, &secret, secrets);
     Ok(Some(Superuser { session, on }))
-}
-
-/// Warns of a superuser that was named to a command with no use for one.
-pub fn warn_if_unused(context: &Context) {
-    if context.global.superuser.is_some() && !USED_BY.contains(&context.command.as_str()) {
-        context.ui.message(
-            Level::Warning,
-            "-S is not used by this command",
-            Some("Nothing that it does takes a superuser."),
-            None,
-        );
-    }
 }

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::commands::getopt;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::check::Name;
@@ -99,7 +99,7 @@ pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
     const LONG: [&str; 6] =
         ["--node-id", "--node-name", "--config-file", "--pgdata", "--pg_bindir", "--pg-bindir"];
     const SHORT: [char; 3] = ['f', 'D', 'b'];
-    let tree = Cli::command();
+    let tree = cli::tree();
     let at = command.split_whitespace().try_fold(&tree, |at, word| at.find_subcommand(word)).unwrap_or(&tree);
     let mut out = Vec::new();
     let mut words = words.iter();
@@ -313,7 +313,7 @@ fn elsewhere(option: &str) -> Option<String> {
     if !getopt::is_of_repmgr(option) {
         return None;
     }
-    let tree = Cli::command();
+    let tree = cli::tree();
     let verbs = tree.get_subcommands().flat_map(|noun| noun.get_subcommands().map(move |verb| (noun, verb)));
     let names: Vec<String> = verbs
         .filter(|(_, verb)| getopt::has(verb, option))
@@ -345,7 +345,7 @@ fn described(argument: &str) -> String {
 
 /// Returns the words that may follow.
 fn verbs(command: &str) -> Vec<String> {
-    let tree = Cli::command();
+    let tree = cli::tree();
     let found = command.split_whitespace().try_fold(&tree, |at, word| at.find_subcommand(word));
     found
         .into_iter()
@@ -367,7 +367,7 @@ mod tests {
     fn only_the_command_changes_its_case() {
         let mut given =
             words("pgbaton -d PRIMARY -vf NODE --host=STANDBY MASTER --node-name X Register Extra");
-        assert_eq!(name_of(&Cli::command(), &mut given), "primary register");
+        assert_eq!(name_of(&cli::tree(), &mut given), "primary register");
         assert_eq!(
             given,
             words("pgbaton -d PRIMARY -vf NODE --host=STANDBY master --node-name X register Extra")
@@ -391,14 +391,14 @@ mod tests {
     #[test]
     fn a_role_that_stands_apart_is_joined() {
         let given = words("pgbaton node check --role primary");
-        let error = Cli::command().try_get_matches_from(&given).unwrap_err();
+        let error = cli::tree().try_get_matches_from(&given).unwrap_err();
         let told = explain(&error, "node check", &given);
         assert!(told.hint.as_deref().unwrap().starts_with("Did you mean \"--role=primary\"?"), "{told:?}");
     }
 
     #[test]
     fn a_command_is_known_as_far_as_it_goes() {
-        let name = |text: &str| name_of(&Cli::command(), &mut words(text));
+        let name = |text: &str| name_of(&cli::tree(), &mut words(text));
         assert_eq!(name("pgbaton"), "");
         assert_eq!(name("pgbaton --json CLUSTER"), "cluster");
         assert_eq!(name("pgbaton cluster events --bogus"), "cluster event");
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(name("pgbaton cluster show --watch 2"), "cluster show");
         assert_eq!(name("pgbaton -- cluster show"), "");
         let mut help = words("pgbaton help Node status --json");
-        assert_eq!(name_of(&Cli::command(), &mut help), "node status");
+        assert_eq!(name_of(&cli::tree(), &mut help), "node status");
         assert_eq!(help, words("pgbaton node status --json --help"));
     }
 
@@ -434,7 +434,7 @@ mod tests {
         // Every check has an option, and none is forgotten.
         for name in Name::ALL {
             let given = format!("pgbaton node check {}", name.option());
-            assert!(Cli::command().try_get_matches_from(given.split(' ')).is_ok(), "{given}");
+            assert!(cli::tree().try_get_matches_from(given.split(' ')).is_ok(), "{given}");
         }
     }
 
@@ -442,7 +442,7 @@ mod tests {
     fn what_is_not_there_yet_is_not_there() {
         for command in NOT_YET {
             let given: Vec<&str> = ["pgbaton"].into_iter().chain(command.split(' ')).collect();
-            let error = Cli::command().try_get_matches_from(&given).unwrap_err();
+            let error = cli::tree().try_get_matches_from(&given).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{command} is here: take it off the list");
         }
     }

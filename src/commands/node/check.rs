@@ -10,7 +10,7 @@ use crate::commands::checks::{Deadlines, exit, look_here, question, thresholds};
 use crate::commands::context::Context;
 use crate::commands::locate::{self, Found, More};
 use crate::commands::world::Secrets;
-use crate::commands::{login, operation, reach, superuser};
+use crate::commands::{login, operation, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::{Copies, Viewpoint};
@@ -34,10 +34,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         // Every libpq that repmgr 5 runs with has password files, and so have we.
         return Ok(Report::new(Data::Nothing));
     }
-    if let Some(report) = reach::elsewhere(context).await? {
-        return Ok(report);
-    }
-    context.connects_to_local_only()?;
     if args.replication_connection {
         return replication_connection(context, args).await;
     }

@@ -30,7 +30,6 @@ pub async fn run(
     options: cli::node::Checkpoint,
 ) -> Result<Report> {
     let config = context.config()?;
-    context.connects_to_local_only()?;
     let Some(action) = of(action) else {
         return Err(Error::new(Exit::Internal, "a promotion is no work of the service manager"));
     };

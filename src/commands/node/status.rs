@@ -35,7 +35,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         return is_shutdown_cleanly(context).await;
     }
     let config = context.config()?;
-    context.connects_to_local_only()?;
     let whom = format!("node \"{}\"", config.node_name);
     let session = context.connect_local().await?;
     let broken = |error: crate::pg::client::SqlError| {

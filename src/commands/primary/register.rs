@@ -24,7 +24,6 @@ use crate::secret::Secret;
 /// Exit code 6 without a connection, 31 beside another primary, 1 for any other failed check, 7 if the metadata cannot be written.
 pub async fn run(context: &Context) -> Result<Report> {
     let config = context.config()?;
-    context.connects_to_local_only()?;
     let session = context.connect_local().await?;
     let whom = format!("node \"{}\"", config.node_name);
     let broken = |error: SqlError| {

@@ -11,7 +11,7 @@ use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
-use crate::commands::{locate, login, operate, operation, reach};
+use crate::commands::{locate, login, operate, operation};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
 use crate::output::Report;
@@ -31,10 +31,6 @@ const LOOK: Duration = Duration::from_millis(500);
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    context.connects_to_local_only()?;
-    if let Some(report) = reach::elsewhere(context).await? {
-        return Ok(report);
-    }
     let wanted = target_words(&context.command_line);
     if let Some(entry) =
         operate::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?

@@ -40,10 +40,6 @@ const END_OF_WAL: Duration = Duration::from_millis(200);
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    context.connects_to_local_only()?;
-    if let Some(report) = reach::elsewhere(context).await? {
-        return Ok(report);
-    }
     if let Some(entry) = operate::own_unfinished(context, |_| true)? {
         context.ui.say(Level::Notice, "an earlier promotion was left unfinished, and is resumed");
         return operation::finish(context, &entry, true).await;

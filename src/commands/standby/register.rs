@@ -26,7 +26,6 @@ use crate::registry::NodeType;
 /// standby in time.
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
-    context.connects_to_local_only()?;
     let whom = format!("node \"{}\"", config.node_name);
     let session = connect(context, args.wait_start, &whom).await?;
     let local = server::ask(&session).await.map_err(|error| {
@@ -40,7 +39,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         .detail("It is no standby. Nothing was changed.")
         .hint("If it is to be the primary, run \"pgbaton primary register\"."));
     }
-    let cluster = locate::from_session(context, &session, &whom).await?;
+    // A clone that registers at its end was given its source, which need not have the metadata.
+    let given = context.given_conninfo()?.filter(|_| context.command == "standby register");
+    let cluster = match given {
+        Some(conninfo) => {
+            let named = conninfo.redacted();
+            let there = context.connect(&conninfo).await.map_err(|error| not_connected(&named, error))?;
+            locate::from_session(context, &there, &named).await?
+        }
+        None => locate::from_session(context, &session, &whom).await?,
+    };
     let (primary, primary_server) = locate::the_primary(&cluster)?;
     let primary_row = primary.row.clone();
     let primary_id = primary_row.node_id;

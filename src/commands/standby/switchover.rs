@@ -40,10 +40,6 @@ use crate::registry::node::ssh_hosts;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    context.connects_to_local_only()?;
-    if let Some(report) = reach::elsewhere(context).await? {
-        return Ok(report);
-    }
     if let Some(entry) = operate::own_unfinished(context, |_| true)? {
         context.ui.say(Level::Notice, "an earlier switchover was left unfinished, and is resumed");
         return operation::finish(context, &entry, true).await;

@@ -108,13 +108,7 @@ fn answer(decision: &str, reason: &str, more: Value) -> Report {
 
 async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Found> {
     let config = context.config()?;
-    let (global, name) = (&context.global, &config.node_name);
-    if global.node_id.is_some_and(|id| id != config.node_id)
-        || global.node_name.as_ref().is_some_and(|given| given != name)
-    {
-        return Err(Error::failed("\"node guard\" is about the local node only")
-            .hint("Run it on the host of the node that is to start."));
-    }
+    let name = &config.node_name;
     let named = named(context, args)?;
     if let Some(report) = without_asking(context, config)? {
         return Ok(Found::Answer(report));
