@@ -17,7 +17,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
     Fingerprint, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command, envelope,
-    made_debian, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool,
+    made_debian, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool, versions,
     with_real_repmgr,
 };
 
@@ -559,4 +559,163 @@ fn status_tells_what_is_wrong_with_the_node() {
         .says("pgbaton primary register");
     node1.stop(StopMode::Immediate);
     envelope(&status(), "node status", 6, false);
+}
+
+// ---- Places and leftovers --------------------------------------------------------------------------------------------
+
+/// Starts a server as somebody does by hand.
+fn by_hand(server: &TestServer, log: &Path, options: &str) {
+    let (data, log) = (server.data.to_string_lossy(), log.to_string_lossy());
+    let words = ["-s", "-w", "-D", &data, "-l", &log, "-o", options, "start"];
+    run_tool(&server.pg.tool("pg_ctl"), words).code(0);
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again() {
+    for pg in versions() {
+        let cluster = TestCluster::new(&pg);
+        let node1 = cluster.primary("node1");
+        let conf = std::fs::read_to_string(node1.data.join("postgresql.conf")).unwrap();
+        std::fs::write(node1.data.join("postgresql.conf"), conf.replace("fsync = off", "fsync = on"))
+            .unwrap();
+        node1.node_config(1, "");
+        node1.stop(StopMode::Fast);
+        let shown = || {
+            node1.psql("SHOW fsync; SHOW full_page_writes; SHOW synchronous_commit; SHOW listen_addresses")
+        };
+        let ordinary = {
+            node1.start();
+            let shown = shown();
+            node1.stop(StopMode::Fast);
+            shown
+        };
+        let socket = node1.dir.join("upgrade");
+        std::fs::create_dir(&socket).unwrap();
+        let port = node1.port;
+        let upgrade = format!(
+            "-p {port} -b -c synchronous_commit=off -c fsync=off -c full_page_writes=off -c listen_addresses='' \
+             -c unix_socket_permissions=0700 -c unix_socket_directories='{}'",
+            socket.display()
+        );
+        let log = node1.dir.join("log/upgrade.log");
+        by_hand(&node1, &log, &upgrade);
+        node1.stop(StopMode::Fast);
+        let dry = node1.pgbaton(["node", "start", "--dry-run"]).run();
+        dry.code(0).says("are not used again").says("-c fsync=off").says("They are those of pg_upgrade");
+        assert!(!dry.stdout.contains("fsync=off"), "{dry:?}");
+        node1.pgbaton(["node", "start"]).run().code(0).says("They are those of pg_upgrade");
+        assert_eq!(shown(), ordinary, "PostgreSQL {}", pg.major);
+
+        // It still runs with them: a restart is the moment to be rid of them.
+        node1.stop(StopMode::Fast);
+        by_hand(&node1, &log, &upgrade);
+        node1.pgbaton(["node", "restart"]).run().code(0).says("They are those of pg_upgrade");
+        assert_eq!(shown(), ordinary, "PostgreSQL {}", pg.major);
+
+        // Of an ordinary start only what takes protection away is left out.
+        node1.stop(StopMode::Fast);
+        by_hand(&node1, &log, "-F -c work_mem=7MB -c 'full_page_writes=off'");
+        node1.stop(StopMode::Fast);
+        let output = node1.pgbaton(["node", "start"]).run();
+        output.code(0).says("has: -F -c full_page_writes=off. They turn protection of the data off");
+        assert_eq!((shown(), node1.psql("SHOW work_mem")), (ordinary, "7MB".into()));
+    }
+}
+
+#[test]
+fn the_start_log_goes_where_the_server_wrote_before_and_else_into_the_state_directory() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.append_conf("logging_collector = off");
+    node1.node_config(1, "");
+    let (log, ours) = (node1.dir.join("log/by_hand.log"), node1.dir.join("state/log/start.log"));
+    node1.stop(StopMode::Fast);
+    by_hand(&node1, &log, "");
+    // A directory around the data directory that the server's user may not write to.
+    std::fs::create_dir(node1.dir.join("state")).unwrap();
+    mode(&node1.dir, 0o500);
+    let ready = |path: &Path| {
+        std::fs::read_to_string(path).unwrap_or_default().matches("database system is ready").count()
+    };
+    let before = ready(&log);
+    node1.pgbaton(["node", "stop"]).run().code(0);
+    let dry = node1.pgbaton(["node", "start", "--dry-run"]).run();
+    assert!(dry.code(0).stdout.contains(&format!("--log={}", log.display())), "{dry:?}");
+    node1.pgbaton(["node", "start"]).run().code(0);
+    node1.pgbaton(["node", "restart"]).run().code(0);
+    assert_eq!((ready(&log), ours.exists()), (before + 2, false));
+    assert!(
+        !std::fs::read_to_string(&log).unwrap().contains("waiting for server"),
+        "pg_ctl writes into the log"
+    );
+
+    // Somebody rotates by renaming, and somebody removes it.
+    let renamed = node1.dir.join("log/by_hand.log.1");
+    std::fs::rename(&log, &renamed).unwrap();
+    node1.pgbaton(["node", "restart"]).run().code(0);
+    assert_eq!(ready(&renamed), before + 3);
+    std::fs::remove_file(&renamed).unwrap();
+    let said = format!("(its first messages go to \"{}\")", ours.display());
+    let dry = node1.pgbaton(["node", "restart", "--dry-run"]).run();
+    assert!(dry.code(0).stdout.contains(&said), "{dry:?}");
+    assert!(!ours.exists());
+    node1.pgbaton(["node", "restart"]).run().code(0).says(&said);
+    assert_eq!((ready(&ours), renamed.exists()), (1, false));
+
+    // One that may not be written to any more, and where nothing was noted.
+    node1.stop(StopMode::Fast);
+    by_hand(&node1, &log, "");
+    mode(&log, 0o400);
+    node1.pgbaton(["node", "stop"]).run().code(0);
+    node1.pgbaton(["node", "start"]).run().code(0).says(&said);
+    assert_eq!(ready(&ours), 2);
+    mode(&node1.dir, 0o700);
+}
+
+#[test]
+fn what_cannot_be_written_to_is_found_before_anything_stops() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = cluster.primary("node1");
+    node1.node_config(1, "");
+    node1.pgbaton(["cluster", "show"]).run();
+    let space = node1.dir.join("space");
+    std::fs::create_dir(&space).unwrap();
+    node1.psql(&format!("CREATE TABLESPACE apart LOCATION '{}'", space.display()));
+    let version = space.join(std::fs::read_dir(&space).unwrap().next().unwrap().unwrap().file_name());
+    let state = node1.dir.join("state");
+    for (place, what) in [
+        (node1.data.clone(), "the data directory"),
+        (node1.data.join("pg_wal"), "the WAL directory"),
+        (version, "a tablespace"),
+    ] {
+        let before = Fingerprint::of(&[&node1], &[]);
+        mode(&place, 0o500);
+        for words in [&["node", "restart", "--dry-run"][..], &["node", "restart"]] {
+            let output = node1.pgbaton(words).run();
+            output
+                .code(1)
+                .says(&format!("cannot write to {what}"))
+                .says("Permission denied")
+                .says("Nothing was changed.");
+        }
+        mode(&place, 0o700);
+        before.assert_same(&Fingerprint::of(&[&node1], &[]));
+    }
+    node1.pgbaton(["node", "restart"]).run().code(0);
+    // It can be stopped wherever it could not be started.
+    mode(&node1.data.join("pg_wal"), 0o500);
+    node1.pgbaton(["node", "stop", "--dry-run"]).run().code(0);
+    mode(&node1.data.join("pg_wal"), 0o700);
+    mode(&state, 0o500);
+    for words in [&["node", "stop", "--dry-run"][..], &["node", "stop"]] {
+        node1.pgbaton(words).run().code(1).says("Permission denied");
+        assert!(node1.is_running());
+    }
+    mode(&state, 0o700);
 }

@@ -8,6 +8,7 @@ use crate::commands::context::Context;
 use crate::commands::hold::Held;
 use crate::commands::world::{FarEnds, Live, Remote, Secrets};
 use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::facts::start_log;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
@@ -285,7 +286,10 @@ pub async fn lock(context: &Context, directory: &Path) -> Result<LocalLock> {
 /// # Errors
 /// Exit code 1 if it cannot be made.
 pub fn prepare_state_directory(directory: &Path) -> Result<()> {
-    crate::system::files::make_directory(directory, 0o700).map_err(|error| {
+    let made = crate::system::files::make_directory(directory, 0o700)
+        // Whoever copies the command that starts a server needs it, too.
+        .and_then(|()| crate::system::files::make_directory(&directory.join(start_log::DIRECTORY), 0o700));
+    made.map_err(|error| {
         Error::from_cause(Exit::Failed, "could not make the state directory", &error)
             .hint("Set state_directory in the configuration to a directory that this user can write.")
     })

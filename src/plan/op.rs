@@ -268,6 +268,9 @@ pub struct Command {
     /// It starts the server of this data directory, and waits in long steps until that is ready. It is not waited for any longer than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<PathBuf>,
+    /// It stops the server of this data directory, and perhaps starts it again. Where its messages go is kept for the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<PathBuf>,
 }
 
 /// A server to ask or to change.
@@ -408,6 +411,7 @@ impl Command {
             log: None,
             silent_at_most_s: None,
             starts: None,
+            stops: None,
         }
     }
 }

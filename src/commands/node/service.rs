@@ -11,11 +11,12 @@ use crate::commands::{operate, superuser};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::is_half_rewound;
+use crate::facts::{places, start_log};
 use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::control::{self, Manager};
-use crate::pg::tools;
+use crate::pg::{last_start, tools};
 use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
@@ -204,6 +205,7 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
     };
     // Configuration outside the data directory is found through where that is, as repmgr does.
     let config_directory = config.config_directory.clone();
+    let state = context.state_directory()?;
     let words = |text: &Option<String>| {
         text.as_deref().map_or(Ok(Vec::new()), shell_words::split).map_err(|error| {
             Error::failed("invalid pg_ctl_options").detail(crate::error::sentence(&error.to_string()))
@@ -215,11 +217,22 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
         config_directory,
         leftover: leftover(data),
         running,
-        manager,
         pg_ctl: pg_ctl.display().to_string(),
         pg_ctl_options: words(&config.pg_ctl_options)?,
-        server_options: control::options_of_last_start(data),
-        log: control::start_log(data),
+        last_start: last_start::read(data, config.config_directory.as_deref()),
+        log: match manager {
+            // It has a log of its own, which it prints when a start fails: it must not be printed into itself.
+            Manager::Debian(_) => start_log::ours(&state),
+            _ => start_log::find(data, running, &state),
+        },
+        manager,
+        places: match action {
+            Action::Start | Action::Restart => {
+                places::of_data_directory(data).into_iter().chain([places::of_state(&state)]).collect()
+            }
+            // It can be stopped where it could not be started, but not without a journal.
+            Action::Stop | Action::Reload => vec![places::of_state(&state)],
+        },
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
         user: context.environment.user.clone().unwrap_or_default(),
@@ -243,7 +256,7 @@ fn of(action: cli::node::Action) -> Option<Action> {
 
 /// Where the server writes, and how much stood there before.
 fn logs(facts: &ServiceFacts) -> Vec<(PathBuf, u64)> {
-    let mut paths = vec![facts.log.clone()];
+    let mut paths = vec![facts.log.path.clone()];
     // What the logging collector writes to: lines of a format and a path.
     let current = std::fs::read_to_string(facts.data_directory.join("current_logfiles")).unwrap_or_default();
     let readable = current.lines().find_map(|line| line.strip_prefix("stderr "));
@@ -286,7 +299,10 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
     if let Manager::Configured(line) = &facts.manager {
         return error.hint(format!("The command is \"{line}\"; the server's log may say why."));
     }
-    error.hint(format!("The server's log may say why; its first lines are in \"{}\".", facts.log.display()))
+    error.hint(format!(
+        "The server's log may say why; its first lines are in \"{}\".",
+        facts.log.path.display()
+    ))
 }
 
 /// Whether the postmaster says of itself that it is shutting down.
