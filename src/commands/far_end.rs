@@ -19,7 +19,7 @@ use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::stays_down;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{checks, locate, login, operate, secure};
+use crate::commands::{checks, locate, login, operate, secure, state};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
@@ -306,9 +306,8 @@ impl Served<'_> {
         if self.lock.borrow().is_some() {
             return Ok(());
         }
-        operate::prepare_state_directory(&self.state_directory)?;
         let me = Holder { pid: std::process::id(), command, started_at: journal::now() };
-        let lock = LocalLock::acquire(&self.state_directory, &me).await?;
+        let lock = state::lock(self.context, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())
     }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod cluster;
 pub mod directory;
 pub mod divergence;
+pub mod identity;
 pub mod lineage;
 pub mod matrix;
 pub mod places;

@@ -72,6 +72,11 @@ impl Asked {
         Ok(Self { server: server.map_err(broken)?, session, superuser, details, present, cluster })
     }
 
+    /// Returns the cluster of the source.
+    pub(super) fn system_identifier(&self) -> &str {
+        &self.server.system_identifier
+    }
+
     /// Finds the source among the registered nodes: the running server with the same start.
     fn source_node(&self) -> Option<&NodeFacts> {
         self.cluster.nodes.iter().find(|node| {

@@ -42,6 +42,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let mut secrets = Secrets::new();
     let superuser = superuser::connect(context, &given, "the server to copy", &mut secrets).await?;
     let asked = Asked::all(context, session, superuser).await?;
+    context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
     let result = operate::carry_out(context, &plan, secrets).await;
