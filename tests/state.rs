@@ -286,7 +286,9 @@ fn what_0_1_0_left_is_taken_over_for_its_own_cluster_only() {
         }
         old_state(name, &state, &cluster, &[&node1, &node2], "7000000000000000001");
         let refused = node1.pgbaton(["node", "reload"]).run();
-        refused.code(1).says("Its topology.json is of the cluster with system identifier 7000000000000000001");
+        refused
+            .code(1)
+            .says("Its topology.json is of the cluster with system identifier 7000000000000000001");
         let adopted = node1.pgbaton(["operation", "adopt-state", "--json"]).run();
         if blocks {
             envelope(&adopted, "operation adopt-state", 1, false);
@@ -310,8 +312,22 @@ fn a_cluster_that_0_1_0_made_is_shown_registered_cloned_and_switched_over() {
     let file = cluster.dir().join("metadata.sql");
     std::fs::write(&file, adapted(&dump, &cluster, &[&node1, &node2], &own)).unwrap();
     let port = node1.port.to_string();
-    let words = ["-Xq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr", "-f"];
-    let words: Vec<String> = words.iter().map(|word| (*word).to_string()).chain([file.display().to_string()]).collect();
+    let words = [
+        "-Xq",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-U",
+        "repmgr",
+        "-d",
+        "repmgr",
+        "-f",
+    ];
+    let words: Vec<String> =
+        words.iter().map(|word| (*word).to_string()).chain([file.display().to_string()]).collect();
     run_tool(&pg.tool("psql"), &words).code(0);
     for (server, id) in [(&node1, 1), (&node2, 2)] {
         server.node_config(id, "");
@@ -322,7 +338,8 @@ fn a_cluster_that_0_1_0_made_is_shown_registered_cloned_and_switched_over() {
     assert_eq!(shown.json()["data"]["cluster"]["primary_node_id"], 1, "{shown:?}");
     node1.pgbaton(["primary", "register", "--json"]).run().code(0);
     let source = ["-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"];
-    let clone: Vec<&str> = ["standby", "clone"].into_iter().chain(source).chain(["--start", "--register"]).collect();
+    let clone: Vec<&str> =
+        ["standby", "clone"].into_iter().chain(source).chain(["--start", "--register"]).collect();
     node2.pgbaton(clone).run().code(0);
     node2.pgbaton(["standby", "switchover"]).run().code(0);
     let shown = node1.pgbaton(["cluster", "show", "--json"]).run();

@@ -105,7 +105,9 @@ impl Context {
             Err(Error { primary, detail, hint, data, .. }) if data.get(FOREIGN).is_some() => {
                 static TOLD: Once = Once::new();
                 let detail = detail.map(|detail| detail.replace(NO_CHANGE, ""));
-                TOLD.call_once(|| self.ui.message(Level::Warning, &primary, detail.as_deref(), hint.as_deref()));
+                TOLD.call_once(|| {
+                    self.ui.message(Level::Warning, &primary, detail.as_deref(), hint.as_deref())
+                });
                 Ok(None)
             }
             Err(error) => Err(error),
