@@ -106,7 +106,7 @@ impl Context {
                 static TOLD: Once = Once::new();
                 let detail = detail.map(|detail| detail.replace(NO_CHANGE, ""));
                 TOLD.call_once(|| {
-                    self.ui.message(Level::Warning, &primary, detail.as_deref(), hint.as_deref())
+                    self.ui.message(Level::Warning, &primary, detail.as_deref(), hint.as_deref());
                 });
                 Ok(None)
             }
