@@ -4372,13 +4372,13 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__operation__subcmd__cleanup)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --keep --older-than --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --newest --older-than --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --keep)
+                --newest)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -133,7 +133,7 @@ fn the_state_of_another_cluster_is_not_believed_and_moved_aside_only_if_its_owne
     }
     one.pgbaton(["primary", "register"]).run().code(0);
     let before = Fingerprint::of(&[], &[&state]);
-    for command in ["primary register", "operation list", "node reload", "operation cleanup --keep 0"] {
+    for command in ["primary register", "operation list", "node reload", "operation cleanup --newest 0"] {
         let refused = other.pgbaton(command.split(' ').chain(["--json"]).collect::<Vec<_>>()).run();
         let name = command.split(" --").next().unwrap();
         let error = envelope(&refused, name, 1, false)["error"].to_string();
@@ -237,15 +237,15 @@ fn finished_journals_are_cleaned_up_and_no_others() {
     assert_eq!(operations(&node1).len(), 4);
     node1.pgbaton(["operation", "cleanup"]).run().code(1);
     let before = Fingerprint::of(&[&node1], &[]);
-    let dry = node1.pgbaton(["operation", "cleanup", "--keep", "1", "--dry-run"]).run();
+    let dry = node1.pgbaton(["operation", "cleanup", "--newest", "1", "--dry-run"]).run();
     dry.code(0).says("2 journals would be removed");
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
     let young = node1.pgbaton(["operation", "cleanup", "--older-than", "36500", "--json"]).run();
     envelope(&young, "operation cleanup", 0, false);
-    let done = node1.pgbaton(["operation", "cleanup", "--keep", "1", "--json"]).run();
+    let done = node1.pgbaton(["operation", "cleanup", "--newest", "1", "--json"]).run();
     let removed = envelope(&done, "operation cleanup", 0, true)["data"]["removed"].clone();
     assert_eq!(removed.as_array().unwrap().len(), 2);
-    node1.pgbaton(["operation", "cleanup", "--keep", "0"]).run().code(0);
+    node1.pgbaton(["operation", "cleanup", "--newest", "0"]).run().code(0);
     assert_eq!(operations(&node1), ["standby clone"]);
 }
 

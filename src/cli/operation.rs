@@ -40,7 +40,7 @@ pub enum Operation {
 pub struct Cleanup {
     /// Keep the newest finished operations, this many
     #[arg(long, value_name = "COUNT")]
-    pub keep: Option<u32>,
+    pub newest: Option<u32>,
     /// Remove only operations that began more than this many days ago
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36500))]
     pub older_than: Option<u32>,

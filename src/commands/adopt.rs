@@ -89,7 +89,7 @@ pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
 /// Returns the finished operations that neither option keeps, oldest first.
 fn selected<'a>(all: &'a [Entry], args: &Cleanup, now: Timestamp) -> Vec<&'a Entry> {
     let mut finished: Vec<&Entry> = all.iter().filter(|entry| entry.is_over()).collect();
-    let newest = args.keep.map_or(0, |keep| keep as usize);
+    let newest = args.newest.map_or(0, |count| count as usize);
     finished.truncate(finished.len().saturating_sub(newest));
     let age = args.older_than.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
     finished.retain(|entry| match (age, &entry.journal) {
