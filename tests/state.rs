@@ -94,12 +94,13 @@ fn two_clusters_of_one_user_with_the_same_names_share_nothing() {
     // An operation that one of them left stops nothing of the other.
     old_state("after-the-mark", &first, &cluster, &[&one, &one], &identifier(&one));
     let journal = std::fs::read_dir(first.join("operations")).unwrap().map(|file| file.unwrap().path());
-    let journal = journal.filter(|path| path.to_string_lossy().contains("940c")).next().unwrap();
+    let mut journal = journal;
+    let journal = journal.find(|path| path.to_string_lossy().contains("940c")).unwrap();
     let text = std::fs::read_to_string(&journal).unwrap();
     std::fs::write(&journal, text.replacen("\"node_id\":2", "\"node_id\":1", 1)).unwrap();
     one.pgbaton(["node", "reload"]).run().code(30);
     other.pgbaton(["node", "reload"]).run().code(0);
-    assert_eq!(operations(&one)[0], "standby promote");
+    assert!(operations(&one).iter().any(|command| command == "standby promote"));
 
     // A node that is renamed keeps its state, and says where it is until it is moved.
     reconfigure(&other, &["node_name"], "node_name = \"db1\"");
