@@ -9,4 +9,3 @@ pub mod kill;
 pub mod lock;
 pub mod process;
 pub mod signals;
-pub mod trial;

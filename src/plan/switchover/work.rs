@@ -283,10 +283,7 @@ impl Work<'_> {
         let mut start = self
             .there(
                 "start",
-                match &self.host.start_note {
-                    Some(note) => format!("start \"{}\" as a standby {note}", self.from()),
-                    None => format!("start \"{}\" as a standby", self.from()),
-                },
+                format!("start \"{}\" as a standby", self.from()),
                 Op::Run(self.host.start.clone()),
                 self.facts.bounds.reconnect_s.saturating_add(5),
             )
