@@ -800,7 +800,6 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l clock -d 'Its clock agrees with the primary\'s'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l free-space -d 'Free space below the data directory, pg_wal and tablespaces'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l unfinished-operation -d 'No operation waits on this node to be resumed or abandoned'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-signal -d 'A standby has standby.signal and would start as one; a primary has none'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l nagios -d 'Print a line for Nagios, with performance data'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l optformat -d 'Print a line for the repmgr of another node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l has-passfile -d 'Whether passwords can come from a password file'
@@ -1323,41 +1322,43 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "crosscheck" -d 'Show which node reaches which, asking by way of others where a host cannot be reached from here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "cleanup" -d 'Delete old records of the monitoring history'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s y -l yes -d 'Answer every question with yes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s v -l verbose -d 'More to read'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -f -a "list" -d 'List the operations of this node, newest first'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -f -a "show" -d 'Show one operation with every step'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -f -a "resume" -d 'Carry on with an unfinished operation'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "list" -d 'List the operations of this node, newest first'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "show" -d 'Show one operation with every step'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "resume" -d 'Carry on with an unfinished operation'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "cleanup" -d 'Remove the journals of finished operations'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "adopt-state" -d 'Make the state directory this node\'s: move another cluster\'s aside, or bring this node\'s here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1478,10 +1479,75 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s v -l verbose -d 'More to read'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l newest -d 'Keep the newest finished operations, this many' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l older-than -d 'Remove only operations that began more than this many days ago' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l from -d 'Directory that holds the state of this node, to be moved to its state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s F -l force -d 'Waive the checks that the output marks as waivable'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s q -l quiet -d 'Only errors'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s t -l terse -d 'No DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the operations of this node, newest first'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show one operation with every step'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Carry on with an unfinished operation'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "cleanup" -d 'Remove the journals of finished operations'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "adopt-state" -d 'Make the state directory this node\'s: move another cluster\'s aside, or bring this node\'s here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1681,5 +1747,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "show" -d 'Show one operation with every step'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "resume" -d 'Carry on with an unfinished operation'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "cleanup" -d 'Remove the journals of finished operations'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "adopt-state" -d 'Make the state directory this node\'s: move another cluster\'s aside, or bring this node\'s here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Report everything that is wrong with the configuration'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the configuration in force, as TOML, with the origin of every value'

@@ -101,6 +101,19 @@ impl Exit {
         self as u8
     }
 
+    /// Says whether this code always means that nothing was changed.
+    pub fn leaves_all_as_it_was(self) -> bool {
+        matches!(
+            self,
+            Self::Failed
+                | Self::Connection
+                | Self::Remote
+                | Self::Busy
+                | Self::SecondPrimary
+                | Self::DataLoss
+        )
+    }
+
     /// Returns what it means, for the manual.
     pub fn meaning(self) -> &'static str {
         match self {
@@ -200,11 +213,6 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("inactive_but_running", "taken out of the cluster, but up"),
     ("not_attached", "a standby does not stream from its upstream"),
     ("not_streaming", "attached, but not in state \"streaming\""),
-    ("receiver_hangs", "a WAL receiver that is listed, and receives nothing"),
-    ("standby_signal_missing", "a standby without standby.signal: it would start as a primary"),
-    ("standby_signal_leftover", "a primary with standby.signal: it would start as a standby"),
-    ("promotion_requested", "a promotion was requested and has not happened yet"),
-    ("wrong_server", "conninfo leads to another server than the node's own"),
     ("upstream_differs", "streams from another node than registered"),
     ("upstream_missing", "its registered upstream is not registered"),
     ("replay_paused", "replay of WAL is paused"),
@@ -305,6 +313,21 @@ impl Error {
     pub fn detail(mut self, text: impl Into<String>) -> Self {
         append(&mut self.detail, &text.into());
         self
+    }
+
+    /// Says of the failure of one part of a command that another part was done before it: what the part says of the state it has left is no
+    /// longer true of the whole, nor is a code that says so.
+    #[must_use]
+    pub fn after(mut self, done: &str, exit: Exit) -> Self {
+        let own = self.detail.take().unwrap_or_default();
+        let own = own.replace("Nothing was changed by this command.", "").replace("Nothing was changed.", "");
+        let own = own.trim();
+        self.detail = (!own.is_empty()).then(|| own.to_string());
+        if self.exit.leaves_all_as_it_was() {
+            self.exit = exit;
+        }
+        self.changed = true;
+        self.detail(done)
     }
 
     /// Adds advice; a second call appends a sentence.

@@ -202,6 +202,45 @@ fn beginning_is_gone(pg: &Pg) {
     three.pgbaton(["standby", "switchover", "--node-id=2"]).run().code(0);
 }
 
+/// The former primary has written some segments since its last checkpoint, and the new one has only the last of them.
+#[test]
+fn where_the_checkpoint_is_gone_what_was_written_last_tells() {
+    for pg in versions() {
+        let nodes = Nodes::new(&pg, 2);
+        let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+        keeping_little(&nodes);
+        two.wait_for_replay_of(one);
+        one.stop(StopMode::Fast);
+        two.pgbaton(["standby", "promote"]).run().code(0);
+        three.wait_for_replay_of(two);
+        two.psql_as("repmgr", "repmgr", "DELETE FROM pgbaton.promotion");
+        until_its_beginning_is_gone(two, Some(three));
+        two.psql("ALTER SYSTEM SET checkpoint_timeout = '1h'");
+        for server in [two, three] {
+            server.append_conf("max_wal_size = '1GB'");
+            server.reload();
+        }
+        two.psql("CHECKPOINT");
+        for _ in 0..4 {
+            two.psql("INSERT INTO much SELECT generate_series(1, 1000)");
+            two.psql("SELECT pg_switch_wal()");
+        }
+        two.psql("INSERT INTO much SELECT generate_series(1, 1000)");
+        three.wait_for_replay_of(two);
+        let checkpoint = two.psql("SELECT pg_walfile_name(checkpoint_lsn) FROM pg_control_checkpoint()");
+        two.kill9();
+        three.pgbaton(["standby", "promote", "--no-siblings-follow"]).run().code(0);
+        three.psql("CHECKPOINT");
+        let there = three.psql(&format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{checkpoint}'"));
+        assert_eq!(there, "0", "the new primary still has {checkpoint}");
+        let output = two.pgbaton(["node", "rejoin", "--dry-run", "--accept-data-loss"]).run();
+        assert!(!output.stderr.contains("cannot tell whether"), "PostgreSQL {}: {output:?}", pg.major);
+        two.pgbaton(["node", "rejoin", "--accept-data-loss"]).run().code(0);
+        three.psql("CREATE TABLE later ()");
+        two.wait_for_replay_of(three);
+    }
+}
+
 #[test]
 fn a_checkpoint_that_the_other_never_had_tells_too() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);

@@ -1,6 +1,8 @@
 //! `pgbaton operation …`
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 
 /// See, resume or abandon what mutating commands did on this node.
 #[derive(Debug, Subcommand)]
@@ -22,4 +24,24 @@ pub enum Operation {
         /// Its id; the unfinished one if left out
         id: Option<String>,
     },
+    /// Remove the journals of finished operations
+    Cleanup(Cleanup),
+    /// Make the state directory this node's: move another cluster's aside, or bring this node's here
+    AdoptState {
+        /// Directory that holds the state of this node, to be moved to its state directory
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+}
+
+/// Options of `operation cleanup`. At least one is required; journals that either of them keeps stay.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub struct Cleanup {
+    /// Keep the newest finished operations, this many
+    #[arg(long, value_name = "COUNT")]
+    pub newest: Option<u32>,
+    /// Remove only operations that began more than this many days ago
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36500))]
+    pub older_than: Option<u32>,
 }

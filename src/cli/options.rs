@@ -178,6 +178,8 @@ pub const LEAVES: &[Leaf] = &[
     leaf("operation show", Node::HandedOver, &[Files]),
     leaf("operation resume", Node::HandedOver, &[Files, Force, AcceptDataLoss, DryRun, Yes, Timeout]),
     leaf("operation abandon", Node::HandedOver, &[Files, Force, DryRun, Yes, Timeout]),
+    leaf("operation cleanup", Node::HandedOver, &[Files, DryRun]),
+    leaf("operation adopt-state", Node::HandedOver, &[Files, DryRun]),
     leaf("config check", Node::Meaningless, &[Files]),
     leaf("config show", Node::Meaningless, &[Files]),
     leaf("completions", Node::Meaningless, &[]),

@@ -135,7 +135,7 @@ async fn in_time<T>(within: Duration, found: tokio::task::JoinHandle<T>) -> Opti
 /// Exit code 1 without a usable configuration; whatever else fails is an answer.
 pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Result<HostFacts> {
     let config = context.config()?;
-    let state_directory = context.state_directory()?;
+    let state_directory = context.state_directory();
     let within = Duration::from_millis(question.within_ms);
     let (data, servers) = (config.data_directory.clone(), question.data_directory.clone());
     let other_owner = host::other_owner(&config.data_directory);
@@ -164,7 +164,9 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let looked = looked.unwrap_or_default();
     let (places, unseen) = places.unzip();
     let (late, failed): (Vec<_>, Vec<_>) = logins.into_iter().flatten().partition(|(_, no)| no.late);
-    let journal = journal::unfinished(&state_directory);
+    let journal = state_directory
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .and_then(|directory| journal::unfinished(&directory));
     let unfinished = journal.as_ref().ok().and_then(|entries| {
         let entry = operate::blocking(entries)?;
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
@@ -180,7 +182,6 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     Ok(HostFacts {
         other_owner,
         data_directory: config.data_directory.clone(),
-        standby_signal: looked.standby_signal,
         is_data_directory: looked.is_data_directory,
         is_servers: looked.is_servers,
         runs_on_it,

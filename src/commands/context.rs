@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::Global;
+use crate::commands::state::State;
 use crate::config::{self, Config, locate};
 use crate::error::{Error, Exit, Issue, Result};
 use crate::facts::directory::running_postmaster;
@@ -36,6 +37,10 @@ pub struct Context {
     /// How the answer looks.
     pub style: Style,
     config: OnceCell<Option<Config>>,
+    /// The cluster of this node, where a server has told it.
+    pub(super) cluster: RefCell<Option<String>>,
+    /// The state directory, once it was looked for.
+    pub(super) state: RefCell<Option<State>>,
     warnings: RefCell<Vec<Issue>>,
 }
 
@@ -57,6 +62,8 @@ impl Context {
             ui,
             style,
             config: OnceCell::new(),
+            cluster: RefCell::default(),
+            state: RefCell::default(),
             warnings: RefCell::default(),
         }
     }
@@ -120,14 +127,6 @@ impl Context {
             }
         }
         Ok(Some(config::read(&path, &options, check_conninfo)?))
-    }
-
-    /// Returns the state directory of this node.
-    ///
-    /// # Errors
-    /// Exit code 1 if there is no place for it.
-    pub fn state_directory(&self) -> Result<PathBuf> {
-        Ok(self.config()?.state_directory(&self.environment, Path::new("/"))?)
     }
 
     /// Returns where the configuration files of the local server are, if not in its data directory.

@@ -19,7 +19,7 @@ use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::stays_down;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{checks, locate, login, operate, secure};
+use crate::commands::{checks, locate, login, operate, secure, state};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
@@ -32,7 +32,7 @@ use crate::plan::far_end::{
     ServiceCommands, VOID,
 };
 use crate::plan::run::{World as _, alone};
-use crate::plan::service::{Action, command};
+use crate::plan::service::{Action, command, start_checks, start_note};
 use crate::plan::{Command, Op, Step, journal};
 use crate::secret::Secret;
 use crate::system::lock::{Holder, LocalLock, busy};
@@ -306,9 +306,8 @@ impl Served<'_> {
         if self.lock.borrow().is_some() {
             return Ok(());
         }
-        operate::prepare_state_directory(&self.state_directory)?;
         let me = Holder { pid: std::process::id(), command, started_at: journal::now() };
-        let lock = LocalLock::acquire(&self.state_directory, &me).await?;
+        let lock = state::lock(self.context, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())
     }
@@ -468,6 +467,9 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         // One of the two is needed by pg_rewind.
         wal_log_hints: in_control("wal_log_hints setting").map(|word| word == "on"),
         checksums: in_control("Data page checksum version").map(|version| version != "0"),
+        start_checks: service::facts(context, Action::Start)
+            .map(|facts| start_checks(&facts, Action::Start))
+            .unwrap_or_default(),
         ..nobody()
     }
 }
@@ -494,6 +496,7 @@ fn nobody() -> Hello {
         has_upstream: None,
         wal_log_hints: None,
         checksums: None,
+        start_checks: Vec::new(),
     }
 }
 
@@ -504,6 +507,7 @@ fn service_commands(context: &Context) -> Result<ServiceCommands> {
         stop: command(&stop, Action::Stop),
         start_timeout_s: start.start_timeout_s,
         stop_timeout_s: stop.stop_timeout_s,
+        start_note: start_note(&start),
         starter: start.manager,
         stopper: stop.manager,
     })

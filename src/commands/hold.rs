@@ -53,7 +53,7 @@ pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Sessi
         would_lock(context, &directory).await?;
         None
     } else {
-        Some(lock(context, &directory).await?)
+        Some(lock(context).await?)
     };
     let nodes = join_all(rows.iter().map(|row| async {
         let is_usable = |(id, session): &&(i32, Session)| *id == row.node_id && !session.is_closed();

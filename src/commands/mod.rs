@@ -1,5 +1,6 @@
 //! One file per verb: options in, calls down, a report out. No SQL, no process, no format.
 
+pub mod adopt;
 pub mod checks;
 pub mod cluster;
 pub mod config;
@@ -17,12 +18,12 @@ pub mod notify;
 mod obey;
 pub mod operate;
 pub mod operation;
-pub mod own_server;
 pub mod primary;
 pub mod reach;
 mod secure;
 pub mod standby;
 pub mod start;
+pub mod state;
 pub mod superuser;
 pub mod unregister;
 pub mod usage;

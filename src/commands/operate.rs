@@ -6,8 +6,10 @@ use serde_json::json;
 
 use crate::commands::context::Context;
 use crate::commands::hold::Held;
+use crate::commands::state;
 use crate::commands::world::{FarEnds, Live, Remote, Secrets};
 use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::facts::start_log;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
@@ -106,11 +108,23 @@ async fn act(
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
     if context.global.dry_run {
         if !nothing_to_do {
-            let directory = context.state_directory()?;
-            if held.is_none() {
-                would_lock(context, &directory).await?;
+            let state = context.state()?;
+            match &state.aside {
+                Some(aside) => context.ui.say(
+                    Level::Notice,
+                    &format!(
+                        "state directory \"{}\" is another cluster's and would be moved to \"{}\"",
+                        state.path.display(),
+                        aside.display()
+                    ),
+                ),
+                None => {
+                    if held.is_none() {
+                        would_lock(context, &state.path).await?;
+                    }
+                    make_way(context, &state.path)?;
+                }
             }
-            make_way(context, &directory)?;
         }
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         let report = Report { issues: warnings(plan), ..Report::new(Data::Plan(Box::new(plan.clone()))) };
@@ -124,7 +138,7 @@ async fn act(
     let directory = context.state_directory()?;
     let _lock = match held {
         Some(_) => None,
-        None => Some(lock(context, &directory).await?),
+        None => Some(lock(context).await?),
     };
     make_way(context, &directory)?;
     let far_ends = FarEnds::open(context, plan, &Past::default(), channel).await?;
@@ -139,7 +153,7 @@ async fn act(
         started_at,
         node_id: config.node_id,
         node_name: config.node_name.clone(),
-        system_identifier: None,
+        system_identifier: context.system_identifier(),
         pid: std::process::id(),
         plan: plan.clone(),
     };
@@ -274,10 +288,9 @@ fn warnings(plan: &Plan) -> Vec<Issue> {
 ///
 /// # Errors
 /// Exit code 30, naming who has it.
-pub async fn lock(context: &Context, directory: &Path) -> Result<LocalLock> {
-    prepare_state_directory(directory)?;
+pub async fn lock(context: &Context) -> Result<LocalLock> {
     let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
-    LocalLock::acquire(directory, &me).await
+    state::lock(context, &me).await
 }
 
 /// Makes the state directory, unless it is there.
@@ -285,7 +298,10 @@ pub async fn lock(context: &Context, directory: &Path) -> Result<LocalLock> {
 /// # Errors
 /// Exit code 1 if it cannot be made.
 pub fn prepare_state_directory(directory: &Path) -> Result<()> {
-    crate::system::files::make_directory(directory, 0o700).map_err(|error| {
+    let made = crate::system::files::make_directory(directory, 0o700)
+        // Whoever copies the command that starts a server needs it, too.
+        .and_then(|()| crate::system::files::make_directory(&directory.join(start_log::DIRECTORY), 0o700));
+    made.map_err(|error| {
         Error::from_cause(Exit::Failed, "could not make the state directory", &error)
             .hint("Set state_directory in the configuration to a directory that this user can write.")
     })
@@ -296,9 +312,10 @@ pub fn prepare_state_directory(directory: &Path) -> Result<()> {
 /// # Errors
 /// Exit code 30, naming who has the lock.
 pub async fn would_lock(context: &Context, directory: &Path) -> Result<()> {
+    state::refuse_other_user(context)?;
     match LocalLock::holder(directory) {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => lock(context, directory).await.map(drop),
+        Ok(Some(_)) => lock(context).await.map(drop),
         Err(error) => Err(Error::from_cause(Exit::Failed, "could not look at the lock", &error)),
     }
 }

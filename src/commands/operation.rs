@@ -1,12 +1,14 @@
 //! `operation list|show|resume|abandon`: the journals of this node.
 
 use crate::cli::operation::Operation as Verb;
+use crate::commands::adopt;
 use crate::commands::context::Context;
 use crate::commands::ending::{self, Ending, error_of};
 use crate::commands::hold::{Held, hold, open};
 use crate::commands::locate;
 use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
+use crate::commands::state;
 use crate::commands::world::{FarEnds, Live, Secrets};
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::ClusterFacts;
@@ -25,7 +27,13 @@ use crate::secret::Secret;
 /// # Errors
 /// Exit code 1 if there is no such operation, 30 if another one is running; else those of the operation.
 pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
+    match verb {
+        Verb::AdoptState { from } => return adopt::run(context, from.as_deref()).await,
+        Verb::Cleanup(args) => return adopt::cleanup(context, args).await,
+        _ => {}
+    }
     let directory = context.state_directory()?;
+    state::must_be_seen(context)?;
     let mut entries = journal::list(&directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
     match verb {
@@ -44,6 +52,9 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
         }
         Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
         Verb::Abandon { id } => finish(context, unfinished(&entries, id.as_deref())?, false).await,
+        Verb::AdoptState { .. } | Verb::Cleanup(_) => {
+            Err(Error::new(Exit::Internal, "this verb reads no journals"))
+        }
     }
 }
 
@@ -111,7 +122,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
             would_lock(context, &directory).await?;
             None
         }
-        _ => Some(lock(context, &directory).await?),
+        _ => Some(lock(context).await?),
     };
     let Ok(loaded) = &entry.journal else {
         if resume {

@@ -21,8 +21,52 @@ impl Config {
     pub fn state_directory(&self, environment: &Environment, root: &Path) -> Result<PathBuf, ConfigError> {
         let directory = match &self.state_directory {
             Some(directory) => directory.clone(),
-            None => self.usual_state_directory(environment, root)?,
+            None => self.usual_state_directory(environment, root, &encode(&self.node_name))?,
         };
+        self.is_outside(directory)
+    }
+
+    /// Returns a default state directory for a node whose usual one is that of another cluster on this host.
+    ///
+    /// # Errors
+    /// As [`Config::state_directory`].
+    pub fn second_state_directory(
+        &self,
+        environment: &Environment,
+        root: &Path,
+        identifier: &str,
+    ) -> Result<PathBuf, ConfigError> {
+        let name = format!("{}.{identifier}", encode(&self.node_name));
+        self.is_outside(self.usual_state_directory(environment, root, &name)?)
+    }
+
+    /// Returns the directories in which default state directories of this node may be: also where it was renamed since, was another user, or
+    /// had another environment.
+    pub fn state_roots(&self, environment: &Environment, root: &Path, homes: &[PathBuf]) -> Vec<PathBuf> {
+        let homes = homes.iter().map(|home| home.join(".local/state"));
+        let own = own_state_home(environment).into_iter();
+        let in_home = environment.home.iter().map(|home| home.join(".local/state"));
+        let mut roots = vec![root.join("var/lib/pgbaton")];
+        for base in own.chain(in_home).chain(homes) {
+            let base = base.join("pgbaton");
+            if !roots.contains(&base) {
+                roots.push(base);
+            }
+        }
+        roots
+    }
+
+    /// Says whether a directory has a name that a default state directory of this node gets.
+    pub fn names_state_of(&self, directory: &Path) -> bool {
+        let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let rest = name.strip_prefix(&encode(&self.node_name));
+        rest.is_some_and(|rest| {
+            let digits = rest.strip_prefix('.').unwrap_or("x");
+            rest.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    }
+
+    fn is_outside(&self, directory: PathBuf) -> Result<PathBuf, ConfigError> {
         let tablespaces = self.tablespace_mapping.iter().map(|mapping| mapping.new.as_path());
         for outer in std::iter::once(self.data_directory.as_path()).chain(tablespaces) {
             if is_inside(&directory, outer) {
@@ -38,15 +82,14 @@ impl Config {
         Ok(directory)
     }
 
-    fn usual_state_directory(&self, environment: &Environment, root: &Path) -> Result<PathBuf, ConfigError> {
-        let name = encode(&self.node_name);
-        let system = root.join("var/lib/pgbaton").join(&name);
-        let state_home = environment.non_empty("XDG_STATE_HOME").map(PathBuf::from);
-        let own = state_home
-            // The specification says to ignore a relative path.
-            .filter(|path| path.is_absolute())
-            .or_else(|| environment.home.as_ref().map(|home| home.join(".local/state")))
-            .map(|base| base.join("pgbaton").join(&name));
+    fn usual_state_directory(
+        &self,
+        environment: &Environment,
+        root: &Path,
+        name: &str,
+    ) -> Result<PathBuf, ConfigError> {
+        let system = root.join("var/lib/pgbaton").join(name);
+        let own = own_state_home(environment).map(|base| base.join("pgbaton").join(name));
         let system_is_usable = is_writable(&system);
         match own {
             Some(own) if !system_is_usable || own.exists() && !system.exists() => Ok(own),
@@ -67,6 +110,15 @@ impl Config {
         let problem = self.origin("state_directory").place(problem.key("state_directory"));
         ConfigError { file: Some(self.file().to_path_buf()), problems: vec![problem] }
     }
+}
+
+/// Returns where this user keeps state.
+fn own_state_home(environment: &Environment) -> Option<PathBuf> {
+    let state_home = environment.non_empty("XDG_STATE_HOME").map(PathBuf::from);
+    // The specification says to ignore a relative path.
+    state_home
+        .filter(|path| path.is_absolute())
+        .or_else(|| environment.home.as_ref().map(|home| home.join(".local/state")))
 }
 
 /// Returns whether this user can write to a directory, or make it: the nearest one that exists decides.

@@ -9,7 +9,7 @@ use crate::facts::lineage::{FirstRecord, Lineage, Milestone};
 use crate::facts::server::ServerFacts;
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
-use crate::pg::wal::crc32c;
+use crate::pg::wal::{crc32c, is_timed};
 
 /// How the past of one server relates to that of a reference server, usually the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,11 +220,15 @@ fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
     })
 }
 
-/// Compares what stands in the WAL of both where the server has a checkpoint; None where that was not read, or tells nothing.
+/// Compares what stands in the WAL of both at places where the server has a record with a time; None where that was not read, or tells
+/// nothing. The first place that tells decides.
 fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
-    let ours = server.lineage?.milestones.first()?;
+    server.lineage?.milestones.iter().find_map(|ours| at_milestone(ours, server, reference))
+}
+
+fn at_milestone(ours: &Milestone, server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
     let (before, record_here) = halves(ours, server.segment_bytes)?;
-    let wanted = record(&record_here, server.segment_bytes)?;
+    let (wanted, is_checkpoint) = milestone_record(&record_here, server.segment_bytes)?;
     let there: Vec<_> = reference
         .lineage?
         .milestones
@@ -243,13 +247,22 @@ fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
     // Beyond its end the reference has written nothing yet.
     let is_written = there.iter().any(|(_, bytes)| bytes.len() >= wanted.len())
         && reference.end.is_none_or(|end| ours.lsn.0 + wanted.len() as u64 <= end.0);
+    let what = if is_checkpoint { "checkpoint" } else { "end of a transaction" };
     is_written.then(|| Relation::Forked {
         evidence: format!(
-            "The checkpoint at {} on timeline {} is not in the WAL of the reference.",
+            "The {what} at {} on timeline {} is not in the WAL of the reference.",
             ours.lsn, ours.timeline
         ),
         at: None,
     })
+}
+
+/// Returns the record of a milestone, and whether it is that of a checkpoint or the like; None if no record with a time stands there.
+fn milestone_record(milestone: &FirstRecord, segment_bytes: u64) -> Option<(Vec<u8>, bool)> {
+    let wal = without_page_headers(milestone)?;
+    let record = whole_record(&wal, milestone.lsn, segment_bytes)?;
+    let (info, manager) = (*record.get(16)?, *record.get(17)?);
+    is_timed(manager, info).then(|| (record.to_vec(), manager == 0))
 }
 
 /// Splits a milestone into what stands before the record and what begins with it.
@@ -313,26 +326,30 @@ fn first_record<'a>(server: &Branch<'a>, timeline: TimelineId, begin: Lsn) -> Op
 /// before it is near. Layout after access/xlogrecord.h and xlog_internal.h, unchanged from 13 to 18.
 fn record(first: &FirstRecord, segment_bytes: u64) -> Option<Vec<u8>> {
     const XLOG: u8 = 0;
-    const CHECKPOINTS_AND_END_OF_RECOVERY: [u8; 3] = [0x00, 0x10, 0x90];
     let wal = without_page_headers(first)?;
     let mut rest = wal.as_slice();
     for _ in 0..3 {
-        let length = usize::try_from(u32::from_le_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;
-        let record = rest.get(..length).filter(|record| record.len() >= 24)?;
-        let previous = u64::from_le_bytes(record.get(8..16)?.try_into().ok()?);
-        let near = previous < first.lsn.0 + wal.len() as u64 && previous + segment_bytes > first.lsn.0;
-        let checksum = u32::from_le_bytes(record.get(20..24)?.try_into().ok()?);
-        // The data first and the header after it, as the server does.
-        if !near || checksum != !crc32c(crc32c(!0, record.get(24..)?), record.get(..20)?) {
-            return None;
-        }
+        let record = whole_record(rest, first.lsn, segment_bytes)?;
         let (info, manager) = (*record.get(16)?, *record.get(17)?);
-        if manager == XLOG && CHECKPOINTS_AND_END_OF_RECOVERY.contains(&(info & 0xF0)) {
+        if manager == XLOG && is_timed(manager, info) {
             return Some(record.to_vec());
         }
-        rest = rest.get(length.next_multiple_of(8)..)?;
+        rest = rest.get(record.len().next_multiple_of(8)..)?;
     }
     None
+}
+
+/// Returns the record that some WAL begins with, which was read from near a position; None if it is none that was written there.
+fn whole_record(wal: &[u8], near: Lsn, segment_bytes: u64) -> Option<&[u8]> {
+    // No further than what is read of WAL in one piece.
+    const FAR: u64 = 512;
+    let length = usize::try_from(u32::from_le_bytes(wal.get(..4)?.try_into().ok()?)).ok()?;
+    let record = wal.get(..length).filter(|record| record.len() >= 24)?;
+    let previous = u64::from_le_bytes(record.get(8..16)?.try_into().ok()?);
+    let is_near = previous < near.0 + FAR && previous + segment_bytes > near.0;
+    let checksum = u32::from_le_bytes(record.get(20..24)?.try_into().ok()?);
+    // The data first and the header after it, as the server does.
+    (is_near && checksum == !crc32c(crc32c(!0, record.get(24..)?), record.get(..20)?)).then_some(record)
 }
 
 /// Returns the bytes that were read as one piece of WAL: the page headers, 24 bytes or at the start of a segment 40, are taken out.
@@ -607,6 +624,25 @@ mod tests {
         assert_eq!(told(Some(milestone(at, 1, 1))), "same");
         assert_eq!(told(Some(milestone(at, 1, 2))), "forked: The checkpoint");
         assert_eq!(told(Some(milestone(at, 2, 1))), "forked: The checkpoint");
+        // The end of a transaction tells as well, and the first place that tells decides.
+        let end = |lsn: u64, time: u8| {
+            let mut bytes = vec![1; usize::try_from(lsn - segment_begin).unwrap()];
+            bytes.extend(wal_record(lsn - 40, 0x00, 1, &[time; 12]));
+            bytes.resize(bytes.len() + 150, 0);
+            Milestone { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: hex(&bytes) }
+        };
+        let mut later = knowing(true, at + 0x2000, Some(end(at + 0x800, 1)));
+        later.lineage.as_mut().unwrap().milestones.push(milestone(at, 1, 1));
+        let against = |theirs: &[Milestone]| {
+            let mut primary = knowing(false, at + 0x2000, None);
+            primary.lineage.as_mut().unwrap().milestones = theirs.to_vec();
+            evidence(&later, &primary).chars().take(15).collect::<String>()
+        };
+        assert_eq!(against(&[end(at + 0x800, 1)]), "same");
+        assert_eq!(against(&[milestone(at, 1, 1)]), "same");
+        assert_eq!(against(&[end(at + 0x800, 2), milestone(at, 1, 1)]), "forked: The end");
+        assert_eq!(against(&[end(at + 0x800, 1), milestone(at, 1, 2)]), "same");
+        assert_eq!(against(&[]), "unknown: The hi");
         // In one of two files there is less of it.
         let mut primary = knowing(false, at + 0x1000, Some(milestone(at, 3, 3)));
         primary.lineage.as_mut().unwrap().milestones.push(milestone(at, 1, 1));

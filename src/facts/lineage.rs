@@ -7,6 +7,7 @@ use crate::facts::server::ServerFacts;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::history::{TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
+use crate::pg::wal::last_timed;
 
 /// Where a server's WAL comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,8 @@ pub struct Lineage {
     /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
     #[serde(default)]
     pub promotions: Vec<Promotion>,
-    /// A checkpoint of its own, or what stands where another server has one: in each file in which that may be. Read for a comparison only.
+    /// Records of its own with a time, the one that tells best first, or what stands where another server has one: in each file in which that
+    /// may be. Read for a comparison only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<Milestone>,
 }
@@ -43,7 +45,7 @@ pub struct FirstRecord {
     pub bytes: Option<String>,
 }
 
-/// A place in the WAL where one of two servers has a checkpoint, and what stands there.
+/// A place in the WAL where one of two servers has a checkpoint or the end of a transaction, and what stands there.
 ///
 /// The record carries the time in seconds, and commits before it in microseconds: no two promotions lead to the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +64,15 @@ const BEFORE: u64 = 8192;
 /// How much from it on: more than the record and the headers of pages in it.
 const FROM_IT_ON: u64 = 256;
 
+/// The length of a page of WAL.
+const PAGE: u64 = 8192;
+
 impl Milestone {
+    /// The file of a timeline, and how its name goes on.
+    fn file(timeline: TimelineId) -> (TimelineId, &'static str) {
+        (timeline, "")
+    }
+
     /// Returns where the bytes of a checkpoint begin, and how many there are.
     pub fn window(lsn: Lsn, segment_bytes: u64) -> (Lsn, u64) {
         let before = BEFORE.min(lsn.0 % segment_bytes);
@@ -127,22 +137,64 @@ pub(crate) async fn promotions(session: &Session) -> Vec<Promotion> {
     }
 }
 
-/// Reads a checkpoint of the first server in the WAL of both, where nothing else tells whether they have the same past.
+/// Reads a checkpoint of the first server in the WAL of both, where nothing else tells whether they have the same past; and where that is
+/// gone from the other one, the last record with a time that both can have.
 pub async fn compare(ours: (&Session, &mut ServerFacts), theirs: (&Session, &mut ServerFacts)) {
     if !matches!(relation(ours.1, theirs.1), Relation::Unknown(_)) {
         return;
     }
     let Ok(place) = ours.0.query_json::<(TimelineId, Lsn)>(LAST_CHECKPOINT, &[]).await else { return };
-    if place.0 != ours.1.timeline {
-        return;
+    if place.0 == ours.1.timeline {
+        read_own(ours.0, ours.1, place).await;
+        read_there(theirs.0, theirs.1, place).await;
+        if !matches!(relation(ours.1, theirs.1), Relation::Unknown(_)) {
+            return;
+        }
     }
-    if let Some(lineage) = &mut ours.1.lineage {
-        lineage.milestones = milestones(ours.0, &[place.0], place, ours.1.wal_segment_bytes).await;
+    if let Some(place) = last_place(ours.0, ours.1, theirs.1).await {
+        read_own(ours.0, ours.1, place).await;
+        read_there(theirs.0, theirs.1, place).await;
     }
-    read_there(theirs.0, theirs.1, place).await;
 }
 
-/// Reads in the WAL of a server what stands where another one has a checkpoint.
+/// Bytes before the end of a server's WAL in which a record with a time is looked for.
+const LOOKED_THROUGH: u64 = 512 * 1024;
+
+/// Finds the last record with a time before where two servers have parted, or the first one ends.
+async fn last_place(
+    session: &Session,
+    ours: &ServerFacts,
+    theirs: &ServerFacts,
+) -> Option<(TimelineId, Lsn)> {
+    let (timeline, bytes) = (ours.timeline, ours.wal_segment_bytes);
+    let left = theirs.lineage.as_ref().and_then(|lineage| shared_until(lineage, timeline));
+    let end = [ours.wal_end(), left, theirs.wal_end().filter(|_| theirs.timeline == timeline)];
+    let end = end.into_iter().flatten().min().filter(|end| *end > Lsn(0))?;
+    let segment = Lsn((end.0 - 1) / bytes * bytes);
+    let from = Lsn(segment.0.max(end.0.saturating_sub(LOOKED_THROUGH) / PAGE * PAGE));
+    let name = timeline.segment_file_name(segment, bytes)?;
+    let read = bytes_at(session, &name, from.0 % bytes, end.0 - from.0).await.ok()??;
+    Some((timeline, last_timed(&from_hex(&read)?, from, end)?))
+}
+
+/// Returns where a server has left a timeline; None where it is on it, or was never.
+pub fn shared_until(lineage: &Lineage, timeline: TimelineId) -> Option<Lsn> {
+    let switches = parse_history(lineage.history.as_deref()?).ok()?;
+    switches.iter().find(|switch| switch.timeline == timeline).map(|switch| switch.switch)
+}
+
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    (0..digits.len() / 2).map(|i| u8::from_str_radix(digits.get(2 * i..2 * i + 2)?, 16).ok()).collect()
+}
+
+async fn read_own(session: &Session, server: &mut ServerFacts, place: (TimelineId, Lsn)) {
+    let bytes = server.wal_segment_bytes;
+    if let Some(lineage) = &mut server.lineage {
+        lineage.milestones.extend(milestones(session, &[Milestone::file(place.0)], place, bytes).await);
+    }
+}
+
+/// Reads in the WAL of a server what stands where another one has a record with a time.
 pub async fn read_there(session: &Session, server: &mut ServerFacts, place: (TimelineId, Lsn)) {
     let bytes = server.wal_segment_bytes;
     let Some(lineage) = &mut server.lineage else { return };
@@ -150,23 +202,27 @@ pub async fn read_there(session: &Session, server: &mut ServerFacts, place: (Tim
     let timelines: Vec<TimelineId> = history.iter().map(|switch| switch.timeline).collect();
     let later = timelines.into_iter().chain([server.timeline]).filter(|timeline| *timeline > place.0);
     // Where its timeline was left, the segment goes on under the name of the next one, or of one after that; under the first name there may be
-    // less of it.
-    let files: Vec<TimelineId> = [place.0].into_iter().chain(later).collect();
-    lineage.milestones = milestones(session, &files, place, bytes).await;
+    // less of it, or it is called partial.
+    let mut files = vec![Milestone::file(place.0)];
+    if server.timeline > place.0 {
+        files.push((place.0, ".partial"));
+    }
+    files.extend(later.map(Milestone::file));
+    lineage.milestones.extend(milestones(session, &files, place, bytes).await);
 }
 
 /// Reads what stands at a place in each of these timelines' files that is there.
 async fn milestones(
     session: &Session,
-    files: &[TimelineId],
+    files: &[(TimelineId, &str)],
     (timeline, lsn): (TimelineId, Lsn),
     segment_bytes: u64,
 ) -> Vec<Milestone> {
     let (from, count) = Milestone::window(lsn, segment_bytes);
     let mut out = Vec::new();
-    for file in files {
+    for (file, suffix) in files {
         let Some(name) = file.segment_file_name(from, segment_bytes) else { continue };
-        let read = bytes_at(session, &name, from.0 % segment_bytes, count).await;
+        let read = bytes_at(session, &format!("{name}{suffix}"), from.0 % segment_bytes, count).await;
         out.extend(read.ok().flatten().map(|bytes| Milestone { timeline, lsn, bytes }));
     }
     out

@@ -8,14 +8,17 @@ pub mod check;
 pub mod cluster;
 pub mod directory;
 pub mod divergence;
+pub mod identity;
 pub mod lineage;
 pub mod matrix;
+pub mod places;
 pub mod prepare;
 pub mod rejoin;
 pub mod repmgr;
 pub mod role;
 pub mod server;
 pub mod source;
+pub mod start_log;
 pub mod topology;
 
 pub use cluster::{ClusterFacts, NodeFacts, gather};

@@ -12,7 +12,7 @@ use crate::facts::cluster::ClusterFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
-use crate::registry::NodeRow;
+use crate::registry::{NodeRow, NodeType};
 use crate::system::files;
 
 /// The newest layout that this version reads and the one that it writes.
@@ -65,7 +65,7 @@ pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
     };
-    let topology: Topology = serde_json::from_str(&text)
+    let mut topology: Topology = serde_json::from_str(&text)
         .with_context(|| format!("could not understand \"{}\"", path.display()))?;
     anyhow::ensure!(
         topology.format <= FORMAT,
@@ -73,6 +73,10 @@ pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
         path.display(),
         topology.format
     );
+    // Earlier versions kept positions of a witness, which are those of another cluster.
+    for node in topology.nodes.iter_mut().filter(|node| node.row.node_type == NodeType::Witness) {
+        node.forget();
+    }
     Ok(Some(topology))
 }
 
@@ -98,16 +102,18 @@ pub fn save(state_directory: &Path, facts: &ClusterFacts, now: Timestamp) -> any
 /// Joins what is seen now with what was seen before.
 pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) -> Topology {
     let identifier = facts.system_identifier().map(str::to_string);
-    // What was seen of another cluster, under the same directory, says nothing about this one.
-    let before = before.filter(|old| {
-        old.system_identifier.is_none() || identifier.is_none() || old.system_identifier == identifier
-    });
+    // What was seen of another cluster, or of who knows which, says nothing about this one.
+    let before = before.filter(|old| identifier.is_none() || old.system_identifier == identifier);
     let nodes = facts
         .nodes
         .iter()
         .map(|node| {
             let row = NodeRow { conninfo: without_secrets(&node.row.conninfo), ..node.row.clone() };
             match node.facts() {
+                // A witness, or a server that the row leads to by mistake: its positions are those of another cluster.
+                Some(server) if Some(&server.system_identifier) != identifier.as_ref() => {
+                    SeenNode { last_seen: Some(now), ..SeenNode::never(row) }
+                }
                 Some(server) => SeenNode {
                     row,
                     last_seen: Some(now),
@@ -146,6 +152,25 @@ pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) ->
 /// Returns a conninfo without passwords; one that cannot be parsed may hold one anywhere, so nothing of it is kept.
 fn without_secrets(conninfo: &str) -> String {
     Conninfo::parse(conninfo).map(|parsed| parsed.without_secrets().to_string()).unwrap_or_default()
+}
+
+impl SeenNode {
+    /// A node that was never seen.
+    fn never(row: NodeRow) -> Self {
+        Self {
+            row,
+            last_seen: None,
+            was_primary: None,
+            timeline: None,
+            wal_end: None,
+            logical_slots: Vec::new(),
+        }
+    }
+
+    /// Keeps only when it answered last.
+    fn forget(&mut self) {
+        *self = Self { last_seen: self.last_seen, ..Self::never(self.row.clone()) };
+    }
 }
 
 impl Topology {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::pg::last_start;
+
 /// Who starts and stops a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,55 +105,19 @@ pub fn config_directory(data: &Path, major: &str, conf_root: Option<&Path>, root
     if data.join("postgresql.conf").exists() {
         return None;
     }
-    let last = std::fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
-    let words = shell_words::split(last.trim()).unwrap_or_default();
-    let file = words.iter().find_map(|word| word.trim_start_matches("--").strip_prefix("config_file="));
-    if let Some(directory) = file.and_then(|file| Path::new(file).parent()).filter(|path| path.is_dir()) {
+    let file = last_start::config_file(data);
+    let directory = file.as_deref().and_then(Path::parent).filter(|path| path.is_dir());
+    if let Some(directory) = directory {
         return Some(directory.to_path_buf());
     }
     let place = conf_root.map_or_else(|| root.join("etc/postgresql"), Path::to_path_buf).join(major);
     Some(place.join(debian_cluster(data, &place)?))
 }
 
-/// Returns the options that the server was started with last, for `pg_ctl --options`: all but the program and the data directory.
-///
-/// `pg_ctl start` forgets what stood in `postmaster.opts`; without them a server that was started with `-p 5433` comes up elsewhere.
-pub fn options_of_last_start(data: &Path) -> Option<String> {
-    options(&std::fs::read_to_string(data.join("postmaster.opts")).ok()?)
-}
-
-fn options(line: &str) -> Option<String> {
-    let words = shell_words::split(line.trim()).ok()?;
-    let mut out: Vec<String> = Vec::new();
-    let mut words = words.into_iter().skip(1);
-    while let Some(word) = words.next() {
-        if word == "-D" {
-            words.next();
-        } else if !word.starts_with("-D") {
-            out.push(shell_words::quote(&word).into_owned());
-        }
-    }
-    (!out.is_empty()).then(|| out.join(" "))
-}
-
-/// Returns where the server's first output goes, beside the data directory's own log if it has one.
-pub fn start_log(data: &Path) -> PathBuf {
-    let mut name = data.file_name().map_or_else(|| "postgresql".into(), std::ffi::OsStr::to_os_string);
-    name.push(".start.log");
-    data.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::system::files;
-
-    #[test]
-    fn the_options_of_the_last_start_come_without_program_and_directory() {
-        let line = "/usr/lib/postgresql/15/bin/postgres \"-D\" \"/var/lib/pg 1\" \"-p\" \"5433\" \"-c\" \"work_mem=4 MB\"\n";
-        assert_eq!(options(line).as_deref(), Some("-p 5433 -c 'work_mem=4 MB'"));
-        assert_eq!(options("/usr/bin/postgres \"-D\" \"/data\"\n"), None);
-    }
 
     #[test]
     fn debian_and_systemd_are_recognized() {
@@ -208,7 +174,7 @@ mod tests {
         let elsewhere = root.path().join("else where");
         std::fs::create_dir(&elsewhere).unwrap();
         let opts =
-            format!("/bin/postgres \"-D\" \"/x\" \"-c\" \"config_file={}/a.conf\"\n", elsewhere.display());
+            format!("/bin/postgres \"-D\" \"data\" \"-c\" \"config_file={}/a.conf\"\n", elsewhere.display());
         files::write(&real.join("postmaster.opts"), opts.as_bytes(), 0o600).unwrap();
         assert_eq!(found(), Some(elsewhere));
         files::write(&real.join("postgresql.conf"), b"", 0o600).unwrap();

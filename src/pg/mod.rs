@@ -13,6 +13,7 @@ pub mod control_file;
 pub mod failure;
 pub mod hba;
 pub mod history;
+pub mod last_start;
 pub mod lsn;
 pub mod passfile;
 pub mod quote;

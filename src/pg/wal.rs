@@ -41,6 +41,68 @@ pub struct Wal {
     record: Vec<u8>,
 }
 
+/// The length of a page of WAL, as all but specially built servers have it.
+const PAGE: usize = 8192;
+
+/// The longest record that [`last_timed`] returns.
+const SHORT: usize = 200;
+
+/// Says whether a record of this manager with this info carries a time: a checkpoint, the end of a recovery, the end of a transaction.
+pub fn is_timed(manager: u8, info: u8) -> bool {
+    match manager {
+        0 => [CHECKPOINT_SHUTDOWN, CHECKPOINT_ONLINE, 0x90].contains(&(info & 0xF0)),
+        1 => [0x00, 0x20, 0x30, 0x40].contains(&(info & 0x70)),
+        _ => false,
+    }
+}
+
+/// Finds the last record that carries a time and ends before a position, in bytes of one segment that begin with a page.
+///
+/// No two servers write the same one at the same place: it tells whether what stands before it has one origin.
+pub fn last_timed(bytes: &[u8], from: Lsn, upto: Lsn) -> Option<Lsn> {
+    // The bytes without the headers of pages, and where each page of them begins.
+    let (mut wal, mut pages) = (Vec::new(), Vec::new());
+    let mut skipped = None;
+    for (page, address) in bytes.chunks(PAGE).zip((from.0..).step_by(PAGE)) {
+        let Some(header) = PageHeader::read(page, 0).filter(|header| header.address == address) else {
+            break;
+        };
+        let length = if header.info & 0x02 == 0 { 24 } else { 40 };
+        // The rest of a record that begins before.
+        skipped = skipped.or_else(|| usize::try_from(header.remaining).ok()?.checked_next_multiple_of(8));
+        pages.push((wal.len(), address + length as u64));
+        wal.extend_from_slice(page.get(length..)?);
+    }
+    let place = |at: usize| {
+        let (begin, lsn) = pages.iter().rev().find(|(begin, _)| *begin <= at)?;
+        Some(lsn + (at - begin) as u64)
+    };
+    let mut at = skipped?;
+    let mut last = None;
+    while let Some(length) = wal.get(at..).and_then(length).and_then(|length| usize::try_from(length).ok()) {
+        let Some(record) = wal.get(at..at.saturating_add(length)).filter(|_| length >= HEADER) else { break };
+        if place(at + length - 1).is_none_or(|end| end >= upto.0) {
+            break;
+        }
+        let checksum =
+            record.get(20..24).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
+        let (data, header) = (record.get(HEADER..)?, record.get(..20)?);
+        if checksum != Some(!crc32c(crc32c(!0, data), header)) {
+            break;
+        }
+        let (info, manager) = (*record.get(16)?, *record.get(17)?);
+        // One that ends the segment has nothing after it.
+        if manager == 0 && info & 0xF0 == 0x40 {
+            break;
+        }
+        if is_timed(manager, info) && length <= SHORT {
+            last = place(at).map(Lsn);
+        }
+        at = (at + length).next_multiple_of(8);
+    }
+    last
+}
+
 /// What stands at a position.
 #[derive(Debug)]
 pub enum Found {
@@ -521,7 +583,7 @@ mod tests {
     use super::*;
     use crate::system::files;
 
-    const PAGE: u64 = 8192;
+    const PAGE: u64 = super::PAGE as u64;
     const SEGMENT: u64 = 1 << 20;
 
     /// Writes WAL as the server does.
@@ -612,6 +674,38 @@ mod tests {
 
     fn open(data: &Path) -> Wal {
         Wal::open(data, TimelineId(1), Vec::new(), None).unwrap()
+    }
+
+    #[test]
+    fn the_last_record_with_a_time_is_found_in_a_piece_of_wal() {
+        let mut writer = Writer::new(SEGMENT);
+        let mut ends = vec![(writer.checkpoint(), Lsn(writer.at()))];
+        for number in 0..40 {
+            writer.record(10, 0, &[7; 997]);
+            ends.push((writer.record(1, if number % 2 == 0 { 0 } else { 0x20 }, &[3; 8]), Lsn(writer.at())));
+        }
+        // Neither a long one counts nor one without a time.
+        writer.record(1, 0, &[4; 990]);
+        writer.record(10, 0x40, &[5; 20]);
+        let end = Lsn(writer.at());
+        let mut bytes = writer.wal.clone();
+        bytes.resize(1 << 17, 0);
+        for (start, end) in &ends {
+            assert_eq!(last_timed(&bytes, Lsn(SEGMENT), *end), Some(*start));
+        }
+        let last = ends.last().unwrap().0;
+        assert_eq!(last_timed(&bytes, Lsn(SEGMENT), end), Some(last));
+        assert_eq!(last_timed(&bytes, Lsn(SEGMENT), Lsn(u64::MAX)), Some(last));
+        // From a page within, which begins with the rest of a record.
+        let page = usize::try_from(PAGE).unwrap();
+        assert_eq!(last_timed(&bytes[page..], Lsn(SEGMENT + PAGE), end), Some(last));
+        // The place of another segment, as in a recycled file; nothing; a byte that has changed.
+        assert_eq!(last_timed(&bytes, Lsn(2 * SEGMENT), Lsn(u64::MAX)), None);
+        assert_eq!(last_timed(&vec![0; 1 << 14], Lsn(SEGMENT), Lsn(u64::MAX)), None);
+        assert_eq!(last_timed(&bytes, Lsn(SEGMENT), Lsn(SEGMENT)), None);
+        let at = usize::try_from(ends[20].0.0 - SEGMENT).unwrap();
+        bytes[at] ^= 1;
+        assert_eq!(last_timed(&bytes, Lsn(SEGMENT), end), Some(ends[19].0));
     }
 
     #[test]

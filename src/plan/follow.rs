@@ -1,21 +1,29 @@
 //! The plan of `standby follow`. Pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Relation, relation};
+use crate::facts::places::Place;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
+use crate::plan::service::writable;
 use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, OnFailure, Op, Order, Phase, Plan, Request, Standby, Statement, Step, Upstream, Waiver,
+    Back, Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Standby, Statement, Step,
+    Upstream, Waiver,
 };
-use crate::registry::{NodeType, node};
+use crate::registry::{NodeRow, NodeType, node};
+
+const AUTO_CONF: &str = "postgresql.auto.conf";
+
+/// Seconds within which a WAL receiver lets go of a slot after it was led elsewhere.
+const FREE_S: u32 = 15;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -32,6 +40,10 @@ pub struct FollowFacts {
     pub data_directory: PathBuf,
     /// The program `postgres`.
     pub postgres: String,
+    /// Where its settings are kept until it streams; a directory of its own.
+    pub kept: PathBuf,
+    /// The places that are written to.
+    pub places: Vec<Place>,
     /// A replication connection to the target, as the WAL receiver will make it.
     pub login: Result<(), String>,
     /// The node uses a slot.
@@ -89,6 +101,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     // Under another name it may be its own receiver that has the slot.
     let has_slot = follows || (received.is_some() && received == slot.as_deref());
     plan.checks.extend(room(there, &target_name, slot.as_deref(), has_slot));
+    plan.checks.extend(writable(&facts.places, &name));
     if let Err(why) = &facts.login {
         plan.checks.push(
             Check::fail(
@@ -115,31 +128,51 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let on = endpoint(target);
     let records = records(facts, local, slot.clone());
     let wanted = upstream(&target.row, &local.row, server.version_num, slot.clone());
-    let follow = lead(facts, local, &wanted, "");
+    let follow = lead(facts, local, &wanted);
+    let followed: Vec<String> = follow.iter().map(|step| step.id.clone()).collect();
     let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
-    let led_back = way_back(facts, local, server);
-    if !led_back.is_empty() {
-        for holder in slot_holders(facts, local) {
-            let (id, slot) = (holder.row.node_id, slot_of(&local.row).unwrap_or_default());
-            let again = create_slot(format!("make_old_slot_{id}"), &endpoint(holder), &slot);
-            back(vec![dropped(holder)], again);
-        }
-        for step in led_back {
-            back(follow.iter().map(|step| step.id.clone()).collect(), step);
-        }
-        if let Some((primary, old)) = facts.cluster.primaries().next().zip(local.row.upstream_node_id) {
-            let title = format!("record the old upstream of node \"{name}\"");
-            let statements = record(facts.node_id, old, slot_of(&local.row).as_deref());
-            let op = Op::Sql { on: endpoint(primary.0), statements };
-            back(vec!["record".into()], Step::new("record_back", title, op, QUERY_S, Exit::Query));
-        }
+    for holder in slot_holders(facts, local) {
+        let (id, slot) = (holder.row.node_id, slot_of(&local.row).unwrap_or_default());
+        let again = create_slot(format!("make_old_slot_{id}"), &endpoint(holder), &slot);
+        back(vec![dropped(holder)], again);
+    }
+    let settings = |id: &str, title: &str, from: &Path, to: &Path| {
+        let op = Op::CopyFiles { from: from.into(), to: to.into(), files: vec![AUTO_CONF.into()] };
+        Step::new(id, format!("{title} of node \"{name}\""), op, QUERY_S, Exit::Follow)
+    };
+    // Whole: what it had is not to be worked out again, and where it stood.
+    back(
+        followed.clone(),
+        settings("put_settings_back", "restore the settings", &facts.kept, &facts.data_directory),
+    );
+    back(followed, reload(facts, local, "_back"));
+    if let Some((primary, _)) = facts.cluster.primaries().next() {
+        let title = format!("restore the record of node \"{name}\"");
+        let op = Op::Sql { on: endpoint(primary), statements: vec![old_record(&local.row)] };
+        back(vec!["record".into()], Step::new("record_back", title, op, QUERY_S, Exit::Query));
     }
     let mut steps = Vec::new();
     if let Some(slot) = slot.as_deref().filter(|slot| there.slot(slot).is_none()) {
         steps.push(create_slot("create_slot", &on, slot));
-        // Not before the node is led back: a receiver that uses it would keep it.
+        // Only when its receiver has let go of it: one that is in use would be left, and nobody would know.
+        let free = Step::new(
+            "wait_until_slot_is_free",
+            format!("wait until slot \"{slot}\" on {} is not in use", on.name),
+            Op::Wait(slot_is_free(&on, slot)),
+            FREE_S,
+            Exit::Query,
+        );
+        back(vec!["create_slot".into()], free);
         back(vec!["create_slot".into()], drop_slot("drop_new_slot", &on, slot));
     }
+    steps.push(settings("keep_settings", "keep a copy of the settings", &facts.data_directory, &facts.kept));
+    plan.always.push(Step::new(
+        "forget_settings",
+        format!("remove the copy of the settings of node \"{name}\""),
+        Op::RemoveDirectory { path: facts.kept.clone() },
+        QUERY_S,
+        Exit::Follow,
+    ));
     steps.extend(follow);
     steps.push(
         Step::new(
@@ -289,14 +322,12 @@ fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> 
 }
 
 /// The steps that point the local server at an upstream: by SQL, or by its files and a signal.
-fn lead(facts: &FollowFacts, local: &NodeFacts, upstream: &Upstream, suffix: &str) -> Vec<Step> {
+fn lead(facts: &FollowFacts, local: &NodeFacts, upstream: &Upstream) -> Vec<Step> {
     let title = format!("point node \"{}\" at {}", local.row.node_name, upstream.name);
-    let step = |id: &str, title: String, op: Op| {
-        Step::new(format!("{id}{suffix}"), title, op, QUERY_S, Exit::Follow)
-    };
     if facts.role.as_ref().is_some_and(RoleFacts::can_follow_by_sql) {
         let standby = Standby::Running(endpoint(local));
-        return vec![step("follow", title, Op::Follow { standby, upstream: upstream.clone() })];
+        let op = Op::Follow { standby, upstream: upstream.clone() };
+        return vec![Step::new("follow", title, op, QUERY_S, Exit::Follow)];
     }
     let config_file = facts.role.as_ref().and_then(|role| role.config_file.as_deref());
     let standby = Standby::Files {
@@ -304,37 +335,20 @@ fn lead(facts: &FollowFacts, local: &NodeFacts, upstream: &Upstream, suffix: &st
         postgres: facts.postgres.clone(),
         config_directory: config_file.and_then(|file| file.parent()).map(PathBuf::from),
     };
-    let data_directory = facts.data_directory.clone();
-    vec![
-        step("follow", title, Op::Follow { standby, upstream: upstream.clone() }),
-        step(
-            "reload",
-            format!("let node \"{}\" read its configuration again", local.row.node_name),
-            Op::Signal { data_directory, request: Request::Reload },
-        ),
-    ]
+    let follow =
+        Step::new("follow", title, Op::Follow { standby, upstream: upstream.clone() }, QUERY_S, Exit::Follow);
+    vec![follow, reload(facts, local, "")]
 }
 
-/// The steps back to where the node streamed from before; none where it did not stream.
-fn way_back(facts: &FollowFacts, local: &NodeFacts, server: &ServerFacts) -> Vec<Step> {
-    let Some(receiver) =
-        server.receiver.as_ref().filter(|receiver| receiver.status.as_deref() == Some("streaming"))
-    else {
-        return Vec::new();
-    };
-    let (Some(host), port) = (&receiver.sender_host, receiver.sender_port) else { return Vec::new() };
-    let mut conninfo = crate::pg::conninfo::Conninfo::default();
-    conninfo.set("host", host);
-    if let Some(port) = port {
-        conninfo.set("port", port.to_string());
-    }
-    let old = Upstream {
-        name: "its old upstream".into(),
-        conninfo: conninfo.to_string(),
-        password: None,
-        slot: receiver.slot_name.clone().filter(|slot| !slot.is_empty()),
-    };
-    lead(facts, local, &old, "_back")
+fn reload(facts: &FollowFacts, local: &NodeFacts, suffix: &str) -> Step {
+    let data_directory = facts.data_directory.clone();
+    Step::new(
+        format!("reload{suffix}"),
+        format!("let node \"{}\" read its configuration again", local.row.node_name),
+        Op::Signal { data_directory, request: Request::Reload },
+        QUERY_S,
+        Exit::Follow,
+    )
 }
 
 /// Records the new upstream, and drops the slot on the old one.
@@ -363,17 +377,34 @@ fn records(facts: &FollowFacts, local: &NodeFacts, slot: Option<String>) -> Vec<
             Exit::Query,
         );
         // The old connection ends a moment after the new one begins.
-        step.requires.push(crate::plan::Probe::Sql {
-            says: format!("slot \"{old}\" on node \"{}\" is not in use", holder.row.node_name),
-            on: endpoint(holder),
-            statement: Statement::new(
-                "SELECT (NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active))::text",
-            )
-            .bind(old),
-        });
+        step.requires.push(slot_is_free(&endpoint(holder), &old));
         steps.push(step);
     }
     steps
+}
+
+fn slot_is_free(on: &Endpoint, slot: &str) -> Probe {
+    Probe::Sql {
+        says: format!("slot \"{slot}\" on {} is not in use", on.name),
+        on: on.clone(),
+        statement: Statement::new(
+            "SELECT (NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active))::text",
+        )
+        .bind(slot),
+    }
+}
+
+/// Makes a node's record what it was.
+fn old_record(row: &NodeRow) -> Statement {
+    Statement::new(
+        "UPDATE repmgr.nodes SET upstream_node_id = $2::integer, type = $3, active = $4::boolean, slot_name = $5 \
+         WHERE node_id = $1::integer",
+    )
+    .bind(row.node_id)
+    .bind_opt(row.upstream_node_id)
+    .bind(&row.node_type)
+    .bind(row.active)
+    .bind_opt(row.slot_name.as_deref())
 }
 
 fn record(node_id: i32, upstream_id: i32, slot: Option<&str>) -> Vec<Statement> {
@@ -405,7 +436,6 @@ mod tests {
     use super::*;
     use crate::facts::server::Slot;
     use crate::pg::lsn::Lsn;
-    use crate::registry::NodeRow;
 
     /// Node 1 the primary, from which nodes 2 and 3 stream; node 3 is to follow node 2.
     fn facts() -> FollowFacts {
@@ -431,9 +461,11 @@ mod tests {
             role: None,
             node_id: 3,
             target_id: 2,
+            places: Vec::new(),
             login: Ok(()),
             data_directory: "/data".into(),
             postgres: "/bin/postgres".into(),
+            kept: "/state/kept/x".into(),
             use_slot: true,
             timeout_s: 60,
         }
@@ -441,12 +473,20 @@ mod tests {
 
     #[test]
     fn the_way_back_makes_the_old_slot_and_the_old_record_again() {
-        let plan = plan(&facts(), false);
+        let plan = super::plan(&facts(), false);
         assert_eq!(plan.defect(), None);
         let ids: Vec<&str> = plan.steps().map(|step| step.id.as_str()).collect();
         assert_eq!(
             ids,
-            ["create_slot", "follow", "reload", "wait_until_it_streams", "record", "drop_old_slot_1"]
+            [
+                "create_slot",
+                "keep_settings",
+                "follow",
+                "reload",
+                "wait_until_it_streams",
+                "record",
+                "drop_old_slot_1"
+            ]
         );
         let back: Vec<(&str, &str)> = plan
             .back
@@ -457,12 +497,17 @@ mod tests {
             back,
             [
                 ("drop_old_slot_1", "make_old_slot_1"),
-                ("follow", "follow_back"),
+                ("follow", "put_settings_back"),
                 ("follow", "reload_back"),
                 ("record", "record_back"),
+                ("create_slot", "wait_until_slot_is_free"),
                 ("create_slot", "drop_new_slot"),
             ]
         );
+        // Also where it did not stream before: then most of all there is a reason to follow another one.
+        let mut silent = super::tests::facts();
+        silent.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
+        assert_eq!(super::plan(&silent, false).back.len(), 6);
     }
 
     #[test]

@@ -247,6 +247,14 @@ impl Plan {
         if let Some(step) = self.no_return().filter(|step| step.on_resume == OnResume::Again) {
             return Some(format!("\"{}\", the point of no return, may not be repeated unasked", step.id));
         }
+        // These codes say that nothing was changed, which a step that was begun cannot promise.
+        let exits = self.steps().map(|step| step.exit).chain([self.incomplete, self.back_failed]);
+        if let Some(exit) = exits.into_iter().find(|exit| exit.leaves_all_as_it_was()) {
+            return Some(format!(
+                "a step fails with code {}, which says that nothing was changed",
+                exit.code()
+            ));
+        }
         let known: BTreeSet<&String> = self.steps().map(|step| &step.id).collect();
         let named = self.back.iter().flat_map(|back| &back.if_started);
         named

@@ -268,6 +268,9 @@ pub struct Command {
     /// It starts the server of this data directory, and waits in long steps until that is ready. It is not waited for any longer than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<PathBuf>,
+    /// It stops the server of this data directory, and perhaps starts it again. Where its messages go is kept for the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<PathBuf>,
 }
 
 /// A server to ask or to change.
@@ -343,12 +346,6 @@ pub enum Probe {
         /// The file.
         path: PathBuf,
     },
-    /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off. Whether
-    /// it lets us in is another question.
-    Ready {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
     /// No process runs on a data directory.
     Stopped {
         /// The data directory.
@@ -414,6 +411,7 @@ impl Command {
             log: None,
             silent_at_most_s: None,
             starts: None,
+            stops: None,
         }
     }
 }
@@ -605,9 +603,6 @@ impl fmt::Display for Probe {
             }
             Self::NoPrimary { on } => write!(f, "{} does not answer as a primary", on.name),
             Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
-            Self::Ready { data_directory } => {
-                write!(f, "the server on \"{}\" is up", data_directory.display())
-            }
             Self::Stopped { data_directory } => {
                 write!(f, "no server runs on \"{}\"", data_directory.display())
             }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use crate::error::Exit;
-use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::places::Place;
+use crate::facts::start_log::StartLog;
 use crate::pg::control::{DebianCluster, Manager};
+use crate::pg::last_start::{LastStart, Origin};
 use crate::plan::clone::remove_leftover;
 use crate::plan::{
-    Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Statement, Step, Verify,
+    Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Verify,
 };
 
 /// What can be done to a server.
@@ -84,10 +86,12 @@ pub struct ServiceFacts {
     pub pg_ctl: String,
     /// `pg_ctl_options`.
     pub pg_ctl_options: Vec<String>,
-    /// The options of its last start, as one string for `pg_ctl -o`.
-    pub server_options: Option<String>,
+    /// The options of its last start.
+    pub last_start: LastStart,
     /// Where its output goes until it opens its own log.
-    pub log: PathBuf,
+    pub log: StartLog,
+    /// The places that the server, or what makes it a standby, will write to.
+    pub places: Vec<Place>,
     /// Seconds for a start.
     pub start_timeout_s: u32,
     /// Seconds for a stop.
@@ -108,6 +112,9 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
     };
     let mut checks = Vec::new();
     checks.extend(refusal(facts, action));
+    if !nothing_to_do {
+        checks.extend(start_checks(facts, action));
+    }
     if let Manager::Debian(DebianCluster { unit: Some(unit), .. }) = &facts.manager
         && matches!(action, Action::Start | Action::Restart)
         && !nothing_to_do
@@ -175,7 +182,11 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         };
         steps.push(Step::new(
             verb,
-            format!("{verb} the server of node \"{name}\""),
+            if matches!(action, Action::Start | Action::Restart) {
+                start_title(format!("{verb} the server of node \"{name}\""), facts)
+            } else {
+                format!("{verb} the server of node \"{name}\"")
+            },
             Op::Run(command(facts, action)),
             // pg_ctl has the same bound and says more when it passes; pg_ctlcluster then goes on looking for half a minute.
             bound.saturating_add(if matches!(facts.manager, Manager::Debian(_)) { 40 } else { 5 }),
@@ -183,8 +194,8 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         ));
         match action {
             Action::Start | Action::Restart => verify.push(Verify {
-                title: format!("the server of node \"{name}\" is up"),
-                probe: Probe::Ready { data_directory: facts.data_directory.clone() },
+                title: format!("node \"{name}\" accepts connections"),
+                probe: Probe::Accepts { on: service.on.clone(), in_recovery: None },
                 timeout_s: facts.start_timeout_s,
                 after: None,
             }),
@@ -218,49 +229,6 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
     }
 }
 
-/// Plans the end of a server that was just started and must not run as a primary: its next start, whoever makes it, is that of a standby.
-pub fn take_back(facts: &ServiceFacts) -> Plan {
-    let data = &facts.data_directory;
-    let name = &facts.node_name;
-    let path = data.join(STANDBY_SIGNAL);
-    let steps = vec![
-        // First: what starts it again by itself must find the file.
-        Step::new(
-            "standby_signal",
-            format!("write \"{}\"", path.display()),
-            Op::WriteFile { path, contents: String::new(), mode: 0o600 },
-            60,
-            Exit::LocalCommand,
-        ),
-        Step::new(
-            "stop",
-            format!("stop the server of node \"{name}\" at once"),
-            Op::Signal { data_directory: data.clone(), request: Request::ImmediateShutdown },
-            60,
-            Exit::LocalCommand,
-        ),
-    ];
-    Plan {
-        title: format!("stop node \"{name}\" again"),
-        checks: Vec::new(),
-        phases: vec![Phase {
-            title: "make it a standby for its next start".into(),
-            order: Order::InOrder,
-            on_failure: OnFailure::Continue,
-            outage: false,
-            steps,
-        }],
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
-        back_failed: Exit::LocalCommand,
-        incomplete: Exit::LocalCommand,
-        announce_on: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-    }
-}
-
 /// Returns why an action is left to somebody else, where it is.
 pub fn refusal(facts: &ServiceFacts, action: Action) -> Option<Check> {
     let Manager::Systemd { unit } = &facts.manager else { return None };
@@ -271,6 +239,75 @@ pub fn refusal(facts: &ServiceFacts, action: Action) -> Option<Check> {
             )
             .hint(lines_for(unit, &facts.user))
     })
+}
+
+/// Checks what a start depends on, besides who may start the server. Asked before anything is stopped.
+pub fn start_checks(facts: &ServiceFacts, action: Action) -> Vec<Check> {
+    let mut checks = writable(&facts.places, &facts.node_name);
+    if matches!(action, Action::Start | Action::Restart) {
+        checks.extend(left_out(facts));
+    }
+    checks
+}
+
+/// Checks that the places can be written to that an operation needs.
+pub fn writable(places: &[Place], node_name: &str) -> Vec<Check> {
+    const NAME: &str = "writable";
+    let fail = |place: &Place| {
+        let problem = place.problem.as_ref()?;
+        Some(
+            Check::fail(NAME, format!("cannot write to {} of node \"{node_name}\"", place.what))
+                .detail(crate::error::sentence(problem))
+                .hint(
+                    "Correct its owner or mode; if its file system is full or read-only, make room or remount it.",
+                ),
+        )
+    };
+    let failed: Vec<Check> = places.iter().filter_map(fail).collect();
+    if failed.is_empty() && !places.is_empty() {
+        let message =
+            format!("the {} places that are written to on node \"{node_name}\" are writable", places.len());
+        return vec![Check::pass(NAME, message)];
+    }
+    failed
+}
+
+/// Says where the first messages of a server go, where that is not where they went before.
+pub fn start_note(facts: &ServiceFacts) -> Option<String> {
+    let by_us = facts.manager == Manager::PgCtl && facts.log.is_ours;
+    by_us.then(|| format!("(its first messages go to \"{}\")", facts.log.path.display()))
+}
+
+/// Adds that to the title of the step that starts it.
+pub fn start_title(title: String, facts: &ServiceFacts) -> String {
+    start_note(facts).map_or(title.clone(), |note| format!("{title} {note}"))
+}
+
+/// Names the options of the last start that are not used again, where pg_ctl would be given them.
+fn left_out(facts: &ServiceFacts) -> Option<Check> {
+    let LastStart { left_out, origin, .. } = &facts.last_start;
+    if facts.manager != Manager::PgCtl || left_out.is_empty() {
+        return None;
+    }
+    let file = facts.data_directory.join("postmaster.opts");
+    let why = match origin {
+        Origin::Ordinary => {
+            "They turn protection of the data off, or are no options of a server in normal operation."
+                .to_string()
+        }
+        Origin::Upgrade => "They are those of pg_upgrade, which has started the server last.".to_string(),
+        Origin::Recovery => {
+            "They are those of the recovery before a rewind, which accepts no connections.".to_string()
+        }
+        Origin::Elsewhere(other) => {
+            format!("They are those of a server on another data directory, \"{}\".", other.display())
+        }
+    };
+    Some(
+        Check::warning("start_options", "options of the server's last start are not used again")
+            .detail(format!("\"{}\" has: {}. {why}", file.display(), left_out.join(" ")))
+            .hint("If the server needs one of them, set it in postgresql.conf."),
+    )
 }
 
 /// What lets systemd do it, as lines for the configuration, be it pgbaton.toml or repmgr.conf, and for sudo.
@@ -294,9 +331,10 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
         Action::Reload => None,
     };
     let timeout = timeout.map(|seconds| format!("--timeout={seconds}"));
+    let stops = matches!(action, Action::Stop | Action::Restart).then(|| facts.data_directory.clone());
     match &facts.manager {
         // The user's own line, for the user's own shell.
-        Manager::Configured(line) => Command::new("/bin/sh", ["-c", line]),
+        Manager::Configured(line) => Command { stops, ..Command::new("/bin/sh", ["-c", line]) },
         Manager::Debian(cluster) => {
             let mut args = vec![cluster.version.clone(), cluster.name.clone(), verb.to_string()];
             if matches!(action, Action::Stop | Action::Restart) {
@@ -310,7 +348,7 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
             }
             let root = cluster.conf_root.as_ref().map(|root| root.display().to_string());
             let env = root.map(|root| ("PG_CLUSTER_CONF_ROOT".to_string(), root)).into_iter().collect();
-            Command { log: Some(facts.log.clone()), env, ..Command::new("pg_ctlcluster", args) }
+            Command { log: Some(facts.log.path.clone()), env, stops, ..Command::new("pg_ctlcluster", args) }
         }
         Manager::Systemd { .. } | Manager::PgCtl => {
             let directory = facts.config_directory.as_ref().unwrap_or(&facts.data_directory);
@@ -325,17 +363,24 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
             let mut log = None;
             let starts = (action == Action::Start).then(|| facts.data_directory.clone());
             if matches!(action, Action::Start | Action::Restart) {
-                args.push(format!("--log={}", facts.log.display()));
-                if action == Action::Start
-                    && let Some(options) = &facts.server_options
-                {
-                    args.push(format!("--options={options}"));
+                args.push(format!("--log={}", facts.log.path.display()));
+                // That may be the server's own log, where the dots of pg_ctl have no place.
+                if !facts.pg_ctl_options.iter().any(|option| option == "--silent" || option == "-s") {
+                    args.push("--silent".into());
                 }
+                // A restart reads the file itself, unless it is told what to take.
+                let last = &facts.last_start;
+                let options = match action {
+                    Action::Restart if last.left_out.is_empty() => None,
+                    Action::Restart => Some(last.options.clone().unwrap_or_default()),
+                    _ => last.options.clone(),
+                };
+                args.extend(options.map(|options| format!("--options={options}")));
                 // The postmaster keeps what pg_ctl writes to: a pipe would never end.
-                log = Some(facts.log.clone());
+                log = Some(facts.log.path.clone());
             }
             args.extend(facts.pg_ctl_options.iter().cloned());
-            Command { log, starts, ..Command::new(&facts.pg_ctl, args) }
+            Command { log, starts, stops, ..Command::new(&facts.pg_ctl, args) }
         }
     }
 }
@@ -354,8 +399,9 @@ mod tests {
             manager,
             pg_ctl: "/bin/pg_ctl".into(),
             pg_ctl_options: Vec::new(),
-            server_options: Some("-p 5433".into()),
-            log: "/data.start.log".into(),
+            last_start: LastStart { options: Some("-p 5433".into()), ..LastStart::default() },
+            log: StartLog { path: "/pg.log".into(), is_ours: false },
+            places: Vec::new(),
             start_timeout_s: 60,
             stop_timeout_s: 60,
             user: "postgres".into(),
@@ -435,7 +481,7 @@ postgres ALL = NOPASSWD: /usr/bin/systemctl start postgresql@15-main.service, \
         let facts = facts(Manager::PgCtl);
         assert_eq!(
             words(&facts, Action::Start),
-            "/bin/pg_ctl start --pgdata=/data --wait --timeout=60 --log=/data.start.log --options=-p 5433"
+            "/bin/pg_ctl start --pgdata=/data --wait --timeout=60 --log=/pg.log --silent --options=-p 5433"
         );
         assert_eq!(
             words(&facts, Action::Stop),
@@ -443,5 +489,62 @@ postgres ALL = NOPASSWD: /usr/bin/systemctl start postgresql@15-main.service, \
         );
         // It keeps them by itself when it restarts a running server.
         assert!(!words(&facts, Action::Restart).contains("5433"));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_to_stops_what_starts_a_server_before_it_is_stopped() {
+        let mut facts = facts(Manager::PgCtl);
+        let place = |what, problem: Option<&str>| Place {
+            what,
+            path: "/data".into(),
+            problem: problem.map(str::to_string),
+        };
+        facts.places = vec![place("the data directory", None), place("a tablespace", Some("read-only"))];
+        let stops = |facts: &ServiceFacts, action| -> Vec<String> {
+            let plan = plan(facts, &service(action));
+            plan.checks.into_iter().filter(Check::stops).map(|check| check.message).collect()
+        };
+        assert_eq!(stops(&facts, Action::Restart), ["cannot write to a tablespace of node \"node1\""]);
+        facts.places.truncate(1);
+        assert!(stops(&facts, Action::Restart).is_empty());
+    }
+
+    #[test]
+    fn it_is_said_where_messages_go_if_not_where_they_went() {
+        let mut facts = facts(Manager::PgCtl);
+        let titles = |facts: &ServiceFacts| -> Vec<String> {
+            plan(facts, &service(Action::Restart)).steps().map(|step| step.title.clone()).collect()
+        };
+        assert_eq!(titles(&facts), ["restart the server of node \"node1\""]);
+        facts.log.is_ours = true;
+        let title = "restart the server of node \"node1\" (its first messages go to \"/pg.log\")";
+        assert_eq!(titles(&facts), [title]);
+        // Debian's tool has a log of its own.
+        facts.manager = debian(None).manager;
+        assert_eq!(titles(&facts), ["restart the server of node \"node1\""]);
+    }
+
+    #[test]
+    fn options_that_are_not_used_again_are_named_and_kept_from_a_restart() {
+        let mut facts = facts(Manager::PgCtl);
+        assert!(plan(&facts, &service(Action::Restart)).checks.is_empty());
+        facts.last_start.left_out = vec!["-b".into(), "-c fsync=off".into()];
+        facts.last_start.origin = Origin::Upgrade;
+        assert!(words(&facts, Action::Restart).ends_with("--options=-p 5433"));
+        let said = |facts: &ServiceFacts, action| -> Vec<String> {
+            plan(facts, &service(action)).checks.into_iter().filter_map(|check| check.detail).collect()
+        };
+        let detail = "\"/data/postmaster.opts\" has: -b -c fsync=off. They are those of pg_upgrade, which has started the server last.";
+        assert_eq!(said(&facts, Action::Restart), [detail]);
+        // It runs, and goes on as it is.
+        assert!(said(&facts, Action::Start).is_empty() && said(&facts, Action::Stop).is_empty());
+        facts.running = None;
+        assert_eq!(said(&facts, Action::Start), [detail]);
+        facts.last_start.options = None;
+        assert!(words(&facts, Action::Restart).ends_with("--options="));
+        assert!(!words(&facts, Action::Start).contains("--options"));
+        // Debian's tool does not read that file.
+        facts.manager = debian(None).manager;
+        assert!(said(&facts, Action::Start).is_empty());
     }
 }

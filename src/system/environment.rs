@@ -83,6 +83,11 @@ pub fn user_name(uid: u32) -> Option<String> {
     Some(passwd_entry(&std::fs::read_to_string("/etc/passwd").ok()?, uid)?.0)
 }
 
+/// Returns the home directory of a user id, if the local user database knows it.
+pub fn home_of(uid: u32) -> Option<PathBuf> {
+    Some(PathBuf::from(passwd_entry(&std::fs::read_to_string("/etc/passwd").ok()?, uid)?.1))
+}
+
 /// Finds the name and home directory of a user id in the text of a passwd file.
 fn passwd_entry(text: &str, uid: u32) -> Option<(String, String)> {
     text.lines().find_map(|line| {

@@ -9,3 +9,4 @@ pub mod kill;
 pub mod lock;
 pub mod process;
 pub mod signals;
+pub mod trial;

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use self::inquiry::{Inquiry, again};
 use crate::commands::context::Context;
 use crate::commands::primary::register::own_row;
+use crate::commands::state;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::start::seen::{self, Seen};
 use crate::facts::assess::start::{
-    Asker, Heard, Judgement, May, Members, Ours, Says, Voice, Word, decide, hear, strongest,
+    Asker, Heard, Judgement, Members, Ours, Says, Voice, Word, decide, hear, strongest,
 };
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::running_postmaster;
@@ -157,7 +158,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
         (_, true) => Seen::default(),
         (Past::Files(local), false) => last_seen(context, local, &mut inquiry)?,
         (Past::Server(_), false) => {
-            let known = topology::load(&context.state_directory()?).ok().flatten();
+            let known = state::saved_topology(context).ok().flatten();
             let rows: Vec<NodeRow> =
                 known.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect();
             let is_ours =
@@ -230,10 +231,6 @@ impl Judged {
                 seen_newer: self.seen.newer_than_heard(&words),
             },
         );
-        // A witness has a cluster of its own, which nobody else can be the primary of.
-        if self.seen.is_witness {
-            (self.judgement.may, self.judgement.alone) = (May::Yes, true);
-        }
     }
 
     /// Nothing says whether there are other nodes, and none is known.
@@ -283,8 +280,10 @@ pub(crate) async fn read(context: &Context) -> Result<Local> {
 
 /// Reads the last seen topology and adds whom it names.
 pub(crate) fn last_seen(context: &Context, local: &Local, inquiry: &mut Inquiry<'_>) -> Result<Seen> {
-    let directory = context.state_directory()?;
     let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
+    let Some(directory) = context.own_state_directory()? else {
+        return Ok(doubt("The state directory belongs to another cluster or node.".into()));
+    };
     Ok(match topology::load(&directory) {
         Ok(Some(seen)) => {
             let ours = ours(Asker::Guard, inquiry.own, inquiry.system_identifier, local.branch(), None);

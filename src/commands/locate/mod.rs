@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 use self::round::{Refusal, Round};
 use crate::commands::context::{Context, not_connected};
+use crate::commands::state;
 use crate::error::{Error, Exit, Result};
 use crate::facts::assess::Copies;
 use crate::facts::check::{Asked, Name};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::{self, ServerFacts};
-use crate::facts::topology::{self, Topology};
+use crate::facts::topology::Topology;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
@@ -118,9 +119,6 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
         },
     };
     round.look_again(&mut facts).await;
-    if facts.primaries().count() > 1 {
-        round.count_clients(&mut facts).await;
-    }
     if let Some(config) = config {
         // Another cluster, reached by -h, is not what this node's state directory is about.
         let own = facts.node(config.node_id).is_some_and(|node| node.row.node_name == config.node_name);
@@ -131,7 +129,7 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
     // What was seen of another cluster, in a directory used before, says nothing about this one.
     let topology = topology.filter(|seen| {
         let (seen, found) = (seen.system_identifier.as_deref(), facts.system_identifier());
-        seen.is_none() || found.is_none() || seen == found
+        found.is_none() || seen == found
     });
     let mut more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
     if let Some(Refusal::Connection(error)) = round.refusal(&first) {
@@ -161,39 +159,50 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
     if context.global.dry_run {
         return;
     }
-    let saved = context
-        .state_directory()
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .and_then(|directory| topology::save(&directory, facts, now));
-    if let Err(error) = saved {
+    if let Err(error) = state::keep_topology(context, facts, now) {
         // Once: with --watch it would be said every time.
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             context.ui.message(
                 Level::Warning,
                 "could not keep what was seen of the cluster",
-                Some(&crate::error::sentence(&format!("{error:#}"))),
-                Some("Without it nothing can be shown when no node answers. See state_directory in the configuration."),
+                Some(&without_state(&error)),
+                Some(error.hint.as_deref().unwrap_or(
+                    "Without it nothing can be shown when no node answers. See state_directory in the configuration.",
+                )),
             );
         });
     }
 }
 
-/// Reads the last seen topology; a file that cannot be used is told and counts as none.
+/// Reads the saved topology; one that cannot be used, or is another cluster's, is reported and counts as none.
 pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
-    let directory = context.state_directory().ok()?;
-    match topology::load(&directory) {
-        Ok(seen) => seen,
+    match state::saved_topology(context) {
+        Ok(seen) => {
+            if seen.is_none() {
+                state::notice_other_user(context);
+            }
+            seen
+        }
         Err(error) => {
-            context.ui.message(
-                Level::Warning,
-                "could not read what was last seen of the cluster",
-                Some(&crate::error::sentence(&format!("{error:#}"))),
-                Some("The file is written anew by the next command that sees the cluster."),
-            );
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| {
+                context.ui.message(
+                    Level::Warning,
+                    "could not read what was last seen of the cluster",
+                    Some(&without_state(&error)),
+                    error.hint.as_deref(),
+                );
+            });
             None
         }
     }
+}
+
+/// Tells an error of the state directory as a detail of what it prevents; nothing else is prevented by it.
+fn without_state(error: &Error) -> String {
+    let detail = error.detail.as_deref().unwrap_or_default().replace(" Nothing was changed.", "");
+    format!("{} {detail}", crate::error::sentence(&error.primary)).trim_end().to_string()
 }
 
 /// Asks everybody, beginning with an open session.

@@ -5,26 +5,21 @@ use std::time::{Duration, Instant};
 
 use crate::cli;
 use crate::commands::context::Context;
-use crate::commands::node::permission;
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
-use crate::commands::{operate, own_server, superuser};
-use crate::error::{Error, Exit, Result, sentence};
+use crate::commands::{operate, superuser};
+use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::is_half_rewound;
+use crate::facts::{places, start_log};
 use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
-use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::control::{self, Manager};
-use crate::pg::tools;
-use crate::plan::Check;
+use crate::pg::{last_start, tools};
 use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
-
-/// How long a server that is up may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// Starts, stops, restarts or reloads the local server.
 ///
@@ -57,26 +52,12 @@ pub async fn run(
         None
     };
     let service = Service { action, checkpoint, on: local_endpoint(config) };
-    let mut plan = plan(&facts, &service);
-    // What the service manager says comes first: it may be somebody else's work altogether.
-    let permission = match plan.checks.iter().any(Check::stops) {
-        true => None,
-        false => Some(permission::ask(context, &facts, action).await?),
-    };
-    plan.checks.extend(permission.iter().flat_map(|permission| permission.checks.clone()));
+    let plan = plan(&facts, &service);
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = logs(&facts);
-    let done = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
-        Some(held) => operate::carry_out_holding(context, &plan, secrets, held).await,
-        None => operate::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await,
-    };
-    // A start that has not ended as it should may have started the server all the same.
-    let acted = done.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    if let Some(permission) = permission.filter(|_| acted) {
-        permission::look_again(context, &facts, &permission).await?;
-    }
+    let done = operate::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await;
     let done = done.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
@@ -87,39 +68,10 @@ pub async fn run(
     };
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {did}"));
-        if matches!(action, Action::Start | Action::Restart) {
-            see_who_answers(context).await?;
-        }
     } else if !context.global.dry_run {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(done.report)
-}
-
-/// Connects as every other command will: a server that is up may let nobody in, and conninfo may lead to another one.
-async fn see_who_answers(context: &Context) -> Result<()> {
-    let config = context.config()?;
-    let name = &config.node_name;
-    let options = ConnectOptions { deadline: ANSWER, query_deadline: ANSWER, ..ConnectOptions::default() };
-    let session = match connect(&context.local_conninfo()?, &context.environment, &options).await {
-        Ok(session) => session,
-        Err(error) => {
-            let detail =
-                [Some(sentence(&error.primary)), error.detail].into_iter().flatten().collect::<Vec<_>>();
-            let text = format!("node \"{name}\" is up, but pgbaton cannot connect to it");
-            context.ui.message(Level::Warning, &text, Some(&detail.join(" ")), error.hint.as_deref());
-            return Ok(());
-        }
-    };
-    if let Some(why) = own_server::is_elsewhere(context, &session).await {
-        context.ui.message(
-            Level::Warning,
-            &format!("conninfo of node \"{name}\" leads to another server"),
-            Some(&why),
-            Some("Correct conninfo or data_directory in the configuration."),
-        );
-    }
-    Ok(())
 }
 
 /// How long somebody may take to take note of the end of a postmaster.
@@ -160,7 +112,7 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
         let session = context
             .connect_local()
             .await
-            .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
+            .map_err(|error| error.detail.unwrap_or_else(|| crate::error::sentence(&error.primary)))?;
         let row = session
             .query_one(
                 "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
@@ -168,7 +120,7 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
                 &[],
             )
             .await
-            .map_err(|error| sentence(&error.to_string()))?;
+            .map_err(|error| crate::error::sentence(&error.to_string()))?;
         Ok::<_, String>((row, session.server_version_num()))
     };
     Ok(match ask.await {
@@ -253,10 +205,11 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
     };
     // Configuration outside the data directory is found through where that is, as repmgr does.
     let config_directory = config.config_directory.clone();
+    let state = context.state_directory()?;
     let words = |text: &Option<String>| {
-        text.as_deref()
-            .map_or(Ok(Vec::new()), shell_words::split)
-            .map_err(|error| Error::failed("invalid pg_ctl_options").detail(sentence(&error.to_string())))
+        text.as_deref().map_or(Ok(Vec::new()), shell_words::split).map_err(|error| {
+            Error::failed("invalid pg_ctl_options").detail(crate::error::sentence(&error.to_string()))
+        })
     };
     Ok(ServiceFacts {
         node_name: config.node_name.clone(),
@@ -264,11 +217,22 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
         config_directory,
         leftover: leftover(data),
         running,
-        manager,
         pg_ctl: pg_ctl.display().to_string(),
         pg_ctl_options: words(&config.pg_ctl_options)?,
-        server_options: control::options_of_last_start(data),
-        log: control::start_log(data),
+        last_start: last_start::read(data, config.config_directory.as_deref()),
+        log: match manager {
+            // It has a log of its own, which it prints when a start fails: it must not be printed into itself.
+            Manager::Debian(_) => start_log::ours(&state),
+            _ => start_log::find(data, running, &state),
+        },
+        manager,
+        places: match action {
+            Action::Start | Action::Restart => {
+                places::of_data_directory(data).into_iter().chain([places::of_state(&state)]).collect()
+            }
+            // It can be stopped where it could not be started, but not without a journal.
+            Action::Stop | Action::Reload => vec![places::of_state(&state)],
+        },
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
         user: context.environment.user.clone().unwrap_or_default(),
@@ -292,7 +256,7 @@ fn of(action: cli::node::Action) -> Option<Action> {
 
 /// Where the server writes, and how much stood there before.
 fn logs(facts: &ServiceFacts) -> Vec<(PathBuf, u64)> {
-    let mut paths = vec![facts.log.clone()];
+    let mut paths = vec![facts.log.path.clone()];
     // What the logging collector writes to: lines of a format and a path.
     let current = std::fs::read_to_string(facts.data_directory.join("current_logfiles")).unwrap_or_default();
     let readable = current.lines().find_map(|line| line.strip_prefix("stderr "));
@@ -335,7 +299,10 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
     if let Manager::Configured(line) = &facts.manager {
         return error.hint(format!("The command is \"{line}\"; the server's log may say why."));
     }
-    error.hint(format!("The server's log may say why; its first lines are in \"{}\".", facts.log.display()))
+    error.hint(format!(
+        "The server's log may say why; its first lines are in \"{}\".",
+        facts.log.path.display()
+    ))
 }
 
 /// Whether the postmaster says of itself that it is shutting down.

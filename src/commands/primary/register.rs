@@ -30,6 +30,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
     };
     let local = server::ask(&session).await.map_err(broken)?;
+    context.is_of_cluster(&local.system_identifier)?;
     let present = schema::look(&session).await.map_err(broken)?;
     let mut known = Secrets::new();
     let superuser = if local.in_recovery || present.lacking().is_empty() {

@@ -14,6 +14,7 @@ use crate::commands::primary::register::secrets_of;
 use crate::commands::{locate, login, operate, operation};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
+use crate::facts::places;
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::tools;
@@ -49,13 +50,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     held.compare(config.node_id, target_id).await;
     let postgres = postgres(context)?;
+    let mut written = places::of_data_directory(&config.data_directory);
+    written.push(places::of_state(&context.state_directory()?));
     let facts = FollowFacts {
+        places: written,
         login: login(context, &held, config.node_id, target_id).await,
         role: held.roles.get(&config.node_id).cloned(),
         node_id: config.node_id,
         target_id,
         data_directory: config.data_directory.clone(),
         postgres,
+        kept: context.state_directory()?.join("kept").join(format!("{}-settings", std::process::id())),
         use_slot: config.use_replication_slots,
         timeout_s: seconds(config.standby_follow_timeout),
         cluster: held.facts.clone(),

@@ -31,6 +31,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let local = server::ask(&session).await.map_err(|error| {
         Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
     })?;
+    context.is_of_cluster(&local.system_identifier)?;
     if !local.in_recovery {
         return Err(Error::failed(format!(
             "could not register standby \"{}\": the server takes writes",

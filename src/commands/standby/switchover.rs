@@ -18,7 +18,7 @@ use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, operate, operation};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
-use crate::facts::server;
+use crate::facts::{places, server};
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
@@ -26,6 +26,7 @@ use crate::pg::control::Manager;
 use crate::plan::beside::Beside;
 use crate::plan::candidate::siblings;
 use crate::plan::far_end::{Expected, Hello, Trouble, checks};
+use crate::plan::service::writable;
 use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
 use crate::plan::tell;
 use crate::plan::upstream::upstream;
@@ -230,6 +231,10 @@ impl Others {
             Err(trouble) => (Err(trouble), None, None),
         };
         let mut checks = checks(&far_end, &expected, &answer);
+        let data = &context.config()?.data_directory;
+        let mut places = places::of_data_directory(data);
+        places.push(places::of_state(&context.state_directory()?));
+        checks.extend(writable(&places, &own.row.node_name));
         // What is not the node's own pgbaton, with its own configuration, says nothing about the node.
         let login = login.filter(|_| !checks.iter().any(|check| check.name == "far_end_configuration"));
         checks.extend(login_check(primary, own, login));
@@ -289,6 +294,7 @@ fn host_of(hello: &Hello) -> Option<Host> {
         config_directory: hello.config_directory.clone(),
         stop: matches!(service.stopper, Manager::Configured(_)).then(|| service.stop.clone()),
         start: service.start.clone(),
+        start_note: service.start_note.clone(),
         archive_ready: hello.archive_ready,
         // Where it cannot be told, what is there stays.
         has_upstream: hello.has_upstream.unwrap_or(true),

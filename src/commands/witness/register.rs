@@ -4,11 +4,11 @@ use crate::commands::context::Context;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::{local_endpoint, own_row, secrets, secrets_of};
 use crate::commands::world::Secrets;
-use crate::commands::{locate, operate, superuser};
+use crate::commands::{locate, operate, state, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, Silence, ask_node, gather};
-use crate::facts::{server, topology};
+use crate::facts::server;
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
@@ -76,6 +76,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not asked")),
     };
     if let Some(there) = there {
+        context.belongs_to(&there.server.system_identifier);
         known.extend(secrets_of(&there.cluster));
     }
     let facts = WitnessFacts { here, primary };
@@ -180,7 +181,7 @@ async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There
 
 /// Looks for the primary among the nodes that were last seen, and those that a copy of the metadata on the witness names.
 async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
-    let seen = context.state_directory().ok().and_then(|directory| topology::load(&directory).ok().flatten());
+    let seen = state::saved_topology(context).ok().flatten();
     let mut rows: Vec<NodeRow> = Vec::new();
     for row in seen.iter().flat_map(|seen| &seen.nodes).map(|node| &node.row).chain(copy) {
         if row.node_type != NodeType::Witness && rows.iter().all(|other| other.conninfo != row.conninfo) {

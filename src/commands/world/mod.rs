@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use crate::commands::context::{Context, not_connected};
 use crate::commands::notify::{Happening, notify};
 use crate::error::{Error, Exit, sentence};
-use crate::facts::directory::{Starting, is_ready, running_postmaster};
+use crate::facts::directory::{Starting, running_postmaster};
 use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
+use crate::facts::start_log;
 use crate::output::table::size;
 use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -28,7 +29,7 @@ use crate::pg::failure::Answered;
 use crate::plan::journal::{Flush, Journal, Record};
 use crate::plan::run::{Narration, Signal, World};
 use crate::plan::settings;
-use crate::plan::{Command, Endpoint, Op, Piece, Plan, Probe, Setting, Statement, Step};
+use crate::plan::{Command, Endpoint, Op, Piece, Plan, Probe, Request, Setting, Statement, Step};
 use crate::secret::Secret;
 use crate::system::files;
 use crate::system::process::{self, Stream};
@@ -216,8 +217,19 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
+    /// Does what a program needs that starts or stops a server: keeps where its messages go, and makes its log ready.
+    fn ready(&self, command: &Command) -> Result<(), Error> {
+        let state = self.context.state_directory()?;
+        if let Some(data) = &command.stops {
+            start_log::note(data, &state);
+        }
+        let Some(log) = &command.log else { return Ok(()) };
+        start_log::prepare(log, &state).map_err(|error| not_run(&error))
+    }
+
     /// Starts a program that nobody waits for.
     fn begin(&self, command: &Command) -> Result<(), Error> {
+        self.ready(command)?;
         let setting = process::Surroundings {
             environment: Some(&self.context.environment),
             secrets: Secrets::new(),
@@ -233,6 +245,7 @@ impl<'a> Live<'a> {
 
     /// Runs a program and returns the end of its standard output.
     async fn run(&self, command: &Command) -> Result<String, Error> {
+        self.ready(command)?;
         let mut secrets = Secrets::new();
         for (_, name) in &command.secrets {
             secrets.insert(name.clone(), self.secret(name)?);
@@ -363,8 +376,10 @@ impl<'a> Live<'a> {
                 Box::new(move || files::move_entries(&from, &to, &first, &last))
             }
             Op::Signal { data_directory, request } => {
-                let (data, request) = (data_directory.clone(), *request);
-                return roles::signal(&data, request);
+                if matches!(request, Request::FastShutdown | Request::ImmediateShutdown) {
+                    start_log::note(data_directory, &self.context.state_directory()?);
+                }
+                return roles::signal(data_directory, *request);
             }
             Op::CopyFiles { from, to, files } => {
                 let (from, to, files) = (from.clone(), to.clone(), files.clone());
@@ -510,7 +525,6 @@ impl World for Live<'_> {
                 }
             }
             Probe::Exists { path } => path.symlink_metadata().is_ok(),
-            Probe::Ready { data_directory } => is_ready(data_directory),
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
             Probe::Runs { data_directory, in_recovery } => {
                 running_postmaster(data_directory).is_some()

@@ -341,6 +341,35 @@ impl Local {
         self.lineage.milestones.extend(bytes.map(|bytes| Milestone { timeline, lsn, bytes }));
     }
 
+    /// Finds the last records with a time before a position, or before where its WAL ends: one in each of the last segments, as the other
+    /// server may no longer have the last but one before it. They are compared before the checkpoint, which is older.
+    pub fn find_last_places(&mut self, shared_until: Option<Lsn>) -> Vec<(TimelineId, Lsn)> {
+        /// The last segments that are looked into.
+        const SEGMENTS: u64 = 4;
+        let begin = self.switches.last().map_or(Lsn(0), |switch| switch.switch);
+        let end = [self.end, shared_until].into_iter().flatten().min().filter(|end| *end > begin);
+        let Some(end) = end.filter(|_| self.segment_bytes > 0) else { return Vec::new() };
+        let last = (end.0 - 1) / self.segment_bytes;
+        let first = (begin.0 / self.segment_bytes).max((last + 1).saturating_sub(SEGMENTS));
+        let found: Vec<Lsn> = (first..=last)
+            .rev()
+            .filter_map(|number| {
+                let from = Lsn(number * self.segment_bytes);
+                let name = self.timeline.segment_file_name(from, self.segment_bytes)?;
+                let bytes = files::read(&self.data_directory.join("pg_wal").join(name)).ok()??;
+                wal::last_timed(&bytes, from, end).filter(|at| *at >= begin)
+            })
+            .collect();
+        let mut milestones = Vec::new();
+        for lsn in &found {
+            let (from, count) = Milestone::window(*lsn, self.segment_bytes);
+            let bytes = self.bytes_at(self.timeline, from, usize::try_from(count).unwrap_or(0));
+            milestones.extend(bytes.map(|bytes| Milestone { timeline: self.timeline, lsn: *lsn, bytes }));
+        }
+        self.lineage.milestones.splice(0..0, milestones);
+        found.into_iter().map(|lsn| (self.timeline, lsn)).collect()
+    }
+
     /// Returns bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone.
     fn bytes_at(&self, timeline: TimelineId, at: Lsn, count: usize) -> Option<String> {
         let name = timeline.segment_file_name(at, self.segment_bytes)?;

@@ -220,6 +220,7 @@ fn of_hello(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> Vec<Check> 
         );
     }
     if expected.restarts {
+        out.extend(hello.start_checks.iter().cloned());
         match &hello.service {
             Ok(service) => out.extend(unmanaged(&node, hello.user.as_deref().unwrap_or("postgres"), service)),
             Err(why) => out.push(
@@ -338,6 +339,7 @@ mod tests {
                 stop: Command::new("pg_ctl", ["stop"]),
                 start_timeout_s: 60,
                 stop_timeout_s: 60,
+                start_note: None,
             }),
             unfinished: None,
             locked_by: None,
@@ -345,6 +347,7 @@ mod tests {
             has_upstream: Some(false),
             wal_log_hints: Some(true),
             checksums: Some(false),
+            start_checks: Vec::new(),
         }
     }
 

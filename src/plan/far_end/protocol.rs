@@ -13,7 +13,7 @@ use crate::facts::matrix::Tried;
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::history::TimelineId;
-use crate::plan::{Command, Op, Piece, Probe, Standby, Step, Upstream};
+use crate::plan::{Check, Command, Op, Piece, Probe, Standby, Step, Upstream};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
 
@@ -343,6 +343,9 @@ pub struct Hello {
     pub wal_log_hints: Option<bool>,
     /// Data checksums.
     pub checksums: Option<bool>,
+    /// What was examined there for a start of the server: its options, the places that are written to.
+    #[serde(default)]
+    pub start_checks: Vec<Check>,
 }
 
 /// What the control file of a far end says.
@@ -371,6 +374,9 @@ pub struct ServiceCommands {
     pub start_timeout_s: u32,
     /// Seconds that a stop may take.
     pub stop_timeout_s: u32,
+    /// Where its first messages go, if not where they went before; in words.
+    #[serde(default)]
+    pub start_note: Option<String>,
 }
 
 impl Step {
@@ -460,7 +466,6 @@ impl Probe {
             }
             Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
             Self::Exists { .. }
-            | Self::Ready { .. }
             | Self::Stopped { .. }
             | Self::Runs { .. }
             | Self::ShutDown { .. }

@@ -115,7 +115,7 @@ pub fn list(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
 /// As [`list`].
 pub fn unfinished(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
     let mut entries = list(state_directory)?;
-    entries.retain(|entry| !matches!(entry.status(), Status::Finished { .. }));
+    entries.retain(|entry| !entry.is_over());
     Ok(entries)
 }
 
@@ -125,12 +125,17 @@ pub fn unfinished(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
 /// Fails where a journal cannot be removed, or as [`list`].
 pub fn prune(state_directory: &Path, keep: usize) -> anyhow::Result<()> {
     let mut finished = list(state_directory)?;
-    finished.retain(|entry| matches!(entry.status(), Status::Finished { .. }));
+    finished.retain(Entry::is_over);
     let too_many = finished.len().saturating_sub(keep);
     finished.iter().take(too_many).try_for_each(|entry| files::remove_file(&entry.path))
 }
 
 impl Entry {
+    /// Says whether the operation is over.
+    pub fn is_over(&self) -> bool {
+        matches!(self.status(), Status::Finished { .. })
+    }
+
     /// Returns how the operation stands.
     pub fn status(&self) -> Status {
         self.journal.as_ref().map_or(Status::Damaged, Loaded::status)

@@ -9,7 +9,7 @@ use crate::facts::rejoin::{Loss, Needed, grants_to_rewind};
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
 use crate::pg::quote::quote_ident;
-use crate::plan::service::{Action, refusal};
+use crate::plan::service::{Action, refusal, start_checks, writable};
 use crate::plan::{Check, Waiver};
 use crate::registry::node;
 
@@ -45,9 +45,17 @@ pub(super) fn judge(
     if matches!(decided.rung, Rung::Rewind | Rung::RewindArchive | Rung::Reclone) {
         checks.extend(ladder.consent());
     }
-    if decided.rung != Rung::None && !(decided.rung == Rung::Follow && facts.local.running.is_some()) {
-        let stop = refusal(&facts.stop, Action::Stop).filter(|_| facts.local.running.is_some());
-        checks.extend(stop.or_else(|| refusal(&facts.start, Action::Start)));
+    match decided.rung {
+        Rung::None => {}
+        // It goes on running, and only its settings are written.
+        Rung::Follow if facts.local.running.is_some() => {
+            checks.extend(writable(&facts.start.places, &facts.start.node_name));
+        }
+        _ => {
+            let stop = refusal(&facts.stop, Action::Stop).filter(|_| facts.local.running.is_some());
+            checks.extend(stop.or_else(|| refusal(&facts.start, Action::Start)));
+            checks.extend(start_checks(&facts.start, Action::Start));
+        }
     }
     (decision, checks)
 }
@@ -130,6 +138,11 @@ impl Ladder<'_> {
                 .detail(why.clone())
                 .hint("If it never took writes since it followed a primary, waive this check.")
                 .waivable(Waiver::Force, self.options.force);
+                let streams = local.running.is_some() && self.there.sender_of(name).is_some();
+                if self.options.reclone && check.stops() && !streams {
+                    // What a new clone replaces need not be compared.
+                    return self.reclone_or(&format!("{ours}, and {theirs}; {why}"), check);
+                }
                 return self.no_rewind_needed(&format!("{ours}, and {theirs}"), vec![check]);
             }
         };

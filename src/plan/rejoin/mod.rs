@@ -441,9 +441,9 @@ impl Nodes<'_> {
             args.push(format!("--timeout={RECOVERY_S}"));
             args.extend(more.iter().cloned());
             let command = Command::new(&self.facts.start.pg_ctl, args);
-            Op::Run(Command { log: Some(self.facts.start.log.clone()), ..command })
+            Op::Run(Command { log: Some(self.facts.start.log.path.clone()), ..command })
         };
-        let log = format!("--log={}", self.facts.start.log.display());
+        let log = format!("--log={}", self.facts.start.log.path.display());
         let start = pg_ctl("start", &[log, format!("--options={}", options.join(" "))]);
         let running = Probe::Not(Box::new(Probe::Stopped { data_directory: self.data() }));
         let signal = Probe::Exists { path: self.data().join(STANDBY_SIGNAL) };
@@ -661,7 +661,7 @@ impl Nodes<'_> {
         let start = self
             .step(
                 "start",
-                format!("start the server of node \"{name}\""),
+                service::start_title(format!("start the server of node \"{name}\""), &self.facts.start),
                 Op::Run(service::command(&self.facts.start, service::Action::Start)),
                 self.facts.start.start_timeout_s.saturating_add(40),
             )

@@ -3,6 +3,7 @@
 use super::*;
 use crate::facts::lineage::Lineage;
 use crate::facts::rejoin::BLOCKED;
+use crate::facts::start_log::StartLog;
 use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
 use crate::pg::history::{Switch, TimelineId};
@@ -32,8 +33,9 @@ fn service() -> ServiceFacts {
         manager: Manager::PgCtl,
         pg_ctl: "/bin/pg_ctl".into(),
         pg_ctl_options: Vec::new(),
-        server_options: None,
-        log: "/log".into(),
+        last_start: Default::default(),
+        log: StartLog { path: "/log".into(), is_ours: false },
+        places: Vec::new(),
         start_timeout_s: 60,
         stop_timeout_s: 60,
         user: "postgres".into(),

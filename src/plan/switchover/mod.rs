@@ -38,6 +38,9 @@ pub struct Host {
     pub stop: Option<Command>,
     /// The command that starts it.
     pub start: Command,
+    /// Where its first messages go then, if not where they went before.
+    #[serde(default)]
+    pub start_note: Option<String>,
     /// Segments that wait to be archived; None where that is not known.
     pub archive_ready: Option<u64>,
     /// The server has a `primary_conninfo` from an earlier life as a standby.

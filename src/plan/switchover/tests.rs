@@ -38,6 +38,7 @@ fn facts() -> SwitchoverFacts {
             config_directory: None,
             stop: None,
             start: Command::new("/bin/pg_ctl", ["start"]),
+            start_note: None,
             archive_ready: Some(0),
             has_upstream: false,
         }),

@@ -283,7 +283,10 @@ impl Work<'_> {
         let mut start = self
             .there(
                 "start",
-                format!("start \"{}\" as a standby", self.from()),
+                match &self.host.start_note {
+                    Some(note) => format!("start \"{}\" as a standby {note}", self.from()),
+                    None => format!("start \"{}\" as a standby", self.from()),
+                },
                 Op::Run(self.host.start.clone()),
                 self.facts.bounds.reconnect_s.saturating_add(5),
             )

@@ -296,7 +296,7 @@ fn refused(reason: &str, text: String) -> Error {
 
 /// Names the operation that was left unfinished here.
 fn unfinished(context: &Context) -> Result<Option<String>> {
-    let directory = context.state_directory()?;
+    let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let left = journal::unfinished(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not read the journals", &error))?;
     Ok(operate::blocking(&left).map(|entry| match &entry.journal {
@@ -310,7 +310,8 @@ fn unfinished(context: &Context) -> Result<Option<String>> {
 /// A switchover holds this node's lock from before it stops the old primary. Until it has given up it has `standby.signal` in place, and
 /// after that it promotes nobody.
 fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> {
-    let holder = LocalLock::holder(&context.state_directory()?)
+    let Some(directory) = context.own_state_directory()? else { return Ok(None) };
+    let holder = LocalLock::holder(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not look at the lock", &error))?;
     let is_switchover = |command: &str| match command {
         "standby switchover" => true,

@@ -17,6 +17,7 @@ use crate::facts::cluster::{NodeFacts, Silence};
 use crate::facts::directory::Contents;
 use crate::facts::divergence::{Fork, Relation, relation_of};
 use crate::facts::lineage::{self, Lineage};
+use crate::facts::places::Place;
 use crate::facts::rejoin::{
     Local, Loss, Needed, Target, ask_target, look, own_files, segments, segments_from, segments_gone,
 };
@@ -107,14 +108,23 @@ pub(super) async fn gather(
         there.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
     }
     lineage::read_there(session, &mut there, (local.control.timeline, local.control.checkpoint)).await;
-    let there = &there;
     let history = there.lineage.as_ref().and_then(|lineage| lineage.history.as_deref());
     target.switches = history.and_then(|text| parse_history(text).ok()).unwrap_or_default();
     let fork = local.fork_from(&target.switches, there.timeline);
     if !local.is_half_rewound() {
         local.find_end(fork).map_err(unreadable)?;
     }
-    let relation = relation(&local, there, &config.node_name);
+    let mut relation = relation_to(&local, &there, &config.node_name);
+    if matches!(relation, Relation::Unknown(_)) && !local.is_half_rewound() {
+        // The checkpoint is older than what the primary still has. What was written last may be there.
+        let shared_until =
+            there.lineage.as_ref().and_then(|theirs| lineage::shared_until(theirs, local.timeline));
+        for place in local.find_last_places(shared_until) {
+            lineage::read_there(session, &mut there, place).await;
+        }
+        relation = relation_to(&local, &there, &config.node_name);
+    }
+    let there = &there;
 
     let state = context.state_directory()?;
     let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -149,6 +159,7 @@ pub(super) async fn gather(
         );
     }
 
+    start.places.push(Place::directory("the place for WAL and files that are kept", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
         node_id: config.node_id,
@@ -230,7 +241,7 @@ pub(super) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> O
 }
 
 /// Compares the local history with the primary's.
-fn relation(local: &Local, there: &ServerFacts, name: &str) -> Relation {
+fn relation_to(local: &Local, there: &ServerFacts, name: &str) -> Relation {
     let mut branch = local.branch();
     branch.streams = local.running.is_some() && there.sender_of(name).is_some();
     let relation = relation_of(&branch, &there.into());
@@ -416,6 +427,9 @@ pub(super) fn follow_facts(
         target_id: facts.primary_id,
         data_directory: facts.local.data_directory.clone(),
         postgres: options.postgres.clone(),
+        kept: options.kept.with_extension("settings"),
+        // They are checked already.
+        places: Vec::new(),
         login: Ok(()),
         use_slot: options.use_slot,
         timeout_s: options.timeout_s,

@@ -32,8 +32,6 @@ use crate::system::signals::{self, Signal};
 /// Exit code 6 if no primary answers, 31 if there are several, 32 where something would be discarded without consent or cannot be told, 1 for
 /// another failed check, 24 if a step fails, 4 if the server does not start.
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
-    let begun = Instant::now();
-    let config = context.config()?;
     if let Some(entry) = operate::own_unfinished(context, |_| true)? {
         let verb = if args.reclone { "given up for a new clone" } else { "resumed" };
         context.ui.say(Level::Notice, &format!("an earlier run was left unfinished, and is {verb}"));
@@ -42,7 +40,16 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
         }
         // After the rewind has begun this is no success, and need not be one.
         let _ = operation::finish(context, &entry, false).await;
+        let afresh = afresh(context, args, forced).await;
+        return afresh.map_err(|error| error.after("The earlier run was given up.", Exit::Rejoin));
     }
+    afresh(context, args, forced).await
+}
+
+/// The same, where no earlier run is unfinished.
+async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> {
+    let begun = Instant::now();
+    let config = context.config()?;
     let named = context.given_conninfo()?.is_some();
     let found = locate::cluster(context).await.map_err(|error| match error.exit {
         // Here it is no news that the local server does not run.

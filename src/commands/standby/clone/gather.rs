@@ -27,7 +27,7 @@ use crate::plan::{Check, Command, Endpoint};
 use crate::registry::node;
 use crate::registry::schema::{self, Verdict};
 use crate::secret::Secret;
-use crate::system::{files, inspect, process};
+use crate::system::{files, inspect, process, trial};
 
 /// The name of the source's whole conninfo, password included.
 const SOURCE_CONNINFO: &str = "conninfo of the source";
@@ -70,6 +70,11 @@ impl Asked {
             _ => ClusterFacts::default(),
         };
         Ok(Self { server: server.map_err(broken)?, session, superuser, details, present, cluster })
+    }
+
+    /// Returns the cluster of the source.
+    pub(super) fn system_identifier(&self) -> &str {
+        &self.server.system_identifier
     }
 
     /// Finds the source among the registered nodes: the running server with the same start.
@@ -180,6 +185,10 @@ pub(super) async fn prepare(
         let tablespaces = tablespaces(config, &asked.details, &directory);
         (room(data, &directory), tablespaces, waldir(&extra_options, &directory))
     };
+    let state = context.state_directory()?;
+    let others: Vec<&Path> = tablespaces.iter().chain(&waldir).map(|target| target.to.as_path()).collect();
+    let directory_problem =
+        directory_problem(data, &others.into_iter().chain([state.as_path()]).collect::<Vec<_>>());
     let writers =
         inspect::processes_with_argument(&format!("--pgdata={}", data.join(STAGING).join(COPY).display()));
     let options = CloneOptions {
@@ -221,7 +230,7 @@ pub(super) async fn prepare(
         directory,
         leftover: leftover(data),
         directory_identifier,
-        directory_problem: directory_problem(data),
+        directory_problem,
         room,
         tablespaces,
         waldir,
@@ -332,9 +341,8 @@ async fn external_files(
             FileRead { secret, mode, owner, how }
         });
         let place = data.join(&to);
-        let parent = place.parent().unwrap_or(Path::new("/"));
-        let problem = (to.is_absolute() && !inspect::is_writable(parent))
-            .then(|| format!("this user may not write to \"{}\"", parent.display()));
+        let problem = to.is_absolute().then(|| trial::replaceable(&place).err()).flatten();
+        let problem = problem.map(|error| format!("{error:#}"));
         out.push(ExternalCopy { from: file.path.clone(), to, contents, problem });
     }
     out
@@ -449,13 +457,13 @@ fn room(path: &Path, contents: &Contents) -> Room {
     }
 }
 
-/// Says why a data directory cannot be used, if it cannot.
-fn directory_problem(data: &Path) -> Option<String> {
-    let nearest = nearest_existing(data);
-    if !inspect::is_writable(nearest) {
-        return Some(format!("This user may not write to \"{}\".", nearest.display()));
+/// Says why a data directory cannot be used, or a place beside it that the clone fills, if one cannot.
+fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
+    let unwritable = [data].iter().chain(others).find_map(|path| trial::directory(path).err());
+    if let Some(error) = unwritable {
+        return Some(sentence(&format!("{error:#}")));
     }
-    if nearest == data && !inspect::is_own(data) {
+    if data.exists() && !inspect::is_own(data) {
         return Some(format!("\"{}\" belongs to another user; the server would refuse it.", data.display()));
     }
     None

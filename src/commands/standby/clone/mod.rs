@@ -42,6 +42,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let mut secrets = Secrets::new();
     let superuser = superuser::connect(context, &given, "the server to copy", &mut secrets).await?;
     let asked = Asked::all(context, session, superuser).await?;
+    context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
     let result = operate::carry_out(context, &plan, secrets).await;
@@ -78,11 +79,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         );
         return Ok(done.report);
     }
-    node_commands::service::run(context, Action::Start, Checkpoint::default()).await?;
+    let copied = |left: &str| format!("The copy in \"{path}\" is complete. {left}");
+    node_commands::service::run(context, Action::Start, Checkpoint::default())
+        .await
+        .map_err(|error| error.after(&copied("Its server was not started."), Exit::NoRestart))?;
     if args.register {
         let wait =
             Register { upstream_node_id: args.upstream_node_id, wait_start: Some(30), wait_sync: None };
-        super::register::run(context, &wait).await?;
+        super::register::run(context, &wait).await.map_err(|error| {
+            error
+                .after(&copied("Its server was started. The node is not registered."), Exit::Query)
+                .hint("Then run \"pgbaton standby register\".")
+        })?;
     }
     let mut report = done.report;
     if let Some(issue) = wait_until_it_streams(context).await? {
