@@ -108,6 +108,7 @@ fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        origin: None,
         far_ends: vec![far_end],
         tells: Vec::new(),
     }

@@ -86,6 +86,7 @@ fn every_effect_and_every_question_has_a_fixture() {
         "1-every-op-of-roles.jsonl",
         "1-every-op-of-rejoin.jsonl",
         "1-a-wait-that-gives-up.jsonl",
+        "2-every-op-of-belief.jsonl",
     ]
     .map(load);
     let ops: Vec<&Op> =
@@ -116,6 +117,11 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::Rewound { .. } => 101,
             // Not yet in that version.
             Probe::StaysDown { .. } => 109,
+            Probe::Unchallenged { .. } => 200,
+            Probe::Challenged { .. } => 201,
+            Probe::Any(_) => 202,
+            Probe::StaysStandby { .. } => 203,
+            Probe::Announced { .. } => 204,
         },
         Op::WriteSecretFile { .. } => 14,
         Op::Signal { request: Request::FastShutdown, .. } => 15,
@@ -127,6 +133,7 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Follow { standby: Standby::Running(_), .. } => 17,
         Op::Follow { standby: Standby::Files { .. }, .. } => 23,
         Op::Tell { .. } => 28,
+        Op::Announce { .. } => 205,
         Op::CopyFiles { .. } => 102,
         Op::PutBack { .. } => 103,
         Op::Rename { .. } => 104,
@@ -138,5 +145,5 @@ fn every_effect_and_every_question_has_a_fixture() {
     assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=28).chain(100..=108).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=28).chain(100..=108).chain(200..=205).collect::<Vec<_>>());
 }

@@ -95,6 +95,11 @@ impl Held {
         }
     }
 
+    /// Returns the sessions that hold the locks, by node id.
+    pub fn sessions(&self) -> impl Iterator<Item = (i32, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
     /// Returns the session on a node that answers, for questions; the lock goes with it.
     pub fn session(&self, node_id: i32) -> Option<&Session> {
         self.sessions.iter().find(|(id, _)| *id == node_id).map(|(_, session)| session)
@@ -129,6 +134,23 @@ pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Resul
     let options =
         ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
     Ok(connect(&conninfo, &context.environment, &options).await?)
+}
+
+/// Connects to a node and takes its lock once more; None if it does not answer.
+///
+/// # Errors
+/// Exit code 30 if another command holds the lock now.
+pub(super) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
+    let deadline = context.node_deadline();
+    let options =
+        ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
+    let Ok(session) = connect(conninfo, &context.environment, &options).await else { return Ok(None) };
+    let key = cluster_lock::KEY.to_string();
+    match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
+        Ok(row) if row.get(0) == Some("true") => Ok(Some(session)),
+        Ok(_) => Err(Error::new(Exit::Busy, format!("another command has taken the lock of {name} meanwhile"))),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Gives a lock back. Where that fails it ends with its session.

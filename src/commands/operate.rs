@@ -14,7 +14,7 @@ use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
 use crate::plan::run::{self, Ended, Outcome, StepStatus};
-use crate::plan::{Check, Plan, Statement, Verdict};
+use crate::plan::{Check, Op, Plan, Statement, Verdict};
 use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
 
@@ -162,15 +162,18 @@ async fn act(
     let journal = Journal::create(&directory, &header).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
-    let world = world.writing(journal).with(far_ends);
+    let mut world = world.writing(journal).with(far_ends).of(&header);
+    if let Some(held) = held {
+        world = world.holding(held);
+    }
     world.warm_up(plan).await;
-    announce(
-        context,
-        &world,
-        plan,
-        registry::operation::begun(&header.operation_id, &header.command, header.node_id),
-    )
-    .await;
+    let announces = plan.steps().any(|step| matches!(step.op, Op::Announce { .. }));
+    if !announces {
+        let begun =
+            |scope| registry::operation::begun(&header.operation_id, &header.command, header.node_id, scope);
+        let scope = plan.origin.as_ref().map(|origin| &origin.scope);
+        announce(context, &world, plan, begun(scope)).await;
+    }
     let outcome = run::run(plan, &Past::default(), &world).await;
     world.release().await;
     if !outcome.resumable {

@@ -9,7 +9,7 @@ use crate::facts::server::ServerFacts;
 use crate::output::table::size;
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{QUERY_S, slot_to_make};
-use crate::plan::{Check, Endpoint, Op, Probe, Statement, Step, Waiver};
+use crate::plan::{Check, Endpoint, Op, Probe, Scope, Statement, Step, Waiver};
 use crate::registry::{NodeRow, NodeType, node};
 
 /// Seconds that a checkpoint after the promotion may take; nobody waits for it but this command.
@@ -147,6 +147,16 @@ pub fn siblings<'a>(
             !upstream.is_some_and(stays)
         })
         .collect()
+}
+
+/// Returns what a change of roles is about: all data nodes, on the timeline of the candidate.
+pub fn scope(cluster: &ClusterFacts, server: &ServerFacts) -> Scope {
+    let data_nodes = cluster.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
+    Scope {
+        nodes: data_nodes.map(|node| node.row.node_id).collect(),
+        timeline: server.timeline,
+        system_identifier: server.system_identifier.clone(),
+    }
 }
 
 /// Checks that the candidate has room for those who are to follow.

@@ -68,6 +68,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         back_failed: Exit::Follow,
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     };

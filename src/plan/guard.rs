@@ -95,6 +95,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         back_failed: Exit::LocalCommand,
         incomplete: Exit::LocalCommand,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }

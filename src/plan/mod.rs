@@ -41,7 +41,8 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Check, Verdict, Waiver};
 pub use far_end::FarEnd;
-pub use op::{Command, Endpoint, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
+pub use crate::registry::operation::Scope;
+pub use op::{Command, Endpoint, Look, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
 
 use crate::error::Exit;
 use crate::plan::tell::Tell;
@@ -77,12 +78,24 @@ pub struct Plan {
     /// can be asked what was going on; None where there is no primary to write to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announce_on: Option<Endpoint>,
+    /// The cluster that it was planned for. A later run that finds another one does not go on; an operation of version 0.1.0 has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The other nodes on whose hosts something is done or asked, and how they are reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub far_ends: Vec<FarEnd>,
     /// What is told when it has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tells: Vec<Tell>,
+}
+
+/// The state of the cluster that an operation was planned for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The nodes that it changes, the timeline and the cluster.
+    pub scope: Scope,
+    /// The primary at that time, or the last one that was known.
+    pub primary: Option<i32>,
 }
 
 /// Steps that belong together.
@@ -147,6 +160,9 @@ pub struct Step {
     /// of a former primary, whether `standby.signal` is still there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<Probe>,
+    /// The same, as far as only the coordinator can tell it: a far end that is left alone judges by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires_here: Vec<Probe>,
     /// What must also be true when a resumed run starts this step. The first run has just seen it, and asking again may take seconds in
     /// which nobody can write; a resumed one may be hours old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -275,6 +291,7 @@ impl Step {
             timeout_s,
             on_resume: OnResume::Again,
             requires: Vec::new(),
+            requires_here: Vec::new(),
             requires_on_resume: Vec::new(),
             gives_up_if: None,
             exit,
@@ -296,6 +313,13 @@ impl Step {
     #[must_use]
     pub fn requires(mut self, probe: Probe) -> Self {
         self.requires.push(probe);
+        self
+    }
+
+    /// Adds something that the coordinator must see to be true when this step is started.
+    #[must_use]
+    pub fn requires_here(mut self, probe: Probe) -> Self {
+        self.requires_here.push(probe);
         self
     }
 

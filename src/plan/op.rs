@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::conninfo::Conninfo;
+use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_shell;
 use crate::plan::tell::Tell;
+use crate::registry::operation::Scope;
 
 /// One mechanical effect, complete enough to show, perform or replay.
 ///
@@ -115,6 +117,18 @@ pub enum Op {
         on: Endpoint,
         /// The user's own command for it, instead of `pg_promote()`.
         command: Option<Command>,
+        /// What is looked at immediately before the request; None in a journal of version 0.1.0, from which nothing is promoted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        look: Option<Look>,
+    },
+    /// Record in `pgbaton.operation` that this operation begins.
+    Announce {
+        /// The primary.
+        on: Endpoint,
+        /// What makes the table, or adds columns that it lacks.
+        prepare: Vec<Statement>,
+        /// What it is about; None where the table does not have columns for it.
+        scope: Option<Scope>,
     },
     /// Let a standby, or a server that is to start as one, follow another upstream.
     ///
@@ -285,6 +299,19 @@ pub struct Endpoint {
     pub secret: Option<String>,
 }
 
+/// The last look before an effect that makes a primary: what none of the other nodes may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// The node that is to become, or to stay, the one that others are compared with.
+    pub node_id: i32,
+    /// The timeline of the cluster that the operation was planned for: a newer one tells of a promotion.
+    pub timeline: TimelineId,
+    /// The other data nodes, by node id.
+    pub others: Vec<(i32, Endpoint)>,
+    /// A node whose lock was lost or never held is connected to, and its lock is taken again. Not inside an outage, where it is only named.
+    pub relock: bool,
+}
+
 /// An SQL statement with its parameters, which are sent as text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statement {
@@ -388,6 +415,31 @@ pub enum Probe {
         node_id: Option<i32>,
         /// Its data directory.
         data_directory: PathBuf,
+    },
+    /// No other node that can be asked is a primary or on a newer timeline.
+    Unchallenged {
+        /// The nodes.
+        look: Look,
+    },
+    /// The opposite, for a wait that it ends.
+    Challenged {
+        /// The nodes.
+        look: Look,
+    },
+    /// One of these holds; one without an answer does not.
+    Any(Vec<Probe>),
+    /// A standby is a standby, and no promotion of it is requested: by its own answer, or where it does not answer, by its files on this
+    /// host.
+    StaysStandby {
+        /// The standby.
+        on: Endpoint,
+        /// Its data directory.
+        data_directory: PathBuf,
+    },
+    /// A server's copy of the metadata has the record of this operation.
+    Announced {
+        /// The server.
+        on: Endpoint,
     },
     /// Something does not hold.
     Not(Box<Probe>),
@@ -531,8 +583,15 @@ impl fmt::Display for Op {
                     data_directory.display()
                 )
             }
-            Self::Promote { on, command: Some(command) } => write!(f, "{command} (for {})", on.name),
-            Self::Promote { on, command: None } => write!(f, "{}: SELECT pg_promote(false)", on.name),
+            Self::Announce { on, prepare, .. } => {
+                write!(f, "{}: ", on.name)?;
+                for statement in prepare {
+                    write!(f, "{statement}; ")?;
+                }
+                f.write_str("INSERT INTO pgbaton.operation")
+            }
+            Self::Promote { on, command: Some(command), .. } => write!(f, "{command} (for {})", on.name),
+            Self::Promote { on, command: None, .. } => write!(f, "{}: SELECT pg_promote(false)", on.name),
             Self::Follow { standby, upstream } => {
                 match standby {
                     Standby::Running(on) => write!(f, "{}: ", on.name)?,
@@ -627,6 +686,18 @@ impl fmt::Display for Probe {
             Self::HasAll { on, data_directory, .. } => {
                 write!(f, "{} has all WAL of \"{}\"", on.name, data_directory.display())
             }
+            Self::Unchallenged { .. } => f.write_str("no other node is a primary or on a newer timeline"),
+            Self::Challenged { .. } => f.write_str("another node is a primary or on a newer timeline"),
+            Self::Any(probes) => {
+                for (i, probe) in probes.iter().enumerate() {
+                    write!(f, "{}{probe}", if i == 0 { "" } else { ", or " })?;
+                }
+                Ok(())
+            }
+            Self::StaysStandby { on, .. } => {
+                write!(f, "{} is a standby, and no promotion of it is requested", on.name)
+            }
+            Self::Announced { on } => write!(f, "{} has the record of this operation", on.name),
             Self::Not(probe) => write!(f, "not: {probe}"),
             Self::At { probe, .. } => probe.fmt(f),
         }

@@ -17,7 +17,7 @@ use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
 use crate::plan::beside::Beside;
 use crate::plan::candidate::{
-    self, checkpoint, new_primary, on_new_timeline, room, siblings, silent_witnesses, tell_witnesses,
+    self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
 use crate::plan::tell;
@@ -26,7 +26,7 @@ use crate::plan::upstream::{
     slot_to_make, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Command, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify, Waiver,
+    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify, Waiver,
 };
 use crate::registry::NodeType;
 
@@ -153,6 +153,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         back_failed: Exit::Promotion,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     };
@@ -182,14 +183,25 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         steps: slots,
     });
     facts.beside.look_again(&mut plan, &facts.cluster, None, Exit::Promotion);
+    let look = Look {
+        node_id: facts.node_id,
+        timeline: server.timeline,
+        others: (facts.cluster.nodes.iter())
+            .filter(|node| is_other_data_node(node, facts.node_id) && facts.cluster.twin_of(node).is_none())
+            .map(|node| (node.row.node_id, endpoint(node)))
+            .collect(),
+        relock: true,
+    };
+    plan.origin = Some(Origin { scope: scope(&facts.cluster, server), primary: former_id });
     let mut promote = Step::new(
         "promote",
         format!("promote node \"{name}\""),
-        Op::Promote { on: on.clone(), command: facts.command.clone() },
+        Op::Promote { on: on.clone(), command: facts.command.clone(), look: Some(look.clone()) },
         facts.timeout_s,
         Exit::Promotion,
     )
     .on_resume(OnResume::AgainUnless(Probe::Accepts { on: on.clone(), in_recovery: Some(false) }))
+    .requires_here(Probe::Unchallenged { look })
     .no_return();
     // A resumed operation may be hours old, and the dead may have returned.
     for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
@@ -262,6 +274,7 @@ fn refused(node_id: i32) -> Promotion {
         back_failed: Exit::Promotion,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     };

@@ -121,6 +121,7 @@ fn switchover() -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }

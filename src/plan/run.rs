@@ -737,7 +737,12 @@ impl<'a, W: World> Run<'a, W> {
                 Err(error) => return self.failed(stage, step, error, begun).await,
             }
         }
-        if let Err(error) = required(self.world, step, self.past.is_resumed()).await {
+        let required_here = required_all(self.world, step, step.requires_here.iter());
+        let required = async {
+            required(self.world, step, self.past.is_resumed()).await?;
+            required_here.await
+        };
+        if let Err(error) = required.await {
             // Somebody may have been faster, and what he did is what it requires not to be.
             if let OnResume::AgainUnless(probe) = &step.on_resume
                 && !step.no_return
@@ -802,7 +807,8 @@ impl<'a, W: World> Run<'a, W> {
     /// primary, and going on needs a first one.
     async fn doubtful(&self, step: &Step, error: Error, begun: Instant) -> End {
         let settles = if step.no_return { SETTLE } else { SOON };
-        if let OnResume::AgainUnless(probe) = &step.on_resume
+        if !error.no_effect
+            && let OnResume::AgainUnless(probe) = &step.on_resume
             && wait(self.world, probe, settles.min(seconds(step.timeout_s))).await.is_ok()
         {
             self.warn(format!("{error}, but {probe}"));
@@ -886,7 +892,15 @@ impl<'a, W: World> Run<'a, W> {
 /// Asks what a step requires.
 async fn required<W: World>(world: &W, step: &Step, resumed: bool) -> Result<(), Error> {
     let on_resume = step.requires_on_resume.iter().filter(|_| resumed);
-    for probe in step.requires.iter().chain(on_resume) {
+    required_all(world, step, step.requires.iter().chain(on_resume)).await
+}
+
+async fn required_all<'a, W: World>(
+    world: &W,
+    step: &Step,
+    probes: impl Iterator<Item = &'a Probe>,
+) -> Result<(), Error> {
+    for probe in probes {
         let refusal = || Error::new(step.exit, format!("did not {}", step.title));
         match ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await {
             Ok(true) => {}

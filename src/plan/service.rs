@@ -224,6 +224,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         back_failed: Exit::LocalCommand,
         incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }

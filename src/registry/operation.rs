@@ -1,23 +1,111 @@
 //! Operations as the cluster sees them: rows of `pgbaton.operation`, beside the journal that the node keeps for itself.
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use crate::error::Exit;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::history::TimelineId;
 use crate::plan::Statement;
 
-/// Returns the statement that tells of an operation that is about to begin.
-pub fn begun(operation_id: &str, command: &str, node_id: i32) -> Statement {
-    Statement::new(
-        "INSERT INTO pgbaton.operation (operation_id, command, node_id) VALUES ($1, $2, $3::integer)",
-    )
-    .bind(operation_id)
-    .bind(command)
-    .bind(node_id)
+/// What one has to know of an operation to judge later whether its row still means anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The nodes that it changes.
+    pub nodes: Vec<i32>,
+    /// The timeline of the cluster when it began.
+    pub timeline: TimelineId,
+    /// The system identifier of the cluster.
+    pub system_identifier: String,
 }
 
-/// Returns the statement that tells how an operation ended.
+/// A row of an operation that has not reported its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenOperation {
+    /// Its id, which is also the name of its journal on the node.
+    pub operation_id: String,
+    /// The command: `standby switchover`.
+    pub command: String,
+    /// The node that runs it.
+    pub node_id: Option<i32>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The nodes that it changes; None in a row of version 0.1.0.
+    #[serde(default)]
+    pub nodes: Option<Vec<i32>>,
+    /// The timeline of the cluster when it began; None in a row of version 0.1.0.
+    #[serde(default)]
+    pub timeline: Option<TimelineId>,
+    /// The system identifier of the cluster; None in a row of version 0.1.0.
+    #[serde(default)]
+    pub system_identifier: Option<String>,
+}
+
+/// Whether the role may read the table. Asked first, so that no server's log fills up with errors about a table that does not exist.
+const READABLE: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = 'pgbaton' AND c.relname = 'operation' AND has_schema_privilege(n.oid, 'USAGE') \
+       AND has_table_privilege(c.oid, 'SELECT'))::text";
+
+/// `to_jsonb` instead of columns: a table of version 0.1.0 does not have all of them.
+const OPEN: &str = "SELECT COALESCE(jsonb_agg(to_jsonb(o) ORDER BY o.started_at), '[]')::text FROM pgbaton.operation o \
+     WHERE o.finished_at IS NULL";
+
+/// Returns the operations that have not reported their end, by this server's copy of the table; none where there is no table, or the role
+/// may not read it.
+///
+/// # Errors
+/// Those of the queries.
+pub async fn open(session: &Session) -> Result<Vec<OpenOperation>, SqlError> {
+    match session.query_json(READABLE, &[]).await? {
+        true => session.query_json(OPEN, &[]).await,
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The statements that give a table of version 0.1.0 the columns that it lacks.
+pub fn add_columns() -> Statement {
+    Statement::new(
+        "ALTER TABLE pgbaton.operation ADD COLUMN IF NOT EXISTS nodes integer[], \
+         ADD COLUMN IF NOT EXISTS timeline integer, ADD COLUMN IF NOT EXISTS system_identifier text",
+    )
+}
+
+/// Returns the statement that records an operation that is about to begin; without a scope as version 0.1.0 did.
+pub fn begun(operation_id: &str, command: &str, node_id: i32, scope: Option<&Scope>) -> Statement {
+    let columns = if scope.is_some() { ", nodes, timeline, system_identifier" } else { "" };
+    let values = if scope.is_some() { ", $4::integer[], $5::integer, $6" } else { "" };
+    let statement = Statement::new(format!(
+        "INSERT INTO pgbaton.operation (operation_id, command, node_id{columns}) VALUES ($1, $2, $3::integer{values})"
+    ))
+    .bind(operation_id)
+    .bind(command)
+    .bind(node_id);
+    let Some(scope) = scope else { return statement };
+    let nodes: Vec<String> = scope.nodes.iter().map(ToString::to_string).collect();
+    statement.bind(format!("{{{}}}", nodes.join(","))).bind(scope.timeline).bind(&scope.system_identifier)
+}
+
+/// Returns the statement that records how an operation ended.
 pub fn ended(operation_id: &str, exit: Exit) -> Statement {
     Statement::new(
         "UPDATE pgbaton.operation SET finished_at = current_timestamp, exit_code = $2::integer WHERE operation_id = $1",
     )
     .bind(operation_id)
     .bind(exit.code())
+}
+
+/// Returns the statement that closes a row of an operation that is known to be over, or that is given up.
+pub fn close(operation_id: &str) -> Statement {
+    Statement::new(
+        "UPDATE pgbaton.operation SET finished_at = current_timestamp WHERE operation_id = $1 AND finished_at IS NULL",
+    )
+    .bind(operation_id)
+}
+
+/// Returns the statement that closes the rows of a node that is taken out of the cluster.
+pub fn close_all_of(node_id: i32) -> Statement {
+    Statement::new(
+        "UPDATE pgbaton.operation SET finished_at = current_timestamp WHERE node_id = $1::integer AND finished_at IS NULL",
+    )
+    .bind(node_id)
 }

@@ -7,14 +7,18 @@ CREATE TABLE IF NOT EXISTS pgbaton.node (
   ssh_host text
 );
 
--- Mutating operations, written before their first effect: a standby can be asked what the lost primary was about to do.
+-- Mutating operations, written before their first effect: a standby can be asked what the lost primary was about to do. A row counts as
+-- long as the cluster is on the timeline on which it was written.
 CREATE TABLE IF NOT EXISTS pgbaton.operation (
-  operation_id text PRIMARY KEY,
-  command      text        NOT NULL,
-  node_id      integer,
-  started_at   timestamptz NOT NULL DEFAULT current_timestamp,
-  finished_at  timestamptz,
-  exit_code    integer
+  operation_id      text PRIMARY KEY,
+  command           text        NOT NULL,
+  node_id           integer,
+  started_at        timestamptz NOT NULL DEFAULT current_timestamp,
+  finished_at       timestamptz,
+  exit_code         integer,
+  nodes             integer[],
+  timeline          integer,
+  system_identifier text
 );
 
 -- One row per promotion, written in the transaction that makes the new primary known. Two standbys promoted apart have the same timeline

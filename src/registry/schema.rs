@@ -21,6 +21,12 @@ pub struct Present {
     pub events: bool,
     /// Schema `pgbaton` has all its tables.
     pub own: bool,
+    /// Its table of operations has the columns that version 0.1.0 did not have.
+    #[serde(default)]
+    pub scoped: bool,
+    /// The role may change that table (true where there is none).
+    #[serde(default)]
+    pub may_alter_operation: bool,
     /// Schemas with tables of ours that the role may not use.
     pub closed_schemas: Vec<String>,
     /// Tables that the role may not read or write, with their schemas.
@@ -94,6 +100,10 @@ pub async fn look(session: &Session) -> Result<Present, SqlError> {
                   WHERE c.relnamespace = s.oid AND c.relname = 'events' AND c.relkind = 'r'), \
                'own', (SELECT count(*) = 3 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                   WHERE n.nspname = 'pgbaton' AND c.relname IN ('node', 'operation', 'promotion')), \
+               'scoped', EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN tables t ON t.oid = a.attrelid \
+                  WHERE (t.nspname, t.relname, a.attname) = ('pgbaton', 'operation', 'system_identifier') AND NOT a.attisdropped), \
+               'may_alter_operation', COALESCE((SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c \
+                  JOIN tables t ON t.oid = c.oid WHERE (t.nspname, t.relname) = ('pgbaton', 'operation')), true), \
                'closed_schemas', COALESCE((SELECT json_agg(DISTINCT t.nspname) FROM tables t \
                   WHERE NOT has_schema_privilege(t.relnamespace, 'USAGE')), '[]'), \
                'closed_tables', COALESCE((SELECT json_agg(t.nspname || '.' || t.relname) FROM tables t \
@@ -323,6 +333,8 @@ mod tests {
             node_columns: Vec::new(),
             events: false,
             own: false,
+            scoped: false,
+            may_alter_operation: true,
             closed_schemas: Vec::new(),
             closed_tables: Vec::new(),
             may_create: true,
@@ -390,6 +402,7 @@ mod tests {
             node_columns: columns,
             events: true,
             own: true,
+            scoped: true,
             closed_schemas: vec!["repmgr".into()],
             closed_tables: vec!["repmgr.nodes".into()],
             ..poor

@@ -74,6 +74,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts = SwitchoverFacts {
         roles: held.roles.clone(),
         candidate: config.node_id,
+        candidate_data: config.data_directory.clone(),
         primary: primary.row.node_id,
         own_schema: rest.metadata.as_ref().is_some_and(|present| present.own),
         host: others.host.take(),

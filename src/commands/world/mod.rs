@@ -1,20 +1,23 @@
 //! The live world: where the effects and questions of a plan become connections, processes and files.
 
 mod far_ends;
+mod look;
 mod rejoin;
 mod remote;
 mod roles;
 
 pub use rejoin::placed;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::commands::context::{Context, not_connected};
+use crate::commands::hold::Held;
 use crate::commands::notify::{Happening, notify};
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{Starting, running_postmaster};
@@ -26,10 +29,11 @@ use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
 use crate::pg::failure::Answered;
-use crate::plan::journal::{Flush, Journal, Record};
-use crate::plan::run::{Narration, Signal, World};
+use crate::plan::journal::{Flush, Header, Journal, Record};
+use crate::plan::run::{Hopeless, Narration, Signal, World};
 use crate::plan::settings;
-use crate::plan::{Command, Endpoint, Op, Piece, Plan, Probe, Request, Setting, Statement, Step};
+use crate::plan::{Command, Endpoint, Op, Piece, Plan, Probe, Request, Scope, Setting, Statement, Step};
+use crate::registry::operation;
 use crate::secret::Secret;
 use crate::system::files;
 use crate::system::process::{self, Stream};
@@ -63,6 +67,12 @@ pub struct Live<'a> {
     /// The program that was begun last and left to itself.
     begun: RefCell<Option<process::Begun>>,
     far_ends: FarEnds,
+    /// The sessions that hold the nodes' locks, by node id.
+    held: RefCell<BTreeMap<i32, Session>>,
+    /// What a question over one of them took, measured before the outage.
+    round_trip: Cell<Duration>,
+    /// The operation that is carried out.
+    operation: RefCell<Option<(String, String, i32)>>,
 }
 
 impl<'a> Live<'a> {
@@ -81,7 +91,25 @@ impl<'a> Live<'a> {
             idle: RefCell::default(),
             begun: RefCell::default(),
             far_ends: FarEnds::default(),
+            held: RefCell::default(),
+            round_trip: Cell::default(),
+            operation: RefCell::default(),
         })
+    }
+
+    /// Says which operation is carried out, for its record in the cluster.
+    #[must_use]
+    pub fn of(mut self, header: &Header) -> Self {
+        let Header { operation_id, command, node_id, .. } = header;
+        self.operation = RefCell::new(Some((operation_id.clone(), command.clone(), *node_id)));
+        self
+    }
+
+    /// Adds the sessions that hold the nodes' locks: what is decided last is asked, and requested, over them.
+    #[must_use]
+    pub fn holding(mut self, held: &Held) -> Self {
+        self.held = RefCell::new(held.sessions().map(|(id, session)| (id, session.clone())).collect());
+        self
     }
 
     /// Keeps a journal of what happens.
@@ -163,6 +191,13 @@ impl<'a> Live<'a> {
                 self.put_back(on, session);
             }
         }
+        // What one question takes there and back, for the bounds inside the outage.
+        let held: Vec<Session> = self.held.borrow().values().cloned().collect();
+        let asked = join_all(held.iter().map(async |session| {
+            let begun = Instant::now();
+            session.query_one("SELECT 1", &[]).await.ok().map(|_| begun.elapsed())
+        }));
+        self.round_trip.set(asked.await.into_iter().flatten().max().unwrap_or_default());
     }
 
     async fn connect(&self, on: &Endpoint) -> Result<Session, Error> {
@@ -225,6 +260,20 @@ impl<'a> Live<'a> {
         }
         let Some(log) = &command.log else { return Ok(()) };
         start_log::prepare(log, &state).map_err(|error| not_run(&error))
+    }
+
+    /// Records that the operation begins.
+    async fn announce(
+        &self,
+        on: &Endpoint,
+        prepare: &[Statement],
+        scope: Option<&Scope>,
+        timeout_s: u32,
+    ) -> Result<(), Error> {
+        let Some((id, command, node_id)) = self.operation.borrow().clone() else { return Ok(()) };
+        let mut statements = prepare.to_vec();
+        statements.push(operation::begun(&id, &command, node_id, scope));
+        self.sql(on, &statements, timeout_s).await
     }
 
     /// Starts a program that nobody waits for.
@@ -410,6 +459,7 @@ impl<'a> Live<'a> {
             | Op::ArchiveWal { .. }
             | Op::Rewind { .. }
             | Op::Tell { .. }
+            | Op::Announce { .. }
             | Op::Wait(_) => {
                 return Ok(());
             }
@@ -484,7 +534,10 @@ impl World for Live<'_> {
             Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
             Op::Begin(command) => self.begin(command)?,
             Op::Revive { data_directory, start } => self.revive(data_directory, start).await?,
-            Op::Promote { on, command } => self.promote(on, command.as_ref()).await?,
+            Op::Promote { on, command, look } => {
+                return self.promote(on, command.as_ref(), look.as_ref()).await;
+            }
+            Op::Announce { on, prepare, scope } => self.announce(on, prepare, scope.as_ref(), step.timeout_s).await?,
             Op::Follow { standby, upstream } => self.follow(standby, upstream).await?,
             Op::ArchiveWal { data_directory, command, until } => {
                 self.archive_wal(data_directory, command, *until).await?;
@@ -554,6 +607,29 @@ impl World for Live<'_> {
                 };
                 let said = self.value_of(on, HAS_ALL, &[Some(&position.end.to_string())]).await?;
                 said.as_deref() == Some("true")
+            }
+            Probe::Unchallenged { look } => {
+                let seen = self.look(look).await.map_err(Hopeless)?;
+                match seen.objection {
+                    Some(why) => return Err(Hopeless(look::challenged(Exit::SecondPrimary, &why)).into()),
+                    None => true,
+                }
+            }
+            Probe::Challenged { look } => {
+                self.look(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
+            }
+            Probe::Any(probes) => {
+                let mut any = false;
+                for probe in probes {
+                    any = any || Box::pin(self.holds(probe)).await.unwrap_or(false);
+                }
+                any
+            }
+            Probe::StaysStandby { on, data_directory } => self.stays_standby(on, data_directory).await?,
+            Probe::Announced { on } => {
+                let id = self.operation.borrow().as_ref().map(|(id, ..)| id.clone()).unwrap_or_default();
+                let sql = "SELECT EXISTS (SELECT FROM pgbaton.operation WHERE operation_id = $1)::text";
+                self.value_of(on, sql, &[Some(&id)]).await?.as_deref() == Some("true")
             }
             Probe::Not(inner) => !Box::pin(self.holds(inner)).await?,
             Probe::At { node_id, probe } => match self.elsewhere(Some(*node_id))? {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use super::look::challenged;
 use super::{Live, sql_failed};
 use crate::commands::login::receiver_conninfo;
 use crate::error::{Error, Exit, sentence};
@@ -14,7 +15,7 @@ use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file::{self, ControlState};
 use crate::pg::quote::quote_literal;
-use crate::plan::{Command, Endpoint, Request, Standby, Upstream, settings};
+use crate::plan::{Command, Endpoint, Look, Request, Standby, Upstream, settings};
 use crate::system::files;
 
 /// The pause between two looks at a server that is being promoted.
@@ -51,11 +52,36 @@ pub(super) fn is_standby(data: &Path) -> anyhow::Result<bool> {
 }
 
 impl Live<'_> {
-    /// Promotes a standby and returns when it takes writes. The step's deadline ends the wait.
-    pub(super) async fn promote(&self, on: &Endpoint, command: Option<&Command>) -> Result<(), Error> {
-        let session = self.session(on).await?;
+    /// Promotes a standby and returns when it accepts writes. The step's deadline ends the wait.
+    ///
+    /// However young the facts are, this process may have been stopped since: so the other nodes are looked at once more, and the request
+    /// goes over the very session that holds the server's lock. If that is gone, another command may have taken its place.
+    pub(super) async fn promote(
+        &self,
+        on: &Endpoint,
+        command: Option<&Command>,
+        look: Option<&Look>,
+    ) -> Result<Option<String>, Error> {
+        let Some(look) = look else {
+            let mut error = Error::new(Exit::Promotion, "the journal does not say what the promotion was decided from")
+                .detail("It was written by version 0.1.0. Nothing was requested.");
+            error.no_effect = true;
+            return Err(error);
+        };
+        let session = self.holder(look.node_id, on)?;
+        let seen = self.look(look).await?;
+        if let Some(why) = seen.objection {
+            return Err(challenged(Exit::Promotion, &why));
+        }
+        let unanswered = seen.unanswered.join(", ");
+        let note = (!unanswered.is_empty()).then(|| format!("promoted without an answer of {unanswered}"));
         match command {
-            Some(command) => self.run(command).await.map(drop)?,
+            Some(command) => {
+                session.query_one("SELECT pg_catalog.pg_is_in_recovery()::text", &[]).await.map_err(|error| {
+                    Error { no_effect: true, ..sql_failed(on, error) }
+                })?;
+                self.run(command).await.map(drop)?;
+            }
             None => {
                 let asked = session.query_one("SELECT pg_catalog.pg_promote(false)::text", &[]).await;
                 let row = asked.map_err(|error| sql_failed(on, error))?;
@@ -75,8 +101,7 @@ impl Live<'_> {
                 .await
                 .map_err(|error| sql_failed(on, error))?;
             if row.get(0) == Some("false") {
-                self.put_back(on, session);
-                return Ok(());
+                return Ok(note);
             }
             if Instant::now() >= wake {
                 // Without the right to reload it takes longer, no more.

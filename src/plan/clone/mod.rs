@@ -301,6 +301,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         back_failed: Exit::LocalCommand,
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }

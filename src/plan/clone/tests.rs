@@ -84,6 +84,8 @@ fn present(there: bool) -> Present {
         node_columns: if there { NODE_COLUMNS.map(String::from).to_vec() } else { Vec::new() },
         events: there,
         own: there,
+        scoped: there,
+        may_alter_operation: true,
         closed_schemas: Vec::new(),
         closed_tables: Vec::new(),
         may_create: true,

@@ -13,7 +13,7 @@ use crate::facts::matrix::Tried;
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::history::TimelineId;
-use crate::plan::{Check, Command, Op, Piece, Probe, Standby, Step, Upstream};
+use crate::plan::{Check, Command, Look, Op, Piece, Probe, Standby, Step, Upstream};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
 
@@ -415,9 +415,11 @@ impl Op {
                     Piece::Text(_) => None,
                 })
                 .collect(),
-            Self::Promote { on, command } => {
-                on.secret.as_deref().into_iter().chain(command.iter().flat_map(of)).collect()
+            Self::Promote { on, command, look } => {
+                let others = look.iter().flat_map(Look::secrets);
+                on.secret.as_deref().into_iter().chain(others).chain(command.iter().flat_map(of)).collect()
             }
+            Self::Announce { on, .. } => on.secret.iter().map(String::as_str).collect(),
             Self::Follow { standby, upstream } => {
                 let on = match standby {
                     Standby::Running(on) => on.secret.as_deref(),
@@ -444,6 +446,12 @@ impl Op {
     }
 }
 
+impl Look {
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().filter_map(|(_, on)| on.secret.as_deref())
+    }
+}
+
 impl Probe {
     /// Says whether yes to it means that a server is shut down for good: from then on only the coordinator may start it again.
     pub fn tells_of_shutdown(&self) -> bool {
@@ -461,9 +469,13 @@ impl Probe {
                 let bound = statement.secrets.iter().map(|(_, name)| name.as_str());
                 on.secret.as_deref().into_iter().chain(bound).collect()
             }
-            Self::Accepts { on, .. } | Self::NoPrimary { on } | Self::HasAll { on, .. } => {
-                on.secret.as_deref().into_iter().collect()
-            }
+            Self::Accepts { on, .. }
+            | Self::NoPrimary { on }
+            | Self::HasAll { on, .. }
+            | Self::StaysStandby { on, .. }
+            | Self::Announced { on } => on.secret.as_deref().into_iter().collect(),
+            Self::Unchallenged { look } | Self::Challenged { look } => look.secrets().collect(),
+            Self::Any(probes) => probes.iter().flat_map(Self::secrets).collect(),
             Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
             Self::Exists { .. }
             | Self::Stopped { .. }

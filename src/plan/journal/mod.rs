@@ -25,7 +25,9 @@ pub use past::Past;
 pub use storage::{Entry, Flush, Journal, directory, list, load, prune, unfinished};
 
 /// The newest format that this version reads and the one that it writes.
-pub const FORMAT: u32 = 1;
+///
+/// A journal of format 1 (version 0.1.0) does not say what cluster it was planned for, so nothing that makes a primary is continued from it.
+pub const FORMAT: u32 = 2;
 
 /// The first line of a journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

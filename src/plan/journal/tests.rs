@@ -31,6 +31,7 @@ fn plan() -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }
@@ -174,8 +175,8 @@ fn a_damaged_line_in_the_middle_is_an_error_that_names_line_and_file() {
 
 #[test]
 fn a_format_from_the_future_is_refused_by_its_number() {
-    let error = parse(Path::new("x.jsonl"), b"{\"format\":2,\"plan\":\"a poem\"}\n").unwrap_err();
-    let expected = "journal \"x.jsonl\" has format 2, and this version of pgbaton knows formats up to 1";
+    let error = parse(Path::new("x.jsonl"), b"{\"format\":3,\"plan\":\"a poem\"}\n").unwrap_err();
+    let expected = "journal \"x.jsonl\" has format 3, and this version of pgbaton knows formats up to 2";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -154,6 +154,7 @@ impl Work<'_> {
             back_failed: Exit::LocalCommand,
             incomplete: Exit::Issues,
             announce_on: None,
+            origin: None,
             far_ends: Vec::new(),
             tells: Vec::new(),
         };

@@ -148,6 +148,7 @@ pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify
         back_failed: Exit::Query,
         incomplete: Exit::Query,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }

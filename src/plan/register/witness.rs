@@ -424,6 +424,8 @@ mod tests {
             node_columns: if complete { columns.iter().map(ToString::to_string).collect() } else { vec![] },
             events: complete,
             own: complete,
+            scoped: complete,
+            may_alter_operation: true,
             closed_schemas: Vec::new(),
             closed_tables: Vec::new(),
             may_create: true,

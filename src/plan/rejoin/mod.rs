@@ -210,6 +210,7 @@ fn empty(title: String) -> Plan {
         back_failed: Exit::Rejoin,
         incomplete: Exit::Rejoin,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     }

@@ -23,7 +23,7 @@ use crate::plan::beside::Beside;
 use crate::plan::candidate::room;
 use crate::plan::register::endpoint;
 use crate::plan::tell::Tell;
-use crate::plan::{Check, Command, Plan, candidate, tell};
+use crate::plan::{Check, Command, Origin, Plan, candidate, tell};
 
 /// What is known of the host of the old primary, and of how its server is stopped and started there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct SwitchoverFacts {
     pub roles: BTreeMap<i32, RoleFacts>,
     /// The candidate: the local node.
     pub candidate: i32,
+    /// The candidate's data directory, on this host.
+    pub candidate_data: PathBuf,
     /// The old primary.
     pub primary: i32,
     /// The schema `pgbaton` is there.
@@ -115,6 +117,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
+        origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
     };
@@ -130,6 +133,8 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         return plan;
     };
     plan.announce_on = Some(endpoint(primary));
+    plan.origin =
+        Some(Origin { scope: candidate::scope(&facts.cluster, old), primary: Some(facts.primary) });
     plan.checks.extend(ends(facts, candidate, server, primary, old));
     plan.checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.candidate), options.force));
     let lost: Vec<String> = old

@@ -30,6 +30,7 @@ fn facts() -> SwitchoverFacts {
         cluster: ClusterFacts { nodes },
         roles: (1..=3).map(|id| (id, RoleFacts::example())).collect(),
         candidate: 2,
+        candidate_data: "/c".into(),
         primary: 1,
         own_schema: true,
         host: Some(Host {

@@ -13,7 +13,7 @@ use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby, Statement,
+    Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby, Statement,
     Step, Verify,
 };
 use crate::registry::{NodeType, node};
@@ -66,6 +66,30 @@ impl Work<'_> {
 
     fn at_primary(&self, probe: Probe) -> Probe {
         Probe::At { node_id: self.facts.primary, probe: Box::new(probe) }
+    }
+
+    /// What must not be true of the other standbys when the candidate is promoted, or the old primary is brought back.
+    fn look(&self) -> Look {
+        let ends = [self.facts.candidate, self.facts.primary];
+        let cluster = &self.facts.cluster;
+        let others = cluster.nodes.iter().filter(|node| {
+            !ends.contains(&node.row.node_id)
+                && node.row.node_type != NodeType::Witness
+                && cluster.twin_of(node).is_none()
+        });
+        Look {
+            node_id: self.facts.candidate,
+            timeline: self.server.timeline,
+            others: others.map(|node| (node.row.node_id, endpoint(node))).collect(),
+            relock: false,
+        }
+    }
+
+    /// What the coordinator must see before it brings the old primary back: it alone knows whether the candidate was asked to become one.
+    fn may_go_back(&self, step: Step) -> Step {
+        let data_directory = self.facts.candidate_data.clone();
+        step.requires_here(Probe::StaysStandby { on: self.on.clone(), data_directory })
+            .requires_here(Probe::Unchallenged { look: self.look() })
     }
 
     fn standby_signal(&self) -> PathBuf {
@@ -175,6 +199,8 @@ impl Work<'_> {
         // Somebody has started it again, by hand or because that is his task: as a standby, which cannot be waited for.
         let is_back =
             self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
+        // What was seen before the stop grows old while it is waited for.
+        let is_over = Probe::Any(vec![Probe::Challenged { look: self.look() }, is_back]);
         let has_all = Probe::HasAll {
             on: self.on.clone(),
             node_id: Some(self.facts.primary),
@@ -184,7 +210,7 @@ impl Work<'_> {
             .step(
                 "promote",
                 format!("promote \"{}\"", self.to()),
-                Op::Promote { on: self.on.clone(), command: self.facts.command.clone() },
+                Op::Promote { on: self.on.clone(), command: self.facts.command.clone(), look: Some(self.look()) },
                 self.facts.bounds.promote_s,
             )
             .on_resume(OnResume::AgainUnless(Probe::Accepts {
@@ -192,6 +218,7 @@ impl Work<'_> {
                 in_recovery: Some(false),
             }))
             .requires(self.at_primary(Probe::StaysDown { data_directory: data_directory.clone() }))
+            .requires_here(Probe::Unchallenged { look: self.look() })
             .requires_on_resume(has_all.clone())
             .no_return();
         promote.exit = Exit::Promotion;
@@ -217,7 +244,7 @@ impl Work<'_> {
                     self.facts.bounds.shutdown_s,
                 )
                 .requires_on_resume(is_standby.clone())
-                .gives_up_if(is_back.clone()),
+                .gives_up_if(is_over.clone()),
                 self.step(
                     "wait_until_received",
                     format!("wait until \"{}\" has all of it", self.to()),
@@ -225,7 +252,7 @@ impl Work<'_> {
                     self.facts.bounds.receive_s,
                 )
                 .requires_on_resume(is_standby)
-                .gives_up_if(is_back),
+                .gives_up_if(is_over),
                 promote,
                 Step::new(
                     "record",
@@ -330,16 +357,16 @@ impl Work<'_> {
         let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
         back(
             signalled(),
-            self.there(
+            self.may_go_back(self.there(
                 "remove_signal",
                 format!("remove standby.signal from the data directory of \"{}\"", self.from()),
                 Op::RemoveFile { path: self.standby_signal() },
                 QUERY_S,
-            ),
+            )),
         );
         back(
             stopped(),
-            self.there(
+            self.may_go_back(self.there(
                 "revive",
                 format!("bring \"{}\" back as the primary", self.from()),
                 Op::Revive {
@@ -347,7 +374,8 @@ impl Work<'_> {
                     start: self.host.start.clone(),
                 },
                 self.facts.bounds.reconnect_s.saturating_add(5),
-            )
+            ))
+            .requires(self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() }))))
             .uninterruptible(),
         );
         back(
@@ -357,7 +385,9 @@ impl Work<'_> {
                 format!("wait until \"{}\" is the primary again", self.from()),
                 Op::Wait(Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) }),
                 self.facts.bounds.reconnect_s,
-            ),
+            )
+            // Then it was not started, and is not waited for.
+            .gives_up_if(self.at_primary(Probe::Exists { path: self.standby_signal() })),
         );
         let touch = "UPDATE repmgr.nodes SET active = active WHERE node_id = $1::integer";
         back(

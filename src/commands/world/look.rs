@@ -1,0 +1,160 @@
+//! The last look before an effect that makes a primary: what the other nodes are at that moment, and by whose lock it may be said.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::Live;
+use crate::commands::hold::retake;
+use crate::error::{Error, Exit, sentence};
+use crate::facts::directory::running_postmaster;
+use crate::pg::client::Session;
+use crate::pg::control_file::{self, ControlState};
+use crate::pg::history::TimelineId;
+use crate::plan::{Endpoint, Look};
+
+/// How long one node may take beside the time that its session needed before: inside an outage nothing is waited for any longer.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Whether a server is in recovery, and the newest timeline that it knows of.
+///
+/// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it has NULL there.
+const STANDING: &str = "SELECT json_build_array(pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
+     (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli))::text";
+
+/// The answer to [`STANDING`].
+#[derive(Debug, Deserialize)]
+struct Standing(bool, TimelineId);
+
+/// What the last look has shown.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Why no primary may be made: a whole sentence.
+    pub(super) objection: Option<String>,
+    /// The nodes that have not answered, by name.
+    pub(super) unanswered: Vec<String>,
+}
+
+/// What one node has answered.
+enum Word {
+    Objects(String),
+    Agrees,
+    Unanswered,
+}
+
+impl Live<'_> {
+    /// Looks at all other nodes at once, over the sessions that hold their locks.
+    ///
+    /// # Errors
+    /// Exit code 30 if a lock that was lost, or never held, is held by another command now.
+    pub(super) async fn look(&self, look: &Look) -> Result<Seen, Error> {
+        let words = join_all(look.others.iter().map(|(node_id, on)| self.word(look, *node_id, on))).await;
+        let mut seen = Seen::default();
+        for ((_, on), word) in look.others.iter().zip(words) {
+            match word? {
+                Word::Objects(why) => seen.objection = seen.objection.or(Some(why)),
+                Word::Unanswered => seen.unanswered.push(on.name.clone()),
+                Word::Agrees => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
+        let held = self.held.borrow().get(&node_id).filter(|session| !session.is_closed()).cloned();
+        let session = match held {
+            Some(session) => session,
+            None if !look.relock => return Ok(Word::Unanswered),
+            // An answer counts only under the node's lock: without it another command may be at work there.
+            None => match self.relock(node_id, on).await? {
+                Some(session) => session,
+                None => return Ok(Word::Unanswered),
+            },
+        };
+        let asked = timeout(PATIENCE + self.round_trip.get(), session.query_json::<Standing>(STANDING, &[])).await;
+        let Ok(Ok(Standing(in_recovery, timeline))) = asked else {
+            // A session that is late or broken is not asked again.
+            self.held.borrow_mut().remove(&node_id);
+            return Ok(Word::Unanswered);
+        };
+        Ok(if !in_recovery {
+            Word::Objects(format!("{} is a primary, on timeline {timeline} or later.", capital(&on.name)))
+        } else if timeline > look.timeline {
+            Word::Objects(format!(
+                "{} is on timeline {timeline}; the operation was planned on timeline {}.",
+                capital(&on.name),
+                look.timeline
+            ))
+        } else {
+            Word::Agrees
+        })
+    }
+
+    /// Connects to a node and takes its lock; None if it does not answer.
+    async fn relock(&self, node_id: i32, on: &Endpoint) -> Result<Option<Session>, Error> {
+        let conninfo = self.conninfo(on)?;
+        let session = retake(self.context, &conninfo, &on.name).await?;
+        if let Some(session) = &session {
+            self.held.borrow_mut().insert(node_id, session.clone());
+        }
+        Ok(session)
+    }
+
+    /// Returns the session that holds the lock of a node.
+    ///
+    /// # Errors
+    /// Exit code 6 if it is gone: what is sent over another one may meet another command.
+    pub(super) fn holder(&self, node_id: i32, on: &Endpoint) -> Result<Session, Error> {
+        let held = self.held.borrow().get(&node_id).filter(|session| !session.is_closed()).cloned();
+        held.ok_or_else(|| {
+            let mut error = Error::new(Exit::Connection, format!("the session that holds the lock of {} is gone", on.name))
+                .detail("Nothing was requested: over another session, another command could be at work meanwhile.");
+            error.no_effect = true;
+            error
+        })
+    }
+
+    /// Says whether a standby is a standby without a request for promotion.
+    pub(super) async fn stays_standby(&self, on: &Endpoint, data: &std::path::Path) -> anyhow::Result<bool> {
+        let said = self.value_of(on, REQUESTED_OR_PRIMARY, &[]).await;
+        match said {
+            Ok(said) => Ok(said.as_deref() == Some("false")),
+            Err(error) => {
+                // It does not answer, or the role may not read its files: this host's files say it.
+                let requested = data.join("promote").exists();
+                let state = control_file::read(data)?.state;
+                let standby = match running_postmaster(data) {
+                    Some(_) => state == ControlState::InArchiveRecovery,
+                    None => matches!(state, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery),
+                };
+                if running_postmaster(data).is_none() {
+                    // Without a server there is nothing that could be promoted; the next start forgets the request.
+                    return Ok(standby);
+                }
+                if !standby && !requested {
+                    return Err(error);
+                }
+                Ok(standby && !requested)
+            }
+        }
+    }
+}
+
+/// Whether a server is a primary, or is to become one.
+const REQUESTED_OR_PRIMARY: &str =
+    "SELECT (NOT pg_is_in_recovery() OR pg_read_binary_file('promote', 0, 1, true) IS NOT NULL)::text";
+
+/// The error of an effect that the last look has forbidden.
+pub(super) fn challenged(step_exit: Exit, why: &str) -> Error {
+    let mut error =
+        Error::new(step_exit, "another primary or a newer timeline was seen immediately before the effect").detail(sentence(why));
+    error.no_effect = true;
+    error
+}
+
+fn capital(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
