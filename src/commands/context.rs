@@ -42,6 +42,8 @@ pub struct Context {
     /// The state directory, once it was looked for.
     pub(super) state: RefCell<Option<State>>,
     warnings: RefCell<Vec<Issue>>,
+    /// An unfinished operation that this command takes the place of.
+    superseded: RefCell<Option<String>>,
 }
 
 impl Context {
@@ -65,7 +67,18 @@ impl Context {
             cluster: RefCell::default(),
             state: RefCell::default(),
             warnings: RefCell::default(),
+            superseded: RefCell::default(),
         }
+    }
+
+    /// Notes that an unfinished operation does not stand in the way of this command.
+    pub fn supersede(&self, operation_id: &str) {
+        self.superseded.replace(Some(operation_id.to_string()));
+    }
+
+    /// Says whether this command takes the place of an operation.
+    pub fn supersedes(&self, operation_id: &str) -> bool {
+        self.superseded.borrow().as_deref() == Some(operation_id)
     }
 
     /// Returns the configuration.

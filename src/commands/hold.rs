@@ -148,7 +148,9 @@ pub(super) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -
     let key = cluster_lock::KEY.to_string();
     match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
         Ok(row) if row.get(0) == Some("true") => Ok(Some(session)),
-        Ok(_) => Err(Error::new(Exit::Busy, format!("another command has taken the lock of {name} meanwhile"))),
+        Ok(_) => {
+            Err(Error::new(Exit::Busy, format!("another command has taken the lock of {name} meanwhile")))
+        }
         Err(_) => Ok(None),
     }
 }

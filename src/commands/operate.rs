@@ -177,7 +177,7 @@ async fn act(
     let outcome = run::run(plan, &Past::default(), &world).await;
     world.release().await;
     if !outcome.resumable {
-        announce(context, &world, plan, registry::operation::ended(&header.operation_id, outcome.exit)).await;
+        record_end(context, &world, plan, &header.operation_id, &outcome).await;
     }
     if let Err(error) = journal::prune(&directory, KEPT_JOURNALS) {
         context.debug(&format!("could not remove old journals: {error:#}"));
@@ -200,8 +200,32 @@ pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, row: Sta
     }
 }
 
+/// Records in the cluster that an operation has ended: on the primary that there is now.
+///
+/// A promotion settles what was open on the timeline before it.
+pub async fn record_end(context: &Context, world: &Live<'_>, plan: &Plan, id: &str, outcome: &Outcome) {
+    let ended = registry::operation::ended(id, outcome.exit);
+    let promoted = plan.steps().find_map(|step| match &step.op {
+        Op::Promote { on, .. } => Some((on, &step.id)),
+        _ => None,
+    });
+    let is_done = |id: &String| outcome.steps.iter().any(|step| step.id == *id && step.status.is_done());
+    match promoted {
+        Some((on, step)) if is_done(step) => {
+            let statements = [ended, registry::operation::close_before_promotion()];
+            if let Err(error) = world.sql(on, &statements, ANNOUNCE_S).await {
+                context.debug(&format!("could not record the end of the operation: {error}"));
+            }
+        }
+        _ => announce(context, world, plan, ended).await,
+    }
+}
+
 /// Tells warnings and waived checks, and fails if any check stops the operation.
-fn examine(context: &Context, plan: &Plan) -> Result<()> {
+///
+/// # Errors
+/// That of the check that matters most.
+pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     for check in &plan.checks {
         match check.verdict {
             Verdict::Pass => context.debug(&format!("check passed: {}", check.message)),
@@ -327,7 +351,7 @@ pub async fn would_lock(context: &Context, directory: &Path) -> Result<()> {
 fn make_way(context: &Context, directory: &Path) -> Result<()> {
     let left = journal::unfinished(directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
-    for entry in left {
+    for entry in left.iter().filter(|entry| !context.supersedes(&entry.operation_id)) {
         let id = &entry.operation_id;
         match &entry.journal {
             Ok(loaded) if HARMLESS.contains(&loaded.header.command.as_str()) => {
@@ -335,7 +359,7 @@ fn make_way(context: &Context, directory: &Path) -> Result<()> {
                     continue;
                 }
                 context.debug(&format!("operation {id} was left unfinished and is superseded"));
-                if let Err(error) = close(&entry, "superseded by a later command") {
+                if let Err(error) = close(entry, "superseded by a later command") {
                     context.debug(&format!("could not close its journal: {error:#}"));
                 }
             }
@@ -371,6 +395,7 @@ pub fn own_unfinished(context: &Context, same: impl Fn(&Header) -> bool) -> Resu
             .journal
             .as_ref()
             .is_ok_and(|loaded| loaded.header.command == context.command && same(&loaded.header))
+            && !context.supersedes(&entry.operation_id)
     };
     Ok(left.into_iter().find(mine))
 }

@@ -3,13 +3,14 @@
 use crate::cli::operation::Operation as Verb;
 use crate::commands::adopt;
 use crate::commands::context::Context;
-use crate::commands::ending::{self, Ending, error_of};
-use crate::commands::hold::{Held, hold, open};
+use crate::commands::ending::Ending;
+use crate::commands::hold::open;
 use crate::commands::locate;
-use crate::commands::operate::{announce, blocking, conclude, lock, would_lock};
+use crate::commands::operate::{blocking, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::state;
-use crate::commands::world::{FarEnds, Live, Secrets};
+use crate::commands::take_up::{self, TakenUp};
+use crate::commands::world::Secrets;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::ClusterFacts;
 use crate::output::operation::{OperationView, StepView};
@@ -17,7 +18,6 @@ use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::Step;
 use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Mark, Record, Stage, Status};
-use crate::plan::run::{self, Ended};
 use crate::plan::tell::{self, Proof, Tell};
 use crate::registry::{NodeRow, node};
 use crate::secret::Secret;
@@ -146,77 +146,19 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
             ..Report::new(Data::Done(serde_json::json!({ "operation_id": id })))
         });
     };
-    let plan = loaded.header.plan.clone();
-    let _held = hold_all(context, &loaded.header.command).await?;
-    if context.global.dry_run {
-        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
-        return Ok(Report::new(Data::Operation(Box::new(view(entry, true)))));
+    let words = loaded.header.command_line.clone();
+    drop(_lock);
+    if !resume {
+        return take_up::abandon(context, entry).await;
     }
-    let past = loaded.past();
-    let secrets = known_secrets(context).await;
-    let far_ends = if resume {
-        FarEnds::open(context, &plan, &past, None).await?
-    } else {
-        let (far_ends, errors) = FarEnds::open_some(context, &plan, &past).await?;
-        for error in &errors {
-            context.ui.message(
-                Level::Warning,
-                &error.primary,
-                error.detail.as_deref(),
-                Some("What the way back would do there is left to you; \"pgbaton operation show\" lists it."),
-            );
-        }
-        far_ends
-    };
-    let world = Live::new(context, secrets)?;
-    let (mut journal, _) = Journal::resume(&entry.path)
-        .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
-    let resumed = Record::Resumed {
-        pid: std::process::id(),
-        pgbaton: env!("CARGO_PKG_VERSION").into(),
-        command_line: context.command_line.clone(),
-        at: journal::now(),
-    };
-    journal
-        .append(&resumed, Flush::Now)
-        .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
-    let world = world.writing(journal).with(far_ends);
-    let outcome =
-        if resume { run::run(&plan, &past, &world).await } else { run::abandon(&plan, &past, &world).await };
-    world.release().await;
-    let resumable = outcome.resumable;
-    if !resumable {
-        announce(context, &world, &plan, crate::registry::operation::ended(&id, outcome.exit)).await;
+    match take_up::resume(context, entry, &words).await? {
+        TakenUp::Over(report) => Ok(report),
+        TakenUp::Anew => take_up::begin_anew(context, &id, &words).await,
     }
-    let abandoned = !resume && outcome.exit == Exit::Done;
-    let whole = outcome.ended == Ended::Abandoned;
-    let told = outcome.steps.iter().any(|step| step.id == tell::STEP && step.status.is_done());
-    // What was put back is told as these commands tell it.
-    let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
-    let result = if abandoned {
-        context.ui.say(Level::Notice, &format!("operation \"{id}\" is abandoned"));
-        let data = serde_json::json!({ "operation_id": id, "steps": outcome.steps });
-        Ok(Report { changed: outcome.changed, ..Report::new(Data::Done(data)) })
-    } else {
-        conclude(&plan, &id, outcome)
-    };
-    if !abandoned && result.is_ok() {
-        ending::say(context, &plan.tells);
-    }
-    let error = match abandoned {
-        // There was nothing left to be done.
-        true if whole => None,
-        true => Some(format!("{} was abandoned", plan.title)),
-        false => error_of(&result),
-    };
-    if !resumable && acted {
-        tell_all(context, &plan.tells, error, told).await;
-    }
-    result
 }
 
 /// Tells what the operation would have told if it had not been left unfinished, by what there is now.
-async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told: bool) {
+pub(super) async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told: bool) {
     if tells.is_empty() {
         return;
     }
@@ -238,30 +180,15 @@ async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told
 }
 
 /// Says whether a command changes roles, and so holds the locks of the whole cluster.
-fn changes_roles(command: &str) -> bool {
+pub(super) fn changes_roles(command: &str) -> bool {
     matches!(
         command,
         "standby promote" | "standby follow" | "standby switchover" | "standby rewind" | "node rejoin"
     )
 }
 
-/// Takes the locks that a command which changes roles holds, here and on every node that can be reached.
-async fn hold_all(context: &Context, command: &str) -> Result<Option<Held>> {
-    if !changes_roles(command) {
-        return Ok(None);
-    }
-    let rows: Vec<_> = match locate::cluster(context).await {
-        Ok(found) => found.facts.nodes.iter().map(|node| node.row.clone()).collect(),
-        Err(error) => {
-            context.debug(&format!("the other nodes are not locked: {error}"));
-            Vec::new()
-        }
-    };
-    hold(context, &rows).await.map(Some)
-}
-
 /// Returns the secrets that can be found again: those of the configuration and of the metadata.
-async fn known_secrets(context: &Context) -> Secrets {
+pub(super) async fn known_secrets(context: &Context) -> Secrets {
     let mut out = Secrets::new();
     if let Ok(found) = locate::cluster(context).await {
         out.extend(secrets_of(&found.facts));

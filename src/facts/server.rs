@@ -367,9 +367,8 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
     if facts.in_recovery && facts.receiver.is_none() {
         facts.timeline = facts.timeline.max(timeline_received(session, &facts).await.unwrap_or_default());
     }
-    let lineage = async {
-        if facts.timeline > TimelineId(1) { lineage::ask(session, &facts).await } else { None }
-    };
+    let lineage =
+        async { if facts.timeline > TimelineId(1) { lineage::ask(session, &facts).await } else { None } };
     // Whoever may read files may look for one; a role that may not would leave an error in the server's log every time.
     let requested = async {
         if facts.in_recovery && facts.reads_files { promotion_requested(session).await.ok() } else { None }

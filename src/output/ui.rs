@@ -82,6 +82,17 @@ impl Ui {
         Self { level, terse, colour, log: RefCell::new(None), progress_shown: Cell::new(false) }
     }
 
+    /// Returns streams of the same kind for a command that is carried out within another one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.level, self.terse, self.colour)
+    }
+
+    /// Says whether there is a terminal to ask questions on.
+    pub fn can_ask(&self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
     /// Sends messages to a file from now on.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
 //! printed and performed.
 
+pub mod announce;
 pub mod beside;
 pub mod candidate;
 pub mod check;
@@ -23,6 +24,7 @@ pub mod prepare;
 pub mod promote;
 pub mod register;
 pub mod rejoin;
+pub mod resume;
 pub mod run;
 pub mod service;
 pub mod settings;
@@ -39,9 +41,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
 pub use far_end::FarEnd;
-pub use crate::registry::operation::Scope;
 pub use op::{Command, Endpoint, Look, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
 
 use crate::error::Exit;
@@ -225,6 +227,24 @@ pub struct Verify {
 }
 
 impl Plan {
+    /// A plan with nothing in it.
+    pub fn nothing(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            checks: Vec::new(),
+            phases: Vec::new(),
+            back: Vec::new(),
+            always: Vec::new(),
+            verify: Vec::new(),
+            back_failed: Exit::Failed,
+            incomplete: Exit::Incomplete,
+            announce_on: None,
+            origin: None,
+            far_ends: Vec::new(),
+            tells: Vec::new(),
+        }
+    }
+
     /// Returns all steps of the phases, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.phases.iter().flat_map(|phase| phase.steps.iter())

@@ -15,6 +15,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
+use crate::plan::announce::{self, Other};
 use crate::plan::beside::Beside;
 use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
@@ -26,7 +27,8 @@ use crate::plan::upstream::{
     slot_to_make, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify, Waiver,
+    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify,
+    Waiver,
 };
 use crate::registry::NodeType;
 
@@ -41,6 +43,8 @@ pub struct PromoteFacts {
     pub node_id: i32,
     /// The schema `pgbaton` is there.
     pub own_schema: bool,
+    /// The operations of other commands that have not reported their end.
+    pub others: Vec<Other>,
     /// What was last seen of the cluster before.
     pub topology: Option<Topology>,
     /// Where the WAL of the dead primary ends, where its own files say so.
@@ -91,6 +95,9 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     let mut checks = Vec::new();
     checks.push(is_standby(candidate, server));
     checks.extend(no_primary(facts, candidate, options));
+    checks.extend(requested_elsewhere(facts));
+    let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
+    checks.extend(announce::checks(&facts.others, server.timeline, &touched, options.force));
     // Where nobody will be promoted, whatever is said, there is nothing to be lost.
     let gone = former.filter(|_| !checks.iter().any(|check| check.stops() && check.waiver.is_none()));
     let (missing, wal_lost_bytes) = missing(facts, gone, server);
@@ -365,6 +372,25 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
     checks
 }
 
+/// A promotion that was requested of another standby may take place at any time, and cannot be withdrawn while its server runs.
+fn requested_elsewhere(facts: &PromoteFacts) -> Vec<Check> {
+    let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
+    let requested =
+        others.filter(|node| node.facts().is_some_and(|server| server.promotion_requested == Some(true)));
+    requested
+        .map(|node| {
+            let name = &node.row.node_name;
+            Check::fail("promotion_requested", format!("the promotion of node \"{name}\" is requested"))
+                .node(node.row.node_id)
+                .detail("It has not happened yet, but may at any time: restore_command may be waiting for an archive.")
+                .hint(format!(
+                    "Wait for it; or stop the server of \"{name}\", which withdraws the request, with \"pgbaton node stop\" there."
+                ))
+                .exit(Exit::SecondPrimary)
+        })
+        .collect()
+}
+
 fn receiver_timeout(facts: &PromoteFacts) -> String {
     match facts.roles.get(&facts.node_id).map(|role| role.wal_receiver_timeout_ms) {
         Some(0) => " (which is off here: restart the standby)".into(),
@@ -557,6 +583,7 @@ mod tests {
             roles: BTreeMap::from([(2, RoleFacts::example()), (3, RoleFacts::example())]),
             node_id: 2,
             own_schema: true,
+            others: Vec::new(),
             topology: None,
             former_end: None,
             beside: Beside::default(),

@@ -562,28 +562,38 @@ async fn a_signal_cuts_an_interruptible_step_short_and_lets_another_one_finish()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_after_the_point_of_no_return_finishes_the_running_step_and_leaves_the_rest() {
+async fn after_the_point_of_no_return_the_first_signal_finishes_everything_and_the_second_one_leaves_the_rest()
+ {
     let plan = switchover();
-    for (signal, exit) in [(Signal::Int, Exit::Interrupted), (Signal::Term, Exit::Terminated)] {
-        for (id, moments) in [
-            ("promote", &MOMENTS[1..]),
-            (METADATA, &MOMENTS[..]),
-            // When these have ended, the expectations are what is left.
-            ("follow-3", &MOMENTS[..]),
-            ("start-old", &MOMENTS[..]),
-        ] {
-            for moment in moments {
+    for (id, moments) in [
+        ("promote", &MOMENTS[1..]),
+        (METADATA, &MOMENTS[..]),
+        // When these have ended, the expectations are what is left.
+        ("follow-3", &MOMENTS[..]),
+        ("start-old", &MOMENTS[..]),
+    ] {
+        for moment in moments {
+            for signal in [Signal::Int, Signal::Term] {
                 let (world, outcome, history) = run_with(id, Trouble::Sent(signal, *moment)).await;
                 let outcome = outcome.unwrap();
-                assert_eq!((outcome.exit, outcome.ended), (exit, Ended::Unfinished), "{history}");
-                assert!(outcome.resumable && outcome.past_no_return, "{history}");
-                assert!(world.has_mark(Stage::Forward, id, &Mark::Done), "{history}: not finished");
-                assert!(!world.is("paused"), "{history}");
-                assert_eq!(world.ended(), None, "{history}");
-                resume_to_the_end(&world, &plan, &history).await;
-                assert_eq!(world.ended(), Some(Exit::Done), "{history}");
-                assert!(is_switched(&world), "{history}");
+                assert_eq!((outcome.exit, outcome.ended), (Exit::Done, Ended::Done), "{history}");
+                assert!(is_switched(&world) && !outcome.resumable, "{history}");
+                assert!(world.told.borrow().contains(&format!("finishing after {signal:?}")), "{history}");
             }
+            let history = format!("{id} {moment:?}, twice");
+            let world = servers()
+                .trouble(id, Trouble::Sent(Signal::Int, *moment))
+                .trouble(id, Trouble::Sent(Signal::Term, *moment));
+            let outcome = world.run(&plan).await.unwrap();
+            assert_safe(&world, &history);
+            assert_eq!((outcome.exit, outcome.ended), (Exit::Terminated, Ended::Unfinished), "{history}");
+            assert!(outcome.resumable && outcome.past_no_return, "{history}");
+            assert!(world.has_mark(Stage::Forward, id, &Mark::Done), "{history}: not finished");
+            assert!(!world.is("paused"), "{history}");
+            assert_eq!(world.ended(), None, "{history}");
+            resume_to_the_end(&world, &plan, &history).await;
+            assert_eq!(world.ended(), Some(Exit::Done), "{history}");
+            assert!(is_switched(&world), "{history}");
         }
     }
 }

@@ -118,6 +118,8 @@ pub enum Narration<'a> {
     PastNoReturn,
     /// The way back begins.
     GoingBack,
+    /// What an operation of another run has left is undone; nothing is started.
+    Undoing,
     /// An expectation is waited for.
     Expecting(&'a Verify),
     /// An expectation came true.
@@ -136,6 +138,8 @@ pub enum Narration<'a> {
         /// Whether the point of no return was reached.
         past_no_return: bool,
     },
+    /// A first signal arrived after the point of no return: the operation is finished unless another one comes.
+    Finishing(Signal),
     /// A signal arrived that changes nothing: what goes on now must be finished.
     StillGoing(Signal),
     /// Something that somebody should know.
@@ -255,6 +259,14 @@ pub async fn abandon<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
     run.listening(run.abandonment()).await
 }
 
+/// Carries out the rollback of a plan, whatever its journal says, and ends the journal with this note. The plan must be one that may be
+/// carried out at any time: see [`crate::plan::resume::undo`].
+pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> Outcome {
+    let past = past.for_undo();
+    let run = Run { ending: Some(note.to_string()), ..Run::new(plan, &past, world) };
+    run.listening(run.undoing()).await
+}
+
 /// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
 ///
 /// # Errors
@@ -333,6 +345,8 @@ struct Run<'a, W> {
     world: &'a W,
     signal: watch::Sender<Option<Signal>>,
     notes: RefCell<Notes>,
+    /// What the journal says at its end, if it is not what became of the plan.
+    ending: Option<String>,
 }
 
 /// What a run has seen so far.
@@ -342,6 +356,8 @@ struct Notes {
     no_return: bool,
     /// Signals change nothing any more.
     committed: bool,
+    /// A first signal came after the point of no return.
+    warned: bool,
     failures: Vec<StepFailure>,
     warnings: Vec<String>,
     reports: BTreeMap<(Stage, String), StepReport>,
@@ -350,7 +366,7 @@ struct Notes {
 impl<'a, W: World> Run<'a, W> {
     fn new(plan: &'a Plan, past: &'a Past, world: &'a W) -> Self {
         let notes = Notes { no_return: past.past_no_return(), ..Notes::default() };
-        Self { plan, past, world, signal: watch::Sender::new(None), notes: RefCell::new(notes) }
+        Self { plan, past, world, signal: watch::Sender::new(None), notes: RefCell::new(notes), ending: None }
     }
 
     /// Drives `work` and takes note of signals while it is pending.
@@ -369,6 +385,10 @@ impl<'a, W: World> Run<'a, W> {
         let past_no_return = self.past_no_return();
         if self.signal.borrow().is_some() || self.notes.borrow().committed {
             self.world.narrate(Narration::StillGoing(signal));
+        } else if past_no_return && !self.notes.borrow().warned {
+            // What is left takes seconds, and without it the old primary stays down: whoever means it says it twice.
+            self.notes.borrow_mut().warned = true;
+            self.world.narrate(Narration::Finishing(signal));
         } else {
             self.world.narrate(Narration::Interrupted { signal, past_no_return });
             self.signal.send_replace(Some(signal));
@@ -422,6 +442,12 @@ impl<'a, W: World> Run<'a, W> {
         self.conclude(ended, exit, false).await
     }
 
+    async fn undoing(&self) -> Outcome {
+        self.commit();
+        let (ended, exit) = self.go_back(Exit::Done).await;
+        self.conclude(ended, exit, false).await
+    }
+
     /// Decides what an early end of the forward run means. This is the only place that begins the way back of a run.
     async fn halted(&self, halt: Halt) -> (Ended, Exit) {
         match halt {
@@ -444,7 +470,8 @@ impl<'a, W: World> Run<'a, W> {
         }
         let changed = self.changed(ended);
         if !resumable {
-            let end = Record::End { exit, note: self.note(ended), changed, at: now() };
+            let note = self.ending.clone().unwrap_or_else(|| self.note(ended));
+            let end = Record::End { exit, note, changed, at: now() };
             if let Err(cause) = self.world.record(&end, Flush::Now).await {
                 self.warn(format!(
                     "could not record the end of the operation, which will be listed as unfinished: {cause:#}"
@@ -681,10 +708,12 @@ impl<'a, W: World> Run<'a, W> {
     /// Restores the old state, step by step, as far as possible.
     async fn go_back(&self, exit: Exit) -> (Ended, Exit) {
         self.commit();
-        if !self.plan.back.is_empty() {
+        if self.ending.is_some() {
+            self.world.narrate(Narration::Undoing);
+        } else if !self.plan.back.is_empty() {
             self.world.narrate(Narration::GoingBack);
         }
-        let resumed = self.past.going_back().is_some();
+        let resumed = self.past.going_back().is_some() || self.ending.is_some();
         let record = Record::GoingBack { exit, at: now() };
         if let Err(cause) = self.world.record(&record, Flush::Now).await {
             // Not a reason to stay without a primary.

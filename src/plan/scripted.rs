@@ -351,6 +351,7 @@ impl World for ScriptedWorld {
     fn narrate(&self, narration: Narration<'_>) {
         let text = match narration {
             Narration::GoingBack => "going back".to_string(),
+            Narration::Finishing(signal) => format!("finishing after {signal:?}"),
             Narration::StillGoing(signal) => format!("still going after {signal:?}"),
             Narration::Interrupted { signal, past_no_return } => {
                 format!("{signal:?}, past no return: {past_no_return}")

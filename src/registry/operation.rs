@@ -102,6 +102,15 @@ pub fn close(operation_id: &str) -> Statement {
     .bind(operation_id)
 }
 
+/// Returns the statement that closes what was open on an earlier timeline than that of the server, where the rows say so.
+pub fn close_before_promotion() -> Statement {
+    Statement::new(
+        "UPDATE pgbaton.operation SET finished_at = current_timestamp WHERE finished_at IS NULL \
+         AND (to_jsonb(operation) ->> 'timeline')::integer < \
+         ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer",
+    )
+}
+
 /// Returns the statement that closes the rows of a node that is taken out of the cluster.
 pub fn close_all_of(node_id: i32) -> Statement {
     Statement::new(

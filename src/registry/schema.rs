@@ -258,6 +258,32 @@ impl Present {
     }
 }
 
+#[cfg(test)]
+impl Present {
+    /// Metadata for tests: everything is there, or nothing.
+    pub(crate) fn example(there: bool) -> Self {
+        Self {
+            extension: None,
+            schema: there,
+            occupied: there,
+            node_columns: if there { NODE_COLUMNS.map(String::from).to_vec() } else { Vec::new() },
+            events: there,
+            own: there,
+            scoped: there,
+            may_alter_operation: true,
+            closed_schemas: Vec::new(),
+            closed_tables: Vec::new(),
+            may_create: true,
+            may_create_in_schema: true,
+            may_create_in_own: true,
+            read_only: false,
+            database: "repmgr".into(),
+            role: "repmgr".into(),
+            schema_owner: None,
+        }
+    }
+}
+
 /// What a server offers of the repmgr extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Offered {

@@ -75,9 +75,9 @@ impl Stepped {
         self.running
     }
 
-    /// Lets it go on unwatched, after a signal if one is given.
-    pub fn go_on(self, signal: Option<Signal>) -> Running {
-        if let Some(signal) = signal {
+    /// Lets it go on unwatched, after the signals that are given.
+    pub fn go_on(self, signals: impl IntoIterator<Item = Signal>) -> Running {
+        for signal in signals {
             self.running.signal(signal);
         }
         ptrace::detach(self.pid, self.pending).unwrap();

@@ -11,7 +11,8 @@ use crate::commands::ending::{Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
-use crate::commands::{locate, login, operate, operation};
+use crate::commands::take_up::{TakenUp, resume};
+use crate::commands::{locate, login, operate};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
 use crate::facts::places;
@@ -35,9 +36,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let wanted = target_words(&context.command_line);
     if let Some(entry) =
         operate::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?
+        && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
     {
-        context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
-        return operation::finish(context, &entry, true).await;
+        return Ok(report);
     }
     let name = &config.node_name;
     let found = wait_for_target(context, args).await?;

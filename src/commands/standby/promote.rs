@@ -7,12 +7,13 @@ use serde_json::json;
 use crate::cli::standby::Promote as Args;
 use crate::commands::context::Context;
 use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold;
+use crate::commands::hold::{self, Held};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
 use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
-use crate::commands::{operate, operation, reach};
+use crate::commands::take_up::{TakenUp, resume};
+use crate::commands::{operate, others, reach};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -23,10 +24,10 @@ use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
-use crate::plan::Command;
 use crate::plan::beside::Beside;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
 use crate::plan::tell;
+use crate::plan::{Check, Command, Plan};
 use crate::registry::NodeType;
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
@@ -40,9 +41,10 @@ const END_OF_WAL: Duration = Duration::from_millis(200);
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    if let Some(entry) = operate::own_unfinished(context, |_| true)? {
-        context.ui.say(Level::Notice, "an earlier promotion was left unfinished, and is resumed");
-        return operation::finish(context, &entry, true).await;
+    if let Some(entry) = operate::own_unfinished(context, |_| true)?
+        && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
+    {
+        return Ok(report);
     }
     let name = &config.node_name;
     let mut rest = cluster_at_rest(context).await?;
@@ -61,6 +63,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         roles: held.roles.clone(),
         node_id: config.node_id,
         own_schema: rest.metadata.as_ref().is_some_and(|present| present.own),
+        others: others::others(context, &held).await,
         beside: Beside { no_pause: args.repmgrd_no_pause, ..beside },
         topology: rest.found.topology,
         former_end,
@@ -122,6 +125,41 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         }
     }
     Ok(done.report)
+}
+
+/// Judges today whether this node may be promoted, for an operation that was planned on another day.
+///
+/// # Errors
+/// Exit code 31 if another primary is alive or may be, 32 while another standby has more WAL, 6 without the local server.
+pub async fn judge_anew(context: &Context, held: &Held, former: Option<i32>) -> Result<()> {
+    let config = context.config()?;
+    let facts = PromoteFacts {
+        roles: held.roles.clone(),
+        node_id: config.node_id,
+        own_schema: false,
+        others: Vec::new(),
+        beside: Beside::default(),
+        topology: None,
+        former_end: None,
+        command: None,
+        timeout_s: seconds(config.promote_check_timeout),
+        now: crate::plan::journal::now(),
+        cluster: held.facts.clone(),
+    };
+    let options = PromoteOptions {
+        force: context.global.force,
+        accept_data_loss: context.global.accept_data_loss,
+        siblings_follow: false,
+    };
+    let promotion = plan(&facts, options);
+    let decides = |check: &Check| {
+        ["no_other_primary", "has_most_wal", "server_is_standby"].contains(&check.name.as_str())
+    };
+    let checks = promotion.plan.checks.into_iter().filter(|check| {
+        // That it answered before it was stopped is why it was to be stopped.
+        decides(check) || (check.name == "node_not_asked" && check.node_id != former)
+    });
+    operate::examine(context, &Plan { checks: checks.collect(), ..Plan::nothing(promotion.plan.title) })
 }
 
 /// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.

@@ -14,8 +14,9 @@ use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
 use crate::commands::standby::promote::command;
+use crate::commands::take_up::{TakenUp, resume};
 use crate::commands::world::{OPEN, Remote};
-use crate::commands::{locate, operate, operation};
+use crate::commands::{locate, operate, others};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::{places, server};
@@ -41,9 +42,10 @@ use crate::registry::node::ssh_hosts;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    if let Some(entry) = operate::own_unfinished(context, |_| true)? {
-        context.ui.say(Level::Notice, "an earlier switchover was left unfinished, and is resumed");
-        return operation::finish(context, &entry, true).await;
+    if let Some(entry) = operate::own_unfinished(context, |_| true)?
+        && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
+    {
+        return Ok(report);
     }
     told_of_options(context, args);
     let name = &config.node_name;
@@ -76,7 +78,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         candidate: config.node_id,
         candidate_data: config.data_directory.clone(),
         primary: primary.row.node_id,
-        own_schema: rest.metadata.as_ref().is_some_and(|present| present.own),
+        metadata: rest.metadata.clone(),
+        others: others::others(context, &held).await,
         host: others.host.take(),
         checks: std::mem::take(&mut others.checks),
         beside: Beside {

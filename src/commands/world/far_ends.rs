@@ -113,6 +113,11 @@ impl FarEnds {
         }
     }
 
+    /// Says whether there is a channel to the host of a node.
+    pub fn reaches(&self, node_id: i32) -> bool {
+        self.remotes.contains_key(&node_id)
+    }
+
     pub(super) fn get(&self, node_id: i32) -> Option<&Remote> {
         self.remotes.get(&node_id)
     }

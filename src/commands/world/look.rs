@@ -73,7 +73,8 @@ impl Live<'_> {
                 None => return Ok(Word::Unanswered),
             },
         };
-        let asked = timeout(PATIENCE + self.round_trip.get(), session.query_json::<Standing>(STANDING, &[])).await;
+        let asked =
+            timeout(PATIENCE + self.round_trip.get(), session.query_json::<Standing>(STANDING, &[])).await;
         let Ok(Ok(Standing(in_recovery, timeline))) = asked else {
             // A session that is late or broken is not asked again.
             self.held.borrow_mut().remove(&node_id);
@@ -109,8 +110,13 @@ impl Live<'_> {
     pub(super) fn holder(&self, node_id: i32, on: &Endpoint) -> Result<Session, Error> {
         let held = self.held.borrow().get(&node_id).filter(|session| !session.is_closed()).cloned();
         held.ok_or_else(|| {
-            let mut error = Error::new(Exit::Connection, format!("the session that holds the lock of {} is gone", on.name))
-                .detail("Nothing was requested: over another session, another command could be at work meanwhile.");
+            let mut error = Error::new(
+                Exit::Connection,
+                format!("the session that holds the lock of {} is gone", on.name),
+            )
+            .detail(
+                "Nothing was requested: over another session, another command could be at work meanwhile.",
+            );
             error.no_effect = true;
             error
         })
@@ -127,7 +133,9 @@ impl Live<'_> {
                 let state = control_file::read(data)?.state;
                 let standby = match running_postmaster(data) {
                     Some(_) => state == ControlState::InArchiveRecovery,
-                    None => matches!(state, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery),
+                    None => {
+                        matches!(state, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery)
+                    }
                 };
                 if running_postmaster(data).is_none() {
                     // Without a server there is nothing that could be promoted; the next start forgets the request.
@@ -149,7 +157,8 @@ const REQUESTED_OR_PRIMARY: &str =
 /// The error of an effect that the last look has forbidden.
 pub(super) fn challenged(step_exit: Exit, why: &str) -> Error {
     let mut error =
-        Error::new(step_exit, "another primary or a newer timeline was seen immediately before the effect").detail(sentence(why));
+        Error::new(step_exit, "another primary or a newer timeline was seen immediately before the effect")
+            .detail(sentence(why));
     error.no_effect = true;
     error
 }

@@ -537,7 +537,9 @@ impl World for Live<'_> {
             Op::Promote { on, command, look } => {
                 return self.promote(on, command.as_ref(), look.as_ref()).await;
             }
-            Op::Announce { on, prepare, scope } => self.announce(on, prepare, scope.as_ref(), step.timeout_s).await?,
+            Op::Announce { on, prepare, scope } => {
+                self.announce(on, prepare, scope.as_ref(), step.timeout_s).await?;
+            }
             Op::Follow { standby, upstream } => self.follow(standby, upstream).await?,
             Op::ArchiveWal { data_directory, command, until } => {
                 self.archive_wal(data_directory, command, *until).await?;
@@ -680,6 +682,7 @@ impl World for Live<'_> {
                 self.far_ends.go_back();
                 ui.say(Level::Notice, "going back to the old state");
             }
+            Narration::Undoing => self.far_ends.go_back(),
             Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
             Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),
             Narration::NotMet { error, .. } => {
@@ -692,6 +695,12 @@ impl World for Live<'_> {
                 } else {
                     "interrupted"
                 },
+            ),
+            Narration::Finishing(_) => ui.message(
+                Level::Notice,
+                "the promotion is done or requested: the rest is finished first",
+                None,
+                Some("Press Ctrl-C again to stop after the running step and leave the rest to \"pgbaton operation resume\"."),
             ),
             Narration::StillGoing(_) => {
                 ui.say(Level::Notice, "what goes on now must be finished; it will not take long");

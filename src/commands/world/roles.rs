@@ -63,8 +63,9 @@ impl Live<'_> {
         look: Option<&Look>,
     ) -> Result<Option<String>, Error> {
         let Some(look) = look else {
-            let mut error = Error::new(Exit::Promotion, "the journal does not say what the promotion was decided from")
-                .detail("It was written by version 0.1.0. Nothing was requested.");
+            let mut error =
+                Error::new(Exit::Promotion, "the journal does not say what the promotion was decided from")
+                    .detail("It was written by version 0.1.0. Nothing was requested.");
             error.no_effect = true;
             return Err(error);
         };
@@ -77,9 +78,10 @@ impl Live<'_> {
         let note = (!unanswered.is_empty()).then(|| format!("promoted without an answer of {unanswered}"));
         match command {
             Some(command) => {
-                session.query_one("SELECT pg_catalog.pg_is_in_recovery()::text", &[]).await.map_err(|error| {
-                    Error { no_effect: true, ..sql_failed(on, error) }
-                })?;
+                session
+                    .query_one("SELECT pg_catalog.pg_is_in_recovery()::text", &[])
+                    .await
+                    .map_err(|error| Error { no_effect: true, ..sql_failed(on, error) })?;
                 self.run(command).await.map(drop)?;
             }
             None => {

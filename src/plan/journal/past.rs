@@ -70,6 +70,14 @@ impl Past {
         }
     }
 
+    /// The same, for a rollback that takes back only what is the operation's own, and that is carried out as a whole.
+    #[must_use]
+    pub fn for_undo(&self) -> Self {
+        let mut past = Self { no_return: false, going_back: None, ..self.clone() };
+        past.steps.retain(|(stage, _), _| *stage != Stage::Back);
+        past
+    }
+
     /// Returns whether a step was, or may have been, started.
     pub fn started(&self, stage: Stage, step: &str) -> bool {
         self.trace(stage, step).started

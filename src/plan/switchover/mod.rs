@@ -19,11 +19,13 @@ use self::work::Work;
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
+use crate::plan::announce::{self, Other};
 use crate::plan::beside::Beside;
 use crate::plan::candidate::room;
 use crate::plan::register::endpoint;
 use crate::plan::tell::Tell;
 use crate::plan::{Check, Command, Origin, Plan, candidate, tell};
+use crate::registry::schema::Present;
 
 /// What is known of the host of the old primary, and of how its server is stopped and started there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,8 +81,10 @@ pub struct SwitchoverFacts {
     pub candidate_data: PathBuf,
     /// The old primary.
     pub primary: i32,
-    /// The schema `pgbaton` is there.
-    pub own_schema: bool,
+    /// What there is of the metadata; None where that is not known.
+    pub metadata: Option<Present>,
+    /// The operations of other commands that have not reported their end.
+    pub others: Vec<Other>,
     /// The old primary's host; None where it could not be asked, which `checks` say.
     pub host: Option<Host>,
     /// What was examined on other hosts: whether they can be reached, whether logins work.
@@ -133,9 +137,10 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         return plan;
     };
     plan.announce_on = Some(endpoint(primary));
-    plan.origin =
-        Some(Origin { scope: candidate::scope(&facts.cluster, old), primary: Some(facts.primary) });
+    plan.origin = Some(Origin { scope: candidate::scope(&facts.cluster, old), primary: Some(facts.primary) });
     plan.checks.extend(ends(facts, candidate, server, primary, old));
+    let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
+    plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
     plan.checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.candidate), options.force));
     let lost: Vec<String> = old
         .slots
@@ -155,6 +160,9 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(silent_nodes(facts, old, options));
     plan.checks.extend(facts.beside.checks(&facts.cluster, options.force));
     plan.checks.extend(facts.checks.iter().cloned());
+    let recording =
+        announce::record(facts.metadata.as_ref(), &endpoint(primary), &candidate::scope(&facts.cluster, old));
+    plan.checks.extend(recording.check);
     let Some(host) = &facts.host else { return plan };
     if plan.checks.iter().any(Check::stops) {
         return plan;
@@ -176,6 +184,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         following: &following,
         on: endpoint(candidate),
         was: endpoint(primary),
+        announces: recording.step,
     };
     work.steps(&mut plan);
     plan

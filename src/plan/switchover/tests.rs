@@ -32,7 +32,8 @@ fn facts() -> SwitchoverFacts {
         candidate: 2,
         candidate_data: "/c".into(),
         primary: 1,
-        own_schema: true,
+        metadata: Some(crate::registry::schema::Present::example(true)),
+        others: Vec::new(),
         host: Some(Host {
             data_directory: "/data".into(),
             postgres: "/bin/postgres".into(),
@@ -84,6 +85,8 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
     assert_eq!(
         ids,
         [
+            "announce",
+            "announced",
             "pause_3",
             "checkpoint_1",
             "checkpoint_2",

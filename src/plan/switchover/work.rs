@@ -6,6 +6,7 @@ use super::{Host, SwitchoverFacts};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
+use crate::plan::announce;
 use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
 use crate::plan::register::endpoint;
 use crate::plan::tell;
@@ -13,8 +14,8 @@ use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby, Statement,
-    Step, Verify,
+    Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby,
+    Statement, Step, Verify,
 };
 use crate::registry::{NodeType, node};
 
@@ -31,11 +32,14 @@ pub(super) struct Work<'a> {
     pub(super) following: &'a [&'a NodeFacts],
     pub(super) on: Endpoint,
     pub(super) was: Endpoint,
+    /// The record of the operation on the old primary.
+    pub(super) announces: Option<Step>,
 }
 
 impl Work<'_> {
     pub(super) fn steps(&self, plan: &mut Plan) {
         let beside = &self.facts.beside;
+        self.announce(plan);
         beside.pause(plan, &self.facts.cluster, Exit::Switchover);
         self.prepare(plan);
         beside.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
@@ -44,6 +48,29 @@ impl Work<'_> {
         self.after(plan);
         self.way_back(plan);
         plan.verify.extend(self.expectations());
+    }
+
+    /// Before the first effect: a standby that is cut off later knows what was going on.
+    fn announce(&self, plan: &mut Plan) {
+        let Some(mut record) = self.announces.clone() else { return };
+        record.exit = Exit::Switchover;
+        let mut steps = vec![record];
+        let role = self.facts.roles.get(&self.facts.candidate);
+        // One that replays later on purpose is not waited for.
+        let replays =
+            role.is_none_or(|role| role.apply_delay_ms == 0) && self.server.replay_paused != Some(true);
+        if replays {
+            let mut received = announce::received(&self.on);
+            received.exit = Exit::Switchover;
+            steps.push(received);
+        }
+        plan.phases.push(phase("record the operation", Order::InOrder, OnFailure::Stop, false, steps));
+    }
+
+    /// The metadata have a place for the promotion.
+    fn has_own_schema(&self) -> bool {
+        self.facts.metadata.as_ref().is_some_and(|present| present.own)
+            || matches!(&self.announces, Some(Step { op: Op::Announce { prepare, .. }, .. }) if !prepare.is_empty())
     }
 
     fn from(&self) -> &str {
@@ -210,7 +237,11 @@ impl Work<'_> {
             .step(
                 "promote",
                 format!("promote \"{}\"", self.to()),
-                Op::Promote { on: self.on.clone(), command: self.facts.command.clone(), look: Some(self.look()) },
+                Op::Promote {
+                    on: self.on.clone(),
+                    command: self.facts.command.clone(),
+                    look: Some(self.look()),
+                },
                 self.facts.bounds.promote_s,
             )
             .on_resume(OnResume::AgainUnless(Probe::Accepts {
@@ -227,7 +258,7 @@ impl Work<'_> {
                 promote = promote.requires_on_resume(Probe::NoPrimary { on: endpoint(other) });
             }
         }
-        let statements = self.record(self.facts.own_schema);
+        let statements = self.record(self.has_own_schema());
         plan.phases.push(phase(
             "change roles",
             Order::InOrder,

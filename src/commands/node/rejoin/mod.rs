@@ -12,6 +12,7 @@ use crate::commands::context::Context;
 use crate::commands::ending::{self, Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
 use crate::commands::primary::register::secrets_of;
+use crate::commands::take_up::{TakenUp, resume};
 use crate::commands::world::Secrets;
 use crate::commands::{locate, operate, operation};
 use crate::error::{Error, Exit, Result};
@@ -33,15 +34,18 @@ use crate::system::signals::{self, Signal};
 /// another failed check, 24 if a step fails, 4 if the server does not start.
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
     if let Some(entry) = operate::own_unfinished(context, |_| true)? {
-        let verb = if args.reclone { "given up for a new clone" } else { "resumed" };
-        context.ui.say(Level::Notice, &format!("an earlier run was left unfinished, and is {verb}"));
-        if !args.reclone || context.global.dry_run {
-            return operation::finish(context, &entry, true).await;
+        if args.reclone && !context.global.dry_run {
+            context
+                .ui
+                .say(Level::Notice, "an earlier run was left unfinished, and is abandoned for a new clone");
+            // After the rewind has begun this is no success, and need not be one.
+            let _ = operation::finish(context, &entry, false).await;
+            let afresh = afresh(context, args, forced).await;
+            return afresh.map_err(|error| error.after("The earlier run was abandoned.", Exit::Rejoin));
         }
-        // After the rewind has begun this is no success, and need not be one.
-        let _ = operation::finish(context, &entry, false).await;
-        let afresh = afresh(context, args, forced).await;
-        return afresh.map_err(|error| error.after("The earlier run was given up.", Exit::Rejoin));
+        if let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await? {
+            return Ok(report);
+        }
     }
     afresh(context, args, forced).await
 }

@@ -1,0 +1,96 @@
+//! The operations of other commands, as the rows of the cluster tell of them, and what their nodes say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::commands::context::Context;
+use crate::commands::hold::Held;
+use crate::commands::reach::{self, Whereabouts};
+use crate::commands::world::Remote;
+use crate::facts::cluster::NodeFacts;
+use crate::plan::announce::{Other, Standing};
+use crate::plan::journal::{self, Status};
+use crate::registry::node::ssh_hosts;
+use crate::registry::operation::{self, OpenOperation};
+
+/// How long another host may take to say what its journals hold.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Reads the rows of open operations on every node that answers: a copy that is cut off may know of one that others do not, and the other
+/// way round.
+pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
+    let read = join_all(
+        held.sessions().map(async |(_, session)| operation::open(session).await.unwrap_or_default()),
+    )
+    .await;
+    let rows: BTreeMap<String, OpenOperation> =
+        read.into_iter().flatten().map(|row| (row.operation_id.clone(), row)).collect();
+    let identifier = held.facts.system_identifier();
+    let of_this_cluster = |row: &OpenOperation| {
+        row.system_identifier.is_none() || row.system_identifier.as_deref() == identifier
+    };
+    let newest = held.facts.nodes.iter().filter_map(NodeFacts::facts).map(|server| server.timeline).max();
+    let mut out = Vec::new();
+    for row in rows.into_values().filter(of_this_cluster).filter(|row| !context.supersedes(&row.operation_id))
+    {
+        let node = row.node_id.and_then(|id| held.facts.node(id));
+        let node_name = node.map_or_else(|| "?".to_string(), |node| node.row.node_name.clone());
+        // One that does not count anyway is not asked after.
+        let standing = if row.timeline.is_some() && row.timeline == newest {
+            standing(context, held, &row, node).await
+        } else {
+            Standing::Unknown("Its journal was not asked for.".into())
+        };
+        out.push(Other { row, node_name, standing });
+    }
+    out
+}
+
+async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
+    if context.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
+        return here(context, row);
+    }
+    let Some(node) = node else { return Standing::Over };
+    let hosts = match held.sessions().next() {
+        Some((_, session)) => ssh_hosts(session).await.unwrap_or_default(),
+        None => BTreeMap::default(),
+    };
+    let known = Whereabouts {
+        row: &node.row,
+        server: node.facts(),
+        system_identifier: held.facts.system_identifier(),
+        ssh_host: hosts.get(&node.row.node_id).map(String::as_str),
+    };
+    let far_end = match reach::far_end(context, &known).await {
+        Ok(far_end) => far_end,
+        Err(error) => return Standing::Unknown(format!("Its journal cannot be asked for: {error}")),
+    };
+    match Remote::open(context, &far_end, ASK).await {
+        Ok((_, hello)) => match (hello.locked_by, hello.unfinished) {
+            (Some(holder), _) => Standing::Open(holder),
+            (None, Some((id, _))) if id == row.operation_id => {
+                Standing::Open("Its journal there is not closed, and no process is at work on it.".into())
+            }
+            _ => Standing::Over,
+        },
+        Err(trouble) => {
+            Standing::Unknown(format!("Its journal cannot be asked for: {}", trouble.error(&far_end)))
+        }
+    }
+}
+
+/// An operation of this node: its own journals say it.
+fn here(context: &Context, row: &OpenOperation) -> Standing {
+    let entries = context.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
+    let Some(entries) = entries else {
+        return Standing::Unknown("The journals of this node cannot be read.".into());
+    };
+    match entries.iter().find(|entry| entry.operation_id == row.operation_id) {
+        Some(entry) if !matches!(entry.status(), Status::Finished { .. }) => {
+            Standing::Open("Its journal on this node is not closed.".into())
+        }
+        _ => Standing::Over,
+    }
+}

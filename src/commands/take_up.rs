@@ -1,0 +1,506 @@
+//! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`plan/resume.rs`), and finished,
+//! planned anew, or closed.
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use serde_json::json;
+
+use crate::cli::{Cli, Global};
+use crate::commands::context::Context;
+use crate::commands::ending::{self, error_of};
+use crate::commands::hold::{Held, hold};
+use crate::commands::operate::{conclude, record_end};
+use crate::commands::operation::{changes_roles, known_secrets, tell_all};
+use crate::commands::standby::promote;
+use crate::commands::world::{FarEnds, Live, OPEN, Remote, secured};
+use crate::commands::{dispatch, getopt, locate, usage};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::running_postmaster;
+use crate::output::ui::{Level, Ui};
+use crate::output::{Data, Report};
+use crate::pg::conninfo::Conninfo;
+use crate::plan::far_end::Standing;
+use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
+use crate::plan::resume::{Course, Left, course, undo};
+use crate::plan::run::{self, Ended, Outcome};
+use crate::plan::{Plan, tell};
+
+/// What has become of an operation that was taken up.
+#[derive(Debug)]
+pub enum TakenUp {
+    /// It is over, or failed as it would have failed by itself.
+    Over(Report),
+    /// What it had left is undone, and it is closed: the command begins anew.
+    Anew,
+}
+
+/// Goes on with an unfinished operation; `words` is the command line with which it would begin anew.
+///
+/// # Errors
+/// Exit code 31 if the role has gone to another node since; 30 if somebody else is at work; else those of the operation.
+pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Result<TakenUp> {
+    let loaded = readable(entry)?;
+    let (header, past) = (&loaded.header, loaded.past());
+    let id = &header.operation_id;
+    let held = held(context, &header.command).await?;
+    let course = match &held {
+        Some(held) => course(&Left {
+            command: &header.command,
+            plan: &header.plan,
+            past: &past,
+            node_id: header.node_id,
+            cluster: &held.facts,
+        }),
+        None => Course::Anew,
+    };
+    context.debug(&format!("operation {id} is taken up: {course:?}"));
+    match course {
+        Course::Unclear(why) => Err(Error::new(
+            Exit::Failed,
+            format!("operation \"{id}\" cannot be resumed"),
+        )
+        .detail(format!("{why} Nothing was changed; the operation stays open."))
+        .hint(format!(
+            "\"pgbaton operation show {id}\" lists its steps; \"pgbaton operation abandon {id}\" closes it."
+        ))),
+        Course::Overtaken(why) => overtaken(context, loaded, &past, held.as_ref(), &why).await,
+        Course::Anew => {
+            if let Some(held) = held {
+                held.release().await;
+            }
+            anew(context, loaded, &past, words).await
+        }
+        Course::Promote => {
+            let held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
+            let former = header.plan.origin.as_ref().and_then(|origin| origin.primary);
+            promote::judge_anew(context, &held, former).await?;
+            let channel = secure_former(context, &header.plan, id).await?;
+            go_on(context, loaded, &past, Some(&held), channel).await.map(TakenUp::Over)
+        }
+        Course::GoBack => {
+            if let Some(held) = &held {
+                all_have_answered(context, held, header.node_id, &header.plan)?;
+            }
+            go_on(context, loaded, &past, held.as_ref(), None).await.map(TakenUp::Over)
+        }
+        Course::Finish => go_on(context, loaded, &past, held.as_ref(), None).await.map(TakenUp::Over),
+    }
+}
+
+/// Gives an unfinished operation up. It starts and promotes nothing, and takes back what only it has made.
+///
+/// # Errors
+/// Exit code 31 while a promotion is requested that cannot be withdrawn; 12 without a way to the host of the old primary, unless forced; 30
+/// if somebody else is at work.
+pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
+    let loaded = readable(entry)?;
+    let (header, past) = (&loaded.header, loaded.past());
+    let id = header.operation_id.clone();
+    let held = held(context, &header.command).await?;
+    if past.past_no_return()
+        && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. }))
+    {
+        refuse_while_requested(context, held.as_ref(), &id)?;
+    }
+    let was_past = past.past_no_return();
+    let plan = undo(&header.plan, was_past);
+    let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
+    let mut plan = plan;
+    plan.back.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    if context.global.dry_run {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
+    }
+    let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;
+    let outcome = run::undo(&plan, &past, &world, "abandoned").await;
+    world.release().await;
+    record_end(context, &world, &plan, &id, &outcome).await;
+    let told = past.done(Stage::Forward, tell::STEP);
+    let done = plan.steps().all(|step| past.done(Stage::Forward, &step.id));
+    let error = (!done).then(|| format!("{} was abandoned", plan.title));
+    if outcome.changed || !done {
+        tell_all(context, &plan.tells, error, told).await;
+    }
+    let changed = outcome.changed;
+    let failed = outcome.ended == Ended::BackFailed;
+    let mut left = state_of(held.as_ref());
+    if failed {
+        let mut error =
+            conclude(&plan, &id, outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
+        error.exit = Exit::Incomplete;
+        return Err(error.detail("The operation is closed all the same.").detail(left.detail));
+    }
+    let left_to_do: Vec<&str> = (plan.steps())
+        .filter(|step| was_past && !past.done(Stage::Forward, &step.id))
+        .map(|step| step.title.as_str())
+        .collect();
+    if !left_to_do.is_empty() {
+        left.detail = format!("{} Not done: {}.", left.detail, left_to_do.join("; "));
+        left.hint = left.hint.or(Some("\"pgbaton cluster show\" names what is to be typed.".into()));
+    }
+    let exit = if left_to_do.is_empty() { Exit::Done } else { Exit::Incomplete };
+    context.ui.message(
+        Level::Notice,
+        &format!("operation \"{id}\" is abandoned"),
+        Some(left.detail.trim()).filter(|text| !text.is_empty()),
+        left.hint.as_deref(),
+    );
+    let data = json!({ "operation_id": id, "steps": outcome.steps });
+    Ok(Report { changed, exit, ..Report::new(Data::Done(data)) })
+}
+
+/// Takes the locks that the operation held, and asks all nodes under them.
+async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
+    if !changes_roles(command) {
+        return Ok(None);
+    }
+    let rows: Vec<_> = match locate::cluster(context).await {
+        Ok(found) => found.facts.nodes.iter().map(|node| node.row.clone()).collect(),
+        Err(error) => {
+            context.debug(&format!("the other nodes are not locked: {error}"));
+            Vec::new()
+        }
+    };
+    hold(context, &rows).await.map(Some)
+}
+
+fn readable(entry: &Entry) -> Result<&Loaded> {
+    entry.journal.as_ref().map_err(|_| {
+        let id = &entry.operation_id;
+        Error::failed(format!("the journal of operation \"{id}\" is damaged and cannot be resumed"))
+            .hint("Look at what the operation did; then abandon it.")
+    })
+}
+
+/// Opens the world in which an operation goes on, and notes in its journal who does.
+async fn world<'a>(
+    context: &'a Context,
+    loaded: &Loaded,
+    past: &Past,
+    held: Option<&Held>,
+    far_ends: FarEnds,
+) -> Result<(Live<'a>, Past)> {
+    let world = Live::new(context, known_secrets(context).await)?;
+    let (mut journal, _) = Journal::resume(&loaded.path)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
+    let resumed = Record::Resumed {
+        pid: std::process::id(),
+        pgbaton: env!("CARGO_PKG_VERSION").into(),
+        command_line: context.command_line.clone(),
+        at: journal::now(),
+    };
+    journal
+        .append(&resumed, Flush::Now)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
+    let mut world = world.writing(journal).with(far_ends).of(&loaded.header);
+    if let Some(held) = held {
+        world = world.holding(held);
+    }
+    Ok((world, past.clone()))
+}
+
+/// Carries out the rest of an operation.
+async fn go_on(
+    context: &Context,
+    loaded: &Loaded,
+    past: &Past,
+    held: Option<&Held>,
+    channel: Option<Remote>,
+) -> Result<Report> {
+    let (plan, id) = (&loaded.header.plan, loaded.header.operation_id.as_str());
+    if context.global.dry_run {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
+    }
+    let far_ends = FarEnds::open(context, plan, past, channel).await?;
+    let (world, past) = world(context, loaded, past, held, far_ends).await?;
+    let outcome = run::run(plan, &past, &world).await;
+    world.release().await;
+    finished(context, &world, plan, id, outcome).await
+}
+
+/// Says and records what has become of an operation.
+async fn finished(
+    context: &Context,
+    world: &Live<'_>,
+    plan: &Plan,
+    id: &str,
+    outcome: Outcome,
+) -> Result<Report> {
+    let resumable = outcome.resumable;
+    if !resumable {
+        record_end(context, world, plan, id, &outcome).await;
+    }
+    let told = outcome.steps.iter().any(|step| step.id == tell::STEP && step.status.is_done());
+    // What was put back is told as these commands tell it.
+    let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
+    let result = conclude(plan, id, outcome);
+    if result.is_ok() {
+        ending::say(context, &plan.tells);
+    }
+    if !resumable && acted {
+        tell_all(context, &plan.tells, error_of(&result), told).await;
+    }
+    result
+}
+
+/// Closes an operation whose role has gone to another node.
+async fn overtaken(
+    context: &Context,
+    loaded: &Loaded,
+    past: &Past,
+    held: Option<&Held>,
+    why: &str,
+) -> Result<TakenUp> {
+    let (header, id) = (&loaded.header, &loaded.header.operation_id);
+    let error = Error::new(Exit::SecondPrimary, format!("did not {}: it was overtaken", header.plan.title))
+        .detail(sentence(why));
+    if context.global.dry_run {
+        return Err(error
+            .detail("Nothing was changed.")
+            .hint(format!("\"pgbaton operation abandon {id}\" closes it.")));
+    }
+    let plan = Plan { far_ends: Vec::new(), ..undo(&header.plan, true) };
+    let (world, past) = world(context, loaded, past, held, FarEnds::default()).await?;
+    let outcome = run::undo(&plan, &past, &world, &format!("overtaken: {why}")).await;
+    record_end(context, &world, &plan, id, &outcome).await;
+    let undone = match outcome.ended {
+        Ended::BackFailed => "What it had left could be undone only in part",
+        _ => "What it had left of its own is undone",
+    };
+    Err(error
+        .detail(format!(
+            "{undone}, and operation {id} is closed; no server was started, stopped or promoted."
+        ))
+        .hint("Run \"pgbaton cluster show\"."))
+}
+
+/// Undoes what an operation has left, and closes it, if the command would be carried out today.
+async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String]) -> Result<TakenUp> {
+    let (header, id) = (&loaded.header, &loaded.header.operation_id);
+    // What would refuse it today refuses it with nothing changed.
+    rehearse(context, id, words).await.map_err(|error| {
+        error.hint(format!(
+            "Operation {id}, which an earlier run left unfinished, stays open; \"pgbaton operation abandon {id}\" closes it."
+        ))
+    })?;
+    if context.global.dry_run {
+        context.supersede(id);
+        return Ok(TakenUp::Anew);
+    }
+    let name = &header.plan.title;
+    context.ui.message(
+        Level::Notice,
+        &format!("an earlier run was left unfinished before its point of no return: {name}"),
+        Some("What it left is undone; the command is planned anew."),
+        None,
+    );
+    let held = held(context, &header.command).await?;
+    let plan = match changes_roles(&header.command) {
+        true => undo(&header.plan, false),
+        // Their next run takes over what they left.
+        false => Plan { back: Vec::new(), ..header.plan.clone() },
+    };
+    let far_ends = FarEnds::open(context, &plan, past, None).await?;
+    let (world, past) = world(context, loaded, past, held.as_ref(), far_ends).await?;
+    let outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
+    world.release().await;
+    record_end(context, &world, &plan, id, &outcome).await;
+    if outcome.ended == Ended::BackFailed {
+        return Err(conclude(&plan, id, outcome)
+            .err()
+            .unwrap_or_else(|| Error::failed("could not undo all")));
+    }
+    if let Some(held) = held {
+        held.release().await;
+    }
+    Ok(TakenUp::Anew)
+}
+
+/// Runs the command as a dry run, without a word.
+async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
+    let quiet = Ui::new(Level::Error, true, false);
+    let (rehearsal, noun) = again(context, words, true, quiet)?;
+    rehearsal.supersede(id);
+    let run: Running<'_> = Box::pin(dispatch(&rehearsal, &noun));
+    match run.await {
+        Ok(_) => Ok(()),
+        // Whether WAL may be discarded is asked, of whoever types it.
+        Err(error) if error.exit == Exit::DataLoss && !context.global.dry_run && context.ui.can_ask() => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Carries the command of an operation out anew.
+///
+/// # Errors
+/// Those of the command.
+pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result<Report> {
+    let (anew, noun) = again(context, words, context.global.dry_run, context.ui.another())?;
+    if context.global.dry_run {
+        anew.supersede(id);
+    }
+    let run: Running<'_> = Box::pin(dispatch(&anew, &noun));
+    run.await
+}
+
+/// A command that is carried out within another one.
+type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Report>> + 'a>>;
+
+/// Reads a command line again, with the consents of today: those of another day say nothing of what would be lost now.
+fn again(context: &Context, words: &[String], dry_run: bool, ui: Ui) -> Result<(Context, crate::cli::Noun)> {
+    let tree = Cli::command();
+    let mut os: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+    getopt::as_getopt_reads(&tree, &mut os);
+    let command = usage::name_of(&tree, &mut os);
+    let cli = tree.try_get_matches_from(os).and_then(|matches| Cli::from_arg_matches(&matches)).map_err(
+        |error| {
+            Error::failed("the command line of the operation cannot be read again")
+                .detail(sentence(error.to_string().lines().next().unwrap_or_default()))
+                .hint("Abandon the operation, and type the command.")
+        },
+    )?;
+    let today = &context.global;
+    let global = Global {
+        force: today.force,
+        accept_data_loss: today.accept_data_loss,
+        yes: today.yes,
+        dry_run,
+        // A password is not in the journal.
+        dbname: cli.global.dbname.as_deref().map(without_redacted),
+        ..cli.global.clone()
+    };
+    let context =
+        Context::new(global, command, words.to_vec(), context.environment.clone(), ui, context.style);
+    Ok((context, cli.noun))
+}
+
+fn without_redacted(text: &str) -> String {
+    match Conninfo::from_dbname(text) {
+        Ok(conninfo) if text.contains("********") => conninfo.without_secrets().to_string(),
+        _ => text.to_string(),
+    }
+}
+
+/// Refuses to close an operation whose promotion may still take place.
+///
+/// A request that was made cannot be taken back: it stays, in the file `promote`, as long as the server that has it runs, and takes effect
+/// when the startup process comes to it, perhaps after `restore_command` has hung for hours.
+fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> Result<()> {
+    let config = context.config()?;
+    let data = &config.data_directory;
+    let own = held.and_then(|held| held.facts.node(config.node_id)).and_then(NodeFacts::facts);
+    if own.is_some_and(|server| !server.in_recovery) || running_postmaster(data).is_none() {
+        return Ok(());
+    }
+    let requested = own.and_then(|server| server.promotion_requested);
+    if requested == Some(true) || data.join("promote").exists() {
+        return Err(Error::new(Exit::SecondPrimary, format!("operation \"{id}\" cannot be abandoned yet"))
+            .detail(format!(
+                "The promotion of \"{}\" is requested and may take place at any time; a request cannot be withdrawn while its server runs. \
+                 Nothing was changed.",
+                config.node_name
+            ))
+            .hint(
+                "Run \"pgbaton operation resume\" to wait for it; or, to withdraw the request, stop the server with \"pgbaton node stop\", then \
+                 abandon the operation.",
+            ));
+    }
+    Ok(())
+}
+
+/// Makes certain, before a promotion, that the old primary of a switchover is down and comes back as a standby only: a far end of the run
+/// before may still be at work there.
+async fn secure_former(context: &Context, plan: &Plan, id: &str) -> Result<Option<Remote>> {
+    let Some(far_end) = plan.far_ends.first().filter(|_| !context.global.dry_run) else { return Ok(None) };
+    let (channel, secured) = secured(context, far_end, OPEN).await.map_err(|error| {
+        error.detail("Nothing was changed; the operation stays open.").hint(format!(
+            "If the host of \"{}\" is gone, run \"pgbaton operation abandon {id} --force\", then \"pgbaton standby promote\".",
+            far_end.node_name
+        ))
+    })?;
+    match secured.server {
+        Standing::Running(why) => Err(Error::new(
+            Exit::SecondPrimary,
+            format!("the server of \"{}\" runs, and may be a primary", far_end.node_name),
+        )
+        .detail(why)
+        .detail("Nothing was changed; the operation stays open.")
+        .hint(format!(
+            "Run \"pgbaton cluster show\"; \"pgbaton operation abandon {id}\" closes the operation."
+        ))),
+        Standing::Down | Standing::Standby => Ok(Some(channel)),
+    }
+}
+
+/// Opens the way to the host of the old primary, ends what an earlier run has left at work there, and sees to it that a server that is down
+/// comes back as a standby only.
+async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -> Result<FarEnds> {
+    let far_end = plan.far_ends.first().filter(|_| past.is_resumed() && !context.global.dry_run);
+    let Some(far_end) = far_end else { return Ok(FarEnds::default()) };
+    let name = &far_end.node_name;
+    let error = match secured(context, far_end, OPEN).await {
+        Ok((channel, _)) => return FarEnds::open(context, plan, past, Some(channel)).await,
+        Err(error) => error,
+    };
+    if !context.global.force {
+        return Err(Error::new(error.exit, format!("operation \"{id}\" was not abandoned: {}", error.primary))
+            .detail(format!(
+                "A process of the operation may still be at work on the host of \"{name}\", and could start its server as a primary. Nothing \
+                 was changed."
+            ))
+            .hint(format!(
+                "If that host is gone or switched off, run \"pgbaton operation abandon {id} --force\"; else make it reachable first."
+            )));
+    }
+    context.ui.message(
+        Level::Warning,
+        &format!("overridden by --force: {}", error.primary),
+        Some(&format!("What the operation has left on the host of \"{name}\" stays there.")),
+        Some(&format!("\"pgbaton operation show {id}\" lists its steps.")),
+    );
+    Ok(FarEnds::default())
+}
+
+/// A rollback that was begun on another day goes on only if every other node has been seen.
+fn all_have_answered(context: &Context, held: &Held, node_id: i32, plan: &Plan) -> Result<()> {
+    let former = plan.origin.as_ref().and_then(|origin| origin.primary);
+    let silent: Vec<String> = (held.facts.nodes.iter())
+        .filter(|node| {
+            node.row.node_id != node_id && Some(node.row.node_id) != former && node.server.is_err()
+        })
+        .filter(|node| node.row.active && node.row.node_type != crate::registry::NodeType::Witness)
+        .map(|node| format!("\"{}\"", node.row.node_name))
+        .collect();
+    if silent.is_empty() || context.global.force {
+        return Ok(());
+    }
+    Err(Error::new(Exit::SecondPrimary, "the rollback cannot be continued: not all nodes answer")
+        .detail(format!(
+            "It starts the old primary, and {} may have been promoted since. Nothing was changed; the operation stays open.",
+            silent.join(", ")
+        ))
+        .hint("Run the command again when they answer, or with --force if you know that none of them is a primary."))
+}
+
+/// The state that things are in, and what to type.
+struct State {
+    detail: String,
+    hint: Option<String>,
+}
+
+fn state_of(held: Option<&Held>) -> State {
+    let Some(held) = held else { return State { detail: String::new(), hint: None } };
+    let facts: &ClusterFacts = &held.facts;
+    let primaries: Vec<&str> = facts.primaries().map(|(node, _)| node.row.node_name.as_str()).collect();
+    match primaries.as_slice() {
+        [one] => State { detail: format!("Node \"{one}\" is the primary."), hint: None },
+        [] => State {
+            detail: "No node that answers is a primary.".into(),
+            hint: Some("Run \"pgbaton standby promote\" on the node that is to be the primary; \"pgbaton cluster show\" shows them.".into()),
+        },
+        _ => State { detail: format!("{} nodes accept writes: {}.", primaries.len(), primaries.join(", ")), hint: Some("Run \"pgbaton cluster show\".".into()) },
+    }
+}
