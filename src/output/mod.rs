@@ -11,6 +11,7 @@ pub mod plan;
 pub mod prepare;
 pub mod table;
 pub mod ui;
+pub mod visible;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -199,7 +200,7 @@ fn document(
         "issues": to_value(issues),
         "error": error,
     });
-    format!("{document}\n")
+    format!("{}\n", visible::json(&document.to_string()))
 }
 
 /// Every type that is handed in here serialises without fail: no maps with keys that are no strings.

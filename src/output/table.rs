@@ -2,6 +2,8 @@
 
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
 
+pub use super::visible::one_line;
+
 /// As psql and repmgr draw it: a space before every cell, bars between columns, a rule below the header.
 const PSQL: TableStyle = TableStyle::new()
     .header_lines(ContentLineStyle::none().junction('|'))
@@ -24,19 +26,14 @@ pub fn draw(header: &[&str], rows: Vec<Vec<String>>) -> String {
     out
 }
 
-/// Replaces control characters: a name must not move the cursor of the person who reads it.
-pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Writes a CSV field: quoted only if it has to be.
+/// Writes a CSV field: quoted only if it has to be. A row is a line: a line break in a field becomes a space.
 pub fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { quoted(text) } else { text.to_string() }
+    if text.contains([',', '"']) { quoted(text) } else { one_line(text) }
 }
 
 /// Writes a CSV field in quotes.
 pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
+    format!("\"{}\"", one_line(text).replace('"', "\"\""))
 }
 
 /// Writes a size for people: `1234 bytes`, `12 kB`, `3.4 GB` (units of 1024, as PostgreSQL's pg_size_pretty).

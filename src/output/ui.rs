@@ -14,6 +14,7 @@ use crate::error::{Error, Issue, Severity};
 use crate::facts::assess::{ClusterReport, State};
 use crate::facts::check::Finding;
 use crate::output::check::{CheckReport, Layout};
+use crate::output::visible::{document, one_line, paragraph};
 
 /// How important a message is; repmgr's levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +114,7 @@ impl Ui {
             return Some(false);
         }
         self.wipe_progress();
-        let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt();
+        let asked = dialoguer::Confirm::new().with_prompt(one_line(question)).default(false).interact_opt();
         match asked {
             Err(dialoguer::Error::IO(error)) if error.kind() == std::io::ErrorKind::Interrupted => None,
             asked => Some(matches!(asked, Ok(Some(true)))),
@@ -127,7 +128,7 @@ impl Ui {
         }
         self.wipe_progress();
         let asked = dialoguer::Password::new()
-            .with_prompt(question)
+            .with_prompt(one_line(question))
             .with_confirmation("The same again", "These two are not the same")
             .allow_empty_password(true)
             .interact();
@@ -147,20 +148,19 @@ impl Ui {
         self.wipe_progress();
         let mut out = String::new();
         let mut line = |label: &str, colour: &str, text: &str| {
-            let text = text.trim_end();
             if self.colour && self.log.borrow().is_none() && !colour.is_empty() {
                 out.push_str(&format!("{colour}{label}:\x1b[0m {text}\n"));
             } else {
                 out.push_str(&format!("{label}: {text}\n"));
             }
         };
-        line(level.label(), level.colour(), primary);
+        line(level.label(), level.colour(), &one_line(primary.trim_end()));
         if !self.terse {
             if let Some(detail) = detail {
-                line("DETAIL", "\x1b[1m", detail);
+                line("DETAIL", "\x1b[1m", &paragraph(detail));
             }
             if let Some(hint) = hint {
-                line("HINT", "\x1b[1m", hint);
+                line("HINT", "\x1b[1m", &paragraph(hint));
             }
         }
         self.write(&out);
@@ -257,7 +257,7 @@ impl Ui {
     pub fn progress(&self, text: &str) {
         if self.shows_progress() {
             self.progress_shown.set(true);
-            self.write(&format!("\r\x1b[K{text}"));
+            self.write(&format!("\r\x1b[K{}", one_line(text)));
         }
     }
 
@@ -284,13 +284,21 @@ impl Ui {
     pub fn answer(&self, text: &str) -> std::io::Result<()> {
         self.wipe_progress();
         let mut stdout = std::io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(document(text).as_bytes())?;
         stdout.flush()
+    }
+
+    /// Wipes the terminal for an answer that takes the place of the last one.
+    pub fn clear(&self) {
+        if self.answers_to_terminal() {
+            let mut stdout = std::io::stdout().lock();
+            let _gone = stdout.write_all(b"\x1b[2J\x1b[H").and_then(|()| stdout.flush());
+        }
     }
 
     /// Writes text that is no message to standard error.
     pub fn plain(&self, text: &str) {
-        self.write(text);
+        self.write(&document(text));
     }
 
     fn write(&self, text: &str) {
@@ -299,8 +307,10 @@ impl Ui {
             for line in text.lines() {
                 // repmgr's form of a log line.
                 let line = match line.split_once(": ") {
-                    Some((label, rest)) => format!("[{now}] [{label}] {rest}\n"),
-                    None => format!("[{now}] {line}\n"),
+                    Some((label, rest)) if label.chars().all(|c| c.is_ascii_uppercase()) => {
+                        format!("[{now}] [{label}] {rest}\n")
+                    }
+                    _ => format!("[{now}] {line}\n"),
                 };
                 let _gone = file.write_all(line.as_bytes());
             }

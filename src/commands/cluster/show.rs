@@ -79,8 +79,8 @@ fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
     }
     let stamp = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
     // On a terminal the newest picture is the only one.
-    let clear = if context.ui.answers_to_terminal() { "\x1b[2J\x1b[H" } else { "" };
-    let _gone = context.ui.answer(&format!("{clear}{stamp}, every {seconds} s\n\n{text}\n"));
+    context.ui.clear();
+    let _gone = context.ui.answer(&format!("{stamp}, every {seconds} s\n\n{text}\n"));
     for issue in &report.issues {
         context.ui.issue(issue);
     }
