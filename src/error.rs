@@ -250,6 +250,7 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("step_failed", "one more step of an operation failed"),
     ("config_not_found", "there is no configuration file"),
     ("config_unreadable", "the configuration file cannot be read"),
+    ("config_unsafe", "other users could have written the configuration file"),
     ("config_syntax", "a line cannot be understood"),
     ("config_include", "an included file cannot be used"),
     ("config_unrecognized_parameter", "no such parameter"),

@@ -719,6 +719,125 @@ fn a_role_with_little_is_told_what_to_grant() {
 }
 
 #[test]
+fn a_row_runs_no_command_keeps_nobody_waiting_and_forges_no_line() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let place = |name: &str| nodes.cluster.dir().join(name);
+    let row = |set: &str, id: usize| {
+        metadata(one, &format!("UPDATE repmgr.nodes SET {set} WHERE node_id = {id}"));
+        let lsn = one.psql("SELECT pg_current_wal_lsn()");
+        two.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{}'", lsn.trim()), "t", SOON);
+    };
+    let restore = |id: usize| {
+        let server = nodes.node(id);
+        let (conninfo, file) = (server.conninfo(), server.config());
+        row(
+            &format!(
+                "node_name = '{}', conninfo = '{conninfo}', config_file = '{}', location = 'default'",
+                server.name,
+                file.display()
+            ),
+            id,
+        );
+    };
+
+    // A file that anybody may write is not a configuration, whatever the row says.
+    let mark = place("RUN");
+    let evil = place("evil.toml");
+    let command = format!("service_stop_command = \"touch {}\"\n", mark.display());
+    std::fs::write(&evil, std::fs::read_to_string(one.config()).unwrap() + &command).unwrap();
+    std::fs::set_permissions(&evil, std::fs::Permissions::from_mode(0o666)).unwrap();
+    row(&format!("config_file = '{}'", evil.display()), 1);
+    for words in [&["standby", "switchover"][..], &["cluster", "check"], &["cluster", "matrix"]] {
+        let output = two.pgbaton(words).run();
+        assert_ne!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.contains("other users could have written it"), "{output:?}");
+    }
+    // The far end itself refuses it too, whoever opened it.
+    let far_end =
+        support::Pgbaton::new(nodes.cluster.dir()).args(["far-end", "-f"]).arg(evil.to_str().unwrap()).run();
+    assert_ne!(far_end.status.code(), Some(0), "{far_end:?}");
+    assert!(!mark.exists());
+    assert_eq!(nodes.primaries(), ["node1"]);
+    restore(1);
+
+    // Nobody writes into that pipe.
+    let fifo = place("fifo");
+    let mode = rustix::fs::Mode::from(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    row(&format!("config_file = '{}'", fifo.display()), 2);
+    let dry_run = ["standby", "switchover", "--dry-run", "--node-id=2"];
+    for words in [&["cluster", "check"][..], &["cluster", "matrix"], &dry_run] {
+        let output = one.pgbaton(words).run();
+        assert!(output.stderr.contains("it is not a regular file"), "{output:?}");
+    }
+    restore(2);
+
+    // What ssh would take for an option, or its configuration for a command.
+    for host in ["-oProxyCommand=touch RUN", "$(touch RUN)"] {
+        row(
+            &format!(
+                "config_file = '/nowhere', conninfo = \
+                 'host=''{host}'' hostaddr=127.0.0.1 port={} user=repmgr dbname=repmgr'",
+                two.port
+            ),
+            2,
+        );
+        let output = one.pgbaton(dry_run).current_dir(nodes.cluster.dir()).run();
+        assert!(output.stderr.contains("is not used for ssh"), "{output:?}");
+        assert!(!mark.exists());
+    }
+    restore(2);
+
+    // Names and other texts.
+    let name = "no\u{1b}[31mde2\r\nERROR: forged \u{202e}\u{9b}2J";
+    row(&format!("node_name = '{name}', location = E'a\\nERROR: forged'"), 2);
+    for words in [
+        &["cluster", "show"][..],
+        &["cluster", "show", "--csv"],
+        &["cluster", "show", "--json"],
+        &["cluster", "check"],
+        &["cluster", "check", "--nagios"],
+        &["node", "check"],
+        &["node", "status"],
+        &["cluster", "matrix"],
+        &["cluster", "event"],
+        &dry_run,
+        &["cluster", "cleanup", "--dry-run"],
+    ] {
+        let output = one.pgbaton(words).run();
+        for text in [&output.stdout, &output.stderr] {
+            let acts = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || c == '\u{202e}';
+            assert!(!text.contains(acts), "{words:?}: {text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("ERROR: forged")), "{words:?}: {text}");
+        }
+    }
+    restore(2);
+
+    // Rows that describe no cluster.
+    metadata(one, "UPDATE repmgr.nodes SET upstream_node_id = 2 WHERE node_id = 2");
+    metadata(
+        one,
+        "INSERT INTO repmgr.nodes (node_id, upstream_node_id, active, node_name, type, location, priority, conninfo, \
+         repluser, slot_name, config_file) VALUES (-7, 2, true, '-F', 'standby', '', -1, \
+         E'host=''x\\ny'' hostaddr=192.0.2.1', '$(id)', '''; --', '--help')",
+    );
+    let shown = one.pgbaton(["cluster", "show"]).run();
+    shown.code(25);
+    assert!(shown.stdout.contains("-7") && shown.stderr.contains("to follow itself"), "{shown:?}");
+    metadata(
+        one,
+        "INSERT INTO repmgr.nodes SELECT 1000 + n, NULL, true, 'many' || n, 'standby', 'default', 100, \
+         'host=192.0.2.1', 'r', NULL, '/c' FROM generate_series(1, 5000) n",
+    );
+    let refused = one.pgbaton(["cluster", "show"]).run();
+    refused.code(7);
+    assert!(refused.stderr.contains("more than 1000 rows"), "{refused:?}");
+}
+
+#[test]
 fn errors_are_unknown_to_monitoring() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 0);

@@ -609,6 +609,78 @@ DETAIL: It is ignored, as repmgr ignores it. It is in line 5 of "[DIR]/repmgr.co
 }
 
 #[test]
+fn a_configuration_of_repmgr_is_read_as_it_is() {
+    let ground = Ground::new();
+    let write = |name: &str, text: &[u8]| std::fs::write(ground.path(name), text).unwrap();
+    let good = REPMGR_CONF.replace("frobnicate=1\n", "");
+    let latin = [b"# Prim\xe4rserver, f\xfcr Z\xfcrich\n", good.as_bytes()].concat();
+    write("latin.conf", &latin);
+    write("mark.conf", &[b"\xef\xbb\xbf", good.as_bytes()].concat());
+    write("windows.conf", good.replace('\n', "\r\n").as_bytes());
+    write("more.conf", b"# \xe4\nlocation=dc1\n");
+    write("including.conf", format!("{good}include 'more.conf'\n").as_bytes());
+    write("twice.conf", format!("{good}location=a\nlocation=b\n").as_bytes());
+    for name in ["latin", "mark", "windows", "including", "twice"] {
+        let output = ground.run(&format!("-f {name}.conf config check"));
+        assert_eq!(output.stderr, "", "{name}");
+        output.code(0);
+    }
+    let location = |name: &str| {
+        let shown = ground.run(&format!("-f {name}.conf config show --json")).json();
+        let parameters = shown["data"]["parameters"].as_array().unwrap().clone();
+        parameters.into_iter().find(|one| one["name"] == "location").unwrap()["value"].clone()
+    };
+    assert_eq!((location("including"), location("twice")), ("dc1".into(), "b".into()));
+    write("value.conf", &[good.as_bytes(), b"location='Z\xfcrich'\n"].concat());
+    let refused = ground.run("-f value.conf config check").code(1).stderr.clone();
+    assert!(refused.contains("the value is not UTF-8") && refused.contains("line 5"), "{refused}");
+}
+
+/// Sets the mode of a file.
+fn chmod(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_that_others_may_write_is_no_configuration() {
+    let text = REPMGR_CONF.replace("frobnicate=1\n", "");
+    let ground = Ground::with("repmgr.conf", &text);
+    let file = ground.path("repmgr.conf");
+    chmod(ground.dir.path(), 0o755);
+    for (file_mode, directory_mode, found, named) in [
+        (0o644, 0o755, true, true),
+        (0o664, 0o755, false, true),
+        (0o646, 0o755, false, false),
+        (0o644, 0o777, false, true),
+        (0o644, 0o1777, true, true),
+    ] {
+        chmod(&file, file_mode);
+        chmod(ground.dir.path(), directory_mode);
+        for (words, good) in [("config check", found), ("-f repmgr.conf config check", named)] {
+            let output = ground.run(words);
+            assert_eq!(
+                output.status.code(),
+                Some(i32::from(!good)),
+                "{file_mode:o} {directory_mode:o} {words}"
+            );
+            assert_eq!(output.stderr.contains("other users could have written it"), !good, "{output:?}");
+            // What is typed has to be what helps.
+            assert_eq!(output.stderr.contains("chmod"), !good, "{output:?}");
+        }
+    }
+    chmod(ground.dir.path(), 0o755);
+    std::fs::remove_file(&file).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0)
+        .unwrap();
+    for words in ["config check", "-f repmgr.conf config check", "-f /dev/zero config check"] {
+        let output = ground.program(words).spawn().wait(Duration::from_secs(20));
+        output.code(1);
+        assert!(output.stderr.contains("it is not a regular file"), "{output:?}");
+    }
+}
+
+#[test]
 fn the_fixtures_are_shown_alike() {
     let ground = Ground::new();
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config");

@@ -24,7 +24,8 @@ use pgbaton::plan::Statement;
 use pgbaton::secret::Secret;
 use pgbaton::system::environment::Environment;
 use support::{
-    Fault, Pg, Proxy, Running, SOON, TestCluster, TestServer, clean_command, postgres, run_tool, versions,
+    Attack, Fault, Hostile, Pg, Proxy, Running, SOON, TestCluster, TestServer, clean_command, postgres,
+    run_tool, versions,
 };
 
 /// Over the deadline a test may be this late before that is taken for a hang: the machine may be busy.
@@ -73,8 +74,11 @@ impl Desk {
     }
 
     async fn connect(&self, conninfo: &str) -> Result<Session, ConnectError> {
+        // As if it stood in the configuration: that is where pgbaton does as psql does.
+        let environment = self.environment();
+        environment.say(|said| said.conninfos.push(conninfo.to_string()));
         let conninfo = Conninfo::parse(conninfo).unwrap();
-        connect(&conninfo, &self.environment(), &ConnectOptions::default()).await
+        connect(&conninfo, &environment, &ConnectOptions::default()).await
     }
 
     /// Fails unless psql and we both connect, or both do not.
@@ -556,6 +560,108 @@ fn failures_say_what_is_wrong_and_whether_the_server_spoke() {
         assert_eq!(seen, Some((Kind::ShuttingDown, Spoke)));
         drop(session);
     });
+}
+
+/// A home with a password for every host, and a configuration that leads to `node1`.
+fn tempted(own: &str) -> (tempfile::TempDir, Environment) {
+    let home = tempfile::tempdir().unwrap();
+    let pgpass = home.path().join(".pgpass");
+    std::fs::write(&pgpass, "*:*:*:*:SUPERSECRET\n").unwrap();
+    std::fs::set_permissions(&pgpass, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let environment = Environment::from_pairs([("HOME", home.path().to_str().unwrap()), ("USER", "os")]);
+    environment.say(|said| said.conninfos.push(own.into()));
+    (home, environment)
+}
+
+#[test]
+fn a_row_draws_no_password_out() {
+    use Attack::{Clear, ClearBehindNotice, Md5, Scram};
+    let own = "host=node1 user=repmgr dbname=repmgr";
+    let (_home, environment) = tempted(own);
+    let allowing = tempted(own);
+    allowing.1.say(|said| said.cleartext_passwords = true);
+    // The row, whether the configuration allows cleartext, the attack, and whether anything is sent.
+    for (row, allowed, attack, sent) in [
+        // The case of a row by which a powerful role's password went to another address.
+        ("host=node1 hostaddr=127.0.0.1 user=postgres", false, Clear, false),
+        ("host=node1 hostaddr=127.0.0.1 user=postgres", true, Clear, false),
+        ("host=node1 hostaddr=127.0.0.1 user=postgres", true, Md5, false),
+        ("host=node1 hostaddr=127.0.0.1 user=postgres", false, Scram, true),
+        ("host=127.0.0.1 user=postgres", true, Clear, false),
+        ("host=127.0.0.1 user=postgres", false, Md5, false),
+        ("hostaddr=127.0.0.1 user=repmgr", false, Md5, false),
+        ("host=127.0.0.1 user=repmgr", false, Clear, false),
+        ("host=127.0.0.1 user=repmgr", false, ClearBehindNotice, false),
+        ("host=127.0.0.1 user=repmgr sslmode=allow", false, Clear, false),
+        ("host=127.0.0.1 user=repmgr", true, Clear, true),
+        ("host=127.0.0.1 user=repmgr", false, Md5, true),
+        ("host=127.0.0.1 user=repmgr", false, Scram, true),
+        // Its own password is no secret of ours, and is not shouted across the network all the same.
+        ("host=127.0.0.1 user=repmgr password=OF_THE_ROW", false, Clear, false),
+        ("host=127.0.0.1 user=repmgr password=OF_THE_ROW", false, Md5, true),
+    ] {
+        let server = Hostile::at("127.0.0.1", attack);
+        let conninfo = Conninfo::parse(&format!("{row} port={}", server.port)).unwrap();
+        let environment = if allowed { &allowing.1 } else { &environment };
+        let error = run(connect(&conninfo, environment, &ConnectOptions::default())).unwrap_err();
+        assert_eq!(server.heard().is_empty(), !sent, "{row} {allowed} {attack:?}: {:?}", server.heard());
+        assert_eq!(error.answered, Answered::Spoke, "it is there all the same");
+        assert_eq!(error.kind, Kind::Authentication, "{row} {attack:?}: {error:?}");
+        assert_eq!(error.primary.contains("only the metadata leads"), !sent, "{error:?}");
+        if matches!(attack, Scram) {
+            assert!(!server.heard().concat().contains("SUPERSECRET"));
+        }
+    }
+    // What a person has entered is worth more than what a file has for this host: it is never given away.
+    for (attack, sent) in [(Clear, false), (Md5, false), (Scram, true)] {
+        let server = Hostile::at("127.0.0.1", attack);
+        let row = Conninfo::parse(&format!("host=127.0.0.1 user=repmgr port={}", server.port)).unwrap();
+        let options = ConnectOptions { password: Some(Secret::new("ENTERED")), ..ConnectOptions::default() };
+        run(connect(&row, &allowing.1, &options)).unwrap_err();
+        assert_eq!(!server.heard().is_empty(), sent, "{attack:?}");
+        let home = environment.get("HOME").unwrap();
+        let by_variable =
+            Environment::from_pairs([("HOME", home), ("USER", "os"), ("PGPASSWORD", "ENTERED")]);
+        by_variable.say(|said| said.conninfos.push(own.into()));
+        let before = server.heard().len();
+        run(connect(&row, &by_variable, &ConnectOptions::default())).unwrap_err();
+        assert_eq!(server.heard().len() > before, sent, "{attack:?}");
+    }
+    // The user's own may go wherever the user says, as with libpq.
+    for (attack, heard) in [(Clear, "SUPERSECRET\0"), (Md5, "md5")] {
+        let server = Hostile::at("127.0.0.1", attack);
+        let text = format!("host=127.0.0.1 port={} user=repmgr sslmode=disable", server.port);
+        let (_home, environment) = tempted(&text);
+        run(connect(&Conninfo::parse(&text).unwrap(), &environment, &ConnectOptions::default())).unwrap_err();
+        assert!(server.heard().concat().starts_with(heard), "{:?}", server.heard());
+    }
+}
+
+#[test]
+fn a_server_can_neither_fill_the_memory_nor_keep_us_busy() {
+    // The attack, and what is said of it.
+    for (attack, said) in [
+        (Attack::Huge, "a message of 2147483647 bytes"),
+        (Attack::Flood, "more than 1048576 bytes"),
+        (Attack::Work, "4000000000 iterations of SCRAM"),
+        (Attack::Silent, "timeout expired"),
+    ] {
+        let server = Hostile::at("127.0.0.1", attack);
+        let text = format!("host=127.0.0.1 port={} user=repmgr", server.port);
+        let (_home, environment) = tempted(&text);
+        let begun = Instant::now();
+        let options = ConnectOptions { deadline: Duration::from_secs(3), ..ConnectOptions::default() };
+        let error = run(connect(&Conninfo::parse(&text).unwrap(), &environment, &options)).unwrap_err();
+        assert!(begun.elapsed() < options.deadline + MARGIN, "{attack:?}");
+        assert!(error.primary.contains(said), "{attack:?}: {error:?}");
+        // Whoever speaks the protocol is there; whoever says nothing may be.
+        let answered = if matches!(attack, Attack::Silent) { Answered::Silent } else { Answered::Spoke };
+        assert_eq!(error.answered, answered);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 500_000, "{peak} kB");
 }
 
 #[test]

@@ -418,7 +418,9 @@ fn environment_service_and_password_files_count_as_in_libpq() {
         ]);
         let conninfo = format!("{host} {rest} passfile={}", file("pass"));
         let (_, theirs) = libpq_connect(&conninfo);
-        let resolved = resolve(&Conninfo::parse(&conninfo).unwrap(), &Environment::of_process()).unwrap();
+        let environment = Environment::of_process();
+        environment.say(|said| said.conninfos.push(conninfo.clone()));
+        let resolved = resolve(&Conninfo::parse(&conninfo).unwrap(), &environment).unwrap();
         let mine = resolved.targets[0].password.as_ref().map_or("", |secret| secret.reveal());
         assert_eq!(theirs, mine, "{conninfo}: {text:?}");
         found += usize::from(!mine.is_empty());

@@ -4,9 +4,10 @@ use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::Global;
+use crate::cli::{FAR_END, Global};
 use crate::commands::state::State;
-use crate::config::{self, Config, locate};
+use crate::config::value::CleartextPasswords;
+use crate::config::{self, Config, NamedBy, locate};
 use crate::error::{Error, Exit, Issue, Result};
 use crate::facts::directory::running_postmaster;
 use crate::output::Style;
@@ -103,6 +104,11 @@ impl Context {
         let loaded = match self.read_config()? {
             Some(outcome) => {
                 let (config, warnings) = outcome.accept()?;
+                self.environment.say(|said| {
+                    said.conninfos.push(config.conninfo.clone());
+                    said.passfile.clone_from(&config.passfile);
+                    said.cleartext_passwords = config.cleartext_passwords == CleartextPasswords::Allow;
+                });
                 if self.global.log_to_file
                     && let Some(path) = &config.log_file
                 {
@@ -128,7 +134,9 @@ impl Context {
     /// Exit code 1 if the file cannot be read at all.
     pub fn read_config(&self) -> Result<Option<config::Outcome>> {
         let places = locate::Places::of_process();
-        let Some(path) = locate::find(self.global.config_file.as_deref(), &self.environment, &places)? else {
+        let Some((path, named)) =
+            locate::find(self.global.config_file.as_deref(), &self.environment, &places)?
+        else {
             return Ok(None);
         };
         let absolute = |path: &Path| places.working_directory.join(path).display().to_string();
@@ -139,7 +147,9 @@ impl Context {
                 options.push((name, absolute(path)));
             }
         }
-        Ok(Some(config::read(&path, &options, check_conninfo)?))
+        // Whoever opened this end has the name of the file out of the metadata.
+        let named = if self.command == FAR_END { NamedBy::Row { owner: None } } else { named };
+        Ok(Some(config::read(&path, named, &options, check_conninfo)?))
     }
 
     /// Returns where the configuration files of the local server are, if not in its data directory.
@@ -177,7 +187,21 @@ impl Context {
                 conninfo.set(keyword, value);
             }
         }
-        Ok((!conninfo.is_empty()).then_some(conninfo))
+        if conninfo.is_empty() {
+            return Ok(None);
+        }
+        self.own(&conninfo);
+        Ok(Some(conninfo))
+    }
+
+    /// Notes a connection string that the user has given to this command.
+    pub fn own(&self, conninfo: &Conninfo) {
+        let text = conninfo.to_string();
+        self.environment.say(|said| {
+            if !said.conninfos.contains(&text) {
+                said.conninfos.push(text);
+            }
+        });
     }
 
     /// Returns the conninfo of the local node.

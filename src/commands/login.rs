@@ -10,7 +10,7 @@ use crate::commands::world::Secrets;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::tools;
+use crate::pg::{provenance, tools};
 use crate::plan::{Command, Upstream};
 use crate::secret::Secret;
 use crate::system::process::Surroundings;
@@ -200,6 +200,7 @@ async fn try_login(
     );
     command.secrets = named.to_vec();
     command.env = env;
+    command.env.extend(provenance::for_a_program(&command.args, &context.environment));
     if !conninfo.contains("connect_timeout") {
         command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
     }

@@ -2,6 +2,7 @@
 
 use crate::commands::context::Context;
 use crate::commands::world::Secrets;
+use crate::error::Error;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
@@ -50,7 +51,20 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
     if let Some(session) = primary {
         record(context, session, &Happening { node_id: Some(node_id), ..happening.clone() }).await;
     }
-    let Some(template) = &config.event_notification_command else { return };
+    let template = match config.command("event_notification_command", &config.event_notification_command) {
+        Ok(Some(template)) => template,
+        Ok(None) => return,
+        Err(error) => {
+            let issue = Error::from(error);
+            context.ui.message(
+                Level::Warning,
+                &issue.primary,
+                issue.detail.as_deref(),
+                issue.hint.as_deref(),
+            );
+            return;
+        }
+    };
     let wanted = &config.event_notifications;
     if !wanted.is_empty() && !wanted.iter().any(|name| name == happening.event) {
         return;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::commands::context::Context;
 use crate::commands::world::{OPEN, Remote};
 use crate::commands::{locate, unregister, usage};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError, NamedBy};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::postmaster;
@@ -69,7 +69,18 @@ pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEn
     let own =
         environment::own_program().map_or_else(|| "pgbaton".to_string(), |path| path.display().to_string());
     let config_file = row.config_file.clone();
-    if is_here(known).await {
+    if let Err(error) = own_config(context, row) {
+        let error = Error::from(error);
+        let message =
+            format!("the configuration file of node \"{}\" on this host is not used", row.node_name);
+        let why = [Some(sentence(&error.primary)), error.detail]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ");
+        context.ui.message(Level::Warning, &message, Some(&why), error.hint.as_deref());
+    }
+    if data_directory_here(context, known).await.is_some() {
         return Ok(named(Reached::Local { program: own, config_file }));
     }
     let config = context.config()?;
@@ -77,6 +88,14 @@ pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEn
         Some(host) => host.to_string(),
         None => host_of(&row.conninfo).ok_or_else(|| no_host(row))?,
     };
+    if !is_destination(&destination) {
+        return Err(Error::failed(format!(
+            "the registered host of node \"{}\" is not used for ssh",
+            row.node_name
+        ))
+        .detail(format!("\"{destination}\" has characters that mean something to ssh or to a shell."))
+        .hint(no_host(row).hint.unwrap_or_default()));
+    }
     let options = shell_words::split(config.ssh_options.as_deref().unwrap_or_default())
         .map_err(|error| Error::failed("invalid ssh_options").detail(sentence(&error.to_string())))?;
     let program = match &config.pgbaton_bindir {
@@ -130,6 +149,14 @@ pub async fn ssh_hosts(context: &Context, found: &locate::Found) -> BTreeMap<i32
     read.await.unwrap_or_default()
 }
 
+/// Says whether a name that was registered can be given to ssh as where to go.
+///
+/// It must not be taken for an option; and ssh puts it into commands of its own configuration (ProxyCommand, Match exec) unquoted.
+fn is_destination(name: &str) -> bool {
+    let acts = |c: char| c.is_control() || c.is_whitespace() || "'`\"$\\;&<>|(){}*?!".contains(c);
+    !name.is_empty() && !name.starts_with('-') && !name.contains("@-") && !name.chars().any(acts)
+}
+
 /// Opens a channel to a far end, hears who it is, and closes the channel.
 ///
 /// # Errors
@@ -156,15 +183,10 @@ fn no_host(row: &NodeRow) -> Error {
         ))
 }
 
-/// Says whether a node is on this host and within this user's reach. Only a proof counts: what is done by mistake to a copy of its data
-/// directory is done to the wrong server.
-async fn is_here(known: &Whereabouts<'_>) -> bool {
-    data_directory_here(known).await.is_some()
-}
-
-/// Returns the data directory of a node, if it is proven that it is on this host.
-pub async fn data_directory_here(known: &Whereabouts<'_>) -> Option<PathBuf> {
-    let config = own_config(known.row)?;
+/// Returns the data directory of a node, if it is proven that it is on this host and within this user's reach. Only a proof counts: what is
+/// done by mistake to a copy of its data directory is done to the wrong server.
+pub async fn data_directory_here(context: &Context, known: &Whereabouts<'_>) -> Option<PathBuf> {
+    let config = own_config(context, known.row).ok()??;
     lies_here(known, &config.data_directory).await.then_some(config.data_directory)
 }
 
@@ -186,10 +208,17 @@ async fn lies_here(known: &Whereabouts<'_>, data: &Path) -> bool {
 }
 
 /// Reads the configuration file of a node, if there is one on this host that is about this node.
-fn own_config(row: &NodeRow) -> Option<Config> {
+///
+/// The name of the file is data: whoever may write the row must not be able to choose a file that he may write, too.
+fn own_config(context: &Context, row: &NodeRow) -> std::result::Result<Option<Config>, ConfigError> {
     let path = Path::new(&row.config_file);
-    let config = config::read(path, &[], |_| Ok(())).ok()?.config?;
-    ((config.node_id, &config.node_name) == (row.node_id, &row.node_name)).then_some(config)
+    if !path.is_absolute() || !path.exists() {
+        return Ok(None);
+    }
+    let local = context.config_if_any().ok().flatten();
+    let owner = local.and_then(|config| inspect::owner_id(&config.data_directory));
+    let config = config::read(path, NamedBy::Row { owner }, &[], |_| Ok(()))?.config;
+    Ok(config.filter(|config| (config.node_id, &config.node_name) == (row.node_id, &row.node_name)))
 }
 
 /// Says whether the server that runs on a data directory may be the one that says when it was started: a machine that is busy, or much
@@ -319,6 +348,30 @@ mod tests {
         assert_eq!(host_of("hostaddr=10.0.0.1 dbname=x"), Some("10.0.0.1".into()));
         assert_eq!(host_of("postgresql://u@db3:5433/x"), Some("db3".into()));
         assert_eq!(host_of("host=/run/postgresql dbname=x"), None);
+    }
+
+    #[test]
+    fn a_registered_host_is_no_option_and_no_command() {
+        for good in
+            ["db1", "postgres@db1.example.com", "10.0.0.1", "fe80::1%eth0", "ssh://u@db1:2222", "zürich"]
+        {
+            assert!(is_destination(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-oProxyCommand=id",
+            "u@-oProxyCommand=id",
+            "a b",
+            "a\nb",
+            "$(id)",
+            "`id`",
+            "a;id",
+            "a|id",
+            "'",
+            "\u{9b}",
+        ] {
+            assert!(!is_destination(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -28,6 +28,25 @@ pub use state::is_inside;
 use value::{Given, Type};
 
 use crate::error::Severity;
+use crate::system::custody;
+use crate::system::environment::user_name;
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// Who named a configuration file. It decides who may have written it: whoever writes the file decides which commands run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The user of this process, by `-f` or PGBATON_CONFIG, or a place that only root writes to.
+    User,
+    /// Nobody: it was found in the working directory.
+    Found,
+    /// A row of the metadata, which is data. The file may belong to this user too.
+    Row {
+        /// The owner of the local data directory, beside root and the user of this process.
+        owner: Option<u32>,
+    },
+}
 
 /// The syntax of a file, which also decides the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +89,8 @@ pub(crate) struct Origins {
     file: PathBuf,
     format: Format,
     parameters: BTreeMap<&'static str, Origin>,
+    /// Why its commands are not run, if they are not.
+    foreign: Option<String>,
 }
 
 impl Config {
@@ -81,6 +102,34 @@ impl Config {
     /// Returns the main file.
     pub fn file(&self) -> &Path {
         &self.origins.file
+    }
+
+    /// Returns the command line of a parameter, to be run or written down for a server to run.
+    ///
+    /// # Errors
+    /// If the file belongs to a user whose commands this one does not run.
+    pub fn command<'a>(
+        &self,
+        name: &'static str,
+        line: &'a Option<String>,
+    ) -> Result<Option<&'a String>, ConfigError> {
+        match (&self.origins.foreign, line) {
+            (Some(why), Some(_)) => {
+                let problem = Problem::error("config_unsafe", format!("parameter \"{name}\" is not used"))
+                    .key(name)
+                    .detail(format!("{why} Commands are not run from such a file."))
+                    .hint(format!(
+                        "Run: chown {} {}",
+                        own_name(),
+                        shell_words::quote(&self.file().to_string_lossy())
+                    ));
+                Err(ConfigError {
+                    file: Some(self.file().to_path_buf()),
+                    problems: vec![self.origin(name).place(problem)],
+                })
+            }
+            (_, line) => Ok(line.as_ref()),
+        }
     }
 
     /// Returns the syntax of the main file.
@@ -134,22 +183,100 @@ impl Outcome {
 /// a connection string, without repeating a password.
 ///
 /// # Errors
-/// Fails only if the file itself cannot be read; what is wrong in it is in the [`Outcome`].
+/// Fails if the file itself cannot be read, or may have been written by somebody who must not decide what happens here; what is wrong in
+/// it is in the [`Outcome`].
 pub fn read(
     path: &Path,
+    named: NamedBy,
     options: &[(&str, String)],
     check_conninfo: fn(&str) -> Result<(), String>,
 ) -> Result<Outcome, ConfigError> {
-    let text = read_text(path).map_err(|error| {
+    let unusable = |problem: Problem| ConfigError {
+        file: Some(path.to_path_buf()),
+        problems: vec![problem.at(path, None)],
+    };
+    let unreadable = |error: &dyn fmt::Display| {
         let message = format!("could not read configuration file \"{}\": {error}", path.display());
-        let problem = Problem::error("config_unreadable", message).at(path, None);
-        ConfigError { file: Some(path.to_path_buf()), problems: vec![problem] }
-    })?;
-    let outcome = |format| understand(&text, path, format, options, check_conninfo);
-    Ok(match locate::format_by_name(path) {
-        Some(format) => outcome(format),
-        None => more_plausible(outcome(Format::Toml), outcome(Format::RepmgrConf)),
-    })
+        unusable(Problem::error("config_unreadable", message))
+    };
+    let contents = custody::read(path, MOST_BYTES).map_err(|error| unreadable(&error))?;
+    let foreign = accept(path, named, &contents.about).map_err(unusable)?;
+    let bytes = contents.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&contents.bytes);
+    // Whoever may write the file may as well write what it includes.
+    let trusted = [0, own_uid(), contents.about.uid()];
+    let text = std::str::from_utf8(bytes);
+    let outcome = |format| {
+        let read = match format {
+            Format::Toml => toml_file::parse(text.unwrap_or_default(), path),
+            Format::RepmgrConf => repmgr_conf::parse(bytes, path, &trusted),
+        };
+        understand(read, path, format, foreign.clone(), options, check_conninfo)
+    };
+    match (locate::format_by_name(path), &text) {
+        (Some(Format::Toml), Err(error)) => {
+            let valid = bytes.iter().take(error.valid_up_to());
+            let line = 1 + valid.filter(|byte| **byte == b'\n').count();
+            Err(unreadable(&format!("line {line} is not UTF-8")))
+        }
+        (Some(format), _) => Ok(outcome(format)),
+        (None, Ok(_)) => Ok(more_plausible(outcome(Format::Toml), outcome(Format::RepmgrConf))),
+        (None, Err(_)) => Ok(outcome(Format::RepmgrConf)),
+    }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Names the user of this process, for `chown`.
+fn own_name() -> String {
+    user_name(own_uid()).unwrap_or_else(|| own_uid().to_string())
+}
+
+/// Decides by whose hands a file may have gone whether it is used; returns why its commands are not run, if it is used without them.
+fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String>, Problem> {
+    let shown = path.display();
+    let quoted = path.to_string_lossy();
+    let quoted = shell_words::quote(&quoted);
+    let unsafe_file = |why: &str| {
+        let message =
+            format!("configuration file \"{shown}\" is not used: other users could have written it");
+        Problem::error("config_unsafe", message).detail(why.to_string())
+    };
+    let mut trusted = vec![0, own_uid()];
+    match named {
+        NamedBy::User => {
+            if custody::is_world_writable(about) {
+                let why = format!("Every user can write to it (mode {:04o}).", about.mode() & 0o7777);
+                return Err(unsafe_file(&why).hint(format!("Run: chmod o-w {quoted}")));
+            }
+            let owner = about.uid();
+            let name = user_name(owner)
+                .map_or_else(|| format!("user ID {owner}"), |name| format!("user \"{name}\""));
+            Ok((!trusted.contains(&owner)).then(|| format!("\"{shown}\" belongs to {name}.")))
+        }
+        NamedBy::Found => match custody::concern(path, about, &trusted) {
+            None => Ok(None),
+            Some(why) => Err(unsafe_file(&why)
+                .detail(format!("{why} It was found in the working directory."))
+                .hint(format!(
+                    "Name it with \"-f\" if it is meant, or run: chown {} {quoted}; chmod go-w {quoted}",
+                    own_name()
+                ))),
+        },
+        NamedBy::Row { owner } => {
+            trusted.extend(owner);
+            match custody::concern(path, about, &trusted) {
+                None => Ok(None),
+                Some(why) => Err(unsafe_file(&why)
+                    .detail(format!("{why} It is named by the metadata of the cluster, which is no proof that it is meant."))
+                    .hint(format!(
+                        "If it is the file of that node, run on its host: chown {} {quoted}; chmod go-w {quoted}",
+                        own_name()
+                    ))),
+            }
+        }
+    }
 }
 
 /// Chooses for a file whose name does not tell its syntax: TOML if it is that, else what has fewer errors.
@@ -160,35 +287,32 @@ fn more_plausible(toml: Outcome, repmgr: Outcome) -> Outcome {
     if errors(&toml) <= errors(&repmgr) { toml } else { repmgr }
 }
 
-/// Reads a whole file as text; what is not UTF-8 is an error that names the line.
-fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(fs::read(path)?).map_err(|error| {
-        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
-        let line = 1 + valid.filter(|byte| **byte == b'\n').count();
-        io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8"))
-    })
-}
-
-/// Parses a file's text and validates what it says.
+/// Validates what a file says.
 fn understand(
-    text: &str,
+    contents: Contents,
     path: &Path,
     format: Format,
+    foreign: Option<String>,
     options: &[(&str, String)],
     check_conninfo: fn(&str) -> Result<(), String>,
 ) -> Outcome {
-    let Contents { mut assignments, mut problems } = match format {
-        Format::Toml => toml_file::parse(text, path),
-        Format::RepmgrConf => repmgr_conf::parse(text, path),
-    };
+    let Contents { mut assignments, mut problems } = contents;
     problems.extend(assignments.iter().filter_map(|assignment| unrecognized(assignment, format)));
     assignments.extend(options.iter().map(|(name, value)| Assignment {
         key: (*name).to_string(),
         value: Given::Text(value.clone()),
         origin: Origin::CommandLine,
     }));
-    let mut reader = Reader { path, format, assignments: &assignments, problems, origins: BTreeMap::new() };
-    let config = Config::build(&mut reader);
+    let mut reader =
+        Reader { path, format, foreign, assignments: &assignments, problems, origins: BTreeMap::new() };
+    let mut config = Config::build(&mut reader);
+    if let Some(config) = config.as_mut().filter(|config| config.origins.foreign.is_some()) {
+        // Whoever the server belongs to decides about its commands anyhow.
+        let owner = |path: &Path| path.metadata().map(|about| about.uid()).ok();
+        if owner(path).is_some() && owner(path) == owner(&config.data_directory) {
+            config.origins.foreign = None;
+        }
+    }
     if let Some(config) = &config {
         reader.check(config, check_conninfo);
     }
@@ -249,6 +373,7 @@ impl Origin {
 pub(crate) struct Reader<'a> {
     path: &'a Path,
     format: Format,
+    foreign: Option<String>,
     assignments: &'a [Assignment],
     problems: Vec<Problem>,
     origins: BTreeMap<&'static str, Origin>,
@@ -310,7 +435,12 @@ impl Reader<'_> {
     }
 
     fn origins(&self) -> Origins {
-        Origins { file: self.path.to_path_buf(), format: self.format, parameters: self.origins.clone() }
+        Origins {
+            file: self.path.to_path_buf(),
+            format: self.format,
+            parameters: self.origins.clone(),
+            foreign: self.foreign.clone(),
+        }
     }
 
     /// Checks what one parameter alone does not show. A parameter that is wrong already is left out.
@@ -370,6 +500,12 @@ impl Reader<'_> {
 /// Finds what works, but probably not as it was meant.
 fn warnings(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
+    if let Some(why) = &config.origins.foreign {
+        let message = "the configuration file belongs to another user";
+        let problem = Problem::warning("config_unsafe", message)
+            .detail(format!("{why} Its commands (parameters with names that end in _command) are not run."));
+        found.push(problem.at(config.file(), None));
+    }
     if !config.node_name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         let message = "\"node_name\" has characters that PostgreSQL replaces in application_name";
         let problem = Problem::warning("config_node_name", message).key("node_name").detail(

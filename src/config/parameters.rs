@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{
-    ConnectionCheck, Delay, Failover, GuardOnUnknown, LogFacility, LogLevel, ReplicationType,
-    TablespaceMapping, Type,
+    CleartextPasswords, ConnectionCheck, Delay, Failover, GuardOnUnknown, LogFacility, LogLevel,
+    ReplicationType, TablespaceMapping, Type,
 };
 use super::{Origins, Reader};
 
@@ -229,6 +229,8 @@ parameters! {
     use_primary_conninfo_password: bool { default: "false" }
     /// Password file named in primary_conninfo.
     passfile: Option<PathBuf> {}
+    /// Whether a password is sent as it is, without verified TLS, to where only the metadata of the cluster leads.
+    cleartext_passwords: CleartextPasswords { default: "refuse", pgbaton_only: true }
     /// Host of the Barman server to clone from.
     barman_host: Option<String> {}
     /// Name of the server in Barman's configuration.

@@ -3,6 +3,7 @@
 //! The syntax is that of postgresql.conf with fewer liberties: one `name = value` or `name value` a line, single quotes
 //! with `''` and backslash escapes, comments, and three include directives.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::problem::Problem;
 use super::value::Given;
 use super::{Assignment, Origin};
+use crate::system::custody;
 
 /// Files may include each other this deep.
 const MAX_DEPTH: usize = 10;
@@ -26,19 +28,36 @@ pub struct Contents {
     pub problems: Vec<Problem>,
 }
 
-/// Parses a file's text; `path` is absolute, so that relative includes are found.
-pub fn parse(text: &str, path: &Path) -> Contents {
+/// Parses a file's text; `path` is absolute, so that relative includes are found. Included files have to belong to the `trusted` users.
+pub fn parse(text: &[u8], path: &Path, trusted: &[u32]) -> Contents {
     let mut contents = Contents::default();
-    parse_into(text, &[path.to_path_buf()], &mut contents);
+    parse_into(text, &Files { chain: vec![path.to_path_buf()], trusted }, &mut contents);
     contents
 }
 
-/// Parses the text of the last of `files`, each of which includes the next.
-fn parse_into(text: &str, files: &[PathBuf], contents: &mut Contents) {
-    let Some(path) = files.last() else { return };
+/// The files that are being read, each of which includes the next.
+struct Files<'a> {
+    chain: Vec<PathBuf>,
+    trusted: &'a [u32],
+}
+
+/// Parses the text of the last file.
+///
+/// repmgr knows bytes and no encoding. So a comment may be in any; a value that is not UTF-8 cannot be passed on as what was meant.
+fn parse_into(text: &[u8], files: &Files<'_>, contents: &mut Contents) {
+    let Some(path) = files.chain.last() else { return };
     let mut errors = 0;
-    for (line, text) in (1..).zip(text.split('\n')) {
-        match parse_line(text) {
+    for (line, bytes) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        let text = String::from_utf8_lossy(bytes);
+        let damaged =
+            |part: &str| matches!(text, Cow::Owned(_)) && part.contains(char::REPLACEMENT_CHARACTER);
+        let parsed = parse_line(&text).and_then(|found| match found {
+            Some((name, value)) if damaged(name) || damaged(&value) => {
+                Err("the value is not UTF-8".to_string())
+            }
+            found => Ok(found),
+        });
+        match parsed {
             Ok(None) => {}
             Ok(Some((name, value))) => match name.to_ascii_lowercase().as_str() {
                 "include" => include_file(&value, true, line, files, contents),
@@ -240,8 +259,8 @@ fn unquote(quoted: &str) -> Result<String, String> {
 }
 
 /// Reads an included file; a missing one is a problem only if it is `required`.
-fn include_file(location: &str, required: bool, line: usize, files: &[PathBuf], contents: &mut Contents) {
-    let Some(including) = files.last() else { return };
+fn include_file(location: &str, required: bool, line: usize, files: &Files<'_>, contents: &mut Contents) {
+    let Some(including) = files.chain.last() else { return };
     let wrong =
         |message: String| Problem::error("config_include", message).at(including, line).key("include");
     if location.trim().is_empty() {
@@ -250,22 +269,28 @@ fn include_file(location: &str, required: bool, line: usize, files: &[PathBuf], 
     }
     let path = beside(including, location);
     let name = path.display();
-    if files.len() > MAX_DEPTH {
+    if files.chain.len() > MAX_DEPTH {
         let message = format!("could not include \"{name}\": files are nested more than {MAX_DEPTH} deep");
         contents.problems.push(wrong(message));
         return;
     }
     // Compared as the files they are: a link back to an including file recurses as well.
     let identity = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    if files.iter().any(|file| identity(file) == identity(&path)) {
+    if files.chain.iter().any(|file| identity(file) == identity(&path)) {
         contents.problems.push(wrong(format!("could not include \"{name}\": it includes itself")));
         return;
     }
-    match super::read_text(&path) {
-        Ok(text) => {
-            let mut files = files.to_vec();
-            files.push(path);
-            parse_into(&text, &files, contents);
+    match custody::read(&path, super::MOST_BYTES) {
+        Ok(read) => {
+            if let Some(why) = custody::concern(&path, &read.about, files.trusted) {
+                let message = format!("could not include \"{name}\": other users could have written it");
+                contents.problems.push(wrong(message).detail(why));
+                return;
+            }
+            let text = read.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&read.bytes);
+            let mut chain = files.chain.clone();
+            chain.push(path);
+            parse_into(text, &Files { chain, trusted: files.trusted }, contents);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
         Err(error) => contents.problems.push(wrong(format!("could not include \"{name}\": {error}"))),
@@ -273,8 +298,8 @@ fn include_file(location: &str, required: bool, line: usize, files: &[PathBuf], 
 }
 
 /// Reads all files `*.conf` of a directory in the order of their names.
-fn include_directory(location: &str, line: usize, files: &[PathBuf], contents: &mut Contents) {
-    let Some(including) = files.last() else { return };
+fn include_directory(location: &str, line: usize, files: &Files<'_>, contents: &mut Contents) {
+    let Some(including) = files.chain.last() else { return };
     let wrong =
         |message: String| Problem::error("config_include", message).at(including, line).key("include_dir");
     if location.trim().is_empty() {
@@ -317,6 +342,41 @@ mod tests {
     use snapbox::str;
 
     use super::*;
+
+    fn parse(text: impl AsRef<[u8]>, path: &Path) -> Contents {
+        super::parse(text.as_ref(), path, &[0, rustix::process::geteuid().as_raw()])
+    }
+
+    #[test]
+    fn a_comment_may_be_in_any_encoding_and_a_value_may_not() {
+        let contents = parse(b"# Prim\xe4r\r\npriority = 1 # f\xfcr\n", Path::new("/c"));
+        assert_eq!((contents.problems.as_slice(), contents.assignments.len()), (&[][..], 1));
+        let contents = parse(b"a = 'Z\xfcrich'\nb\xfc = 1\nc = 'Z\xc3\xbcrich'\n", Path::new("/c"));
+        let lines: Vec<_> =
+            contents.problems.iter().map(|one| (one.line.unwrap(), one.message.as_str())).collect();
+        let wrong = "syntax error in configuration file, the value is not UTF-8";
+        assert_eq!(lines, [(1, wrong), (2, wrong)]);
+        assert_eq!(contents.assignments.len(), 1);
+    }
+
+    #[test]
+    fn an_included_file_that_others_may_write_is_an_error() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let more = directory.path().join("more.conf");
+        crate::system::files::write(&more, b"a = 1\n", 0o644).unwrap();
+        let main = directory.path().join("main.conf");
+        assert_eq!(parse("include 'more.conf'", &main).assignments.len(), 1);
+        fs::set_permissions(&more, fs::Permissions::from_mode(0o666)).unwrap();
+        for directive in ["include", "include_if_exists"] {
+            let contents = parse(format!("{directive} 'more.conf'"), &main);
+            assert_eq!(contents.assignments.len(), 0);
+            assert!(contents.problems[0].detail.as_deref().unwrap().contains("mode 0666"));
+        }
+        let main = |trusted: &[u32]| super::parse(b"include 'more.conf'", &main, trusted).problems.len();
+        fs::set_permissions(&more, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!((main(&[rustix::process::geteuid().as_raw()]), main(&[u32::MAX])), (0, 1));
+    }
 
     fn pairs(text: &str) -> Vec<(String, String)> {
         let contents = parse(text, Path::new("/etc/repmgr.conf"));

@@ -24,6 +24,20 @@ fn outcome(text: &str, format: Format) -> Outcome {
     understand(text, Path::new(path), format, &[], check_conninfo)
 }
 
+fn understand(
+    text: &str,
+    path: &Path,
+    format: Format,
+    options: &[(&str, String)],
+    check_conninfo: fn(&str) -> Result<(), String>,
+) -> Outcome {
+    let contents = match format {
+        Format::Toml => toml_file::parse(text, path),
+        Format::RepmgrConf => repmgr_conf::parse(text.as_bytes(), path, &[0, own_uid()]),
+    };
+    super::understand(contents, path, format, None, options, check_conninfo)
+}
+
 /// Returns a valid configuration with some more lines of TOML.
 pub(super) fn config(more: &str) -> Config {
     outcome(&format!("{REQUIRED}{more}"), Format::Toml).accept().unwrap().0
@@ -31,7 +45,7 @@ pub(super) fn config(more: &str) -> Config {
 
 fn fixture(name: &str) -> Config {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    let (config, warnings) = read(&path, &[], check_conninfo).unwrap().accept().unwrap();
+    let (config, warnings) = read(&path, NamedBy::User, &[], check_conninfo).unwrap().accept().unwrap();
     assert_eq!(warnings, []);
     config
 }
@@ -265,8 +279,8 @@ fn the_syntax_of_other_names_is_told_by_the_content() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("node1");
     let format = |text: &str| {
-        io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
-        read(&path, &[], check_conninfo).unwrap().format
+        std::fs::write(&path, text).unwrap();
+        read(&path, NamedBy::User, &[], check_conninfo).unwrap().format
     };
     assert_eq!(format(REQUIRED), Format::Toml);
     assert_eq!(format(&REQUIRED.replace('=', " ")), Format::RepmgrConf);
@@ -280,10 +294,67 @@ fn the_syntax_of_other_names_is_told_by_the_content() {
 #[test]
 fn text_that_is_not_utf_8_is_refused_with_its_line() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("repmgr.conf");
-    io::Write::write_all(&mut fs::File::create(&path).unwrap(), b"node_id=1\nnode_name='K\xf6ln'\n").unwrap();
-    let error = read(&path, &[], check_conninfo).unwrap_err();
+    let path = directory.path().join("repmgr.toml");
+    std::fs::write(&path, b"node_id=1\nnode_name='K\xf6ln'\n").unwrap();
+    let error = read(&path, NamedBy::User, &[], check_conninfo).unwrap_err();
     assert!(error.problems[0].message.ends_with(": line 2 is not UTF-8"), "{error:?}");
+}
+
+#[test]
+fn a_repmgr_conf_is_read_with_a_comment_in_any_encoding_and_with_a_byte_order_mark() {
+    let directory = tempfile::tempdir().unwrap();
+    // Other names are judged by the content, which then cannot be TOML.
+    for name in ["repmgr.conf", "node1"] {
+        let path = directory.path().join(name);
+        let text = [b"\xef\xbb\xbf# Prim\xe4r\n", REQUIRED.replace('\n', "\r\n").as_bytes()].concat();
+        std::fs::write(&path, text).unwrap();
+        let outcome = read(&path, NamedBy::User, &[], check_conninfo).unwrap();
+        assert_eq!((report(&outcome), outcome.format), (String::new(), Format::RepmgrConf));
+    }
+    let path = directory.path().join("pgbaton.toml");
+    std::fs::write(&path, format!("\u{feff}{REQUIRED}")).unwrap();
+    assert!(read(&path, NamedBy::User, &[], check_conninfo).unwrap().config.is_some());
+}
+
+#[test]
+fn by_who_named_it_a_file_may_be_in_other_hands_or_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pgbaton.toml");
+    std::fs::write(&path, REQUIRED).unwrap();
+    let chmod =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let accepted = |named| read(&path, named, &[], check_conninfo).map(|outcome| outcome.config.is_some());
+    for (file, around, by_user, otherwise) in [
+        (0o644, 0o755, true, true),
+        (0o664, 0o755, true, false),
+        (0o666, 0o755, false, false),
+        (0o644, 0o777, true, false),
+    ] {
+        chmod(&path, file);
+        chmod(directory.path(), around);
+        assert_eq!(accepted(NamedBy::User).is_ok(), by_user, "{file:o} {around:o}");
+        for named in [NamedBy::Found, NamedBy::Row { owner: None }] {
+            let result = accepted(named);
+            assert_eq!(result.is_ok(), otherwise, "{file:o} {around:o} {named:?}");
+            assert!(result.err().is_none_or(|error| error.problems[0].code == "config_unsafe"));
+        }
+    }
+}
+
+#[test]
+fn of_a_file_in_other_hands_no_command_is_run() {
+    let mut foreign = config("service_stop_command = 'x'\nrestore_command = ''\n");
+    assert_eq!(
+        foreign.command("service_stop_command", &foreign.service_stop_command),
+        Ok(Some(&"x".to_string()))
+    );
+    foreign.origins.foreign = Some("It belongs to user \"mallory\".".into());
+    let refused = foreign.command("service_stop_command", &foreign.service_stop_command).unwrap_err();
+    assert!(refused.problems[0].detail.as_deref().unwrap().contains("mallory"));
+    assert_eq!(refused.problems[0].line, Some(5));
+    assert_eq!(foreign.command("restore_command", &foreign.restore_command), Ok(None));
+    assert_eq!(warnings(&foreign)[0].code, "config_unsafe");
 }
 
 #[test]

@@ -489,6 +489,16 @@ choice! {
 }
 
 choice! {
+    /// Whether a password is sent as it is to where only the metadata leads.
+    CleartextPasswords {
+        /// No: only over TLS with a verified certificate.
+        Refuse = "refuse",
+        /// Yes, as libpq does.
+        Allow = "allow",
+    }
+}
+
+choice! {
     /// What a former primary does when too few nodes answer.
     GuardOnUnknown {
         /// Not start.

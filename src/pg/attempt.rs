@@ -16,8 +16,9 @@ use tokio_postgres::config::{self, SslNegotiation};
 use tokio_postgres::{Client, Config, Connection};
 
 use super::failure::{self, Answered, ConnectError, Kind};
+use super::provenance::Cleartext;
 use super::resolve::{ChannelBinding, Host, Keepalives, Resolved, Target};
-use super::stream::{Io, Settled, Stream, Watch};
+use super::stream::{Io, Settled, Stream, Terms, Watch};
 use super::tls::{self, SslMode};
 use crate::system::environment::user_name;
 
@@ -165,6 +166,8 @@ pub async fn open(
 ) -> Result<Stream, Failure> {
     watch.start_again();
     let resolved = &common.resolved;
+    // Nobody else can read what is sent, and this user's own server or root's reads it.
+    let mut protected = false;
     let socket: Box<dyn Io> = match address {
         Address::Tcp(address) => {
             let socket = TcpStream::connect(address).await.map_err(|error| not_connected(watch, &error))?;
@@ -182,11 +185,14 @@ pub async fn open(
             let socket = UnixStream::connect(system_path(path)).await;
             let socket = socket.map_err(|error| not_connected(watch, &error))?;
             watch.seen().accepted = true;
+            let trusted = [0, rustix::process::geteuid().as_raw()];
+            protected = socket.peer_cred().is_ok_and(|peer| trusted.contains(&peer.uid()));
             check_owner(&socket, resolved.require_peer.as_deref(), watch)?;
             Box::new(socket)
         }
     };
-    let clear = |socket| Ok(Stream::new(socket, None, resolved.methods, watch.clone()));
+    let open = matches!(address, Address::Tcp(_));
+    let clear = |socket| Ok(Stream::new(socket, None, terms(common, target, protected, open), watch.clone()));
     match encryption {
         Encryption::Off => clear(socket),
         Encryption::Required if resolved.tls.direct => encrypt(common, target, socket, watch).await,
@@ -258,7 +264,25 @@ async fn encrypt(
         seen.spoke |= options.direct;
     }
     let end_point = tls::end_point(stream.ssl());
-    Ok(Stream::new(Box::new(stream), end_point, common.resolved.methods, watch.clone()))
+    let terms = terms(common, target, options.mode >= SslMode::VerifyCa, false);
+    Ok(Stream::new(Box::new(stream), end_point, terms, watch.clone()))
+}
+
+/// Decides how this side proves who it is, now that it is known who can read what it sends.
+fn terms(common: &Common, target: &Target, protected: bool, open: bool) -> Terms {
+    let cleartext = match target.proofs.cleartext {
+        Cleartext::Always => true,
+        Cleartext::Protected => protected,
+        Cleartext::Never => false,
+    };
+    // Without a password there is nothing to withhold, and the driver says what is missing.
+    let nothing = target.password.is_none();
+    Terms {
+        methods: common.resolved.methods,
+        cleartext: cleartext || nothing,
+        md5: target.proofs.md5 || nothing,
+        open,
+    }
 }
 
 /// Sends the startup packet and authenticates.
@@ -293,9 +317,9 @@ fn not_started(
     watch: &Watch,
     error: &tokio_postgres::Error,
 ) -> Failure {
-    let (refused, asked, tls, address) = {
+    let (refused, withheld, asked, tls, address, excess) = {
         let seen = watch.seen();
-        (seen.refused, seen.authentication(), seen.tls, seen.local)
+        (seen.refused, seen.withheld, seen.asked, seen.tls, seen.local, seen.excess.clone())
     };
     if let Some(error) = error.as_db_error() {
         watch.seen().spoke = true;
@@ -306,9 +330,15 @@ fn not_started(
         let next = if starting { Next::Host } else { Next::Stop };
         return Failure { other_encryption: !starting, error, next };
     }
+    if let Some(method) = refused.filter(|_| withheld) {
+        return withheld_from(target, watch, method);
+    }
     if let Some(method) = refused {
         let text = format!("server asks for {method}, which \"require_auth\" does not allow");
         return Failure::stop(Kind::Authentication, watch, text);
+    }
+    if let Some(excess) = excess {
+        return Failure::stop(Kind::Closed, watch, excess);
     }
     match asked {
         Some(3 | 5 | 10) if target.password.is_none() => {
@@ -333,6 +363,30 @@ fn not_started(
             None => Failure::stop(Kind::Closed, watch, cause(error)),
         },
     }
+}
+
+/// The failure of a server that asks for the password in a way in which it is not sent there.
+fn withheld_from(target: &Target, watch: &Watch, method: &str) -> Failure {
+    let mut failure = Failure::stop(
+        Kind::Authentication,
+        watch,
+        format!("server asks for {method}, which is not sent where only the metadata leads"),
+    );
+    failure.error.detail = Some(
+        "The connection string is a registered one, and not that of the configuration or the command line; whoever may write the metadata \
+         could have written it."
+            .into(),
+    );
+    let allow = "or set cleartext_passwords = \"allow\" in the configuration";
+    failure.error.hint = Some(match target.proofs.cleartext {
+        Cleartext::Never => "Use scram-sha-256 for this role in pg_hba.conf of that server. Without hostaddr in the registered conninfo, \
+            and for the role of the own conninfo, other methods are possible with a password of the password file."
+            .into(),
+        _ => format!(
+            "Use scram-sha-256 in pg_hba.conf of that server, or register a conninfo with sslmode=verify-full, {allow}."
+        ),
+    });
+    failure
 }
 
 fn io_error(error: &tokio_postgres::Error) -> Option<&io::Error> {

@@ -145,6 +145,8 @@ struct Shared {
     client: tokio_postgres::Client,
     route: Route,
     version: u32,
+    /// The password went over the network as it is.
+    exposed: bool,
     /// The `statement_timeout` that the server has been told, in milliseconds.
     told_ms: AtomicU64,
 }
@@ -168,9 +170,10 @@ impl Session {
         route: Route,
         version: u32,
         deadline: Duration,
+        exposed: bool,
     ) -> Self {
         let told_ms = AtomicU64::new(statement_timeout(deadline));
-        Self { shared: Arc::new(Shared { client, route, version, told_ms }), deadline }
+        Self { shared: Arc::new(Shared { client, route, version, exposed, told_ms }), deadline }
     }
 
     /// Returns the same session with another deadline for each call.
@@ -182,6 +185,11 @@ impl Session {
     /// Returns the server's version as a number: 150020.
     pub fn server_version_num(&self) -> u32 {
         self.shared.version
+    }
+
+    /// Says whether the password was sent over the network as it is, without TLS.
+    pub fn exposed_password(&self) -> bool {
+        self.shared.exposed
     }
 
     /// Names the server that is connected to, for people: `server at "node1" (10.0.0.1), port 5432`.

@@ -20,6 +20,7 @@ use super::attempt::{self, Address, Common, Failure, Next};
 use super::client::{Route, Session};
 use super::conninfo::Conninfo;
 use super::failure::{Answered, ConnectError, Kind};
+use super::provenance::PasswordFrom;
 use super::quote::quote_literal;
 use super::resolve::{Host, PROBE_S, SILENCE_MS, Target, TargetSession, resolve};
 use super::stream::Watch;
@@ -84,8 +85,11 @@ pub async fn connect(
         resolved.application_name = Some(name.clone());
     }
     resolved.application_name.get_or_insert_with(|| "pgbaton".into());
-    for target in &mut resolved.targets {
-        target.password = options.password.clone().or(target.password.take());
+    if let Some(password) = &options.password {
+        for target in &mut resolved.targets {
+            target.password = Some(password.clone());
+            target.proofs = resolved.provenance.proofs(PasswordFrom::Elsewhere);
+        }
     }
     if resolved.shuffle {
         shuffle(&mut resolved.targets);
@@ -234,7 +238,8 @@ impl Search<'_> {
             address: address.clone(),
             encryption,
         };
-        let session = Session::new(client, route, version, self.options.query_deadline);
+        let exposed = watch.seen().exposed;
+        let session = Session::new(client, route, version, self.options.query_deadline, exposed);
         let failed = |error: super::client::SqlError| {
             let kind = Kind::Other(error.sqlstate);
             let error = ConnectError {

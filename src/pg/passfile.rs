@@ -1,9 +1,14 @@
 //! The password file.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::secret::Secret;
+use crate::system::custody;
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a password file gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,20 +36,25 @@ pub struct Wanted<'a> {
 /// with a warning.
 pub fn look_up(file: &Path, wanted: Wanted<'_>) -> Lookup {
     let ignored = |why: String| Lookup { password: None, warning: Some(why) };
-    let Ok(metadata) = file.metadata() else { return Lookup::default() };
-    if !metadata.is_file() {
-        return ignored(format!("Password file \"{}\" is not a plain file.", file.display()));
+    if !file.exists() {
+        return Lookup::default();
     }
+    let (bytes, metadata) = match custody::read(file, MOST_BYTES) {
+        Ok(contents) => (contents.bytes, contents.about),
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            return ignored(format!("Password file \"{}\" is not a plain file.", file.display()));
+        }
+        Err(error) => {
+            return ignored(format!("Password file \"{}\" could not be read: {error}.", file.display()));
+        }
+    };
     if metadata.mode() & 0o077 != 0 {
         return ignored(format!(
             "Password file \"{}\" has group or world access and is ignored; permissions should be u=rw (0600) or less.",
             file.display()
         ));
     }
-    match std::fs::read(file) {
-        Ok(text) => Lookup { password: find(&String::from_utf8_lossy(&text), wanted), warning: None },
-        Err(error) => ignored(format!("Password file \"{}\" could not be read: {error}.", file.display())),
-    }
+    Lookup { password: find(&String::from_utf8_lossy(&bytes), wanted), warning: None }
 }
 
 /// Finds the password in the text of a password file.

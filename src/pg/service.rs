@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::conninfo::{Conninfo, KEYWORDS, nearest};
+use crate::system::custody;
 use crate::system::environment::Environment;
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where a libpq looks for `pg_service.conf` when `PGSYSCONFDIR` is not set depends on how it was built. These are the
 /// directories of Debian's packages and of most others; `pg_config`, which could tell, is often not installed.
@@ -27,9 +31,9 @@ pub fn look_up(service: &str, environment: &Environment) -> Result<Conninfo, Str
     };
     let system = system.into_iter().map(|directory| directory.join("pg_service.conf"));
     for file in own.into_iter().chain(system).filter(|file| file.exists()) {
-        let text = std::fs::read(&file)
+        let contents = custody::read(&file, MOST_BYTES)
             .map_err(|error| format!("could not read service file \"{}\": {error}", file.display()))?;
-        if let Some(definition) = find(&String::from_utf8_lossy(&text), service, &file)? {
+        if let Some(definition) = find(&String::from_utf8_lossy(&contents.bytes), service, &file)? {
             return Ok(definition);
         }
     }

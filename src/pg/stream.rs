@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use super::failure::Answered;
+use super::frames::{Frames, Request};
 use super::resolve::Methods;
 
 /// What a session runs over: a socket, or TLS over a socket.
@@ -35,8 +36,14 @@ pub struct Seen {
     pub local: Option<IpAddr>,
     /// The authentication method that the server asked for and this side did not agree to.
     pub refused: Option<&'static str>,
-    /// The beginning of what the server sent after the startup packet.
-    head: Vec<u8>,
+    /// The code of the server's first authentication request.
+    pub asked: Option<u32>,
+    /// The password was asked for, and may be sent, as it is, over a network where others can read it.
+    pub exposed: bool,
+    /// The password was asked for in a way that gives it away to a server that may be another one.
+    pub withheld: bool,
+    /// What it said is more than a server has to say.
+    pub excess: Option<String>,
 }
 
 impl Watch {
@@ -63,35 +70,44 @@ impl Watch {
 }
 
 impl Seen {
-    /// Takes in what the server sent.
-    ///
-    /// An authentication request is 9 bytes or more, and the driver answers it only when it is complete: so a method can
-    /// be refused here, before a password leaves.
-    fn take_in(&mut self, bytes: &[u8], methods: Methods) -> Result<(), &'static str> {
-        let wanted = 9_usize.saturating_sub(self.head.len());
-        if wanted == 0 {
-            return Ok(());
-        }
-        self.head.extend(bytes.iter().take(wanted));
-        self.spoke |= self.head.first().is_some_and(|first| b"RENv".contains(first));
-        let refused = match self.authentication() {
-            Some(0) if !methods.none => "no authentication",
-            Some(3) if !methods.password => "a password in clear text",
-            Some(5) if !methods.md5 => "MD5",
-            Some(10) if !methods.scram => "SCRAM-SHA-256",
-            _ => return Ok(()),
+    /// Judges an authentication request, before the driver can answer it and a password leaves.
+    fn judge(&mut self, request: Request, terms: &Terms) -> io::Result<()> {
+        self.asked.get_or_insert(request.code);
+        let methods = terms.methods;
+        let refused = match request.code {
+            0 if request.first && !methods.none => "no authentication",
+            3 if !methods.password => "a password in clear text",
+            5 if !methods.md5 => "MD5",
+            10 if !methods.scram => "SCRAM-SHA-256",
+            3 if !terms.cleartext => {
+                self.withheld = true;
+                "a password in clear text"
+            }
+            5 if !terms.md5 => {
+                self.withheld = true;
+                "an MD5 hash of the password"
+            }
+            code => {
+                self.exposed |= code == 3 && terms.open;
+                return Ok(());
+            }
         };
         self.refused = Some(refused);
-        Err(refused)
+        Err(io::Error::other(refused))
     }
+}
 
-    /// Returns the code of the server's first authentication request.
-    pub fn authentication(&self) -> Option<u32> {
-        match *self.head.as_slice() {
-            [b'R', _, _, _, _, a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d])),
-            _ => None,
-        }
-    }
+/// How this side proves who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The methods agreed to.
+    pub methods: Methods,
+    /// The password may be sent as it is.
+    pub cleartext: bool,
+    /// Its MD5 hash may be sent.
+    pub md5: bool,
+    /// Others can read what is sent.
+    pub open: bool,
 }
 
 /// The stream that the driver is given.
@@ -99,14 +115,15 @@ pub struct Stream {
     io: Box<dyn Io>,
     /// What SCRAM binds to, if this is TLS.
     end_point: Option<Vec<u8>>,
-    methods: Methods,
+    terms: Terms,
     watch: Watch,
+    frames: Frames,
 }
 
 impl Stream {
     /// Wraps what is ready for the startup packet.
-    pub fn new(io: Box<dyn Io>, end_point: Option<Vec<u8>>, methods: Methods, watch: Watch) -> Self {
-        Self { io, end_point, methods, watch }
+    pub fn new(io: Box<dyn Io>, end_point: Option<Vec<u8>>, terms: Terms, watch: Watch) -> Self {
+        Self { io, end_point, terms, watch, frames: Frames::default() }
     }
 }
 
@@ -120,8 +137,16 @@ impl AsyncRead for Stream {
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = polled {
             let new = buf.filled().get(before..).unwrap_or_default();
-            if let Err(refused) = self.watch.seen().take_in(new, self.methods) {
-                return Poll::Ready(Err(io::Error::other(refused)));
+            let Self { frames, watch, terms, .. } = &mut *self;
+            let mut seen = watch.seen();
+            if !frames.has_begun() {
+                seen.spoke |= new.first().is_some_and(|first| b"RENv".contains(first));
+            }
+            if let Err(error) = frames.take_in(new, |request| seen.judge(request, terms)) {
+                if seen.refused.is_none() {
+                    seen.excess = Some(error.to_string());
+                }
+                return Poll::Ready(Err(error));
             }
         }
         polled
@@ -171,30 +196,63 @@ impl TlsConnect<Stream> for Settled {
 mod tests {
     use super::*;
 
-    const ALL: Methods = Methods { none: true, password: true, md5: true, scram: true };
+    const METHODS: Methods = Methods { none: true, password: true, md5: true, scram: true };
+    const ALL: Terms = Terms { methods: METHODS, cleartext: true, md5: true, open: false };
 
-    #[test]
-    fn a_method_not_agreed_to_is_refused_before_the_request_is_complete_for_the_driver() {
-        let request = [b'R', 0, 0, 0, 8, 0, 0, 0, 3];
-        for cut in 0..9 {
-            let mut seen = Seen::default();
-            let methods = Methods { password: false, ..ALL };
-            seen.take_in(&request[..cut], methods).unwrap();
-            assert_eq!(seen.take_in(&request[cut..], methods), Err("a password in clear text"));
-        }
-        let mut seen = Seen::default();
-        seen.take_in(&request, ALL).unwrap();
-        assert_eq!(seen.authentication(), Some(3));
+    /// A server that says only this.
+    fn stream(said: &'static [u8], terms: Terms) -> (Stream, Watch) {
+        let watch = Watch::default();
+        let io = Box::new(tokio::io::join(said, tokio::io::sink()));
+        (Stream::new(io, None, terms, watch.clone()), watch)
     }
 
-    #[test]
-    fn only_what_a_postgresql_server_says_counts_as_speaking() {
+    async fn read(said: &'static [u8], terms: Terms) -> (io::Result<usize>, Watch) {
+        let (mut stream, watch) = stream(said, terms);
+        let read = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 100]).await;
+        (read, watch)
+    }
+
+    #[tokio::test]
+    async fn a_method_not_agreed_to_is_refused_before_the_driver_has_the_request() {
+        let request = b"N\0\0\0\x05\0R\0\0\0\x08\0\0\0\x03";
+        let (read_so_far, watch) =
+            read(request, Terms { methods: Methods { password: false, ..METHODS }, ..ALL }).await;
+        assert!(read_so_far.is_err());
+        assert!(!watch.seen().withheld);
+        let seen = |watch: &Watch| {
+            let seen = watch.seen();
+            (seen.refused, seen.asked)
+        };
+        assert_eq!(seen(&watch), (Some("a password in clear text"), Some(3)));
+        let (read_so_far, watch) = read(request, ALL).await;
+        assert_eq!(read_so_far.unwrap(), request.len());
+        assert_eq!(seen(&watch), (None, Some(3)));
+        assert!(!watch.seen().exposed);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_withheld_from_whoever_would_only_take_it() {
+        let clear = b"R\0\0\0\x08\0\0\0\x03";
+        let md5 = b"R\0\0\0\x0c\0\0\0\x05abcd";
+        let withheld = async |request, terms| {
+            let (result, watch) = read(request, terms).await;
+            assert_eq!(result.is_err(), watch.seen().withheld);
+            watch.seen().withheld
+        };
+        assert!(withheld(clear, Terms { cleartext: false, ..ALL }).await);
+        assert!(!withheld(clear, Terms { md5: false, ..ALL }).await);
+        assert!(withheld(md5, Terms { md5: false, ..ALL }).await);
+        assert!(!withheld(md5, Terms { cleartext: false, ..ALL }).await);
+        assert!(read(clear, Terms { open: true, ..ALL }).await.1.seen().exposed);
+        assert!(!read(md5, Terms { open: true, ..ALL }).await.1.seen().exposed);
+    }
+
+    #[tokio::test]
+    async fn only_what_a_postgresql_server_says_counts_as_speaking() {
         for (bytes, spoke) in
             [(&b"E"[..], true), (b"R", true), (b"SSH-2.0", false), (b"HTTP/1.1", false), (b"", false)]
         {
-            let mut seen = Seen::default();
-            seen.take_in(bytes, ALL).unwrap();
-            assert_eq!(seen.spoke, spoke);
+            assert_eq!(read(bytes, ALL).await.1.seen().spoke, spoke);
         }
     }
 }

@@ -108,7 +108,10 @@ impl fmt::Display for NodeType {
 
 /// The query that reads all rows, one JSON object each. They are put in order here: a fresh backend, which has to learn how to sort and to
 /// aggregate first, takes four times as long.
-const ALL_NODES: &str = "SELECT row_to_json(n) FROM repmgr.nodes n";
+const ALL_NODES: &str = "SELECT row_to_json(n) FROM repmgr.nodes n LIMIT 1001";
+
+/// The most nodes. Each is asked over a connection of its own, all at once.
+const MOST: usize = 1000;
 
 /// Reads all rows, ordered by node id.
 ///
@@ -116,6 +119,9 @@ const ALL_NODES: &str = "SELECT row_to_json(n) FROM repmgr.nodes n";
 /// Those of the query: SQLSTATE 42P01 or 3F000 where there is no metadata, 42501 where it may not be read.
 pub async fn read_all(session: &Session) -> Result<Vec<NodeRow>, SqlError> {
     let rows = session.query(ALL_NODES, &[]).await?;
+    if rows.len() > MOST {
+        return Err(SqlError::answer(format!("repmgr.nodes has more than {MOST} rows: this is no cluster")));
+    }
     let rows = rows.iter().map(|row| serde_json::from_str(row.get(0).unwrap_or("null")));
     let mut rows: Vec<NodeRow> = rows.collect::<Result<_, _>>().map_err(|error| SqlError {
         sqlstate: None,

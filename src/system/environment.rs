@@ -1,7 +1,9 @@
 //! The environment of this process, read once and handed down.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Environment variables, and who runs the program.
 ///
@@ -15,6 +17,26 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// The effective user id.
     pub uid: u32,
+    said: Arc<RwLock<Said>>,
+}
+
+/// What the user of this process has said himself about connections, by the configuration and the command line. The environment is part of
+/// what a connection string means, and so is this: it tells which strings are the user's own.
+#[derive(Clone, Default)]
+pub struct Said {
+    /// Connection strings.
+    pub conninfos: Vec<String>,
+    /// The password file that the configuration names.
+    pub passfile: Option<PathBuf>,
+    /// The configuration permits cleartext passwords for what it does not name itself.
+    pub cleartext_passwords: bool,
+}
+
+/// Says how much was said and no more: a connection string may hold a password.
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Said({})", self.conninfos.len())
+    }
 }
 
 impl Environment {
@@ -32,6 +54,7 @@ impl Environment {
             home: home.or(entry.map(|(_, home)| home)).map(PathBuf::from),
             uid,
             variables,
+            said: Arc::default(),
         }
     }
 
@@ -44,7 +67,18 @@ impl Environment {
             home: variables.get("HOME").map(PathBuf::from),
             uid: 1000,
             variables,
+            said: Arc::default(),
         }
+    }
+
+    /// Adds to what the user has said himself.
+    pub fn say(&self, what: impl FnOnce(&mut Said)) {
+        what(&mut self.said.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Returns what the user has said himself.
+    pub fn said(&self) -> RwLockReadGuard<'_, Said> {
+        self.said.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns all variables, for a child process.

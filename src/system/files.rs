@@ -111,9 +111,9 @@ const TEXT_BYTES: u64 = 4 * 1024 * 1024;
 /// Fails if it cannot be read, is no text or is too large to be meant for people.
 pub fn read_text(path: &Path) -> anyhow::Result<(String, u32)> {
     let failed = || format!("could not read \"{}\"", path.display());
-    let about = fs::metadata(path).with_context(failed)?;
-    anyhow::ensure!(about.len() <= TEXT_BYTES, "\"{}\" is larger than 4 MB", path.display());
-    Ok((fs::read_to_string(path).with_context(failed)?, about.permissions().mode() & 0o777))
+    let read = super::custody::read(path, TEXT_BYTES).with_context(failed)?;
+    let text = String::from_utf8(read.bytes).with_context(failed)?;
+    Ok((text, read.about.permissions().mode() & 0o777))
 }
 
 /// Copies a file with its mode, or a symbolic link itself, replacing what is there; directories above it are made.

@@ -16,6 +16,11 @@ pub fn owner(path: &Path) -> Option<String> {
     })
 }
 
+/// Returns the ID of the user that owns a file; None where it does not exist.
+pub fn owner_id(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).map(|metadata| metadata.uid()).ok()
+}
+
 /// Says whether this process may make entries in a directory.
 pub fn is_writable(directory: &Path) -> bool {
     access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()

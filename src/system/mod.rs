@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod clock;
+pub mod custody;
 pub mod environment;
 pub mod files;
 pub mod inspect;

@@ -157,8 +157,9 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
     });
     let mut listed = listed.collect::<Result<Vec<_>>>()?;
     if only.is_none_or(|only| of(only).is_none()) {
-        let own = &context.config()?.service_promote_command;
-        let command = own.clone().unwrap_or_else(|| "SELECT pg_promote()".to_string());
+        let config = context.config()?;
+        let own = config.command("service_promote_command", &config.service_promote_command)?.cloned();
+        let command = own.unwrap_or_else(|| "SELECT pg_promote()".to_string());
         listed.push(ServiceAction { action: "promote", command: Some(command), refused: None });
     }
     Ok(Report::new(Data::ServiceActions(listed)))
@@ -191,12 +192,12 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
     })?;
     let running = running_postmaster(data);
     let configured = match action {
-        Action::Start => &config.service_start_command,
-        Action::Stop => &config.service_stop_command,
-        Action::Restart => &config.service_restart_command,
-        Action::Reload => &config.service_reload_command,
+        Action::Start => ("service_start_command", &config.service_start_command),
+        Action::Stop => ("service_stop_command", &config.service_stop_command),
+        Action::Restart => ("service_restart_command", &config.service_restart_command),
+        Action::Reload => ("service_reload_command", &config.service_reload_command),
     };
-    let manager = match configured {
+    let manager = match config.command(configured.0, configured.1)? {
         Some(command) => Manager::Configured(command.clone()),
         None => {
             let conf_root = context.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);

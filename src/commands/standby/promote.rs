@@ -51,7 +51,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     hold::own(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
     let (held, former_end) =
-        tokio::join!(hold_at_rest(context, &mut rest), former_end(&seen, config.node_id));
+        tokio::join!(hold_at_rest(context, &mut rest), former_end(context, &seen, config.node_id));
     let (held, beside) = held?;
     let own = hold::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id) else {
@@ -67,7 +67,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         beside: Beside { no_pause: args.repmgrd_no_pause, ..beside },
         topology: rest.found.topology,
         former_end,
-        command: command(config, held.roles.get(&config.node_id)),
+        command: command(config, held.roles.get(&config.node_id))?,
         timeout_s: seconds(config.promote_check_timeout),
         now: rest.found.now,
         cluster: held.facts.clone(),
@@ -163,7 +163,7 @@ pub async fn judge_anew(context: &Context, held: &Held, former: Option<i32>) -> 
 }
 
 /// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.
-async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
+async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
     let was_primary = |node: &&NodeFacts| {
         node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
     };
@@ -174,7 +174,7 @@ async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
         system_identifier: cluster.system_identifier(),
         ssh_host: None,
     };
-    let data = reach::data_directory_here(&known).await?;
+    let data = reach::data_directory_here(context, &known).await?;
     if running_postmaster(&data).is_some() {
         return None;
     }
@@ -184,15 +184,19 @@ async fn former_end(cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
 }
 
 /// Returns the program that promotes, where it is not to be `pg_promote()`.
-pub(super) fn command(config: &Config, role: Option<&RoleFacts>) -> Option<Command> {
-    if let Some(line) = &config.service_promote_command {
-        return Some(Command::new("/bin/sh", ["-c", line]));
+///
+/// # Errors
+/// Exit code 1 if the configured one is not to be run.
+pub(super) fn command(config: &Config, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+    if let Some(line) = config.command("service_promote_command", &config.service_promote_command)? {
+        return Ok(Some(Command::new("/bin/sh", ["-c", line])));
     }
     if role.is_none_or(|role| role.may_promote) {
-        return None;
+        return Ok(None);
     }
-    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return None };
-    let program = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl").ok()?;
+    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
+    let Ok(program) = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl") else { return Ok(None) };
     let directory = format!("--pgdata={}", config.data_directory.display());
-    Some(Command::new(program.display().to_string(), ["promote".to_string(), "--no-wait".into(), directory]))
+    let words = ["promote".to_string(), "--no-wait".into(), directory];
+    Ok(Some(Command::new(program.display().to_string(), words)))
 }

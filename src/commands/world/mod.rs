@@ -29,6 +29,7 @@ use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
 use crate::pg::failure::Answered;
+use crate::pg::provenance;
 use crate::plan::journal::{Flush, Header, Journal, Record};
 use crate::plan::run::{Hopeless, Narration, Signal, World};
 use crate::plan::settings;
@@ -295,6 +296,9 @@ impl<'a> Live<'a> {
     /// Runs a program and returns the end of its standard output.
     async fn run(&self, command: &Command) -> Result<String, Error> {
         self.ready(command)?;
+        let mut command = command.clone();
+        command.env.extend(provenance::for_a_program(&command.args, &self.context.environment));
+        let command = &command;
         let mut secrets = Secrets::new();
         for (_, name) in &command.secrets {
             secrets.insert(name.clone(), self.secret(name)?);

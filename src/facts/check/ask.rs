@@ -19,6 +19,8 @@ pub struct Asked {
     pub more: Result<More, String>,
     /// Its clock against the one here.
     pub clock: Option<Clock>,
+    /// The password was sent over the network as it is.
+    pub exposed_password: bool,
 }
 
 /// A clock against the one of this host.
@@ -138,7 +140,7 @@ pub async fn ask(session: &Session, names: &[Name], until: Instant) -> Asked {
         }
         Err(error) => Err(error.to_string()),
     };
-    Asked { more, clock }
+    Asked { more, clock, exposed_password: session.exposed_password() }
 }
 
 async fn more(session: &Session) -> Result<More, SqlError> {

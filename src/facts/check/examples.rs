@@ -69,7 +69,10 @@ impl Example {
         Self {
             facts: healthy(),
             topology: None,
-            asked: ids.into_iter().map(|id| (id, Asked { more: Ok(more()), clock })).collect(),
+            asked: ids
+                .into_iter()
+                .map(|id| (id, Asked { more: Ok(more()), clock, exposed_password: false }))
+                .collect(),
             hosts: ids.into_iter().map(|id| (id, Ok(host()))).collect(),
             thresholds: Thresholds {
                 archive_ready: (16.0, 128.0),

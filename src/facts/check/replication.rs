@@ -17,7 +17,17 @@ impl Judge<'_> {
     pub(super) fn db_connection(&self) -> Finding {
         const NAME: Name = Name::DbConnection;
         match &self.node.server {
-            Ok(server) => Finding::ok(NAME, format!("connected as \"{}\"", server.role)),
+            Ok(server) => {
+                let connected = format!("connected as \"{}\"", server.role);
+                match self.evidence.asked.get(&self.node.row.node_id) {
+                    Some(asked) if asked.exposed_password => {
+                        Finding::new(NAME, Status::Warning, format!("{connected}, with the password in clear text"))
+                            .detail("The server asks for the password itself, and the connection has no TLS: who is on the way can read it.")
+                            .hint("Use scram-sha-256 in pg_hba.conf of that server, or TLS.")
+                    }
+                    _ => Finding::ok(NAME, connected),
+                }
+            }
             Err(silence) => {
                 let found = Finding::new(NAME, Status::Critical, silence.message.clone());
                 if self.node.row.active {

@@ -29,6 +29,15 @@ fn slot(name: &str, active: bool, status: &str, retained: i64) -> Slot {
 type Case = (Name, i32, Status, &'static str, fn(&mut Example));
 
 const CASES: &[Case] = &[
+    (
+        Name::DbConnection,
+        2,
+        Status::Warning,
+        "connected as \"repmgr\", with the password in clear text",
+        |e| {
+            e.asked.get_mut(&2).unwrap().exposed_password = true;
+        },
+    ),
     (Name::ServerRole, 2, Status::Critical, "node is registered as standby but running as primary", |e| {
         promote(&mut e.facts, 1, 2);
     }),

@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use super::conninfo::{Conninfo, KEYWORDS};
 use super::failure::ConnectError;
+use super::provenance::{Proofs, Provenance};
 use super::service;
 use super::tls::{Root, SslMode, TlsOptions};
 use crate::secret::Secret;
 use crate::system::environment::Environment;
-use targets::targets;
+use targets::{Origin, targets};
 use values::Values;
 
 type Result<T> = std::result::Result<T, ConnectError>;
@@ -47,6 +48,8 @@ pub struct Target {
     pub port: u16,
     /// The password, if one was found for this host.
     pub password: Option<Secret>,
+    /// The ways in which it may be proved.
+    pub proofs: Proofs,
 }
 
 /// Whether SCRAM is bound to the TLS channel.
@@ -90,6 +93,17 @@ pub struct Methods {
     pub scram: bool,
 }
 
+impl Methods {
+    fn and(self, other: Self) -> Self {
+        Self {
+            none: self.none && other.none,
+            password: self.password && other.password,
+            md5: self.md5 && other.md5,
+            scram: self.scram && other.scram,
+        }
+    }
+}
+
 /// How often the other end of a silent connection is asked whether it is there, in seconds. The system would begin after two hours.
 pub(super) const PROBE_S: u32 = 5;
 
@@ -115,6 +129,8 @@ pub struct Keepalives {
 pub struct Resolved {
     /// The hosts, in order.
     pub targets: Vec<Target>,
+    /// Who says that they are the hosts.
+    pub provenance: Provenance,
     /// The role.
     pub user: String,
     /// The database.
@@ -180,6 +196,7 @@ pub fn effective(conninfo: &Conninfo, environment: &Environment) -> Result<Conni
 /// Fails with [`Kind::Invalid`](super::failure::Kind::Invalid) where libpq would not even try, and with
 /// [`Kind::NotSupported`](super::failure::Kind::NotSupported) for what pgbaton does not have.
 pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolved> {
+    let provenance = Provenance::of(conninfo, environment)?;
     let values = Values(effective(conninfo, environment)?);
     values.refuse()?;
     let missing_user = || ConnectError::invalid("no user name is given, and the operating system knows none");
@@ -187,10 +204,18 @@ pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolve
     let user = user.ok_or_else(missing_user)?;
     let dbname = values.text("dbname").unwrap_or(&user).to_string();
     let mut warnings = Vec::new();
-    let targets = targets(&values, environment, &user, &dbname, &mut warnings)?;
+    let brings_password = conninfo.get("password").is_some_and(|password| !password.is_empty());
+    let origin = Origin { provenance, brings_password };
+    let targets = targets(&values, environment, &user, &dbname, origin, &mut warnings)?;
+    let mut methods = methods(values.text("require_auth").unwrap_or_default())?;
+    if let Some(required) = environment.get("PGREQUIREAUTH").filter(|_| !provenance.is_own()) {
+        // A row may ask for less than the user permits, and not for more.
+        methods = methods.and(self::methods(required)?);
+    }
     let connect_timeout = values.integer("connect_timeout")?;
     Ok(Resolved {
         targets,
+        provenance,
         user,
         dbname,
         options: values.text("options").map(str::to_string),
@@ -233,7 +258,7 @@ pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolve
         )?,
         shuffle: values.choice("load_balance_hosts", false, &[("disable", false), ("random", true)])?,
         require_peer: values.text("requirepeer").map(str::to_string),
-        methods: methods(values.text("require_auth").unwrap_or_default())?,
+        methods,
         warnings,
     })
 }

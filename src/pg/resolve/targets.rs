@@ -6,8 +6,18 @@ use super::values::Values;
 use super::{Host, Result, Target};
 use crate::pg::failure::ConnectError;
 use crate::pg::passfile::{self, Wanted};
+use crate::pg::provenance::{PasswordFrom, Provenance};
 use crate::secret::Secret;
 use crate::system::environment::Environment;
+
+/// Where what is known of the hosts comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// Who says that they are the hosts.
+    pub(super) provenance: Provenance,
+    /// The password is part of the connection string.
+    pub(super) brings_password: bool,
+}
 
 /// Builds the list of hosts, by libpq's rules for lists of different lengths.
 pub(super) fn targets(
@@ -15,6 +25,7 @@ pub(super) fn targets(
     environment: &Environment,
     user: &str,
     dbname: &str,
+    origin: Origin,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Target>> {
     let list = |keyword| values.text(keyword).map(|text| text.split(',').collect::<Vec<&str>>());
@@ -49,6 +60,7 @@ pub(super) fn targets(
         let port_text = ports.get(i).or(ports.first()).copied().unwrap_or_default();
         let host = host(name.clone(), address.as_deref())?;
         let mut password = password.clone();
+        let mut from = if origin.brings_password { PasswordFrom::TheString } else { PasswordFrom::Elsewhere };
         if let (None, Some(file)) = (&password, &passfile) {
             let host = match (&host, &name) {
                 (Host::Socket(directory), _) if *directory == default_socket_directory() => "localhost",
@@ -58,12 +70,18 @@ pub(super) fn targets(
             let port = if port_text.is_empty() { "5432" } else { port_text };
             let lookup = passfile::look_up(file, Wanted { host, port, dbname, user });
             password = lookup.password;
+            from = PasswordFrom::PasswordFile;
             if let Some(warning) = lookup.warning.filter(|warning| !warnings.contains(warning)) {
                 warnings.push(warning);
             }
         }
         let password = password.filter(|password| !password.reveal().is_empty());
-        targets.push(Target { host, port: port(port_text)?, password });
+        targets.push(Target {
+            host,
+            port: port(port_text)?,
+            password,
+            proofs: origin.provenance.proofs(from),
+        });
     }
     Ok(targets)
 }

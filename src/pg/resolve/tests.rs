@@ -9,8 +9,14 @@ fn environment() -> Environment {
     Environment::from_pairs([("USER", "os"), ("HOME", "/nonexistent")])
 }
 
+/// Makes it the environment of a user whose own string this is.
+fn saying(environment: Environment, text: &str) -> Environment {
+    environment.say(|said| said.conninfos.push(text.to_string()));
+    environment
+}
+
 fn resolved(text: &str) -> Result<Resolved> {
-    resolve(&Conninfo::parse(text).unwrap(), &environment())
+    resolve(&Conninfo::parse(text).unwrap(), &saying(environment(), text))
 }
 
 fn error(text: &str) -> String {
@@ -64,6 +70,7 @@ fn the_string_wins_over_the_service_over_the_environment_over_defaults() {
     assert_eq!(resolved.targets[0].port, 2);
     assert_eq!(resolved.targets[0].host, tcp(Some("of_environment"), None));
     assert_eq!(resolved.application_name.as_deref(), Some("of_environment"));
+    let environment = saying(environment, "service=t");
     let missing = resolve(&Conninfo::parse("service=t").unwrap(), &environment).unwrap_err();
     assert_eq!(missing.primary, "definition of service \"t\" not found");
 }

@@ -207,6 +207,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
             Error::failed("invalid connection string in --node").detail(sentence(&error.to_string()))
         })?);
     }
+    out.iter().for_each(|conninfo| context.own(conninfo));
     out.extend(context.given_conninfo()?);
     out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
 }

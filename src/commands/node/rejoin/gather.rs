@@ -12,6 +12,7 @@ use crate::commands::node::service::{self, seconds};
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::standby::clone;
 use crate::commands::world::{Secrets, placed};
+use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{NodeFacts, Silence};
 use crate::facts::directory::Contents;
@@ -29,8 +30,8 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
 use crate::pg::history::{TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
-use crate::pg::tools;
 use crate::pg::wal::Wal;
+use crate::pg::{provenance, tools};
 use crate::plan::clone::plan as clone_plan;
 use crate::plan::follow::FollowFacts;
 use crate::plan::rejoin::{Anew, RejoinFacts, RejoinOptions};
@@ -266,6 +267,7 @@ async fn history(context: &Context, psql: &str, primary: &NodeFacts, timeline: T
             format!("--command=TIMELINE_HISTORY {timeline}"),
         ],
     );
+    command.env.extend(provenance::for_a_program(&command.args, &context.environment));
     if let Some(password) = conninfo.get("password") {
         let name = node::password_secret(primary.row.node_id);
         secrets.insert(name.clone(), Secret::new(password));
@@ -379,7 +381,10 @@ impl Fetch<'_> {
     /// Returns `restore_command`: that of the configuration, else the server's own.
     async fn command(&self) -> Option<&str> {
         if self.command.get().is_none() {
-            let configured = self.context.config().ok().and_then(|config| config.restore_command.clone());
+            // One that is not to be run counts as none.
+            let own =
+                |config: &Config| config.command("restore_command", &config.restore_command).ok()?.cloned();
+            let configured = self.context.config().ok().and_then(own);
             let command = match configured {
                 Some(command) => Some(command),
                 None => self.of_the_server().await,

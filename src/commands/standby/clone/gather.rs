@@ -472,10 +472,10 @@ fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
 /// Returns the settings of the configuration that go into the clone.
 fn settings(config: &Config, args: &Args) -> Result<Vec<(String, String)>> {
     let mut out = Vec::new();
-    if let Some(command) = &config.restore_command {
+    if let Some(command) = config.command("restore_command", &config.restore_command)? {
         out.push(("restore_command".to_string(), command.clone()));
     }
-    if let Some(command) = &config.archive_cleanup_command {
+    if let Some(command) = config.command("archive_cleanup_command", &config.archive_cleanup_command)? {
         out.push(("archive_cleanup_command".to_string(), command.clone()));
     }
     let delay = match &args.recovery_min_apply_delay {

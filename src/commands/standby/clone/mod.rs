@@ -215,6 +215,7 @@ fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
             given.set(keyword, value);
         }
     }
+    context.own(&given);
     Ok(given)
 }
 
