@@ -84,7 +84,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// Says whether a configuration file is about a data directory.
 fn serves(file: &Path, data_directory: &Path) -> bool {
-    let config = config::read(file, &[], |_| Ok(())).ok().and_then(|read| read.config);
+    let config = config::read(file, config::NamedBy::User, &[], |_| Ok(())).ok().and_then(|read| read.config);
     config.is_some_and(|config| is_same(&config.data_directory, data_directory))
 }
 
