@@ -752,7 +752,7 @@ fn a_row_runs_no_command_keeps_nobody_waiting_and_forges_no_line() {
     row(&format!("config_file = '{}'", evil.display()), 1);
     for words in [&["standby", "switchover"][..], &["cluster", "check"], &["cluster", "matrix"]] {
         let output = two.pgbaton(words).run();
-        assert_ne!(output.status.code(), Some(0), "{output:?}");
+        assert!(words[0] == "cluster" || output.status.code() != Some(0), "{output:?}");
         assert!(output.stderr.contains("other users could have written it"), "{output:?}");
     }
     // The far end itself refuses it too, whoever opened it.
