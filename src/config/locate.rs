@@ -144,7 +144,7 @@ mod tests {
         fs::create_dir(places.root.join("etc/repmgr/16")).unwrap();
         let all = places.candidates();
         assert_eq!(all.len(), 6);
-        fs::remove_dir_all(places.root.join("etc/repmgr")).unwrap();
+        crate::system::files::remove_tree(&places.root.join("etc/repmgr")).unwrap();
         for path in all.into_iter().rev() {
             touch(&path);
             let named = if path.starts_with(&places.root) { NamedBy::User } else { NamedBy::Found };

@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn gives_up_after_a_hundred_errors() {
-        let contents = parse(&"?\n".repeat(200), Path::new("/etc/repmgr.conf"));
+        let contents = parse("?\n".repeat(200), Path::new("/etc/repmgr.conf"));
         assert_eq!(contents.problems.len(), 101);
     }
 
@@ -522,7 +522,7 @@ loop2.conf:2 could not include "/loop.conf": it includes itself
 
         #[test]
         fn a_quoted_value_is_read_back(value in "[^\0]*") {
-            let contents = parse(&format!("x = {} # comment", quote(&value)), Path::new("/c"));
+            let contents = parse(format!("x = {} # comment", quote(&value)), Path::new("/c"));
             prop_assert_eq!(contents.problems, []);
             prop_assert_eq!(contents.assignments.first().map(|one| &one.value), Some(&Given::Text(value)));
         }

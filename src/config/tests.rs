@@ -50,6 +50,10 @@ fn fixture(name: &str) -> Config {
     config
 }
 
+fn put(path: &Path, text: impl AsRef<[u8]>) {
+    crate::system::files::write(path, text.as_ref(), 0o644).unwrap();
+}
+
 /// Renders problems as `config check` might.
 fn report(outcome: &Outcome) -> String {
     let mut text = String::new();
@@ -279,7 +283,7 @@ fn the_syntax_of_other_names_is_told_by_the_content() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("node1");
     let format = |text: &str| {
-        std::fs::write(&path, text).unwrap();
+        put(&path, text);
         read(&path, NamedBy::User, &[], check_conninfo).unwrap().format
     };
     assert_eq!(format(REQUIRED), Format::Toml);
@@ -295,7 +299,7 @@ fn the_syntax_of_other_names_is_told_by_the_content() {
 fn text_that_is_not_utf_8_is_refused_with_its_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("repmgr.toml");
-    std::fs::write(&path, b"node_id=1\nnode_name='K\xf6ln'\n").unwrap();
+    put(&path, b"node_id=1\nnode_name='K\xf6ln'\n");
     let error = read(&path, NamedBy::User, &[], check_conninfo).unwrap_err();
     assert!(error.problems[0].message.ends_with(": line 2 is not UTF-8"), "{error:?}");
 }
@@ -307,12 +311,12 @@ fn a_repmgr_conf_is_read_with_a_comment_in_any_encoding_and_with_a_byte_order_ma
     for name in ["repmgr.conf", "node1"] {
         let path = directory.path().join(name);
         let text = [b"\xef\xbb\xbf# Prim\xe4r\n", REQUIRED.replace('\n', "\r\n").as_bytes()].concat();
-        std::fs::write(&path, text).unwrap();
+        put(&path, text);
         let outcome = read(&path, NamedBy::User, &[], check_conninfo).unwrap();
         assert_eq!((report(&outcome), outcome.format), (String::new(), Format::RepmgrConf));
     }
     let path = directory.path().join("pgbaton.toml");
-    std::fs::write(&path, format!("\u{feff}{REQUIRED}")).unwrap();
+    put(&path, format!("\u{feff}{REQUIRED}"));
     assert!(read(&path, NamedBy::User, &[], check_conninfo).unwrap().config.is_some());
 }
 
@@ -321,7 +325,7 @@ fn by_who_named_it_a_file_may_be_in_other_hands_or_not() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pgbaton.toml");
-    std::fs::write(&path, REQUIRED).unwrap();
+    put(&path, REQUIRED);
     let chmod =
         |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     let accepted = |named| read(&path, named, &[], check_conninfo).map(|outcome| outcome.config.is_some());
