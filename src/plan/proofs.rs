@@ -5,10 +5,19 @@
 //! be written down. [`ScriptedWorld`] looks after every effect.
 
 use crate::error::Exit;
+use crate::facts::assess::examples::{self, healthy, silence};
+use crate::facts::cluster::ClusterFacts;
+use crate::pg::failure::Answered;
+use crate::pg::history::TimelineId;
+use crate::plan::journal::Past;
 use crate::plan::journal::{Mark, Record, Stage};
+use crate::plan::resume::{Course, Left, course, undo};
 use crate::plan::run::{Ended, Outcome, Signal, StepStatus};
 use crate::plan::scripted::{Event, Moment, ScriptedWorld, Trouble, fact, no};
-use crate::plan::{Back, Command, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
+use crate::plan::{
+    Back, Command, Endpoint, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Scope, Step,
+    Verify,
+};
 
 /// Steps before the point of no return, in order; then the point itself; then the rest.
 const BEFORE: [&str; 9] = [
@@ -50,11 +59,23 @@ fn wait_down() -> Step {
 
 fn switchover() -> Plan {
     let early = Exit::Switchover;
-    let promote = step("promote", Exit::Promotion)
-        .no_return()
-        .on_resume(OnResume::AgainUnless(fact("new primary")))
-        .requires(no("old primary"))
-        .requires(fact("standby.signal"));
+    let look = Look { node_id: 2, timeline: TimelineId(1), others: Vec::new(), relock: false };
+    let on = Endpoint { name: "new".into(), conninfo: String::new(), secret: None };
+    let promote =
+        Step { op: Op::Promote { on, command: None, look: Some(look) }, ..step("promote", Exit::Promotion) }
+            .no_return()
+            .on_resume(OnResume::AgainUnless(fact("new primary")))
+            .requires(no("old primary"))
+            .requires(fact("standby.signal"))
+            .requires_here(no("third primary"));
+    let back_signal =
+        Step { op: Op::RemoveFile { path: "/data/standby.signal".into() }, ..step("back-signal", early) }
+            .requires_here(no("third primary"));
+    let revive = Op::Revive { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
+    let back_start = Step { op: revive, ..step("back-start", early) }
+        .on_resume(OnResume::AgainUnless(fact("old primary")))
+        .requires(no("standby.signal"))
+        .requires_here(no("third primary"));
     Plan {
         title: "switch over".to_string(),
         checks: vec![],
@@ -109,8 +130,8 @@ fn switchover() -> Plan {
             ),
         ],
         back: vec![
-            back("write-signal", step("back-signal", early)),
-            back("stop-old", step("back-start", early).on_resume(OnResume::AgainUnless(fact("old primary")))),
+            back("write-signal", back_signal),
+            back("stop-old", back_start),
             back("make-slot", step("back-slot", early)),
         ],
         always: vec![step("unpause", Exit::Pause)],
@@ -121,7 +142,10 @@ fn switchover() -> Plan {
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
         announce_on: None,
-        origin: None,
+        origin: Some(Origin {
+            scope: Scope { nodes: vec![1, 2, 3], timeline: TimelineId(1), system_identifier: "7".into() },
+            primary: Some(1),
+        }),
         far_ends: Vec::new(),
         tells: Vec::new(),
     }
@@ -130,6 +154,10 @@ fn switchover() -> Plan {
 fn servers() -> ScriptedWorld {
     ScriptedWorld::new(&["old primary"])
         .never_together("old primary", "new primary")
+        .never_together("old primary", "third primary")
+        .never_together("new primary", "third primary")
+        .looks_last("promote", "third primary")
+        .looks_last("back-start", "third primary")
         .never_twice("make-slot", "slot")
         .never_twice("promote", "new primary")
         .never_twice("start-old", "old server")
@@ -359,7 +387,9 @@ async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33() 
             let outcome = world.run(&plan).await.unwrap();
             assert_eq!((outcome.exit, outcome.ended), (Exit::NoPrimary, Ended::BackFailed), "{history}");
             assert!(outcome.changed && outcome.resumable, "{history}");
-            assert_eq!(BACK.map(|id| world.performed(id)), [1, 1, 1], "{history}");
+            // With the signal in place a start would be that of a standby.
+            let starts = usize::from(id != "back-signal");
+            assert_eq!(BACK.map(|id| world.performed(id)), [1, starts, 1], "{history}");
             assert_eq!(world.performed("unpause"), 1, "{history}");
             assert_eq!(world.ended(), None, "{history}");
             // Once the cause is gone, resuming restores what is left, and the exit code is that of the first failure.
@@ -944,4 +974,137 @@ async fn the_end_is_the_last_record_and_written_once() {
     let journal = world.journal.borrow();
     let ends = journal.iter().filter(|record| matches!(record, Record::End { .. })).count();
     assert!(ends == 1 && matches!(journal.last(), Some(Record::End { exit: Exit::Done, changed: true, .. })));
+}
+
+// The world has changed: another node has become the primary.
+
+/// The cluster of the model, as a command that comes later sees it.
+fn seen(world: &ScriptedWorld) -> ClusterFacts {
+    let mut cluster = healthy();
+    if !world.is("old primary") {
+        cluster.nodes[0].server = Err(silence(Answered::Nothing));
+    }
+    for (fact, at) in [("new primary", 1), ("third primary", 2)] {
+        if world.is(fact) {
+            examples::promote(&mut cluster, at, 2);
+            examples::server(&mut cluster, at).started_at = fact.into();
+        }
+    }
+    cluster
+}
+
+/// What the same command, typed again, does with an operation that was left, or `operation resume`.
+async fn taken_up(world: &ScriptedWorld, plan: &Plan) {
+    if world.ended().is_some() || world.journal.borrow().is_empty() {
+        return;
+    }
+    let past = Past::of(plan, &world.journal.borrow());
+    let cluster = seen(world);
+    let left = Left { command: "standby switchover", plan, past: &past, node_id: 2, cluster: &cluster };
+    match course(&left) {
+        Course::Anew => {
+            world.undo(&undo(plan, false)).await;
+            world.forget();
+            world.run(plan).await;
+        }
+        Course::Finish | Course::Promote | Course::GoBack => {
+            world.run(plan).await;
+        }
+        Course::Overtaken(_) => {
+            world.undo(&undo(plan, true)).await;
+        }
+        Course::Unclear(_) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_primary_at_any_moment_is_never_joined_by_a_second_one() {
+    let plan = switchover();
+    let mut changed = 0;
+    // Nothing else happens; the way back is under way; the old state was kept after an interruption.
+    for failing in
+        [None, Some(("compare-wal", Trouble::Fails)), Some(("stop-old", Trouble::FailsAfterEffect))]
+    {
+        for moment in 1..120 {
+            let history = format!("{failing:?}, another primary at {moment}");
+            let world = servers();
+            if let Some((id, trouble)) = failing {
+                world.add_trouble(id, trouble);
+            }
+            world.changes_at(moment);
+            world.run(&plan).await;
+            assert_eq!(world.violations(), Vec::<String>::new(), "{history}");
+            changed += usize::from(world.is("third primary"));
+            for _ in 0..2 {
+                world.repair();
+                taken_up(&world, &plan).await;
+                assert_eq!(world.violations(), Vec::<String>::new(), "{history}, taken up");
+            }
+        }
+    }
+    assert!(changed > 10, "{changed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_primary_after_a_kill_and_before_resume_again_or_abandon_is_never_joined_by_a_second_one() {
+    let plan = switchover();
+    for failing in [None, Some("compare-wal")] {
+        for abandons in [false, true] {
+            let mut changed = 0;
+            let moments = count_moments(async |first| {
+                for later in 0..25 {
+                    let history = format!(
+                        "{failing:?} fails, killed at {first}, changed {later} later, abandon: {abandons}"
+                    );
+                    let world = servers().dies_at(first);
+                    if let Some(failing) = failing {
+                        world.add_trouble(failing, Trouble::Fails);
+                    }
+                    let survived = world.run(&plan).await.is_some();
+                    if survived {
+                        return true;
+                    }
+                    world.repair();
+                    match later {
+                        0 => world.change(),
+                        _ => world.changes_at(later),
+                    }
+                    if abandons {
+                        let past = Past::of(&plan, &world.journal.borrow());
+                        world.undo(&undo(&plan, past.past_no_return())).await;
+                        assert!(!world.is("paused"), "{history}");
+                    } else {
+                        taken_up(&world, &plan).await;
+                    }
+                    changed += usize::from(world.is("third primary"));
+                    assert_eq!(world.violations(), Vec::<String>::new(), "{history}");
+                }
+                false
+            })
+            .await;
+            assert!(moments > 40 && changed > 20, "{failing:?} {abandons}: {moments} {changed}");
+        }
+    }
+}
+
+/// A consent that was withdrawn, or a timeline that went on: the plan of another day is not the plan of today.
+#[tokio::test(start_paused = true)]
+async fn abandon_never_starts_or_promotes_anything() {
+    let plan = switchover();
+    count_moments(async |first| {
+        let world = servers().dies_at(first);
+        let survived = world.run(&plan).await.is_some();
+        world.repair();
+        let started =
+            |world: &ScriptedWorld| ["promote", "start-old", "back-start"].map(|id| world.performed(id));
+        let before = started(&world);
+        if world.ended().is_none() {
+            let past = Past::of(&plan, &world.journal.borrow());
+            world.undo(&undo(&plan, past.past_no_return())).await;
+            assert_eq!(started(&world), before, "killed at {first}");
+            assert!(world.ended().is_some(), "killed at {first}");
+        }
+        survived
+    })
+    .await;
 }

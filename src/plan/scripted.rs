@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Exit};
 use crate::plan::journal::{Flush, Mark, Past, Record, Stage};
-use crate::plan::run::{Hopeless, Narration, Outcome, Signal, World, abandon, run};
+use crate::plan::run::{Hopeless, Narration, Outcome, Signal, World, abandon, run, undo};
 use crate::plan::{Plan, Probe, Step};
 
 /// A moment in the life of a step.
@@ -68,7 +68,11 @@ type Effect = (Vec<&'static str>, Vec<&'static str>);
 pub(crate) struct ScriptedWorld {
     effects: BTreeMap<&'static str, Effect>,
     facts: RefCell<BTreeSet<String>>,
-    never_together: Option<(&'static str, &'static str)>,
+    never_together: Vec<(&'static str, &'static str)>,
+    /// The last look of a step, made where its effect is: it has no effect while the fact holds.
+    last_look: BTreeMap<&'static str, &'static str>,
+    /// At this moment another node becomes the primary, if none is.
+    changes_at: Cell<Option<usize>>,
     never_twice: BTreeMap<&'static str, &'static str>,
     violations: RefCell<Vec<String>>,
     pub(crate) events: RefCell<Vec<Event>>,
@@ -108,8 +112,38 @@ impl ScriptedWorld {
 
     /// Names two facts that must never hold at the same time.
     pub(crate) fn never_together(mut self, one: &'static str, other: &'static str) -> Self {
-        self.never_together = Some((one, other));
+        self.never_together.push((one, other));
         self
+    }
+
+    /// Lets a step have no effect while a fact holds.
+    pub(crate) fn looks_last(mut self, step: &'static str, fact: &'static str) -> Self {
+        self.last_look.insert(step, fact);
+        self
+    }
+
+    /// Lets another node become the primary at the n-th moment from now on, unless there is one.
+    pub(crate) fn changes_at(&self, moment: usize) {
+        self.moments.set(0);
+        self.changes_at.set(Some(moment));
+    }
+
+    /// Lets another node become the primary, unless there is one: its operator sees one that lives, and is refused.
+    pub(crate) fn change(&self) {
+        if !self.is("old primary") && !self.is("new primary") {
+            self.facts.borrow_mut().insert("third primary".to_string());
+        }
+    }
+
+    /// Ends the journal: what comes next is an operation of its own.
+    pub(crate) fn forget(&self) {
+        self.journal.borrow_mut().clear();
+    }
+
+    /// Takes back what is an operation's own, and closes its journal.
+    pub(crate) async fn undo(&self, plan: &Plan) -> Option<Outcome> {
+        let past = Past::of(plan, &self.journal.borrow());
+        self.until_death(undo(plan, &past, self, "undone")).await
     }
 
     /// Forbids a step while a fact holds: doing it again would fail, or do harm.
@@ -236,6 +270,9 @@ impl ScriptedWorld {
             self.journal_broken.set(true);
         }
         self.moments.set(self.moments.get() + 1);
+        if self.changes_at.get() == Some(self.moments.get()) {
+            self.change();
+        }
         let dies = self.dies_at.get() == Some(self.moments.get());
         if dies || self.has(step, Trouble::Killed(moment)) {
             self.dead.set(true);
@@ -260,11 +297,10 @@ impl ScriptedWorld {
             let as_primary = *fact == "old server" && !facts.contains("standby.signal");
             facts.insert(if as_primary { "old primary" } else { fact }.to_string());
         }
-        if let Some((one, other)) = self.never_together
-            && facts.contains(one)
-            && facts.contains(other)
-        {
-            self.violations.borrow_mut().push(format!("\"{one}\" and \"{other}\" after {step}"));
+        for (one, other) in &self.never_together {
+            if facts.contains(*one) && facts.contains(*other) {
+                self.violations.borrow_mut().push(format!("\"{one}\" and \"{other}\" after {step}"));
+            }
         }
     }
 }
@@ -280,6 +316,9 @@ impl World for ScriptedWorld {
         }
         // Every effect takes a while, so that signals arrive in the middle of it.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        if self.last_look.get(id).is_some_and(|fact| self.is(fact)) {
+            return Err(Error { no_effect: true, ..error() });
+        }
         if self.has(id, Trouble::Fails) {
             return Err(error());
         }
