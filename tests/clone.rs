@@ -595,7 +595,7 @@ fn directories_that_are_not_ours_are_refused() {
     // A directory that cannot be looked into, and one that cannot be made.
     std::fs::create_dir(&node2.data).unwrap();
     std::fs::set_permissions(&node2.data, std::fs::Permissions::from_mode(0o000)).unwrap();
-    refusal.is(1, &["cannot be used", "may not write"]);
+    refusal.is(1, &["cannot be used", "Permission denied"]);
     std::fs::set_permissions(&node2.data, std::fs::Permissions::from_mode(0o700)).unwrap();
     std::fs::remove_dir(&node2.data).unwrap();
     // Another cluster's data directory.
