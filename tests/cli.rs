@@ -168,6 +168,7 @@ fn no_option_is_ignored() {
         let more = match leaf.name {
             "completions" => "bash",
             "node service" => "--action stop",
+            "operation cleanup" => "--newest 1",
             _ => "",
         };
         for option in Use::ALL.into_iter().filter(|option| !leaf.has(*option)) {
@@ -441,6 +442,7 @@ fn every_command_fails_with_a_document() {
         let more = match command.as_str() {
             "completions" => "bash",
             "node service" => "--action stop",
+            "operation cleanup" => "--newest 1",
             "standby clone" => "-h 127.0.0.1 -p 1",
             _ => "",
         };
