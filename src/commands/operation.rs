@@ -1,16 +1,18 @@
 //! `operation list|show|resume|abandon`: the journals of this node.
 
+use std::path::Path;
+
 use crate::cli::operation::Operation as Verb;
 use crate::commands::adopt;
 use crate::commands::context::Context;
 use crate::commands::ending::Ending;
 use crate::commands::hold::open;
-use crate::commands::locate;
 use crate::commands::operate::{blocking, lock, would_lock};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::state;
 use crate::commands::take_up::{self, TakenUp};
 use crate::commands::world::Secrets;
+use crate::commands::{locate, others};
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::ClusterFacts;
 use crate::output::operation::{OperationView, StepView};
@@ -21,6 +23,8 @@ use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Mark, Record, St
 use crate::plan::tell::{self, Proof, Tell};
 use crate::registry::{NodeRow, node};
 use crate::secret::Secret;
+use crate::system::inspect;
+use crate::system::lock::LocalLock;
 
 /// Carries out `pgbaton operation …`.
 ///
@@ -39,7 +43,9 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
     match verb {
         Verb::List => {
             entries.reverse();
-            Ok(Report::new(Data::Operations(entries.iter().map(|entry| view(entry, false)).collect())))
+            Ok(Report::new(Data::Operations(
+                entries.iter().map(|entry| view(entry, false, &directory)).collect(),
+            )))
         }
         Verb::Show { id } => {
             let entry = match id {
@@ -48,9 +54,12 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
                     entries.last().ok_or_else(|| Error::failed("there is no operation on this node yet"))?
                 }
             };
-            Ok(Report::new(Data::Operation(Box::new(view(entry, true)))))
+            Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))))
         }
         Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
+        Verb::Abandon { id: Some(id) } if context.global.force && find(&entries, id).is_err() => {
+            others::close(context, id).await
+        }
         Verb::Abandon { id } => finish(context, unfinished(&entries, id.as_deref())?, false).await,
         Verb::AdoptState { .. } | Verb::Cleanup(_) => {
             Err(Error::new(Exit::Internal, "this verb reads no journals"))
@@ -133,7 +142,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         }
         if context.global.dry_run {
             context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
-            return Ok(Report::new(Data::Operation(Box::new(view(entry, true)))));
+            return Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))));
         }
         // A damaged journal cannot be written to either: it is put aside, so that nobody takes it for an open operation.
         let aside = entry.path.with_extension("jsonl.damaged");
@@ -201,8 +210,24 @@ pub(super) async fn known_secrets(context: &Context) -> Secrets {
     out
 }
 
-fn view(entry: &Entry, steps: bool) -> OperationView {
+/// The process that is at work on an operation: the one that wrote to its journal last, while it holds the node's lock.
+fn worker(entry: &Entry, directory: &Path) -> Option<u32> {
+    let loaded = entry.journal.as_ref().ok()?;
+    let resumed = loaded.records.iter().rev().find_map(|record| match record {
+        Record::Resumed { pid, .. } => Some(*pid),
+        _ => None,
+    });
+    let pid = resumed.unwrap_or(loaded.header.pid);
+    let holder = LocalLock::holder(directory).ok().flatten()?;
+    (holder.pid == pid).then_some(pid)
+}
+
+fn view(entry: &Entry, steps: bool, directory: &Path) -> OperationView {
     let status = entry.status();
+    let process = match status {
+        Status::Unfinished { .. } => worker(entry, directory),
+        _ => None,
+    };
     let header = entry.journal.as_ref().ok().map(|loaded| &loaded.header);
     let (past_no_return, going_back) = match &status {
         Status::Unfinished { past_no_return, going_back } => (*past_no_return, *going_back),
@@ -213,9 +238,12 @@ fn view(entry: &Entry, steps: bool) -> OperationView {
         command: header.map_or_else(|| "?".to_string(), |header| header.command.clone()),
         state: match &status {
             Status::Finished { .. } => "finished",
+            Status::Unfinished { .. } if process.is_some() => "running",
             Status::Unfinished { .. } => "unfinished",
             Status::Damaged => "damaged",
         },
+        process,
+        stopped: process.is_some_and(inspect::is_stopped),
         started_at: header.map(|header| header.started_at),
         title: header.map(|header| header.plan.title.clone()),
         exit_code: match &status {

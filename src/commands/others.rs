@@ -6,10 +6,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::commands::context::Context;
-use crate::commands::hold::Held;
+use crate::commands::hold::{self, Held};
+use crate::commands::locate;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::world::Remote;
+use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
+use crate::output::ui::Level;
+use crate::output::{Data, Report};
 use crate::plan::announce::{Other, Standing};
 use crate::plan::journal::{self, Status};
 use crate::registry::node::ssh_hosts;
@@ -93,4 +97,46 @@ fn here(context: &Context, row: &OpenOperation) -> Standing {
         }
         _ => Standing::Over,
     }
+}
+
+/// Closes the record of an operation of another node, whose host is gone or whose journal is lost.
+///
+/// # Errors
+/// Exit code 1 if there is no such record, 6 without a primary, 7 if it cannot be written.
+pub async fn close(context: &Context, id: &str) -> Result<Report> {
+    let found = locate::cluster(context).await?;
+    let (primary, _) = locate::the_primary(&found.facts)?;
+    let session = hold::open(context, &primary.row).await.map_err(|silence| {
+        Error::new(Exit::Connection, format!("could not connect to node \"{}\"", primary.row.node_name))
+            .detail(sentence(&silence.message))
+    })?;
+    let failed = |error: crate::pg::client::SqlError| {
+        Error::new(Exit::Query, "could not close the record of the operation")
+            .detail(sentence(&error.to_string()))
+    };
+    let open = operation::open(&session).await.map_err(failed)?;
+    let Some(row) = open.iter().find(|row| row.operation_id == id) else {
+        return Err(Error::failed(format!(
+            "there is no open operation \"{id}\", on this node or in the cluster"
+        ))
+        .hint("Run \"pgbaton operation list\" to see the operations of this node."));
+    };
+    let changed = !context.global.dry_run;
+    if changed {
+        let statement = operation::close(id);
+        let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
+        session.execute(&statement.text, &params).await.map_err(failed)?;
+        context.ui.message(
+            Level::Notice,
+            &format!("the record of operation \"{id}\" is closed"),
+            Some(&format!(
+                "It was \"{}\", begun at {}. Its journal on its own node, if there is one, stays open.",
+                row.command, row.started_at
+            )),
+            None,
+        );
+    } else {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+    }
+    Ok(Report { changed, ..Report::new(Data::Done(serde_json::json!({ "operation_id": id }))) })
 }

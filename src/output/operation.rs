@@ -12,8 +12,14 @@ pub struct OperationView {
     pub operation_id: String,
     /// The command.
     pub command: String,
-    /// `finished`, `unfinished`, `damaged`.
+    /// `finished`, `running`, `unfinished`, `damaged`.
     pub state: &'static str,
+    /// The process that is at work on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<u32>,
+    /// That process is stopped, as by Ctrl-Z.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// What it was to do.
@@ -72,6 +78,12 @@ pub fn text(operation: &OperationView) -> String {
         out.push_str(&format!("\tStarted: {at:.0}\n"));
     }
     out.push_str(&format!("\tState: {}", operation.state));
+    if let Some(process) = operation.process {
+        out.push_str(&format!(" (process {process})"));
+    }
+    if operation.stopped {
+        out.push_str(", stopped: type \"fg\" in its shell to let it go on");
+    }
     if let Some(code) = operation.exit_code {
         out.push_str(&format!(", exit code {code}"));
     }

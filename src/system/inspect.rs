@@ -5,6 +5,12 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+/// Says whether a process is stopped, as by Ctrl-Z or SIGSTOP: the third field of `/proc/PID/stat`, after the name in parentheses.
+pub fn is_stopped(pid: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+}
+
 /// Returns the name of the user that owns a file; None where it does not exist or the user has no name.
 pub fn owner(path: &Path) -> Option<String> {
     let uid = std::fs::metadata(path).ok()?.uid();
