@@ -330,7 +330,7 @@ DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
 $ pgbaton daemon start
 ERROR: unrecognized command "daemon"
-DETAIL: pgbaton 0.1.0 does not have it yet. A repmgrd that runs here goes on to work, and so does "repmgr daemon".
+DETAIL: pgbaton 0.2.0 does not have it yet. A repmgrd that runs here goes on to work, and so does "repmgr daemon".
 HINT: Try "pgbaton --help".
 $ pgbaton cluster cleanup -k soon
 ERROR: invalid value "soon" for option "--keep-history"
@@ -371,7 +371,7 @@ fn usage_errors_as_documents() {
     assert_data_eq!(
         ground.run("cluster show --json --frmat x").visible(),
         str![[r#"
-{"pgbaton":"0.1.0","format":1,"command":"cluster show","exit_code":1,"ok":false,"changed":false,"data":{},"issues":[],"error":{"message":"unrecognized option /"--frmat/"","detail":null,"hint":"Did you mean /"--format/"? Try /"pgbaton cluster show --help/"."}}
+{"pgbaton":"0.2.0","format":1,"command":"cluster show","exit_code":1,"ok":false,"changed":false,"data":{},"issues":[],"error":{"message":"unrecognized option /"--frmat/"","detail":null,"hint":"Did you mean /"--format/"? Try /"pgbaton cluster show --help/"."}}
 ------- stderr -------
 ERROR: unrecognized option "--frmat"
 HINT: Did you mean "--format"? Try "pgbaton cluster show --help".
