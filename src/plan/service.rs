@@ -271,6 +271,7 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
         announce_on: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        origin: None,
     }
 }
 
