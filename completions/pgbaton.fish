@@ -800,6 +800,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l clock -d 'Its clock agrees with the primary\'s'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l free-space -d 'Free space below the data directory, pg_wal and tablespaces'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l unfinished-operation -d 'No operation waits on this node to be resumed or abandoned'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-signal -d 'A standby has standby.signal and would start as one; a primary has none'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l nagios -d 'Print a line for Nagios, with performance data'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l optformat -d 'Print a line for the repmgr of another node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l has-passfile -d 'Whether passwords can come from a password file'

@@ -87,6 +87,7 @@ fn every_effect_and_every_question_has_a_fixture() {
         "1-every-op-of-rejoin.jsonl",
         "1-a-wait-that-gives-up.jsonl",
         "2-every-op-of-belief.jsonl",
+        "1-every-op-of-service.jsonl",
     ]
     .map(load);
     let ops: Vec<&Op> =
@@ -115,6 +116,7 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::Runs { .. } => 27,
             Probe::Clean { .. } => 100,
             Probe::Rewound { .. } => 101,
+            Probe::Ready { .. } => 110,
             // Not yet in that version.
             Probe::StaysDown { .. } => 109,
             Probe::Unchallenged { .. } => 200,
@@ -145,5 +147,5 @@ fn every_effect_and_every_question_has_a_fixture() {
     assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=28).chain(100..=108).chain(200..=205).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=28).chain(100..=108).chain(110..=110).chain(200..=205).collect::<Vec<_>>());
 }

@@ -16,16 +16,16 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    Fingerprint, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command, envelope,
-    made_debian, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool, versions,
-    with_real_repmgr,
+    Fingerprint, Nodes, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command,
+    envelope, made_debian, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool,
+    script, versions, with_real_repmgr,
 };
 
 #[test]
 fn a_postmaster_that_was_killed_and_not_waited_for_holds_up_its_successor_only_so_long() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
-    let node1 = cluster.primary("node1");
+    let node1 = registered(&cluster, "node1", 1);
     node1.node_config(1, "");
     node1.kill9();
     // In its place another process that has ended, and whose parent, this test, has not asked for it.
@@ -51,7 +51,7 @@ fn a_postmaster_that_was_killed_and_not_waited_for_holds_up_its_successor_only_s
 fn a_server_is_started_stopped_restarted_and_reloaded_with_the_options_it_had() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
-    let node1 = cluster.primary("node1");
+    let node1 = registered(&cluster, "node1", 1);
     node1.node_config(1, "");
     // Options of the command line that stand in no file, one of them with a space in it.
     node1.stop(StopMode::Fast);
@@ -121,6 +121,170 @@ fn a_server_is_started_stopped_restarted_and_reloaded_with_the_options_it_had() 
     check();
 }
 
+/// Says whether a command was refused because there is, or may be, another primary; then nothing was done.
+#[track_caller]
+fn no_second_primary(server: &TestServer, args: &[&str], says: &str) {
+    let before = server.postmaster();
+    let words: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+    let output = server.pgbaton(&words).run();
+    output.code(31).says(says).says("Nothing was changed.");
+    assert_eq!(output.json()["changed"], false);
+    assert_eq!(server.postmaster(), before);
+}
+
+#[test]
+fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.pgbaton(["cluster", "show"]).run().code(0);
+    let start = |more: &[&str]| one.pgbaton(["node", "start"].iter().chain(more)).run();
+    // All others, then a majority; who could not be asked is named.
+    one.stop(StopMode::Fast);
+    assert!(!start(&[]).code(0).stderr.contains("could be asked"));
+    one.stop(StopMode::Fast);
+    three.stop(StopMode::Fast);
+    start(&[]).code(0).says("not all other nodes could be asked").says("Node \"node3\" does not answer");
+    // Nobody: the operator must be certain.
+    one.stop(StopMode::Fast);
+    two.stop(StopMode::Fast);
+    no_second_primary(one, &["node", "start"], "1 of 3 nodes, including itself");
+    no_second_primary(one, &["node", "start", "--dry-run"], "This check is waived by --force.");
+    no_second_primary(one, &["node", "service", "--action=start"], "cannot be determined");
+    no_second_primary(one, &["node", "restart"], "cannot be determined");
+    start(&["--force"]).code(0).says("waived by --force");
+    one.pgbaton(["node", "restart"]).run().code(0).says("not all nodes say whether node \"node1\" is still");
+    // While another command is at work on a node that answers, nobody starts anything.
+    two.start();
+    three.start();
+    one.stop(StopMode::Fast);
+    let mut other = support::Running::start({
+        let mut psql = clean_command(&pg.tool("psql"));
+        psql.args([
+            "-X",
+            "-d",
+            &two.conninfo(),
+            "-c",
+            "SELECT pg_advisory_lock(8099550625553935872), pg_sleep(600)",
+        ]);
+        psql
+    });
+    two.wait_until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted", "1", SOON);
+    let before = Fingerprint::of(&[one], &[]);
+    start(&[]).code(30).says("On node \"node2\"");
+    start(&["--force"]).code(30);
+    before.assert_same(&Fingerprint::of(&[one], &[]));
+    two.psql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    assert!(other.ends_within(SOON));
+    // Another primary: nothing overrides that, neither for a server that is down nor for one that runs.
+    two.promote();
+    no_second_primary(one, &["node", "start"], "takes writes, on timeline 2");
+    no_second_primary(one, &["node", "start", "--force"], "pgbaton node rejoin");
+    no_second_primary(one, &["node", "service", "--action=start", "--force"], "takes writes");
+    one.start();
+    no_second_primary(one, &["node", "restart", "--force"], "takes writes, on timeline 2");
+    // With its standby.signal it is a standby, and starts whatever the others say.
+    one.stop(StopMode::Fast);
+    std::fs::write(one.data.join("standby.signal"), "").unwrap();
+    start(&[]).code(0);
+    assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
+    one.pgbaton(["node", "restart"]).run().code(0);
+}
+
+#[test]
+fn a_host_that_knows_no_other_node_finds_one_or_says_what_to_add() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.stop(StopMode::Fast);
+    let forgotten = || drop(std::fs::remove_file(one.dir.join("state/topology.json")));
+    forgotten();
+    no_second_primary(one, &["node", "start"], "pgbaton cluster show -h HOST");
+    // Where its passwords lead to, others may know more: node 2 is one of this cluster, and the other server is not.
+    let elsewhere = nodes.cluster.foreign("elsewhere");
+    let passfile = one.dir.join(".pgpass");
+    let line = |server: &TestServer| format!("127.0.0.1:{}:repmgr:repmgr:x\n", server.port);
+    std::fs::write(&passfile, line(&elsewhere) + &line(two)).unwrap();
+    std::fs::set_permissions(&passfile, PermissionsExt::from_mode(0o600)).unwrap();
+    let start = || one.pgbaton(["node", "start"]).env("PGPASSFILE", passfile.to_string_lossy()).run();
+    start().code(0);
+    one.stop(StopMode::Fast);
+    two.promote();
+    forgotten();
+    start().code(31).says("takes writes");
+    // Or where its files say that it would stream from.
+    std::fs::remove_file(&passfile).unwrap();
+    one.append_conf(&format!("primary_conninfo = 'host=127.0.0.1 port={} user=repmgr'", two.port));
+    start().code(31).says("takes writes");
+    assert!(!one.is_running());
+}
+
+#[test]
+fn a_primary_that_appears_during_a_start_ends_it() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let pg_ctl = pg.tool("pg_ctl").display().to_string();
+    let log = one.dir.join("log/start.log").display().to_string();
+    // Somebody who asks nobody promotes the other node, just after it was asked.
+    let start = script(
+        &one.dir.join("start"),
+        &format!(
+            "{pg_ctl} -s -w -D {} promote && exec {pg_ctl} -s -w -D {} -l {log} start",
+            two.data.display(),
+            one.data.display()
+        ),
+    );
+    one.node_config(1, &format!("service_start_command = \"{}\"", start.display()));
+    one.pgbaton(["cluster", "show"]).run().code(0);
+    one.stop(StopMode::Fast);
+    let output = one.pgbaton(["node", "start", "--json"]).run();
+    let json = envelope(&output, "node start", 31, true);
+    output.says("another primary was seen after node \"node1\" was started").says("was stopped again");
+    assert_eq!(json["data"]["second_primary"], 2);
+    assert!(!one.is_running() && one.data.join("standby.signal").exists());
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+#[test]
+fn a_server_that_lets_nobody_in_is_up() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    node1.set_hba("host all all all reject");
+    node1.stop(StopMode::Fast);
+    let output = node1.pgbaton(["node", "start"]).run();
+    output.code(0).says("is up, but pgbaton cannot connect to it").says("pg_hba.conf");
+    assert!(node1.is_running());
+    node1.pgbaton(["node", "restart"]).run().code(0).says("cannot connect to it");
+    // hot_standby = off: no connection will ever be accepted, and the server is up.
+    node1.stop(StopMode::Fast);
+    std::fs::write(node1.data.join("standby.signal"), "").unwrap();
+    node1.append_conf("hot_standby = off\nrestore_command = 'false'");
+    node1.pgbaton(["node", "start"]).run().code(0).says("cannot connect to it");
+    // What answers at conninfo is somebody else.
+    let node2 = registered(&cluster, "node2", 2);
+    node1.stop(StopMode::Fast);
+    let config = node1.node_config(1, "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(&node1.conninfo(), &node2.conninfo())).unwrap();
+    node1.pgbaton(["node", "start"]).run().code(0).says("leads to another server");
+}
+
+#[test]
+fn a_primary_with_a_leftover_standby_signal_is_not_restarted_as_a_standby() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    std::fs::write(node1.data.join("standby.signal"), "").unwrap();
+    let before = node1.postmaster();
+    let output = node1.pgbaton(["node", "restart"]).run();
+    output.code(1).says("would come up as a standby").says("standby.signal\" first");
+    assert_eq!(node1.postmaster(), before);
+    node1.pgbaton(["node", "restart", "--force"]).run().code(0);
+    assert_eq!(node1.psql("SELECT pg_is_in_recovery()"), "t");
+}
+
 #[test]
 fn a_superuser_writes_the_checkpoint_that_the_role_may_not() {
     let Some(pg) = postgres(15) else { return };
@@ -150,7 +314,7 @@ fn a_superuser_writes_the_checkpoint_that_the_role_may_not() {
 fn a_start_that_fails_says_what_the_server_says() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
-    let node1 = cluster.primary("node1");
+    let node1 = registered(&cluster, "node1", 1);
     node1.node_config(1, "");
     node1.stop(StopMode::Fast);
     // A setting that is wrong is said before there is any log of the server's own.
@@ -188,7 +352,7 @@ fn a_start_that_fails_says_what_the_server_says() {
 fn a_stop_that_takes_too_long_is_given_up_and_told() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
-    let node1 = cluster.primary("node1");
+    let node1 = registered(&cluster, "node1", 1);
     node1.node_config(1, "shutdown_check_timeout = 1");
     // A fast stop disconnects a session that is busy; only one that is frozen holds it up.
     let mut busy = support::Running::start({
@@ -234,7 +398,7 @@ fn a_stop_that_takes_too_long_is_given_up_and_told() {
 fn configured_commands_are_used_and_listed() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
-    let node1 = cluster.primary("node1");
+    let node1 = registered(&cluster, "node1", 1);
     // A script of the user's: it says nothing to its caller, and its server keeps what it was started with open.
     let script = node1.dir.join("service");
     let log = node1.dir.join("service.log");
@@ -291,7 +455,7 @@ fn configured_commands_are_used_and_listed() {
     assert!(error.contains("The server runs as before.") && !error.contains("shutting down"), "{error}");
     node1.pgbaton(["node", "stop"]).run().code(0);
     node1.node_config(1, &commands("true").replace(&format!("{shown} start 'two words'"), "true"));
-    node1.pgbaton(["node", "start"]).run().code(4).says("accepts connections");
+    node1.pgbaton(["node", "start"]).run().code(4).says("is up");
     node1.node_config(1, &commands("true").replace(&format!("{shown} start 'two words'"), "sleep 600"));
     node1.pgbaton(["node", "start"]).run().code(4).says("sleep 600");
 
@@ -315,7 +479,7 @@ fn a_cluster_of_debian_is_started_and_stopped_by_debians_tool() {
     let cluster = TestCluster::new(&pg);
     // As Debian has them, and with a log of the server's own, where pg_ctlcluster leaves its output to the server.
     for collector in [false, true] {
-        let node1 = cluster.primary(if collector { "node2" } else { "node1" });
+        let node1 = registered(&cluster, if collector { "node2" } else { "node1" }, 1);
         node1.node_config(1, "pg_ctl_options = \"--silent\"");
         let root = node1.dir.join("clusters");
         made_debian(&node1, &root, "main", |text| {
@@ -376,7 +540,7 @@ fn who_starts_a_cluster_of_debian_beside_systemd_is_told() {
         return;
     }
     let cluster = TestCluster::new(&pg);
-    let node1 = cluster.primary("node1");
+    let node1 = registered(&cluster, "node1", 1);
     node1.node_config(1, "");
     let root = node1.dir.join("clusters");
     made_debian(&node1, &root, "main", str::to_string);

@@ -97,6 +97,10 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub unfinished_operation: bool,
 
+    /// A standby has standby.signal and would start as one; a primary has none
+    #[arg(long, help_heading = "Checks")]
+    pub standby_signal: bool,
+
     /// Print a line for Nagios, with performance data
     #[arg(long)]
     pub nagios: bool,

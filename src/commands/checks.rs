@@ -182,6 +182,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     Ok(HostFacts {
         other_owner,
         data_directory: config.data_directory.clone(),
+        standby_signal: looked.standby_signal,
         is_data_directory: looked.is_data_directory,
         is_servers: looked.is_servers,
         runs_on_it,

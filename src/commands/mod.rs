@@ -19,6 +19,7 @@ mod obey;
 pub mod operate;
 pub mod operation;
 pub mod others;
+pub mod own_server;
 pub mod primary;
 pub mod reach;
 mod secure;

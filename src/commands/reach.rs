@@ -230,6 +230,13 @@ pub(crate) fn may_run_on(data: &Path, started_at: &str) -> bool {
     since.is_ok_and(|seconds| (*START_S.start()..=SLOW_S).contains(&seconds))
 }
 
+/// Says whether a server that answers is certainly another one than the one that runs on a data directory: it was started at another time, or
+/// listens on another port.
+pub(crate) fn is_another(data: &Path, started_at: &str, port: &str) -> bool {
+    let Some(here) = postmaster(data) else { return true };
+    !may_run_on(data, started_at) || here.port.is_some_and(|here| port.parse() != Ok(here))
+}
+
 /// Says whether the server that runs on a data directory is the one that says when it was started.
 pub(crate) fn runs_on(data: &Path, started_at: &str) -> bool {
     let Some(here) = postmaster(data).and_then(|postmaster| postmaster.started_at) else { return false };

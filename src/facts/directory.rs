@@ -136,6 +136,8 @@ pub struct Postmaster {
     pub pid: i32,
     /// When it was started, in seconds since 1970.
     pub started_at: Option<i64>,
+    /// The port that it listens on.
+    pub port: Option<u16>,
 }
 
 /// Returns the process id of the postmaster that runs on a data directory.
@@ -155,6 +157,7 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
     let pid: i32 = lines.next()?.parse().ok()?;
     // The second line is the data directory.
     let started_at = lines.nth(1).and_then(|line| line.parse().ok());
+    let port = lines.next().and_then(|line| line.parse().ok());
     let process = Path::new("/proc").join(pid.abs().to_string());
     if !process.exists() || is_zombie(&process) {
         return None;
@@ -167,7 +170,7 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
     match (std::fs::read_link(process.join("cwd")), path.canonicalize()) {
         (Ok(cwd), Ok(own)) if cwd != own => None,
         (Err(_), _) if owner(&process) != owner(path) => None,
-        _ => Some(Postmaster { pid, started_at }),
+        _ => Some(Postmaster { pid, started_at, port }),
     }
 }
 
@@ -175,6 +178,11 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
 pub fn postmaster_status(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
     Some(text.lines().nth(7)?.trim().to_string())
+}
+
+/// Says whether the server on a data directory runs and has written that it is up.
+pub fn is_ready(path: &Path) -> bool {
+    matches!(postmaster_status(path).as_deref(), Some("ready" | "standby")) && postmaster(path).is_some()
 }
 
 /// A server that is being started, and what `postmaster.pid` held before: after a crash, that of a server that was ready once.
@@ -195,11 +203,7 @@ impl Starting {
     /// Says whether the server accepts connections, or never will as `hot_standby` is off: what pg_ctl waits for.
     pub fn is_over(&self) -> bool {
         let Ok(text) = std::fs::read_to_string(&self.path) else { return false };
-        // The last line, PM_STATUS_READY or PM_STATUS_STANDBY in pidfile.h.
-        let status = text.lines().nth(7).map(str::trim);
-        matches!(status, Some("ready" | "standby"))
-            && self.before.as_deref() != Some(&text)
-            && self.path.parent().and_then(postmaster).is_some()
+        self.before.as_deref() != Some(&text) && self.path.parent().is_some_and(is_ready)
     }
 }
 

@@ -40,6 +40,21 @@ pub struct ServerFacts {
     /// may not see it.
     #[serde(default)]
     pub promotion_requested: Option<bool>,
+    /// `standby.signal` is in its data directory: its next start is that of a standby. None where the role may not see it.
+    #[serde(default)]
+    pub standby_signal: Option<bool>,
+    /// Settings that must not be lower on a standby than on its primary, by name.
+    #[serde(default)]
+    pub recovery_limits: Vec<(String, i64)>,
+    /// It has a recovery target: it ends its recovery there, or waits.
+    #[serde(default)]
+    pub has_recovery_target: bool,
+    /// `wal_receiver_status_interval` and `wal_receiver_timeout` in seconds; 0 for never.
+    #[serde(default)]
+    pub receiver_times_s: (f64, f64),
+    /// How many sessions clients have; asked for only where several servers take writes.
+    #[serde(default)]
+    pub clients: Option<u64>,
     /// The WAL receiver, where one runs.
     pub receiver: Option<Receiver>,
     /// Servers that stream from this one.
@@ -77,6 +92,9 @@ pub struct Receiver {
     pub sender_port: Option<i32>,
     /// The slot that it uses.
     pub slot_name: Option<String>,
+    /// Seconds since it last had a message; None where the role may not see it.
+    #[serde(default)]
+    pub message_age_s: Option<f64>,
 }
 
 /// A row of `pg_stat_replication`.
@@ -145,6 +163,12 @@ const SERVER: &str = "SELECT json_build_object(\
         'application_name', (pg_stat_get_activity(s.pid)).application_name) FROM pg_stat_get_wal_senders() s), \
    'slots', ARRAY(SELECT row_to_json(s) FROM pg_get_replication_slots() s), \
    'apply_delay', current_setting('recovery_min_apply_delay'), \
+   'status_interval', current_setting('wal_receiver_status_interval'), \
+   'receiver_timeout', current_setting('wal_receiver_timeout'), \
+   'targets', ARRAY[current_setting('recovery_target'), current_setting('recovery_target_lsn'), \
+        current_setting('recovery_target_name'), current_setting('recovery_target_time'), current_setting('recovery_target_xid')], \
+   'limits', ARRAY[current_setting('max_connections'), current_setting('max_worker_processes'), \
+        current_setting('max_prepared_transactions'), current_setting('max_locks_per_transaction')], \
    'synchronous_standby_names', current_setting('synchronous_standby_names'), \
    'max_wal_senders', current_setting('max_wal_senders'), \
    'max_replication_slots', current_setting('max_replication_slots'), \
@@ -177,6 +201,10 @@ struct Answer {
     senders: Vec<RawSender>,
     slots: Vec<RawSlot>,
     apply_delay: String,
+    status_interval: String,
+    receiver_timeout: String,
+    targets: Vec<String>,
+    limits: Vec<String>,
     synchronous_standby_names: String,
     max_wal_senders: String,
     max_replication_slots: String,
@@ -218,6 +246,7 @@ struct RawWalSender {
 #[derive(Deserialize)]
 struct RawReceiver {
     received_tli: Option<u32>,
+    last_msg_receipt_time: Option<Moment>,
     #[serde(flatten)]
     receiver: Receiver,
 }
@@ -282,7 +311,20 @@ impl Answer {
             replay_paused: self.replay_paused,
             apply_delay_s: duration_s(&self.apply_delay)?,
             promotion_requested: None,
-            receiver: self.receiver.map(|receiver| receiver.receiver),
+            standby_signal: None,
+            recovery_limits: LIMITS
+                .iter()
+                .zip(&self.limits)
+                .filter_map(|(name, value)| Some(((*name).to_string(), value.parse().ok()?)))
+                .chain([("max_wal_senders".to_string(), self.max_wal_senders.parse().ok()?)])
+                .collect(),
+            has_recovery_target: self.targets.iter().any(|target| !target.is_empty()),
+            receiver_times_s: (duration_s(&self.status_interval)?, duration_s(&self.receiver_timeout)?),
+            clients: None,
+            receiver: self.receiver.map(|raw| Receiver {
+                message_age_s: raw.last_msg_receipt_time.and_then(|at| at.age_s(self.now)),
+                ..raw.receiver
+            }),
             senders: senders.collect(),
             slots: slots.collect(),
             synchronous_standby_names: self.synchronous_standby_names,
@@ -306,11 +348,27 @@ pub async fn replay_lsn(session: &Session) -> Result<Option<Lsn>, SqlError> {
     Ok(row.get(0).and_then(|text| text.parse().ok()))
 }
 
-/// Asks a standby whether a promotion was requested that has not happened. The file stays while `restore_command` hangs, and outlasts an
-/// immediate stop; the next start removes it, and is that of a standby.
-async fn promotion_requested(session: &Session) -> Result<bool, SqlError> {
-    let sql = "SELECT ((pg_catalog.pg_stat_file('promote', true)).modification IS NOT NULL)::text";
-    Ok(session.query_one(sql, &[]).await?.get(0) == Some("true"))
+/// The settings that [`SERVER`] asks for as `limits`, in that order.
+const LIMITS: [&str; 4] =
+    ["max_connections", "max_worker_processes", "max_prepared_transactions", "max_locks_per_transaction"];
+
+/// Asks a server whether it has `standby.signal`, and `promote`: a promotion was requested that has not happened. That file stays while
+/// `restore_command` hangs, and outlasts an immediate stop; the next start removes it, and is that of a standby.
+async fn signals(session: &Session) -> Result<(bool, bool), SqlError> {
+    let sql = "SELECT ((pg_catalog.pg_stat_file('standby.signal', true)).size IS NOT NULL)::text, \
+               ((pg_catalog.pg_stat_file('promote', true)).size IS NOT NULL)::text";
+    let row = session.query_one(sql, &[]).await?;
+    Ok((row.get(0) == Some("true"), row.get(1) == Some("true")))
+}
+
+/// Asks how many sessions clients have; ours is none.
+///
+/// # Errors
+/// Those of the query.
+pub async fn clients(session: &Session) -> Result<u64, SqlError> {
+    let sql = "SELECT pg_catalog.count(*)::text FROM pg_catalog.pg_stat_activity \
+               WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()";
+    Ok(session.query_one(sql, &[]).await?.get(0).and_then(|text| text.parse().ok()).unwrap_or_default())
 }
 
 /// Reads an interval without days as the server writes it.
@@ -370,10 +428,13 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
     let lineage =
         async { if facts.timeline > TimelineId(1) { lineage::ask(session, &facts).await } else { None } };
     // Whoever may read files may look for one; a role that may not would leave an error in the server's log every time.
-    let requested = async {
-        if facts.in_recovery && facts.reads_files { promotion_requested(session).await.ok() } else { None }
-    };
-    (facts.lineage, facts.promotion_requested) = tokio::join!(lineage, requested);
+    let files = async { if facts.reads_files { signals(session).await.ok() } else { None } };
+    let (lineage, files) = tokio::join!(lineage, files);
+    facts.lineage = lineage;
+    if let Some((standby, promote)) = files {
+        facts.standby_signal = Some(standby);
+        facts.promotion_requested = facts.in_recovery.then_some(promote);
+    }
     Ok(facts)
 }
 
@@ -431,6 +492,40 @@ pub fn shown_application_name(name: &str, version_num: u32) -> String {
     out
 }
 
+/// Seconds that a message may be late: it is on its way, and a server may be busy.
+const LATE_S: f64 = 20.0;
+
+impl ServerFacts {
+    /// Says that the WAL receiver of a standby hangs, or has lost its connection without knowing it: what it, and what its upstream last had
+    /// of it, is older than it can be. `sender` is what the upstream says. A whole sentence.
+    pub fn hangs(&self, sender: Option<&Sender>) -> Option<String> {
+        let (interval, timeout) = self.receiver_times_s;
+        let age = sender.and_then(|sender| sender.reply_age_s);
+        // With an interval of 0 it answers only when it is asked to.
+        if let Some(age) = age.filter(|age| interval > 0.0 && *age > 2.0 * interval + LATE_S) {
+            return Some(format!(
+                "Its WAL receiver last reported to the upstream {age:.0} s ago, and does so every {interval:.0} s (wal_receiver_status_interval)."
+            ));
+        }
+        let age = self.receiver.as_ref().and_then(|receiver| receiver.message_age_s);
+        let age = age.filter(|age| timeout > 0.0 && *age > timeout + LATE_S)?;
+        Some(format!(
+            "Its WAL receiver has had no message for {age:.0} s, and should have ended after {timeout:.0} s (wal_receiver_timeout): it hangs."
+        ))
+    }
+
+    /// Returns the settings that are lower here than on a primary, with both values. Replay stops where the primary raises one.
+    pub fn lower_than(&self, primary: &Self) -> Vec<String> {
+        let there =
+            |name: &str| primary.recovery_limits.iter().find(|(of, _)| of == name).map(|(_, value)| *value);
+        let lower = self.recovery_limits.iter().filter_map(|(name, here)| {
+            let there = there(name).filter(|there| there > here)?;
+            Some(format!("{name} is {here}, and {there} on the primary"))
+        });
+        lower.collect()
+    }
+}
+
 #[cfg(test)]
 impl ServerFacts {
     /// A server for tests: a primary on this timeline, or if it is in recovery a standby that streams, with WAL up to a position.
@@ -449,11 +544,17 @@ impl ServerFacts {
             replay_paused: in_recovery.then_some(false),
             apply_delay_s: 0.0,
             promotion_requested: in_recovery.then_some(false),
+            standby_signal: Some(in_recovery),
+            recovery_limits: vec![("max_connections".into(), 100)],
+            has_recovery_target: false,
+            receiver_times_s: (10.0, 60.0),
+            clients: None,
             receiver: in_recovery.then(|| Receiver {
                 status: Some("streaming".into()),
                 sender_host: Some("h1".into()),
                 sender_port: Some(5432),
                 slot_name: None,
+                message_age_s: Some(1.0),
             }),
             senders: Vec::new(),
             slots: Vec::new(),

@@ -373,6 +373,12 @@ pub enum Probe {
         /// The file.
         path: PathBuf,
     },
+    /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off. Whether
+    /// it lets us in is another question.
+    Ready {
+        /// The data directory.
+        data_directory: PathBuf,
+    },
     /// No process runs on a data directory.
     Stopped {
         /// The data directory.
@@ -662,6 +668,9 @@ impl fmt::Display for Probe {
             }
             Self::NoPrimary { on } => write!(f, "{} does not answer as a primary", on.name),
             Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
+            Self::Ready { data_directory } => {
+                write!(f, "the server on \"{}\" is up", data_directory.display())
+            }
             Self::Stopped { data_directory } => {
                 write!(f, "no server runs on \"{}\"", data_directory.display())
             }

@@ -641,6 +641,7 @@ mod tests {
                 sender_host: Some(host.into()),
                 sender_port: Some(5432),
                 slot_name: None,
+                message_age_s: None,
             })
         };
         server(&mut facts, 3).receiver = receiver("h1");

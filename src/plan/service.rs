@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use crate::error::Exit;
 use crate::facts::places::Place;
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::start_log::StartLog;
 use crate::pg::control::{DebianCluster, Manager};
 use crate::pg::last_start::{LastStart, Origin};
 use crate::plan::clone::remove_leftover;
 use crate::plan::{
-    Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Statement, Step, Verify,
+    Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Statement, Step, Verify,
 };
 
 /// What can be done to a server.
@@ -194,8 +195,8 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         ));
         match action {
             Action::Start | Action::Restart => verify.push(Verify {
-                title: format!("node \"{name}\" accepts connections"),
-                probe: Probe::Accepts { on: service.on.clone(), in_recovery: None },
+                title: format!("the server of node \"{name}\" is up"),
+                probe: Probe::Ready { data_directory: facts.data_directory.clone() },
                 timeout_s: facts.start_timeout_s,
                 after: None,
             }),
@@ -227,6 +228,50 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+    }
+}
+
+/// Plans the end of a server that was just started and must not run as a primary: its next start, whoever makes it, is that of a standby.
+pub fn take_back(facts: &ServiceFacts) -> Plan {
+    let data = &facts.data_directory;
+    let name = &facts.node_name;
+    let path = data.join(STANDBY_SIGNAL);
+    let steps = vec![
+        // First: what starts it again by itself must find the file.
+        Step::new(
+            "standby_signal",
+            format!("write \"{}\"", path.display()),
+            Op::WriteFile { path, contents: String::new(), mode: 0o600 },
+            60,
+            Exit::LocalCommand,
+        ),
+        Step::new(
+            "stop",
+            format!("stop the server of node \"{name}\" at once"),
+            Op::Signal { data_directory: data.clone(), request: Request::ImmediateShutdown },
+            60,
+            Exit::LocalCommand,
+        ),
+    ];
+    Plan {
+        title: format!("stop node \"{name}\" again"),
+        checks: Vec::new(),
+        phases: vec![Phase {
+            title: "make it a standby for its next start".into(),
+            order: Order::InOrder,
+            on_failure: OnFailure::Continue,
+            outage: false,
+            steps,
+        }],
+        back: Vec::new(),
+        always: Vec::new(),
+        verify: Vec::new(),
+        back_failed: Exit::LocalCommand,
+        incomplete: Exit::LocalCommand,
+        announce_on: None,
+        far_ends: Vec::new(),
+        tells: Vec::new(),
+        origin: None,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::commands::state;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::start::seen::{self, Seen};
 use crate::facts::assess::start::{
-    Asker, Heard, Judgement, Members, Ours, Says, Voice, Word, decide, hear, strongest,
+    Asker, Heard, Judgement, May, Members, Ours, Says, Voice, Word, decide, hear, strongest,
 };
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::running_postmaster;
@@ -231,6 +231,10 @@ impl Judged {
                 seen_newer: self.seen.newer_than_heard(&words),
             },
         );
+        // A witness has a cluster of its own, which nobody else can be the primary of.
+        if self.seen.is_witness {
+            (self.judgement.may, self.judgement.alone) = (May::Yes, true);
+        }
     }
 
     /// Nothing says whether there are other nodes, and none is known.

@@ -119,6 +119,9 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
         },
     };
     round.look_again(&mut facts).await;
+    if facts.primaries().count() > 1 {
+        round.count_clients(&mut facts).await;
+    }
     if let Some(config) = config {
         // Another cluster, reached by -h, is not what this node's state directory is about.
         let own = facts.node(config.node_id).is_some_and(|node| node.row.node_name == config.node_name);

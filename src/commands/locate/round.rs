@@ -260,6 +260,18 @@ impl<'a> Round<'a> {
         join_all(looks).await;
     }
 
+    /// Asks those that take writes, where they are several, who uses them.
+    pub(super) async fn count_clients(&self, facts: &mut ClusterFacts) {
+        let counts = facts.nodes.iter_mut().map(|node| async move {
+            let Ok(server) = &mut node.server else { return };
+            let answer =
+                self.answers.get(&key(&node.row.conninfo)).and_then(|answer| answer.server.as_ref().ok());
+            let (false, Some((session, _))) = (server.in_recovery, answer) else { return };
+            server.clients = bounded(self.until, server::clients(session)).await.ok();
+        });
+        join_all(counts).await;
+    }
+
     /// Returns what witnesses have of the metadata: like whoever takes writes, they were asked for it.
     pub(super) fn copies(&self, facts: &ClusterFacts) -> Copies {
         let witnesses = facts.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);

@@ -10,7 +10,7 @@ use crate::commands::checks::{Deadlines, exit, look_here, question, thresholds};
 use crate::commands::context::Context;
 use crate::commands::locate::{self, Found, More};
 use crate::commands::world::Secrets;
-use crate::commands::{login, operation, superuser};
+use crate::commands::{login, operation, own_server, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::{Copies, Viewpoint};
@@ -89,6 +89,7 @@ fn named(args: &Args) -> Vec<Name> {
         (args.clock, Name::Clock),
         (args.free_space, Name::FreeSpace),
         (args.unfinished_operation, Name::UnfinishedOperation),
+        (args.standby_signal, Name::StandbySignal),
     ];
     given.into_iter().filter_map(|(given, name)| given.then_some(name)).collect()
 }
@@ -157,6 +158,19 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
                 detail: Some(sentence(why)),
                 hint: Some("Compare conninfo of the configuration with that of the node's record.".into()),
                 ..Finding::new(Name::DbConnection, Status::Critical, message)
+            };
+        }
+    }
+    if names.contains(&Name::Identity)
+        && let Ok(session) = context.connect_local().await
+        && let Some(why) = own_server::is_elsewhere(context, &session).await
+    {
+        let checks = findings.nodes.iter_mut().flat_map(|node| &mut node.checks);
+        for finding in checks.filter(|finding| finding.name == Name::Identity) {
+            *finding = Finding {
+                detail: Some(why.clone()),
+                hint: Some("Correct conninfo or data_directory in the configuration.".into()),
+                ..Finding::new(Name::Identity, Status::Critical, "conninfo leads to another server")
             };
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod guard;
+mod permission;
 pub mod prepare;
 pub mod rejoin;
 pub mod service;

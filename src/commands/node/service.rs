@@ -5,21 +5,27 @@ use std::time::{Duration, Instant};
 
 use crate::cli;
 use crate::commands::context::Context;
+use crate::commands::node::permission;
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
-use crate::commands::{operate, superuser};
-use crate::error::{Error, Exit, Result};
+use crate::commands::{operate, own_server, superuser};
+use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::is_half_rewound;
 use crate::facts::{places, start_log};
 use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
+use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::control::{self, Manager};
 use crate::pg::{last_start, tools};
+use crate::plan::Check;
 use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
+
+/// How long a server that is up may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Starts, stops, restarts or reloads the local server.
 ///
@@ -52,12 +58,26 @@ pub async fn run(
         None
     };
     let service = Service { action, checkpoint, on: local_endpoint(config) };
-    let plan = plan(&facts, &service);
+    let mut plan = plan(&facts, &service);
+    // What the service manager says comes first: it may be somebody else's work altogether.
+    let permission = match plan.checks.iter().any(Check::stops) {
+        true => None,
+        false => Some(permission::ask(context, &facts, action).await?),
+    };
+    plan.checks.extend(permission.iter().flat_map(|permission| permission.checks.clone()));
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = logs(&facts);
-    let done = operate::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await;
+    let done = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
+        Some(held) => operate::carry_out_holding(context, &plan, secrets, held).await,
+        None => operate::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await,
+    };
+    // A start that has not ended as it should may have started the server all the same.
+    let acted = done.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    if let Some(permission) = permission.filter(|_| acted) {
+        permission::look_again(context, &facts, &permission).await?;
+    }
     let done = done.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
@@ -68,10 +88,39 @@ pub async fn run(
     };
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {did}"));
+        if matches!(action, Action::Start | Action::Restart) {
+            see_who_answers(context).await?;
+        }
     } else if !context.global.dry_run {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(done.report)
+}
+
+/// Connects as every other command will: a server that is up may let nobody in, and conninfo may lead to another one.
+async fn see_who_answers(context: &Context) -> Result<()> {
+    let config = context.config()?;
+    let name = &config.node_name;
+    let options = ConnectOptions { deadline: ANSWER, query_deadline: ANSWER, ..ConnectOptions::default() };
+    let session = match connect(&context.local_conninfo()?, &context.environment, &options).await {
+        Ok(session) => session,
+        Err(error) => {
+            let detail =
+                [Some(sentence(&error.primary)), error.detail].into_iter().flatten().collect::<Vec<_>>();
+            let text = format!("node \"{name}\" is up, but pgbaton cannot connect to it");
+            context.ui.message(Level::Warning, &text, Some(&detail.join(" ")), error.hint.as_deref());
+            return Ok(());
+        }
+    };
+    if let Some(why) = own_server::is_elsewhere(context, &session).await {
+        context.ui.message(
+            Level::Warning,
+            &format!("conninfo of node \"{name}\" leads to another server"),
+            Some(&why),
+            Some("Correct conninfo or data_directory in the configuration."),
+        );
+    }
+    Ok(())
 }
 
 /// How long somebody may take to take note of the end of a postmaster.
@@ -112,7 +161,7 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
         let session = context
             .connect_local()
             .await
-            .map_err(|error| error.detail.unwrap_or_else(|| crate::error::sentence(&error.primary)))?;
+            .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
         let row = session
             .query_one(
                 "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
@@ -120,7 +169,7 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
                 &[],
             )
             .await
-            .map_err(|error| crate::error::sentence(&error.to_string()))?;
+            .map_err(|error| sentence(&error.to_string()))?;
         Ok::<_, String>((row, session.server_version_num()))
     };
     Ok(match ask.await {
@@ -208,9 +257,9 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
     let config_directory = config.config_directory.clone();
     let state = context.state_directory()?;
     let words = |text: &Option<String>| {
-        text.as_deref().map_or(Ok(Vec::new()), shell_words::split).map_err(|error| {
-            Error::failed("invalid pg_ctl_options").detail(crate::error::sentence(&error.to_string()))
-        })
+        text.as_deref()
+            .map_or(Ok(Vec::new()), shell_words::split)
+            .map_err(|error| Error::failed("invalid pg_ctl_options").detail(sentence(&error.to_string())))
     };
     Ok(ServiceFacts {
         node_name: config.node_name.clone(),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::cli::node::Status as Args;
 use crate::commands::context::Context;
-use crate::commands::{locate, operation};
+use crate::commands::{locate, operation, own_server};
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::assess::{Copies, Viewpoint, assess};
 use crate::facts::directory::{Contents, look, running_postmaster};
@@ -89,6 +89,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         detail,
         hint,
     };
+    if let Some(why) = own_server::is_elsewhere(context, &session).await {
+        issues.push(Issue {
+            severity: Severity::Error,
+            ..found(
+                "wrong_server",
+                format!("conninfo of {whom} leads to another server"),
+                Some(why),
+                Some("Correct conninfo or data_directory in the configuration.".into()),
+            )
+        });
+    }
     if own.is_none() {
         issues.push(found(
             "not_registered",

@@ -20,7 +20,7 @@ use crate::commands::context::{Context, not_connected};
 use crate::commands::hold::Held;
 use crate::commands::notify::{Happening, notify};
 use crate::error::{Error, Exit, sentence};
-use crate::facts::directory::{Starting, running_postmaster};
+use crate::facts::directory::{Starting, is_ready, running_postmaster};
 use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
 use crate::facts::start_log;
 use crate::output::table::size;
@@ -584,6 +584,7 @@ impl World for Live<'_> {
                 }
             }
             Probe::Exists { path } => path.symlink_metadata().is_ok(),
+            Probe::Ready { data_directory } => is_ready(data_directory),
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
             Probe::Runs { data_directory, in_recovery } => {
                 running_postmaster(data_directory).is_some()

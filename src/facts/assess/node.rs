@@ -240,6 +240,11 @@ impl Judge<'_> {
                 self.type_on(command, row);
             }
         }
+        let of_cluster = row.node_type != NodeType::Witness
+            && Some(server.system_identifier.as_str()) == self.facts.system_identifier();
+        if of_cluster {
+            self.signals(row, server);
+        }
         let elsewhere = self.facts.twin_of(node).is_some()
             || Some(server.system_identifier.as_str()) != self.facts.system_identifier();
         match (&row.node_type, server.in_recovery) {
@@ -282,6 +287,47 @@ impl Judge<'_> {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// What files in the data directory say of its next start, and of a promotion that was requested.
+    fn signals(&mut self, row: &NodeRow, server: &ServerFacts) {
+        let name = row.node_name.clone();
+        match (server.in_recovery, server.standby_signal) {
+            (true, Some(false)) => {
+                let message = format!("node \"{name}\" is a standby, and would start as a primary");
+                let issue = self.issue(Severity::Error, "standby_signal_missing", Some(row), message);
+                issue.detail = Some(
+                    "Its standby.signal was removed. Its next start would make a second primary.".into(),
+                );
+                issue.hint = Some(format!(
+                    "Create the empty file \"standby.signal\" in the data directory of \"{name}\" before its server is stopped."
+                ));
+            }
+            (false, Some(true)) => {
+                let message = format!("node \"{name}\" is a primary, and would start as a standby");
+                let issue = self.issue(Severity::Error, "standby_signal_leftover", Some(row), message);
+                issue.detail = Some(
+                    "It has standby.signal, which a running server takes no note of: after its next start there would be no primary.".into(),
+                );
+                issue.hint = Some(format!(
+                    "If no command of pgbaton is at work, remove the file \"standby.signal\" from the data directory of \"{name}\"."
+                ));
+            }
+            _ => {}
+        }
+        if server.promotion_requested == Some(true) {
+            let message = format!("node \"{name}\" was asked to become the primary, and has not done so yet");
+            let issue = self.issue(Severity::Error, "promotion_requested", Some(row), message);
+            issue.detail = Some(
+                "The file \"promote\" is in its data directory. It is promoted as soon as recovery lets it; restore_command may hang.".into(),
+            );
+            issue.hint = Some(format!(
+                "Wait, or withdraw the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or promote \
+                 another node."
+            ));
         }
     }
 }

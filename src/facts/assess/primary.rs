@@ -1,11 +1,11 @@
 //! Who takes writes: nobody, one that was replaced, or several.
 
-use super::{Judge, ago};
+use super::{Judge, ago, typed_on};
 use crate::error::Severity;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::failure::Answered;
-use crate::pg::history::TimelineId;
+use crate::pg::history::{TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
@@ -19,19 +19,24 @@ impl Judge<'_> {
                 row.node_type != NodeType::Witness && Some(other.system_identifier.as_str()) == own
             })
             .map(|(row, other)| {
-                (other.timeline, format!("Node \"{}\" is on timeline {}", row.node_name, other.timeline))
+                (
+                    other.timeline,
+                    format!("Node \"{}\" is on timeline {}", row.node_name, other.timeline),
+                    is_recorded(row, other) || row.node_type != NodeType::Standby,
+                )
             });
         let seen = self.view.topology.into_iter().flat_map(|seen| &seen.nodes).filter_map(|seen| {
             let (timeline, at) = (seen.timeline?, seen.last_seen?);
             let role = if seen.was_primary? { "was the primary" } else { "was" };
             let name = &seen.row.node_name;
             let when = ago(self.view.now, at);
-            Some((timeline, format!("Node \"{name}\" {role} on timeline {timeline} {when}")))
+            let recorded = seen.was_primary != Some(true) || seen.row.node_type == NodeType::Primary;
+            Some((timeline, format!("Node \"{name}\" {role} on timeline {timeline} {when}"), recorded))
         });
-        let Some((_, evidence)) = newer
+        let Some((_, evidence, recorded)) = newer
             .chain(seen)
-            .filter(|(timeline, _)| *timeline > server.timeline)
-            .max_by_key(|(timeline, _)| *timeline)
+            .filter(|(timeline, ..)| *timeline > server.timeline)
+            .max_by_key(|(timeline, ..)| *timeline)
         else {
             return;
         };
@@ -39,10 +44,17 @@ impl Judge<'_> {
         let message = format!("node \"{name}\" takes writes on an old timeline");
         let issue = self.issue(Severity::Error, "primary_outdated", Some(&node.row), message);
         issue.detail = Some(format!("{evidence}, \"{name}\" is on timeline {}.", server.timeline));
-        issue.hint = Some(format!(
-            "There is, or was, a newer primary: find it before anything else is written to \"{name}\"."
-        ));
-        self.type_first_on("pgbaton node stop", &node.row);
+        if recorded {
+            issue.hint = Some(format!(
+                "There is, or was, a newer primary: find it before anything else is written to \"{name}\"."
+            ));
+            self.type_first_on("pgbaton node stop", &node.row);
+        } else {
+            issue.hint = Some(format!(
+                "That promotion is not recorded: it may have been an accident, and \"{name}\" the primary that clients use. Decide which of \
+                 the two is the right one; run \"pgbaton node rejoin\" on the other one, and it shows what would be discarded."
+            ));
+        }
     }
 
     pub(super) fn no_primary(&mut self, anybody: bool) {
@@ -86,6 +98,12 @@ impl Judge<'_> {
             .iter()
             .filter(|node| node.row.node_type != NodeType::Witness && node.row.active)
             .all(|node| node.facts().is_some_and(|server| server.in_recovery));
+        let requested = self
+            .facts
+            .nodes
+            .iter()
+            .find(|node| node.facts().is_some_and(|server| server.promotion_requested == Some(true)));
+        let requested = requested.map(|node| node.row.clone());
         let best_row = best.map(|(node, _)| node.row.clone());
         let best_name =
             best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
@@ -97,7 +115,13 @@ impl Judge<'_> {
                 end.map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
             )
         });
-        if streaming || answering {
+        if let Some(row) = requested {
+            issue.hint = Some(format!(
+                "A promotion of \"{}\" was requested and has not happened yet: wait for it, or stop that server, which withdraws it.",
+                row.node_name
+            ));
+            self.type_first_on("pgbaton node stop", &row);
+        } else if streaming || answering {
             issue.hint = Some(
                 "The primary seems to be alive although it cannot be asked from here: look there before anything is \
                  promoted."
@@ -109,9 +133,25 @@ impl Judge<'_> {
                 Some(format!("All nodes are standbys: promote \"{name}\", and the others follow it."));
             self.type_first_on("pgbaton standby promote", &row);
         } else if let Some((name, ..)) = best_name {
-            issue.hint = Some(format!(
-                "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
-            ));
+            let row = best.map(|(node, _)| node.row.clone());
+            let can_start = self.silent_primary().map(|row| row.node_name.clone());
+            let issue_hint = match &can_start {
+                Some(primary) => format!(
+                    "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is gone \
+                     for good, promote \"{name}\": what \"{name}\" has not received is lost, and \"{primary}\" comes back by \"pgbaton node rejoin\"."
+                ),
+                None => format!(
+                    "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
+                ),
+            };
+            if let Some(issue) = self.issues.iter_mut().find(|issue| issue.code == "no_primary") {
+                issue.hint = Some(issue_hint);
+            }
+            // Where another node may be the primary, and cannot be asked, nobody is to be promoted.
+            if let (Some(row), Some(primary)) = (row, can_start) {
+                let line = typed_on("pgbaton standby promote", &row);
+                self.next.insert(0, format!("{line}, if \"{primary}\" stays down"));
+            }
             self.start_primary();
         } else {
             issue.detail = Some("Of all nodes only a witness answers, which has none of the data.".into());
@@ -122,14 +162,23 @@ impl Judge<'_> {
 
     /// Advises to start the registered primary, if nothing at all was heard from it.
     fn start_primary(&mut self) {
+        if let Some(row) = self.silent_primary().cloned() {
+            self.type_first_on("pgbaton node start", &row);
+        }
+    }
+
+    /// Returns the registered primary, if nothing at all was heard from it, and nobody has left its timeline behind: then it would be refused.
+    fn silent_primary(&self) -> Option<&NodeRow> {
+        let newest = self.facts.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
+        let newest = newest.filter_map(|node| Some(node.facts()?.timeline)).max();
+        let seen = |row: &NodeRow| self.view.topology.and_then(|seen| seen.node(row.node_id)?.timeline);
         let silent =
             self.facts.nodes.iter().filter(|node| {
                 node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing)
             });
-        let primary = silent.map(|node| &node.row).filter(|row| row.node_type == NodeType::Primary);
-        if let Some(row) = primary.max_by_key(|row| row.active).cloned() {
-            self.type_first_on("pgbaton node start", &row);
-        }
+        let mut primary =
+            silent.map(|node| &node.row).filter(|row| row.node_type == NodeType::Primary && row.active);
+        primary.find(|row| seen(row).is_none() || seen(row) >= newest)
     }
 
     /// Says what the primary that was last seen had and the best of the others does not have.
@@ -170,39 +219,91 @@ impl Judge<'_> {
                 )
             })
             .collect();
-        let stale: Vec<String> = primaries
+        // The one on the newest timeline stays if its promotion was recorded; on one timeline, the one that is registered. Else nobody but the
+        // operator knows which one is the accident: a standby that was promoted by mistake is on the newest timeline, too.
+        let of_newest = || primaries.iter().filter(|(_, server)| Some(server.timeline) == newest);
+        let stays = match of_newest().count() {
+            1 => of_newest().find(|(node, server)| is_recorded(&node.row, server)),
+            _ => of_newest().find(|(node, _)| node.row.active && node.row.node_type == NodeType::Primary),
+        };
+        let stays = stays.map(|(node, _)| node.row.clone());
+        let stops: Vec<NodeRow> = primaries
             .iter()
-            .filter(|(_, server)| Some(server.timeline) != newest)
-            .map(|(node, _)| format!("\"{}\"", node.row.node_name))
+            .map(|(node, _)| &node.row)
+            .filter(|row| stays.as_ref().is_some_and(|stays| stays.node_id != row.node_id))
+            .cloned()
             .collect();
+        let sides = match stays {
+            Some(_) => String::new(),
+            None => format!(" {}", self.sides(primaries)),
+        };
+        let names: Vec<String> = stops.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
         let issue = self.issue(
             Severity::Error,
             "split_brain",
             None,
             format!("{} nodes take writes", primaries.len()),
         );
-        issue.detail = Some(format!("They are {}.", all.join(", ")));
-        issue.hint = Some(if stale.is_empty() {
-            "Keep clients away from all but one, then stop the others: \"pgbaton node stop\" there. What they alone have \
-             is lost when they are rejoined."
+        issue.detail = Some(format!("They are {}.{sides}", all.join(", ")));
+        issue.hint = Some(if names.is_empty() {
+            "No promotion is recorded that says which one is the right one. Keep clients away from all but one, the one whose data you \
+             decide to keep; then stop each other one by \"pgbaton node stop\" and bring it back by \"pgbaton node rejoin\", which shows what would \
+             be discarded."
                 .into()
         } else {
             format!(
                 "{} went on on an older timeline: stop it now, with \"pgbaton node stop\" there. What it alone has is lost \
                  when it is rejoined.",
-                stale.join(", ")
+                names.join(", ")
             )
         });
-        // The one on the newest timeline stays, or if that is several, the one that is registered.
-        let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
-        let stays = primaries.iter().max_by_key(|(node, server)| (server.timeline, registered(&node.row)));
-        let stays = stays.filter(|(node, _)| !stale.is_empty() || registered(&node.row));
-        for (node, _) in primaries {
-            if stays.is_some_and(|(stays, _)| stays.row.node_id != node.row.node_id) {
-                self.type_first_on("pgbaton node stop", &node.row);
-            }
+        stops.iter().for_each(|row| self.type_first_on("pgbaton node stop", row));
+        // To whom others are to be brought back is decided with that.
+        if stops.is_empty() {
+            self.next.retain(|command| !command.starts_with("pgbaton node rejoin"));
         }
     }
+
+    /// Says what speaks for each of several primaries: what it has written since they parted, who streams from it, and who uses it.
+    fn sides(&self, primaries: &[(&NodeFacts, &ServerFacts)]) -> String {
+        let forks: Vec<Lsn> = primaries.iter().filter_map(|(_, server)| began(server)).collect();
+        let sides = primaries.iter().map(|(node, server)| {
+            let since = began(server).or_else(|| forks.iter().min().copied());
+            let written = match since.zip(server.current_lsn).and_then(|(fork, end)| end.bytes_since(fork)) {
+                Some(bytes) => format!("has written {bytes} bytes of WAL since they parted"),
+                None => "has written an unknown amount of WAL since they parted".to_string(),
+            };
+            let followers: Vec<String> =
+                server.senders.iter().map(|sender| format!("\"{}\"", sender.application_name)).collect();
+            let followers = match followers.as_slice() {
+                [] => "no standby is attached to it".to_string(),
+                names => format!("attached to it: {}", names.join(", ")),
+            };
+            let clients = match server.clients {
+                Some(count) => format!("{count} client sessions"),
+                None => "an unknown number of client sessions".to_string(),
+            };
+            let registered = match node.row.node_type {
+                NodeType::Primary if node.row.active => ", the registered primary,",
+                _ => "",
+            };
+            format!("\"{}\"{registered} {written}; {followers}; {clients}.", node.row.node_name)
+        });
+        sides.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Says whether it was recorded that a server was made the primary, by pgbaton or by repmgr: else it was promoted by hand, perhaps by mistake.
+fn is_recorded(row: &NodeRow, server: &ServerFacts) -> bool {
+    let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
+    let is_primary = row.active && row.node_type == NodeType::Primary;
+    is_primary || promotions.into_iter().any(|promotion| promotion.timeline == server.timeline)
+}
+
+/// Returns where the timeline of a server began.
+fn began(server: &ServerFacts) -> Option<Lsn> {
+    let history = server.lineage.as_ref()?.history.as_deref()?;
+    parse_history(history).ok()?.last().map(|switch| switch.switch)
 }
 
 #[cfg(test)]
@@ -212,6 +313,8 @@ mod tests {
     use super::super::examples::{NOW, healthy, judged, promote, server, silence, view};
     use super::super::{State, Viewpoint, assess};
     use super::*;
+    use crate::facts::cluster::ClusterFacts;
+    use crate::facts::lineage::{Lineage, Promotion};
     use crate::facts::topology;
 
     #[test]
@@ -226,7 +329,9 @@ mod tests {
         }
         let (report, issues) = assess(&facts, &view(Some(&seen)));
         assert_eq!(report.cluster.state, State::NoPrimary);
-        assert_eq!(report.cluster.next, ["pgbaton node start  # on \"n1\""]);
+        let both =
+            ["pgbaton node start  # on \"n1\"", "pgbaton standby promote  # on \"n3\", if \"n1\" stays down"];
+        assert_eq!(report.cluster.next, both);
         assert_eq!(issues[0].code, "no_primary");
         let detail = issues[0].detail.as_deref().unwrap();
         assert!(
@@ -291,6 +396,25 @@ mod tests {
         assert!(issues[0].detail.as_deref().unwrap().contains("last seen 3 minutes ago"), "{issues:?}");
     }
 
+    /// The metadata has a row of the promotion to the timeline that a server is on.
+    fn promoted_by_pgbaton(facts: &mut ClusterFacts, at: usize) {
+        let server = server(facts, at);
+        let promotion = Promotion { timeline: server.timeline, uuid: "u".into() };
+        server.lineage = Some(Lineage { promotions: vec![promotion], ..Lineage::default() });
+    }
+
+    #[test]
+    fn a_promotion_that_was_requested_is_waited_for_or_withdrawn() {
+        let mut facts = healthy();
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        server(&mut facts, 2).receiver = None;
+        server(&mut facts, 1).receiver = None;
+        server(&mut facts, 1).promotion_requested = Some(true);
+        let (report, issues) = assess(&facts, &view(None));
+        assert_eq!(report.cluster.next, ["pgbaton node stop  # on \"n2\""]);
+        assert!(issues.iter().any(|issue| issue.code == "promotion_requested"), "{issues:?}");
+    }
+
     #[test]
     fn several_primaries() {
         let mut facts = healthy();
@@ -298,8 +422,20 @@ mod tests {
         let (report, codes) = judged(&facts);
         assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::SplitBrain, None));
         assert_eq!(codes[0], "split_brain");
-        // The newer timeline stays.
-        assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
+        // A promotion that nobody recorded may have been an accident: both sides are shown, and neither is named as the one to stop.
+        server(&mut facts, 0).clients = Some(7);
+        let (report, issues) = assess(&facts, &view(None));
+        assert!(
+            report.cluster.next.iter().all(|command| !command.contains("stop")),
+            "{:?}",
+            report.cluster.next
+        );
+        let detail = issues[0].detail.as_deref().unwrap();
+        assert!(detail.contains("\"n1\", the registered primary,"), "{detail}");
+        assert!(detail.contains("attached to it: \"n2\", \"n3\"; 7 client sessions."), "{detail}");
+        // One that was recorded stays.
+        promoted_by_pgbaton(&mut facts, 1);
+        assert_eq!(judged(&facts).0.cluster.next[0], "pgbaton node stop  # on \"n1\"");
         // On one timeline nobody can tell which; the registered one is the one to keep.
         promote(&mut facts, 1, 1);
         let (report, codes) = judged(&facts);
@@ -332,6 +468,13 @@ mod tests {
         let (report, codes) = judged(&facts);
         assert_eq!(report.cluster.state, State::Degraded);
         assert!(codes.contains(&"primary_outdated"), "{codes:?}");
+        assert!(
+            report.cluster.next.iter().all(|command| !command.contains("stop")),
+            "{:?}",
+            report.cluster.next
+        );
+        promoted_by_pgbaton(&mut facts, 2);
+        let (report, _) = judged(&facts);
         assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
         // Or nobody who has seen the newer one answers now.
         let mut before = healthy();

@@ -150,7 +150,11 @@ impl Judge<'_> {
             && observed.is_none()
             && upstream.is_some_and(|upstream| upstream.facts().is_some() && streams_from(node, upstream));
         out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
+        // What the processes are said to do is not what they do: one that is stopped, or whose connection is half-open, is still listed.
+        let observed_sender = sender.or_else(|| observed.and_then(|node| node.facts()?.sender_of(name)));
+        let hangs = server.hangs(observed_sender);
         out.attached = match (upstream_facts, sender, &server.receiver) {
+            _ if hangs.is_some() => Some(false),
             (Some(_), Some(sender), _) => {
                 Some(sender.state.as_deref().is_none_or(|state| state == "streaming"))
             }
@@ -161,6 +165,16 @@ impl Judge<'_> {
         };
         if row.node_type == NodeType::Standby && row.active {
             match (upstream, upstream_facts, sender, observed) {
+                _ if hangs.is_some() => {
+                    let message = format!("the WAL receiver of node \"{name}\" hangs");
+                    let issue = self.issue(Severity::Error, "receiver_hangs", Some(row), message);
+                    issue.detail = hangs;
+                    issue.hint = Some(format!(
+                        "It falls behind. Look at that process and at its connection on the host of \"{name}\"; \"pgbaton node restart\" there \
+                         starts it anew."
+                    ));
+                    self.type_on("pgbaton node restart", row);
+                }
                 (Some(up), Some(_), None, Some(other)) => {
                     let message = format!(
                         "node \"{name}\" streams from \"{}\", not from \"{}\" as registered",
@@ -245,7 +259,7 @@ impl Judge<'_> {
                 _ => {}
             }
         }
-        self.replay(row, server, out);
+        self.replay(row, server, reference.map(|(_, server)| server), out);
         self.slot(row, upstream, reference.map(|(primary, _)| &primary.row), out);
         if let Some((_, primary)) = reference
             && server.version_num / 10_000 != primary.version_num / 10_000
@@ -258,7 +272,7 @@ impl Judge<'_> {
         }
     }
 
-    fn replay(&mut self, row: &NodeRow, server: &ServerFacts, out: &NodeView) {
+    fn replay(&mut self, row: &NodeRow, server: &ServerFacts, primary: Option<&ServerFacts>, out: &NodeView) {
         let name = &row.node_name;
         if server.replay_paused == Some(true) {
             let waiting = server
@@ -272,8 +286,33 @@ impl Judge<'_> {
                 format!("WAL replay is paused on node \"{name}\""),
             );
             issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
-            issue.hint = Some(format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."));
-            self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
+            let lower = primary.map(|primary| server.lower_than(primary)).unwrap_or_default();
+            let (hint, resume) = if server.has_recovery_target {
+                let hint = format!(
+                    "Do not resume it: \"{name}\" has a recovery target, at which pg_wal_replay_resume() ends recovery, and it would become a \
+                     second primary. Remove the recovery_target settings, then run \"pgbaton node restart\" on \"{name}\"."
+                );
+                (hint, false)
+            } else if !lower.is_empty() {
+                let hint = format!(
+                    "Do not resume it: the server would shut down, because {}. Raise that on \"{name}\", then run \"pgbaton node restart\" \
+                     there.",
+                    lower.join("; ")
+                );
+                (hint, false)
+            } else if primary.is_none() {
+                let hint = format!(
+                    "If it was paused by hand, run \"SELECT pg_wal_replay_resume()\" on \"{name}\". If it is paused because a setting is lower \
+                     than on the primary, which does not answer, that would shut the server down: its log says so."
+                );
+                (hint, false)
+            } else {
+                (format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."), true)
+            };
+            issue.hint = Some(hint);
+            if resume {
+                self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
+            }
         } else if let Some(lag) =
             out.replay_lag_s.filter(|lag| *lag - server.apply_delay_s >= self.view.lag_warning_s)
         {
@@ -424,9 +463,9 @@ mod tests {
         assert_eq!(
             lag(&|facts| {
                 written(facts);
-                server(facts, 0).senders[0].reply_age_s = Some(45.0);
+                server(facts, 0).senders[0].reply_age_s = Some(35.0);
             }),
-            (Some(100), Some(45.0), vec![])
+            (Some(100), Some(35.0), vec![])
         );
         // It is to be an hour late.
         assert_eq!(
@@ -471,6 +510,37 @@ mod tests {
             .2,
             ["replay_paused"]
         );
+        // What is listed as streaming, and has not been heard of for so long, hangs.
+        assert_eq!(lag(&|facts| server(facts, 0).senders[0].reply_age_s = Some(45.0)).2, ["receiver_hangs"]);
+        assert_eq!(
+            lag(&|facts| server(facts, 1).receiver.as_mut().unwrap().message_age_s = Some(90.0)).2,
+            ["receiver_hangs"]
+        );
+        // Nobody has said how long it may be silent.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 0).senders[0].reply_age_s = Some(45.0);
+                server(facts, 1).receiver_times_s = (0.0, 0.0);
+            })
+            .2,
+            [""; 0]
+        );
+        // What resuming would do decides whether it is advised.
+        let resumed = |change: &dyn Fn(&mut ClusterFacts)| {
+            let mut facts = healthy();
+            server(&mut facts, 1).replay_paused = Some(true);
+            change(&mut facts);
+            let (report, issues) = assess(&facts, &view(None));
+            let issue = issues.into_iter().find(|issue| issue.code == "replay_paused").unwrap();
+            (report.cluster.next.concat().contains("resume"), issue.hint.unwrap())
+        };
+        assert!(resumed(&|_| {}).0);
+        let (advised, hint) = resumed(&|facts| server(facts, 1).has_recovery_target = true);
+        assert!(!advised && hint.contains("recovery target"), "{hint}");
+        let (advised, hint) = resumed(&|facts| {
+            server(facts, 0).recovery_limits = vec![("max_connections".into(), 200)];
+        });
+        assert!(!advised && hint.contains("max_connections is 100, and 200 on the primary"), "{hint}");
         // A role that may see little cannot tell, and raises no alarm.
         assert_eq!(
             lag(&|facts| {

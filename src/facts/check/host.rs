@@ -50,6 +50,8 @@ pub struct HostFacts {
     pub half_rewound: bool,
     /// The operation that waits to be resumed or abandoned: its id and its command.
     pub unfinished: Option<(String, String)>,
+    /// The data directory has `standby.signal`; None where that was not looked for.
+    pub standby_signal: Option<bool>,
     /// Why nobody knows whether one does.
     pub journal_unread: Option<String>,
     /// Nodes that the WAL receiver could not log in to, and why.
@@ -104,15 +106,17 @@ pub struct Looked {
     pub is_servers: Option<bool>,
     /// A rewind was begun and not finished.
     pub half_rewound: bool,
+    /// It has `standby.signal`; None where there is no data directory, or it cannot be looked into.
+    pub standby_signal: Option<bool>,
 }
 
 /// Looks what a data directory is. `servers` is the one that the server names.
 pub fn look(data: &Path, servers: Option<&Path>) -> Looked {
+    let is_data_directory =
+        matches!(directory::look_past_mark(data), directory::Contents::DataDirectory { .. });
     Looked {
-        is_data_directory: matches!(
-            directory::look_past_mark(data),
-            directory::Contents::DataDirectory { .. }
-        ),
+        standby_signal: data.join(rejoin::STANDBY_SIGNAL).try_exists().ok().filter(|_| is_data_directory),
+        is_data_directory,
         is_servers: servers.map(|servers| same(data, servers)),
         half_rewound: rejoin::is_half_rewound(data),
     }

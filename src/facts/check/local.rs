@@ -3,6 +3,7 @@
 use super::host::Unseen;
 use super::{Figures, Finding, HostFacts, Judge, Name, Status, count};
 use crate::output::table::size;
+use crate::registry::NodeType;
 
 /// What a host that was not asked does not tell.
 const NOT_LOOKED_AT: &str = "its host was not looked at";
@@ -72,6 +73,44 @@ impl Judge<'_> {
                 .no_right(NAME, "unable to determine current \"data_directory\"", "pg_read_all_settings")
                 .figures(figures(None)),
         }
+    }
+
+    /// Whether it would start as what it is: its files decide, and a running server takes no note of them.
+    pub(super) fn standby_signal(&self) -> Option<Finding> {
+        const NAME: Name = Name::StandbySignal;
+        let row = &self.node.row;
+        if row.node_type == NodeType::Witness {
+            return None;
+        }
+        let server = self.node.facts();
+        let host = self.host();
+        let here = host.as_ref().ok().and_then(|host| host.standby_signal);
+        let Some(signal) = here.or_else(|| server.and_then(|server| server.standby_signal)) else {
+            return Some(match host {
+                Err(why) => self.not_looked_at(NAME, why),
+                Ok(_) => Finding::unknown(NAME, "the data directory could not be looked into"),
+            });
+        };
+        // One that is down is what it is registered as: a former primary with the file comes up as a standby, as it should.
+        let (is_standby, down) = match server {
+            Some(server) => (server.in_recovery, ""),
+            None => (row.node_type == NodeType::Standby, ", as soon as its server is started"),
+        };
+        Some(match (is_standby, signal) {
+            (true, false) => {
+                Finding::new(NAME, Status::Critical, format!("a standby that would start as a primary{down}"))
+                    .detail("standby.signal is missing in its data directory: the next start would make a second primary.")
+                    .hint("Create the empty file \"standby.signal\" in its data directory before anything starts the server.")
+            }
+            (false, true) if server.is_some() => {
+                Finding::new(NAME, Status::Critical, "a primary that would start as a standby")
+                    .detail("It has standby.signal, which a running server takes no note of: after the next start there would be no primary.")
+                    .hint("If no command of pgbaton is at work, remove the file \"standby.signal\" from its data directory.")
+            }
+            (true, true) => Finding::ok(NAME, "it would start as a standby"),
+            (false, true) => Finding::ok(NAME, "it would start as a standby, and is down"),
+            (false, false) => Finding::ok(NAME, "it would start as a primary"),
+        })
     }
 
     /// Whether its WAL receiver could log in everywhere.

@@ -354,6 +354,7 @@ fn of_issue(code: &str) -> Option<Name> {
         "node_unreachable" | "node_rejects" | "invalid_conninfo" => Name::DbConnection,
         "not_attached"
         | "not_streaming"
+        | "receiver_hangs"
         | "upstream_differs"
         | "upstream_missing"
         | "application_name_differs" => Name::Upstream,
@@ -363,6 +364,7 @@ fn of_issue(code: &str) -> Option<Name> {
         "slot_missing" | "slot_lost" | "slot_unused" => return None,
         "forked" | "history_unknown" | "primary_outdated" => Name::Timeline,
         "foreign_cluster" | "same_server" => Name::Identity,
+        "standby_signal_missing" | "standby_signal_leftover" => Name::StandbySignal,
         "version_differs" => Name::ServerVersion,
         _ => Name::ServerRole,
     })
@@ -387,6 +389,7 @@ impl Judge<'_> {
             (Name::FreeSpace, _) => self.free_space(),
             (Name::UnfinishedOperation, _) => self.unfinished_operation(),
             (Name::ServerRole, _) => self.server_role()?,
+            (Name::StandbySignal, _) => self.standby_signal()?,
             // That it cannot be asked is said once.
             (_, None) => return None,
             (_, Some(server)) => self.of_server(name, server)?,
@@ -418,9 +421,11 @@ impl Judge<'_> {
             Name::StandbySettings => self.standby_settings(server),
             Name::Rewind => self.rewind(),
             Name::ReplicationLogin => self.replication_login(),
-            Name::ServerRole | Name::DbConnection | Name::FreeSpace | Name::UnfinishedOperation => {
-                return None;
-            }
+            Name::ServerRole
+            | Name::DbConnection
+            | Name::FreeSpace
+            | Name::UnfinishedOperation
+            | Name::StandbySignal => return None,
         })
     }
 

@@ -126,6 +126,8 @@ names! {
         "free space below the data directory, pg_wal and tablespaces (free_space_warning, free_space_critical)";
     UnfinishedOperation, "unfinished_operation", "--unfinished-operation", "Unfinished operation", "PGBATON_UNFINISHED_OPERATION", Host,
         "no operation waits on its host to be resumed or abandoned";
+    StandbySignal, "standby_signal", "--standby-signal", "Role at the next start", "PGBATON_STANDBY_SIGNAL", Host,
+        "a standby has standby.signal, and would start as one; a primary has none";
 }
 
 impl Name {

@@ -468,6 +468,25 @@ const CASES: &[Case] = &[
         e.host(1).other_owner = Some("postgres".into());
         e.host(1).unfinished = Some(("x1".into(), "standby clone".into()));
     }),
+    (Name::StandbySignal, 2, Status::Critical, "a standby that would start as a primary", |e| {
+        server(&mut e.facts, 1).standby_signal = Some(false);
+        e.host(2).standby_signal = Some(false);
+    }),
+    (Name::StandbySignal, 1, Status::Critical, "a primary that would start as a standby", |e| {
+        server(&mut e.facts, 0).standby_signal = Some(true);
+        e.host(1).standby_signal = Some(true);
+    }),
+    // As which it would start is known also of one that is down.
+    (
+        Name::StandbySignal,
+        2,
+        Status::Critical,
+        "a standby that would start as a primary, as soon as its server is started",
+        |e| {
+            e.facts.nodes[1].server = Err(silence(Answered::Nothing));
+            e.host(2).standby_signal = Some(false);
+        },
+    ),
     (Name::UnfinishedOperation, 1, Status::Critical, "a rewind was begun and not finished", |e| {
         e.host(1).half_rewound = true;
     }),
@@ -656,7 +675,7 @@ fn a_witness_is_asked_only_what_concerns_it() {
 #[test]
 fn the_verdict_knows_of_the_cluster_as_a_whole() {
     let mut example = Example::healthy();
-    promote(&mut example.facts, 1, 2);
+    promote(&mut example.facts, 1, 1);
     let found = example.judge();
     assert_eq!(found.verdict(), Status::Critical);
     assert_eq!(found.of_cluster().map(|issue| issue.code).collect::<Vec<_>>(), ["split_brain"]);

@@ -478,6 +478,7 @@ impl Probe {
             Self::Any(probes) => probes.iter().flat_map(Self::secrets).collect(),
             Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
             Self::Exists { .. }
+            | Self::Ready { .. }
             | Self::Stopped { .. }
             | Self::Runs { .. }
             | Self::ShutDown { .. }

@@ -177,6 +177,7 @@ fn whom_it_streams_from_matters() {
                 sender_host: status.map(|_| host.to_string()),
                 sender_port: status.map(|_| 5432),
                 slot_name: None,
+                message_age_s: None,
             });
         })
     };

@@ -1,0 +1,249 @@
+//! May the local server be started as a primary? What `node start` and `node restart` ask before they act, and look at once more after it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::commands::context::Context;
+use crate::commands::hold::{self, Held};
+use crate::commands::judge::{self, Judged, Past, WITHIN};
+use crate::commands::operate;
+use crate::commands::world::Secrets;
+use crate::error::{Error, Exit, Result};
+use crate::facts::assess::start::{Asker, Count, May};
+use crate::facts::directory::running_postmaster;
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::pg::wal;
+use crate::plan::service::{self, Action, ServiceFacts};
+use crate::plan::{Check, Waiver};
+use crate::registry::NodeRow;
+
+/// How long a server that must not run may take to end at once.
+const ENDED: Duration = Duration::from_secs(30);
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) struct Permission {
+    /// What the command goes by.
+    pub checks: Vec<Check>,
+    /// The locks on all nodes that answer, kept until the second look.
+    pub held: Option<Held>,
+    /// Others were asked, and are asked again after the start.
+    asked: bool,
+}
+
+impl Permission {
+    fn not_needed() -> Self {
+        Self { checks: Vec::new(), held: None, asked: false }
+    }
+}
+
+/// Asks the others, where the server would come up as a primary.
+///
+/// # Errors
+/// Exit code 30 if another command is at work on a node that answers; 1 if the data directory cannot be read.
+pub(super) async fn ask(context: &Context, facts: &ServiceFacts, action: Action) -> Result<Permission> {
+    let is_standby = facts.data_directory.join(STANDBY_SIGNAL).exists();
+    match action {
+        Action::Start if facts.running.is_none() && !is_standby => to_start(context, facts).await,
+        Action::Restart if facts.running.is_some() => to_restart(context, facts, is_standby).await,
+        Action::Restart if !is_standby => to_start(context, facts).await,
+        _ => Ok(Permission::not_needed()),
+    }
+}
+
+async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission> {
+    // Without any WAL no server starts, and PostgreSQL says better why.
+    if wal::segment_bytes(&facts.data_directory.join("pg_wal")).is_err() {
+        return Ok(Permission::not_needed());
+    }
+    let mut judged = judge::here(context, Asker::Start, WITHIN).await?;
+    if judged.judgement.alone {
+        return Ok(Permission::not_needed());
+    }
+    let mut held = None;
+    if (judged.judgement.may != May::No { overridable: false }) {
+        // What decides is what they say under their locks.
+        let rows = answering(&judged);
+        let taken = hold::hold_over(context, &rows, &judged.sessions).await?;
+        let sessions: Vec<_> =
+            rows.iter().filter_map(|row| Some((row.node_id, taken.session(row.node_id)?.clone()))).collect();
+        judged.again(context, &sessions, WITHIN).await;
+        held = Some(taken);
+    }
+    let name = &facts.node_name;
+    let judgement = &judged.judgement;
+    let force = context.global.force;
+    let check = match judgement.may {
+        May::Yes => Check::pass("second_primary", format!("node \"{name}\" is the primary for all other nodes")),
+        May::YesNaming => Check::warning(
+            "second_primary",
+            format!("node \"{name}\" starts as the primary, and not all other nodes could be asked"),
+        )
+        .detail(judgement.unheard().unwrap_or_default()),
+        May::No { overridable: false } => {
+            let hint = "Run \"pgbaton node rejoin\" on this node: it comes back as a standby.";
+            refusal(name, &judgement.evidence()).hint(hint)
+        }
+        May::No { overridable: true } if judgement.seen_newer.is_some() => {
+            refusal(name, &judgement.everything()).waivable(Waiver::Force, force).hint(
+                "Start the other nodes first, or run \"pgbaton node rejoin\" on this node. If what was seen there is lost for good, override it.",
+            )
+        }
+        May::No { overridable: true } | May::Unknown => {
+            undetermined(name, &judged).waivable(Waiver::Force, force)
+        }
+    };
+    Ok(Permission { checks: vec![check], held, asked: true })
+}
+
+async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -> Result<Permission> {
+    let judged = judge::here(context, Asker::Restart, WITHIN).await?;
+    let runs_as_standby = match &judged.question.past {
+        Past::Server(server) => server.in_recovery,
+        Past::Files(_) => is_standby,
+    };
+    if runs_as_standby {
+        return Ok(Permission::not_needed());
+    }
+    let name = &facts.node_name;
+    let force = context.global.force;
+    if is_standby {
+        let check = Check::fail(
+            "standby_signal",
+            format!("node \"{name}\" is a primary, and would come up as a standby: it has {STANDBY_SIGNAL}"),
+        )
+        .detail("A running server takes no note of the file; a start does.")
+        .hint(format!(
+            "If it is to stay the primary, remove \"{}\" first.",
+            facts.data_directory.join(STANDBY_SIGNAL).display()
+        ))
+        .waivable(Waiver::Force, force);
+        return Ok(Permission { checks: vec![check], ..Permission::not_needed() });
+    }
+    let judgement = &judged.judgement;
+    if judgement.alone {
+        return Ok(Permission::not_needed());
+    }
+    let check = match judgement.may {
+        May::Yes => Check::pass("second_primary", "no other primary is seen"),
+        May::No { overridable: false } => refusal(name, &judgement.evidence())
+            .hint("Run \"pgbaton cluster show\": it shows both sides. Nothing was stopped."),
+        May::No { overridable: true } => {
+            refusal(name, &judgement.everything()).waivable(Waiver::Force, force)
+        }
+        May::YesNaming | May::Unknown => {
+            let check = Check::warning(
+                "second_primary",
+                format!("not all nodes say whether node \"{name}\" is still the primary"),
+            );
+            match judgement.unheard() {
+                Some(unheard) => check.detail(unheard),
+                None => check,
+            }
+        }
+    };
+    Ok(Permission { checks: vec![check], held: None, asked: true })
+}
+
+fn refusal(name: &str, evidence: &str) -> Check {
+    Check::fail("second_primary", format!("node \"{name}\" would be a second primary, or an old one"))
+        .exit(Exit::SecondPrimary)
+        .detail(evidence)
+}
+
+fn undetermined(name: &str, judged: &Judged) -> Check {
+    let mut detail: Vec<String> = Vec::new();
+    if let Some(doubt) = &judged.doubt {
+        detail.push(format!("The saved topology does not show it. {doubt}"));
+    }
+    let check = Check::fail(
+        "second_primary",
+        format!("it cannot be determined whether another node is the primary instead of \"{name}\""),
+    )
+    .exit(Exit::SecondPrimary);
+    if judged.knows_nobody() {
+        detail.push(
+            "This host knows no other node: there is none in its password file nor in primary_conninfo."
+                .into(),
+        );
+        return check.detail(detail.join(" ")).hint(
+            "Run \"pgbaton cluster show -h HOST\" with the host of another node, after which this host knows the cluster, and then \
+             this command again. If there is no other node, or none was the primary since this server was stopped, override it.",
+        );
+    }
+    let Count { named, of } = judged.judgement.count;
+    detail.push(judged.judgement.everything());
+    detail.push(format!(
+        "{named} of {of} nodes, including itself, confirm it as the primary; a majority is required."
+    ));
+    check.detail(detail.join(" ")).hint(
+        "Start the other nodes first, or see why they do not answer. If you are certain that none of them is, or was, the primary since this server was stopped, override it.",
+    )
+}
+
+/// Returns the rows of the nodes that answer, each once.
+fn answering(judged: &Judged) -> Vec<NodeRow> {
+    let mut rows: Vec<NodeRow> = Vec::new();
+    for (id, _) in &judged.sessions {
+        let heard = judged
+            .voices
+            .iter()
+            .map(|voice| &voice.node)
+            .find(|node| node.row.node_id == *id && node.server.is_ok());
+        if let Some(node) = heard.filter(|node| rows.iter().all(|row| row.node_id != node.row.node_id)) {
+            rows.push(node.row.clone());
+        }
+    }
+    rows
+}
+
+/// Looks once more, now that the server runs: what was promoted in between, where nobody could see it, is seen now. Then the server that was
+/// just started is ended at once, and its next start is that of a standby.
+///
+/// # Errors
+/// Exit code 31 if there is another primary.
+pub(super) async fn look_again(
+    context: &Context,
+    facts: &ServiceFacts,
+    permission: &Permission,
+) -> Result<()> {
+    let data = &facts.data_directory;
+    let Some(pid) = running_postmaster(data).filter(|_| permission.asked) else { return Ok(()) };
+    let judged = judge::here(context, Asker::Restart, WITHIN).await?;
+    let is_standby = matches!(&judged.question.past, Past::Server(server) if server.in_recovery);
+    if is_standby || judged.judgement.may != (May::No { overridable: false }) {
+        return Ok(());
+    }
+    let name = &facts.node_name;
+    let error = Error::new(
+        Exit::SecondPrimary,
+        format!("another primary was seen after node \"{name}\" was started"),
+    )
+    .detail(judged.judgement.evidence())
+    .changed();
+    let plan = service::take_back(facts);
+    let undone = match &permission.held {
+        Some(held) => operate::carry_out_holding(context, &plan, Secrets::new(), held).await,
+        None => operate::carry_out(context, &plan, Secrets::new()).await,
+    };
+    let begun = Instant::now();
+    while undone.is_ok() && running_postmaster(data) == Some(pid) && begun.elapsed() < ENDED {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let signal = data.join(STANDBY_SIGNAL);
+    let mut error = match (undone, running_postmaster(data) == Some(pid)) {
+        (Ok(_), false) => error
+            .detail(format!("Node \"{name}\" was stopped again, and has {STANDBY_SIGNAL}: its next start is that of a standby."))
+            .hint("Run \"pgbaton node rejoin\" on it."),
+        (Ok(_), true) => error
+            .detail(format!("Node \"{name}\" has {STANDBY_SIGNAL}, but its server, process {pid}, was still running after {} s.", ENDED.as_secs()))
+            .hint(format!("Stop it: \"kill -QUIT {pid}\".")),
+        (Err(failed), _) => error
+            .detail(format!("Node \"{name}\" could not be stopped again: {failed}."))
+            .hint(format!("Create \"{}\" and stop the server: \"kill -QUIT {pid}\".", signal.display())),
+    };
+    error.data = json!({ "second_primary": judged.other_primary().and_then(|word| word.node_id) });
+    Err(error)
+}
