@@ -19,10 +19,11 @@ use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::stays_down;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{checks, locate, login, operate, secure, state};
+use crate::commands::{checks, locate, login, next_start, operate, secure, state};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::settings::NextStart;
 use crate::facts::source;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -447,6 +448,7 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         Some((entry.operation_id.clone(), command.to_string()))
     });
     let locked_by = LocalLock::holder(state_directory).ok().flatten().map(|holder| holder.to_string());
+    let next = next_start::look(data, config_directory.as_deref());
     Hello {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
@@ -470,6 +472,7 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         start_checks: service::facts(context, Action::Start)
             .map(|facts| start_checks(&facts, Action::Start))
             .unwrap_or_default(),
+        next,
         ..nobody()
     }
 }
@@ -497,6 +500,7 @@ fn nobody() -> Hello {
         wal_log_hints: None,
         checksums: None,
         start_checks: Vec::new(),
+        next: NextStart::default(),
     }
 }
 
