@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::error::Exit;
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::{self, NextStart, Place, Set, Settings, TARGET_TIMELINE, TARGETS};
@@ -13,9 +14,6 @@ use crate::pg::lsn::Lsn;
 use crate::plan::upstream::can_follow;
 use crate::plan::{Check, Op, Setting, Step, Waiver};
 use crate::registry::NodeRow;
-
-/// The file by which a server knows that it is a standby.
-pub const STANDBY_SIGNAL: &str = "standby.signal";
 
 /// The file for settings that the server writes itself, which override those of the others.
 pub const AUTO_CONF: &str = "postgresql.auto.conf";
@@ -37,6 +35,33 @@ pub fn cleared(found: &Settings) -> Vec<(String, String)> {
         names.extend(missing);
     }
     names.into_iter().map(|name| (name.clone(), settings::neutral(&name).to_string())).collect()
+}
+
+/// Clears what would end the recovery of a server that starts as a standby; None where nothing would.
+pub fn clear(data_directory: &Path, next: &NextStart) -> Option<Op> {
+    let set = cleared(&next.settings);
+    (!set.is_empty()).then(|| write_settings(data_directory, next, Vec::new(), &set))
+}
+
+/// Undoes [`clear`], and removes other settings; None where there is nothing to do.
+pub fn unclear(data_directory: &Path, next: &NextStart, also: &[&str]) -> Option<Op> {
+    let mut remove: Vec<String> = also.iter().map(ToString::to_string).collect();
+    remove.extend(cleared(&next.settings).into_iter().map(|(name, _)| name));
+    (!remove.is_empty()).then(|| write_settings(data_directory, next, remove, &next.own))
+}
+
+fn write_settings(
+    data_directory: &Path,
+    next: &NextStart,
+    remove: Vec<String>,
+    set: &[(String, String)],
+) -> Op {
+    Op::WriteSettings {
+        path: data_directory.join(AUTO_CONF),
+        remove,
+        set: set.iter().map(|(name, value)| Setting::new(name, value)).collect(),
+        mode: next.file_mode,
+    }
 }
 
 /// A server that is to start as a standby.
@@ -63,37 +88,12 @@ impl Future<'_> {
     /// Clears what would end the recovery; None where nothing would. It comes before `standby.signal`: with the signal and a target whoever
     /// starts the server gets a second primary.
     pub fn clear(&self, exit: Exit) -> Option<Step> {
-        let set = cleared(&self.next.settings);
-        let op = self.write_settings(Vec::new(), &set);
-        (!set.is_empty()).then(|| {
-            Step::new(
-                "no_recovery_target",
-                format!("clear the recovery target of node \"{}\"", self.row.node_name),
-                op,
-                SHORT_S,
-                exit,
-            )
-            .stays(format!(
-                "The recovery target of node \"{}\" stays cleared, in postgresql.auto.conf.",
-                self.row.node_name
-            ))
-        })
-    }
-
-    /// Undoes what was cleared when it was pointed at an upstream, and removes other settings; None where there is nothing to do.
-    pub fn unclear(&self, also: &[&str]) -> Option<Op> {
-        let mut remove: Vec<String> = also.iter().map(ToString::to_string).collect();
-        remove.extend(cleared(&self.next.settings).into_iter().map(|(name, _)| name));
-        (!remove.is_empty()).then(|| self.write_settings(remove, &self.next.own))
-    }
-
-    fn write_settings(&self, remove: Vec<String>, set: &[(String, String)]) -> Op {
-        Op::WriteSettings {
-            path: self.data_directory.join(AUTO_CONF),
-            remove,
-            set: set.iter().map(|(name, value)| Setting::new(name, value)).collect(),
-            mode: self.next.file_mode,
-        }
+        let op = clear(self.data_directory, self.next)?;
+        let title = format!("clear the recovery target of node \"{}\"", self.row.node_name);
+        Some(Step::new("no_recovery_target", title, op, SHORT_S, exit).stays(format!(
+            "The recovery target of node \"{}\" stays cleared, in postgresql.auto.conf.",
+            self.row.node_name
+        )))
     }
 
     /// Checks what it needs as a standby. `running` is what the server says of itself, where it runs; `primary` is the name of the future
@@ -418,16 +418,15 @@ mod tests {
     fn what_was_cleared_can_be_put_back() {
         let own = vec![("recovery_target".to_string(), "immediate".to_string())];
         let next = NextStart { own, ..next(&[("recovery_target", "immediate")]) };
-        let row = row();
-        let future = Future { row: &row, data_directory: Path::new("/data"), next: &next };
-        let Some(Op::WriteSettings { remove, set, mode, .. }) = future.unclear(&["primary_conninfo"]) else {
+        let data = Path::new("/data");
+        let Some(Op::WriteSettings { remove, set, mode, .. }) = unclear(data, &next, &["primary_conninfo"])
+        else {
             panic!()
         };
         assert_eq!(remove, ["primary_conninfo", "recovery_target"]);
         assert_eq!((set.len(), mode), (1, 0o640));
         let quiet = NextStart::default();
-        let future = Future { row: &row, data_directory: Path::new("/data"), next: &quiet };
-        assert!(future.unclear(&[]).is_none() && future.clear(Exit::Failed).is_none());
+        assert!(unclear(data, &quiet, &[]).is_none() && clear(data, &quiet).is_none());
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use super::{Host, SwitchoverFacts};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::UPSTREAM;
 use crate::plan::announce;
 use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
 use crate::plan::register::endpoint;
-use crate::plan::standby::{Future, Past, STANDBY_SIGNAL, replays_late};
+use crate::plan::standby::{self, Future, Past, replays_late};
 use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
@@ -436,7 +437,7 @@ impl Work<'_> {
             ),
         );
         let settings: &[&str] = if self.host.has_upstream { &[] } else { &UPSTREAM };
-        if let Some(op) = self.future.unclear(settings) {
+        if let Some(op) = standby::unclear(&self.host.data_directory, &self.host.next, settings) {
             back(
                 vec!["write_upstream".into()],
                 self.there(
