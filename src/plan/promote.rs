@@ -28,8 +28,8 @@ use crate::plan::upstream::{
     streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict, Verify,
-    Waiver,
+    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict,
+    Verify, Waiver,
 };
 use crate::registry::NodeType;
 
