@@ -67,6 +67,40 @@ fn tour(pg: &Pg) {
 }
 
 #[test]
+fn a_standby_that_could_not_stay_one_is_refused_with_what_to_type() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let three = nodes.node(3);
+    let refused = |words: &[&str]| {
+        let before = three.psql("SHOW primary_conninfo");
+        let output = three.pgbaton(["standby", "follow", "--upstream-node-id", "2"]).run();
+        output.code(1);
+        for word in words {
+            output.says(word);
+        }
+        assert_eq!(three.psql("SHOW primary_conninfo"), before);
+        assert_eq!(nodes.node(2).psql(SLOTS), "");
+    };
+    for (name, value) in [("recovery_target_name", "never"), ("recovery_target_timeline", "current")] {
+        three.psql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        three.restart();
+        refused(&["settings of a past recovery", name, "pgbaton node restart"]);
+        three.psql(&format!("ALTER SYSTEM RESET {name}"));
+    }
+    three.stop(StopMode::Fast);
+    let own = format!("host=127.0.0.1 port={} user=repmgr application_name=node3", nodes.node(1).port);
+    let options = format!("-c primary_conninfo='{own}'");
+    let (data, log) = (three.data.display().to_string(), three.log.display().to_string());
+    let start = ["-D", &data, "-l", &log, "-w", "-o", &options, "start"];
+    support::run_tool(&three.pg.tool("pg_ctl"), start).code(0);
+    refused(&[
+        "options that no configuration file overrides",
+        "primary_conninfo (the server's command line)",
+    ]);
+    three.restart();
+    three.pgbaton(["standby", "follow", "--upstream-node-id", "2"]).run().code(0);
+}
+
+#[test]
 fn a_standby_follows_by_a_reload() {
     tour(&postgres(15).unwrap());
 }

@@ -108,6 +108,76 @@ fn a_diverged_primary_is_rewound() {
     tour(&postgres(15).unwrap());
 }
 
+/// A target that a restore has left, in each state that a former primary may be in: it comes back as a standby, and stays one.
+fn with_targets(pg: &Pg) {
+    let set = |one: &TestServer, lines: &str| {
+        one.append_conf(&format!("{lines}\nrecovery_target_action = 'promote'"));
+    };
+    let neutral = "SELECT string_agg(setting, '') FROM pg_settings WHERE name ~ '^recovery_target(_(lsn|name|time|xid))?$'";
+    for (mode, target) in [
+        (Some(StopMode::Fast), "recovery_target = 'immediate'"),
+        (Some(StopMode::Immediate), "recovery_target_time = '2020-01-01 00:00:00+00'"),
+        (None, "recovery_target_lsn = '0/1'"),
+    ] {
+        let nodes = parted(pg, mode);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        set(one, target);
+        let output = rejoin(&nodes, &["--force-rewind"]);
+        output.code(0);
+        assert_rejoined(one, two);
+        assert_eq!(one.psql(neutral), "", "{target}");
+        assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
+    }
+    // And one that has nothing of its own.
+    let nodes = pair(pg);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.stop(StopMode::Fast);
+    take_over(two);
+    set(one, "recovery_target_xid = '7'");
+    let output = rejoin(&nodes, &[]);
+    output.code(0);
+    assert_eq!(output.json()["data"]["rung"], "follow", "{output:?}");
+    assert_rejoined(one, two);
+    assert_eq!(one.psql(neutral), "");
+}
+
+#[test]
+fn a_recovery_target_that_was_left_does_not_promote_a_node_that_rejoins() {
+    with_targets(&postgres(15).unwrap());
+}
+
+#[test]
+fn a_recovery_target_does_not_on_other_versions() {
+    for pg in [13, 17, 18].into_iter().filter_map(postgres) {
+        with_targets(&pg);
+    }
+}
+
+#[test]
+fn a_node_that_needs_more_to_be_a_standby_is_refused_and_left_as_it_is() {
+    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // The new primary may still be writing the checkpoint of its promotion.
+    let before = seen(&[one]);
+    let conf = one.data.join("postgresql.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, format!("{text}max_connections = 30\n")).unwrap();
+    let output = rejoin(&nodes, &["--force-rewind"]);
+    output.code(1);
+    assert!(output.stdout.contains("max_connections is 30") && output.stdout.contains("= 50;"), "{output:?}");
+    std::fs::write(&conf, text).unwrap();
+    let opts = one.data.join("postmaster.opts");
+    let text = std::fs::read_to_string(&opts).unwrap();
+    std::fs::write(&opts, format!("{} \"-c\" \"recovery_target=immediate\"\n", text.trim())).unwrap();
+    let output = rejoin(&nodes, &["--force-rewind"]);
+    output.code(1);
+    assert!(output.stdout.contains("no configuration file overrides"), "{output:?}");
+    std::fs::write(&opts, text).unwrap();
+    before.assert_same(&seen(&[one]));
+    rejoin(&nodes, &["--force-rewind"]).code(0);
+    assert_rejoined(one, two);
+}
+
 #[test]
 fn short_tour_on_other_versions() {
     for pg in versions().iter().filter(|pg| pg.major != 15) {

@@ -129,6 +129,213 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
+// ---- a former primary stays a standby ------------------------------------------------------------------------------------
+
+/// Every kind of target that a restore can have left, and where it may stand.
+const TARGETS: [(&str, &str, &str); 7] = [
+    ("recovery_target", "'immediate'", "alter system"),
+    ("recovery_target_time", "'2020-01-01 00:00:00+00'", "postgresql.conf"),
+    ("recovery_target_lsn", "'0/1'", "included"),
+    ("recovery_target_xid", "'7'", "alter system"),
+    ("recovery_target_name", "'never'", "postgresql.conf"),
+    ("recovery_target_timeline", "'current'", "included"),
+    ("recovery_target", "'immediate'", "postgresql.conf"),
+];
+
+fn leave_target(server: &TestServer, (name, value, place): (&str, &str, &str)) {
+    match place {
+        "alter system" => {
+            server.psql(&format!("ALTER SYSTEM SET {name} = {value}"));
+            server.psql("ALTER SYSTEM SET recovery_target_action = 'promote'");
+        }
+        "included" => {
+            let lines = format!("{name} = {value}\nrecovery_target_action = 'promote'\n");
+            std::fs::write(server.data.join("left.conf"), lines).unwrap();
+            server.append_conf("include 'left.conf'\n");
+        }
+        _ => server.append_conf(&format!("{name} = {value}\nrecovery_target_action = 'promote'\n")),
+    }
+}
+
+fn targets_are_cleared(pg: &Pg) {
+    let nodes = Nodes::new(pg, 1);
+    let observer = Observer::begin(&nodes.servers);
+    for (i, target) in TARGETS.into_iter().enumerate() {
+        // There and back: each time it is the former primary that has one.
+        let (old, new) = if i % 2 == 0 { (1, 2) } else { (2, 1) };
+        let (old, new) = (nodes.node(old), nodes.node(new));
+        old.psql("ALTER SYSTEM RESET ALL");
+        // Only the copy of the file that an earlier round has written may be clean.
+        let conf = std::fs::read_to_string(old.data.join("postgresql.conf")).unwrap();
+        let kept: String = conf
+            .lines()
+            .filter(|line| !line.contains("recovery_target") && !line.contains("left.conf"))
+            .fold(String::new(), |all, line| all + line + "\n");
+        std::fs::write(old.data.join("postgresql.conf"), kept).unwrap();
+        leave_target(old, target);
+        let output = new.pgbaton(["standby", "switchover"]).run();
+        output.code(0).says("settings of a past recovery").says(target.0);
+        assert_eq!(nodes.primaries(), [new.name.as_str()], "{target:?}");
+        let neutral = if target.0 == "recovery_target_timeline" { "latest" } else { "" };
+        assert_eq!(old.psql(&format!("SHOW {}", target.0)), neutral);
+        new.psql("CREATE TABLE IF NOT EXISTS after_the_change ()");
+        new.psql("DROP TABLE after_the_change");
+        old.wait_for_replay_of(new);
+        assert_eq!(old.psql("SELECT pg_is_in_recovery()"), "t", "{target:?}");
+    }
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_recovery_target_that_was_left_does_not_promote_the_former_primary() {
+    targets_are_cleared(&postgres(15).unwrap());
+}
+
+#[test]
+fn a_recovery_target_does_not_on_other_versions() {
+    for pg in [13, 17, 18].into_iter().filter_map(postgres) {
+        targets_are_cleared(&pg);
+    }
+}
+
+/// What goes back has its own file as it was.
+#[test]
+fn a_way_back_puts_the_settings_back() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql("ALTER SYSTEM SET recovery_target_name = 'mine'");
+    let before = std::fs::read_to_string(one.data.join("postgresql.auto.conf")).unwrap();
+    let receiver = two.process_titled("walreceiver");
+    support::send(receiver, Signal::STOP);
+    let output = two
+        .with_configuration("wal_receive_check_timeout = 2\nshutdown_check_timeout = 20\n", || {
+            two.pgbaton(["standby", "switchover"]).run()
+        });
+    support::send(receiver, Signal::CONT);
+    output.code(18);
+    assert_eq!(std::fs::read_to_string(one.data.join("postgresql.auto.conf")).unwrap(), before);
+    assert_eq!(nodes.primaries(), ["node1"]);
+}
+
+/// What is refused before anything stops: nothing is changed, and the primary is what it was.
+#[track_caller]
+fn refused_with(nodes: &Nodes, words: &[&str]) {
+    let started = nodes.node(1).psql("SELECT pg_postmaster_start_time()");
+    for more in [&["--dry-run"][..], &[]] {
+        let output = nodes.node(2).pgbaton(["standby", "switchover"]).args(more).run();
+        output.code(1);
+        for word in words {
+            output.says(word);
+        }
+    }
+    assert_eq!(nodes.node(1).psql("SELECT pg_postmaster_start_time()"), started);
+    assert!(!nodes.node(1).data.join("standby.signal").exists());
+}
+
+fn restart_with(server: &TestServer, options: &str) {
+    server.stop(support::StopMode::Fast);
+    let data = server.data.display().to_string();
+    let log = server.log.display().to_string();
+    support::run_tool(&server.pg.tool("pg_ctl"), ["-D", &data, "-l", &log, "-w", "-o", options, "start"])
+        .code(0);
+}
+
+#[test]
+fn what_no_file_overrides_is_refused_before_anything_stops() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, three) = (nodes.node(1), nodes.node(3));
+    restart_with(one, "-c recovery_target_name=never --recovery-target-action=promote");
+    nodes.node(2).wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    refused_with(
+        &nodes,
+        &["no configuration file overrides", "recovery_target_name = 'never' (the server's command line)"],
+    );
+    one.restart();
+    let own = format!("host=127.0.0.1 port={} user=repmgr application_name=node3", one.port);
+    restart_with(three, &format!("-c primary_conninfo='{own}'"));
+    nodes.node(2).wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    refused_with(&nodes, &["node \"node3\" is started with options", "primary_conninfo"]);
+    // It stays where it is, if that is asked for.
+    nodes.node(2).pgbaton(["standby", "switchover", "--force"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+fn lower_settings(pg: &Pg) {
+    let nodes = Nodes::new(pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    // In the primary's file since it was started: it would come back with that.
+    one.psql("ALTER SYSTEM SET max_connections = 40");
+    refused_with(
+        &nodes,
+        &["settings of node \"node1\" are lower", "max_connections is 40", "SET max_connections = 50;"],
+    );
+    one.psql("ALTER SYSTEM RESET max_connections");
+    // On a sibling, in force.
+    two.psql("ALTER SYSTEM SET max_worker_processes = 11");
+    two.restart();
+    two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    one.psql("ALTER SYSTEM SET max_worker_processes = 11");
+    refused_with(&nodes, &["settings of node \"node3\" are lower", "max_worker_processes is 8"]);
+    three.psql("ALTER SYSTEM SET max_worker_processes = 12");
+    three.restart();
+    three.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    assert_eq!(one.psql("SHOW max_worker_processes"), "11");
+}
+
+#[test]
+fn settings_that_are_lower_than_the_new_primarys_are_refused() {
+    lower_settings(&postgres(15).unwrap());
+}
+
+#[test]
+fn lower_settings_are_refused_on_other_versions() {
+    for pg in [13, 17, 18].into_iter().filter_map(postgres) {
+        lower_settings(&pg);
+    }
+}
+
+#[test]
+fn a_sibling_and_a_candidate_with_a_target_are_examined() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (two, three) = (nodes.node(2), nodes.node(3));
+    three.psql("ALTER SYSTEM SET recovery_target_timeline = 'current'");
+    three.restart();
+    refused_with(&nodes, &["node \"node3\" has settings of a past recovery", "pgbaton node restart"]);
+    three.psql("ALTER SYSTEM RESET recovery_target_timeline");
+    three.restart();
+    two.psql("ALTER SYSTEM SET recovery_target_name = 'never'");
+    two.restart();
+    two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output.code(32).says("WAL beyond it would be lost");
+    assert_eq!(nodes.primaries(), ["node1"]);
+}
+
+#[test]
+fn modes_are_kept_where_the_group_may_read() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let one = nodes.node(1);
+    one.stop(support::StopMode::Fast);
+    set(&one.data, 0o750);
+    let auto_conf = one.data.join("postgresql.auto.conf");
+    set(&auto_conf, 0o640);
+    // Kept, and only what it leads to is written.
+    let elsewhere = one.dir.join("auto.conf");
+    std::fs::rename(&auto_conf, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &auto_conf).unwrap();
+    one.start();
+    nodes.node(2).wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    nodes.node(2).pgbaton(["standby", "switchover"]).run().code(0);
+    assert_eq!(mode(&one.data.join("standby.signal")), 0o640);
+    assert_eq!(std::fs::read_link(&auto_conf).unwrap(), elsewhere);
+    assert_eq!(mode(&elsewhere), 0o640);
+}
+
 // ---- set-ups -------------------------------------------------------------------------------------------------------------
 
 /// Who streams from a server.

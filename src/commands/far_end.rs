@@ -19,10 +19,11 @@ use crate::commands::context::{Context, not_connected};
 use crate::commands::node::service;
 use crate::commands::world::stays_down;
 use crate::commands::world::{Live, Secrets};
-use crate::commands::{checks, locate, login, operate, secure, state};
+use crate::commands::{checks, locate, login, next_start, operate, secure, state};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::settings::NextStart;
 use crate::facts::source;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -33,7 +34,7 @@ use crate::plan::far_end::{
 };
 use crate::plan::run::{World as _, alone};
 use crate::plan::service::{Action, command, start_checks, start_note};
-use crate::plan::{Command, Op, Step, journal};
+use crate::plan::{Command, Op, Step, journal, standby};
 use crate::secret::Secret;
 use crate::system::lock::{Holder, LocalLock, busy};
 use crate::system::process::{self, Surroundings};
@@ -59,6 +60,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         heard: Cell::new(clock::since_boot()),
         void: Cell::new(false),
         wrote_signal: Cell::new(false),
+        had_targets: RefCell::default(),
     };
     let lines = BufReader::new(tokio::io::stdin()).lines();
     served.serve(lines, tokio::io::stdout()).await;
@@ -87,6 +89,8 @@ struct Served<'a> {
     void: Cell<bool>,
     /// There was no `standby.signal`, and this process has written one to make certain that the server does not become a primary.
     wrote_signal: Cell<bool>,
+    /// Puts back what was cleared with it.
+    had_targets: RefCell<Option<Op>>,
 }
 
 /// Requests that are being worked on.
@@ -340,7 +344,15 @@ impl Served<'_> {
     }
 
     async fn write_signal(&self, path: PathBuf) -> Result<()> {
-        let step = Op::WriteFile { path, contents: String::new(), mode: 0o600 };
+        let config = self.context.config()?;
+        let data = &config.data_directory;
+        let next = next_start::look(data, self.context.config_directory(config).as_deref());
+        // With the signal and a target, a server that is started now would promote itself.
+        if let Some(clear) = standby::clear(data, &next) {
+            self.live.file_op(&clear).await?;
+        }
+        self.had_targets.replace(standby::unclear(data, &next, &[]));
+        let step = Op::WriteFile { path, contents: String::new(), mode: next.file_mode };
         self.live.file_op(&step).await?;
         self.wrote_signal.set(true);
         Ok(())
@@ -351,6 +363,10 @@ impl Served<'_> {
         if self.wrote_signal.take() {
             let path = self.context.config()?.data_directory.join(STANDBY_SIGNAL);
             self.live.file_op(&Op::RemoveFile { path }).await?;
+            let settings = self.had_targets.take();
+            if let Some(step) = settings {
+                self.live.file_op(&step).await?;
+            }
         }
         Ok(())
     }
@@ -447,6 +463,7 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         Some((entry.operation_id.clone(), command.to_string()))
     });
     let locked_by = LocalLock::holder(state_directory).ok().flatten().map(|holder| holder.to_string());
+    let next = next_start::look(data, config_directory.as_deref());
     Hello {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
@@ -470,6 +487,7 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         start_checks: service::facts(context, Action::Start)
             .map(|facts| start_checks(&facts, Action::Start))
             .unwrap_or_default(),
+        next,
         ..nobody()
     }
 }
@@ -497,6 +515,7 @@ fn nobody() -> Hello {
         wal_log_hints: None,
         checksums: None,
         start_checks: Vec::new(),
+        next: NextStart::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::lineage;
 use crate::facts::role::{self, RoleFacts};
 use crate::facts::server::{self, ServerFacts};
+use crate::facts::settings::Settings;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
@@ -103,6 +104,12 @@ impl Held {
     /// Returns the session on a node that answers, for questions; the lock goes with it.
     pub fn session(&self, node_id: i32) -> Option<&Session> {
         self.sessions.iter().find(|(id, _)| *id == node_id).map(|(_, session)| session)
+    }
+
+    /// Returns what is in force on the primary, if one answers.
+    pub fn primary_settings(&self) -> Option<Settings> {
+        let (primary, _) = self.facts.primaries().next()?;
+        self.roles.get(&primary.row.node_id).map(|role| role.settings.clone())
     }
 
     /// Looks further into the WAL of two nodes where nothing else tells whether they have the same past.

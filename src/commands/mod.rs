@@ -13,6 +13,7 @@ pub mod hold;
 pub mod judge;
 pub mod locate;
 pub mod login;
+mod next_start;
 pub mod node;
 pub mod notify;
 mod obey;

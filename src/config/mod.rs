@@ -6,6 +6,7 @@
 
 pub mod locate;
 pub mod parameters;
+pub mod postgresql;
 mod problem;
 mod repmgr_conf;
 pub mod show;

@@ -27,6 +27,9 @@ pub struct Marker {
     pub note: String,
     /// Directories outside the data directory that the clone writes to; they were empty when it began.
     pub tablespaces: Vec<PathBuf>,
+    /// The one among them that the WAL goes to.
+    #[serde(default)]
+    pub waldir: Option<PathBuf>,
 }
 
 /// What is in a directory.
@@ -126,7 +129,11 @@ fn barely_begun(path: &Path, names: &[String]) -> Option<Marker> {
     let rest: Vec<&String> = names.iter().filter(|name| !is_ours(name)).collect();
     let staged = files::names_in(&path.join(STAGING)).ok()?;
     let empty = staged.iter().all(|name| is_ours(&name.to_string_lossy().into_owned()));
-    (rest == [STAGING] && empty).then(|| Marker { note: String::new(), tablespaces: Vec::new() })
+    (rest == [STAGING] && empty).then(|| Marker {
+        note: String::new(),
+        tablespaces: Vec::new(),
+        waldir: None,
+    })
 }
 
 /// A postmaster that runs on a data directory.

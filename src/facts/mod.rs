@@ -17,6 +17,7 @@ pub mod rejoin;
 pub mod repmgr;
 pub mod role;
 pub mod server;
+pub mod settings;
 pub mod source;
 pub mod start_log;
 pub mod topology;

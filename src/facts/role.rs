@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::facts::settings::{self, Settings};
 use crate::pg::client::{Session, SqlError};
 
 /// What our role may do on a server, and settings that decide how its role is changed.
@@ -37,6 +38,9 @@ pub struct RoleFacts {
     pub data_directory: Option<PathBuf>,
     /// Where postgresql.conf is; None where it may not be read.
     pub config_file: Option<PathBuf>,
+    /// What is in force of the settings that a standby depends on.
+    #[serde(deserialize_with = "settings::answered")]
+    pub settings: Settings,
 }
 
 /// Asks a server.
@@ -53,9 +57,9 @@ pub async fn ask(session: &Session) -> Result<RoleFacts, SqlError> {
     let shown = |name: &str| {
         format!("CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE') THEN current_setting('{name}') END")
     };
-    let ms = |name: &str| format!("(SELECT setting::bigint FROM pg_settings WHERE name = '{name}')");
+    let ms = |name: &str| format!("(SELECT setting::bigint FROM s WHERE name = '{name}')");
     let sql = format!(
-        "SELECT json_build_object(\
+        "WITH {} SELECT json_build_object(\
            'role', current_user, \
            'superuser', r.rolsuper, \
            'may_replicate', r.rolsuper OR r.rolreplication, \
@@ -70,11 +74,14 @@ pub async fn ask(session: &Session) -> Result<RoleFacts, SqlError> {
            'wal_receiver_timeout_ms', {}, \
            'primary_slot_name', current_setting('primary_slot_name'), \
            'data_directory', {}, \
-           'config_file', {})::text FROM pg_roles r WHERE r.rolname = current_user",
+           'config_file', {}, \
+           'settings', {})::text FROM pg_roles r WHERE r.rolname = current_user",
+        settings::table(&["recovery_min_apply_delay", "wal_receiver_timeout"]),
         ms("recovery_min_apply_delay"),
         ms("wal_receiver_timeout"),
         shown("data_directory"),
         shown("config_file"),
+        settings::ASKED,
     );
     session.query_json(&sql, &[]).await
 }
@@ -130,6 +137,7 @@ impl RoleFacts {
             primary_slot_name: None,
             data_directory: Some("/data".into()),
             config_file: Some("/data/postgresql.conf".into()),
+            settings: Settings::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::settings::{self, Settings, TARGET_TIMELINE, TARGETS, TRIGGER_FILE, UPSTREAM};
 use crate::pg::client::{Session, SqlError};
 
 /// What matters for a base backup and for a standby of this server.
@@ -43,6 +44,9 @@ pub struct Source {
     pub external_files: Vec<ExternalFile>,
     /// Settings of recovery that are set in a configuration file and would be copied: a clone must not act on them.
     pub recovery_settings: Vec<String>,
+    /// What is in force of the settings that a standby depends on.
+    #[serde(deserialize_with = "settings::answered")]
+    pub settings: Settings,
     /// The role connected as.
     pub role: String,
     /// The role may create slots and stream.
@@ -74,11 +78,17 @@ pub struct ExternalFile {
     pub file_name: String,
 }
 
-/// Settings that make a server recover, or stop recovering, and that the source may have in a file.
-pub const RECOVERY_SETTINGS: &str = "'restore_command', 'archive_cleanup_command', 'recovery_end_command', \
-     'recovery_target', 'recovery_target_action', 'recovery_target_inclusive', 'recovery_target_lsn', \
-     'recovery_target_name', 'recovery_target_time', 'recovery_target_timeline', 'recovery_target_xid', \
-     'recovery_min_apply_delay', 'primary_conninfo', 'primary_slot_name', 'promote_trigger_file'";
+/// Returns the names of settings that were written for one recovery, or one node, and do not go into a clone's own file: what ends a recovery,
+/// where the server streams from, and the delay. How WAL comes from the archive is no such thing.
+pub fn removed() -> impl Iterator<Item = &'static str> {
+    let more = ["recovery_target_action", "recovery_target_inclusive", "recovery_min_apply_delay"];
+    cleared().chain(more)
+}
+
+/// Returns the names of those among them that are cleared where they stand in another file that is copied.
+fn cleared() -> impl Iterator<Item = &'static str> {
+    TARGETS.into_iter().chain([TARGET_TIMELINE, TRIGGER_FILE]).chain(UPSTREAM)
+}
 
 /// The files that a server reads its configuration from, as far as the role may know them.
 const FILES: &str = "SELECT DISTINCT f AS path FROM (\
@@ -91,8 +101,11 @@ const FILES: &str = "SELECT DISTINCT f AS path FROM (\
 /// Those of the query.
 pub async fn ask(session: &Session) -> Result<Source, SqlError> {
     let may_see = "(SELECT pg_has_role('pg_read_all_settings', 'USAGE'))";
+    let names: Vec<String> = cleared().map(|name| format!("'{name}'")).collect();
+    let (names, table) = (names.join(", "), settings::table(&[]));
+    let asked = settings::ASKED;
     let sql = format!(
-        "SELECT json_build_object(\
+        "WITH {table} SELECT json_build_object(\
            'wal_level', current_setting('wal_level'), \
            'port', current_setting('port')::integer, \
            'hot_standby', current_setting('hot_standby')::boolean, \
@@ -113,7 +126,8 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
                 SELECT json_agg(json_build_object('path', path, 'file_name', regexp_replace(path, '^.*/', '')) \
                        ORDER BY path) FROM files, dir WHERE NOT starts_with(path, prefix)), '[]'), \
            'recovery_settings', COALESCE((SELECT json_agg(name ORDER BY name) FROM pg_settings \
-                WHERE name IN ({RECOVERY_SETTINGS}) AND source = 'configuration file'), '[]'), \
+                WHERE name IN ({names}) AND source = 'configuration file'), '[]'), \
+           'settings', {asked}, \
            'role', current_user, \
            'role_replicates', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user), \
            'sees_settings', {may_see}, \

@@ -40,6 +40,14 @@ pub fn fit(candidate: &NodeFacts, server: &ServerFacts, role: Option<&RoleFacts>
                 .hint("Run \"SELECT pg_wal_replay_resume()\" there if it is no longer wanted."),
         );
     }
+    let wal_level = role.and_then(|role| role.settings.get("wal_level")?.value.as_deref());
+    if wal_level == Some("minimal") {
+        checks.push(
+            doubtful("wal_level", format!("wal_level is minimal on node \"{name}\""))
+                .detail("As a primary it would write no WAL that a standby can follow.")
+                .hint(format!("On \"{name}\" run: ALTER SYSTEM SET wal_level = 'replica'; then \"pgbaton node restart\".")),
+        );
+    }
     if candidate.row.priority == 0 {
         checks.push(
             doubtful("priority", format!("node \"{name}\" has priority 0"))
@@ -47,6 +55,22 @@ pub fn fit(candidate: &NodeFacts, server: &ServerFacts, role: Option<&RoleFacts>
         );
     }
     checks
+}
+
+/// Checks that the standby has no recovery target: its promotion would end the recovery there, and what it has received beyond it would be
+/// lost.
+pub fn recovery_target(candidate: &NodeFacts, role: Option<&RoleFacts>) -> Option<Check> {
+    let name = &candidate.row.node_name;
+    let targets: Vec<String> = role?.settings.targets().iter().map(ToString::to_string).collect();
+    (!targets.is_empty()).then(|| {
+        Check::fail("recovery_target", format!("node \"{name}\" has a recovery target: WAL beyond it would be lost"))
+            .node(candidate.row.node_id)
+            .detail(format!("{}. A promotion ends the recovery at the target.", targets.join(", ")))
+            .hint(format!(
+                "Clear it on \"{name}\" by ALTER SYSTEM SET ... = '' and restart it: \"pgbaton node restart\" there."
+            ))
+            .exit(Exit::DataLoss)
+    })
 }
 
 /// A check that fails, and that `--force` waives.

@@ -8,8 +8,11 @@ use crate::facts::divergence::{Relation, relation};
 use crate::facts::places::Place;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
+use crate::facts::settings::Settings;
+use crate::pg::history::parse_history;
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
 use crate::plan::service::writable;
+use crate::plan::standby::{self, Past, replays_late};
 use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
@@ -32,6 +35,8 @@ pub struct FollowFacts {
     pub cluster: ClusterFacts,
     /// What our role may do on the local node; None where it could not be asked.
     pub role: Option<RoleFacts>,
+    /// What is in force on the primary; None where it could not be asked.
+    pub primary: Option<Settings>,
     /// The node that is to follow: the local one.
     pub node_id: i32,
     /// The node to follow.
@@ -96,6 +101,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let Some(there) = target.facts() else { return plan };
     plan.checks.push(same_cluster(server, there, &target_name));
     plan.checks.extend(histories(server, there, &target_name, force));
+    plan.checks.extend(stays_a_standby(facts, local, force));
     let follows = there.sender_of(&name).is_some();
     let slot = facts.use_slot.then(|| default_slot(&local.row));
     let received = server.receiver.as_ref().and_then(|receiver| receiver.slot_name.as_deref());
@@ -179,7 +185,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         Step::new(
             "wait_until_it_streams",
             format!("wait until node \"{name}\" streams from \"{target_name}\""),
-            Op::Wait(streams(&on, there.version_num, &name)),
+            Op::Wait(streams(&on, there.version_num, &name, past_switch(server, there))),
             facts.timeout_s,
             Exit::Follow,
         )
@@ -194,6 +200,29 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
 
 fn phase(title: String, on_failure: OnFailure, steps: Vec<Step>) -> Phase {
     Phase { title, order: Order::InOrder, on_failure, outage: false, steps }
+}
+
+/// Checks that it can be pointed elsewhere as it runs, and stays a standby then.
+fn stays_a_standby(facts: &FollowFacts, local: &NodeFacts, force: bool) -> Vec<Check> {
+    let Some(role) = &facts.role else { return Vec::new() };
+    let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.node_name.as_str());
+    let checks = standby::running(&local.row, &role.settings, primary.zip(facts.primary.as_ref()));
+    checks
+        .into_iter()
+        .map(|check| match check.name.as_str() {
+            // It pauses replay where it is now, too, and keeps what it receives.
+            "standby_settings" => check.waivable(Waiver::Force, force),
+            _ => check,
+        })
+        .collect()
+}
+
+/// How far it must have come to stream for good: past the switch to a timeline that it is not on yet.
+fn past_switch(server: &ServerFacts, there: &ServerFacts) -> Option<Past> {
+    let history = there.lineage.as_ref()?.history.as_deref()?;
+    let switches = parse_history(history).ok()?;
+    let switch = switches.iter().find(|switch| switch.timeline >= server.timeline)?;
+    Some(Past { at: Some(switch.switch), flushed: replays_late(server) })
 }
 
 fn unreachable_target(plan: &mut Plan, facts: &FollowFacts) {
@@ -460,6 +489,7 @@ mod tests {
         FollowFacts {
             cluster: ClusterFacts { nodes },
             role: None,
+            primary: None,
             node_id: 3,
             target_id: 2,
             places: Vec::new(),

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::settings::NextStart;
 use crate::plan::register::endpoint;
-use crate::plan::rejoin::AUTO_CONF;
+use crate::plan::standby::Future;
 use crate::plan::upstream::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
-use crate::plan::{OnFailure, Op, Order, Phase, Plan, Probe, Setting, Standby, Step};
+use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step};
 use crate::registry::{NodeRow, node};
 
 /// Seconds for a file.
@@ -21,8 +22,8 @@ pub struct Demotion {
     pub row: NodeRow,
     /// Its data directory.
     pub data_directory: PathBuf,
-    /// The major version.
-    pub major: u32,
+    /// What its next start will find.
+    pub next: NextStart,
     /// Whom it is to follow; None where no primary is known.
     pub to: Option<NewPrimary>,
 }
@@ -44,15 +45,16 @@ pub struct NewPrimary {
     pub config_directory: Option<PathBuf>,
 }
 
-/// Plans it: `standby.signal` comes first, because with it the server does no harm, whatever becomes of the rest.
+/// Plans it: `standby.signal` comes first, because with it the server does no harm, whatever becomes of the rest; but for a recovery target,
+/// with which it would.
 pub fn plan(demotion: &Demotion) -> Plan {
     let Demotion { row, data_directory, to, .. } = demotion;
     let name = &row.node_name;
-    let path = data_directory.join(STANDBY_SIGNAL);
+    let future = Future { row, data_directory, next: &demotion.next };
     let signal = Step::new(
         "standby_signal",
-        format!("write \"{}\"", path.display()),
-        Op::WriteFile { path, contents: String::new(), mode: 0o600 },
+        format!("write \"{}\"", data_directory.join(STANDBY_SIGNAL).display()),
+        future.signal(),
         SHORT_S,
         Exit::LocalCommand,
     )
@@ -66,7 +68,9 @@ pub fn plan(demotion: &Demotion) -> Plan {
         outage: false,
         steps,
     };
-    let mut phases = vec![phase("make the server a standby", OnFailure::Stop, vec![signal, stay(demotion)])];
+    // The target first: with a signal and a target, it would promote itself.
+    let steps = future.clear(Exit::LocalCommand).into_iter().chain([signal]).collect();
+    let mut phases = vec![phase("make the server a standby", OnFailure::Stop, steps)];
     let mut title = format!("make node \"{name}\" a standby for its next start");
     if let Some(to) = to {
         title = format!("make node \"{name}\" a standby of \"{}\" for its next start", to.node.row.node_name);
@@ -87,7 +91,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
     }
     Plan {
         title,
-        checks: Vec::new(),
+        checks: checks(&future),
         phases,
         back: Vec::new(),
         always: Vec::new(),
@@ -101,29 +105,14 @@ pub fn plan(demotion: &Demotion) -> Plan {
     }
 }
 
-/// Lets the server stay a standby: one that has a recovery target left, of a recovery long ago, would promote itself there.
-fn stay(demotion: &Demotion) -> Step {
-    let targets = [
-        "recovery_target",
-        "recovery_target_lsn",
-        "recovery_target_name",
-        "recovery_target_time",
-        "recovery_target_xid",
-    ];
-    let trigger = (demotion.major < 16).then_some("promote_trigger_file");
-    let set = targets.into_iter().chain(trigger).map(|name| Setting::new(name, ""));
-    Step::new(
-        "no_recovery_target",
-        format!("take recovery targets from the settings of \"{}\"", demotion.row.node_name),
-        Op::WriteSettings {
-            path: demotion.data_directory.join(AUTO_CONF),
-            remove: Vec::new(),
-            set: set.chain([Setting::new("recovery_target_timeline", "latest")]).collect(),
-            mode: 0o600,
-        },
-        SHORT_S,
-        Exit::LocalCommand,
-    )
+/// What may keep it from staying a standby. Where it streams from it finds out later; that it comes up is what counts now.
+fn checks(future: &Future<'_>) -> Vec<Check> {
+    let of_recovery = |check: &Check| {
+        !matches!(check.name.as_str(), "hot_standby" | "archive_cleanup_command" | "start_options")
+    };
+    let mut checks: Vec<Check> = future.checks(None, None, false).into_iter().filter(of_recovery).collect();
+    checks.extend(future.promotes_itself());
+    checks
 }
 
 fn follow(demotion: &Demotion, to: &NewPrimary, slot: Option<String>) -> Step {
@@ -182,6 +171,7 @@ impl NewPrimary {
 mod tests {
     use super::*;
     use crate::facts::server::{ServerFacts, Slot};
+    use crate::facts::settings::in_file;
     use crate::registry::NodeType;
 
     fn demotion(parted: bool, may_make_slot: bool, slots: &[&str]) -> Demotion {
@@ -202,7 +192,7 @@ mod tests {
         Demotion {
             row: NodeRow::example(1, NodeType::Primary),
             data_directory: "/data".into(),
-            major: 15,
+            next: NextStart::default(),
             to: Some(NewPrimary {
                 node: NodeFacts { row, server: Ok(server) },
                 use_slot: true,
@@ -229,18 +219,13 @@ mod tests {
 
     #[test]
     fn the_signal_comes_first_in_every_case() {
-        assert_eq!(
-            steps(&demotion(false, true, &[])),
-            ["standby_signal", "no_recovery_target", "create_slot", "follow", "record"]
-        );
-        assert_eq!(
-            steps(&demotion(false, true, &["repmgr_slot_1"])),
-            ["standby_signal", "no_recovery_target", "follow", "record"]
-        );
-        assert_eq!(
-            steps(&Demotion { to: None, ..demotion(false, true, &[]) }),
-            ["standby_signal", "no_recovery_target"]
-        );
+        assert_eq!(steps(&demotion(false, true, &[])), ["standby_signal", "create_slot", "follow", "record"]);
+        assert_eq!(steps(&demotion(false, true, &["repmgr_slot_1"])), ["standby_signal", "follow", "record"]);
+        assert_eq!(steps(&Demotion { to: None, ..demotion(false, true, &[]) }), ["standby_signal"]);
+        let next =
+            NextStart { settings: in_file(&[("recovery_target", "immediate")]), ..NextStart::default() };
+        let with_target = Demotion { next, to: None, ..demotion(false, true, &[]) };
+        assert_eq!(steps(&with_target), ["no_recovery_target", "standby_signal"]);
     }
 
     #[test]
@@ -254,7 +239,7 @@ mod tests {
     #[test]
     fn a_node_that_has_parted_leaves_nothing_on_the_primary() {
         let parted = demotion(true, true, &[]);
-        assert_eq!(steps(&parted), ["standby_signal", "no_recovery_target", "follow"]);
+        assert_eq!(steps(&parted), ["standby_signal", "follow"]);
         assert_eq!(slot_followed(&parted), None);
     }
 }

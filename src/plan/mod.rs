@@ -28,6 +28,7 @@ pub mod resume;
 pub mod run;
 pub mod service;
 pub mod settings;
+pub mod standby;
 pub mod switchover;
 pub mod tell;
 pub mod upstream;

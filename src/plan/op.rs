@@ -69,7 +69,7 @@ pub enum Op {
         /// The file.
         path: PathBuf,
     },
-    /// Rewrite a file of `name = 'value'` lines: the named settings go, the new ones are appended, the rest stays as it is.
+    /// Rewrite a file of `name = 'value'` lines: the named settings go, the new ones are appended, the rest stays as it is, its mode included.
     WriteSettings {
         /// The file; made if missing.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum Op {
         remove: Vec<String>,
         /// Settings to append.
         set: Vec<Setting>,
-        /// Its permission bits.
+        /// Its permission bits, if it is made.
         mode: u32,
     },
     /// Move all entries of one directory into another on the same file system, then remove the first one.
@@ -234,7 +234,8 @@ pub enum Request {
 pub enum Standby {
     /// A running one, that is told by `ALTER SYSTEM` and a reload.
     Running(Endpoint),
-    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not told.
+    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not told. What would end the recovery of a
+    /// standby that starts there is cleared on that occasion.
     Files {
         /// The data directory.
         data_directory: PathBuf,

@@ -21,14 +21,15 @@ use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
+use crate::plan::standby::{Past, in_force, refuses_to_follow, replays_late};
 use crate::plan::tell;
 use crate::plan::upstream::{
-    QUERY_S, STREAMS_S, can_follow, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of,
-    slot_to_make, streams, upstream,
+    QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
+    streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify,
-    Waiver,
+    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict,
+    Verify, Waiver,
 };
 use crate::registry::NodeType;
 
@@ -103,7 +104,12 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     let (missing, wal_lost_bytes) = missing(facts, gone, server);
     checks.extend(nobody_has_more(facts, candidate, server, options));
     checks.extend(missing);
-    checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.node_id), options.force));
+    let role = facts.roles.get(&facts.node_id);
+    checks.extend(candidate::fit(candidate, server, role, options.force));
+    checks.extend(
+        candidate::recovery_target(candidate, role)
+            .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),
+    );
     checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
 
     checks.extend(silent_witnesses(&facts.cluster));
@@ -113,28 +119,18 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     if options.siblings_follow {
         for sibling in &siblings {
             let role = facts.roles.get(&sibling.row.node_id);
-            let check = can_follow(&sibling.row, server.version_num, role);
-            if check.stops() {
-                // The cluster needs a primary now; the sibling can be led to it later.
-                let hint = format!(
-                    "{}Afterwards run \"pgbaton standby follow\" on node \"{}\".",
-                    check.hint.as_deref().map(|hint| format!("{hint} ")).unwrap_or_default(),
-                    sibling.row.node_name
-                );
-                let mut warning = Check::warning(
-                    "sibling_stays",
-                    format!("node \"{}\" will not follow", sibling.row.node_name),
-                )
-                .node(sibling.row.node_id)
-                .detail(crate::error::sentence(&check.message))
-                .hint(hint);
-                if let Some(detail) = check.detail {
-                    warning = warning.detail(format!("{} {detail}", crate::error::sentence(&check.message)));
-                }
-                checks.push(warning);
-            } else {
+            let primary = in_force(&candidate.row, facts.roles.get(&facts.node_id));
+            let refused = refuses_to_follow(&sibling.row, server.version_num, role, primary);
+            // It pauses replay and keeps what it receives; only before PostgreSQL 14 it would shut down.
+            let stays = |check: &Check| check.name != "standby_settings" || server.version_num < 140_000;
+            if !refused.iter().any(stays) {
                 following.push(*sibling);
             }
+            // The cluster needs a primary now; the sibling can be led to it later.
+            checks.extend(refused.into_iter().map(|check| match stays(&check) {
+                true => sibling_stays(sibling, &check),
+                false => Check { verdict: Verdict::Warning, ..check },
+            }));
         }
         checks.push(room(candidate, server, &following));
     } else if !siblings.is_empty() {
@@ -259,13 +255,30 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         timeout_s: QUERY_S,
         after: None,
     });
+    let come = |sibling: &NodeFacts| {
+        let here = facts.roles.get(&sibling.row.node_id).map(|role| &role.settings);
+        let there = facts.roles.get(&facts.node_id).map(|role| &role.settings);
+        let pauses = here.zip(there).is_some_and(|(here, there)| !here.lower_than(there).is_empty());
+        Past { at: None, flushed: pauses || sibling.facts().is_some_and(replays_late) }
+    };
     plan.verify.extend(following.iter().map(|sibling| Verify {
         title: format!("node \"{}\" streams from \"{name}\"", sibling.row.node_name),
-        probe: streams(&on, server.version_num, &sibling.row.node_name),
+        probe: streams(&on, server.version_num, &sibling.row.node_name, Some(come(sibling))),
         timeout_s: STREAMS_S,
         after: Some(format!("follow_{}", sibling.row.node_id)),
     }));
     Promotion { plan, wal_lost_bytes, former: former_id }
+}
+
+/// Tells that a sibling will not follow, and what to do about it afterwards.
+fn sibling_stays(sibling: &NodeFacts, check: &Check) -> Check {
+    let name = &sibling.row.node_name;
+    let why = crate::error::sentence(&check.message);
+    let hint = check.hint.as_deref().map(|hint| format!("{hint} ")).unwrap_or_default();
+    Check::warning("sibling_stays", format!("node \"{name}\" will not follow"))
+        .node(sibling.row.node_id)
+        .detail(check.detail.as_deref().map_or_else(|| why.clone(), |detail| format!("{why} {detail}")))
+        .hint(format!("{hint}Afterwards run \"pgbaton standby follow\" on node \"{name}\"."))
 }
 
 fn refused(node_id: i32) -> Promotion {

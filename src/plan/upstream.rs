@@ -6,6 +6,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::server::{Slot, shown_application_name};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::lsn::Lsn;
+use crate::plan::standby::Past;
 use crate::plan::{Check, Endpoint, Op, Probe, Standby, Statement, Step, Upstream};
 use crate::registry::{NodeRow, node};
 
@@ -71,17 +72,27 @@ pub fn drop_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     )
 }
 
-/// A node streams from a server.
+/// A node streams from a server, and has replayed what makes it a standby of it; without `past`, what it has replayed does not matter.
 ///
 /// Where our role may not see the state of the connection, the connection is all there is to see.
-pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str) -> Probe {
+pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Option<Past>) -> Probe {
+    let come = match past {
+        None => String::new(),
+        Some(Past { at, flushed }) => {
+            let column = if flushed { "flush_lsn" } else { "replay_lsn" };
+            match at {
+                Some(at) => format!(" AND {column} > '{at}'::pg_lsn"),
+                None => format!(" AND {column} >= (SELECT redo_lsn FROM pg_control_checkpoint())"),
+            }
+        }
+    };
     Probe::Sql {
         says: format!("node \"{node_name}\" streams from {}", upstream.name),
         on: upstream.clone(),
-        statement: Statement::new(
+        statement: Statement::new(format!(
             "SELECT (count(*) > 0)::text FROM pg_stat_replication \
-             WHERE application_name = $1 AND coalesce(state, 'streaming') = 'streaming'",
-        )
+             WHERE application_name = $1 AND coalesce(state = 'streaming'{come}, state IS NULL)"
+        ))
         .bind(shown_application_name(node_name, version_num)),
     }
 }

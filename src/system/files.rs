@@ -30,6 +30,17 @@ pub fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     sync_parent(path)
 }
 
+/// Writes a file as [`write()`] does, but where there is one it keeps its mode, and behind a symbolic link it is the file itself that is
+/// replaced; `mode` is for one that is made.
+///
+/// # Errors
+/// As [`write()`].
+pub fn rewrite(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let present = fs::metadata(&place).ok().map(|about| about.permissions().mode() & 0o7777);
+    write(&place, contents, present.unwrap_or(mode))
+}
+
 /// Writes a file as [`write()`] does, but does not wait for the disk, which on a busy server can take seconds.
 ///
 /// A reader sees the old contents or the new ones; but if the system crashes within moments, there may be neither on some file systems.

@@ -1,7 +1,7 @@
 //! Looking at files without changing them: whose they are, how large, whether we may write.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
@@ -47,6 +47,17 @@ pub fn immovable(directory: &Path) -> Option<String> {
     } else {
         None
     }
+}
+
+/// Returns the working directories of processes, each once, as far as this user may see them.
+pub fn working_directories() -> Vec<PathBuf> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+    let mut out: Vec<PathBuf> =
+        numbers.filter_map(|entry| std::fs::read_link(entry.path().join("cwd")).ok()).collect();
+    out.sort();
+    out.dedup();
+    out
 }
 
 /// Returns the length of a file; 0 where there is none.

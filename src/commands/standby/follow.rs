@@ -57,6 +57,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         places: written,
         login: login(context, &held, config.node_id, target_id).await,
         role: held.roles.get(&config.node_id).cloned(),
+        primary: held.primary_settings(),
         node_id: config.node_id,
         target_id,
         data_directory: config.data_directory.clone(),

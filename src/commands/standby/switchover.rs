@@ -302,5 +302,6 @@ fn host_of(hello: &Hello) -> Option<Host> {
         archive_ready: hello.archive_ready,
         // Where it cannot be told, what is there stays.
         has_upstream: hello.has_upstream.unwrap_or(true),
+        next: hello.next.clone(),
     })
 }

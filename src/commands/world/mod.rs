@@ -421,7 +421,7 @@ impl<'a> Live<'a> {
                 Box::new(move || {
                     let old = files::read(&path)?.unwrap_or_default();
                     let text = settings::rewrite(&old, &remove, &pairs)?;
-                    files::write(&path, &text, mode)
+                    files::rewrite(&path, &text, mode)
                 })
             }
             Op::MoveEntries { from, to, first, last } => {

@@ -9,13 +9,14 @@ use tokio::time::{Instant, sleep};
 use super::look::challenged;
 use super::{Live, sql_failed};
 use crate::commands::login::receiver_conninfo;
+use crate::commands::next_start;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{postmaster_status, running_postmaster};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file::{self, ControlState};
 use crate::pg::quote::quote_literal;
-use crate::plan::{Command, Endpoint, Look, Request, Standby, Upstream, settings};
+use crate::plan::{Command, Endpoint, Look, Request, Standby, Upstream, settings, standby};
 use crate::system::files;
 
 /// The pause between two looks at a server that is being promoted.
@@ -166,14 +167,19 @@ impl Live<'_> {
                 let conninfo = self
                     .new_conninfo(said.trim_end_matches('\n'), upstream)
                     .map_err(|text| Error::new(Exit::Failed, text))?;
-                let set = [
-                    ("primary_conninfo".to_string(), conninfo),
-                    ("primary_slot_name".to_string(), upstream.slot.clone().unwrap_or_default()),
-                ];
-                let path = data_directory.join("postgresql.auto.conf");
+                let (data, config, slot) =
+                    (data_directory.clone(), config_directory.clone(), upstream.slot.clone());
                 let written = tokio::task::spawn_blocking(move || {
+                    let mut set = vec![
+                        ("primary_conninfo".to_string(), conninfo),
+                        ("primary_slot_name".to_string(), slot.unwrap_or_default()),
+                    ];
+                    // Looked at once more where it is written: what was set since would promote the standby that this is to be.
+                    let found = next_start::look(&data, config.as_deref());
+                    set.extend(standby::cleared(&found.settings));
+                    let path = data.join("postgresql.auto.conf");
                     let old = files::read(&path)?.unwrap_or_default();
-                    files::write(&path, &settings::rewrite(&old, &[], &set)?, 0o600)
+                    files::rewrite(&path, &settings::rewrite(&old, &[], &set)?, found.file_mode)
                 })
                 .await;
                 match written {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Name;
 use crate::facts::cluster::bounded;
 use crate::facts::rejoin::FUNCTIONS;
+use crate::facts::settings::NOT_LOWER;
 use crate::pg::client::{Session, SqlError};
 
 /// What was asked of a server for the checks.
@@ -97,15 +98,6 @@ pub struct Repmgrd {
     pub paused: Option<bool>,
 }
 
-/// The settings that recovery compares with the primary's, at its start and whenever they change there.
-const SETTINGS: [&str; 5] = [
-    "max_connections",
-    "max_worker_processes",
-    "max_wal_senders",
-    "max_prepared_transactions",
-    "max_locks_per_transaction",
-];
-
 /// Counts what waits for the archiver. A query of its own: the right is looked at before anything is run.
 const READY: &str = "SELECT json_build_array(count(*), extract(epoch FROM clock_timestamp() - min(modification)))::text \
      FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
@@ -146,7 +138,7 @@ pub async fn ask(session: &Session, names: &[Name], until: Instant) -> Asked {
 async fn more(session: &Session) -> Result<More, SqlError> {
     let functions = FUNCTIONS.map(|name| format!("('pg_catalog.{name}')")).join(", ");
     let settings =
-        SETTINGS.map(|name| format!("json_build_array('{name}', current_setting('{name}')::bigint)"));
+        NOT_LOWER.map(|(name, _)| format!("json_build_array('{name}', current_setting('{name}')::bigint)"));
     let sql = format!(
         "SELECT json_build_object(\
            'database', current_database(), \

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use super::places::overlaps;
 use super::{CloneFacts, CloneOptions, FileRead, NotRead, Room, is_taken_over, slot_server, streams};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::Contents;
+use crate::facts::settings::{NOT_LOWER, Place, Set};
 use crate::pg::quote::quote_ident;
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Waiver, standby};
 use crate::registry::schema::Verdict as SchemaVerdict;
 use crate::registry::{NodeType, node};
 
@@ -30,6 +32,7 @@ pub(super) fn checks(facts: &CloneFacts, options: &CloneOptions, upstream: Optio
     if !options.conf_only {
         checks.extend(space(facts, options));
         checks.extend(tablespaces(facts, options));
+        checks.extend(overlaps(&facts.filled, &facts.foreign));
         checks.extend(extra_options(&options.extra_options));
     }
     checks.extend(external(facts, options));
@@ -150,7 +153,7 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
                 "It holds {}, and is no data directory: pgbaton does not remove what is not PostgreSQL's.",
                 quoted(names)
             ))
-            .hint("Empty it, or set data_directory to another path. Below a mount point use a subdirectory."),
+            .hint("Set data_directory to another path; below a mount point, to a subdirectory of it."),
         Contents::Unreadable(why) => {
             Check::fail(NAME, format!("could not look into directory \"{path}\"")).detail(why.clone())
         }
@@ -335,6 +338,7 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                 .hint("On the source run: ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf();"),
         );
     }
+    checks.extend(settings_of(facts, options));
     let needed = if options.conf_only { 0 } else { 1 + i64::from(streams(&options.extra_options)) };
     let free = facts.source.max_wal_senders - details.wal_senders_used;
     if free < needed {
@@ -348,6 +352,50 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                     "On the source run: ALTER SYSTEM SET max_wal_senders = {}; then restart it.",
                     facts.source.max_wal_senders + needed
                 )),
+        );
+    }
+    checks
+}
+
+/// Settings of the source that a standby depends on and that a copy of its files does not bring, or brings where they matter.
+fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
+    let name = &options.node_name;
+    let settings = &facts.details.settings;
+    let mut checks = Vec::new();
+    let on_command_line: Vec<String> = NOT_LOWER
+        .iter()
+        .filter_map(|(setting, default)| {
+            let set = settings.get(setting).filter(|set| set.place == Place::CommandLine)?;
+            let value = settings.number(setting, *default)?;
+            Some(format!("{}={value}", set.name))
+        })
+        .collect();
+    if !on_command_line.is_empty() {
+        checks.push(
+            Check::warning("standby_settings", "settings on the command line of the source are not copied")
+                .detail(format!(
+                    "{}. A standby with less than its primary pauses replay; before PostgreSQL 14 it shuts down.",
+                    on_command_line.join(" ")
+                ))
+                .hint(format!("Start the server of node \"{name}\" with the same options, or set them in its configuration.")),
+        );
+    }
+    let own = options.settings.iter().any(|(name, _)| name == "archive_cleanup_command");
+    let cleanup =
+        settings.get("archive_cleanup_command").filter(|set| !own && set.value.as_deref() != Some(""));
+    checks.extend(cleanup.map(|set| standby::cleanup(name, set)));
+    let delay = settings.get("recovery_min_apply_delay").filter(|set| set.value.as_deref() != Some("0"));
+    let kept =
+        |set: &&Set| !matches!(&set.place, Place::File { path, .. } if path.ends_with(standby::AUTO_CONF));
+    let configured = options.settings.iter().any(|(name, _)| name == "recovery_min_apply_delay");
+    if let Some(set) = delay.filter(kept).filter(|set| !configured && set.place != Place::CommandLine) {
+        checks.push(
+            Check::warning(
+                "apply_delay",
+                format!("node \"{name}\" will replay with the delay of the source's configuration"),
+            )
+            .detail(format!("{set}."))
+            .hint("Set recovery_min_apply_delay in the configuration of pgbaton, \"0\" for none."),
         );
     }
     checks
@@ -532,8 +580,12 @@ fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                         .hint("Map the tablespace with tablespace_mapping, or make sure that nobody needs what is in it: the clone removes it.")
                         .waivable(Waiver::Force, options.force)
                 }
-                _ => Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
-                    .hint("Empty it, or map the tablespace with tablespace_mapping."),
+                Contents::DataDirectory { .. } => {
+                    Check::fail("tablespaces", format!("tablespace directory \"{path}\" is a data directory"))
+                        .hint("Map the tablespace to another directory with tablespace_mapping.")
+                }
+                _ => Check::fail("tablespaces", format!("directory \"{path}\" is not empty"))
+                    .hint("Choose another directory: tablespace_mapping for a tablespace, --waldir in pg_basebackup_options for the WAL."),
             }
         })
         .collect()

@@ -6,18 +6,21 @@
 //! last. Until the last rename there is nothing that pg_ctl would start, whoever is killed and whenever.
 
 mod checks;
+mod places;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 use checks::checks;
+pub use places::{Filled, Foreign};
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{COPY, Contents, MARKER, Marker, STAGING};
 use crate::facts::server::ServerFacts;
-use crate::facts::source::Source;
+use crate::facts::settings::neutral;
+use crate::facts::source::{self, Source};
 use crate::pg::conninfo::Conninfo;
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::{
@@ -81,6 +84,10 @@ pub struct CloneFacts {
     pub external: Vec<ExternalCopy>,
     /// The source runs on this host.
     pub source_is_local: bool,
+    /// The directories that are filled, without symbolic links.
+    pub filled: Vec<Filled>,
+    /// Directories of other servers on this host.
+    pub foreign: Vec<Foreign>,
 }
 
 impl CloneFacts {
@@ -431,6 +438,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         note: "pgbaton makes a clone here; until it is complete, the next \"pgbaton standby clone\" takes the directory over"
             .into(),
         tablespaces: facts.outside().map(|target| target.to.clone()).collect(),
+        waldir: facts.waldir.as_ref().map(|target| target.to.clone()),
     };
     steps.push(local(
         "claim",
@@ -659,10 +667,7 @@ fn configuration(
             set.push(Setting::new(name, neutral(name)));
         }
     }
-    let remove = crate::facts::source::RECOVERY_SETTINGS
-        .split(',')
-        .map(|name| name.trim().trim_matches('\'').to_string())
-        .collect();
+    let remove = source::removed().map(str::to_string).collect();
     steps.push(local(
         "write_settings",
         "write the replication settings".into(),
@@ -700,17 +705,6 @@ pub fn remove_leftover(staging: &Path) -> Step {
         SHORT_S,
         Exit::LocalCommand,
     )
-}
-
-/// Returns the value that makes a recovery setting have no effect.
-fn neutral(name: &str) -> &'static str {
-    match name {
-        "recovery_target_timeline" => "latest",
-        "recovery_target_action" => "pause",
-        "recovery_target_inclusive" => "on",
-        "recovery_min_apply_delay" => "0",
-        _ => "",
-    }
 }
 
 /// Brings the slot in an existing record of this node up to date.

@@ -2,6 +2,7 @@
 
 use super::checks::extra_options;
 use super::*;
+use crate::facts::settings::Settings;
 use crate::facts::source::{ExternalFile, Tablespace};
 use crate::plan::{Check, Verdict};
 use crate::registry::schema::NODE_COLUMNS;
@@ -50,6 +51,7 @@ fn facts() -> CloneFacts {
             tablespaces: Vec::new(),
             external_files: Vec::new(),
             recovery_settings: Vec::new(),
+            settings: Settings::default(),
             role: "repmgr".into(),
             role_replicates: true,
             sees_settings: true,
@@ -73,6 +75,8 @@ fn facts() -> CloneFacts {
         receiver_login: Ok(()),
         external: Vec::new(),
         source_is_local: false,
+        filled: Vec::new(),
+        foreign: Vec::new(),
     }
 }
 
@@ -327,7 +331,8 @@ fn a_slot_that_an_interrupted_clone_holds_is_waited_for_and_another_one_is_refus
     };
     assert!(plan(&facts, &options()).checks.iter().any(|check| check.name == "slot_free" && check.stops()));
     facts.writers = vec![7];
-    facts.directory = Contents::UnfinishedClone(Marker { note: String::new(), tablespaces: Vec::new() });
+    facts.directory =
+        Contents::UnfinishedClone(Marker { note: String::new(), tablespaces: Vec::new(), waldir: None });
     assert!(!plan(&facts, &options()).checks.iter().any(Check::stops));
     assert_eq!(ids(&facts).get(..3).unwrap(), ["end_writers", "wait_for_slot", "create_slot"]);
 }

@@ -308,6 +308,7 @@ mod tests {
     use super::super::Control;
     use super::super::tests::by_ssh;
     use super::*;
+    use crate::facts::settings::NextStart;
     use crate::pg::control_file::ControlState;
     use crate::pg::history::TimelineId;
     use crate::plan::{Command, Verdict};
@@ -348,6 +349,7 @@ mod tests {
             wal_log_hints: Some(true),
             checksums: Some(false),
             start_checks: Vec::new(),
+            next: NextStart::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Exit};
 use crate::facts::check::{HostFacts, HostQuestion};
 use crate::facts::matrix::Tried;
+use crate::facts::settings::NextStart;
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::history::TimelineId;
@@ -346,6 +347,9 @@ pub struct Hello {
     /// What was examined there for a start of the server: its options, the places that are written to.
     #[serde(default)]
     pub start_checks: Vec<Check>,
+    /// What the next start of the server will find.
+    #[serde(default)]
+    pub next: NextStart,
 }
 
 /// What the control file of a far end says.

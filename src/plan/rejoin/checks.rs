@@ -52,6 +52,8 @@ pub(super) fn judge(
             checks.extend(writable(&facts.start.places, &facts.start.node_name));
         }
         _ => {
+            let in_force = facts.in_force.as_ref().map(|settings| (name.as_str(), settings));
+            checks.extend(facts.future(&local.row).checks(facts.running.as_ref(), in_force, options.force));
             let stop = refusal(&facts.stop, Action::Stop).filter(|_| facts.local.running.is_some());
             checks.extend(stop.or_else(|| refusal(&facts.start, Action::Start)));
             checks.extend(start_checks(&facts.start, Action::Start));

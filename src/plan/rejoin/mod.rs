@@ -20,10 +20,12 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::Relation;
 use crate::facts::rejoin::{BLOCKED, Local, Loss, Needed, STANDBY_SIGNAL, Target};
 use crate::facts::server::{ServerFacts, Slot};
+use crate::facts::settings::{NextStart, Settings};
 use crate::pg::control_file::ControlState;
 use crate::pg::lsn::Lsn;
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::service::{self, ServiceFacts};
+use crate::plan::standby::{AUTO_CONF, Future, Past, replays_late};
 use crate::plan::tell::Tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, streams, upstream,
@@ -32,7 +34,7 @@ use crate::plan::{
     Back, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Setting, Standby,
     Statement, Step, Verify,
 };
-use crate::registry::{NodeType, node};
+use crate::registry::{NodeRow, NodeType, node};
 
 /// Seconds that an operation on the local disk or one statement may take.
 const SHORT_S: u32 = 60;
@@ -49,9 +51,6 @@ const SILENT_S: u32 = 1800;
 
 /// `wal_keep_size` while the local server writes its last checkpoints: they recycle the very WAL that pg_rewind reads.
 const KEEP_ALL: &str = "1TB";
-
-/// The file for settings that the server writes itself.
-pub(super) const AUTO_CONF: &str = "postgresql.auto.conf";
 
 /// A rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +97,12 @@ pub struct RejoinFacts {
     pub keep_bytes: u64,
     /// See `keep_bytes`.
     pub free_bytes: u64,
+    /// What the next start of the local server will find.
+    pub next: NextStart,
+    /// What is in force on the local server, if it runs and answers.
+    pub running: Option<Settings>,
+    /// What is in force on the primary.
+    pub in_force: Option<Settings>,
     /// How the server is started.
     pub start: ServiceFacts,
     /// How the server is stopped.
@@ -165,6 +170,21 @@ impl RejoinFacts {
     fn primary(&self) -> Option<(&NodeFacts, &ServerFacts)> {
         let node = self.cluster.node(self.primary_id)?;
         Some((node, node.facts()?))
+    }
+
+    /// The local server as the standby that it is to be.
+    fn future<'a>(&'a self, row: &'a NodeRow) -> Future<'a> {
+        Future { row, data_directory: &self.local.data_directory, next: &self.next }
+    }
+
+    /// It replays with a delay.
+    fn replays_late(&self) -> bool {
+        self.server().is_some_and(replays_late)
+            || self.next.settings.get("recovery_min_apply_delay").is_some_and(|set| {
+                set.value
+                    .as_deref()
+                    .is_some_and(|value| value.trim_matches(|c: char| !c.is_ascii_digit()) != "0")
+            })
     }
 
     /// What the local server says, if it runs and answers.
@@ -242,6 +262,10 @@ impl Nodes<'_> {
         self.options.use_slot.then(|| default_slot(&self.local.row))
     }
 
+    fn future(&self) -> Future<'_> {
+        self.facts.future(&self.local.row)
+    }
+
     fn step(&self, id: &str, title: String, op: Op, timeout_s: u32) -> Step {
         Step::new(id, title, op, timeout_s, Exit::Rejoin)
     }
@@ -249,7 +273,8 @@ impl Nodes<'_> {
     /// Starts a node that has nothing of its own as a standby.
     fn follow(&self, plan: &mut Plan) {
         self.slot_phase(plan);
-        let mut steps = vec![self.standby_signal()];
+        let mut steps: Vec<Step> = self.future().clear(Exit::Rejoin).into_iter().collect();
+        steps.push(self.standby_signal());
         steps.push(self.point_at_primary());
         plan.phases.push(phase("make it a standby", OnFailure::Stop, steps));
         self.start_and_verify(plan);
@@ -315,7 +340,8 @@ impl Nodes<'_> {
     /// Stops the server, or lets it recover from its crash, without losing the WAL that is needed.
     fn stop_phase(&self, plan: &mut Plan) {
         let (data, name) = (self.data(), self.name());
-        let mut steps = Vec::new();
+        // Before all else: from here on the server may be started as a standby, by us or by somebody else.
+        let mut steps: Vec<Step> = self.future().clear(Exit::Rejoin).into_iter().collect();
         if self.facts.local.running.is_some() {
             let kept = self.options.kept.join("settings");
             let settings = |id: &str, title: &str, from: PathBuf, to: PathBuf| {
@@ -334,7 +360,7 @@ impl Nodes<'_> {
                     path: data.join(AUTO_CONF),
                     remove: Vec::new(),
                     set: vec![Setting::new("wal_keep_size", KEEP_ALL)],
-                    mode: 0o600,
+                    mode: self.facts.next.file_mode,
                 },
                 SHORT_S,
             ));
@@ -362,6 +388,10 @@ impl Nodes<'_> {
         } else if !self.facts.local.is_clean() {
             let mut recover = self.recover();
             if recover.len() == 1 {
+                if !steps.is_empty() {
+                    let first = std::mem::take(&mut steps);
+                    plan.phases.push(phase("prepare the recovery", OnFailure::Stop, first));
+                }
                 // What the recovery leaves as it is need not wait for its end.
                 recover.push(self.keep_wal("keep_old_wal"));
                 let order = Order::AllAtOnce;
@@ -627,13 +657,8 @@ impl Nodes<'_> {
 
     fn standby_signal_as(&self, id: &str) -> Step {
         let path = self.facts.local.data_directory.join(STANDBY_SIGNAL);
-        self.step(
-            id,
-            format!("write \"{}\"", path.display()),
-            Op::WriteFile { path, contents: String::new(), mode: 0o600 },
-            SHORT_S,
-        )
-        .stays(format!("Node \"{}\" starts as a standby only: its standby.signal stays.", self.name()))
+        self.step(id, format!("write \"{}\"", path.display()), self.future().signal(), SHORT_S)
+            .stays(format!("Node \"{}\" starts as a standby only: its standby.signal stays.", self.name()))
     }
 
     fn point_at_primary(&self) -> Step {
@@ -683,7 +708,7 @@ impl Nodes<'_> {
         let timeout_s = self.options.timeout_s;
         plan.verify.push(Verify {
             title: format!("node \"{name}\" streams from \"{}\"", self.primary.row.node_name),
-            probe: streams(&on, self.there.version_num, name),
+            probe: streams(&on, self.there.version_num, name, self.past_switch()),
             timeout_s,
             after: None,
         });
@@ -702,6 +727,12 @@ impl Nodes<'_> {
             timeout_s,
             after: None,
         });
+    }
+
+    /// How far it must have come: past the switch to the primary's timeline.
+    fn past_switch(&self) -> Option<Past> {
+        let switch = self.facts.target.switches.last()?;
+        Some(Past { at: Some(switch.switch), flushed: self.facts.replays_late() })
     }
 
     /// Records the node as a standby of the primary.

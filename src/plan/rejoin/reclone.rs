@@ -34,6 +34,8 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     }
     let mut first = nodes.stop_steps();
     if !facts.local.is_half_rewound() {
+        // It stays where it is if the clone fails, with standby.signal.
+        first.splice(0..0, nodes.future().clear(Exit::Rejoin));
         first.push(nodes.standby_signal());
     }
     plan.phases.push(phase("stop the server", OnFailure::Stop, first));

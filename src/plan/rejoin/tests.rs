@@ -89,6 +89,9 @@ fn facts() -> RejoinFacts {
         },
         relation: Relation::Forked { evidence: "It has more.".into(), at: Some(FORK) },
         loss: Some(Loss { fork: FORK, end: END, commits: Some(2), between: None }),
+        next: NextStart::default(),
+        running: None,
+        in_force: None,
         needed: Some(Needed::There {
             checkpoint: Checkpoint { record: Lsn(0x0200_0060), redo: Lsn(0x0200_0028) },
             fetched: Vec::new(),

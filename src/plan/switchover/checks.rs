@@ -7,7 +7,7 @@ use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
 use crate::plan::candidate::{siblings, silent_witnesses};
-use crate::plan::upstream::can_follow;
+use crate::plan::standby::{in_force, refuses_to_follow};
 use crate::plan::{Check, Verdict, Waiver};
 use crate::registry::NodeType;
 
@@ -93,12 +93,12 @@ pub(super) fn followers<'a>(
             );
             continue;
         }
-        let check = can_follow(&sibling.row, server.version_num, facts.roles.get(&id));
-        if check.stops() {
-            checks.push(check.waivable(Waiver::Force, options.force));
-        } else {
+        let primary = in_force(&candidate.row, facts.roles.get(&facts.candidate));
+        let refused = refuses_to_follow(&sibling.row, server.version_num, facts.roles.get(&id), primary);
+        if refused.is_empty() {
             following.push(sibling);
         }
+        checks.extend(refused.into_iter().map(|check| check.waivable(Waiver::Force, options.force)));
     }
     (following, checks)
 }

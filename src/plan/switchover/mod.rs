@@ -19,10 +19,12 @@ use self::work::Work;
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
+use crate::facts::settings::NextStart;
 use crate::plan::announce::{self, Other};
 use crate::plan::beside::Beside;
 use crate::plan::candidate::room;
 use crate::plan::register::endpoint;
+use crate::plan::standby::{self, Future};
 use crate::plan::tell::Tell;
 use crate::plan::{Check, Command, Origin, Plan, candidate, tell};
 use crate::registry::schema::Present;
@@ -47,6 +49,8 @@ pub struct Host {
     pub archive_ready: Option<u64>,
     /// The server has a `primary_conninfo` from an earlier life as a standby.
     pub has_upstream: bool,
+    /// What its next start will find.
+    pub next: NextStart,
 }
 
 /// How long things may take and how far behind the candidate may be, from the configuration.
@@ -141,7 +145,9 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(ends(facts, candidate, server, primary, old));
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
-    plan.checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.candidate), options.force));
+    let role = facts.roles.get(&facts.candidate);
+    plan.checks.extend(candidate::fit(candidate, server, role, options.force));
+    plan.checks.extend(candidate::recovery_target(candidate, role));
     let lost: Vec<String> = old
         .slots
         .iter()
@@ -164,6 +170,9 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         announce::record(facts.metadata.as_ref(), &endpoint(primary), &candidate::scope(&facts.cluster, old));
     plan.checks.extend(recording.check);
     let Some(host) = &facts.host else { return plan };
+    let future = Future { row: &primary.row, data_directory: &host.data_directory, next: &host.next };
+    let was = facts.roles.get(&facts.primary).map(|role| &role.settings);
+    plan.checks.extend(future.checks(was, standby::in_force(&candidate.row, role), options.force));
     if plan.checks.iter().any(Check::stops) {
         return plan;
     }
@@ -178,6 +187,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     let work = Work {
         facts,
         host,
+        future,
         candidate,
         server,
         primary,

@@ -43,6 +43,7 @@ fn facts() -> SwitchoverFacts {
             start_note: None,
             archive_ready: Some(0),
             has_upstream: false,
+            next: NextStart::default(),
         }),
         checks: Vec::new(),
         beside: Beside {

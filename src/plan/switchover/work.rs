@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use super::{Host, SwitchoverFacts};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::server::ServerFacts;
+use crate::facts::settings::UPSTREAM;
 use crate::plan::announce;
 use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
 use crate::plan::register::endpoint;
+use crate::plan::standby::{self, Future, Past, replays_late};
 use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
@@ -26,6 +29,7 @@ const CHECKPOINT_S: u32 = 1800;
 pub(super) struct Work<'a> {
     pub(super) facts: &'a SwitchoverFacts,
     pub(super) host: &'a Host,
+    pub(super) future: Future<'a>,
     pub(super) candidate: &'a NodeFacts,
     pub(super) server: &'a ServerFacts,
     pub(super) primary: &'a NodeFacts,
@@ -120,7 +124,7 @@ impl Work<'_> {
     }
 
     fn standby_signal(&self) -> PathBuf {
-        self.host.data_directory.join("standby.signal")
+        self.host.data_directory.join(STANDBY_SIGNAL)
     }
 
     /// The slot that the old primary will use: as a primary it never needed one, but it is recorded with one, or the candidate uses one.
@@ -190,8 +194,7 @@ impl Work<'_> {
         };
         let wanted =
             upstream(&self.candidate.row, &self.primary.row, self.server.version_num, self.own_slot());
-        let path = self.standby_signal();
-        let signal = Op::WriteFile { path, contents: String::new(), mode: 0o600 };
+        let signal = self.future.signal();
         plan.phases.push(phase(
             &format!("make \"{}\" a standby for the next start", self.from()),
             Order::InOrder,
@@ -433,18 +436,14 @@ impl Work<'_> {
                 QUERY_S,
             ),
         );
-        if !self.host.has_upstream {
+        let settings: &[&str] = if self.host.has_upstream { &[] } else { &UPSTREAM };
+        if let Some(op) = standby::unclear(&self.host.data_directory, &self.host.next, settings) {
             back(
                 vec!["write_upstream".into()],
                 self.there(
                     "remove_upstream",
                     format!("remove the settings of a standby from \"{}\"", self.from()),
-                    Op::WriteSettings {
-                        path: self.host.data_directory.join("postgresql.auto.conf"),
-                        remove: vec!["primary_conninfo".into(), "primary_slot_name".into()],
-                        set: Vec::new(),
-                        mode: 0o600,
-                    },
+                    op,
                     QUERY_S,
                 ),
             );
@@ -469,9 +468,20 @@ impl Work<'_> {
         }];
         for node in self.following.iter().copied().chain([self.primary]) {
             let name = &node.row.node_name;
+            let late = match node.row.node_id {
+                id if id == self.facts.primary => {
+                    self.facts.roles.get(&id).is_some_and(|role| role.apply_delay_ms > 0)
+                }
+                _ => node.facts().is_some_and(replays_late),
+            };
             out.push(Verify {
                 title: format!("node \"{name}\" streams from \"{}\"", self.to()),
-                probe: streams(&self.on, self.server.version_num, name),
+                probe: streams(
+                    &self.on,
+                    self.server.version_num,
+                    name,
+                    Some(Past { at: None, flushed: late }),
+                ),
                 timeout_s: self.facts.bounds.rejoin_s,
                 after: Some(match node.row.node_id {
                     id if id == self.facts.primary => "start".into(),

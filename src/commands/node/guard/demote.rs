@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::commands::context::Context;
 use crate::commands::node::guard::Judged;
-use crate::commands::operate;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::world::Secrets;
+use crate::commands::{next_start, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::start::Says;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -184,7 +184,7 @@ async fn carry_out(
     let demotion = Demotion {
         row: recorded.unwrap_or_else(|| judged.own.clone()),
         data_directory: config.data_directory.clone(),
-        major: judged.local.major,
+        next: next_start::look(&config.data_directory, context.config_directory(config).as_deref()),
         to,
     };
     let secrets: Secrets = secrets_of(cluster);

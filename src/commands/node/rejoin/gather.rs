@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::cli::node::Rejoin as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::Held;
+use crate::commands::next_start;
 use crate::commands::node::service::{self, seconds};
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::standby::clone;
@@ -170,6 +171,9 @@ pub(super) async fn gather(
         gone: Vec::new(),
         restores: false,
         archive_command: None,
+        next: next_start::look(data, start.config_directory.as_deref()),
+        running: held.roles.get(&config.node_id).map(|role| role.settings.clone()),
+        in_force: held.roles.get(&primary_id).map(|role| role.settings.clone()),
         keep_bytes: 0,
         free_bytes: files::free_space(&options.kept).unwrap_or(0),
         start,
@@ -428,6 +432,7 @@ pub(super) fn follow_facts(
     FollowFacts {
         cluster: facts.cluster.clone(),
         role,
+        primary: facts.in_force.clone(),
         node_id: facts.node_id,
         target_id: facts.primary_id,
         data_directory: facts.local.data_directory.clone(),

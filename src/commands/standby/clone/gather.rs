@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::places;
 use super::receiver::Receiver;
 use crate::cli::standby::{Clone as Args, ExternalFiles};
 use crate::commands::context::Context;
@@ -179,16 +180,23 @@ pub(super) async fn prepare(
             Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
         })?;
     // Where nothing is copied no room is needed, and counting what is there would take long.
+    let mut extra_options = extra_options;
     let (room, tablespaces, waldir) = if args.replication_conf_only {
         (Room::default(), Vec::new(), None)
     } else {
         let tablespaces = tablespaces(config, &asked.details, &directory);
-        (room(data, &directory), tablespaces, waldir(&extra_options, &directory))
+        if let (None, Some(linked)) = (named_waldir(&extra_options), linked_waldir(data, &directory)) {
+            // WAL stays on the disk that it was put on.
+            extra_options.push(format!("--waldir={}", linked.display()));
+        }
+        (room(data, &directory), tablespaces, waldir(data, &extra_options, &directory))
     };
     let state = context.state_directory()?;
     let others: Vec<&Path> = tablespaces.iter().chain(&waldir).map(|target| target.to.as_path()).collect();
     let directory_problem =
         directory_problem(data, &others.into_iter().chain([state.as_path()]).collect::<Vec<_>>());
+    let filled = places::filled(data, &tablespaces, waldir.as_ref());
+    let foreign = places::foreign(data, &filled, source_is_local.then_some(&asked.details));
     let writers =
         inspect::processes_with_argument(&format!("--pgdata={}", data.join(STAGING).join(COPY).display()));
     let options = CloneOptions {
@@ -240,6 +248,8 @@ pub(super) async fn prepare(
         receiver_login,
         external,
         source_is_local,
+        filled,
+        foreign,
     };
     Ok((facts, options))
 }
@@ -422,18 +432,38 @@ fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<T
         .collect()
 }
 
-/// Looks at where `--waldir` puts the WAL, if it is among the options for pg_basebackup.
-fn waldir(extra_options: &[String], directory: &Contents) -> Option<TablespaceTarget> {
+/// Returns where `--waldir` puts the WAL, if it is among the options for pg_basebackup.
+fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
     let mut words = extra_options.iter();
-    let to = loop {
+    loop {
         let word = words.next()?;
         match word.strip_prefix("--waldir") {
-            Some("") => break PathBuf::from(words.next()?),
-            Some(rest) if rest.starts_with('=') => break PathBuf::from(rest.trim_start_matches('=')),
+            Some("") => return Some(PathBuf::from(words.next()?)),
+            Some(rest) if rest.starts_with('=') => return Some(PathBuf::from(rest.trim_start_matches('='))),
             _ => {}
         }
-    };
-    let ours = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    }
+}
+
+/// Returns where the WAL of the data directory lies that the clone replaces, or of the unfinished clone that it takes over, if `pg_wal` is
+/// a symbolic link.
+fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf> {
+    match directory {
+        Contents::DataDirectory { running: None, .. } => {
+            let link = std::fs::read_link(data.join("pg_wal")).ok()?;
+            Some(data.join(link))
+        }
+        Contents::UnfinishedClone(Marker { waldir, .. }) => waldir.clone(),
+        _ => None,
+    }
+}
+
+/// Looks at where the WAL is put, if that is not the data directory.
+fn waldir(data: &Path, extra_options: &[String], directory: &Contents) -> Option<TablespaceTarget> {
+    let to = named_waldir(extra_options)?;
+    let marked = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    // It goes with the data directory that it belongs to.
+    let ours = marked || linked_waldir(data, directory).is_some_and(|linked| linked == to);
     let contents = look(&to);
     Some(TablespaceTarget {
         from: String::new(),

@@ -1,6 +1,7 @@
 //! `standby clone`: copy a running server into an empty data directory, as its standby.
 
 mod gather;
+mod places;
 mod receiver;
 
 use std::time::Duration;
