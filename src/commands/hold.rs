@@ -131,8 +131,7 @@ impl Held {
 pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
     let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
     let deadline = context.node_deadline();
-    let options =
-        ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     Ok(connect(&conninfo, &context.environment, &options).await?)
 }
 
