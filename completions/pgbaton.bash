@@ -2766,7 +2766,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__node__subcmd__check)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --role --replication-lag --archive-ready --upstream --downstream --slots --missing-slots --data-directory-config --repmgrd --db-connection --identity --server-version --timeline --replay --wal-retained --archiver --pending-restart --standby-settings --rewind --replication-login --clock --free-space --unfinished-operation --nagios --optformat --has-passfile --replication-connection --remote-node-id --replication-config-owner --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --role --replication-lag --archive-ready --upstream --downstream --slots --missing-slots --data-directory-config --repmgrd --db-connection --identity --server-version --timeline --replay --wal-retained --logical-slots --archiver --pending-restart --standby-settings --rewind --replication-login --clock --free-space --unfinished-operation --nagios --optformat --has-passfile --replication-connection --remote-node-id --replication-config-owner --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -21,7 +21,6 @@ use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
 };
 use crate::plan::register::endpoint;
-use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, STREAMS_S, can_follow, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of,
     slot_to_make, streams, upstream,
@@ -30,6 +29,7 @@ use crate::plan::{
     Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify,
     Waiver,
 };
+use crate::plan::{logical, tell};
 use crate::registry::NodeType;
 
 /// What the plan depends on.
@@ -104,7 +104,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(nobody_has_more(facts, candidate, server, options));
     checks.extend(missing);
     checks.extend(candidate::fit(candidate, server, facts.roles.get(&facts.node_id), options.force));
-    checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
+    checks.extend(logical::survive(candidate, &logical_slots_lost(facts, server), options.force));
 
     checks.extend(silent_witnesses(&facts.cluster));
 
@@ -148,6 +148,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         );
     }
     checks.extend(candidate::synchronous_standbys(candidate, server, &following, options.force));
+    checks.extend(logical::held_back(candidate, server, following.iter().copied()));
     checks.extend(facts.beside.checks(&facts.cluster, options.force));
 
     let mut plan = Plan {
@@ -545,11 +546,11 @@ fn missing(
     (Some(check.node(former.row.node_id).detail(detail)), None)
 }
 
-/// Returns the logical slots of the primary that the candidate does not have, as far as they were ever seen.
-fn logical_slots_lost(facts: &PromoteFacts, server: &ServerFacts) -> Vec<String> {
+/// Returns the logical slots of the primary that will not survive on the candidate, as far as they were ever seen.
+fn logical_slots_lost(facts: &PromoteFacts, server: &ServerFacts) -> Vec<(String, String)> {
     let seen =
         facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
-    seen.flat_map(|seen| &seen.logical_slots).filter(|name| server.slot(name).is_none()).cloned().collect()
+    logical::lost_by_name(seen.flat_map(|seen| &seen.logical_slots), server)
 }
 
 #[cfg(test)]
@@ -692,6 +693,7 @@ mod tests {
                     wal_status: None,
                     retained_bytes: None,
                     invalidation_reason: None,
+                    ..crate::facts::server::Slot::default()
                 });
                 let mut cluster = facts.cluster.clone();
                 cluster.nodes[0].server = Ok(primary);

@@ -9,7 +9,6 @@ use crate::facts::server::ServerFacts;
 use crate::plan::announce;
 use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
 use crate::plan::register::endpoint;
-use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
@@ -17,6 +16,7 @@ use crate::plan::{
     Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby,
     Statement, Step, Verify,
 };
+use crate::plan::{logical, tell};
 use crate::registry::{NodeType, node};
 
 /// Seconds that a checkpoint before the stop may take; clients write meanwhile.
@@ -29,6 +29,7 @@ pub(super) struct Work<'a> {
     pub(super) candidate: &'a NodeFacts,
     pub(super) server: &'a ServerFacts,
     pub(super) primary: &'a NodeFacts,
+    pub(super) old: &'a ServerFacts,
     pub(super) following: &'a [&'a NodeFacts],
     pub(super) on: Endpoint,
     pub(super) was: Endpoint,
@@ -370,7 +371,7 @@ impl Work<'_> {
             false,
             steps,
         ));
-        let stale: Vec<Step> = self
+        let mut stale: Vec<Step> = self
             .following
             .iter()
             .copied()
@@ -378,6 +379,7 @@ impl Work<'_> {
             .filter_map(|node| Some((node.row.node_id, slot_of(&node.row)?)))
             .map(|(id, slot)| drop_slot(format!("drop_stale_slot_{id}"), &self.was, &slot))
             .collect();
+        stale.extend(logical::drop_kept(self.primary, self.old, self.candidate));
         plan.phases.push(phase("clear up", Order::AllAtOnce, OnFailure::Continue, false, stale));
     }
 
