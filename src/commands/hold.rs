@@ -141,8 +141,7 @@ pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Resul
 /// Exit code 30 if another command holds the lock now.
 pub(super) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
     let deadline = context.node_deadline();
-    let options =
-        ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     let Ok(session) = connect(conninfo, &context.environment, &options).await else { return Ok(None) };
     let key = cluster_lock::KEY.to_string();
     match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
