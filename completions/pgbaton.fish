@@ -792,6 +792,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeline -d 'Its history is the primary\'s'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replay -d 'Replay of WAL is not paused'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l wal-retained -d 'WAL that replication slots keep, and whether one has lost some'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l logical-slots -d 'Its logical replication slots are usable, or its copies of the primary\'s are'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archiver -d 'The archiver does not fail'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l pending-restart -d 'No setting waits for a restart'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-settings -d 'Settings that must not be lower on a standby than on the primary are not'

@@ -777,7 +777,6 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
             let conninfo = Conninfo::parse(&text).unwrap();
             let options = ConnectOptions {
                 settings: vec![("lock_timeout".into(), "123ms".into())],
-                lasting: true,
                 password: Some(Secret::new("not asked for")),
                 ..ConnectOptions::default()
             };
@@ -860,5 +859,79 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
             wait_for_close(&session).await;
             assert_eq!(session.batch("SELECT 1").await.unwrap_err().kind, SqlErrorKind::Closed);
         });
+    }
+}
+
+/// Defaults of the server, the database and the role that would change what our statements do.
+#[test]
+fn no_default_of_a_server_reaches_our_sessions() {
+    let every: Vec<Pg> = versions();
+    for pg in every {
+        let nodes = support::Nodes::new(&pg, 2);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        let hostile = [
+            "default_transaction_read_only = on",
+            "default_transaction_isolation = 'serializable'",
+            "default_transaction_deferrable = on",
+            "search_path = 'pg_temp'",
+            "lock_timeout = '1ms'",
+            "idle_in_transaction_session_timeout = '1ms'",
+            "row_security = off",
+            "exit_on_error = on",
+            "DateStyle = 'German'",
+            "IntervalStyle = 'sql_standard'",
+            "bytea_output = 'escape'",
+            "standard_conforming_strings = off",
+            "extra_float_digits = -15",
+            "transform_null_equals = on",
+            "quote_all_identifiers = on",
+            "synchronous_commit = 'remote_apply'",
+            "TimeZone = 'Asia/Kathmandu'",
+            "client_encoding = 'LATIN1'",
+            "statement_timeout = '1ms'",
+        ];
+        let newer: &[&str] = match pg.major {
+            ..14 => &[],
+            14..17 => &["idle_session_timeout = '1ms'"],
+            _ => &["idle_session_timeout = '1ms'", "transaction_timeout = '1ms'"],
+        };
+        one.psql("CREATE ROLE other");
+        let mut statements = vec!["SET lock_timeout = 0".to_string()];
+        for setting in hostile.iter().chain(newer) {
+            statements.push(format!("ALTER ROLE repmgr SET {setting}"));
+            statements.push(format!("ALTER DATABASE repmgr SET {setting}"));
+        }
+        statements.push("GRANT other TO repmgr".into());
+        statements.push("ALTER ROLE repmgr SET role = 'other'".into());
+        statements.iter().for_each(|statement| drop(one.psql(statement)));
+        two.wait_for_replay_of(one);
+        one.psql("ALTER SYSTEM SET default_transaction_read_only = on");
+        two.psql("ALTER SYSTEM SET default_transaction_read_only = on");
+        for server in [one, two] {
+            server.reload();
+            server.wait_until("SHOW default_transaction_read_only", "on", SOON);
+        }
+        let run = |server: &TestServer, words: &[&str], code: i32| {
+            let output = server.pgbaton(words).run();
+            output.code(code);
+            output
+        };
+        run(one, &["cluster", "show"], 0);
+        run(two, &["node", "status"], 0);
+        run(one, &["primary", "register", "--force"], 0);
+        run(two, &["standby", "register", "--force"], 0);
+        let dry = run(two, &["standby", "switchover", "--dry-run"], 0);
+        dry.says("clients will not be able to write on node \"node2\"");
+        dry.says("ALTER SYSTEM SET default_transaction_read_only = off");
+        dry.says("ALTER DATABASE \"repmgr\" RESET default_transaction_read_only");
+        run(two, &["standby", "switchover"], 0);
+        assert_eq!(nodes.primaries(), ["node2"]);
+        // A promotion, and a rewind from a server that is read-only by default.
+        two.kill9();
+        let promoted = run(one, &["standby", "promote", "--accept-data-loss"], 0);
+        promoted.says("clients will not be able to write on node \"node1\"");
+        run(two, &["node", "rejoin", "--force-rewind", "-d", &one.conninfo()], 0);
+        run(one, &["cluster", "event"], 0);
+        run(one, &["cluster", "show"], 0);
     }
 }

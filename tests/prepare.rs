@@ -258,7 +258,7 @@ fn a_password_is_asked_for_on_a_terminal() {
     let own = node1.config().display().to_string();
     let mut screen = terminal.stdout.take().unwrap();
     let mut shown = String::new();
-    for question in ["Password of role \"keeper\": ", "The same again: "] {
+    for question in ["Password of role \"keeper\": ", "Confirm password: "] {
         let mut part = [0; 1024];
         while !shown.ends_with(question) {
             let length = screen.read(&mut part).unwrap();

@@ -944,3 +944,48 @@ fn killed_at_any_mark_it_never_starts_read_write_and_the_same_command_ends_it() 
     killed_everywhere(None, step);
     killed_everywhere(Some(StopMode::Immediate), step);
 }
+
+/// Runs the rejoin on a terminal of a program. `early` is typed before there is a question, `answer` when there is one.
+fn answered(nodes: &Nodes, early: &str, answer: &str) -> (i32, String) {
+    use std::io::{Read, Write};
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let command = format!(
+        "sleep 1; exec {} -f {} node rejoin -d '{}'",
+        env!("CARGO_BIN_EXE_pgbaton"),
+        one.config().display(),
+        two.conninfo()
+    );
+    let mut script = support::clean_command(std::path::Path::new("/usr/bin/timeout"));
+    script.args(["100", "/usr/bin/script", "-qec", &command, "/dev/null"]).env("HOME", nodes.cluster.dir());
+    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut terminal = script.spawn().unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut screen = terminal.stdout.take().unwrap();
+    let mut shown = String::new();
+    // The terminal has it as soon as it shows it: long before the question.
+    keys.write_all(early.as_bytes()).unwrap();
+    let mut part = [0; 1024];
+    while !shown.ends_with("[y/N] ") {
+        let length = screen.read(&mut part).unwrap();
+        assert_ne!(length, 0, "it has ended without a question: {shown}");
+        shown.push_str(&String::from_utf8_lossy(&part[..length]));
+    }
+    keys.write_all(answer.as_bytes()).unwrap();
+    screen.read_to_string(&mut shown).unwrap();
+    (terminal.wait().unwrap().code().unwrap(), shown)
+}
+
+#[test]
+fn only_a_yes_that_is_typed_after_the_question_is_one() {
+    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.psql("CHECKPOINT");
+    for (early, answer) in [("", "x\r"), ("", "\r"), ("", " \r"), ("", "yesterday\r"), ("y\ryes\r", "n\r")] {
+        let (code, shown) = answered(&nodes, early, answer);
+        assert_eq!(code, 32, "{early:?} {answer:?}: {shown}");
+        assert!(!one.is_running());
+    }
+    let (code, shown) = answered(&nodes, "n\r", "Yes\r");
+    assert_eq!(code, 0, "{shown}");
+    assert_rejoined(one, two);
+}

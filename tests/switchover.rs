@@ -824,3 +824,115 @@ fn beside_a_postmaster_that_hangs_at_the_stop_nobody_is_promoted() {
     assert_eq!(nodes.primaries(), ["node1"]);
     observer.assert_never_two();
 }
+
+/// What there is of a logical slot, by any name but that it is there.
+const LOGICAL: &str = "SELECT coalesce(string_agg(concat_ws(' ', slot_name, failover, synced, temporary), ', '), 'none') \
+    FROM pg_replication_slots WHERE slot_type = 'logical'";
+
+/// Two nodes with failover slots, and a slot "sub" that the standby has a copy of.
+fn with_failover_slot(pg: &Pg) -> Nodes {
+    let nodes = Nodes::new(pg, 1);
+    for server in [nodes.node(1), nodes.node(2)] {
+        server.append_conf("wal_level = logical\nsync_replication_slots = on\nhot_standby_feedback = on");
+        server.restart();
+    }
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.psql("ALTER SYSTEM SET primary_slot_name = 'repmgr_slot_2'");
+    let way = two.psql("SHOW primary_conninfo").replace('\'', "''");
+    two.psql(&format!("ALTER SYSTEM SET primary_conninfo = '{way} dbname=repmgr'"));
+    two.reload();
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "1", SOON);
+    one.psql("SELECT pg_create_logical_replication_slot('sub', 'pgoutput', false, false, true)");
+    copied(one, two);
+    nodes
+}
+
+/// Waits until the standby's copy of the slot can be used and has come as far.
+fn copied(primary: &TestServer, standby: &TestServer) {
+    let far = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'sub'";
+    wait_for("the slot to be synchronized", Duration::from_secs(60), || {
+        primary.psql("SELECT pg_log_standby_snapshot()");
+        primary.psql("SELECT pg_replication_slot_advance('sub', pg_current_wal_lsn())");
+        standby.psql(LOGICAL) == "sub t t f" && standby.psql(far) == primary.psql(far)
+    });
+}
+
+#[test]
+fn failover_slots_go_there_and_back() {
+    for major in [17, 18] {
+        let Some(pg) = postgres(major) else { return };
+        let nodes = with_failover_slot(&pg);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        two.pgbaton(["node", "check", "--logical-slots"]).run().code(0);
+        two.pgbaton(["standby", "switchover"]).run().code(0);
+        assert_eq!(nodes.primaries(), ["node2"]);
+        // It has not kept its own, and so it gets copies again.
+        one.wait_until(LOGICAL, "none", SOON);
+        copied(two, one);
+        one.pgbaton(["node", "check", "--logical-slots"]).run().code(0);
+        two.pgbaton(["node", "check", "--logical-slots"]).run().code(0);
+        one.pgbaton(["standby", "switchover"]).run().code(0);
+        copied(one, two);
+    }
+}
+
+#[test]
+fn a_slot_that_only_looks_like_a_copy_is_told() {
+    let Some(pg) = postgres(17) else { return };
+    let nodes = with_failover_slot(&pg);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // A slot that was made here, with the name of one of the primary.
+    one.psql("SELECT pg_create_logical_replication_slot('own', 'pgoutput', false, false, true)");
+    let made = std::thread::scope(|scope| {
+        let making = scope.spawn(|| {
+            two.try_psql_as(
+                "postgres",
+                "postgres",
+                "SELECT pg_create_logical_replication_slot('own', 'test_decoding')",
+            )
+        });
+        wait_for("the snapshot that it needs", SOON, || {
+            one.psql("SELECT pg_log_standby_snapshot()");
+            making.is_finished()
+        });
+        making.join().unwrap()
+    });
+    if !made.status.success() {
+        // The synchronization was faster: then a copy is there, and nothing of its own.
+        assert!(made.stderr.contains("already exists"), "{made:?}");
+        return;
+    }
+    let refused = two.pgbaton(["standby", "switchover"]).run();
+    refused.code(1).says("\"own\" (a slot of the same name exists that is not synchronized)");
+    assert!(!refused.stderr.contains("\"sub\" ("), "{refused:?}");
+    let check = two.pgbaton(["node", "check", "--logical-slots"]).run();
+    check.code(2).says("not synchronized to this node");
+    assert!(
+        format!("{}{}", check.stdout, check.stderr).contains("pg_drop_replication_slot('own')"),
+        "{check:?}"
+    );
+    // Names that the new primary will not have.
+    two.psql("SELECT pg_drop_replication_slot('own')");
+    one.psql("SELECT pg_drop_replication_slot('own')");
+    two.psql("ALTER SYSTEM SET synchronized_standby_slots = 'repmgr_slot_2'");
+    two.reload();
+    two.wait_until("SHOW synchronized_standby_slots", "repmgr_slot_2", SOON);
+    let dry = two.pgbaton(["standby", "switchover", "--dry-run"]).run();
+    dry.code(0).says("readers of failover slots would get nothing").says("synchronized_standby_slots = ''");
+}
+
+#[test]
+fn a_slot_that_the_new_primary_lacks_is_kept_and_named() {
+    let Some(pg) = postgres(17) else { return };
+    let nodes = with_failover_slot(&pg);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.psql("ALTER SYSTEM SET sync_replication_slots = off");
+    two.reload();
+    two.wait_until("SHOW sync_replication_slots", "off", SOON);
+    one.psql("SELECT pg_create_logical_replication_slot('only', 'pgoutput', false, false, true)");
+    let refused = two.pgbaton(["standby", "switchover"]).run();
+    refused.code(1).says("\"only\" (it has no copy)");
+    let done = two.pgbaton(["standby", "switchover", "--force"]).run();
+    done.code(0).says("failover slot \"only\" was kept").says("SELECT pg_drop_replication_slot('only');");
+    assert_eq!(one.psql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'only'"), "1");
+}

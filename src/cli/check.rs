@@ -65,6 +65,10 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub wal_retained: bool,
 
+    /// Its logical replication slots are usable, or its copies of the primary's are
+    #[arg(long, help_heading = "Checks")]
+    pub logical_slots: bool,
+
     /// The archiver does not fail
     #[arg(long, help_heading = "Checks")]
     pub archiver: bool,

@@ -138,8 +138,7 @@ impl Held {
 pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
     let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
     let deadline = context.node_deadline();
-    let options =
-        ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     Ok(connect(&conninfo, &context.environment, &options).await?)
 }
 
@@ -149,8 +148,7 @@ pub(super) async fn open(context: &Context, row: &NodeRow) -> std::result::Resul
 /// Exit code 30 if another command holds the lock now.
 pub(super) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
     let deadline = context.node_deadline();
-    let options =
-        ConnectOptions { deadline, query_deadline: deadline, lasting: true, ..ConnectOptions::default() };
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     let Ok(session) = connect(conninfo, &context.environment, &options).await else { return Ok(None) };
     let key = cluster_lock::KEY.to_string();
     match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Origin, repmgr_conf};
@@ -26,13 +27,15 @@ pub struct Line {
 /// # Errors
 /// Says what could not be read or understood; the lines that were come with it.
 pub fn read(path: &Path) -> (Vec<Line>, Result<(), String>) {
-    let text = match fs::read(path) {
-        // A comment may be written in any encoding.
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return (Vec::new(), Ok(())),
         Err(error) => return (Vec::new(), Err(format!("could not read \"{}\": {error}", path.display()))),
     };
-    let contents = repmgr_conf::parse(&text, path);
+    // The server reads what its own file includes, whoever owns that; for us it has to be the owner of the one or the other, or root.
+    let owner = fs::metadata(path).map_or(0, |about| about.uid());
+    let trusted = [0, owner, rustix::process::getuid().as_raw()];
+    let contents = repmgr_conf::parse(&bytes, path, &trusted);
     let lines = contents.assignments.iter().filter_map(|assignment| match &assignment.origin {
         Origin::File { path, line } => Some(Line {
             name: assignment.key.to_ascii_lowercase(),

@@ -41,7 +41,28 @@ pub struct RoleFacts {
     /// What is in force of the settings that a standby depends on.
     #[serde(deserialize_with = "settings::answered")]
     pub settings: Settings,
+    /// `default_transaction_read_only` of the server itself; where it is set for this role or this database, that value hides it, and this is
+    /// off.
+    pub read_only: bool,
+    /// Databases and roles for which `default_transaction_read_only` is on, without our own role.
+    pub read_only_for: Vec<ReadOnlyFor>,
 }
+
+/// A database, a role, or a role in a database whose transactions are read-only by default.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ReadOnlyFor {
+    /// The database; None for all.
+    pub database: Option<String>,
+    /// The role; None for all.
+    pub role: Option<String>,
+}
+
+/// Where `default_transaction_read_only` is set for databases and roles. Other settings are no booleans: the CASE keeps them from being read as
+/// one, in whatever order conditions are looked at.
+const READ_ONLY: &str = "(SELECT d.datname AS database, a.rolname AS role, \
+    CASE WHEN c LIKE 'default_transaction_read_only=%' THEN split_part(c, '=', 2)::boolean ELSE false END AS value \
+    FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) c LEFT JOIN pg_database d ON d.oid = s.setdatabase \
+    LEFT JOIN pg_roles a ON a.oid = s.setrole) set_for";
 
 /// Asks a server.
 ///
@@ -75,6 +96,11 @@ pub async fn ask(session: &Session) -> Result<RoleFacts, SqlError> {
            'primary_slot_name', current_setting('primary_slot_name'), \
            'data_directory', {}, \
            'config_file', {}, \
+           'read_only', (SELECT reset_val::boolean FROM pg_settings WHERE name = 'default_transaction_read_only') \
+              AND NOT EXISTS (SELECT FROM {READ_ONLY} WHERE value AND (database = current_database() OR database IS NULL) \
+              AND (role = current_user OR role IS NULL)), \
+           'read_only_for', ARRAY(SELECT json_build_object('database', database, 'role', role) FROM {READ_ONLY} \
+              WHERE value AND role IS DISTINCT FROM current_user ORDER BY database, role), \
            'settings', {})::text FROM pg_roles r WHERE r.rolname = current_user",
         settings::table(&["recovery_min_apply_delay", "wal_receiver_timeout"]),
         ms("recovery_min_apply_delay"),
@@ -138,6 +164,8 @@ impl RoleFacts {
             data_directory: Some("/data".into()),
             config_file: Some("/data/postgresql.conf".into()),
             settings: Settings::default(),
+            read_only: false,
+            read_only_for: Vec::new(),
         }
     }
 }

@@ -63,6 +63,12 @@ pub struct ServerFacts {
     pub slots: Vec<Slot>,
     /// `synchronous_standby_names`.
     pub synchronous_standby_names: String,
+    /// The physical slots that `synchronized_standby_slots` names (PostgreSQL 17 and later).
+    #[serde(default)]
+    pub synchronized_standby_slots: Vec<String>,
+    /// `sync_replication_slots` is on (PostgreSQL 17 and later).
+    #[serde(default)]
+    pub sync_replication_slots: bool,
     /// `max_wal_senders`.
     pub max_wal_senders: i64,
     /// `max_replication_slots`.
@@ -114,7 +120,7 @@ pub struct Sender {
 }
 
 /// A row of `pg_replication_slots`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its name.
     pub slot_name: String,
@@ -131,9 +137,55 @@ pub struct Slot {
     /// Why the server has given it up, in its words: `wal_removed`, `idle_timeout`, …; None before PostgreSQL 16, and where it has not.
     #[serde(default)]
     pub invalidation_reason: Option<String>,
+    /// The output plugin of a logical slot.
+    #[serde(default)]
+    pub plugin: Option<String>,
+    /// It goes with its session; on a standby: it is not synchronized yet.
+    #[serde(default)]
+    pub temporary: bool,
+    /// Standbys are to keep copies of it (PostgreSQL 17 and later).
+    #[serde(default)]
+    pub failover: bool,
+    /// It is a copy that the standby has made, or was one before this server was promoted (PostgreSQL 17 and later).
+    #[serde(default)]
+    pub synced: bool,
 }
 
 impl Slot {
+    /// It is a logical slot that readers can use, and that lasts.
+    pub fn is_usable_logical(&self) -> bool {
+        self.slot_type == "logical" && !self.temporary && self.invalid().is_none()
+    }
+
+    /// Returns why the server has given it up, in its words.
+    pub fn invalid(&self) -> Option<&str> {
+        let lost = (self.wal_status.as_deref() == Some("lost")).then_some("wal_removed");
+        self.invalidation_reason.as_deref().or(lost)
+    }
+
+    /// Returns why this slot of a standby would not take the place of a logical slot of the primary, after a promotion; None if it would.
+    /// What is not known of the primary's slot is not compared.
+    pub fn is_no_copy(&self, plugin: Option<&str>) -> Option<String> {
+        if self.slot_type != "logical" {
+            return Some(format!("a {} slot has its name", self.slot_type));
+        }
+        if !self.synced {
+            return Some("a slot of the same name exists that is not synchronized".to_string());
+        }
+        if let Some(reason) = self.invalid() {
+            return Some(format!("its copy is invalid: {reason}"));
+        }
+        if self.temporary {
+            return Some("its copy is not ready yet: it is still temporary".to_string());
+        }
+        match (&self.plugin, plugin) {
+            (Some(here), Some(there)) if here != there => {
+                Some(format!("the slot of its name uses plugin \"{here}\", not \"{there}\""))
+            }
+            _ => None,
+        }
+    }
+
     /// It keeps nothing, nobody uses it, and it will never be of use again: the WAL that it kept was removed.
     pub fn is_lost(&self) -> bool {
         !self.active && self.slot_type == "physical" && self.wal_status.as_deref() == Some("lost")
@@ -170,6 +222,8 @@ const SERVER: &str = "SELECT json_build_object(\
    'limits', ARRAY[current_setting('max_connections'), current_setting('max_worker_processes'), \
         current_setting('max_prepared_transactions'), current_setting('max_locks_per_transaction')], \
    'synchronous_standby_names', current_setting('synchronous_standby_names'), \
+   'synchronized_standby_slots', current_setting('synchronized_standby_slots', true), \
+   'sync_replication_slots', current_setting('sync_replication_slots', true), \
    'max_wal_senders', current_setting('max_wal_senders'), \
    'max_replication_slots', current_setting('max_replication_slots'), \
    'wal_segment_size', current_setting('wal_segment_size'), \
@@ -206,6 +260,8 @@ struct Answer {
     targets: Vec<String>,
     limits: Vec<String>,
     synchronous_standby_names: String,
+    synchronized_standby_slots: Option<String>,
+    sync_replication_slots: Option<String>,
     max_wal_senders: String,
     max_replication_slots: String,
     wal_segment_size: String,
@@ -263,6 +319,19 @@ struct RawSlot {
     invalidation_reason: Option<String>,
     /// From PostgreSQL 16 on, which tells no reason: rows or wal_level, and no removed WAL.
     conflicting: Option<bool>,
+    plugin: Option<String>,
+    temporary: bool,
+    /// From PostgreSQL 17 on, as is the next.
+    #[serde(default)]
+    failover: bool,
+    #[serde(default)]
+    synced: bool,
+}
+
+/// Reads a list of names: PostgreSQL's own rules for lists of identifiers, of which slot names need only the comma and the quotes.
+fn names_in(list: &str) -> Vec<String> {
+    let names = list.split(',').map(|name| name.trim().trim_matches('"').to_string());
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 impl Answer {
@@ -284,6 +353,10 @@ impl Answer {
             slot_name: slot.slot_name,
             slot_type: slot.slot_type,
             active: slot.active,
+            plugin: slot.plugin,
+            temporary: slot.temporary,
+            failover: slot.failover,
+            synced: slot.synced,
             restart_lsn: slot.restart_lsn,
             wal_status: slot.wal_status,
             invalidation_reason: slot
@@ -328,6 +401,8 @@ impl Answer {
             senders: senders.collect(),
             slots: slots.collect(),
             synchronous_standby_names: self.synchronous_standby_names,
+            synchronized_standby_slots: names_in(&self.synchronized_standby_slots.unwrap_or_default()),
+            sync_replication_slots: self.sync_replication_slots.as_deref() == Some("on"),
             max_wal_senders: self.max_wal_senders.parse().ok()?,
             max_replication_slots: self.max_replication_slots.parse().ok()?,
             wal_segment_bytes: bytes(&self.wal_segment_size)?,
@@ -559,6 +634,8 @@ impl ServerFacts {
             senders: Vec::new(),
             slots: Vec::new(),
             synchronous_standby_names: String::new(),
+            synchronized_standby_slots: Vec::new(),
+            sync_replication_slots: false,
             max_wal_senders: 10,
             max_replication_slots: 10,
             wal_segment_bytes: 16 << 20,

@@ -123,7 +123,7 @@ pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) ->
                     logical_slots: server
                         .slots
                         .iter()
-                        .filter(|slot| slot.slot_type == "logical")
+                        .filter(|slot| slot.is_usable_logical())
                         .map(|slot| slot.slot_name.clone())
                         .collect(),
                 },

@@ -108,31 +108,40 @@ impl Ui {
         Ok(())
     }
 
-    /// Asks a question that is answered with yes or no. Without a terminal to ask on, the answer is no; None for Ctrl-C.
-    pub fn confirm(&self, question: &str) -> Option<bool> {
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Some(false);
+    /// Asks a question whose answer is a line: only `y` and `yes`, in any case, are a yes. Without a terminal to ask on, the answer is no.
+    pub fn confirm(&self, question: &str) -> bool {
+        if !self.may_ask() {
+            return false;
         }
-        self.wipe_progress();
-        let asked = dialoguer::Confirm::new().with_prompt(one_line(question)).default(false).interact_opt();
-        match asked {
-            Err(dialoguer::Error::IO(error)) if error.kind() == std::io::ErrorKind::Interrupted => None,
-            asked => Some(matches!(asked, Ok(Some(true)))),
+        let mut stderr = std::io::stderr().lock();
+        if write!(stderr, "{} [y/N] ", one_line(question)).and_then(|()| stderr.flush()).is_err() {
+            return false;
         }
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).is_ok() && is_yes(&line)
     }
 
-    /// Asks for a password, twice. None without a terminal to ask on, and where nobody types one.
+    /// Asks for a password, twice. None without a terminal to ask on, and where none is typed.
     pub fn ask_password(&self, question: &str) -> Option<crate::secret::Secret> {
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        if !self.may_ask() {
             return None;
         }
-        self.wipe_progress();
         let asked = dialoguer::Password::new()
             .with_prompt(one_line(question))
-            .with_confirmation("The same again", "These two are not the same")
+            .with_confirmation("Confirm password", "Passwords do not match")
             .allow_empty_password(true)
             .interact();
         asked.ok().filter(|typed| !typed.is_empty()).map(crate::secret::Secret::new)
+    }
+
+    /// Prepares for a question; false without a terminal to ask on. What was typed before it can be read is no answer to it, and is thrown
+    /// away.
+    fn may_ask(&self) -> bool {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return false;
+        }
+        self.wipe_progress();
+        rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush).is_ok()
     }
 
     /// Says something.
@@ -318,5 +327,25 @@ impl Ui {
         }
         let mut stderr = std::io::stderr().lock();
         let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+    }
+}
+
+/// Says whether a line that was typed agrees.
+fn is_yes(line: &str) -> bool {
+    matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        for line in ["y\n", "Y\n", "yes\n", " YES \r\n", "y"] {
+            assert!(is_yes(line), "{line:?}");
+        }
+        for line in ["", "\n", "n\n", "no\n", "x\n", "yy\n", "yesterday\n", "y n\n", "1\n", "\x1by\n"] {
+            assert!(!is_yes(line), "{line:?}");
+        }
     }
 }

@@ -272,6 +272,13 @@ impl Session {
         self.bounded(async { Ok(self.shared.client.batch_execute(sql).await?) }).await
     }
 
+    /// Sends statements that cannot fail ahead of the next call, and does not wait for the answer.
+    pub(super) async fn send(&self, sql: &str) {
+        let mut call = Box::pin(self.shared.client.batch_execute(sql));
+        // The driver sends a request when its future is first polled, and drops an answer that nobody waits for.
+        poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
+    }
+
     /// Runs statements in one transaction, all of them in one round trip.
     ///
     /// They are sent without waiting for each other. After one that fails the server refuses the rest, and makes a

@@ -47,8 +47,6 @@ pub struct ConnectOptions {
     pub password: Option<Secret>,
     /// Session settings beyond those that every session gets.
     pub settings: Vec<(String, String)>,
-    /// The session is kept, because it holds locks: no `idle_session_timeout` may end it.
-    pub lasting: bool,
     /// How names are looked up.
     pub resolver: Resolver,
 }
@@ -62,7 +60,6 @@ impl Default for ConnectOptions {
             application_name: None,
             password: None,
             settings: Vec::new(),
-            lasting: false,
             resolver: |host, port| {
                 Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
             },
@@ -270,7 +267,8 @@ impl Search<'_> {
         if let Some(why) = refused {
             return Err((ConnectError::new(Kind::WrongTarget, Answered::Spoke, why), Next::Host));
         }
-        if let Some(more) = more_settings(self.options, version) {
+        session.send(&later_settings(version)).await;
+        if let Some(more) = more_settings(self.options) {
             session.batch(&more).await.map_err(failed)?;
         }
         Ok(session)
@@ -327,33 +325,71 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
     }
 }
 
-/// Writes the settings of every session as options of the startup packet: they cost no round trip, and a fresh backend no parser.
+/// Writes the settings of every session as options of the startup packet: they cost no round trip, and a fresh backend no parser. As a
+/// client's options they win over every default of the server, the database and the role; what is named here is what could change the
+/// meaning, the form or the fate of our statements.
 ///
 /// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
 /// nobody's function instead of the server's. `tcp_`: a session whose client has vanished with its host or its network must not hold its
-/// locks for two hours.
+/// locks for two hours. `default_transaction_isolation`: a standby refuses serializable transactions. `default_tablespace` and
+/// `default_table_access_method`: the metadata is where a dump of its database would restore it. `TimeZone` stays: every time comes with its
+/// offset, and events are shown in the zone of the server, as by repmgr. Not here are what an older server does not know, see
+/// [`later_settings`], and what only a superuser may set.
 fn settings(options: &ConnectOptions) -> String {
+    const SETTINGS: [(&str, &str); 19] = [
+        ("search_path", "pg_catalog,pg_temp"),
+        ("synchronous_commit", "local"),
+        ("role", "none"),
+        ("row_security", "on"),
+        ("default_transaction_isolation", "read\\ committed"),
+        ("default_transaction_deferrable", "off"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("exit_on_error", "off"),
+        ("DateStyle", "ISO"),
+        ("IntervalStyle", "postgres"),
+        ("bytea_output", "hex"),
+        ("extra_float_digits", "1"),
+        ("standard_conforming_strings", "on"),
+        ("transform_null_equals", "off"),
+        ("quote_all_identifiers", "off"),
+        ("check_function_bodies", "on"),
+        ("default_tablespace", ""),
+        ("default_table_access_method", "heap"),
+    ];
+    let fixed: String = SETTINGS.iter().map(|(name, value)| format!("-c {name}={value} ")).collect();
     let timeout = super::client::statement_timeout(options.query_deadline);
     format!(
-        "-c search_path=pg_catalog,pg_temp -c synchronous_commit=local -c statement_timeout={timeout} \
-         -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c tcp_keepalives_idle={PROBE_S} \
-         -c tcp_keepalives_interval={PROBE_S} -c tcp_user_timeout={SILENCE_MS}"
+        "{fixed}-c statement_timeout={timeout} -c tcp_keepalives_idle={PROBE_S} -c tcp_keepalives_interval={PROBE_S} \
+         -c tcp_user_timeout={SILENCE_MS}"
     )
 }
 
-/// Writes the statements for settings beyond those, if there are any.
+/// Writes the statement for those settings that cannot be options of the startup packet. It is sent ahead of the first query, and its answer
+/// is not waited for.
 ///
-/// `idle_session_timeout`, which 13 does not know: locks live as long as their session.
-fn more_settings(options: &ConnectOptions, version: u32) -> Option<String> {
-    let mut out = Vec::new();
-    if options.lasting && version >= 140_000 {
-        out.push("SET idle_session_timeout = 0".to_string());
+/// `default_transaction_read_only`: a server reports it when the session starts, which `target_session_attrs` goes by, and what clients get is
+/// its default in `pg_settings`; set as an option it would hide both. The others are unknown to older servers, which would refuse the
+/// connection: locks live as long as their session, and a statement as long as we wait for it.
+fn later_settings(version: u32) -> String {
+    let mut out = "SET default_transaction_read_only = off".to_string();
+    if version >= 140_000 {
+        out.push_str("; SET idle_session_timeout = 0");
     }
-    for (name, value) in &options.settings {
+    if version >= 170_000 {
+        out.push_str("; SET transaction_timeout = 0");
+    }
+    out
+}
+
+/// Writes the statements for the settings that one connection has besides, if there are any.
+fn more_settings(options: &ConnectOptions) -> Option<String> {
+    let each = options.settings.iter().map(|(name, value)| {
         let (name, value) = (quote_literal(name), quote_literal(value));
-        out.push(format!("SELECT pg_catalog.set_config({name}, {value}, false)"));
-    }
-    (!out.is_empty()).then(|| out.join("; "))
+        format!("SELECT pg_catalog.set_config({name}, {value}, false)")
+    });
+    let all: Vec<String> = each.collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Makes a number of a version as PQserverVersion does: 15.20 is 150020, 18beta1 is 180000.

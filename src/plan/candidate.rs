@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::role::RoleFacts;
+use crate::facts::role::{ReadOnlyFor, RoleFacts};
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
+use crate::pg::quote::quote_ident;
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{QUERY_S, slot_to_make};
 use crate::plan::{Check, Endpoint, Op, Probe, Scope, Statement, Step, Waiver};
@@ -48,6 +49,7 @@ pub fn fit(candidate: &NodeFacts, server: &ServerFacts, role: Option<&RoleFacts>
                 .hint(format!("On \"{name}\" run: ALTER SYSTEM SET wal_level = 'replica'; then \"pgbaton node restart\".")),
         );
     }
+    checks.extend(role.and_then(|role| clients_can_write(candidate, role)));
     if candidate.row.priority == 0 {
         checks.push(
             doubtful("priority", format!("node \"{name}\" has priority 0"))
@@ -73,21 +75,51 @@ pub fn recovery_target(candidate: &NodeFacts, role: Option<&RoleFacts>) -> Optio
     })
 }
 
+/// Checks that clients can write on the new primary. Our own sessions write all the same, so that nothing else would show it.
+fn clients_can_write(candidate: &NodeFacts, role: &RoleFacts) -> Option<Check> {
+    const SETTING: &str = "default_transaction_read_only";
+    let mut whom = Vec::new();
+    let mut how = Vec::new();
+    if role.read_only {
+        whom.push("for all clients, by the configuration of its server".to_string());
+        how.push(format!("ALTER SYSTEM SET {SETTING} = off; SELECT pg_reload_conf();"));
+    }
+    for ReadOnlyFor { database, role } in &role.read_only_for {
+        let (of_role, of_database) = (
+            role.as_ref().map(|role| format!("role \"{role}\"")),
+            database.as_ref().map(|database| format!("database \"{database}\"")),
+        );
+        let (text, statement) = match (of_role, of_database, role, database) {
+            (Some(role), Some(database), Some(r), Some(d)) => (
+                format!("for {role} in {database}"),
+                format!("ALTER ROLE {} IN DATABASE {} RESET {SETTING};", quote_ident(r), quote_ident(d)),
+            ),
+            (Some(role), _, Some(r), _) => {
+                (format!("for {role}"), format!("ALTER ROLE {} RESET {SETTING};", quote_ident(r)))
+            }
+            (_, Some(database), _, Some(d)) => {
+                (format!("for {database}"), format!("ALTER DATABASE {} RESET {SETTING};", quote_ident(d)))
+            }
+            _ => ("for all roles".to_string(), format!("ALTER ROLE ALL RESET {SETTING};")),
+        };
+        whom.push(text);
+        how.push(statement);
+    }
+    let name = &candidate.row.node_name;
+    (!whom.is_empty()).then(|| {
+        Check::warning("clients_can_write", format!("clients will not be able to write on node \"{name}\" as the primary"))
+            .node(candidate.row.node_id)
+            .detail(format!("{SETTING} is on {}.", whom.join(", ")))
+            .hint(format!(
+                "If that is not intended, run there when it is the primary (in a session after SET {SETTING} = off): {}",
+                how.join(" ")
+            ))
+    })
+}
+
 /// A check that fails, and that `--force` waives.
 fn doubtful(candidate: &NodeFacts, check: &str, message: String, force: bool) -> Check {
     Check::fail(check, message).node(candidate.row.node_id).waivable(Waiver::Force, force)
-}
-
-/// Checks that no logical slot of the primary gets lost; `lost` are those that the candidate does not have.
-pub fn logical_slots(candidate: &NodeFacts, lost: &[String], force: bool) -> Option<Check> {
-    let names: Vec<String> = lost.iter().map(|name| format!("\"{name}\"")).collect();
-    (!lost.is_empty()).then(|| {
-        let message =
-            format!("node \"{}\" does not have all logical replication slots", candidate.row.node_name);
-        doubtful(candidate, "logical_slots", message, force)
-            .detail(format!("The primary has {}, which would be gone.", names.join(", ")))
-            .hint("Subscribers and other readers of these slots have to be set up again.")
-    })
 }
 
 /// Checks that commits on the new primary have the synchronous standbys that they wait for: of those that are to follow, and of

@@ -480,6 +480,7 @@ mod tests {
             wal_status: None,
             retained_bytes: None,
             invalidation_reason: None,
+            ..Slot::default()
         });
         let nodes = vec![
             NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary) },

@@ -186,6 +186,7 @@ mod tests {
                 wal_status: None,
                 retained_bytes: None,
                 invalidation_reason: None,
+                ..Slot::default()
             })
             .collect();
         let row = NodeRow::example(2, NodeType::Primary);

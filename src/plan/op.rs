@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
-use crate::pg::quote::quote_shell;
+use crate::pg::quote::{quote_literal, quote_shell};
 use crate::plan::tell::Tell;
 use crate::registry::operation::Scope;
 
@@ -204,6 +204,16 @@ pub enum Op {
         data_directory: PathBuf,
         /// Where `KeepWal` has put its copies.
         kept: PathBuf,
+    },
+    /// Drop a failover slot that a former primary has kept, which ends the synchronization of slots there; only if the new primary has one
+    /// of that name and plugin that is usable and as far. Where it has not, the slot stays, and is named.
+    DropKeptSlot {
+        /// The former primary, a standby by now.
+        on: Endpoint,
+        /// The new primary.
+        primary: Endpoint,
+        /// The slot.
+        slot: String,
     },
     /// Record an event and run the user's notification command. Neither can fail: what happened has happened.
     Tell {
@@ -558,6 +568,9 @@ impl fmt::Display for Op {
                     write!(f, "{}{statement}", if i == 0 { "" } else { "; " })?;
                 }
                 Ok(())
+            }
+            Self::DropKeptSlot { on, slot, .. } => {
+                write!(f, "{}: SELECT pg_drop_replication_slot({})", on.name, quote_literal(slot))
             }
             Self::MakeDirectory { path, mode } => write!(f, "mkdir -p -m {mode:04o} {}", path.display()),
             Self::ClearDirectory { path, .. } => write!(f, "empty {}", path.display()),

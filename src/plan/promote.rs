@@ -22,7 +22,6 @@ use crate::plan::candidate::{
 };
 use crate::plan::register::endpoint;
 use crate::plan::standby::{Past, in_force, refuses_to_follow, replays_late};
-use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
     streams, upstream,
@@ -31,6 +30,7 @@ use crate::plan::{
     Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict,
     Verify, Waiver,
 };
+use crate::plan::{logical, tell};
 use crate::registry::NodeType;
 
 /// What the plan depends on.
@@ -110,7 +110,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         candidate::recovery_target(candidate, role)
             .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),
     );
-    checks.extend(candidate::logical_slots(candidate, &logical_slots_lost(facts, server), options.force));
+    checks.extend(logical::survive(candidate, &logical_slots_lost(facts, server), options.force));
 
     checks.extend(silent_witnesses(&facts.cluster));
 
@@ -144,6 +144,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         );
     }
     checks.extend(candidate::synchronous_standbys(candidate, server, &following, options.force));
+    checks.extend(logical::held_back(candidate, server, following.iter().copied()));
     checks.extend(facts.beside.checks(&facts.cluster, options.force));
 
     let mut plan = Plan {
@@ -558,11 +559,11 @@ fn missing(
     (Some(check.node(former.row.node_id).detail(detail)), None)
 }
 
-/// Returns the logical slots of the primary that the candidate does not have, as far as they were ever seen.
-fn logical_slots_lost(facts: &PromoteFacts, server: &ServerFacts) -> Vec<String> {
+/// Returns the logical slots of the primary that will not survive on the candidate, as far as they were ever seen.
+fn logical_slots_lost(facts: &PromoteFacts, server: &ServerFacts) -> Vec<(String, String)> {
     let seen =
         facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
-    seen.flat_map(|seen| &seen.logical_slots).filter(|name| server.slot(name).is_none()).cloned().collect()
+    logical::lost_by_name(seen.flat_map(|seen| &seen.logical_slots), server)
 }
 
 #[cfg(test)]
@@ -706,6 +707,7 @@ mod tests {
                     wal_status: None,
                     retained_bytes: None,
                     invalidation_reason: None,
+                    ..crate::facts::server::Slot::default()
                 });
                 let mut cluster = facts.cluster.clone();
                 cluster.nodes[0].server = Ok(primary);

@@ -37,8 +37,6 @@ pub struct Present {
     pub may_create_in_schema: bool,
     /// The role may make tables in schema `pgbaton` (true where there is no such schema).
     pub may_create_in_own: bool,
-    /// The role's transactions are read-only unless they say otherwise.
-    pub read_only: bool,
     /// The database's name.
     pub database: String,
     /// The role's name.
@@ -114,7 +112,6 @@ pub async fn look(session: &Session) -> Result<Present, SqlError> {
                   (has_schema_privilege(s.oid, 'CREATE') AND has_schema_privilege(s.oid, 'USAGE')), \
                'may_create_in_own', COALESCE((SELECT has_schema_privilege(oid, 'CREATE') \
                   AND has_schema_privilege(oid, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'pgbaton'), true), \
-               'read_only', current_setting('default_transaction_read_only')::boolean, \
                'database', current_database(), \
                'role', current_user, \
                'schema_owner', pg_get_userbyid(s.nspowner))::text \
@@ -276,7 +273,6 @@ impl Present {
             may_create: true,
             may_create_in_schema: true,
             may_create_in_own: true,
-            read_only: false,
             database: "repmgr".into(),
             role: "repmgr".into(),
             schema_owner: None,
@@ -366,7 +362,6 @@ mod tests {
             may_create: true,
             may_create_in_schema: true,
             may_create_in_own: true,
-            read_only: false,
             database: "repmgr".into(),
             role: "repmgr".into(),
             schema_owner: None,

@@ -81,6 +81,7 @@ fn named(args: &Args) -> Vec<Name> {
         (args.timeline, Name::Timeline),
         (args.replay, Name::Replay),
         (args.wal_retained, Name::WalRetained),
+        (args.logical_slots, Name::LogicalSlots),
         (args.archiver, Name::Archiver),
         (args.pending_restart, Name::PendingRestart),
         (args.standby_settings, Name::StandbySettings),

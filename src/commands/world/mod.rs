@@ -462,6 +462,7 @@ impl<'a> Live<'a> {
             | Op::Follow { .. }
             | Op::ArchiveWal { .. }
             | Op::Rewind { .. }
+            | Op::DropKeptSlot { .. }
             | Op::Tell { .. }
             | Op::Announce { .. }
             | Op::Wait(_) => {
@@ -550,6 +551,9 @@ impl World for Live<'_> {
             }
             Op::Rewind { command, data_directory, kept } => {
                 self.rewind(command, data_directory, kept).await?;
+            }
+            Op::DropKeptSlot { on, primary, slot } => {
+                return self.drop_kept_slot(on, primary, slot).await;
             }
             Op::Tell { on, tell } => {
                 let session = self.session(on).await.ok();

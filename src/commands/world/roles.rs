@@ -22,6 +22,9 @@ use crate::system::files;
 /// The pause between two looks at a server that is being promoted.
 const LOOK: Duration = Duration::from_millis(4);
 
+/// How long the readers of a slot may take to come to a new primary, and to bring its slot to where they are.
+const READERS: Duration = Duration::from_secs(5);
+
 /// Within what time a postmaster has seen a signal.
 const SEEN: Duration = Duration::from_millis(300);
 
@@ -113,6 +116,55 @@ impl Live<'_> {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Drops a failover slot that a former primary has kept. See [`crate::plan::Op::DropKeptSlot`]. Returns what to say where it stays.
+    pub(super) async fn drop_kept_slot(
+        &self,
+        on: &Endpoint,
+        primary: &Endpoint,
+        slot: &str,
+    ) -> Result<Option<String>, Error> {
+        const NEW: &str = "SELECT plugin::text, confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1 AND failover \
+            AND slot_type = 'logical' AND NOT temporary AND invalidation_reason IS NULL AND wal_status <> 'lost'";
+        // Everything is asked again in the statement that drops: a slot of the same name may have been made meanwhile.
+        const DROP: &str = "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots WHERE slot_name = $1 AND failover \
+            AND NOT synced AND NOT active AND plugin = $2 AND confirmed_flush_lsn <= $3::pg_lsn AND pg_is_in_recovery()";
+        const KEPT: &str = "SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = $1 AND failover AND NOT synced";
+        let begun = Instant::now();
+        let (old, new) = (self.session(on).await?, self.session(primary).await?);
+        let mut why;
+        loop {
+            let copies = new.query(NEW, &[Some(slot)]).await.map_err(|error| sql_failed(primary, error))?;
+            why = match copies.first() {
+                Some(copy) => {
+                    let params = [Some(slot), copy.get(0), copy.get(1)];
+                    old.execute(DROP, &params).await.map_err(|error| sql_failed(on, error))?;
+                    "is behind it, or has another plugin"
+                }
+                None => "has no usable failover slot of that name",
+            };
+            let kept = old.query_one(KEPT, &[Some(slot)]).await.map_err(|error| sql_failed(on, error))?;
+            if kept.get(0) == Some("0") {
+                self.put_back(on, old);
+                self.put_back(primary, new);
+                return Ok(None);
+            }
+            if copies.is_empty() || begun.elapsed() >= READERS {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.put_back(on, old);
+        self.put_back(primary, new);
+        Ok(Some(format!(
+            "failover slot \"{slot}\" was kept on {}: the one on {} {why}. Slots are not synchronized there as long as it exists. If it is no \
+             longer needed, run on {}: SELECT pg_drop_replication_slot({});",
+            on.name,
+            primary.name,
+            on.name,
+            quote_literal(slot)
+        )))
     }
 
     /// Brings a server back that was being stopped. See [`crate::plan::Op::Revive`].

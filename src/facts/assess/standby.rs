@@ -604,6 +604,7 @@ mod tests {
             wal_status: Some(status.into()),
             retained_bytes: None,
             invalidation_reason: None,
+            ..Slot::default()
         };
         for (slot, expected) in [
             (slot(true, "reserved"), vec![]),

@@ -8,6 +8,7 @@ pub mod ask;
 mod examples;
 pub mod host;
 mod local;
+mod logical;
 mod name;
 mod replication;
 mod server;
@@ -418,6 +419,7 @@ impl Judge<'_> {
             Name::ServerVersion => self.server_version(server),
             Name::Timeline => self.timeline(server),
             Name::Replay => self.replay(server),
+            Name::LogicalSlots => self.logical_slots(server),
             Name::StandbySettings => self.standby_settings(server),
             Name::Rewind => self.rewind(),
             Name::ReplicationLogin => self.replication_login(),

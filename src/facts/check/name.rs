@@ -110,6 +110,8 @@ names! {
         "replay of WAL is not paused";
     WalRetained, "wal_retained", "--wal-retained", "WAL retained by slots", "PGBATON_WAL_RETAINED", Server,
         "WAL that replication slots keep (slot_wal_warning, slot_wal_critical), and whether one has lost some";
+    LogicalSlots, "logical_slots", "--logical-slots", "Logical replication slots", "PGBATON_LOGICAL_SLOTS", Cluster,
+        "its logical slots are usable, or a standby's copies of the primary's failover slots are";
     Archiver, "archiver", "--archiver", "Archiver", "PGBATON_ARCHIVER", Server,
         "the archiver does not fail";
     PendingRestart, "pending_restart", "--pending-restart", "Settings waiting for a restart", "PGBATON_PENDING_RESTART", Server,

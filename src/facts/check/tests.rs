@@ -13,6 +13,15 @@ use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::NodeType;
 
+fn logical(name: &str) -> Slot {
+    Slot {
+        slot_type: "logical".into(),
+        plugin: Some("pgoutput".into()),
+        failover: true,
+        ..slot(name, false, "reserved", 1)
+    }
+}
+
 fn slot(name: &str, active: bool, status: &str, retained: i64) -> Slot {
     Slot {
         slot_name: name.into(),
@@ -22,6 +31,7 @@ fn slot(name: &str, active: bool, status: &str, retained: i64) -> Slot {
         wal_status: Some(status.into()),
         retained_bytes: Some(retained),
         invalidation_reason: None,
+        ..Slot::default()
     }
 }
 
@@ -193,6 +203,33 @@ const CASES: &[Case] = &[
     (Name::Downstream, 3, Status::Ok, "this node has no downstream nodes", |_| ()),
     (Name::Slots, 1, Status::Critical, "1 of 2 physical replication slots are inactive", |e| {
         server(&mut e.facts, 0).slots = vec![slot("a", true, "reserved", 1), slot("b", false, "reserved", 1)];
+    }),
+    (Name::LogicalSlots, 1, Status::Critical, "1 logical replication slots are invalid", |e| {
+        server(&mut e.facts, 0).slots =
+            vec![Slot { invalidation_reason: Some("rows_removed".into()), ..logical("l") }];
+    }),
+    (Name::LogicalSlots, 1, Status::Critical, "readers of failover slots get nothing from this node", |e| {
+        server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
+        server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into(), "b".into()];
+    }),
+    (Name::LogicalSlots, 1, Status::Ok, "1 of 1 logical replication slots are usable", |e| {
+        server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
+        server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into()];
+    }),
+    (Name::LogicalSlots, 2, Status::Critical, "replication slots are not synchronized to this node", |e| {
+        server(&mut e.facts, 0).slots = vec![logical("l")];
+        server(&mut e.facts, 1).slots = vec![logical("l")];
+    }),
+    (Name::LogicalSlots, 2, Status::Warning, "1 of 2 failover slots would not survive on this node", |e| {
+        server(&mut e.facts, 0).slots = vec![logical("l"), logical("m")];
+        server(&mut e.facts, 1).sync_replication_slots = true;
+        let copy = |name| Slot { synced: true, ..logical(name) };
+        server(&mut e.facts, 1).slots = vec![copy("l"), Slot { temporary: true, ..copy("m") }];
+    }),
+    (Name::LogicalSlots, 2, Status::Ok, "1 of 1 failover slots are synchronized", |e| {
+        server(&mut e.facts, 0).slots = vec![logical("l")];
+        server(&mut e.facts, 1).sync_replication_slots = true;
+        server(&mut e.facts, 1).slots = vec![Slot { synced: true, ..logical("l") }];
     }),
     (Name::MissingSlots, 1, Status::Critical, "1 physical replication slots are missing: s'2", |e| {
         e.facts.nodes[1].row.slot_name = Some("s'2".into());

@@ -432,6 +432,9 @@ impl Op {
                 on.into_iter().chain(upstream.password.as_deref()).collect()
             }
             Self::Tell { on, .. } => on.secret.iter().map(String::as_str).collect(),
+            Self::DropKeptSlot { on, primary, .. } => {
+                [on, primary].into_iter().filter_map(|server| server.secret.as_deref()).collect()
+            }
             Self::Wait(probe) => probe.secrets(),
             Self::MakeDirectory { .. }
             | Self::ClearDirectory { .. }

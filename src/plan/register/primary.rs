@@ -6,7 +6,6 @@ use crate::facts::alive::{Alive, alive};
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
-use crate::pg::quote::quote_ident;
 use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
 use crate::registry::schema::{Present, Verdict as SchemaVerdict, first_term};
 use crate::registry::{NodeRow, NodeType, node};
@@ -108,30 +107,24 @@ pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
     match present.verdict() {
         SchemaVerdict::Foreign if present.is_other_version() => {
             let version = present.extension.as_deref().unwrap_or("?");
-            Check::fail(NAME, format!("database \"{database}\" has version {version} of the repmgr extension"))
-                .detail("pgbaton works with the tables of repmgr 5.")
-                .hint(
-                    "Install the package of repmgr 5, and run in that database: ALTER EXTENSION repmgr UPDATE;",
-                )
+            Check::fail(
+                NAME,
+                format!("database \"{database}\" has version {version} of the repmgr extension"),
+            )
+            .detail("pgbaton works with the tables of repmgr 5.")
+            .hint("Install the package of repmgr 5, and run in that database: ALTER EXTENSION repmgr UPDATE;")
         }
         SchemaVerdict::Foreign if present.extension.is_some() => {
             Check::fail(NAME, format!("the repmgr extension in database \"{database}\" has lost its tables"))
-                .detail("Its tables \"nodes\" and \"events\" are not there, or not with the columns of repmgr 5.")
+                .detail(
+                    "Its tables \"nodes\" and \"events\" are not there, or not with the columns of repmgr 5.",
+                )
                 .hint("Use another database for the metadata, or drop the extension and create it again.")
         }
         SchemaVerdict::Foreign => {
             Check::fail(NAME, format!("schema \"repmgr\" in database \"{database}\" holds other tables"))
                 .detail("Tables \"nodes\" or \"events\" exist there, but not with the columns of repmgr 5.")
                 .hint("Use another database for the metadata, or rename that schema.")
-        }
-        _ if present.read_only => {
-            Check::fail(NAME, format!("transactions of role \"{role}\" are read-only in database \"{database}\""))
-                .detail("The setting default_transaction_read_only is on.")
-                .hint(format!(
-                    "If that is not on purpose, run: BEGIN READ WRITE; ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off; COMMIT;",
-                    quote_ident(role),
-                    quote_ident(database)
-                ))
         }
         _ if !present.lacking().is_empty() && superuser.is_none() => {
             let (deeds, grants): (Vec<String>, Vec<String>) = present.lacking().into_iter().unzip();

@@ -431,7 +431,6 @@ mod tests {
             may_create: true,
             may_create_in_schema: true,
             may_create_in_own: true,
-            read_only: false,
             database: "repmgr".into(),
             role: "repmgr".into(),
             schema_owner: None,

@@ -26,7 +26,7 @@ use crate::plan::candidate::room;
 use crate::plan::register::endpoint;
 use crate::plan::standby::{self, Future};
 use crate::plan::tell::Tell;
-use crate::plan::{Check, Command, Origin, Plan, candidate, tell};
+use crate::plan::{Check, Command, Origin, Plan, candidate, logical, tell};
 use crate::registry::schema::Present;
 
 /// What is known of the host of the old primary, and of how its server is stopped and started there.
@@ -148,19 +148,14 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     let role = facts.roles.get(&facts.candidate);
     plan.checks.extend(candidate::fit(candidate, server, role, options.force));
     plan.checks.extend(candidate::recovery_target(candidate, role));
-    let lost: Vec<String> = old
-        .slots
-        .iter()
-        .filter(|slot| slot.slot_type == "logical" && server.slot(&slot.slot_name).is_none())
-        .map(|slot| slot.slot_name.clone())
-        .collect();
-    plan.checks.extend(candidate::logical_slots(candidate, &lost, options.force));
+    plan.checks.extend(logical::survive(candidate, &logical::lost(old, server), options.force));
     let (following, staying) = followers(facts, candidate, server, options);
     plan.checks.extend(staying);
     let mut there: Vec<&NodeFacts> = following.clone();
     there.push(primary);
     plan.checks.push(as_failure(room(candidate, server, &there)));
     plan.checks.extend(candidate::synchronous_standbys(candidate, server, &there, options.force));
+    plan.checks.extend(logical::held_back(candidate, server, there.iter().copied()));
     plan.checks.extend(lag(facts, candidate, server, old, options.force));
     plan.checks.extend(backups_and_archive(facts, primary, old, options.force));
     plan.checks.extend(silent_nodes(facts, old, options));
@@ -191,6 +186,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         candidate,
         server,
         primary,
+        old,
         following: &following,
         on: endpoint(candidate),
         was: endpoint(primary),

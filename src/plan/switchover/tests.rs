@@ -2,7 +2,7 @@ use super::*;
 use crate::facts::cluster::Silence;
 use crate::facts::repmgr::{Daemon, Repmgr};
 use crate::facts::server::{Sender, ServerFacts, Slot};
-use crate::plan::OnResume;
+use crate::plan::{OnResume, Op};
 use crate::registry::{NodeRow, NodeType};
 
 fn sender(node_id: i32) -> Sender {
@@ -174,6 +174,7 @@ fn what_would_lose_data_or_take_long_is_found_before() {
                 wal_status: None,
                 retained_bytes: None,
                 invalidation_reason: None,
+                ..Slot::default()
             });
         }),
         ("node_not_asked", Exit::Connection, true, |facts| {
@@ -228,9 +229,119 @@ fn slots_and_settings_that_were_there_stay_on_the_way_back() {
             wal_status: None,
             retained_bytes: None,
             invalidation_reason: None,
+            ..Slot::default()
         });
     }
     let plan = plan(&facts, ASKED);
     let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["remove_signal", "revive", "wait_until_primary", "write_again"]);
+}
+
+fn logical(name: &str) -> Slot {
+    Slot {
+        slot_name: name.into(),
+        slot_type: "logical".into(),
+        plugin: Some("pgoutput".into()),
+        failover: true,
+        wal_status: Some("reserved".into()),
+        ..Slot::default()
+    }
+}
+
+/// A slot of the same name is not the same slot.
+#[test]
+fn a_logical_slot_survives_only_as_a_copy_that_can_be_used() {
+    let copy = || Slot { synced: true, ..logical("cdc") };
+    let judge = |here: Option<Slot>, there: Slot| {
+        let mut facts = facts();
+        server(&mut facts, 1).slots.push(there);
+        server(&mut facts, 2).slots.extend(here);
+        let check = plan(&facts, ASKED).checks.into_iter().find(|check| check.name == "logical_slots");
+        check.map(|check| check.detail.unwrap())
+    };
+    assert_eq!(judge(Some(copy()), logical("cdc")), None);
+    let cases: [(&str, Option<Slot>); 8] = [
+        ("it has no copy", None),
+        ("not ready yet", Some(Slot { temporary: true, ..copy() })),
+        ("invalid: rows_removed", Some(Slot { invalidation_reason: Some("rows_removed".into()), ..copy() })),
+        ("invalid: wal_removed", Some(Slot { wal_status: Some("lost".into()), ..copy() })),
+        ("invalid: conflicting", Some(Slot { invalidation_reason: Some("conflicting".into()), ..copy() })),
+        ("uses plugin \"wal2json\"", Some(Slot { plugin: Some("wal2json".into()), ..copy() })),
+        ("not synchronized", Some(Slot { synced: false, ..copy() })),
+        ("a physical slot", Some(Slot { slot_type: "physical".into(), ..copy() })),
+    ];
+    for (says, here) in cases {
+        let told = judge(here, logical("cdc")).unwrap_or_default();
+        assert!(told.contains("\"cdc\"") && told.contains(says), "{says}: {told}");
+    }
+    // What is of no use now cannot get lost.
+    assert_eq!(judge(None, Slot { temporary: true, ..logical("cdc") }), None);
+    assert_eq!(judge(None, Slot { wal_status: Some("lost".into()), ..logical("cdc") }), None);
+}
+
+#[test]
+fn a_failover_slot_that_the_old_primary_keeps_is_dropped_at_the_end() {
+    let dropped = |slot: Slot| {
+        let mut facts = facts();
+        server(&mut facts, 1).slots.push(slot);
+        server(&mut facts, 2).slots.push(Slot { synced: true, ..logical("cdc") });
+        let plan = plan(&facts, FORCED);
+        let last = plan.phases.last().unwrap();
+        assert_eq!(last.title, "clear up");
+        let found =
+            last.steps.iter().any(|step| matches!(&step.op, Op::DropKeptSlot { slot, .. } if slot == "cdc"));
+        let anywhere = plan.steps().any(|step| matches!(&step.op, Op::DropKeptSlot { .. }));
+        assert_eq!(found, anywhere);
+        found
+    };
+    assert!(dropped(logical("cdc")));
+    assert!(!dropped(Slot { failover: false, ..logical("cdc") }));
+    // A copy from the time when it was a standby is taken over by the synchronization.
+    assert!(!dropped(Slot { synced: true, ..logical("cdc") }));
+}
+
+#[test]
+fn what_would_hold_back_the_readers_of_failover_slots_is_told() {
+    let judge = |names: &[&str]| {
+        let mut facts = facts();
+        server(&mut facts, 2).synchronized_standby_slots = names.iter().map(ToString::to_string).collect();
+        let found =
+            plan(&facts, ASKED).checks.into_iter().find(|check| check.name == "synchronized_standby_slots");
+        found.map(|check| (check.detail.unwrap(), check.hint.unwrap()))
+    };
+    assert_eq!(judge(&[]), None);
+    assert_eq!(judge(&["repmgr_slot_1", "repmgr_slot_3"]), None);
+    // The list of the old primary names the candidate itself.
+    let (detail, hint) = judge(&["repmgr_slot_2", "repmgr_slot_3"]).unwrap();
+    assert!(detail.contains("\"repmgr_slot_2\"") && !detail.contains("slot_3"), "{detail}");
+    assert!(hint.contains("synchronized_standby_slots = 'repmgr_slot_3'"), "{hint}");
+}
+
+#[test]
+fn it_is_told_when_clients_could_not_write_afterwards() {
+    use crate::facts::role::ReadOnlyFor;
+    let judge = |read_only: bool, read_only_for: Vec<ReadOnlyFor>| {
+        let mut facts = facts();
+        let role = facts.roles.get_mut(&2).unwrap();
+        (role.read_only, role.read_only_for) = (read_only, read_only_for);
+        let plan = plan(&facts, ASKED);
+        assert_eq!(stops(&facts, ASKED), None);
+        let found = plan.checks.into_iter().find(|check| check.name == "clients_can_write");
+        found.map(|check| check.hint.unwrap())
+    };
+    let of = |database: Option<&str>, role: Option<&str>| ReadOnlyFor {
+        database: database.map(str::to_string),
+        role: role.map(str::to_string),
+    };
+    assert_eq!(judge(false, Vec::new()), None);
+    for (hint, read_only, each) in [
+        ("ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf();", true, vec![]),
+        ("ALTER DATABASE \"app\" RESET", false, vec![of(Some("app"), None)]),
+        ("ALTER ROLE \"web\" RESET", false, vec![of(None, Some("web"))]),
+        ("ALTER ROLE \"web\" IN DATABASE \"app\" RESET", false, vec![of(Some("app"), Some("web"))]),
+        ("ALTER ROLE ALL RESET", false, vec![of(None, None)]),
+    ] {
+        let told = judge(read_only, each).unwrap();
+        assert!(told.contains(hint), "{told}");
+    }
 }

@@ -12,7 +12,6 @@ use crate::plan::announce;
 use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
 use crate::plan::register::endpoint;
 use crate::plan::standby::{self, Future, Past, replays_late};
-use crate::plan::tell;
 use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
@@ -20,6 +19,7 @@ use crate::plan::{
     Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby,
     Statement, Step, Verify,
 };
+use crate::plan::{logical, tell};
 use crate::registry::{NodeType, node};
 
 /// Seconds that a checkpoint before the stop may take; clients write meanwhile.
@@ -33,6 +33,7 @@ pub(super) struct Work<'a> {
     pub(super) candidate: &'a NodeFacts,
     pub(super) server: &'a ServerFacts,
     pub(super) primary: &'a NodeFacts,
+    pub(super) old: &'a ServerFacts,
     pub(super) following: &'a [&'a NodeFacts],
     pub(super) on: Endpoint,
     pub(super) was: Endpoint,
@@ -373,7 +374,7 @@ impl Work<'_> {
             false,
             steps,
         ));
-        let stale: Vec<Step> = self
+        let mut stale: Vec<Step> = self
             .following
             .iter()
             .copied()
@@ -381,6 +382,7 @@ impl Work<'_> {
             .filter_map(|node| Some((node.row.node_id, slot_of(&node.row)?)))
             .map(|(id, slot)| drop_slot(format!("drop_stale_slot_{id}"), &self.was, &slot))
             .collect();
+        stale.extend(logical::drop_kept(self.primary, self.old, self.candidate));
         plan.phases.push(phase("clear up", Order::AllAtOnce, OnFailure::Continue, false, stale));
     }
 

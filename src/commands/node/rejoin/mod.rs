@@ -25,7 +25,6 @@ use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclon
 use crate::plan::{Check, Plan, follow};
 use crate::registry::node;
 use crate::secret::Secret;
-use crate::system::signals::{self, Signal};
 
 /// Brings the local node back.
 ///
@@ -79,16 +78,10 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     }
     if let Some(question) = question(&rejoin)
         && !context.global.dry_run
+        && context.ui.confirm(&question)
     {
-        match context.ui.confirm(&question) {
-            Some(false) => {}
-            Some(true) => {
-                options.consent = true;
-                rejoin = plan(&facts, &options);
-            }
-            // Or the refusal would be said before the interruption is.
-            None => signals::end_at(Signal::Int),
-        }
+        options.consent = true;
+        rejoin = plan(&facts, &options);
     }
     carry_out(context, &held, &facts, &options, rejoin, begun).await
 }
