@@ -114,7 +114,6 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
     assert_eq!(
         back,
         [
-            "remove_signal",
             "revive",
             "wait_until_primary",
             "write_again",
@@ -231,5 +230,5 @@ fn slots_and_settings_that_were_there_stay_on_the_way_back() {
     }
     let plan = plan(&facts, ASKED);
     let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
-    assert_eq!(back, ["remove_signal", "revive", "wait_until_primary", "write_again"]);
+    assert_eq!(back, ["revive", "wait_until_primary", "write_again"]);
 }
