@@ -43,8 +43,8 @@ use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, clean_command, postgres, run_tool,
-    running, search_path, slow, wait_for,
+    Nodes, Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, behind_network, can_unshare,
+    clean_command, postgres, run_tool, running, search_path, slow, wait_for,
 };
 
 const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
@@ -652,9 +652,8 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
     steps.push(step("never", Op::Wait(Probe::Exists { path: server.dir.join("never") })));
     steps.push(step("later", Op::Run(Command::new("/bin/true", no_arguments))));
     let way_back = vec![
-        back("remove_signal", Op::RemoveFile { path: signal }, "demote"),
         back("not_needed", Op::RemoveFile { path: "/nowhere/x".into() }, "later"),
-        back("revive", Op::Revive { data_directory: data, start }, "stop"),
+        back("revive", Op::Revive { data_directory: data, start }, "demote"),
     ];
     plan(steps, way_back, node1(reached))
 }
@@ -663,7 +662,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
 fn with_failure(mut plan: Plan) -> Plan {
     let no_arguments: [&str; 0] = [];
     let fails = step("fails", Op::Run(Command::new("/bin/false", no_arguments))).at(1);
-    plan.back.insert(1, Back { if_started: vec!["stop".into()], step: fails });
+    plan.back.insert(0, Back { if_started: vec!["stop".into()], step: fails });
     plan
 }
 
@@ -703,7 +702,7 @@ fn went_back(server: &TestServer) {
     assert!(!server.data.join("standby.signal").exists());
     assert!(runs_after_the_end(server));
     let log = log(server);
-    for line in ["done: do remove_signal", "done: do revive", "the way back has ended"] {
+    for line in ["done: do revive", "the way back has ended"] {
         assert!(log.contains(line), "{line}\n{log}");
     }
     assert!(!log.contains("not_needed"), "{log}");
@@ -818,6 +817,67 @@ fn once_it_has_told_of_the_shutdown_a_far_end_does_nothing_unasked() {
         std::fs::remove_file(server.data.join("standby.signal")).unwrap();
         server.start();
     }
+}
+
+#[test]
+fn a_far_end_that_is_left_alone_does_not_start_a_second_primary() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let (server, promoted) = (nodes.node(1), nodes.node(2));
+    let coordinator = nodes.cluster.empty("node3");
+    coordinator.node_config(3, "");
+    let running = begin(&coordinator, &stopped_plan(server, local(server), vec![]));
+    wait_for("the server to be stopped", SOON, || !server.is_running());
+    // Meanwhile, by somebody who sees no primary.
+    promoted.psql("SELECT pg_promote()");
+    running.signal(Signal::KILL);
+    assert!(!runs_after_the_end(server), "{}", log(server));
+    assert!(server.data.join("standby.signal").exists());
+    let log = log(server);
+    assert!(log.contains("was not made a primary again") && log.contains("node2"), "{log}");
+    assert_eq!(nodes.primaries(), ["node2"]);
+
+    // The same where the coordinator itself asks for it.
+    let plan = waiting(stopped_plan(server, local(server), vec![]), 1);
+    server.start();
+    let outcome = carry_out(&context(&coordinator), &plan, Secrets::new()).unwrap();
+    assert_eq!((outcome.ended, outcome.exit), (Ended::BackFailed, Exit::NoPrimary), "{:?}", outcome.failures);
+    assert!(!server.is_running() && server.data.join("standby.signal").exists());
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+#[test]
+fn a_start_whose_far_end_is_ended_before_it_begins_makes_a_standby() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let (begun, go) = (server.dir.join("starting"), server.dir.join("go"));
+    let mut plan = stopped_plan(&server, local(&server), vec![]);
+    let revive = plan.back.iter_mut().find(|back| back.step.id == "revive").unwrap();
+    let Op::Revive { start, .. } = &mut revive.step.op else { panic!() };
+    let line = format!(
+        "touch {}; until [ -e {} ]; do sleep 0.05; done; exec {start}",
+        begun.display(),
+        go.display()
+    );
+    *start = Command { log: start.log.clone(), ..Command::new("/bin/sh", ["-c", &line]) };
+    let running = begin(&coordinator, &plan);
+    wait_for("the server to be stopped", SOON, || !server.is_running());
+    running.signal(Signal::KILL);
+    wait_for("the start to begin", SOON, || begun.exists());
+    assert!(!server.data.join("standby.signal").exists());
+    block_on(async {
+        let (_remote, secured) = secured_at(&context, &node1(local(&server))).await;
+        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true });
+        std::fs::write(&go, "").unwrap();
+        wait_for("the server to be up", SOON, || server.is_running());
+        server.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
+    });
+    assert!(far_end_processes(&server).is_empty() || runs_after_the_end(&server));
+    assert!(!is_primary(&server));
 }
 
 #[test]
@@ -971,6 +1031,50 @@ fn a_node_is_local_only_if_that_is_proven() {
     let nowhere = NodeRow { config_file: "/nowhere".into(), ..row(&server, "host=/tmp".into()) };
     let error = whereabouts(&nowhere, None, Some(&identifier), None).unwrap_err();
     assert!(error.hint.unwrap().contains("INSERT INTO pgbaton.node"));
+}
+
+/// Two containers that share the file system and the processes: what is started from here would run in the wrong network.
+#[test]
+fn a_node_whose_server_runs_in_another_network_is_not_local() {
+    let Some(pg) = postgres(15) else { return };
+    if !can_unshare() {
+        return;
+    }
+    let cluster = TestCluster::new(&pg);
+    let server = cluster.primary("node1");
+    server.node_config(1, "");
+    let coordinator = coordinator(&cluster, "");
+    let context = context(&coordinator);
+    let there = row(&server, server.conninfo());
+    let identifier = server.system_identifier();
+    let known = facts(&context, &server);
+    // As it says itself, were it asked through a socket in the directory that both see.
+    let now = || {
+        let text = std::fs::read_to_string(server.data.join("postmaster.pid")).unwrap();
+        let started = text.lines().nth(2).unwrap().parse().unwrap();
+        let started_at = jiff::Timestamp::from_second(started).unwrap().to_string();
+        ServerFacts { started_at, ..known.clone() }
+    };
+    let is_local = |server: Option<&ServerFacts>| {
+        let known = Whereabouts { row: &there, server, system_identifier: Some(&identifier), ssh_host: None };
+        let found = block_on(reach::far_end(&context, &known)).unwrap();
+        matches!(found.reached, Reached::Local { .. })
+    };
+    assert!(is_local(Some(&now())) && is_local(None));
+    server.stop(StopMode::Fast);
+    let mut start = clean_command(&pg.tool("pg_ctl"));
+    start.args(["-w", "-t", "60", "-D"]).arg(&server.data).arg("-l").arg(server.dir.join("log/apart.log"));
+    start.arg("start");
+    // Nothing waits for its output, which the server keeps open.
+    let mut start = behind_network(&start, "ip link set lo up");
+    start.stdout(Stdio::null()).stderr(Stdio::null());
+    let status = start.status().unwrap();
+    assert!(status.success() && server.is_running());
+    assert!(!is_local(Some(&now())));
+    assert!(!is_local(None));
+    server.stop(StopMode::Fast);
+    server.start();
+    assert!(is_local(Some(&now())));
 }
 
 #[test]

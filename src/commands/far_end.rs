@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::commands::cluster::matrix;
@@ -40,8 +41,14 @@ use crate::system::lock::{Holder, LocalLock, busy};
 use crate::system::process::{self, Surroundings};
 use crate::system::{clock, files, inspect};
 
+/// How long it is waited for that the other nodes are known, before there is anything to do for a far end that is left alone.
+const LEARNS: Duration = Duration::from_secs(2);
+
 /// How long a program may take that only looks.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Seconds that a far end that was left alone waits for a running shutdown to end, before it gives the server up.
+const SHUTDOWN_S: u32 = 3600;
 
 /// Serves the pgbaton that has started this one, until it closes the channel.
 ///
@@ -61,6 +68,8 @@ pub async fn run(context: &Context) -> Result<Report> {
         void: Cell::new(false),
         wrote_signal: Cell::new(false),
         had_targets: RefCell::default(),
+        learned: Notify::new(),
+        is_learning: Cell::new(false),
     };
     let lines = BufReader::new(tokio::io::stdin()).lines();
     served.serve(lines, tokio::io::stdout()).await;
@@ -91,10 +100,16 @@ struct Served<'a> {
     wrote_signal: Cell<bool>,
     /// Puts back what was cleared with it.
     had_targets: RefCell<Option<Op>>,
+    /// The other nodes have been asked who they are, as long as our own server can tell of them.
+    learned: Notify,
+    is_learning: Cell<bool>,
 }
 
 /// Requests that are being worked on.
-type Working<'a> = FuturesUnordered<Abortable<LocalBoxFuture<'a, (u64, Answer)>>>;
+type Working<'a> = FuturesUnordered<Abortable<LocalBoxFuture<'a, Option<(u64, Answer)>>>>;
+
+/// Names work that nobody waits for.
+const UNASKED: u64 = u64::MAX;
 
 /// An answer, and whether it says that the server is shut down.
 struct Answer {
@@ -124,9 +139,23 @@ impl Served<'_> {
                             let acts = matches!(call, Call::Perform { .. });
                             let (handle, registration) = AbortHandle::new_pair();
                             handles.insert(number, (handle, acts));
+                            let takes_part = matches!(call, Call::Lock { .. });
                             let work: LocalBoxFuture<'_, _> =
-                                Box::pin(async move { (number, self.answer(call).await) });
+                                Box::pin(async move { Some((number, self.answer(call).await)) });
                             working.push(Abortable::new(work, registration));
+                            if takes_part {
+                                // Left alone, it has to ask the other nodes: now it can learn of them from its own server.
+                                let (handle, registration) = AbortHandle::new_pair();
+                                handles.insert(UNASKED, (handle, false));
+                                self.is_learning.set(true);
+                                let work: LocalBoxFuture<'_, _> = Box::pin(async {
+                                    let _none = locate::cluster(self.context).await;
+                                    self.is_learning.set(false);
+                                    self.learned.notify_waiters();
+                                    None
+                                });
+                                working.push(Abortable::new(work, registration));
+                            }
                         }
                         Ok(Frame::Cancel { number }) => {
                             if let Some((handle, _)) = handles.remove(&number) {
@@ -145,7 +174,7 @@ impl Served<'_> {
                     }
                 }
                 Some(ended) = working.next() => {
-                    let Ok((number, answer)) = ended else { continue };
+                    let Ok(Some((number, answer))) = ended else { continue };
                     handles.remove(&number);
                     if !self.write(&mut out, number, answer).await {
                         break;
@@ -252,6 +281,10 @@ impl Served<'_> {
                 }
             }
             Call::Arm { back, secrets } => {
+                if self.is_learning.get() {
+                    // What it would do alone it does only after it has asked them.
+                    let _late = timeout(LEARNS, self.learned.notified()).await;
+                }
                 self.live.learn(secrets);
                 self.armed.replace(back);
                 Reply::Done { note: None }
@@ -383,6 +416,7 @@ impl Served<'_> {
                 config.node_name
             )));
         }
+        self.live.may_be_primary(&config.data_directory).await?;
         self.remove_signal().await?;
         Ok(None)
     }
@@ -392,6 +426,11 @@ impl Served<'_> {
             return Err(Error::new(Exit::Internal, "a far end was told to wait"));
         }
         self.acted.set(true);
+        if let Op::RemoveFile { path } = &step.op
+            && let Some(data) = path.parent().filter(|_| path.ends_with(STANDBY_SIGNAL))
+        {
+            self.live.may_be_primary(data).await?;
+        }
         let bound = Duration::from_secs(u64::from(step.timeout_s));
         timeout(bound, self.live.perform(step)).await.unwrap_or_else(|_| {
             Err(Error::new(step.exit, format!("could not {}", step.title))
@@ -410,7 +449,12 @@ impl Served<'_> {
         );
         let steps = self.armed.take();
         for step in &steps {
-            match alone(&self.live, step).await {
+            let mut patient = step.clone();
+            if matches!(step.op, Op::Revive { .. }) {
+                // A shutdown that goes on has to end first, however long it takes.
+                patient.timeout_s = patient.timeout_s.max(SHUTDOWN_S);
+            }
+            match alone(&self.live, &patient).await {
                 None => ui.say(Level::Notice, &format!("it is so already: {}", step.title)),
                 Some(Ok(_)) => ui.say(Level::Notice, &format!("done: {}", step.title)),
                 Some(Err(error)) => ui.message(

@@ -15,7 +15,7 @@ use crate::commands::{locate, unregister, usage};
 use crate::config::{self, Config, ConfigError, NamedBy};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
-use crate::facts::directory::postmaster;
+use crate::facts::directory::{postmaster, running_postmaster};
 use crate::facts::server::ServerFacts;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
@@ -199,12 +199,19 @@ async fn lies_here(known: &Whereabouts<'_>, data: &Path) -> bool {
         return false;
     }
     match known.server {
-        Some(server) => runs_on(data, &server.started_at),
+        Some(server) => runs_on(data, &server.started_at) && runs_beside_us(data),
+        // A server that cannot be asked may run all the same, somewhere else.
+        None if running_postmaster(data).is_some() && !runs_beside_us(data) => false,
         None => match Conninfo::parse(&known.row.conninfo) {
             Ok(conninfo) => conninfo.is_this_host() || leads_here(&known.row.conninfo).await,
             Err(_) => false,
         },
     }
+}
+
+/// Says whether the server of a data directory runs in the same network and among the same processes as this program.
+fn runs_beside_us(data: &Path) -> bool {
+    running_postmaster(data).is_some_and(|pid| inspect::shares_our_host(pid, data))
 }
 
 /// Reads the configuration file of a node, if there is one on this host that is about this node.

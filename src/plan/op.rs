@@ -103,8 +103,9 @@ pub enum Op {
     },
     /// Start a program and wait for nothing: what it brings about is waited for.
     Begin(Command),
-    /// Bring a server back that was being stopped: one that takes connections is left alone; one that lingers on its way down, or is
-    /// still writing, is ended at once, and so is one that somebody has started as a standby; then it is started.
+    /// Bring a server back as the primary that it was, unless another node is a primary or has a newer timeline, which is asked from its
+    /// host immediately before: one that takes connections is left alone; one that lingers on its way down, or is still writing, is ended
+    /// at once, and so is one that was started as a standby meanwhile; then `standby.signal` is removed, and it is started.
     Revive {
         /// The data directory.
         data_directory: PathBuf,
@@ -599,7 +600,7 @@ impl fmt::Display for Op {
             Self::Revive { data_directory, start } => {
                 write!(
                     f,
-                    "kill -QUIT $(head -1 {}/postmaster.pid), if it is stopping or a standby; {start}",
+                    "kill -QUIT $(head -1 {0}/postmaster.pid), if it is stopping or a standby; rm {0}/standby.signal; {start}",
                     data_directory.display()
                 )
             }

@@ -220,18 +220,31 @@ pub fn makes_primary(op: &Op) -> bool {
 /// `standby.signal` is removed only where the server runs as a primary, so that its next start is one, too; after the point of no return, never.
 pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
     let mut back = Vec::new();
+    let mut removed = false;
     for step_back in &plan.back {
         let step = &step_back.step;
         let waits = matches!(&step.op, Op::Wait(_)) || step.id == "write_again";
         match &step.op {
-            Op::RemoveFile { path } if makes_primary(&step.op) && !past_no_return => {
-                let Some(data) = path.parent() else { continue };
+            Op::RemoveFile { .. } | Op::Revive { .. } if makes_primary(&step.op) => {
+                // What brings the old primary back removes the signal first; of that, only this part is left.
+                let data = match &step.op {
+                    Op::Revive { data_directory, .. } => Some(data_directory.as_path()),
+                    Op::RemoveFile { path } => path.parent(),
+                    _ => None,
+                };
+                let Some(data) = data.filter(|_| !past_no_return && !removed) else { continue };
+                removed = true;
                 let runs = Probe::Runs { data_directory: data.to_path_buf(), in_recovery: false };
                 let runs = match step.at {
                     Some(node_id) => Probe::At { node_id, probe: Box::new(runs) },
                     None => runs,
                 };
+                let path = data.join("standby.signal");
+                let title = format!("remove \"{}\", if the server runs as a primary", path.display());
                 let step = Step {
+                    id: "remove_signal".into(),
+                    title,
+                    op: Op::RemoveFile { path },
                     requires: Vec::new(),
                     requires_here: Vec::new(),
                     on_resume: OnResume::AgainUnless(Probe::Not(Box::new(runs))),

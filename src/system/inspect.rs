@@ -102,6 +102,20 @@ pub fn names_ending(directory: &Path, end: &str) -> Option<u64> {
     u64::try_from(names.filter(|entry| entry.file_name().to_string_lossy().ends_with(end)).count()).ok()
 }
 
+/// Says whether a process sees the same network and the same processes as this one, and the same directory in its place.
+///
+/// Containers may share a file system and nothing else: what is started from here runs in this network, and not in that of the process.
+pub fn shares_our_host(pid: i32, directory: &Path) -> bool {
+    let link = |process: &str, name: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}")).ok();
+    let pid = pid.abs().to_string();
+    let same = |name: &str| link("self", name).is_some_and(|own| link(&pid, name) == Some(own));
+    let place = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    // A private /tmp alone makes another mount namespace.
+    let theirs =
+        Path::new("/proc").join(&pid).join("root").join(directory.strip_prefix("/").unwrap_or(directory));
+    same("net") && same("pid") && place(directory).is_some_and(|own| place(&theirs) == Some(own))
+}
+
 /// Says whether a program of this name has started this process, or who has started it.
 pub fn is_started_by(name: &str) -> bool {
     let mut pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());

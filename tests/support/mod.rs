@@ -73,7 +73,7 @@ pub use nodes::{
     Nodes, attach, configure, envelope, executed, metadata, packaged, planned, real_repmgr, registered,
     registered_standby, repmgr_conf, script, versions_with_repmgr, with_real_repmgr,
 };
-pub use processes::{Output, Running, clean_command, run_tool, running, search_path, send};
+pub use processes::{Output, Running, behind_network, clean_command, run_tool, running, search_path, send};
 pub use program::Pgbaton;
 pub use proxy::{Fault, Proxy};
 pub use server::{StopMode, TestCluster, TestServer};

@@ -1,6 +1,6 @@
 //! The effects that change roles: signals to a postmaster, promotion, another upstream.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,10 +8,13 @@ use tokio::time::{Instant, sleep};
 
 use super::look::challenged;
 use super::{Live, sql_failed};
+use crate::commands::judge;
 use crate::commands::login::receiver_conninfo;
 use crate::commands::next_start;
 use crate::error::{Error, Exit, sentence};
+use crate::facts::assess::start::Asker;
 use crate::facts::directory::{postmaster_status, running_postmaster};
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file::{self, ControlState};
@@ -53,6 +56,41 @@ pub(super) fn signal(data: &Path, request: Request) -> Result<(), Error> {
 /// Whether a data directory is a standby's, by its control file.
 pub(super) fn is_standby(data: &Path) -> anyhow::Result<bool> {
     Ok(control_file::read(data)?.state == ControlState::InArchiveRecovery)
+}
+
+/// How long other nodes are asked, immediately before and after a server is started as a primary.
+const ASKING: Duration = Duration::from_secs(2);
+
+async fn remove(path: PathBuf) -> Result<(), Error> {
+    on_disk("remove standby.signal", move || files::remove_file(&path)).await
+}
+
+async fn write_signal(data: &Path) -> Result<(), Error> {
+    let path = data.join(STANDBY_SIGNAL);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    on_disk("write standby.signal", move || files::write(&path, b"", 0o600)).await
+}
+
+/// Does what waits for the disk on a thread of its own, so that signals and the coordinator are heard meanwhile.
+async fn on_disk(
+    what: &str,
+    work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> Result<(), Error> {
+    let failed =
+        |why: String| Error::new(Exit::LocalCommand, format!("could not {what}")).detail(sentence(&why));
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(format!("{error:#}"))),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn not_a_primary(primary: &str, evidence: &str) -> Error {
+    Error::new(Exit::SecondPrimary, primary)
+        .detail(format!("{evidence} Its data directory has standby.signal: it starts as a standby only."))
+        .hint("Run \"pgbaton cluster show\"; then, on the host of this node, \"pgbaton node rejoin\".")
 }
 
 impl Live<'_> {
@@ -167,7 +205,7 @@ impl Live<'_> {
         )))
     }
 
-    /// Brings a server back that was being stopped. See [`crate::plan::Op::Revive`].
+    /// Brings a server back as the primary that it was. See [`crate::plan::Op::Revive`].
     ///
     /// The state in `postmaster.pid` says how far it is: a postmaster writes `stopping` there as soon as it is asked to stop. Once the
     /// control file says that it was shut down there is nothing left to write, and before that a crash recovery makes it whole.
@@ -181,19 +219,57 @@ impl Live<'_> {
                         signal(data, Request::ImmediateShutdown)?;
                     }
                     // A request to stop that was sent a moment ago may not have been seen yet.
-                    Some("ready") if asked.elapsed() > SEEN => return Ok(()),
+                    Some("ready") if asked.elapsed() > SEEN => {
+                        self.may_be_primary(data).await?;
+                        return remove(data.join(STANDBY_SIGNAL)).await;
+                    }
                     Some("stopping") => signal(data, Request::ImmediateShutdown)?,
                     // It is starting: somebody was faster.
                     _ => {}
                 }
                 sleep(LOOK).await;
             }
+            self.may_be_primary(data).await?;
+            remove(data.join(STANDBY_SIGNAL)).await?;
             match self.run(start).await {
                 // Somebody was faster still; as what it runs is to be seen.
                 Err(_) if running_postmaster(data).is_some() => {}
-                said => return said.map(drop),
+                said => {
+                    said?;
+                    return self.look_again(data).await;
+                }
             }
         }
+    }
+
+    /// Asks the other nodes, from here and now, whether the server of this host may be a primary. If not, it stays a standby on the disk.
+    pub(crate) async fn may_be_primary(&self, data: &Path) -> Result<(), Error> {
+        let name = &self.context.config()?.node_name;
+        let judged = judge::here(self.context, Asker::FarEnd { reported: false }, ASKING).await?;
+        if judged.judgement.may.is_yes() {
+            return Ok(());
+        }
+        write_signal(data).await?;
+        Err(not_a_primary(
+            &format!("node \"{name}\" was not made a primary again, because another node has gone further"),
+            &judged.judgement.evidence(),
+        ))
+    }
+
+    /// Looks once more after a start as a primary: what was asked before it may have changed meanwhile.
+    async fn look_again(&self, data: &Path) -> Result<(), Error> {
+        let name = &self.context.config()?.node_name;
+        let judged = judge::here(self.context, Asker::FarEnd { reported: false }, ASKING).await;
+        let Ok(judged) = judged else { return Ok(()) };
+        if judged.other_primary().is_none() {
+            return Ok(());
+        }
+        write_signal(data).await?;
+        signal(data, Request::ImmediateShutdown)?;
+        Err(not_a_primary(
+            &format!("node \"{name}\" was stopped again, because another node is a primary"),
+            &judged.judgement.evidence(),
+        ))
     }
 
     /// Lets a server follow another upstream. Doing it twice changes nothing more.

@@ -115,7 +115,6 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
     assert_eq!(
         back,
         [
-            "remove_signal",
             "revive",
             "wait_until_primary",
             "write_again",
@@ -234,7 +233,7 @@ fn slots_and_settings_that_were_there_stay_on_the_way_back() {
     }
     let plan = plan(&facts, ASKED);
     let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
-    assert_eq!(back, ["remove_signal", "revive", "wait_until_primary", "write_again"]);
+    assert_eq!(back, ["revive", "wait_until_primary", "write_again"]);
 }
 
 fn logical(name: &str) -> Slot {

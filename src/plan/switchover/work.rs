@@ -386,22 +386,14 @@ impl Work<'_> {
         plan.phases.push(phase("clear up", Order::AllAtOnce, OnFailure::Continue, false, stale));
     }
 
-    /// Restores the old state. The order matters: as long as `standby.signal` is there, a start makes a standby of it.
+    /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it back
+    /// removes it, or leaves it if another node has become a primary.
     fn way_back(&self, plan: &mut Plan) {
         let signalled = || vec!["write_signal".to_string()];
         let stopped = || vec!["stop".to_string()];
         let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
         back(
             signalled(),
-            self.may_go_back(self.there(
-                "remove_signal",
-                format!("remove standby.signal from the data directory of \"{}\"", self.from()),
-                Op::RemoveFile { path: self.standby_signal() },
-                QUERY_S,
-            )),
-        );
-        back(
-            stopped(),
             self.may_go_back(self.there(
                 "revive",
                 format!("bring \"{}\" back as the primary", self.from()),
@@ -411,7 +403,6 @@ impl Work<'_> {
                 },
                 self.facts.bounds.reconnect_s.saturating_add(5),
             ))
-            .requires(self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() }))))
             .uninterruptible(),
         );
         back(
@@ -447,6 +438,10 @@ impl Work<'_> {
                     format!("remove the settings of a standby from \"{}\"", self.from()),
                     op,
                     QUERY_S,
+                )
+                // One that stays a standby keeps them.
+                .requires(
+                    self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() }))),
                 ),
             );
         }
