@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Origin, repmgr_conf};
+use super::{Origin, own_uid, repmgr_conf};
 
 /// A line that sets something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +27,14 @@ pub struct Line {
 /// # Errors
 /// Says what could not be read or understood; the lines that were come with it.
 pub fn read(path: &Path) -> (Vec<Line>, Result<(), String>) {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let read = fs::read(path).and_then(|text| Ok((text, fs::metadata(path)?.uid())));
+    let (text, owner) = match read {
+        Ok(read) => read,
         Err(error) if error.kind() == ErrorKind::NotFound => return (Vec::new(), Ok(())),
         Err(error) => return (Vec::new(), Err(format!("could not read \"{}\": {error}", path.display()))),
     };
-    // The server reads what its own file includes, whoever owns that; for us it has to be the owner of the one or the other, or root.
-    let owner = fs::metadata(path).map_or(0, |about| about.uid());
-    let trusted = [0, owner, rustix::process::getuid().as_raw()];
-    let contents = repmgr_conf::parse(&bytes, path, &trusted);
+    // The server believes whatever it includes; what others may write is not read here, and said to be unread.
+    let contents = repmgr_conf::parse(&text, path, &[0, own_uid(), owner]);
     let lines = contents.assignments.iter().filter_map(|assignment| match &assignment.origin {
         Origin::File { path, line } => Some(Line {
             name: assignment.key.to_ascii_lowercase(),

@@ -145,10 +145,10 @@ impl Settings {
         self.set.iter().find(|set| set.name == name)
     }
 
-    /// Returns a number; None where it stands there as something else.
+    /// Returns a number; None where it stands there as something else, or may stand in what could not be read.
     pub fn number(&self, name: &str, default: i64) -> Option<i64> {
         match self.get(name) {
-            None => Some(default),
+            None => self.unread.is_none().then_some(default),
             Some(set) => number(set.value.as_deref()?),
         }
     }
@@ -388,6 +388,9 @@ mod tests {
         );
         assert!(primary.lower_than(&standby).is_empty());
         assert_eq!(Settings::default().lower_than(&Settings::default()), []);
+        // What could not be read may hold it.
+        let unread = Settings { unread: Some("no".into()), ..standby };
+        assert_eq!(unread.lower_than(&primary), [("max_wal_senders", 4, 10)]);
     }
 
     #[test]
