@@ -742,8 +742,9 @@ fn a_switchover_that_goes_back_gets_its_primary_back() {
     nodes.configure(2, "wal_receive_check_timeout = 2\nshutdown_check_timeout = 20");
     let observer = Observer::begin(&nodes.servers);
     let receiver = two.process_titled("walreceiver");
-    send(receiver, Signal::STOP);
-    let said = two.pgbaton(["standby", "switchover"]).run();
+    let said = one.with_configuration(&one.stop_that_freezes(receiver), || {
+        two.pgbaton(["standby", "switchover"]).run()
+    });
     send(receiver, Signal::CONT);
     said.code(18);
     assert_eq!(nodes.primaries(), ["node1"]);

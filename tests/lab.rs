@@ -179,7 +179,7 @@ fn a_primary_that_is_cut_off_when_it_is_down_is_brought_back_over_the_healed_net
     let Some(hosts) = Interrupted::new() else { return };
     let (one, two) = (hosts.nodes.node(1), hosts.nodes.node(2));
     let receiver = two.process_titled("walreceiver");
-    send(receiver, Signal::STOP);
+    hosts.nodes.configure(1, &one.stop_that_freezes(receiver));
     let mut running = hosts.begin();
     two.wait_for_step("wait_until_received");
     hosts.cut();
@@ -197,7 +197,7 @@ fn a_primary_that_is_cut_off_for_good_when_it_is_down_can_be_brought_back_later(
     let Some(hosts) = Interrupted::new().filter(|_| slow()) else { return };
     let (two, none): (_, [&str; 0]) = (hosts.nodes.node(2), []);
     let receiver = two.process_titled("walreceiver");
-    send(receiver, Signal::STOP);
+    hosts.nodes.configure(1, &hosts.nodes.node(1).stop_that_freezes(receiver));
     let running = hosts.begin();
     two.wait_for_step("wait_until_received");
     hosts.cut();

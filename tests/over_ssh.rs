@@ -233,11 +233,12 @@ fn cut_everywhere(cut: Cut) {
 
     // It is down and has said so: only we may start it, and we do.
     let receiver = two.process_titled("walreceiver");
-    send(receiver, Signal::STOP);
-    let running = begin();
-    hosts.node(2).wait_for_step("wait_until_received");
-    cut.carry_out(&hosts);
-    let output = running.wait(SOON);
+    let output = one.with_configuration(&one.stop_that_freezes(receiver), || {
+        let running = begin();
+        hosts.node(2).wait_for_step("wait_until_received");
+        cut.carry_out(&hosts);
+        running.wait(SOON)
+    });
     send(receiver, Signal::CONT);
     old_state(output);
 

@@ -109,8 +109,9 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     let ledger = Ledger::begin(one, &nodes.servers);
     // It streams, as far as anybody can see, and receives nothing.
     let receiver = two.process_titled("walreceiver");
-    support::send(receiver, Signal::STOP);
-    let output = two.pgbaton(["--json", "standby", "switchover"]).run();
+    let output = one.with_configuration(&one.stop_that_freezes(receiver), || {
+        two.pgbaton(["--json", "standby", "switchover"]).run()
+    });
     support::send(receiver, Signal::CONT);
     output.code(18);
     assert!(
@@ -206,10 +207,11 @@ fn a_way_back_puts_the_settings_back() {
     one.psql("ALTER SYSTEM SET recovery_target_name = 'mine'");
     let before = std::fs::read_to_string(one.data.join("postgresql.auto.conf")).unwrap();
     let receiver = two.process_titled("walreceiver");
-    support::send(receiver, Signal::STOP);
-    let output = two
-        .with_configuration("wal_receive_check_timeout = 2\nshutdown_check_timeout = 20\n", || {
-            two.pgbaton(["standby", "switchover"]).run()
+    let output =
+        two.with_configuration("wal_receive_check_timeout = 2\nshutdown_check_timeout = 20\n", || {
+            one.with_configuration(&one.stop_that_freezes(receiver), || {
+                two.pgbaton(["standby", "switchover"]).run()
+            })
         });
     support::send(receiver, Signal::CONT);
     output.code(18);
@@ -508,8 +510,12 @@ fn repmgrd_is_paused_and_always_unpaused() {
     let text = std::fs::read_to_string(&conf).unwrap();
     std::fs::write(&conf, format!("{text}wal_receive_check_timeout=2\n")).unwrap();
     let receiver = nodes.node(1).process_titled("walreceiver");
-    support::send(receiver, Signal::STOP);
+    let stop = nodes.node(2).stop_that_freezes(receiver).replace('"', "'");
+    let conf = nodes.node(2).dir.join("repmgr.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, format!("{text}{stop}\n")).unwrap();
     let output = run(nodes.node(1), &["--json", "standby", "switchover"]);
+    std::fs::write(&conf, text).unwrap();
     support::send(receiver, Signal::CONT);
     output.code(18);
     paused(&output);

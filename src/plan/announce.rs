@@ -46,10 +46,10 @@ pub fn record(present: Option<&Present>, on: &Endpoint, scope: &Scope) -> Record
     }
 }
 
-/// Waits until a standby that is to be promoted knows of the operation, too.
-pub fn received(on: &Endpoint) -> Step {
+/// Waits until a standby that is to be promoted knows of the operation, too. One that does not receive it would not receive the last WAL either.
+pub fn received(on: &Endpoint, within_s: u32) -> Step {
     let title = format!("wait until the record has reached {}", on.name);
-    Step::new("announced", title, Op::Wait(Probe::Announced { on: on.clone() }), QUERY_S, Exit::Query)
+    Step::new("announced", title, Op::Wait(Probe::Announced { on: on.clone() }), within_s, Exit::Query)
 }
 
 fn not_recorded(present: &Present) -> Check {

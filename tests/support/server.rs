@@ -526,6 +526,14 @@ impl TestServer {
         out
     }
 
+    /// A line of configuration by which the stop of this server freezes a process first: the WAL receiver of the candidate for instance, which
+    /// then has everything up to there and nothing of what comes.
+    pub fn stop_that_freezes(&self, pid: rustix::process::Pid) -> String {
+        let (pg_ctl, data) = (self.pg.tool("pg_ctl"), self.data.display().to_string());
+        let pid = pid.as_raw_nonzero();
+        format!("service_stop_command = \"kill -STOP {pid}; {} -D {data} -m fast -W stop\"", pg_ctl.display())
+    }
+
     /// Returns the journal of its newest operation; nothing where there is none.
     pub fn journal(&self) -> String {
         let files = self.dir.join("state/operations").read_dir().into_iter().flatten().flatten();

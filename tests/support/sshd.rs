@@ -42,7 +42,14 @@ impl Sshd {
         // The "other host" has a PATH of its own: what is installed on this machine, pgbaton above all, is not installed there.
         let path = dir.join("bin");
         std::fs::create_dir(&path).unwrap();
-        std::os::unix::fs::symlink("/bin/sh", path.join("sh")).unwrap();
+        for tools in ["/bin", "/usr/bin"] {
+            for tool in std::fs::read_dir(tools).unwrap().flatten() {
+                if !tool.file_name().to_string_lossy().starts_with("pgbaton") {
+                    // The same name in both is the same program.
+                    let _ = std::os::unix::fs::symlink(tool.path(), path.join(tool.file_name()));
+                }
+            }
+        }
         let config = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nSetEnv PATH={}\n",

@@ -8,7 +8,7 @@ use crate::commands::context::Context;
 use crate::commands::node::permission;
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
-use crate::commands::{operate, own_server, superuser};
+use crate::commands::{locate, operate, own_server, superuser};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::is_half_rewound;
@@ -57,6 +57,10 @@ pub async fn run(
     } else {
         None
     };
+    if stops && !context.global.dry_run {
+        // What the next start is judged by: the server that is stopped now cannot tell of the other nodes then. Asking is remembering.
+        let _seen = tokio::time::timeout(REMEMBERS, locate::cluster(context)).await;
+    }
     let service = Service { action, checkpoint, on: local_endpoint(config) };
     let mut plan = plan(&facts, &service);
     // What the service manager says comes first: it may be somebody else's work altogether.
@@ -122,6 +126,9 @@ async fn see_who_answers(context: &Context) -> Result<()> {
     }
     Ok(())
 }
+
+/// How long a stop waits for what the other nodes say before it.
+const REMEMBERS: Duration = Duration::from_secs(3);
 
 /// How long somebody may take to take note of the end of a postmaster.
 const REAPED: Duration = Duration::from_secs(10);

@@ -65,7 +65,7 @@ impl Work<'_> {
         let replays =
             role.is_none_or(|role| role.apply_delay_ms == 0) && self.server.replay_paused != Some(true);
         if replays {
-            let mut received = announce::received(&self.on);
+            let mut received = announce::received(&self.on, self.facts.bounds.receive_s);
             received.exit = Exit::Switchover;
             steps.push(received);
         }
