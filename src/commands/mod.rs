@@ -56,62 +56,94 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         return Ok(report);
     }
     match noun {
-        Noun::Primary(cli::primary::Primary::Register) => primary::register::run(context).await,
+        Noun::Primary(cli::primary::Primary::Register) => boxed(|| primary::register::run(context)).await,
         Noun::Primary(cli::primary::Primary::Unregister) => {
-            unregister::run(context, &crate::registry::NodeType::Primary).await
+            boxed(|| unregister::run(context, &crate::registry::NodeType::Primary)).await
         }
-        Noun::Standby(cli::standby::Standby::Clone(args)) => standby::clone::run(context, args).await,
-        Noun::Standby(cli::standby::Standby::Register(args)) => standby::register::run(context, args).await,
+        Noun::Standby(cli::standby::Standby::Clone(args)) => {
+            boxed(|| standby::clone::run(context, args)).await
+        }
+        Noun::Standby(cli::standby::Standby::Register(args)) => {
+            boxed(|| standby::register::run(context, args)).await
+        }
         Noun::Standby(cli::standby::Standby::Unregister) => {
-            unregister::run(context, &crate::registry::NodeType::Standby).await
+            boxed(|| unregister::run(context, &crate::registry::NodeType::Standby)).await
         }
-        Noun::Standby(cli::standby::Standby::Promote(args)) => standby::promote::run(context, args).await,
-        Noun::Standby(cli::standby::Standby::Follow(args)) => standby::follow::run(context, args).await,
+        Noun::Standby(cli::standby::Standby::Promote(args)) => {
+            boxed(|| standby::promote::run(context, args)).await
+        }
+        Noun::Standby(cli::standby::Standby::Follow(args)) => {
+            boxed(|| standby::follow::run(context, args)).await
+        }
         Noun::Standby(cli::standby::Standby::Switchover(args)) => {
-            standby::switchover::run(context, args).await
+            boxed(|| standby::switchover::run(context, args)).await
         }
-        Noun::Witness(cli::witness::Witness::Register) => witness::register::run(context).await,
+        Noun::Witness(cli::witness::Witness::Register) => boxed(|| witness::register::run(context)).await,
         Noun::Witness(cli::witness::Witness::Unregister) => {
-            unregister::run(context, &crate::registry::NodeType::Witness).await
+            boxed(|| unregister::run(context, &crate::registry::NodeType::Witness)).await
         }
-        Noun::Node(cli::node::Node::Status(args)) => node::status::run(context, args).await,
-        Noun::Node(cli::node::Node::Check(args)) => node::check::run(context, args).await,
-        Noun::Node(cli::node::Node::Prepare(args)) => node::prepare::run(context, args).await,
+        Noun::Node(cli::node::Node::Status(args)) => boxed(|| node::status::run(context, args)).await,
+        Noun::Node(cli::node::Node::Check(args)) => boxed(|| node::check::run(context, args)).await,
+        Noun::Node(cli::node::Node::Prepare(args)) => boxed(|| node::prepare::run(context, args)).await,
         Noun::Node(cli::node::Node::Start) => {
-            node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()).await
+            boxed(|| node::service::run(context, cli::node::Action::Start, cli::node::Checkpoint::default()))
+                .await
         }
         Noun::Node(cli::node::Node::Stop(args)) => {
-            node::service::run(context, cli::node::Action::Stop, *args).await
+            boxed(|| node::service::run(context, cli::node::Action::Stop, *args)).await
         }
         Noun::Node(cli::node::Node::Restart(args)) => {
-            node::service::run(context, cli::node::Action::Restart, *args).await
+            boxed(|| node::service::run(context, cli::node::Action::Restart, *args)).await
         }
         Noun::Node(cli::node::Node::Reload) => {
-            node::service::run(context, cli::node::Action::Reload, cli::node::Checkpoint::default()).await
+            boxed(|| node::service::run(context, cli::node::Action::Reload, cli::node::Checkpoint::default()))
+                .await
         }
         Noun::Node(cli::node::Node::Service(args)) => match args.action {
             Some(cli::node::Action::Promote) if !args.list_actions => {
-                standby::promote::run(context, &cli::standby::Promote::default()).await
+                boxed(|| async { standby::promote::run(context, &cli::standby::Promote::default()).await })
+                    .await
             }
-            Some(action) if !args.list_actions => node::service::run(context, action, args.checkpoint).await,
+            Some(action) if !args.list_actions => {
+                boxed(|| node::service::run(context, action, args.checkpoint)).await
+            }
             only => node::service::list(context, only),
         },
-        Noun::Node(cli::node::Node::Rejoin(args)) => node::rejoin::run(context, args, false).await,
-        Noun::Node(cli::node::Node::Guard(args)) => node::guard::run(context, args).await,
-        Noun::Standby(cli::standby::Standby::Rewind(args)) => node::rejoin::run(context, args, true).await,
-        Noun::Cluster(cli::cluster::Cluster::Show(args)) => cluster::show::run(context, args).await,
-        Noun::Cluster(cli::cluster::Cluster::Check(args)) => cluster::check::run(context, args).await,
-        Noun::Cluster(cli::cluster::Cluster::Event(args)) => cluster::event::run(context, args).await,
-        Noun::Cluster(cli::cluster::Cluster::Matrix) => cluster::matrix::run(context, false).await,
-        Noun::Cluster(cli::cluster::Cluster::Crosscheck) => cluster::matrix::run(context, true).await,
-        Noun::Cluster(cli::cluster::Cluster::Cleanup(args)) => cluster::cleanup::run(context, args).await,
-        Noun::Operation(verb) => operation::run(context, verb).await,
+        Noun::Node(cli::node::Node::Rejoin(args)) => boxed(|| node::rejoin::run(context, args, false)).await,
+        Noun::Node(cli::node::Node::Guard(args)) => boxed(|| node::guard::run(context, args)).await,
+        Noun::Standby(cli::standby::Standby::Rewind(args)) => {
+            boxed(|| node::rejoin::run(context, args, true)).await
+        }
+        Noun::Cluster(cli::cluster::Cluster::Show(args)) => boxed(|| cluster::show::run(context, args)).await,
+        Noun::Cluster(cli::cluster::Cluster::Check(args)) => {
+            boxed(|| cluster::check::run(context, args)).await
+        }
+        Noun::Cluster(cli::cluster::Cluster::Event(args)) => {
+            boxed(|| cluster::event::run(context, args)).await
+        }
+        Noun::Cluster(cli::cluster::Cluster::Matrix) => boxed(|| cluster::matrix::run(context, false)).await,
+        Noun::Cluster(cli::cluster::Cluster::Crosscheck) => {
+            boxed(|| cluster::matrix::run(context, true)).await
+        }
+        Noun::Cluster(cli::cluster::Cluster::Cleanup(args)) => {
+            boxed(|| cluster::cleanup::run(context, args)).await
+        }
+        Noun::Operation(verb) => boxed(|| operation::run(context, verb)).await,
         Noun::Config(cli::Config::Check) => config::check(context),
         Noun::Config(cli::Config::Show) => config::show(context),
         Noun::Completions { shell } => Ok(generate::completions(*shell)),
         Noun::Man { directory } => generate::man(directory.as_deref()),
-        Noun::FarEnd => far_end::run(context).await,
+        Noun::FarEnd => boxed(|| far_end::run(context)).await,
     }
+}
+
+/// A command as it is carried out.
+pub(crate) type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Report>> + 'a>>;
+
+/// Puts a command on the heap. Together they would need more of the stack than there is, where one is carried out within another one.
+#[inline(never)]
+pub(crate) fn boxed<'a, F: Future<Output = Result<Report>> + 'a>(command: impl FnOnce() -> F) -> Running<'a> {
+    Box::pin(command())
 }
 
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.

@@ -12,7 +12,7 @@ use crate::commands::operate::{conclude, record_end};
 use crate::commands::operation::{changes_roles, known_secrets, tell_all};
 use crate::commands::standby::promote;
 use crate::commands::world::{FarEnds, Live, OPEN, Remote, secured};
-use crate::commands::{dispatch, getopt, locate, usage};
+use crate::commands::{boxed, dispatch, getopt, locate, usage};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
@@ -322,7 +322,7 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
     let quiet = Ui::new(Level::Error, true, false);
     let (rehearsal, noun) = again(context, words, true, quiet)?;
     rehearsal.supersede(id);
-    let run: Running<'_> = Box::pin(dispatch(&rehearsal, &noun));
+    let run = boxed(|| dispatch(&rehearsal, &noun));
     match run.await {
         Ok(_) => Ok(()),
         // Whether WAL may be discarded is asked, of whoever types it.
@@ -342,12 +342,9 @@ pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result
     if context.global.dry_run {
         anew.supersede(id);
     }
-    let run: Running<'_> = Box::pin(dispatch(&anew, &noun));
+    let run = boxed(|| dispatch(&anew, &noun));
     run.await
 }
-
-/// A command that is carried out within another one.
-type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Report>> + 'a>>;
 
 /// Reads a command line again, with the consents of today: those of another day say nothing of what would be lost now.
 fn again(context: &Context, words: &[String], dry_run: bool, ui: Ui) -> Result<(Context, crate::cli::Noun)> {
