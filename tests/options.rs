@@ -20,6 +20,7 @@ fn words(leaf: &Leaf) -> Vec<&'static str> {
     match leaf.name {
         "completions" => words.push("bash"),
         "node service" => words.push("--action=stop"),
+        "operation cleanup" => words.push("--newest=100"),
         _ => {}
     }
     if leaf.has(Use::DryRun) {
