@@ -145,7 +145,7 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
     refused(file(&copy), 1, "that of another node", "node \"node2\" (ID 2)", "--force");
     let text = std::fs::read_to_string(one.config()).unwrap();
     std::fs::write(&copy, text.replace(one.data.to_str().unwrap(), "/nowhere/data")).unwrap();
-    refused(file(&copy), 1, "cannot be read", "/nowhere/data", "data_directory");
+    refused(file(&copy), 12, "cannot do its part", "/nowhere/data", "state_directory");
 
     // With that put right, the same command does it.
     file(&one.config()).code(0);
@@ -306,7 +306,9 @@ fn a_far_end_that_is_stopped_is_replaced_and_the_switchover_goes_forward() {
     let far_end = || running("pgbaton", &format!("far-end -f {}", one.config().display()));
     // It stops itself, between the request to stop the server and the answer to it.
     let pg_ctl = format!("{} -D {} -W", one.pg.tool("pg_ctl").display(), one.data.display());
-    let stop = script(&one.dir.join("stop"), &format!("{pg_ctl} -m fast stop; kill -STOP $PPID"));
+    let far_end_stops = "p=$PPID; until grep -q far-end /proc/$p/cmdline; do p=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$p/status); \
+                         done; kill -STOP $p";
+    let stop = script(&one.dir.join("stop"), &format!("{pg_ctl} -m fast stop; {far_end_stops}"));
     let stop = format!("service_stop_command = \"{}\"", stop.display());
     let (output, stopped) = hosts.node(1).with_configuration(&stop, || {
         let running = hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).spawn();
