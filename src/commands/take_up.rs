@@ -73,7 +73,9 @@ pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Resul
         Course::Promote => {
             let held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
             let former = header.plan.origin.as_ref().and_then(|origin| origin.primary);
-            promote::judge_anew(context, &held, former).await?;
+            promote::judge_anew(context, &held, former).await.map_err(|error| {
+                error.detail(format!("Operation {id}, which an earlier run left unfinished, stays open."))
+            })?;
             let channel = secure_former(context, &header.plan, id).await?;
             go_on(context, loaded, &past, Some(&held), channel).await.map(TakenUp::Over)
         }
