@@ -209,6 +209,9 @@ fn a_sibling_that_does_not_come_keeps_nobody_from_hearing_of_it() {
         let mut running = two.pgbaton(["standby", "promote"]).spawn();
         wait_for("the notification", SOON, || heard() == "2 standby_promote 1\n");
         assert!(running.is_running());
+        // The first one lets the rest be finished, which takes until the sibling streams; the second one leaves it.
+        running.signal(Signal::INT);
+        running.wait_for_stderr("Press Ctrl-C again", SOON);
         running.signal(Signal::INT);
         running.wait(SOON).code(130).says("operation resume");
         hba("trust");
