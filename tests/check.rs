@@ -128,7 +128,7 @@ fn a_healthy_cluster_is_well_in_every_shape() {
     let lines: Vec<&str> = overview.code(0).stdout.lines().collect();
     assert_eq!(lines[0], "Node \"node2\":");
     assert_eq!(lines[1], "\tServer role: OK (node is standby)");
-    assert_eq!(lines.len(), 23, "{overview:?}");
+    assert_eq!(lines.len(), 25, "{overview:?}");
     let csv = nodes.node(2).pgbaton(["node", "check", "--csv"]).run();
     let directory = format!(
         "\"Configured data directory\",\"OK\",\"configured \"\"data_directory\"\" is \"\"{}\"\"\"\n",
