@@ -893,8 +893,8 @@ fn no_default_of_a_server_reaches_our_sessions() {
         // Long enough for the statement that ends it, which is on its way when the session begins.
         let newer: &[&str] = match pg.major {
             ..14 => &[],
-            14..17 => &["idle_session_timeout = '300ms'"],
-            _ => &["idle_session_timeout = '300ms'", "transaction_timeout = '1ms'"],
+            14..17 => &["idle_session_timeout = '1s'"],
+            _ => &["idle_session_timeout = '1s'", "transaction_timeout = '1s'"],
         };
         one.psql("CREATE ROLE other");
         let mut statements = vec!["SET lock_timeout = 0".to_string()];

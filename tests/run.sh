@@ -166,6 +166,7 @@ do_test() (
     local found
     found=$(find_postgresql)
     # Without one, tests say themselves what they miss.
+    # shellcheck disable=SC2030 # for the tests only
     [ -z "$found" ] || export PGBATON_TEST_PG="$found"
     if [ -n "$is_root" ]; then
         use_readable_tree
@@ -198,6 +199,7 @@ do_bare() (
     chmod -R a+rx "$bare"
     unset PGBATON_TEST_REQUIRE_ALL PGBATON_TEST_SLOW
     required='' slow=''
+    # shellcheck disable=SC2031 # this is a subshell of its own, on purpose
     export PGBATON_TEST_PATH="$bare/bin" PGBATON_TEST_PG="$bare/pg"
     test_arguments=(--test far_end --test over_ssh --test promote --test switchover --test harness --
         does_not_answer_as_a_far_end cannot_do_its_part may_not_read_come_from may_keep_little for_want_of_a_version)

@@ -210,6 +210,7 @@ async fn go_on(
     channel: Option<Remote>,
 ) -> Result<Report> {
     let (plan, id) = (&loaded.header.plan, loaded.header.operation_id.as_str());
+    context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
     if context.global.dry_run {
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
