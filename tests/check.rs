@@ -139,7 +139,7 @@ fn a_healthy_cluster_is_well_in_every_shape() {
     assert_eq!(json["data"]["nodes"][0]["node_id"], 2);
     let summary = nodes.node(2).pgbaton(["node", "check", "--nagios"]).run();
     assert!(
-        summary.code(0).stdout.starts_with("PGBATON_NODE OK: 22 checks made, none complains | "),
+        summary.code(0).stdout.starts_with("PGBATON_NODE OK: 24 checks made, none complains | "),
         "{summary:?}"
     );
     // Another node is asked by its own pgbaton.
