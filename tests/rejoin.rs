@@ -339,7 +339,6 @@ fn what_cannot_be_the_right_cluster_or_primary_is_refused() {
     std::fs::rename(one.dir.join("state"), one.dir.join("state.old")).unwrap();
     let output = rejoin(&nodes, &["--yes", "--force", "--accept-data-loss", "--reclone"]);
     output.code(1).says("belongs to another cluster than \"node2\"").says("system identifier");
-    before.assert_same(&seen(&[one, two]));
 }
 
 #[test]
