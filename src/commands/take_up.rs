@@ -1,8 +1,12 @@
 //! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`plan/resume.rs`), and finished,
 //! planned anew, or closed.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::cli::{Cli, Global};
 use crate::commands::context::Context;
@@ -25,6 +29,10 @@ use crate::plan::resume::{Course, Left, course, undo};
 use crate::plan::run::{self, Ended, Outcome};
 use crate::plan::{Plan, tell};
 
+/// How long an old primary that is coming back is looked at once more, and how often.
+const SETTLES: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(300);
+
 /// What has become of an operation that was taken up.
 #[derive(Debug)]
 pub enum TakenUp {
@@ -39,6 +47,22 @@ pub enum TakenUp {
 /// # Errors
 /// Exit code 31 if the role has gone to another node since; 30 if somebody else is at work; else those of the operation.
 pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Result<TakenUp> {
+    let until = Instant::now() + SETTLES;
+    loop {
+        let passes = Cell::new(false);
+        match once(context, entry, words, &passes).await {
+            // The far end of the run before may be bringing the old primary back at this moment.
+            Err(error) if passes.get() && error.exit == Exit::SecondPrimary && Instant::now() < until => {
+                context.debug(&format!("looking once more: {error}"));
+                sleep(LOOK).await;
+            }
+            taken_up => return taken_up,
+        }
+    }
+}
+
+/// The same by one look; `passes` says that what refuses it may be over in a moment.
+async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<bool>) -> Result<TakenUp> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = &header.operation_id;
@@ -73,10 +97,12 @@ pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Resul
         Course::Promote => {
             let held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
             let former = header.plan.origin.as_ref().and_then(|origin| origin.primary);
+            passes.set(!context.global.dry_run);
             promote::judge_anew(context, &held, former).await.map_err(|error| {
                 error.detail(format!("Operation {id}, which an earlier run left unfinished, stays open."))
             })?;
             let channel = secure_former(context, &header.plan, id).await?;
+            passes.set(false);
             go_on(context, loaded, &past, Some(&held), channel).await.map(TakenUp::Over)
         }
         Course::GoBack => {
