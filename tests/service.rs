@@ -740,6 +740,7 @@ fn mode(path: &Path, mode: u32) {
 
 #[test]
 fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again() {
+    // It was never registered, and stopped by hand: nothing shows that no other node is the primary, hence --force.
     for pg in versions() {
         let cluster = TestCluster::new(&pg);
         let node1 = cluster.primary("node1");
@@ -768,10 +769,10 @@ fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again
         let log = node1.dir.join("log/upgrade.log");
         by_hand(&node1, &log, &upgrade);
         node1.stop(StopMode::Fast);
-        let dry = node1.pgbaton(["node", "start", "--dry-run"]).run();
+        let dry = node1.pgbaton(["node", "start", "--force", "--dry-run"]).run();
         dry.code(0).says("are not used again").says("-c fsync=off").says("They are those of pg_upgrade");
         assert!(!dry.stdout.contains("fsync=off"), "{dry:?}");
-        node1.pgbaton(["node", "start"]).run().code(0).says("They are those of pg_upgrade");
+        node1.pgbaton(["node", "start", "--force"]).run().code(0).says("They are those of pg_upgrade");
         assert_eq!(shown(), ordinary, "PostgreSQL {}", pg.major);
 
         // It still runs with them: a restart is the moment to be rid of them.
@@ -784,7 +785,7 @@ fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again
         node1.stop(StopMode::Fast);
         by_hand(&node1, &log, "-F -c work_mem=7MB -c 'full_page_writes=off'");
         node1.stop(StopMode::Fast);
-        let output = node1.pgbaton(["node", "start"]).run();
+        let output = node1.pgbaton(["node", "start", "--force"]).run();
         output.code(0).says("has: -F -c full_page_writes=off. They turn protection of the data off");
         assert_eq!((shown(), node1.psql("SHOW work_mem")), (ordinary, "7MB".into()));
     }
@@ -792,6 +793,7 @@ fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again
 
 #[test]
 fn the_start_log_goes_where_the_server_wrote_before_and_else_into_the_state_directory() {
+    // It was never registered, and stopped by hand: nothing shows that no other node is the primary, hence --force.
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -808,9 +810,9 @@ fn the_start_log_goes_where_the_server_wrote_before_and_else_into_the_state_dire
     };
     let before = ready(&log);
     node1.pgbaton(["node", "stop"]).run().code(0);
-    let dry = node1.pgbaton(["node", "start", "--dry-run"]).run();
+    let dry = node1.pgbaton(["node", "start", "--force", "--dry-run"]).run();
     assert!(dry.code(0).stdout.contains(&format!("--log={}", log.display())), "{dry:?}");
-    node1.pgbaton(["node", "start"]).run().code(0);
+    node1.pgbaton(["node", "start", "--force"]).run().code(0);
     node1.pgbaton(["node", "restart"]).run().code(0);
     assert_eq!((ready(&log), ours.exists()), (before + 2, false));
     assert!(
@@ -836,7 +838,7 @@ fn the_start_log_goes_where_the_server_wrote_before_and_else_into_the_state_dire
     by_hand(&node1, &log, "");
     mode(&log, 0o400);
     node1.pgbaton(["node", "stop"]).run().code(0);
-    node1.pgbaton(["node", "start"]).run().code(0).says(&said);
+    node1.pgbaton(["node", "start", "--force"]).run().code(0).says(&said);
     assert_eq!(ready(&ours), 2);
     mode(&node1.dir, 0o700);
 }
