@@ -248,6 +248,8 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("not_registered", "the local node is not registered"),
     ("not_prepared", "something that a node needs is missing, and pgbaton cannot do it"),
     ("restart_needed", "a setting takes effect at the next restart only"),
+    ("operation_open", "an operation of another node has not reported its end"),
+    ("operations_not_recorded", "operations cannot be recorded in schema pgbaton"),
     ("operation_unfinished", "an operation waits to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),
     ("check_warning", "a check stops nothing but should be looked at"),

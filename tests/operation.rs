@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 use support::{
-    Fingerprint, Running, SOON, TestCluster, TestServer, clean_command, configure, envelope, metadata,
+    Fingerprint, Nodes, Running, SOON, TestCluster, TestServer, clean_command, configure, envelope, metadata,
     postgres, registered, wait_for,
 };
 
@@ -275,4 +275,159 @@ fn a_filter_chooses_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
         let output = node1.pgbaton(["primary", "register"]).deadline(4 * SOON).run();
         output.code(0).says("did not end within").says("is registered as primary");
     }
+}
+
+/// What a coordinator leaves whose host is gone: its row, which every copy of the metadata has.
+fn left_open(nodes: &Nodes, node_id: i32, changes: &str, timeline: i32) -> String {
+    let id = format!("20261129T100000Z-{node_id}{timeline}{}", changes.replace(',', ""));
+    let row = format!(
+        "INSERT INTO pgbaton.operation (operation_id, command, node_id, nodes, timeline, system_identifier) \
+         SELECT '{id}', 'standby switchover', {node_id}, '{{{changes}}}', {timeline}, system_identifier::text FROM pg_control_system()"
+    );
+    nodes.node(1).psql_as("postgres", "repmgr", &row);
+    (2..=3).for_each(|id| nodes.node(id).wait_for_replay_of(nodes.node(1)));
+    id
+}
+
+const OPEN: &str =
+    "SELECT coalesce(string_agg(operation_id, ' '), '') FROM pgbaton.operation WHERE finished_at IS NULL";
+
+#[test]
+fn an_operation_that_is_open_elsewhere_is_told_everywhere_and_nobody_works_beside_it() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    // One that was killed, with its journal and its row; of a switchover the row names all nodes.
+    let held = hold_nodes(one);
+    let follow = two.pgbaton(["standby", "follow", "--upstream-node-id", "3"]).spawn();
+    wait_for("the follow to wait", 3 * SOON, || one.psql_as("postgres", "repmgr", WAITS) == "t");
+    follow.signal(Signal::KILL);
+    follow.wait(SOON);
+    drop(held);
+    one.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()");
+    assert_eq!(
+        metadata(
+            one,
+            "SELECT nodes::text || ' ' || timeline FROM pgbaton.operation WHERE finished_at IS NULL"
+        ),
+        "{2} 1"
+    );
+    three.pgbaton(["standby", "follow", "--upstream-node-id", "1"]).run().code(0);
+    three.pgbaton(["standby", "follow", "--upstream-node-id", "2"]).run().code(30);
+    let id = metadata(one, OPEN);
+    metadata(
+        one,
+        "UPDATE pgbaton.operation SET nodes = '{1,2,3}', command = 'standby switchover' WHERE finished_at IS NULL",
+    );
+    three.wait_for_replay_of(one);
+    let look = format!("pgbaton operation show {id}  # on \"node2\"");
+    for server in [one, three] {
+        let shown = server.pgbaton(["cluster", "show", "--json"]).run();
+        let shown = envelope(&shown, "cluster show", 25, false);
+        assert_eq!(shown["data"]["cluster"]["next"], serde_json::json!([look]));
+        assert_eq!(shown["issues"][0]["code"], "operation_open");
+        let checked = server.pgbaton(["cluster", "check", "--no-ssh"]).run();
+        checked.says("\"standby switchover\" of node \"node2\" has not reported its end");
+    }
+    let before = Fingerprint::of(&[one, two], &[]);
+    for words in [["standby", "follow"].as_slice(), &["node", "rejoin"], &["standby", "switchover"]] {
+        for dry in [["--dry-run"].as_slice(), &[]] {
+            let refused = three.pgbaton(words.iter().chain(dry).copied()).run();
+            refused
+                .code(30)
+                .says("has not reported its end")
+                .says(&format!("operation abandon {id} --force"));
+        }
+    }
+    before.assert_same(&Fingerprint::of(&[one, two], &[]));
+    // The primary cannot be asked, and its copy is all that there is.
+    one.kill9();
+    three.pgbaton(["standby", "promote"]).run().code(30);
+    let shown = three.pgbaton(["cluster", "show", "--json"]).run();
+    assert_eq!(shown.json()["data"]["cluster"]["next"][0], look.as_str(), "{shown:?}");
+    one.start();
+    wait_for("the standbys to stream", SOON, || one.psql("SELECT count(*) FROM pg_stat_replication") == "1");
+    three.pgbaton(["operation", "abandon", &id, "--force"]).run().code(0).says("is closed");
+    two.pgbaton(["operation", "abandon"]).run().code(0);
+    two.pgbaton(["standby", "follow", "--upstream-node-id", "1"]).run().code(0);
+    three.wait_for_replay_of(one);
+    three.pgbaton(["cluster", "show"]).run().code(0);
+
+    // Of another time, or of nodes that this command does not touch.
+    for row in [left_open(&nodes, 2, "1,2,3", 9), left_open(&nodes, 9, "8,9", 1)] {
+        three.pgbaton(["standby", "follow", "--upstream-node-id", "1"]).run().code(0);
+        assert!(metadata(one, OPEN).contains(&row));
+    }
+    // Its own journals know nothing of it: what comes next closes the row.
+    metadata(one, "UPDATE pgbaton.operation SET finished_at = now() WHERE finished_at IS NULL");
+    left_open(&nodes, 3, "3", 1);
+    three.pgbaton(["cluster", "show"]).run().code(0);
+    three.pgbaton(["standby", "follow", "--upstream-node-id", "2"]).run().code(0);
+    assert_eq!(metadata(one, OPEN), "");
+    // Nobody is left who could finish it.
+    left_open(&nodes, 3, "1,3", 1);
+    one.pgbaton(["standby", "unregister", "--node-id", "3"]).run().code(0);
+    assert_eq!(metadata(one, OPEN), "");
+}
+
+#[test]
+fn the_first_change_of_a_standby_makes_the_record_where_the_role_may() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, three) = (nodes.node(1), nodes.node(3));
+    let has = |column: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'pgbaton' AND table_name = 'operation' AND column_name = '{column}'"
+        );
+        one.psql_as("postgres", "repmgr", &sql) == "1"
+    };
+    let follow = |upstream: &str, more: &[&str]| {
+        let words = ["standby", "follow", "--upstream-node-id", upstream];
+        three.pgbaton(words.iter().chain(more).copied()).run()
+    };
+    // As version 0.1.0 made it, and as repmgr leaves it.
+    let old = "ALTER TABLE pgbaton.operation DROP nodes, DROP timeline, DROP system_identifier";
+    for (sql, upstream) in [(old, "2"), ("DROP SCHEMA pgbaton CASCADE", "1")] {
+        one.psql_as("postgres", "repmgr", sql);
+        assert!(!has("nodes"));
+        let title = "prepare table pgbaton.operation on node \"node1\"";
+        let dry = follow(upstream, &["--dry-run"]);
+        assert!(dry.code(0).stdout.contains(title), "{dry:?}");
+        assert!(!has("nodes"));
+        follow(upstream, &[]).code(0).says(title);
+        assert!(has("nodes"));
+        let kept = "SELECT command || ' ' || nodes::text || ' ' || exit_code FROM pgbaton.operation WHERE nodes IS NOT NULL ORDER BY started_at DESC LIMIT 1";
+        assert_eq!(metadata(one, kept), "standby follow {3} 0");
+    }
+    // It may not: that is said with what allows it, here and by the check, and the work is done.
+    one.psql_as("postgres", "repmgr", "DROP SCHEMA pgbaton CASCADE");
+    for sql in [
+        "ALTER DATABASE repmgr OWNER TO postgres",
+        "ALTER ROLE repmgr NOSUPERUSER",
+        "GRANT pg_monitor TO repmgr",
+        "GRANT EXECUTE ON FUNCTION pg_promote TO repmgr",
+        "GRANT USAGE ON SCHEMA repmgr TO repmgr; GRANT ALL ON ALL TABLES IN SCHEMA repmgr TO repmgr",
+    ] {
+        one.psql_as("postgres", "repmgr", sql);
+    }
+    three.wait_for_replay_of(one);
+    let grant = "GRANT CREATE ON DATABASE";
+    follow("2", &["--dry-run"]).code(0).says("cannot be recorded").says(grant);
+    let checked = one.pgbaton(["cluster", "check", "--no-ssh", "--json"]).run();
+    assert!(checked.stdout.contains("operations_not_recorded"), "{checked:?}");
+    follow("2", &[]).code(0).says("cannot be recorded").says(grant);
+    one.kill9();
+    three.pgbaton(["standby", "promote", "--no-siblings-follow"]).run().code(0).says(grant);
+}
+
+#[test]
+fn a_promotion_on_a_cluster_of_repmgr_is_recorded_where_the_role_may_make_the_table() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql_as("postgres", "repmgr", "DROP SCHEMA pgbaton CASCADE");
+    two.wait_for_replay_of(one);
+    one.kill9();
+    let dry = two.pgbaton(["standby", "promote", "--dry-run"]).run();
+    assert!(dry.code(0).stdout.contains("prepare schema pgbaton"), "{dry:?}");
+    two.pgbaton(["standby", "promote"]).run().code(0);
+    let promotions = "SELECT string_agg(timeline || ' ' || node_id, ', ') FROM pgbaton.promotion";
+    assert_eq!(metadata(two, promotions), "2 2");
 }

@@ -172,7 +172,7 @@ async fn act(
         let begun =
             |scope| registry::operation::begun(&header.operation_id, &header.command, header.node_id, scope);
         let scope = plan.origin.as_ref().map(|origin| &origin.scope);
-        announce(context, &world, plan, begun(scope)).await;
+        announce(context, &world, plan, &[begun(scope)]).await;
     }
     let outcome = run::run(plan, &Past::default(), &world).await;
     world.release().await;
@@ -193,9 +193,9 @@ async fn act(
 ///
 /// Never stops the operation: the node's own journal is what counts. Reading roles, and tables of an older version, are no reason to
 /// refuse work either.
-pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, row: Statement) {
+pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, statements: &[Statement]) {
     let Some(on) = &plan.announce_on else { return };
-    if let Err(error) = world.sql(on, &[row], ANNOUNCE_S).await {
+    if let Err(error) = world.sql(on, statements, ANNOUNCE_S).await {
         context.debug(&format!("could not tell the cluster of the operation: {error}"));
     }
 }
@@ -204,7 +204,8 @@ pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, row: Sta
 ///
 /// A promotion settles what was open on the timeline before it.
 pub async fn record_end(context: &Context, world: &Live<'_>, plan: &Plan, id: &str, outcome: &Outcome) {
-    let ended = registry::operation::ended(id, outcome.exit);
+    let mut statements = vec![registry::operation::ended(id, outcome.exit)];
+    statements.extend(plan.settled.iter().map(|id| registry::operation::close(id)));
     let promoted = plan.steps().find_map(|step| match &step.op {
         Op::Promote { on, .. } => Some((on, &step.id)),
         _ => None,
@@ -212,12 +213,12 @@ pub async fn record_end(context: &Context, world: &Live<'_>, plan: &Plan, id: &s
     let is_done = |id: &String| outcome.steps.iter().any(|step| step.id == *id && step.status.is_done());
     match promoted {
         Some((on, step)) if is_done(step) => {
-            let statements = [ended, registry::operation::close_before_promotion()];
+            statements.push(registry::operation::close_before_promotion());
             if let Err(error) = world.sql(on, &statements, ANNOUNCE_S).await {
                 context.debug(&format!("could not record the end of the operation: {error}"));
             }
         }
-        _ => announce(context, world, plan, ended).await,
+        _ => announce(context, world, plan, &statements).await,
     }
 }
 

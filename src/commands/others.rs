@@ -18,6 +18,7 @@ use crate::plan::announce::{Other, Standing};
 use crate::plan::journal::{self, Status};
 use crate::registry::node::ssh_hosts;
 use crate::registry::operation::{self, OpenOperation};
+use crate::registry::schema::{self, Present};
 
 /// How long another host may take to say what its journals hold.
 const ASK: Duration = Duration::from_secs(10);
@@ -50,6 +51,11 @@ pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
         out.push(Other { row, node_name, standing });
     }
     out
+}
+
+/// Returns what there is of metadata on the primary.
+pub async fn metadata(held: &Held, primary_id: i32) -> Option<Present> {
+    schema::look(held.session(primary_id)?).await.ok()
 }
 
 async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {

@@ -1,6 +1,7 @@
 //! `primary unregister`, `standby unregister` and `witness unregister`.
 
 use crate::commands::context::Context;
+use crate::commands::hold::open;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::{locate, operate};
@@ -10,6 +11,7 @@ use crate::output::Report;
 use crate::output::ui::Level;
 use crate::plan::register::{Options, endpoint, unregister};
 use crate::registry::NodeType;
+use crate::registry::schema;
 
 /// Removes a node from the metadata.
 ///
@@ -19,7 +21,13 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let found = locate::cluster(context).await?;
     let (primary, _) = locate::the_primary(&found.facts)?;
     let target = target(context, &found.facts)?;
-    let options = Options { force: context.global.force, wait_sync_s: None };
+    let session = open(context, &primary.row).await.ok();
+    let present = match &session {
+        Some(session) => schema::look(session).await.ok(),
+        None => None,
+    };
+    let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
+    let options = Options { force: context.global.force, records, ..Options::default() };
     let plan = unregister(&found.facts, target, wanted, primary, &endpoint(primary), options);
     let result = operate::carry_out(context, &plan, secrets_of(&found.facts)).await;
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);

@@ -6,7 +6,7 @@
 use crate::error::{Exit, sentence};
 use crate::pg::history::TimelineId;
 use crate::plan::upstream::QUERY_S;
-use crate::plan::{Check, Endpoint, Op, Probe, Scope, Step, Waiver};
+use crate::plan::{Check, Endpoint, OnFailure, Op, Order, Origin, Phase, Plan, Probe, Scope, Step, Waiver};
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::Present;
 
@@ -22,18 +22,13 @@ pub struct Recording {
 /// Plans the record of an operation on the primary.
 pub fn record(present: Option<&Present>, on: &Endpoint, scope: &Scope) -> Recording {
     let Some(present) = present else { return Recording::default() };
-    let is_closed = present.closed_tables.iter().any(|table| table == "pgbaton.operation")
-        || present.closed_schemas.iter().any(|schema| schema == "pgbaton");
-    let (prepare, scope) = if present.own && !is_closed {
-        match (present.scoped, present.may_alter_operation) {
-            (true, _) => (Vec::new(), Some(scope.clone())),
-            (false, true) => (vec![operation::add_columns()], Some(scope.clone())),
-            (false, false) => (Vec::new(), None),
-        }
-    } else if !present.own && present.lacking().is_empty() && !present.install().is_empty() {
-        (present.install(), Some(scope.clone()))
-    } else {
-        return Recording { step: None, check: Some(not_recorded(present)) };
+    let Some(install) = present.own_or_made() else {
+        return Recording { step: None, check: not_recorded(present) };
+    };
+    let (prepare, scope) = match (present.own && !present.scoped, present.may_alter_operation) {
+        (false, _) => (install, Some(scope.clone())),
+        (true, true) => (vec![operation::add_columns()], Some(scope.clone())),
+        (true, false) => (Vec::new(), None),
     };
     let title = match prepare.is_empty() {
         true => format!("record the operation on {}", on.name),
@@ -52,7 +47,47 @@ pub fn received(on: &Endpoint, within_s: u32) -> Step {
     Step::new("announced", title, Op::Wait(Probe::Announced { on: on.clone() }), within_s, Exit::Query)
 }
 
-fn not_recorded(present: &Present) -> Check {
+/// Refuses to work beside another open operation on one of the nodes that a change of a standby touches, the first of which it is, and
+/// notes what the change is planned for.
+pub fn heed(plan: &mut Plan, others: &[Other], scope: Scope, primary: i32, touched: &[i32], force: bool) {
+    plan.checks.extend(checks(others, scope.timeline, touched, force));
+    plan.settled = settled(others);
+    plan.origin = Some(Origin { scope, primary: Some(primary) });
+}
+
+/// Returns the operations whose nodes know nothing of them any more: their rows are closed when this operation has ended.
+pub fn settled(others: &[Other]) -> Vec<String> {
+    let over = others.iter().filter(|other| other.standing == Standing::Over);
+    over.map(|other| other.row.operation_id.clone()).collect()
+}
+
+/// Makes what is missing of the tables before the first effect of a change of a standby, if there is one and the role may: on a cluster
+/// that repmgr has led so far, or pgbaton 0.1.0. Without them the change goes on, too.
+pub fn prepare(plan: &mut Plan, present: Option<&Present>) {
+    let (Some(on), Some(origin)) = (&plan.announce_on, &plan.origin) else { return };
+    if plan.phases.is_empty() {
+        return;
+    }
+    let recording = record(present, on, &origin.scope);
+    plan.checks.extend(recording.check);
+    let lacks = |step: &Step| matches!(&step.op, Op::Announce { prepare, .. } if !prepare.is_empty());
+    let Some(step) = recording.step.filter(lacks) else { return };
+    let phase = Phase {
+        title: "record the operation".into(),
+        order: Order::InOrder,
+        on_failure: OnFailure::Continue,
+        outage: false,
+        steps: vec![step],
+    };
+    plan.phases.insert(0, phase);
+}
+
+/// Says that operations and promotions cannot be recorded, and what allows it; None where they can.
+pub fn not_recorded(present: &Present) -> Option<Check> {
+    present.own_or_made().is_none().then(|| cannot_record(present))
+}
+
+fn cannot_record(present: &Present) -> Check {
     let grants: Vec<String> = present.lacking().into_iter().map(|(_, grant)| grant).collect();
     let check = Check::warning("operations_not_recorded", "the operation cannot be recorded in schema \"pgbaton\"")
         .detail("Without the record, a command on a node that is cut off meanwhile does not know of it; the locks and the journal remain.");
@@ -119,11 +154,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
             continue;
         }
         let mut check = Check::fail(NAME, message)
-            .detail(format!(
-                "{began} {} It may be making \"{}\" the primary at this moment.",
-                sentence(how),
-                other.node_name
-            ))
+            .detail(format!("{began} {}{}", sentence(how), at_this_moment(row, &other.node_name)))
             .hint(format!(
                 "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\". If \
                  its host is gone for good: \"pgbaton operation abandon {id} --force\" here.",
@@ -138,6 +169,16 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
         out.push(check);
     }
     out
+}
+
+/// What an operation that is still open may be doing.
+fn at_this_moment(row: &OpenOperation, name: &str) -> String {
+    match row.command.as_str() {
+        "standby switchover" | "standby promote" => {
+            format!(" It may be making \"{name}\" the primary at this moment.")
+        }
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::Settings;
 use crate::pg::history::parse_history;
+use crate::plan::announce::{self, Other};
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
 use crate::plan::service::writable;
 use crate::plan::standby::{self, Past, replays_late};
@@ -18,8 +19,8 @@ use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Standby, Statement, Step,
-    Upstream, Waiver,
+    Back, Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Statement,
+    Step, Upstream, Waiver,
 };
 use crate::registry::{NodeRow, NodeType, node};
 
@@ -55,6 +56,8 @@ pub struct FollowFacts {
     pub use_slot: bool,
     /// Seconds within which it has to stream.
     pub timeout_s: u32,
+    /// Operations of others that have not reported their end.
+    pub others: Vec<Other>,
 }
 
 /// Plans to follow.
@@ -76,6 +79,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     };
     let Some((local, server)) = local.and_then(|node| Some((node, node.facts()?))) else {
         plan.checks.push(
@@ -99,6 +103,13 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     };
     plan.checks.extend(checks);
     let Some(there) = target.facts() else { return plan };
+    let scope = Scope {
+        nodes: vec![facts.node_id],
+        timeline: there.timeline,
+        system_identifier: there.system_identifier.clone(),
+    };
+    let touched = [facts.node_id, facts.target_id];
+    announce::heed(&mut plan, &facts.others, scope, facts.target_id, &touched, force);
     plan.checks.push(same_cluster(server, there, &target_name));
     plan.checks.extend(histories(server, there, &target_name, force));
     plan.checks.extend(stays_a_standby(facts, local, force));
@@ -488,6 +499,7 @@ mod tests {
             NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Ok(standby(3)) },
         ];
         FollowFacts {
+            others: Vec::new(),
             cluster: ClusterFacts { nodes },
             role: None,
             primary: None,

@@ -102,6 +102,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     }
 }
 

@@ -91,6 +91,9 @@ pub struct Plan {
     /// What is told when it has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tells: Vec<Tell>,
+    /// Operations of which the nodes that ran them know nothing any more; their rows are closed when this one has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<String>,
 }
 
 /// The state of the cluster that an operation was planned for.
@@ -244,6 +247,7 @@ impl Plan {
             origin: None,
             far_ends: Vec::new(),
             tells: Vec::new(),
+            settled: Vec::new(),
         }
     }
 

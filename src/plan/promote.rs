@@ -27,11 +27,12 @@ use crate::plan::upstream::{
     streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict,
-    Verify, Waiver,
+    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Statement, Step,
+    Verdict, Verify, Waiver,
 };
 use crate::plan::{logical, tell};
 use crate::registry::NodeType;
+use crate::registry::schema::Present;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub struct PromoteFacts {
     pub roles: BTreeMap<i32, RoleFacts>,
     /// The node to promote.
     pub node_id: i32,
-    /// The schema `pgbaton` is there.
-    pub own_schema: bool,
+    /// What there is of metadata; None where it could not be asked.
+    pub metadata: Option<Present>,
     /// The operations of other commands that have not reported their end.
     pub others: Vec<Other>,
     /// What was last seen of the cluster before.
@@ -113,6 +114,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(logical::survive(candidate, &logical_slots_lost(facts, server), options.force));
 
     checks.extend(silent_witnesses(&facts.cluster));
+    checks.extend(facts.metadata.as_ref().and_then(announce::not_recorded));
 
     let siblings = siblings(&facts.cluster, candidate, former_id);
     let mut following = Vec::new();
@@ -160,6 +162,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: announce::settled(&facts.others),
     };
     if plan.checks.iter().any(Check::stops) {
         return Promotion { plan, wal_lost_bytes, former: former_id };
@@ -211,8 +214,15 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
         promote = promote.requires(Probe::NoPrimary { on: endpoint(other) });
     }
-    let record = |own_schema| {
-        let mut statements = new_primary(&candidate.row, own_schema);
+    let install = facts.metadata.as_ref().and_then(Present::own_or_made);
+    let title = match install.as_ref().is_some_and(|install| !install.is_empty()) {
+        true => format!("prepare schema pgbaton, and record node \"{name}\" as the primary"),
+        false => format!("record node \"{name}\" as the primary"),
+    };
+    let record = |install: Option<Vec<Statement>>| {
+        let own_schema = install.is_some();
+        let mut statements = install.unwrap_or_default();
+        statements.extend(new_primary(&candidate.row, own_schema));
         statements
             .extend(following.iter().map(|sibling| record_upstream(sibling.row.node_id, facts.node_id)));
         statements
@@ -226,8 +236,8 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             promote,
             Step::new(
                 "record",
-                format!("record node \"{name}\" as the primary"),
-                Op::Sql { on: on.clone(), statements: record(facts.own_schema) },
+                title,
+                Op::Sql { on: on.clone(), statements: record(install) },
                 QUERY_S,
                 Exit::Query,
             ),
@@ -242,7 +252,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         .collect();
     steps.push(tell::at_once(&on, &candidate.row));
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
-    steps.extend(tell_witnesses(&facts.cluster, &record(false)));
+    steps.extend(tell_witnesses(&facts.cluster, &record(None)));
     plan.phases.push(Phase {
         title: "let the others know".into(),
         order: Order::AllAtOnce,
@@ -298,6 +308,7 @@ fn refused(node_id: i32) -> Promotion {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     };
     Promotion { plan, wal_lost_bytes: None, former: None }
 }
@@ -596,7 +607,7 @@ mod tests {
             cluster: ClusterFacts { nodes },
             roles: BTreeMap::from([(2, RoleFacts::example()), (3, RoleFacts::example())]),
             node_id: 2,
-            own_schema: true,
+            metadata: Some(Present::example(true)),
             others: Vec::new(),
             topology: None,
             former_end: None,

@@ -7,13 +7,14 @@
 use crate::error::Exit;
 use crate::facts::assess::examples::{self, healthy, silence};
 use crate::facts::cluster::ClusterFacts;
+use crate::facts::server::ServerFacts;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::plan::journal::Past;
 use crate::plan::journal::{Mark, Record, Stage};
 use crate::plan::resume::{Course, Left, course, undo};
 use crate::plan::run::{Ended, Outcome, Signal, StepStatus};
-use crate::plan::scripted::{Event, Moment, ScriptedWorld, Trouble, fact, no};
+use crate::plan::scripted::{Change, Event, Moment, ScriptedWorld, Trouble, fact, no};
 use crate::plan::{
     Back, Command, Endpoint, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Scope, Step,
     Verify,
@@ -67,15 +68,18 @@ fn switchover() -> Plan {
             .on_resume(OnResume::AgainUnless(fact("new primary")))
             .requires(no("old primary"))
             .requires(fact("standby.signal"))
-            .requires_here(no("third primary"));
+            .requires_here(no("third primary"))
+            .requires_here(no("newer timeline"));
     let back_signal =
         Step { op: Op::RemoveFile { path: "/data/standby.signal".into() }, ..step("back-signal", early) }
-            .requires_here(no("third primary"));
+            .requires_here(no("third primary"))
+            .requires_here(no("newer timeline"));
     let revive = Op::Revive { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
     let back_start = Step { op: revive, ..step("back-start", early) }
         .on_resume(OnResume::AgainUnless(fact("old primary")))
         .requires(no("standby.signal"))
-        .requires_here(no("third primary"));
+        .requires_here(no("third primary"))
+        .requires_here(no("newer timeline"));
     Plan {
         title: "switch over".to_string(),
         checks: vec![],
@@ -148,6 +152,7 @@ fn switchover() -> Plan {
         }),
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     }
 }
 
@@ -158,9 +163,12 @@ fn servers() -> ScriptedWorld {
         .never_together("new primary", "third primary")
         .looks_last("promote", "third primary")
         .looks_last("back-start", "third primary")
-        .never_twice("make-slot", "slot")
-        .never_twice("promote", "new primary")
-        .never_twice("start-old", "old server")
+        .looks_last("promote", "newer timeline")
+        .looks_last("back-start", "newer timeline")
+        .never_while("promote", "newer timeline")
+        .never_while("make-slot", "slot")
+        .never_while("promote", "new primary")
+        .never_while("start-old", "old server")
         .effect("make-slot", &["slot"], &[])
         .effect("pause", &["paused"], &[])
         .effect("write-signal", &["standby.signal"], &[])
@@ -976,13 +984,21 @@ async fn the_end_is_the_last_record_and_written_once() {
     assert!(ends == 1 && matches!(journal.last(), Some(Record::End { exit: Exit::Done, changed: true, .. })));
 }
 
-// The world has changed: another node has become the primary.
+// The world has changed.
+
+const CHANGES: [Change; 3] = [Change::ThirdPrimary, Change::NewerTimeline, Change::PrimaryBack];
 
 /// The cluster of the model, as a command that comes later sees it.
 fn seen(world: &ScriptedWorld) -> ClusterFacts {
     let mut cluster = healthy();
-    if !world.is("old primary") {
+    if world.is("old server") && !world.is("old primary") {
+        cluster.nodes[0].server =
+            Ok(ServerFacts { started_at: "again".into(), ..ServerFacts::example(true, 1, 50_000) });
+    } else if !world.is("old primary") {
         cluster.nodes[0].server = Err(silence(Answered::Nothing));
+    }
+    if world.is("newer timeline") {
+        examples::server(&mut cluster, 2).timeline = TimelineId(2);
     }
     for (fact, at) in [("new primary", 1), ("third primary", 2)] {
         if world.is(fact) {
@@ -1018,43 +1034,53 @@ async fn taken_up(world: &ScriptedWorld, plan: &Plan) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_primary_at_any_moment_is_never_joined_by_a_second_one() {
+async fn a_change_of_the_world_at_any_moment_never_ends_with_a_second_primary() {
     let plan = switchover();
+    for change in CHANGES {
+        let changed = changed_at_any_moment(&plan, change).await;
+        // Back as a primary it comes only where its signal is gone: on the way back.
+        assert!(changed > 10, "{change:?}: {changed}");
+    }
+}
+
+async fn changed_at_any_moment(plan: &Plan, change: Change) -> usize {
     let mut changed = 0;
     // Nothing else happens; the way back is under way; the old state was kept after an interruption.
     for failing in
         [None, Some(("compare-wal", Trouble::Fails)), Some(("stop-old", Trouble::FailsAfterEffect))]
     {
         for moment in 1..120 {
-            let history = format!("{failing:?}, another primary at {moment}");
+            let history = format!("{failing:?}, {change:?} at {moment}");
             let world = servers();
             if let Some((id, trouble)) = failing {
                 world.add_trouble(id, trouble);
             }
-            world.changes_at(moment);
-            world.run(&plan).await;
+            world.changes_at(moment, change);
+            world.run(plan).await;
             assert_eq!(world.violations(), Vec::<String>::new(), "{history}");
-            changed += usize::from(world.is("third primary"));
+            changed += usize::from(world.changed.get());
             for _ in 0..2 {
                 world.repair();
-                taken_up(&world, &plan).await;
+                taken_up(&world, plan).await;
                 assert_eq!(world.violations(), Vec::<String>::new(), "{history}, taken up");
             }
         }
     }
-    assert!(changed > 10, "{changed}");
+    changed
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_primary_after_a_kill_and_before_resume_again_or_abandon_is_never_joined_by_a_second_one() {
+async fn a_change_after_a_kill_and_before_resume_again_or_abandon_never_ends_with_a_second_primary() {
     let plan = switchover();
-    for failing in [None, Some("compare-wal")] {
+    for (failing, change) in
+        [None, Some("compare-wal")].into_iter().flat_map(|failing| CHANGES.map(|change| (failing, change)))
+    {
         for abandons in [false, true] {
             let mut changed = 0;
             let moments = count_moments(async |first| {
                 for later in 0..25 {
                     let history = format!(
-                        "{failing:?} fails, killed at {first}, changed {later} later, abandon: {abandons}"
+                        "{failing:?} fails, killed at {first}, {change:?} {later} later, abandon: {abandons}"
                     );
                     let world = servers().dies_at(first);
                     if let Some(failing) = failing {
@@ -1066,8 +1092,8 @@ async fn another_primary_after_a_kill_and_before_resume_again_or_abandon_is_neve
                     }
                     world.repair();
                     match later {
-                        0 => world.change(),
-                        _ => world.changes_at(later),
+                        0 => world.change(change),
+                        _ => world.changes_at(later, change),
                     }
                     if abandons {
                         let past = Past::of(&plan, &world.journal.borrow());
@@ -1076,7 +1102,7 @@ async fn another_primary_after_a_kill_and_before_resume_again_or_abandon_is_neve
                     } else {
                         taken_up(&world, &plan).await;
                     }
-                    changed += usize::from(world.is("third primary"));
+                    changed += usize::from(world.changed.get());
                     assert_eq!(world.violations(), Vec::<String>::new(), "{history}");
                 }
                 false

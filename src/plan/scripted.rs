@@ -52,6 +52,17 @@ pub(crate) enum Trouble {
     StartedMarkIsDenied,
 }
 
+/// What others do to the cluster meanwhile, as far as their own pgbaton lets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Another node becomes the primary, unless there is one: its operator sees one that lives, and is refused.
+    ThirdPrimary,
+    /// Another node became the primary and is a standby again: what is left of it is its timeline.
+    NewerTimeline,
+    /// The old primary is started by hand, or by what supervises it: as what `standby.signal` says.
+    PrimaryBack,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -70,10 +81,12 @@ pub(crate) struct ScriptedWorld {
     facts: RefCell<BTreeSet<String>>,
     never_together: Vec<(&'static str, &'static str)>,
     /// The last look of a step, made where its effect is: it has no effect while the fact holds.
-    last_look: BTreeMap<&'static str, &'static str>,
-    /// At this moment another node becomes the primary, if none is.
-    changes_at: Cell<Option<usize>>,
-    never_twice: BTreeMap<&'static str, &'static str>,
+    last_look: Vec<(&'static str, &'static str)>,
+    /// At this moment the world changes.
+    changes_at: Cell<Option<(usize, Change)>>,
+    never_while: Vec<(&'static str, &'static str)>,
+    /// The world did change.
+    pub(crate) changed: Cell<bool>,
     violations: RefCell<Vec<String>>,
     pub(crate) events: RefCell<Vec<Event>>,
     pub(crate) told: RefCell<Vec<String>>,
@@ -118,21 +131,30 @@ impl ScriptedWorld {
 
     /// Lets a step have no effect while a fact holds.
     pub(crate) fn looks_last(mut self, step: &'static str, fact: &'static str) -> Self {
-        self.last_look.insert(step, fact);
+        self.last_look.push((step, fact));
         self
     }
 
-    /// Lets another node become the primary at the n-th moment from now on, unless there is one.
-    pub(crate) fn changes_at(&self, moment: usize) {
+    /// Lets the world change at the n-th moment from now on.
+    pub(crate) fn changes_at(&self, moment: usize, change: Change) {
         self.moments.set(0);
-        self.changes_at.set(Some(moment));
+        self.changes_at.set(Some((moment, change)));
     }
 
-    /// Lets another node become the primary, unless there is one: its operator sees one that lives, and is refused.
-    pub(crate) fn change(&self) {
-        if !self.is("old primary") && !self.is("new primary") {
-            self.facts.borrow_mut().insert("third primary".to_string());
+    /// Lets the world change, where a primary that lives does not prevent it.
+    pub(crate) fn change(&self, change: Change) {
+        let lives = ["old primary", "new primary", "third primary"].iter().any(|fact| self.is(fact));
+        if lives {
+            return;
         }
+        let fact = match change {
+            Change::ThirdPrimary => "third primary",
+            Change::NewerTimeline => "newer timeline",
+            Change::PrimaryBack if self.is("standby.signal") => "old server",
+            Change::PrimaryBack => "old primary",
+        };
+        self.changed.set(true);
+        self.facts.borrow_mut().insert(fact.to_string());
     }
 
     /// Ends the journal: what comes next is an operation of its own.
@@ -146,9 +168,9 @@ impl ScriptedWorld {
         self.until_death(undo(plan, &past, self, "undone")).await
     }
 
-    /// Forbids a step while a fact holds: doing it again would fail, or do harm.
-    pub(crate) fn never_twice(mut self, step: &'static str, fact: &'static str) -> Self {
-        self.never_twice.insert(step, fact);
+    /// Forbids a step while a fact holds: doing it then would fail, or do harm.
+    pub(crate) fn never_while(mut self, step: &'static str, fact: &'static str) -> Self {
+        self.never_while.push((step, fact));
         self
     }
 
@@ -270,8 +292,10 @@ impl ScriptedWorld {
             self.journal_broken.set(true);
         }
         self.moments.set(self.moments.get() + 1);
-        if self.changes_at.get() == Some(self.moments.get()) {
-            self.change();
+        if let Some((at, change)) = self.changes_at.get()
+            && at == self.moments.get()
+        {
+            self.change(change);
         }
         let dies = self.dies_at.get() == Some(self.moments.get());
         if dies || self.has(step, Trouble::Killed(moment)) {
@@ -311,13 +335,14 @@ impl World for ScriptedWorld {
         self.events.borrow_mut().push(Event::Performed(step.id.clone()));
         let error = || Error::new(Exit::LocalCommand, format!("could not {}", step.title));
         let id = step.id.as_str();
-        if self.never_twice.get(id).is_some_and(|fact| self.is(fact)) {
-            self.violations.borrow_mut().push(format!("{id} performed again"));
-        }
         // Every effect takes a while, so that signals arrive in the middle of it.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        if self.last_look.get(id).is_some_and(|fact| self.is(fact)) {
+        let holds = |rules: &[(&str, &str)]| rules.iter().any(|(step, fact)| *step == id && self.is(fact));
+        if holds(&self.last_look) {
             return Err(Error { no_effect: true, ..error() });
+        }
+        if holds(&self.never_while) {
+            self.violations.borrow_mut().push(format!("{id} performed while it must not be"));
         }
         if self.has(id, Trouble::Fails) {
             return Err(error());

@@ -228,6 +228,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     }
 }
 
@@ -271,6 +272,7 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
         announce_on: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
         origin: None,
     }
 }

@@ -70,19 +70,21 @@ pub fn add_columns() -> Statement {
     )
 }
 
-/// Returns the statement that records an operation that is about to begin; without a scope as version 0.1.0 did.
+/// Returns the statement that records an operation that is about to begin. A table of version 0.1.0 takes what it has columns for.
 pub fn begun(operation_id: &str, command: &str, node_id: i32, scope: Option<&Scope>) -> Statement {
-    let columns = if scope.is_some() { ", nodes, timeline, system_identifier" } else { "" };
-    let values = if scope.is_some() { ", $4::integer[], $5::integer, $6" } else { "" };
-    let statement = Statement::new(format!(
-        "INSERT INTO pgbaton.operation (operation_id, command, node_id{columns}) VALUES ($1, $2, $3::integer{values})"
-    ))
-    .bind(operation_id)
-    .bind(command)
-    .bind(node_id);
-    let Some(scope) = scope else { return statement };
-    let nodes: Vec<String> = scope.nodes.iter().map(ToString::to_string).collect();
-    statement.bind(format!("{{{}}}", nodes.join(","))).bind(scope.timeline).bind(&scope.system_identifier)
+    let row = serde_json::json!({
+        "operation_id": operation_id,
+        "command": command,
+        "node_id": node_id,
+        "nodes": scope.map(|scope| &scope.nodes),
+        "timeline": scope.map(|scope| scope.timeline),
+        "system_identifier": scope.map(|scope| &scope.system_identifier),
+    });
+    Statement::new(
+        "INSERT INTO pgbaton.operation SELECT * FROM jsonb_populate_record(NULL::pgbaton.operation, \
+         $1::jsonb || jsonb_build_object('started_at', current_timestamp))",
+    )
+    .bind(row)
 }
 
 /// Returns the statement that records how an operation ended.

@@ -206,6 +206,17 @@ impl Present {
         out
     }
 
+    /// Returns the statements after which schema `pgbaton` has its tables, none where it has them already; None where the role may not use
+    /// or make them.
+    pub fn own_or_made(&self) -> Option<Vec<Statement>> {
+        let is_closed = self.closed_tables.iter().any(|table| table.starts_with("pgbaton."))
+            || self.closed_schemas.iter().any(|schema| schema == "pgbaton");
+        if self.own {
+            return (!is_closed).then(Vec::new);
+        }
+        Some(self.install()).filter(|install| self.lacking().is_empty() && !install.is_empty())
+    }
+
     /// Returns the statements that make what is missing; the tables of the repmgr extension are never touched.
     pub fn install(&self) -> Vec<Statement> {
         let repmgr = include_str!("schema.sql");

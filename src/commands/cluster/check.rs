@@ -4,11 +4,12 @@ use crate::cli::check::ClusterCheck as Args;
 use crate::commands::checks::{Deadlines, exit, hosts, thresholds, told};
 use crate::commands::context::Context;
 use crate::commands::{locate, operation};
-use crate::error::Result;
+use crate::error::{Issue, Result, Severity};
 use crate::facts::assess::Viewpoint;
 use crate::facts::check::{Evidence, Name, judge};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::{Data, Report};
+use crate::plan::announce;
 
 /// Checks all nodes.
 ///
@@ -29,6 +30,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: config.map(|config| config.node_id),
         copies: &found.copies,
+        operations: &found.operations,
     };
     let evidence = Evidence {
         facts: &found.facts,
@@ -37,7 +39,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         hosts: &hosts,
         thresholds: &thresholds,
     };
-    let findings = judge(&evidence, &usual, None, None);
+    let mut findings = judge(&evidence, &usual, None, None);
+    findings.issues.extend(more.metadata.as_ref().and_then(announce::not_recorded).map(|check| Issue {
+        severity: Severity::Warning,
+        code: "operations_not_recorded",
+        node_id: None,
+        message: check.message,
+        detail: check.detail,
+        hint: check.hint,
+    }));
     let layout = if args.nagios { Layout::ClusterNagios } else { Layout::Cluster };
     let mut report = CheckReport::of_cluster(&findings, found.now, layout);
     report.thresholds(&thresholds);

@@ -91,7 +91,7 @@ fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
 }
 
 async fn once(context: &Context) -> Result<Report> {
-    let found = locate::cluster(context).await?;
+    let found = locate::cluster_and_operations(context).await?;
     let config = context.config_if_any()?;
     let view = Viewpoint {
         now: found.now,
@@ -100,6 +100,7 @@ async fn once(context: &Context) -> Result<Report> {
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: config.map(|config| config.node_id),
         copies: &found.copies,
+        operations: &found.operations,
     };
     let (mut report, issues) = assess(&found.facts, &view);
     if context.style.verbose {

@@ -22,6 +22,8 @@ use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::quote::quote_ident;
+use crate::registry::operation::OpenOperation;
+use crate::registry::schema::Present;
 use crate::registry::{NodeRow, NodeType, node};
 
 /// The cluster as it was found.
@@ -33,6 +35,8 @@ pub struct Found {
     pub topology: Option<Topology>,
     /// The copies of the metadata that witnesses have.
     pub copies: Copies,
+    /// The operations that have not reported their end, by the copies of all nodes that answer; only where that was asked.
+    pub operations: Vec<OpenOperation>,
     /// The time of the observation.
     pub now: Timestamp,
 }
@@ -44,6 +48,8 @@ pub struct More {
     pub asked: BTreeMap<i32, Asked>,
     /// Where ssh leads to a node, for those of which that is written down.
     pub ssh_hosts: BTreeMap<i32, String>,
+    /// What there is of metadata on the primary.
+    pub metadata: Option<Present>,
     /// Why the server that was to be asked first, by the configuration or the command line, could not be connected to that way.
     pub refused: Option<String>,
 }
@@ -56,7 +62,15 @@ pub struct More {
 /// # Errors
 /// Exit code 6 if nobody answers and nothing was seen before, 7 if the metadata cannot be read.
 pub async fn cluster(context: &Context) -> Result<Found> {
-    Ok(find(context, None).await?.0)
+    Ok(find(context, None, false).await?.0)
+}
+
+/// Does the same, and asks all nodes which operations have not reported their end.
+///
+/// # Errors
+/// Those of [`cluster`].
+pub async fn cluster_and_operations(context: &Context) -> Result<Found> {
+    Ok(find(context, None, true).await?.0)
 }
 
 /// Does the same, and asks all nodes in the same round for what these checks need besides; each within a deadline.
@@ -68,10 +82,14 @@ pub async fn cluster_for_checks(
     names: &[Name],
     within: Duration,
 ) -> Result<(Found, More)> {
-    find(context, Some((names, within))).await
+    find(context, Some((names, within)), true).await
 }
 
-async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Result<(Found, More)> {
+async fn find(
+    context: &Context,
+    for_checks: Option<(&[Name], Duration)>,
+    operations: bool,
+) -> Result<(Found, More)> {
     let config = context.config_if_any()?;
     let now = crate::plan::journal::now();
     let given = context.given_conninfo()?;
@@ -92,6 +110,7 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
         &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
     let mut round = Round::new(context, seeds.and_then(|seen| seen.system_identifier.clone()));
     round.first = Some(key(&first));
+    round.operations_too = operations;
     if let Some((names, within)) = for_checks {
         round.for_checks = Some(names.into());
         round.until = Instant::now() + within;
@@ -138,7 +157,8 @@ async fn find(context: &Context, for_checks: Option<(&[Name], Duration)>) -> Res
     if let Some(Refusal::Connection(error)) = round.refusal(&first) {
         more.refused = Some(error.primary.clone());
     }
-    Ok((Found { copies: round.copies(&facts), facts, topology, now }, more))
+    let (copies, operations) = (round.copies(&facts), round.operations(&facts));
+    Ok((Found { copies, operations, facts, topology, now }, more))
 }
 
 /// Returns what makes a connection string lead to a server as a role: two with the same key need one connection.

@@ -21,6 +21,8 @@ use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::{Answered, ConnectError};
 use crate::pg::history::TimelineId;
+use crate::registry::operation::{self, OpenOperation};
+use crate::registry::schema;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::system::environment::Environment;
 
@@ -56,6 +58,8 @@ struct Answer {
     refusal: Option<Refusal>,
     /// What checks need besides, where that was asked.
     more: Option<Asked>,
+    /// The operations that have not reported their end, by its copy of the table; None where it was not asked or has no answer.
+    operations: Option<Vec<OpenOperation>>,
 }
 
 /// A server that has answered keeps us waiting for the rows of slower ones only so long.
@@ -77,6 +81,18 @@ pub(super) struct Round<'a> {
     pub(super) first: Option<String>,
     /// Everybody is asked what these checks need besides.
     pub(super) for_checks: Option<Rc<[Name]>>,
+    /// Everybody is asked for the operations that have not reported their end.
+    pub(super) operations_too: bool,
+}
+
+/// What a server is asked besides what it is.
+struct Besides {
+    /// The rows of the nodes, even if it is a standby.
+    rows: bool,
+    /// What these checks need.
+    for_checks: Option<Rc<[Name]>>,
+    /// The operations that have not reported their end.
+    operations: bool,
 }
 
 impl<'a> Round<'a> {
@@ -90,6 +106,7 @@ impl<'a> Round<'a> {
             answers: BTreeMap::new(),
             first: None,
             for_checks: None,
+            operations_too: false,
         }
     }
 
@@ -102,8 +119,12 @@ impl<'a> Round<'a> {
         if self.asked.insert(key.to_string()) {
             let (key, conninfo, environment, until) =
                 (key.to_string(), conninfo.to_string(), &self.context.environment, self.until);
-            let for_checks = self.for_checks.clone();
-            self.pending.push(Box::pin(answer(key, conninfo, environment, until, rows_too, for_checks)));
+            let besides = Besides {
+                rows: rows_too,
+                for_checks: self.for_checks.clone(),
+                operations: self.operations_too,
+            };
+            self.pending.push(Box::pin(answer(key, conninfo, environment, until, besides)));
         }
     }
 
@@ -282,6 +303,26 @@ impl<'a> Round<'a> {
         rows.collect()
     }
 
+    /// Returns the operations that have not reported their end, by the copies of all nodes: the one that knows of it may be cut off.
+    ///
+    /// A standby may not have received the end yet: of the timeline of a primary that answers, that primary's rows count alone.
+    pub(super) fn operations(&self, facts: &ClusterFacts) -> Vec<OpenOperation> {
+        let copies = facts.nodes.iter().filter_map(|node| {
+            let answer = self.answers.get(&key(&node.row.conninfo))?;
+            Some((node.facts()?, answer.operations.as_ref()?))
+        });
+        let copies: Vec<_> = copies.collect();
+        let known_better = |row: &OpenOperation| {
+            copies.iter().any(|(server, _)| !server.in_recovery && row.timeline == Some(server.timeline))
+        };
+        let mut open: BTreeMap<&str, &OpenOperation> = BTreeMap::new();
+        for (server, rows) in &copies {
+            let counts = rows.iter().filter(|row| !server.in_recovery || !known_better(row));
+            open.extend(counts.map(|row| (row.operation_id.as_str(), row)));
+        }
+        open.into_values().cloned().collect()
+    }
+
     /// Takes what was asked for checks out of the answers.
     pub(super) async fn more(&mut self, facts: &ClusterFacts) -> More {
         let keys = facts.nodes.iter().map(|node| (node.row.node_id, key(&node.row.conninfo)));
@@ -292,7 +333,14 @@ impl<'a> Round<'a> {
             Some((session, _)) => bounded(self.until, node::ssh_hosts(session)).await.unwrap_or_default(),
             None => BTreeMap::new(),
         };
-        More { asked, ssh_hosts, refused: None }
+        let primary = facts.primaries().max_by_key(|(_, server)| server.timeline);
+        let session = primary
+            .and_then(|(node, _)| Some(&self.answers.get(&key(&node.row.conninfo))?.server.as_ref().ok()?.0));
+        let metadata = match session {
+            Some(session) => bounded(self.until, schema::look(session)).await.ok(),
+            None => None,
+        };
+        More { asked, ssh_hosts, metadata, refused: None }
     }
 
     pub(super) fn refusal(&self, conninfo: &str) -> Option<&Refusal> {
@@ -312,11 +360,16 @@ async fn answer(
     conninfo: String,
     environment: &Environment,
     until: Instant,
-    rows_too: bool,
-    for_checks: Option<Rc<[Name]>>,
+    besides: Besides,
 ) -> Answer {
-    let silent =
-        |key, silence, refusal| Answer { key, server: Err(silence), rows: None, refusal, more: None };
+    let silent = |key, silence, refusal| Answer {
+        key,
+        server: Err(silence),
+        rows: None,
+        refusal,
+        more: None,
+        operations: None,
+    };
     let parsed = match Conninfo::parse(&conninfo) {
         Ok(parsed) => parsed,
         Err(error) => return silent(key, Silence::invalid(&error.to_string()), None),
@@ -332,20 +385,29 @@ async fn answer(
     let facts = match bounded(until, server::ask(&session)).await {
         Ok(facts) => facts,
         Err(error) => {
-            let refusal = rows_too.then(|| Refusal::Metadata(error.clone()));
+            let refusal = besides.rows.then(|| Refusal::Metadata(error.clone()));
             return silent(key, error.into(), refusal);
         }
     };
     // Rows that are locked must leave time for what is asked after them.
-    let rows_until = match for_checks {
+    let rows_until = match besides.for_checks {
         Some(_) => Instant::now() + until.saturating_duration_since(Instant::now()) / 2,
         None => until,
     };
-    let rows = match rows_too || !facts.in_recovery {
-        true => Some(bounded(rows_until, read_rows(&session)).await),
-        false => None,
+    let rows = async {
+        match besides.rows || !facts.in_recovery {
+            true => Some(bounded(rows_until, read_rows(&session)).await),
+            false => None,
+        }
     };
-    let more = match &for_checks {
+    let operations = async {
+        match besides.operations {
+            true => bounded(rows_until, operation::open(&session)).await.ok(),
+            false => None,
+        }
+    };
+    let (rows, operations) = tokio::join!(rows, operations);
+    let more = match &besides.for_checks {
         Some(names) => Some(check::ask(&session, names, until).await),
         None => None,
     };
@@ -354,7 +416,7 @@ async fn answer(
         Some(Err(error)) => (None, Some(Refusal::Metadata(error))),
         None => (None, None),
     };
-    Answer { key, server: Ok((session, facts)), rows, refusal, more }
+    Answer { key, server: Ok((session, facts)), rows, refusal, more, operations }
 }
 
 async fn read_rows(session: &Session) -> std::result::Result<Rows, SqlError> {

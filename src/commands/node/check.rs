@@ -135,6 +135,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         unfinished_operation: operation::unfinished_id(context),
         local_node_id: Some(config.node_id),
         copies: &found.copies,
+        operations: &found.operations,
     };
     let evidence = Evidence {
         facts: &found.facts,
@@ -276,7 +277,13 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
         config_file: String::new(),
     };
     let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }] };
-    Found { facts, copies: Copies::new(), topology: None, now: crate::plan::journal::now() }
+    Found {
+        facts,
+        copies: Copies::new(),
+        operations: Vec::new(),
+        topology: None,
+        now: crate::plan::journal::now(),
+    }
 }
 
 /// Tries the replication login to one node, as repmgr asks before a switchover. The answer is a word; the exit code is 0 whatever it is.

@@ -65,6 +65,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         unfinished_operation: unfinished.clone(),
         local_node_id: Some(config.node_id),
         copies: &Copies::new(),
+        operations: &[],
     };
     let (report, issues) = assess(&facts, &view);
     let mut issues: Vec<Issue> =

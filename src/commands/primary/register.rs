@@ -58,7 +58,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     let on = local_endpoint(config);
     let superuser = superuser.map(|superuser| superuser.on);
     let facts = PrimaryFacts { local, present, lacks_term, superuser, cluster };
-    let options = Options { force: context.global.force, wait_sync_s: None };
+    let options = Options { force: context.global.force, wait_sync_s: None, ..Options::default() };
     let plan = primary(&facts, &row, &on, options);
     let made = facts.present.verdict() == Verdict::Missing;
     known.extend(secrets(config, &row));

@@ -12,13 +12,14 @@ use crate::commands::hold::{self, Held, hold};
 use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::take_up::{TakenUp, resume};
-use crate::commands::{locate, login, operate};
+use crate::commands::{locate, login, operate, others};
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
 use crate::facts::places;
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::tools;
+use crate::plan::announce;
 use crate::plan::follow::{FollowFacts, plan};
 use crate::plan::upstream::upstream;
 
@@ -66,8 +67,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         use_slot: config.use_replication_slots,
         timeout_s: seconds(config.standby_follow_timeout),
         cluster: held.facts.clone(),
+        others: others::others(context, &held).await,
     };
-    let plan = plan(&facts, context.global.force);
+    let mut plan = plan(&facts, context.global.force);
+    if let Some((primary, _)) = held.facts.primaries().next() {
+        announce::prepare(&mut plan, others::metadata(&held, primary.row.node_id).await.as_ref());
+    }
     let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
     operate::add_data(
         &mut result,

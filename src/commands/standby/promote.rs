@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts = PromoteFacts {
         roles: held.roles.clone(),
         node_id: config.node_id,
-        own_schema: rest.metadata.as_ref().is_some_and(|present| present.own),
+        metadata: rest.metadata.clone(),
         others: others::others(context, &held).await,
         beside: Beside { no_pause: args.repmgrd_no_pause, ..beside },
         topology: rest.found.topology,
@@ -136,7 +136,7 @@ pub async fn judge_anew(context: &Context, held: &Held, former: Option<i32>) -> 
     let facts = PromoteFacts {
         roles: held.roles.clone(),
         node_id: config.node_id,
-        own_schema: false,
+        metadata: None,
         others: Vec::new(),
         beside: Beside::default(),
         topology: None,

@@ -64,7 +64,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         "the primary is \"{}\" on timeline {}",
         primary_row.node_name, primary_server.timeline
     ));
-    let options = Options { force: context.global.force, wait_sync_s: args.wait_sync };
+    let options = Options { force: context.global.force, wait_sync_s: args.wait_sync, ..Options::default() };
     let on = endpoint(primary);
     let here = local_endpoint(config);
     let mut known = secrets_of(&cluster);

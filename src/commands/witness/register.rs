@@ -80,7 +80,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         known.extend(secrets_of(&there.cluster));
     }
     let facts = WitnessFacts { here, primary };
-    let options = Options { force: context.global.force, wait_sync_s: None };
+    let options = Options { force: context.global.force, wait_sync_s: None, ..Options::default() };
     let plan = witness(&facts, &row(config), &local_endpoint(config), options);
     finish(context, config, &facts, &plan, known).await
 }

@@ -62,6 +62,7 @@ pub(crate) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
         unfinished_operation: None,
         local_node_id: Some(1),
         copies: &NO_COPIES,
+        operations: &[],
     }
 }
 

@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub(crate) mod examples;
 mod node;
+mod operations;
 mod primary;
 mod rows;
 mod standby;
@@ -20,7 +21,9 @@ use crate::error::{Issue, Severity};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::Topology;
+use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_ident;
+use crate::registry::operation::OpenOperation;
 use crate::registry::{NodeRow, NodeType};
 
 /// Everything that a verdict depends on besides the facts.
@@ -38,6 +41,8 @@ pub struct Viewpoint<'a> {
     pub local_node_id: Option<i32>,
     /// The copies of the metadata that witnesses have, by the witness's node id.
     pub copies: &'a Copies,
+    /// The operations that have not reported their end, by the metadata.
+    pub operations: &'a [OpenOperation],
 }
 
 /// The copies of the metadata that witnesses have, by the witness's node id.
@@ -56,6 +61,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
     judge.registrations();
     judge.rights();
+    let waits_for = judge.open_operations();
     match primaries.as_slice() {
         [] => judge.no_primary(anybody),
         [(node, server)] => {
@@ -78,7 +84,9 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     if let Some(operation) = &view.unfinished_operation {
         next.push(format!("pgbaton operation show {operation}"));
     }
-    for command in judge.next {
+    // As long as they are open, what changes roles is refused, and may be under way.
+    let advice = if waits_for.is_empty() { judge.next } else { waits_for };
+    for command in advice {
         if !next.contains(&command) {
             next.push(command);
         }
@@ -94,14 +102,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
                 .system_identifier()
                 .map(str::to_string)
                 .or_else(|| view.topology.and_then(|seen| seen.system_identifier.clone())),
-            timeline: facts
-                .nodes
-                .iter()
-                .filter(|node| node.row.node_type != NodeType::Witness)
-                .filter_map(NodeFacts::facts)
-                .filter(|server| Some(server.system_identifier.as_str()) == facts.system_identifier())
-                .map(|server| server.timeline)
-                .max(),
+            timeline: newest_timeline(facts),
             observed_at: if anybody {
                 view.now
             } else {
@@ -114,6 +115,16 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
         monitoring: None,
     };
     (report, judge.issues)
+}
+
+/// Returns the newest timeline among the nodes of the cluster that answer.
+fn newest_timeline(facts: &ClusterFacts) -> Option<TimelineId> {
+    let nodes = facts.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
+    let servers = nodes.filter_map(NodeFacts::facts);
+    servers
+        .filter(|server| Some(server.system_identifier.as_str()) == facts.system_identifier())
+        .map(|server| server.timeline)
+        .max()
 }
 
 /// The verdict as it comes together; each file has a part of the questions.

@@ -311,6 +311,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     }
 }
 

@@ -157,6 +157,7 @@ impl Work<'_> {
             origin: None,
             far_ends: Vec::new(),
             tells: Vec::new(),
+            settled: Vec::new(),
         };
         Prepared { plan, files: making.files, secrets: making.secrets }
     }

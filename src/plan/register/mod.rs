@@ -28,6 +28,8 @@ pub struct Options {
     pub force: bool,
     /// Seconds to wait until the record has reached the standby; None not to wait.
     pub wait_sync_s: Option<u32>,
+    /// The metadata have records of operations, and the role may close them.
+    pub records: bool,
 }
 
 /// Checks that neither the id nor the name belongs to another node.
@@ -151,5 +153,6 @@ pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
 use crate::plan::{Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
-use crate::registry::{NodeType, node};
+use crate::registry::{NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.
 ///
@@ -79,10 +79,13 @@ pub fn unregister(
             .hint("Take the name out of the setting, or commits may wait for this node for ever."),
         );
     }
+    let mut statements = vec![node::delete(row.node_id)];
+    // Nobody will finish what it had begun.
+    statements.extend(options.records.then(|| operation::close_all_of(row.node_id)));
     let mut steps = vec![Step::new(
         "remove_record",
         format!("remove the record of node \"{name}\" (ID {})", row.node_id),
-        Op::Sql { on: on.clone(), statements: vec![node::delete(row.node_id)] },
+        Op::Sql { on: on.clone(), statements },
         QUERY_S,
         Exit::Query,
     )];

@@ -472,7 +472,7 @@ mod tests {
 
     fn planned(facts: &WitnessFacts, force: bool) -> Plan {
         let on = Endpoint { name: "node \"node9\"".into(), conninfo: String::new(), secret: None };
-        witness(facts, &row(), &on, Options { force, wait_sync_s: None })
+        witness(facts, &row(), &on, Options { force, wait_sync_s: None, ..Options::default() })
     }
 
     fn stops(plan: &Plan) -> Vec<(&str, u8)> {

@@ -23,6 +23,7 @@ use crate::facts::server::{ServerFacts, Slot};
 use crate::facts::settings::{NextStart, Settings};
 use crate::pg::control_file::ControlState;
 use crate::pg::lsn::Lsn;
+use crate::plan::announce::{self, Other};
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::standby::{AUTO_CONF, Future, Past, replays_late};
@@ -31,8 +32,8 @@ use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::{
-    Back, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Setting, Standby,
-    Statement, Step, Verify,
+    Back, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting,
+    Standby, Statement, Step, Verify,
 };
 use crate::registry::{NodeRow, NodeType, node};
 
@@ -107,6 +108,8 @@ pub struct RejoinFacts {
     pub start: ServiceFacts,
     /// How the server is stopped.
     pub stop: ServiceFacts,
+    /// Operations of others that have not reported their end.
+    pub others: Vec<Other>,
 }
 
 /// What was asked for.
@@ -207,6 +210,13 @@ pub fn plan(facts: &RejoinFacts, options: &RejoinOptions) -> Rejoin {
     }
     let (decision, checks) = checks::judge(facts, options, local, primary, there);
     plan.checks = checks;
+    let scope = Scope {
+        nodes: vec![facts.node_id],
+        timeline: there.timeline,
+        system_identifier: there.system_identifier.clone(),
+    };
+    let touched = [facts.node_id, facts.primary_id];
+    announce::heed(&mut plan, &facts.others, scope, facts.primary_id, &touched, options.force);
     let Some(decided) = &decision else { return Rejoin { decision, plan } };
     let nodes = Nodes { facts, options, local, primary, there };
     match decided.rung {
@@ -233,6 +243,7 @@ fn empty(title: String) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     }
 }
 

@@ -128,6 +128,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         origin: None,
         far_ends: Vec::new(),
         tells: Vec::new(),
+        settled: Vec::new(),
     };
     let both = [facts.candidate, facts.primary].map(|id| {
         let node = facts.cluster.node(id)?;
@@ -145,6 +146,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(ends(facts, candidate, server, primary, old));
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
+    plan.settled = announce::settled(&facts.others);
     let role = facts.roles.get(&facts.candidate);
     plan.checks.extend(candidate::fit(candidate, server, role, options.force));
     plan.checks.extend(candidate::recovery_target(candidate, role));

@@ -8,11 +8,11 @@ use tokio::time::timeout;
 use crate::cli::node::Rejoin as Args;
 use crate::commands::context::Context;
 use crate::commands::hold::Held;
-use crate::commands::next_start;
 use crate::commands::node::service::{self, seconds};
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::standby::clone;
 use crate::commands::world::{Secrets, placed};
+use crate::commands::{next_start, others};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{NodeFacts, Silence};
@@ -181,6 +181,7 @@ pub(super) async fn gather(
         local,
         target,
         relation,
+        others: others::others(context, held).await,
     };
     if facts.local.overwritten {
         // Where it has parted cannot be read any more.
@@ -443,6 +444,8 @@ pub(super) fn follow_facts(
         login: Ok(()),
         use_slot: options.use_slot,
         timeout_s: options.timeout_s,
+        // Heeded already.
+        others: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::commands::hold::{self, Held, hold};
 use crate::commands::primary::register::secrets_of;
 use crate::commands::take_up::{TakenUp, resume};
 use crate::commands::world::Secrets;
-use crate::commands::{locate, operate, operation};
+use crate::commands::{locate, operate, operation, others};
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
 use crate::facts::directory::running_postmaster;
@@ -22,7 +22,7 @@ use crate::facts::server::ServerFacts;
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclone};
-use crate::plan::{Check, Plan, follow};
+use crate::plan::{Check, Plan, announce, follow};
 use crate::registry::node;
 use crate::secret::Secret;
 
@@ -151,7 +151,7 @@ async fn carry_out(
     let mut secrets = secrets_of(&held.facts);
     own_secret(config.node_id, &config.conninfo, &mut secrets);
     let mut aside = None;
-    let plan = match rung {
+    let mut plan = match rung {
         Some(Rung::Reclone) => {
             let anew = gather::anew(context, facts, options, &mut secrets).await?;
             aside = anew.aside.first().map(|(_, to)| to.display().to_string());
@@ -164,6 +164,7 @@ async fn carry_out(
         }
         _ => rejoin.plan.clone(),
     };
+    announce::prepare(&mut plan, others::metadata(held, facts.primary_id).await.as_ref());
     let mut result = operate::carry_out_holding(context, &plan, secrets, held).await;
     let loss = gather::lost_in_the_end(facts, options).or(facts.loss);
     let lost = match (rung, &loss) {
@@ -256,6 +257,8 @@ fn running_follows(
         title: rejoin.plan.title.clone(),
         back_failed: Exit::Rejoin,
         tells: rejoin.plan.tells.clone(),
+        origin: rejoin.plan.origin.clone(),
+        settled: rejoin.plan.settled.clone(),
         ..planned
     };
     plan.checks.splice(0..0, rejoin.plan.checks.iter().cloned());
