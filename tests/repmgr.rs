@@ -331,6 +331,8 @@ fn a_witness_of_repmgr_goes_along() {
     output.code(0).says("pause repmgrd on node \"witness\"").says("unpause repmgrd on node \"witness\"");
     same();
     works(&mut running);
+    // A daemon that has not found back to its restarted server yet cannot be told from a command of repmgr.
+    lab.at_work();
     lab.node(2).kill9();
     // Or they would decide before we get there.
     lab.repmgr(1, &["service", "pause"]);

@@ -128,6 +128,7 @@ fn switchover() -> Plan {
                     step("follow-3", Exit::Follow),
                     step("start-old", Exit::NoRestart)
                         .on_resume(OnResume::AgainUnless(fact("old server")))
+                        .requires(no("old server"))
                         .requires(fact("standby.signal")),
                     step("drop-stale", Exit::Query),
                 ],
