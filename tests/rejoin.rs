@@ -73,7 +73,7 @@ fn rejoin(nodes: &Nodes, more: &[&str]) -> Output {
 #[track_caller]
 fn assert_rejoined(one: &TestServer, two: &TestServer) {
     one.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
-    two.wait_until("SELECT application_name || state FROM pg_stat_replication", "node1streaming", SOON);
+    two.wait_until("SELECT state FROM pg_stat_replication WHERE application_name = 'node1'", "streaming", SOON);
     two.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (2)");
     one.wait_for_replay_of(two);
     let rows = "SELECT string_agg(a::text, ',' ORDER BY a) FROM kept";
@@ -253,6 +253,64 @@ fn the_primary_is_found_by_what_was_last_seen() {
     let output = one.pgbaton(["--json", "standby", "rewind", "--accept-data-loss"]).run();
     output.code(0);
     assert_eq!(output.json()["data"]["rung"], "rewind");
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
+    let pg = postgres(15).unwrap();
+    let nodes = Nodes::new(&pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
+    [two, three].iter().for_each(|standby| standby.wait_for_replay_of(one));
+    one.stop(StopMode::Fast);
+    take_over(two);
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    let forgotten = || drop(std::fs::remove_file(one.dir.join("state/topology.json")));
+    forgotten();
+    let passfile = one.dir.join(".pgpass");
+    let rejoin = || {
+        one.pgbaton(["--json", "node", "rejoin"]).env("PGPASSFILE", passfile.to_string_lossy()).run()
+    };
+    let write = |text: &str| {
+        std::fs::write(&passfile, text).unwrap();
+        std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let line = |server: &TestServer| format!("127.0.0.1:{}:repmgr:repmgr:x\n", server.port);
+    // Nothing leads anywhere, or to servers that are none of this cluster, or to nobody.
+    let before = seen(&[one]);
+    let add = format!("HOST:5432:repmgr:repmgr:PASSWORD\" to \"{}\"", passfile.display());
+    rejoin().code(6).says("no other node of the cluster is known").says("user=repmgr dbname=repmgr").says(&add);
+    let elsewhere = nodes.cluster.foreign("elsewhere");
+    write(&(line(&elsewhere) + "127.0.0.1:1:*:repmgr:x\n"));
+    rejoin().code(6).says("belongs to another cluster").says("port=1").says("Nothing was changed.");
+    std::fs::remove_file(&passfile).unwrap();
+    before.assert_same(&seen(&[one]));
+    // A standby of this cluster is led to, and tells of the primary.
+    write(&(line(&elsewhere) + &line(three)));
+    rejoin().code(0);
+    assert_rejoined(one, two);
+    // By what its own files say that it would stream from, now that it is a standby; an old primary has that, too.
+    std::fs::remove_file(&passfile).unwrap();
+    one.stop(StopMode::Fast);
+    forgotten();
+    std::fs::remove_file(one.data.join("standby.signal")).unwrap();
+    rejoin().code(0);
+    assert_rejoined(one, two);
+}
+
+#[test]
+fn an_old_primary_that_runs_and_whose_own_rows_lead_to_nobody_finds_the_new_one() {
+    let nodes = parted(&postgres(15).unwrap(), None);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let passfile = one.dir.join(".pgpass");
+    std::fs::write(&passfile, format!("127.0.0.1:{}:repmgr:repmgr:x\n", two.port)).unwrap();
+    std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let _ = std::fs::remove_file(one.dir.join("state/topology.json"));
+    let nowhere = "UPDATE repmgr.nodes SET conninfo = 'host=127.0.0.1 port=1 user=repmgr dbname=repmgr' WHERE node_id = 2";
+    one.psql_as("repmgr", "repmgr", nowhere);
+    let rejoin = one.pgbaton(["--json", "node", "rejoin", "--force-rewind"]);
+    rejoin.env("PGPASSFILE", passfile.to_string_lossy()).run().code(0);
     assert_rejoined(one, two);
 }
 

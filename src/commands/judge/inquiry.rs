@@ -40,6 +40,8 @@ pub(crate) struct Inquiry<'a> {
     pub members: Members,
     /// Open sessions on registered nodes of this cluster.
     pub sessions: Vec<(i32, Session)>,
+    /// Guesses that have turned out to be no server of this cluster, or that do not answer.
+    pub dismissed: Vec<NodeFacts>,
 }
 
 impl<'a> Inquiry<'a> {
@@ -55,6 +57,7 @@ impl<'a> Inquiry<'a> {
             own_server: None,
             members: Members::default(),
             sessions: Vec::new(),
+            dismissed: Vec::new(),
         }
     }
 
@@ -102,6 +105,7 @@ impl<'a> Inquiry<'a> {
                 self.own_server == Some((server.system_identifier.clone(), server.started_at.clone()))
             });
             if is_self || (guessed && !is_ours) {
+                self.dismissed.extend((!is_self).then_some(voice.node));
                 continue;
             }
             if let Some(session) = session.filter(|_| voice.registered && is_ours) {

@@ -11,6 +11,7 @@ use crate::cli::node::Rejoin as Args;
 use crate::commands::context::Context;
 use crate::commands::ending::{self, Ending, error_of};
 use crate::commands::hold::{self, Held, hold};
+use crate::commands::judge::known;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::take_up::{TakenUp, resume};
 use crate::commands::world::Secrets;
@@ -22,7 +23,7 @@ use crate::facts::server::ServerFacts;
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclone};
-use crate::plan::{Check, Plan, announce, follow};
+use crate::plan::{Check, Plan, announce, follow, journal};
 use crate::registry::node;
 use crate::secret::Secret;
 
@@ -53,15 +54,10 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
 async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    let named = context.given_conninfo()?.is_some();
-    let found = locate::cluster(context).await.map_err(|error| match error.exit {
-        // Here it is no news that the local server does not run.
-        Exit::Connection if !named => error.detail("Nothing was changed.").hint(NAME_ONE),
-        _ => error,
-    })?;
-    hold::own(&found.facts, config.node_id, &config.node_name)?;
-    let primary_id = target(context, &found.facts).await?;
-    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let found = find(context).await?;
+    hold::own(&found, config.node_id, &config.node_name)?;
+    let primary_id = target(context, &found).await?;
+    let rows: Vec<_> = found.nodes.iter().map(|node| node.row.clone()).collect();
     let held = hold(context, &rows).await?;
     let still = held.facts.primaries().any(|(node, _)| node.row.node_id == primary_id);
     if !still {
@@ -86,8 +82,60 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     carry_out(context, &held, &facts, &options, rejoin, begun).await
 }
 
-/// What is typed where nobody has ever been seen from here.
-const NAME_ONE: &str = "Nothing is known here of the other nodes. Name one of them: \"pgbaton node rejoin -d 'host=HOST user=USER dbname=DBNAME'\".";
+/// Finds the cluster; where no other node that is known answers, by what else this host knows.
+async fn find(context: &Context) -> Result<ClusterFacts> {
+    let own = context.config()?.node_id;
+    let found = locate::cluster(context).await.map(|found| found.facts);
+    let answers = |facts: &ClusterFacts| {
+        facts.nodes.iter().any(|node| node.row.node_id != own && node.server.is_ok())
+    };
+    let is_silent = match &found {
+        Ok(facts) => !answers(facts),
+        Err(error) => error.exit == Exit::Connection,
+    };
+    if context.given_conninfo()?.is_some() || !is_silent {
+        return found;
+    }
+    let own_server = found.as_ref().ok().and_then(|facts| facts.node(own)?.facts());
+    let own_server = own_server.map(|own| (own.system_identifier.clone(), own.started_at.clone()));
+    let led = match known::led(context, own_server).await {
+        Ok(led) => led,
+        // A directory that cannot be read is told of by whoever copies it.
+        Err(error) => {
+            context.debug(&format!("no other node was looked for: {error}"));
+            known::Led { facts: None, dismissed: Vec::new() }
+        }
+    };
+    if let Some(facts) = led.facts.filter(answers) {
+        locate::remember(context, &facts, journal::now());
+        return Ok(facts);
+    }
+    let knows_nobody = |facts: &ClusterFacts| facts.nodes.iter().all(|node| node.row.node_id == own);
+    match found {
+        Ok(facts) if !knows_nobody(&facts) => Ok(facts),
+        // Here it is no news that the local server does not run.
+        _ => Err(nobody_known(context, &led.dismissed)),
+    }
+}
+
+/// Says what to add where the files of this host lead to no other node.
+fn nobody_known(context: &Context, dismissed: &[String]) -> Error {
+    let own = context.local_conninfo().unwrap_or_default();
+    let user = own.get("user").or(context.environment.user.as_deref()).unwrap_or("USER").to_string();
+    let dbname = own.get("dbname").unwrap_or(&user).to_string();
+    let place = known::password_file(context);
+    let asked = match dismissed {
+        [] => "Neither what was seen of the cluster, nor the password file, nor primary_conninfo names another node.".to_string(),
+        several => format!("The password file and primary_conninfo lead to no node of this cluster. {}", several.join(" ")),
+    };
+    let line = place.map(|place| format!("; or add a line \"HOST:5432:{dbname}:{user}:PASSWORD\" to \"{}\" and run this command again", place.display()));
+    Error::new(Exit::Connection, "no other node of the cluster is known on this host")
+        .detail(format!("{asked} Nothing was changed."))
+        .hint(format!(
+            "Name one of them: \"pgbaton node rejoin -d 'host=HOST port=5432 user={user} dbname={dbname}'\"{}.",
+            line.unwrap_or_default()
+        ))
+}
 
 /// Returns the question that stands between the plan and its execution, if nothing else does.
 fn question(rejoin: &Rejoin) -> Option<String> {
@@ -120,7 +168,7 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
                 )
                 .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
         }
-        Err(error) if others.nodes.is_empty() => Err(error.hint(NAME_ONE)),
+        Err(_) if others.nodes.is_empty() => Err(nobody_known(context, &[])),
         Err(error) => Err(error),
     }
 }
