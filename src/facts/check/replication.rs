@@ -8,7 +8,7 @@ use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
 use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_literal;
-use crate::registry::{NodeRow, NodeType};
+use crate::registry::NodeType;
 
 const NO_SENDERS: &str = "the role may not see the state of replication";
 
@@ -195,15 +195,20 @@ impl Judge<'_> {
     /// Whether those who should stream from it do.
     pub(super) fn downstream(&self, server: &ServerFacts) -> Finding {
         const NAME: Name = Name::Downstream;
-        // One that starts up or takes a backup does not follow.
-        let follows = |row: &NodeRow| {
-            let sender = server.sender_of(&row.node_name);
-            sender.is_some_and(|sender| {
+        let hangs = |node: &NodeFacts| node.facts()?.hangs(server.sender_of(&node.row.node_name));
+        // One that starts up or takes a backup does not follow, nor does one whose WAL receiver is listed and hangs.
+        let follows = |node: &&NodeFacts| {
+            let sender = server.sender_of(&node.row.node_name);
+            let listed = sender.is_some_and(|sender| {
                 sender.state.as_deref().is_none_or(|state| matches!(state, "streaming" | "catchup"))
-            })
+            });
+            listed && hangs(node).is_none()
         };
-        let (attached, others): (Vec<&NodeFacts>, Vec<&NodeFacts>) =
-            self.followers().partition(|node| follows(&node.row));
+        let (attached, others): (Vec<&NodeFacts>, Vec<&NodeFacts>) = self.followers().partition(follows);
+        let why: Vec<String> = others
+            .iter()
+            .filter_map(|node| Some(format!("Node \"{}\": {}", node.row.node_name, hangs(node)?)))
+            .collect();
         // It may have given another name than the one it is registered by.
         let (renamed, missing): (Vec<&NodeFacts>, Vec<&NodeFacts>) = others.into_iter().partition(|node| {
             server.sender_of(&node.row.node_name).is_none()
@@ -245,6 +250,7 @@ impl Judge<'_> {
             )
             .hint("The server log of each of them says why it cannot stream."),
         };
+        let found = if why.is_empty() { found } else { found.detail(why.join(" ")) };
         found.value(count(missing.len()), "nodes").figures(Figures::Downstream { attached: there, missing })
     }
 

@@ -185,6 +185,15 @@ const CASES: &[Case] = &[
             server(&mut e.facts, 0).senders[0].state = Some("startup".into());
         },
     ),
+    (
+        Name::Downstream,
+        1,
+        Status::Critical,
+        "1 of 2 downstream nodes not attached; missing: n2 (ID: 2)",
+        |e| {
+            server(&mut e.facts, 0).senders[0].reply_age_s = Some(45.0);
+        },
+    ),
     (Name::Downstream, 1, Status::Ok, "2 of 2 downstream nodes attached", |e| {
         server(&mut e.facts, 0).senders[0].state = Some("catchup".into());
     }),

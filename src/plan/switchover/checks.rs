@@ -52,6 +52,16 @@ pub(super) fn ends(
     let sender = old.sender_of(to);
     let state = sender.and_then(|sender| sender.state.as_deref());
     checks.push(match (sender, state) {
+        // What is listed as streaming, and has not been heard of for long, would end the outage only when it is noticed.
+        (Some(_), Some("streaming") | None) if server.hangs(sender).is_some() => {
+            Check::fail("candidate_streams", format!("the WAL receiver of node \"{to}\" hangs"))
+                .node(facts.candidate)
+                .detail(format!(
+                    "{} What the primary writes last would not reach it.",
+                    server.hangs(sender).unwrap_or_default()
+                ))
+                .hint(format!("Run \"pgbaton node restart\" on \"{to}\" first."))
+        }
         (Some(_), Some("streaming") | None) => {
             Check::pass("candidate_streams", format!("node \"{to}\" streams from \"{from}\""))
         }
@@ -93,6 +103,14 @@ pub(super) fn followers<'a>(
             );
             continue;
         }
+        let old = facts.cluster.node(facts.primary).and_then(NodeFacts::facts);
+        let hangs = sibling.facts().and_then(|own| own.hangs(old.and_then(|old| old.sender_of(name))));
+        checks.extend(hangs.map(|why| {
+            Check::warning("sibling_hangs", format!("the WAL receiver of node \"{name}\" hangs"))
+                .node(id)
+                .detail(format!("{why} It may not follow the new primary."))
+                .hint(format!("Run \"pgbaton node restart\" on \"{name}\"."))
+        }));
         let primary = in_force(&candidate.row, facts.roles.get(&facts.candidate));
         let refused = refuses_to_follow(&sibling.row, server.version_num, facts.roles.get(&id), primary);
         if refused.is_empty() {

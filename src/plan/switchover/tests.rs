@@ -140,7 +140,10 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
 #[test]
 fn what_would_lose_data_or_take_long_is_found_before() {
     type Case = (&'static str, Exit, bool, fn(&mut SwitchoverFacts));
-    let cases: [Case; 11] = [
+    let cases: [Case; 12] = [
+        ("candidate_streams", Exit::Failed, false, |facts| {
+            server(facts, 1).senders[0].reply_age_s = Some(45.0);
+        }),
         ("candidate_streams", Exit::Failed, false, |facts| {
             server(facts, 1).senders.retain(|sender| sender.application_name != "node2");
         }),
