@@ -556,6 +556,8 @@ fn recycled(archive: bool, more: &[&str]) -> (Nodes, Output) {
     one.psql("CHECKPOINT");
     one.stop(StopMode::Fast);
     assert!(!one.data.join("pg_wal/000000010000000000000003").exists(), "the trap is not set");
+    // Else the one that ends the recovery goes on meanwhile.
+    two.psql("CHECKPOINT");
     let before = seen(&[one, two]);
     let output = rejoin(&nodes, more);
     if output.status.code() == Some(1) {
@@ -638,6 +640,8 @@ fn two_promotions_to_the_same_timeline_are_told_apart() {
     three.promote();
     three.psql_as("repmgr", "repmgr", "CREATE TABLE private AS SELECT 1 AS a");
     take_over(two);
+    // Else the one that ends the recovery goes on meanwhile.
+    three.psql("CHECKPOINT");
     for stopped in [false, true] {
         if stopped {
             three.stop(StopMode::Fast);
@@ -786,6 +790,8 @@ fn files_that_pg_rewind_cannot_write_are_named_before_anything_happens() {
     let (one, two) = (nodes.node(1), nodes.node(2));
     let file = one.data.join("global/pg_filenode.map");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).unwrap();
+    // Else the one that ends the recovery goes on meanwhile.
+    two.psql("CHECKPOINT");
     let before = seen(&[one, two]);
     rejoin(&nodes, &["--yes"]).code(1).says("\"global/pg_filenode.map\"");
     before.assert_same(&seen(&[one, two]));
