@@ -73,7 +73,11 @@ fn rejoin(nodes: &Nodes, more: &[&str]) -> Output {
 #[track_caller]
 fn assert_rejoined(one: &TestServer, two: &TestServer) {
     one.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
-    two.wait_until("SELECT state FROM pg_stat_replication WHERE application_name = 'node1'", "streaming", SOON);
+    two.wait_until(
+        "SELECT state FROM pg_stat_replication WHERE application_name = 'node1'",
+        "streaming",
+        SOON,
+    );
     two.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (2)");
     one.wait_for_replay_of(two);
     let rows = "SELECT string_agg(a::text, ',' ORDER BY a) FROM kept";
@@ -269,9 +273,8 @@ fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
     let forgotten = || drop(std::fs::remove_file(one.dir.join("state/topology.json")));
     forgotten();
     let passfile = one.dir.join(".pgpass");
-    let rejoin = || {
-        one.pgbaton(["--json", "node", "rejoin"]).env("PGPASSFILE", passfile.to_string_lossy()).run()
-    };
+    let rejoin =
+        || one.pgbaton(["--json", "node", "rejoin"]).env("PGPASSFILE", passfile.to_string_lossy()).run();
     let write = |text: &str| {
         std::fs::write(&passfile, text).unwrap();
         std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -280,7 +283,11 @@ fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
     // Nothing leads anywhere, or to servers that are none of this cluster, or to nobody.
     let before = seen(&[one]);
     let add = format!("HOST:5432:repmgr:repmgr:PASSWORD\" to \"{}\"", passfile.display());
-    rejoin().code(6).says("no other node of the cluster is known").says("user=repmgr dbname=repmgr").says(&add);
+    rejoin()
+        .code(6)
+        .says("no other node of the cluster is known")
+        .says("user=repmgr dbname=repmgr")
+        .says(&add);
     let elsewhere = nodes.cluster.foreign("elsewhere");
     write(&(line(&elsewhere) + "127.0.0.1:1:*:repmgr:x\n"));
     rejoin().code(6).says("belongs to another cluster").says("port=1").says("Nothing was changed.");

@@ -37,7 +37,9 @@ pub(crate) async fn guesses(context: &Context) -> Vec<NodeRow> {
         let mut conninfo = own.leading_to(&upstream);
         // The walreceiver's file of passwords is used for a question only if it is also that of this host's user.
         let passfile = upstream.get("passfile").filter(|_| own.get("passfile").is_none());
-        if let Some(passfile) = passfile.filter(|path| password_file(context).as_deref() == Some(Path::new(path))) {
+        if let Some(passfile) =
+            passfile.filter(|path| password_file(context).as_deref() == Some(Path::new(path)))
+        {
             conninfo.set("passfile", passfile);
         }
         out.push(conninfo);

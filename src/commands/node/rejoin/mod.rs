@@ -86,9 +86,8 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
 async fn find(context: &Context) -> Result<ClusterFacts> {
     let own = context.config()?.node_id;
     let found = locate::cluster(context).await.map(|found| found.facts);
-    let answers = |facts: &ClusterFacts| {
-        facts.nodes.iter().any(|node| node.row.node_id != own && node.server.is_ok())
-    };
+    let answers =
+        |facts: &ClusterFacts| facts.nodes.iter().any(|node| node.row.node_id != own && node.server.is_ok());
     let is_silent = match &found {
         Ok(facts) => !answers(facts),
         Err(error) => error.exit == Exit::Connection,
@@ -128,7 +127,12 @@ fn nobody_known(context: &Context, dismissed: &[String]) -> Error {
         [] => "Neither what was seen of the cluster, nor the password file, nor primary_conninfo names another node.".to_string(),
         several => format!("The password file and primary_conninfo lead to no node of this cluster. {}", several.join(" ")),
     };
-    let line = place.map(|place| format!("; or add a line \"HOST:5432:{dbname}:{user}:PASSWORD\" to \"{}\" and run this command again", place.display()));
+    let line = place.map(|place| {
+        format!(
+            "; or add a line \"HOST:5432:{dbname}:{user}:PASSWORD\" to \"{}\" and run this command again",
+            place.display()
+        )
+    });
     Error::new(Exit::Connection, "no other node of the cluster is known on this host")
         .detail(format!("{asked} Nothing was changed."))
         .hint(format!(
