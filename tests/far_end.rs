@@ -93,8 +93,6 @@ fn greet(context: &Context, far_end: &FarEnd) -> Result<Hello, Trouble> {
 
 fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
     Plan {
-        title: "try the far end".into(),
-        checks: vec![],
         phases: vec![Phase {
             title: "work".into(),
             order: Order::InOrder,
@@ -103,14 +101,9 @@ fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
             steps,
         }],
         back,
-        always: vec![],
-        verify: vec![],
         back_failed: Exit::NoPrimary,
-        incomplete: Exit::Incomplete,
-        announce_on: None,
-        origin: None,
         far_ends: vec![far_end],
-        tells: Vec::new(),
+        ..Plan::nothing("try the far end")
     }
 }
 

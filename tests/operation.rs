@@ -300,6 +300,15 @@ fn an_operation_that_is_open_elsewhere_is_told_everywhere_and_nobody_works_besid
     let held = hold_nodes(one);
     let follow = two.pgbaton(["standby", "follow", "--upstream-node-id", "3"]).spawn();
     wait_for("the follow to wait", 3 * SOON, || one.psql_as("postgres", "repmgr", WAITS) == "t");
+    // As long as it runs it waits for nobody.
+    let runs = two.pgbaton(["node", "check", "--unfinished-operation"]).run();
+    assert!(runs.code(0).stdout.contains("operation \"standby follow\" is running (process "), "{runs:?}");
+    let shown = two.pgbaton(["cluster", "show", "--json"]).run();
+    assert!(
+        shown.stdout.contains("\\\"standby follow\\\" of node \\\"node2\\\" is running (process "),
+        "{shown:?}"
+    );
+    assert!(shown.json()["data"]["cluster"]["unfinished_operation"].is_null(), "{shown:?}");
     follow.signal(Signal::KILL);
     follow.wait(SOON);
     drop(held);

@@ -11,14 +11,13 @@ use crate::commands::locate::{Found, More};
 use crate::commands::login::NoLogin;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::world::Remote;
-use crate::commands::{login, operate};
+use crate::commands::{login, operation};
 use crate::config::{Config, parameters};
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::check::host::{self, HostFacts, HostQuestion};
 use crate::facts::check::{HostAnswer, Name, Status, Thresholds};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::plan::far_end::{Expected, Reached, checks};
-use crate::plan::journal;
 use crate::plan::upstream::upstream;
 use crate::registry::NodeType;
 
@@ -166,12 +165,10 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let (late, failed): (Vec<_>, Vec<_>) = logins.into_iter().flatten().partition(|(_, no)| no.late);
     let journal = state_directory
         .map_err(|error| anyhow::anyhow!("{error}"))
-        .and_then(|directory| journal::unfinished(&directory));
-    let unfinished = journal.as_ref().ok().and_then(|entries| {
-        let entry = operate::blocking(entries)?;
-        let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
-        Some((entry.operation_id.clone(), command.to_string()))
-    });
+        .and_then(|directory| operation::own(&directory));
+    let own = journal.as_ref().ok().and_then(Option::as_ref);
+    let unfinished = own.map(|own| (own.operation_id.clone(), own.command.clone()));
+    let working = own.and_then(|own| own.process);
     // Another user may be unable to see what runs there: that it is not seen proves nothing.
     let blind = other_owner.is_some();
     let runs_on_it = match &question.started_at {
@@ -192,6 +189,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
         untouchable: files,
         half_rewound: looked.half_rewound,
         unfinished,
+        working,
         journal_unread: journal.err().map(|error| format!("{error:#}")),
         logins_failed: failed.into_iter().map(|(id, no)| (id, no.why)).collect(),
         logins_late: late.into_iter().map(|(id, _)| id).collect(),

@@ -74,6 +74,35 @@ pub fn unfinished_id(context: &Context) -> Option<String> {
     blocking(&entries).map(|entry| entry.operation_id.clone())
 }
 
+/// An operation of this node whose journal is open.
+#[derive(Debug)]
+pub struct Own {
+    /// Its id.
+    pub operation_id: String,
+    /// Its command.
+    pub command: String,
+    /// The process that is at work on it; None where it waits to be resumed or abandoned.
+    pub process: Option<u32>,
+}
+
+/// Returns the operation of this node whose journal is open, if there is one that others have to wait for.
+///
+/// # Errors
+/// Those of reading the state directory.
+pub fn own(directory: &Path) -> anyhow::Result<Option<Own>> {
+    let entries = journal::unfinished(directory)?;
+    Ok(blocking(&entries).map(|entry| Own {
+        operation_id: entry.operation_id.clone(),
+        command: entry.journal.as_ref().map_or("?", |journal| &journal.header.command).to_string(),
+        process: worker(entry, directory),
+    }))
+}
+
+/// Returns the operation of this node for those who only look.
+pub fn own_seen(context: &Context) -> Option<Own> {
+    own(&context.state_directory().ok()?).ok().flatten()
+}
+
 /// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been told.
 pub fn note_told(context: &Context) {
     let note = || {

@@ -67,19 +67,10 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let name = local.map_or_else(|| facts.node_id.to_string(), |node| node.row.node_name.clone());
     let target_name = target.map_or_else(|| facts.target_id.to_string(), |node| node.row.node_name.clone());
     let mut plan = Plan {
-        title: format!("let node \"{name}\" follow \"{target_name}\""),
-        checks: Vec::new(),
-        phases: Vec::new(),
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
         back_failed: Exit::Follow,
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing(format!("let node \"{name}\" follow \"{target_name}\""))
     };
     let Some((local, server)) = local.and_then(|node| Some((node, node.facts()?))) else {
         plan.checks.push(

@@ -90,19 +90,11 @@ pub fn plan(demotion: &Demotion) -> Plan {
         }
     }
     Plan {
-        title,
         checks: checks(&future),
         phases,
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::LocalCommand,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing(title)
     }
 }
 

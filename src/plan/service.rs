@@ -210,7 +210,6 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         }
     }
     Plan {
-        title: format!("{verb} node \"{name}\""),
         checks,
         phases: vec![Phase {
             title: format!("{verb} the server"),
@@ -219,16 +218,10 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             outage: false,
             steps,
         }],
-        back: Vec::new(),
-        always: Vec::new(),
         verify,
         back_failed: Exit::LocalCommand,
         incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing(format!("{verb} node \"{name}\""))
     }
 }
 
@@ -255,8 +248,6 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
         ),
     ];
     Plan {
-        title: format!("stop node \"{name}\" again"),
-        checks: Vec::new(),
         phases: vec![Phase {
             title: "make it a standby for its next start".into(),
             order: Order::InOrder,
@@ -264,16 +255,9 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
             outage: false,
             steps,
         }],
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::LocalCommand,
-        announce_on: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
-        origin: None,
+        ..Plan::nothing(format!("stop node \"{name}\" again"))
     }
 }
 

@@ -359,24 +359,7 @@ mod tests {
     use super::*;
 
     fn nothing() -> Present {
-        Present {
-            extension: None,
-            schema: false,
-            occupied: false,
-            node_columns: Vec::new(),
-            events: false,
-            own: false,
-            scoped: false,
-            may_alter_operation: true,
-            closed_schemas: Vec::new(),
-            closed_tables: Vec::new(),
-            may_create: true,
-            may_create_in_schema: true,
-            may_create_in_own: true,
-            database: "repmgr".into(),
-            role: "repmgr".into(),
-            schema_owner: None,
-        }
+        Present::example(false)
     }
 
     #[test]

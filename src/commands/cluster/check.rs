@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: thresholds.lag_s.0,
-        unfinished_operation: operation::unfinished_id(context),
+        own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
         copies: &found.copies,
         operations: &found.operations,

@@ -97,7 +97,7 @@ async fn once(context: &Context) -> Result<Report> {
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
-        unfinished_operation: operation::unfinished_id(context),
+        own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
         copies: &found.copies,
         operations: &found.operations,

@@ -132,7 +132,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: thresholds.lag_s.0,
-        unfinished_operation: operation::unfinished_id(context),
+        own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: Some(config.node_id),
         copies: &found.copies,
         operations: &found.operations,

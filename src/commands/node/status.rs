@@ -57,12 +57,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts = locate::from_session(context, &session, &whom).await?;
     let now = crate::plan::journal::now();
     locate::remember(context, &facts, now);
-    let unfinished = operation::unfinished_id(context);
+    let own_operation = operation::own_seen(context).map(|own| (own.operation_id, own.process));
+    let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
     let view = Viewpoint {
         now,
         topology: None,
         lag_warning_s: config.replication_lag_warning.as_secs_f64(),
-        unfinished_operation: unfinished.clone(),
+        own_operation,
         local_node_id: Some(config.node_id),
         copies: &Copies::new(),
         operations: &[],

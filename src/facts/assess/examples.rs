@@ -59,7 +59,7 @@ pub(crate) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
         now: NOW,
         topology,
         lag_warning_s: 300.0,
-        unfinished_operation: None,
+        own_operation: None,
         local_node_id: Some(1),
         copies: &NO_COPIES,
         operations: &[],

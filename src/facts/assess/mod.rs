@@ -35,8 +35,8 @@ pub struct Viewpoint<'a> {
     pub topology: Option<&'a Topology>,
     /// Seconds of lag from which on it is an issue (`replication_lag_warning`).
     pub lag_warning_s: f64,
-    /// The operation left unfinished on this node.
-    pub unfinished_operation: Option<String>,
+    /// The operation of this node whose journal is open, with the process that is at work on it.
+    pub own_operation: Option<(String, Option<u32>)>,
     /// The node that this command runs on.
     pub local_node_id: Option<i32>,
     /// The copies of the metadata that witnesses have, by the witness's node id.
@@ -81,7 +81,8 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     // Before single nodes comes the cluster as a whole.
     judge.issues.sort_by_key(|issue| (std::cmp::Reverse(issue.severity), issue.node_id.is_some()));
     let mut next: Vec<String> = Vec::new();
-    if let Some(operation) = &view.unfinished_operation {
+    let unfinished = view.own_operation.as_ref().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
+    if let Some(operation) = unfinished {
         next.push(format!("pgbaton operation show {operation}"));
     }
     // As long as they are open, what changes roles is refused, and may be under way.
@@ -108,7 +109,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
             } else {
                 view.topology.map_or(view.now, |seen| seen.observed_at)
             },
-            unfinished_operation: view.unfinished_operation.clone(),
+            unfinished_operation: unfinished.cloned(),
             next,
         },
         nodes,
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_operation_is_the_first_thing_to_look_at() {
-        let view = Viewpoint { unfinished_operation: Some("x1".into()), ..view(None) };
+        let view = Viewpoint { own_operation: Some(("x1".into(), None)), ..view(None) };
         let (report, _) = assess(&healthy(), &view);
         assert_eq!(report.cluster.next, ["pgbaton operation show x1"]);
     }

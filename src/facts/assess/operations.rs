@@ -8,14 +8,14 @@ use crate::registry::operation::OpenOperation;
 impl Judge<'_> {
     /// Tells of the operations that are open on the present timeline, and returns what to type about them.
     ///
-    /// Those of the local node are told by its own journals. A row of an earlier timeline, or without one, holds nothing up.
+    /// Those of the local node that wait are told by its own journals. A row of an earlier timeline, or without one, holds nothing up.
     pub(super) fn open_operations(&mut self) -> Vec<String> {
         let newest = newest_timeline(self.facts);
         let identifier = self.facts.system_identifier();
         let counts = |row: &&OpenOperation| {
             row.timeline.is_some()
                 && row.timeline == newest
-                && row.node_id != self.view.local_node_id
+                && (row.node_id != self.view.local_node_id || self.runs_here(row).is_some())
                 && (row.system_identifier.is_none() || row.system_identifier.as_deref() == identifier)
         };
         let open: Vec<&OpenOperation> = self.view.operations.iter().filter(counts).collect();
@@ -34,12 +34,17 @@ impl Judge<'_> {
                 format!(" It changes {}.", names.join(", "))
             });
             let id = &row.operation_id;
-            let message = format!("\"{}\" of node \"{name}\" has not reported its end", row.command);
-            let detail = format!(
-                "It began at {:.0} (operation {id}).{} It may be running at this moment, or it was interrupted.",
-                row.started_at,
-                changes.unwrap_or_default()
-            );
+            let began =
+                format!("It began at {:.0} (operation {id}).{}", row.started_at, changes.unwrap_or_default());
+            let (message, detail) = match self.runs_here(row) {
+                Some(process) => {
+                    (format!("\"{}\" of node \"{name}\" is running (process {process})", row.command), began)
+                }
+                None => (
+                    format!("\"{}\" of node \"{name}\" has not reported its end", row.command),
+                    format!("{began} It may be running at this moment, or it was interrupted."),
+                ),
+            };
             let hint = format!(
                 "On \"{name}\" run \"pgbaton operation show {id}\": if it does not run, resume or abandon it there. If the host of \"{name}\" is \
                  gone for good, \"pgbaton operation abandon {id} --force\" closes its record."
@@ -50,6 +55,12 @@ impl Judge<'_> {
             (issue.detail, issue.hint) = (Some(detail), Some(hint));
         }
         next
+    }
+
+    /// The process of this node that is at work on an operation.
+    fn runs_here(&self, row: &OpenOperation) -> Option<u32> {
+        let (id, process) = self.view.own_operation.as_ref()?;
+        process.filter(|_| *id == row.operation_id)
     }
 }
 
@@ -88,6 +99,17 @@ mod tests {
         }
         let (report, _) = assess(&healthy(), &Viewpoint { operations: &rows, ..view(None) });
         assert_eq!(report.cluster.state, State::Degraded);
+    }
+
+    #[test]
+    fn what_runs_here_is_called_running() {
+        let rows = [row(3, Some(1))];
+        let own_operation = Some(("x1".into(), Some(4711)));
+        let view = Viewpoint { operations: &rows, local_node_id: Some(3), own_operation, ..view(None) };
+        let (report, issues) = assess(&healthy(), &view);
+        assert_eq!(report.cluster.unfinished_operation, None);
+        assert_eq!(issues[0].message, "\"standby switchover\" of node \"n3\" is running (process 4711)");
+        assert!(!issues[0].detail.as_ref().unwrap().contains("interrupted"));
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct HostFacts {
     pub half_rewound: bool,
     /// The operation that waits to be resumed or abandoned: its id and its command.
     pub unfinished: Option<(String, String)>,
+    /// The process that is at work on that operation; None where it waits.
+    #[serde(default)]
+    pub working: Option<u32>,
     /// The data directory has `standby.signal`; None where that was not looked for.
     pub standby_signal: Option<bool>,
     /// Why nobody knows whether one does.

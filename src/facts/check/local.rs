@@ -247,6 +247,10 @@ impl Judge<'_> {
             Err(why) => return self.not_looked_at(NAME, why),
         };
         match &host.unfinished {
+            Some((_, command)) if host.working.is_some() => Finding::ok(
+                NAME,
+                format!("operation \"{command}\" is running (process {})", host.working.unwrap_or_default()),
+            ),
             Some((id, command)) => Finding::new(
                 NAME,
                 Status::Warning,

@@ -299,19 +299,14 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
     });
     let verb = if options.conf_only { "configure" } else { "clone" };
     Plan {
-        title: format!("{verb} standby \"{name}\" from \"{}\"", facts.source_name),
         checks,
         phases,
         back,
         always: always.into_iter().collect(),
-        verify: Vec::new(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing(format!("{verb} standby \"{name}\" from \"{}\"", facts.source_name))
     }
 }
 

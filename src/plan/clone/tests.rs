@@ -5,7 +5,6 @@ use super::*;
 use crate::facts::settings::Settings;
 use crate::facts::source::{ExternalFile, Tablespace};
 use crate::plan::{Check, Verdict};
-use crate::registry::schema::NODE_COLUMNS;
 
 fn server() -> ServerFacts {
     serde_json::from_value(serde_json::json!({
@@ -59,7 +58,7 @@ fn facts() -> CloneFacts {
         },
         source_name: "node1".into(),
         source_id: Some(1),
-        present: present(true),
+        present: Present::example(true),
         cluster: ClusterFacts { nodes: vec![node(1, "primary")] },
         upstream_id: Some(1),
         directory: Contents::Missing,
@@ -77,27 +76,6 @@ fn facts() -> CloneFacts {
         source_is_local: false,
         filled: Vec::new(),
         foreign: Vec::new(),
-    }
-}
-
-fn present(there: bool) -> Present {
-    Present {
-        extension: None,
-        schema: there,
-        occupied: there,
-        node_columns: if there { NODE_COLUMNS.map(String::from).to_vec() } else { Vec::new() },
-        events: there,
-        own: there,
-        scoped: there,
-        may_alter_operation: true,
-        closed_schemas: Vec::new(),
-        closed_tables: Vec::new(),
-        may_create: true,
-        may_create_in_schema: true,
-        may_create_in_own: true,
-        database: "repmgr".into(),
-        role: "repmgr".into(),
-        schema_owner: None,
     }
 }
 
@@ -182,7 +160,7 @@ fn every_cause_stops_it_by_its_name() {
             facts.directory_identifier = Some(facts.source.system_identifier.clone());
         }),
         ("metadata", Exit::Failed, true, |facts, _| {
-            facts.present = present(false);
+            facts.present = Present::example(false);
             (facts.cluster, facts.source_id, facts.upstream_id) = (ClusterFacts::default(), None, None);
         }),
         ("source_role", Exit::Failed, false, |facts, _| {

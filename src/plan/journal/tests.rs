@@ -19,8 +19,6 @@ fn plan() -> Plan {
         steps,
     };
     Plan {
-        title: "do".to_string(),
-        checks: vec![],
         phases: vec![
             phase(false, vec![step("prepare")]),
             phase(true, vec![step("stop"), step("check"), step("promote").no_return(), step("metadata")]),
@@ -30,11 +28,7 @@ fn plan() -> Plan {
         verify: vec![],
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing("do".to_string())
     }
 }
 

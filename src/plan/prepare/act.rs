@@ -145,19 +145,13 @@ impl Work<'_> {
             }]
         };
         let plan = Plan {
-            title: format!("prepare node \"{}\"", self.wanted.node_name),
             checks: making.checks,
             phases,
             back: making.back,
-            always: Vec::new(),
             verify,
             back_failed: Exit::LocalCommand,
             incomplete: Exit::Issues,
-            announce_on: None,
-            origin: None,
-            far_ends: Vec::new(),
-            tells: Vec::new(),
-            settled: Vec::new(),
+            ..Plan::nothing(format!("prepare node \"{}\"", self.wanted.node_name))
         };
         Prepared { plan, files: making.files, secrets: making.secrets }
     }

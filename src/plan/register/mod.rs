@@ -135,7 +135,6 @@ fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase>
 /// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
 pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
     Plan {
-        title,
         checks,
         phases: vec![Phase {
             title: "change the metadata".into(),
@@ -144,15 +143,9 @@ pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify
             outage: false,
             steps,
         }],
-        back: Vec::new(),
-        always: Vec::new(),
         verify,
         back_failed: Exit::Query,
         incomplete: Exit::Query,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing(title)
     }
 }

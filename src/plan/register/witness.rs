@@ -416,25 +416,7 @@ mod tests {
     use crate::pg::failure::Answered;
 
     fn present(extension: Option<&str>, complete: bool) -> Present {
-        let columns = crate::registry::schema::NODE_COLUMNS;
-        Present {
-            extension: extension.map(Into::into),
-            schema: complete,
-            occupied: complete,
-            node_columns: if complete { columns.iter().map(ToString::to_string).collect() } else { vec![] },
-            events: complete,
-            own: complete,
-            scoped: complete,
-            may_alter_operation: true,
-            closed_schemas: Vec::new(),
-            closed_tables: Vec::new(),
-            may_create: true,
-            may_create_in_schema: true,
-            may_create_in_own: true,
-            database: "repmgr".into(),
-            role: "repmgr".into(),
-            schema_owner: None,
-        }
+        Present { extension: extension.map(Into::into), ..Present::example(complete) }
     }
 
     /// A primary, a standby, and a server of its own that is to be the witness.

@@ -230,21 +230,7 @@ pub fn plan(facts: &RejoinFacts, options: &RejoinOptions) -> Rejoin {
 }
 
 fn empty(title: String) -> Plan {
-    Plan {
-        title,
-        checks: Vec::new(),
-        phases: Vec::new(),
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
-        back_failed: Exit::Rejoin,
-        incomplete: Exit::Rejoin,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
-    }
+    Plan { back_failed: Exit::Rejoin, incomplete: Exit::Rejoin, ..Plan::nothing(title) }
 }
 
 fn phase(title: &str, on_failure: OnFailure, steps: Vec<Step>) -> Phase {

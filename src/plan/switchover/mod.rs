@@ -116,19 +116,9 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         |id: i32| facts.cluster.node(id).map_or_else(|| id.to_string(), |node| node.row.node_name.clone());
     let (from, to) = (name(facts.primary), name(facts.candidate));
     let mut plan = Plan {
-        title: format!("switch over from \"{from}\" to \"{to}\""),
-        checks: Vec::new(),
-        phases: Vec::new(),
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
         back_failed: Exit::NoPrimary,
         incomplete: Exit::Incomplete,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        tells: Vec::new(),
-        settled: Vec::new(),
+        ..Plan::nothing(format!("switch over from \"{from}\" to \"{to}\""))
     };
     let both = [facts.candidate, facts.primary].map(|id| {
         let node = facts.cluster.node(id)?;
