@@ -523,6 +523,38 @@ fn an_old_primary_that_somebody_starts_in_the_middle_is_no_second_one() {
     cluster.end();
 }
 
+/// Longer than what it asks for counts.
+const FROZEN: Duration = Duration::from_millis(2500);
+
+#[test]
+fn a_coordinator_that_is_frozen_anywhere_goes_on_or_goes_back_at_once() {
+    let cluster = Cluster::new(&postgres(15).unwrap());
+    for number in (0..).step_by(if slow() { 1 } else { 13 }) {
+        let (primary, candidate) = cluster.roles();
+        let (line, side) = place(number);
+        let mut running = Stepped::start(candidate.pgbaton(SWITCHOVER));
+        if !running.run_to_line(line, side) {
+            running.ended().wait(SOON).code(0);
+            assert!(number > 60, "that was no whole switchover: {number}");
+            break;
+        }
+        let last = last_line(candidate);
+        std::thread::sleep(FROZEN);
+        let output = running.go_on(None).wait(2 * SOON);
+        eprintln!("{} {side:?} {line}, the last is {last}: {output:?}", candidate.name);
+        let now = cluster.roles().0.name.clone();
+        let code = output.status.code().unwrap();
+        if now == primary.name {
+            assert!([12, 18].contains(&code), "{output:?}");
+            candidate.pgbaton(["operation", "resume"]).run().code(1).says("no operation is unfinished");
+        } else {
+            assert!([0, 22].contains(&code), "{output:?}");
+        }
+        cluster.heal(candidate);
+    }
+    cluster.end();
+}
+
 // ---- SIGINT and SIGTERM ------------------------------------------------------------------------------------------------
 
 /// What a switchover that went back must not have changed.

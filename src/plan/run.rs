@@ -303,7 +303,7 @@ async fn poll<W: World>(
             if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
                 && matches!(world.holds(hopeless).await, Ok(true))
             {
-                anyhow::bail!("this does not become true any more: {probe}, because {hopeless}");
+                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {hopeless}");
             }
             sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
         }

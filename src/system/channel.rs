@@ -123,6 +123,14 @@ impl Channel {
         Ok((channel, hello))
     }
 
+    /// A channel that has ended: it takes the place of one that is closed on purpose.
+    pub fn closed() -> Self {
+        let shared = Arc::new(Shared::default());
+        shared.end(&Trouble::Ended { status: None, said: String::new() });
+        let (outgoing, _) = mpsc::unbounded_channel();
+        Self { shared, outgoing }
+    }
+
     /// Makes a channel of two streams.
     pub fn over(
         reader: impl AsyncRead + Unpin + Send + 'static,

@@ -11,6 +11,7 @@ use crate::commands::world::Secrets;
 use crate::commands::{locate, operate, own_server, superuser};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::rejoin::is_half_rewound;
 use crate::facts::{places, start_log};
 use crate::output::node::ServiceAction;
@@ -91,7 +92,13 @@ pub async fn run(
         Action::Reload => ("reads its configuration again", ""),
     };
     if done.acted {
-        context.ui.say(Level::Notice, &format!("node \"{name}\" {did}"));
+        // What the server has become is decided by what lay there, not by who typed the command.
+        let is_standby = facts.data_directory.join(STANDBY_SIGNAL).exists();
+        let role = match action {
+            Action::Start | Action::Restart if is_standby => " as a standby",
+            _ => "",
+        };
+        context.ui.say(Level::Notice, &format!("node \"{name}\" {did}{role}"));
         if matches!(action, Action::Start | Action::Restart) {
             see_who_answers(context).await?;
         }

@@ -111,6 +111,8 @@ impl Remote {
     /// Opens the channel again, once whoever is at work there has ended it.
     async fn reopen(&self) -> Result<(), Error> {
         let until = Instant::now() + AGAIN.1;
+        // The far end at its other end has the node's lock, and ends, or brings its server back by itself, when it sees this.
+        self.channel.replace(Rc::new(Channel::closed()));
         loop {
             let opened = async {
                 let (channel, hello) = open_channel(&self.environment, &self.far_end, OPEN)
