@@ -16,7 +16,8 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use support::{
-    Fingerprint, Nodes, Output, Running, SOON, TestServer, clean_command, postgres, send, wait_for,
+    Fingerprint, Nodes, Output, Pgbaton, Running, SOON, StopMode, TestCluster, TestServer, can_unshare,
+    clean_command, configure, postgres, send, wait_for,
 };
 
 /// Codes that always mean that nothing was changed.
@@ -68,10 +69,18 @@ fn led_to(nodes: &Nodes) -> Vec<String> {
 /// Runs a command that is to fail, and compares what it says with what it did. `undo` takes the cause of the failure away.
 #[track_caller]
 fn fails(nodes: &Nodes, on: &TestServer, words: &[&str], code: i32, undo: impl FnOnce()) -> Output {
-    let before = (BEFORE.with(|before| before.borrow_mut().take()).unwrap(), led_to_before());
-    let output = on.pgbaton(words.iter().copied().chain(["--json"])).run();
-    undo();
+    let output = fails_as(nodes, on.pgbaton(words.iter().copied().chain(["--json"])), undo);
     output.code(code);
+    output
+}
+
+/// The same with a command that was made ready, and whatever code.
+#[track_caller]
+fn fails_as(nodes: &Nodes, command: Pgbaton, undo: impl FnOnce()) -> Output {
+    let before = (BEFORE.with(|before| before.borrow_mut().take()).unwrap(), led_to_before());
+    let output = command.run();
+    undo();
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
     if claims_nothing(&output) {
         wait_for("the settings of before", SOON, || led_to(nodes) == before.1);
         let streaming = |nodes: &Nodes| -> Vec<String> {
@@ -194,6 +203,234 @@ fn what_a_failed_command_says_of_the_state_is_true() {
         fails(&nodes, three, &follow, 23, || send(startup, Signal::CONT));
     }
     three.pgbaton(["standby", "follow"]).run().code(0);
+
+    // A target that goes away when all was found well.
+    note(&nodes);
+    let startup = three.process_titled("startup");
+    send(startup, Signal::STOP);
+    let mut running = three.pgbaton(follow.iter().copied().chain(["--json"])).spawn();
+    running.wait_for_stderr("wait until node", SOON);
+    two.kill9();
+    let output = running.wait(SOON * 2);
+    send(startup, Signal::CONT);
+    output.code(23);
+    assert!(!claims_nothing(&output), "the slot on node2 cannot have been dropped: {output:?}");
+    assert!(output.json()["issues"].to_string().contains("slot"), "{output:?}");
+    two.start();
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "1", SOON);
+    for server in [three, two] {
+        for operation in ["resume", "abandon"] {
+            let _any = server.pgbaton(["operation", operation]).run();
+        }
+    }
+    three.pgbaton(["standby", "follow"]).run().code(0);
+
+    // The candidate does not receive: the old primary comes back.
+    note(&nodes);
+    let receiver = two.process_titled("walreceiver");
+    send(receiver, Signal::STOP);
+    fails(&nodes, two, &["standby", "switchover"], 18, || send(receiver, Signal::CONT));
+
+    // A start that fails is none that has changed nothing.
+    one.stop(StopMode::Fast);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", one.port)).unwrap();
+    let output = one.pgbaton(["node", "start", "--json"]).run();
+    output.code(4);
+    drop(taken);
+
+    // Without a primary.
+    note(&nodes);
+    for (on, words) in [
+        (three, &["standby", "follow"][..]),
+        (two, &["standby", "switchover"]),
+        (three, &["standby", "register", "--force"]),
+        (three, &["standby", "unregister"]),
+        (three, &["cluster", "cleanup"]),
+    ] {
+        fails(&nodes, on, words, 6, || {});
+        note(&nodes);
+    }
+
+    // A former primary that has something of its own.
+    one.start();
+    one.psql("CREATE TABLE before ()");
+    one.kill9();
+    two.pgbaton(["standby", "promote", "--accept-data-loss"]).run().code(0);
+    run_alone(one);
+    note(&nodes);
+    fails(&nodes, one, &["node", "rejoin"], 32, || {});
+    note(&nodes);
+    mode(&one.data, 0o500);
+    fails(&nodes, one, &["node", "rejoin", "--accept-data-loss"], 1, || mode(&one.data, 0o700));
+}
+
+/// Has a command find the file system of a node's state directory full: it sees a copy of its own.
+fn full(nodes: &Nodes, on: &TestServer, command: Pgbaton) -> Pgbaton {
+    let (state, copy) = (on.dir.join("state"), nodes.cluster.dir().join("copy"));
+    let (state, copy) = (state.display(), copy.display());
+    command.behind(&format!(
+        "rm -rf {copy} && cp -a {state} {copy} && mount -t tmpfs -o size=16M tmpfs {state} && cp -a {copy}/. {state}/ \
+         && (dd if=/dev/zero of={state}/filler bs=4k 2>/dev/null; true)"
+    ))
+}
+
+#[test]
+fn without_room_for_a_journal_nothing_is_begun() {
+    let Some(pg) = postgres(15) else { return };
+    if !can_unshare() {
+        return;
+    }
+    let nodes = Nodes::new(&pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    for server in &nodes.servers {
+        server.pgbaton(["cluster", "show"]).run().code(0);
+    }
+    let begun = |on: &TestServer, words: &[&str]| {
+        note(&nodes);
+        let command = on.pgbaton(words.iter().copied().chain(["--json"]));
+        let output = fails_as(&nodes, full(&nodes, on, command), || {});
+        assert!(claims_nothing(&output), "{words:?}: {output:?}");
+        assert!(
+            output.json()["error"].to_string().to_lowercase().contains("no space left"),
+            "{words:?}: {output:?}"
+        );
+    };
+    for (on, words) in [
+        (three, &["standby", "follow", "--upstream-node-id=2"][..]),
+        (two, &["standby", "switchover"]),
+        (three, &["standby", "register", "--force", "--upstream-node-id=2"]),
+        (three, &["standby", "unregister"]),
+        (two, &["node", "restart"]),
+        (two, &["node", "stop"]),
+        (two, &["node", "service", "--action=stop"]),
+    ] {
+        begun(on, words);
+    }
+    three.stop(StopMode::Fast);
+    begun(three, &["node", "start"]);
+    three.start();
+    one.kill9();
+    begun(two, &["standby", "promote"]);
+    two.pgbaton(["standby", "promote"]).run().code(0);
+    begun(one, &["node", "rejoin", "--yes"]);
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+#[test]
+fn a_registration_that_fails_has_changed_nothing() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let witness = nodes.cluster.foreign("witness");
+    witness.node_config(9, "");
+    let refused = |on: &TestServer, words: &[&str], code: i32| {
+        note(&nodes);
+        let before = Fingerprint::of(&[&witness], &[]).without(": state");
+        let output = fails(&nodes, on, words, code, || {});
+        assert!(claims_nothing(&output), "{output:?}");
+        if witness.is_running() {
+            before.assert_same(&Fingerprint::of(&[&witness], &[]).without(": state"));
+        }
+    };
+    let port = one.port.to_string();
+    let at_primary = ["witness", "register", "-h", "127.0.0.1", "-p", &port];
+    // What is none of these.
+    refused(two, &["primary", "register"], 1);
+    refused(two, &["primary", "register", "--force"], 1);
+    refused(one, &["standby", "register"], 1);
+    refused(two, &at_primary, 1);
+    refused(one, &["primary", "unregister"], 1);
+    refused(two, &["witness", "unregister"], 1);
+    // Another name or place for a node that is there.
+    let config = std::fs::read_to_string(two.config()).unwrap();
+    std::fs::write(two.config(), config.replace("node_id = 2", "node_id = 1")).unwrap();
+    refused(two, &["standby", "register"], 1);
+    std::fs::write(two.config(), config.replace("node_name = \"node2\"", "node_name = \"node1\"")).unwrap();
+    refused(two, &["standby", "register", "--force"], 1);
+    // The metadata cannot be written.
+    nodes.configure(2, "priority = 50");
+    one.psql_as(
+        "postgres",
+        "repmgr",
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; \
+         CREATE TRIGGER no BEFORE INSERT OR UPDATE OR DELETE ON repmgr.nodes EXECUTE FUNCTION no()",
+    );
+    two.wait_for_replay_of(one);
+    refused(two, &["standby", "register", "--force", "--upstream-node-id=1"], 7);
+    refused(two, &["standby", "unregister"], 7);
+    refused(&witness, &at_primary, 7);
+    one.psql_as("postgres", "repmgr", "DROP FUNCTION no() CASCADE");
+    // A server that is down.
+    witness.stop(StopMode::Fast);
+    refused(&witness, &at_primary, 6);
+    witness.start();
+    one.stop(StopMode::Fast);
+    refused(&witness, &at_primary, 6);
+    refused(one, &["primary", "register"], 6);
+    refused(one, &["primary", "unregister"], 6);
+}
+
+#[test]
+fn a_preparation_that_fails_says_how_far_it_came() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let one = cluster.primary("node1");
+    configure(&one, 1, "node1", &one.conninfo_as("keeper", "keeper"), "");
+    // The database cannot be made while another session uses its template.
+    let mut psql = clean_command(&pg.tool("psql"));
+    let (socket, port) = (one.socket_dir.to_string_lossy().into_owned(), one.port.to_string());
+    let sleep =
+        ["-X", "-h", &socket, "-p", &port, "-U", "postgres", "-d", "template1", "-c", "SELECT pg_sleep(600)"];
+    psql.args(sleep);
+    let mut session = Running::start(psql);
+    one.wait_until("SELECT count(*) FROM pg_stat_activity WHERE datname = 'template1'", "1", SOON);
+    let output = one.pgbaton(["node", "prepare", "--apply", "--json"]).run();
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
+    let document = output.json();
+    let made = |what: &str| one.psql(&format!("SELECT count(*) FROM {what} = 'keeper'"));
+    assert_eq!(made("pg_database WHERE datname"), "0");
+    assert_eq!(document["changed"], made("pg_roles WHERE rolname") == "1", "{output:?}");
+    assert!(!claims_nothing(&output), "the role is there: {output:?}");
+    one.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'template1'");
+    assert!(session.ends_within(SOON));
+    one.pgbaton(["node", "prepare", "--apply"]).run().code(0);
+}
+
+#[test]
+fn a_server_that_is_not_stopped_is_not_said_to_be() {
+    let Some(pg) = postgres(15) else { return };
+    let nodes = Nodes::new(&pg, 1);
+    let two = nodes.node(2);
+    nodes.configure(2, "shutdown_check_timeout = 2");
+    for words in [&["node", "stop"][..], &["node", "service", "--action=stop"]] {
+        two.freeze_postmaster();
+        let output = two.pgbaton(words.iter().copied().chain(["--json"])).run();
+        two.thaw();
+        assert!([4, 5].contains(&output.status.code().unwrap()), "{output:?}");
+        // The signal was sent.
+        assert!(!claims_nothing(&output), "{output:?}");
+        wait_for("the end that it was asked for", SOON, || !two.is_running());
+        two.start();
+    }
+    // One that does not start, for another has its port.
+    two.stop(StopMode::Fast);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", two.port)).unwrap();
+    for words in [&["node", "start"][..], &["node", "service", "--action=start"]] {
+        let output = two.pgbaton(words.iter().copied().chain(["--json"])).run();
+        output.code(4);
+        assert!(!two.is_running());
+        assert!(!output.json()["error"].to_string().contains("is running"), "{output:?}");
+    }
+    drop(taken);
+    two.pgbaton(["node", "start"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node1"]);
+}
+
+/// Lets a former primary write something, and stops it.
+fn run_alone(server: &TestServer) {
+    server.start();
+    server.psql("CREATE TABLE alone AS SELECT generate_series(1, 100) AS n");
+    server.stop(StopMode::Fast);
 }
 
 #[test]
