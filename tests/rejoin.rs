@@ -628,12 +628,32 @@ fn a_new_clone_that_fails_leaves_the_old_directory_where_it_was() {
     one.start();
     one.stop(StopMode::Fast);
     one.node_config(1, "pg_basebackup_options = \"--bogus\"");
+    // Its WAL is elsewhere, in a directory that the group may read.
+    let (link, wal) = (one.data.join("pg_wal"), one.dir.join("wal"));
+    std::fs::rename(&link, &wal).unwrap();
+    std::os::unix::fs::symlink(&wal, &link).unwrap();
+    let leads_to = |link: &Path| std::fs::read_link(link).unwrap();
+    std::fs::write(wal.join("mark"), "").unwrap();
     let before = std::fs::read(one.data.join("global/pg_control")).unwrap();
     let output = rejoin(&nodes, &["--yes", "--reclone"]);
     output.code(14).says("bogus");
     assert_eq!(std::fs::read(one.data.join("global/pg_control")).unwrap(), before);
+    assert_eq!(leads_to(&link), wal);
+    assert!(wal.join("mark").exists());
     assert_eq!(two.psql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'repmgr_slot_1'"), "0");
     assert!(!comes_up_writable(one));
+
+    // One that succeeds has its WAL in the same place, and the old directory keeps its own.
+    one.node_config(1, "");
+    one.start();
+    let output = rejoin(&nodes, &["--yes", "--reclone"]);
+    output.code(0);
+    assert_rejoined(one, two);
+    let aside = PathBuf::from(output.json()["data"]["kept"].as_str().unwrap());
+    assert_eq!(leads_to(&link), wal);
+    let old = leads_to(&aside.join("pg_wal"));
+    assert!(old != wal && old.parent() == wal.parent(), "{old:?}");
+    assert!(old.join("mark").exists() && !wal.join("mark").exists());
 }
 
 #[test]

@@ -166,6 +166,9 @@ pub enum Op {
         from: PathBuf,
         /// The name that it gets; nothing is replaced.
         to: PathBuf,
+        /// A symbolic link to it, which leads to the new name afterwards.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<PathBuf>,
     },
     /// Copy the WAL from a position on, with what `Rewind` needs to begin again. Never links: pg_rewind would write into the copies.
     KeepWal {
@@ -633,7 +636,13 @@ impl fmt::Display for Op {
             Self::PutBack { from, data_directory, .. } => {
                 write!(f, "copy {}/* to {}/", from.display(), data_directory.display())
             }
-            Self::Rename { from, to } => write!(f, "mv {} {}", from.display(), to.display()),
+            Self::Rename { from, to, link } => {
+                write!(f, "mv {} {}", from.display(), to.display())?;
+                match link {
+                    Some(link) => write!(f, "; ln -sfn {} {}", to.display(), link.display()),
+                    None => Ok(()),
+                }
+            }
             Self::KeepWal { data_directory, from, to } => {
                 write!(f, "copy {}/pg_wal from {from} on to {}", data_directory.display(), to.display())
             }

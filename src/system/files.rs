@@ -379,6 +379,21 @@ pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     sync_parent(to)
 }
 
+/// Makes a symbolic link, in place of another one if there is one.
+///
+/// # Errors
+/// Fails if it cannot be made there.
+pub fn link(to: &Path, link: &Path) -> anyhow::Result<()> {
+    let mut name = std::ffi::OsString::from(format!("{TEMPORARY}{}-", std::process::id()));
+    name.push(link.file_name().unwrap_or_default());
+    let new = link.with_file_name(name);
+    let _left = fs::remove_file(&new);
+    std::os::unix::fs::symlink(to, &new)
+        .and_then(|()| fs::rename(&new, link))
+        .with_context(|| format!("could not make \"{}\" a link to \"{}\"", link.display(), to.display()))?;
+    sync_parent(link)
+}
+
 /// Waits until the names in a directory are on disk.
 ///
 /// # Errors

@@ -442,9 +442,9 @@ impl<'a> Live<'a> {
                 let (from, data, files) = (from.clone(), data_directory.clone(), files.clone());
                 Box::new(move || rejoin::put_back(&from, &data, &files))
             }
-            Op::Rename { from, to } => {
-                let (from, to) = (from.clone(), to.clone());
-                Box::new(move || rejoin::rename(&from, &to))
+            Op::Rename { from, to, link } => {
+                let (from, to, link) = (from.clone(), to.clone(), link.clone());
+                Box::new(move || rejoin::rename(&from, &to, link.as_deref()))
             }
             Op::KeepWal { data_directory, from, to } => {
                 let (data, from, to) = (data_directory.clone(), *from, to.clone());

@@ -35,12 +35,17 @@ pub(super) fn put_back(from: &Path, data: &Path, paths: &[PathBuf]) -> anyhow::R
 }
 
 /// Gives a directory another name, unless that was done.
-pub(super) fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(super) fn rename(from: &Path, to: &Path, link: Option<&Path>) -> anyhow::Result<()> {
     match (from.symlink_metadata().is_ok(), to.symlink_metadata().is_ok()) {
-        (false, true) => Ok(()),
+        (false, true) => return Ok(()),
         (_, true) => bail!("\"{}\" exists", to.display()),
-        (_, false) => files::rename(from, to),
+        (_, false) => {}
     }
+    // Before the name is free: the link must never lead to what is made there next.
+    if let Some(link) = link.filter(|link| link.symlink_metadata().is_ok_and(|about| about.is_symlink())) {
+        files::link(to, link)?;
+    }
+    files::rename(from, to)
 }
 
 /// Copies the WAL from a position on, and the control file.

@@ -12,7 +12,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use reclone::{Anew, reclone};
+pub use reclone::{Anew, Aside, reclone};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;

@@ -12,12 +12,24 @@ use crate::plan::{Back, OnFailure, OnResume, Op, Plan, Probe, Step};
 pub struct Anew {
     /// The plan of the clone.
     pub clone: Plan,
-    /// Directories to move aside, the data directory first: from, to.
-    pub aside: Vec<(PathBuf, PathBuf)>,
+    /// Directories to move aside, the data directory first.
+    pub aside: Vec<Aside>,
     /// Why one of them cannot be moved.
     pub immovable: Option<String>,
     /// Where the node's own configuration is afterwards, and its files; None where it is lost.
     pub configuration: Option<(PathBuf, Vec<PathBuf>)>,
+}
+
+/// A directory that is moved aside.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    /// Where it is.
+    pub from: PathBuf,
+    /// Where it will be.
+    pub to: PathBuf,
+    /// The symbolic link in the data directory that leads there, relative to it: with the old data directory goes what belongs to it, and no
+    /// server that is started there gets at what the new one has.
+    pub link: Option<PathBuf>,
 }
 
 /// Completes the plan of a rejoin for which nothing but a new clone will do.
@@ -39,21 +51,27 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
         first.push(nodes.standby_signal());
     }
     plan.phases.push(phase("stop the server", OnFailure::Stop, first));
-    let renamed = |id: String, from: &PathBuf, to: &PathBuf| {
+    let renamed = |id: String, from: &PathBuf, to: &PathBuf, link: Option<PathBuf>| {
         nodes
             .step(
                 &id,
                 format!("move \"{}\" to \"{}\"", from.display(), to.display()),
-                Op::Rename { from: from.clone(), to: to.clone() },
+                Op::Rename { from: from.clone(), to: to.clone(), link },
                 SHORT_S,
             )
             .uninterruptible()
     };
     let numbered = || (1..).zip(&anew.aside);
+    // The data directory is moved first, in both directions.
+    let link = |aside: &Aside, is_aside: bool| {
+        let data = anew.aside.first().map(|data| if is_aside { &data.to } else { &data.from });
+        Some(data?.join(aside.link.as_ref()?))
+    };
     let moves: Vec<Step> = numbered()
-        .map(|(number, (from, to))| {
+        .map(|(number, aside)| {
+            let Aside { from, to, .. } = aside;
             // A clone may have made the directory again since.
-            renamed(format!("move_aside_{number}"), from, to)
+            renamed(format!("move_aside_{number}"), from, to, link(aside, true))
                 .requires(Probe::Stopped { data_directory: nodes.data() })
                 .on_resume(OnResume::AgainUnless(Probe::Exists { path: to.clone() }))
         })
@@ -62,7 +80,8 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     plan.phases.extend(anew.clone.phases);
     plan.always.extend(anew.clone.always);
     plan.back.extend(anew.clone.back);
-    for (number, (from, to)) in numbered() {
+    for (number, aside) in numbered() {
+        let Aside { from, to, .. } = aside;
         let made = if number == 1 { "make_data_directory" } else { "base_backup" };
         plan.back.push(Back {
             if_started: vec![made.into()],
@@ -77,7 +96,7 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
         });
         plan.back.push(Back {
             if_started: vec![format!("move_aside_{number}")],
-            step: renamed(format!("move_back_{number}"), to, from)
+            step: renamed(format!("move_back_{number}"), to, from, link(aside, false))
                 .on_resume(OnResume::AgainUnless(Probe::Not(Box::new(Probe::Exists { path: to.clone() })))),
         });
     }

@@ -445,7 +445,10 @@ fn half_a_rewind_is_only_cloned_again() {
     };
     let anew = Anew {
         clone,
-        aside: vec![("/data".into(), "/data.now".into()), ("/ts".into(), "/ts.now".into())],
+        aside: vec![
+            Aside { from: "/data".into(), to: "/data.now".into(), link: None },
+            Aside { from: "/ts".into(), to: "/ts.now".into(), link: Some("pg_tblspc/5".into()) },
+        ],
         immovable: Some("It is mounted.".into()),
         configuration: Some(("/kept".into(), vec!["postgresql.conf".into()])),
     };
@@ -469,6 +472,17 @@ fn half_a_rewind_is_only_cloned_again() {
     let back = rejoin.plan.back.iter().find(|back| back.step.id == "remove_new_1").unwrap();
     assert_eq!(back.if_started, ["make_data_directory"]);
     assert_eq!(back.step.requires, [Probe::Exists { path: "/data.now".into() }]);
+    // The link that leads there is where the data directory is by then.
+    let links = |steps: Vec<&Step>| -> Vec<PathBuf> {
+        let link = |step: &Step| match &step.op {
+            Op::Rename { link, .. } => link.clone(),
+            _ => None,
+        };
+        steps.into_iter().filter_map(link).collect()
+    };
+    assert_eq!(links(rejoin.plan.steps().collect()), [PathBuf::from("/data.now/pg_tblspc/5")]);
+    let back = rejoin.plan.back.iter().map(|back| &back.step).collect();
+    assert_eq!(links(back), [PathBuf::from("/data/pg_tblspc/5")]);
     let stops: Vec<&Check> = rejoin.plan.checks.iter().filter(|check| check.stops()).collect();
     assert_eq!(stops.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["move_aside"]);
 }

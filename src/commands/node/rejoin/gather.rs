@@ -35,7 +35,7 @@ use crate::pg::wal::Wal;
 use crate::pg::{provenance, tools};
 use crate::plan::clone::plan as clone_plan;
 use crate::plan::follow::FollowFacts;
-use crate::plan::rejoin::{Anew, RejoinFacts, RejoinOptions};
+use crate::plan::rejoin::{Anew, Aside, RejoinFacts, RejoinOptions};
 use crate::plan::service::Action;
 use crate::plan::{Command, journal};
 use crate::registry::node;
@@ -481,21 +481,26 @@ pub(super) async fn anew(
         name.push(format!(".{stamp}"));
         path.with_file_name(name)
     };
-    let mut aside = vec![(data.clone(), beside(data))];
-    let linked: Vec<PathBuf> = files::names_in(&data.join("pg_tblspc"))
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|name| std::fs::read_link(data.join("pg_tblspc").join(name)).ok())
+    let moved =
+        |from: &Path, link: Option<PathBuf>| Aside { from: from.to_path_buf(), to: beside(from), link };
+    let mut aside = vec![moved(data, None)];
+    let in_tablespaces = files::names_in(&data.join("pg_tblspc")).unwrap_or_default();
+    let in_tablespaces = in_tablespaces.iter().map(|name| Path::new("pg_tblspc").join(name));
+    let linked: Vec<(PathBuf, PathBuf)> = in_tablespaces
+        .chain([PathBuf::from("pg_wal")])
+        .filter_map(|name| Some((data.join(std::fs::read_link(data.join(&name)).ok()?), name)))
         .collect();
-    for target in &mut clone_facts.tablespaces {
+    for target in clone_facts.tablespaces.iter_mut().chain(&mut clone_facts.waldir) {
         // The primary may be on this host; what is its own is not touched, and stops the clone.
         let theirs = clone_facts.source_is_local && target.to == Path::new(&target.from);
-        if linked.contains(&target.to) && !theirs {
-            aside.push((target.to.clone(), beside(&target.to)));
+        if let Some((_, name)) = linked.iter().find(|(to, _)| *to == target.to).filter(|_| !theirs) {
+            aside.push(moved(&target.to, Some(name.clone())));
             target.contents = Contents::Missing;
+            target.room.reclaimable_bytes = 0;
+            target.ours = false;
         }
     }
-    let immovable = aside.iter().find_map(|(from, _)| inspect::immovable(from));
+    let immovable = aside.iter().find_map(|aside| inspect::immovable(&aside.from));
     let configuration = if facts.local.is_half_rewound() {
         let kept = options.kept.parent().map(Path::to_path_buf).unwrap_or_default();
         let newest = files::names_in(&kept).unwrap_or_default().into_iter().rev();

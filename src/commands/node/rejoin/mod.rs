@@ -206,7 +206,7 @@ async fn carry_out(
     let mut plan = match rung {
         Some(Rung::Reclone) => {
             let anew = gather::anew(context, facts, options, &mut secrets).await?;
-            aside = anew.aside.first().map(|(_, to)| to.display().to_string());
+            aside = anew.aside.first().map(|aside| aside.to.display().to_string());
             let mut plan = rejoin.plan.clone();
             reclone(&mut plan, facts, options, anew);
             plan

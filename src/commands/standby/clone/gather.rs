@@ -449,7 +449,8 @@ fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
 /// a symbolic link.
 fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf> {
     match directory {
-        Contents::DataDirectory { running: None, .. } => {
+        // Where a server runs on it, it is stopped and moved aside, or nothing is cloned.
+        Contents::DataDirectory { .. } => {
             let link = std::fs::read_link(data.join("pg_wal")).ok()?;
             Some(data.join(link))
         }
