@@ -264,10 +264,17 @@ fn demoted(pg: &Pg, parted: bool) {
     assert_eq!(nodes.primaries(), ["node2"]);
     let observer = Observer::begin(&nodes.servers);
 
+    // Settings that a standby of that primary cannot have are named before it is one.
+    one.append_conf("max_connections = 20");
+    let low = guard(one, &["--demote", "--dry-run"]);
+    low.code(31).says("max_connections is 20").says("ALTER SYSTEM SET max_connections = ");
+    one.append_conf(&format!("max_connections = {}", two.psql("SHOW max_connections")));
+
     let state: Vec<PathBuf> = [one, two].iter().map(|server| server.dir.join("state")).collect();
     let state: Vec<_> = state.iter().map(PathBuf::as_path).collect();
     let before = Fingerprint::of(&[one, two], &state);
     let dry = guard(one, &["--demote", "--dry-run"]);
+    assert!(!dry.stderr.contains("max_connections"), "{dry:?}");
     dry.code(31);
     // The target first: a server with a signal and a target would promote itself.
     let steps = planned(&dry);

@@ -192,6 +192,55 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
 }
 
 #[test]
+fn a_standby_does_not_become_a_primary_by_being_started() {
+    for pg in versions() {
+        let nodes = Nodes::new(&pg, 1);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        let stays_a_standby = |what: &str| {
+            let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+            one.wait_until(streams, "1", SOON);
+            assert_eq!(two.psql("SELECT pg_is_in_recovery()"), "t", "{} {what}", pg.major);
+        };
+        let target = "recovery_target = 'immediate'\nrecovery_target_action = 'promote'";
+        // What a restore has left, in either file: the node would promote itself as soon as it is consistent.
+        two.append_conf(target);
+        two.stop(StopMode::Fast);
+        let guarded = two.pgbaton(["node", "guard"]).run();
+        guarded.code(0).says("may become a primary by itself").says("recovery_target = 'immediate'");
+        let dry = two.pgbaton(["node", "start", "--dry-run"]).run();
+        dry.code(0).says("settings of a past recovery");
+        assert!(dry.stdout.contains("clear the recovery target"), "{dry:?}");
+        assert!(!two.is_running());
+        two.pgbaton(["node", "start"]).run().code(0).says("A standby promotes itself");
+        stays_a_standby("node start");
+        let output = two.pgbaton(["node", "restart"]).run();
+        assert!(!output.code(0).stderr.contains("past recovery"), "{output:?}");
+        let set_again = || {
+            let path = two.data.join("postgresql.auto.conf");
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("{text}{target}\n")).unwrap();
+        };
+        set_again();
+        two.pgbaton(["node", "restart"]).run().code(0).says("A standby promotes itself");
+        stays_a_standby("node restart");
+        two.stop(StopMode::Fast);
+        set_again();
+        let output = two.pgbaton(["node", "guard", "--demote"]).run();
+        assert!(!output.code(0).stderr.contains("may become a primary"), "{output:?}");
+        two.start();
+        stays_a_standby("node guard --demote");
+        // No file overrides the command line.
+        two.stop(StopMode::Fast);
+        let options = two.data.join("postmaster.opts");
+        let text = std::fs::read_to_string(&options).unwrap();
+        std::fs::write(&options, format!("{} \"-c\" \"recovery_target=immediate\"\n", text.trim_end()))
+            .unwrap();
+        two.pgbaton(["node", "start", "--force"]).run().code(1).says("no configuration file overrides");
+        assert!(!two.is_running());
+    }
+}
+
+#[test]
 fn a_host_that_knows_no_other_node_finds_one_or_says_what_to_add() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 1);

@@ -1,15 +1,15 @@
 //! Plan for a former primary that is to come up as a standby. Pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::facts::settings::NextStart;
+use crate::facts::settings::{NextStart, Settings};
 use crate::plan::register::endpoint;
-use crate::plan::standby::Future;
+use crate::plan::standby::{self, Future};
 use crate::plan::upstream::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
-use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step};
+use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step, Verdict};
 use crate::registry::{NodeRow, node};
 
 /// Seconds for a file.
@@ -37,6 +37,8 @@ pub struct NewPrimary {
     pub use_slot: bool,
     /// The role may make slots there.
     pub may_make_slot: bool,
+    /// What is in force there; None where it could not be asked.
+    pub settings: Option<Settings>,
     /// The histories have parted: it will not stream before a rejoin.
     pub parted: bool,
     /// The program `postgres`.
@@ -90,7 +92,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         }
     }
     Plan {
-        checks: checks(&future),
+        checks: checks(demotion),
         phases,
         back_failed: Exit::LocalCommand,
         incomplete: Exit::LocalCommand,
@@ -98,14 +100,47 @@ pub fn plan(demotion: &Demotion) -> Plan {
     }
 }
 
-/// What may keep it from staying a standby. Where it streams from it finds out later; that it comes up is what counts now.
-fn checks(future: &Future<'_>) -> Vec<Check> {
-    let of_recovery = |check: &Check| {
-        !matches!(check.name.as_str(), "hot_standby" | "archive_cleanup_command" | "start_options")
-    };
-    let mut checks: Vec<Check> = future.checks(None, None, false).into_iter().filter(of_recovery).collect();
-    checks.extend(future.promotes_itself());
-    checks
+/// Plans what keeps a server a standby that has `standby.signal` already: a recovery target with which it would promote itself is cleared. None
+/// where there is no such thing.
+pub fn stay(row: &NodeRow, data_directory: &Path, next: &NextStart) -> Option<Plan> {
+    let name = &row.node_name;
+    let mut checks = standby::ends_recovery(name, data_directory, next);
+    checks.extend(standby::promotes_itself(name, next));
+    let steps: Vec<Step> =
+        standby::clear_step(name, data_directory, next, Exit::LocalCommand).into_iter().collect();
+    if steps.is_empty() && !checks.iter().any(Check::stops) {
+        return None;
+    }
+    let checks = checks.into_iter().map(|check| check.node(row.node_id)).collect();
+    Some(Plan {
+        checks,
+        phases: vec![Phase {
+            title: "clear what would end its recovery".into(),
+            order: Order::InOrder,
+            on_failure: OnFailure::Stop,
+            outage: false,
+            steps,
+        }],
+        back_failed: Exit::LocalCommand,
+        incomplete: Exit::LocalCommand,
+        ..Plan::nothing(format!("keep node \"{name}\" a standby at its next start"))
+    })
+}
+
+/// What may keep it from staying a standby. Where it streams from it finds out later; that it comes up is what counts now. Settings that are
+/// lower than the primary's are named at once: with them it comes up, and pauses replay or ends as soon as it reads of the higher ones.
+fn checks(demotion: &Demotion) -> Vec<Check> {
+    let Demotion { row, data_directory, next, to } = demotion;
+    let name = &row.node_name;
+    let mut checks = standby::ends_recovery(name, data_directory, next);
+    checks.extend(standby::promotes_itself(name, next));
+    let there = to.as_ref().and_then(|to| Some((&to.node.row.node_name, to.settings.as_ref()?)));
+    checks.extend(
+        there
+            .and_then(|(primary, there)| standby::next_is_lower(name, &next.settings, primary, there))
+            .map(|check| Check { verdict: Verdict::Warning, ..check }),
+    );
+    checks.into_iter().map(|check| check.node(row.node_id)).collect()
 }
 
 fn follow(demotion: &Demotion, to: &NewPrimary, slot: Option<String>) -> Step {
@@ -164,7 +199,7 @@ impl NewPrimary {
 mod tests {
     use super::*;
     use crate::facts::server::{ServerFacts, Slot};
-    use crate::facts::settings::in_file;
+    use crate::facts::settings::{Place, Set, in_file};
     use crate::registry::NodeType;
 
     fn demotion(parted: bool, may_make_slot: bool, slots: &[&str]) -> Demotion {
@@ -191,6 +226,7 @@ mod tests {
                 node: NodeFacts { row, server: Ok(server) },
                 use_slot: true,
                 may_make_slot,
+                settings: Some(in_file(&[("max_connections", "100")])),
                 parted,
                 postgres: "postgres".into(),
                 config_directory: None,
@@ -235,5 +271,31 @@ mod tests {
         let parted = demotion(true, true, &[]);
         assert_eq!(steps(&parted), ["standby_signal", "follow"]);
         assert_eq!(slot_followed(&parted), None);
+    }
+
+    #[test]
+    fn settings_that_are_lower_than_the_primarys_are_named_and_do_not_keep_it_from_being_a_standby() {
+        let with =
+            |text| NextStart { settings: in_file(&[("max_connections", text)]), ..NextStart::default() };
+        let low = plan(&Demotion { next: with("50"), ..demotion(false, true, &[]) });
+        let [check] = low.checks.as_slice() else { panic!("{:?}", low.checks) };
+        assert_eq!((check.name.as_str(), check.verdict), ("standby_settings", Verdict::Warning));
+        assert!(check.hint.as_ref().unwrap().contains("ALTER SYSTEM SET max_connections = 100;"));
+        assert!(!low.is_empty());
+        assert_eq!(plan(&Demotion { next: with("100"), ..demotion(false, true, &[]) }).checks, []);
+    }
+
+    #[test]
+    fn a_standby_that_would_end_its_recovery_is_kept_one() {
+        let row = NodeRow::example(1, NodeType::Standby);
+        let stay = |next: &NextStart| stay(&row, Path::new("/data"), next);
+        let next = |settings| NextStart { settings, ..NextStart::default() };
+        assert!(stay(&next(Settings::default())).is_none());
+        let cleared = stay(&next(in_file(&[("recovery_target", "immediate")]))).unwrap();
+        assert_eq!(cleared.defect(), None);
+        assert_eq!(cleared.steps().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["no_recovery_target"]);
+        let mut fixed = Settings::default();
+        fixed.add(Set::new("recovery_target_lsn", "0/5", Place::CommandLine));
+        assert!(stay(&next(fixed)).unwrap().checks.iter().any(Check::stops));
     }
 }

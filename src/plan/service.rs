@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use crate::error::Exit;
 use crate::facts::places::Place;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::settings::NextStart;
 use crate::facts::start_log::StartLog;
 use crate::pg::control::{DebianCluster, Manager};
 use crate::pg::last_start::{LastStart, Origin};
 use crate::plan::clone::remove_leftover;
+use crate::plan::standby;
 use crate::plan::{
     Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Statement, Step, Verify,
 };
@@ -93,6 +95,8 @@ pub struct ServiceFacts {
     pub log: StartLog,
     /// The places that the server, or what makes it a standby, will write to.
     pub places: Vec<Place>,
+    /// What its next start will find, if that is the start of a standby.
+    pub standby: Option<NextStart>,
     /// Seconds for a start.
     pub start_timeout_s: u32,
     /// Seconds for a stop.
@@ -115,6 +119,10 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
     checks.extend(refusal(facts, action));
     if !nothing_to_do {
         checks.extend(start_checks(facts, action));
+        if let Some(next) = &facts.standby {
+            checks.extend(standby::ends_recovery(name, &facts.data_directory, next));
+            checks.extend(standby::promotes_itself(name, next));
+        }
     }
     if let Manager::Debian(DebianCluster { unit: Some(unit), .. }) = &facts.manager
         && matches!(action, Action::Start | Action::Restart)
@@ -176,6 +184,13 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         };
         if matches!(action, Action::Start | Action::Restart) {
             steps.extend(facts.leftover.as_deref().map(remove_leftover));
+            // Before the server can read it: it must not become a primary by itself.
+            steps.extend(
+                facts
+                    .standby
+                    .as_ref()
+                    .and_then(|next| standby::clear_step(name, &facts.data_directory, next, Exit::NoRestart)),
+            );
         }
         let exit = match action {
             Action::Start | Action::Restart => Exit::NoRestart,
@@ -433,6 +448,7 @@ mod tests {
             pg_ctl_options: Vec::new(),
             last_start: LastStart { options: Some("-p 5433".into()), ..LastStart::default() },
             log: StartLog { path: "/pg.log".into(), is_ours: false },
+            standby: None,
             places: Vec::new(),
             start_timeout_s: 60,
             stop_timeout_s: 60,
@@ -458,6 +474,30 @@ service_restart_command = 'sudo systemctl restart postgresql@15-main.service'
 and to a file in /etc/sudoers.d:
 postgres ALL = NOPASSWD: /usr/bin/systemctl start postgresql@15-main.service, \
 /usr/bin/systemctl stop postgresql@15-main.service, /usr/bin/systemctl restart postgresql@15-main.service";
+
+    #[test]
+    fn a_standby_that_would_promote_itself_is_started_without_its_target() {
+        use crate::facts::settings::{Place, Set, Settings, in_file};
+        let standby = |settings| Some(NextStart { settings, ..NextStart::default() });
+        let ids = |facts: &ServiceFacts, action| {
+            let plan = plan(facts, &service(action));
+            let ids: Vec<String> = plan.steps().map(|step| step.id.clone()).collect();
+            assert_eq!(plan.defect(), None);
+            (ids, plan.checks.iter().any(Check::stops), plan.checks.len())
+        };
+        for (action, running) in [(Action::Start, None), (Action::Restart, Some(7))] {
+            let facts = ServiceFacts { running, ..facts(Manager::PgCtl) };
+            let clear = ServiceFacts { standby: standby(Settings::default()), ..facts.clone() };
+            assert_eq!(ids(&clear, action), (vec![action.name().to_string()], false, 0));
+            let target = standby(in_file(&[("recovery_target", "immediate")]));
+            let target = ServiceFacts { standby: target, ..facts.clone() };
+            let steps = vec!["no_recovery_target".to_string(), action.name().to_string()];
+            assert_eq!(ids(&target, action), (steps, false, 1));
+            let mut fixed = Settings::default();
+            fixed.add(Set::new("recovery_target_lsn", "0/5", Place::CommandLine));
+            assert!(ids(&ServiceFacts { standby: standby(fixed), ..facts.clone() }, action).1);
+        }
+    }
 
     #[test]
     fn what_systemd_runs_is_left_to_systemd_but_may_be_reloaded() {

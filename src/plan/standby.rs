@@ -64,6 +64,64 @@ fn write_settings(
     }
 }
 
+/// The step that clears it, if there is something to clear.
+pub fn clear_step(name: &str, data_directory: &Path, next: &NextStart, exit: Exit) -> Option<Step> {
+    let op = clear(data_directory, next)?;
+    let title = format!("clear the recovery target of node \"{name}\"");
+    Some(
+        Step::new("no_recovery_target", title, op, SHORT_S, exit)
+            .stays(format!("The recovery target of node \"{name}\" stays cleared, in postgresql.auto.conf.")),
+    )
+}
+
+/// Checks what may end the recovery of a server that starts as a standby, other than what stands on its command line: see
+/// [`promotes_itself`].
+pub fn ends_recovery(name: &str, data_directory: &Path, next: &NextStart) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let settings = &next.settings;
+    let stops: Vec<&Set> =
+        settings.stops().into_iter().filter(|set| set.place != Place::CommandLine).collect();
+    if !stops.is_empty() {
+        checks.push(
+            Check::warning(
+                "recovery_target",
+                format!("node \"{name}\" has settings of a past recovery, which are cleared"),
+            )
+            .detail(format!("{} {}", listed(&stops), effect(settings, &stops)))
+            .hint("They are overridden in postgresql.auto.conf; remove them where they stand."),
+        );
+    }
+    if let Some(why) = &settings.unread {
+        checks.push(
+            Check::warning(
+                "configuration_files",
+                format!("the configuration files of node \"{name}\" could not be read completely"),
+            )
+            .detail(format!(
+                "{} All recovery targets are overridden in postgresql.auto.conf.",
+                crate::error::sentence(why)
+            )),
+        );
+    }
+    if next.recovery_signal {
+        checks.push(
+            Check::warning("recovery_signal", format!("node \"{name}\" has a recovery.signal"))
+                .detail("standby.signal takes precedence over it. A promotion would not remove it, and the next start after that would begin a recovery.")
+                .hint(format!(
+                    "Remove it: rm {}",
+                    shell_words::quote(&data_directory.join("recovery.signal").display().to_string())
+                )),
+        );
+    }
+    checks
+}
+
+/// Refuses what no file overrides and would end the recovery, where it does not matter whom it follows.
+pub fn promotes_itself(name: &str, next: &NextStart) -> Option<Check> {
+    let stops: Vec<&Set> = next.settings.fixed().into_iter().filter(|set| set.stops_recovery()).collect();
+    on_command_line(name, &stops)
+}
+
 /// A server that is to start as a standby.
 #[derive(Clone, Copy, Debug)]
 pub struct Future<'a> {
@@ -88,12 +146,7 @@ impl Future<'_> {
     /// Clears what would end the recovery; None where nothing would. It comes before `standby.signal`: with the signal and a target whoever
     /// starts the server gets a second primary.
     pub fn clear(&self, exit: Exit) -> Option<Step> {
-        let op = clear(self.data_directory, self.next)?;
-        let title = format!("clear the recovery target of node \"{}\"", self.row.node_name);
-        Some(Step::new("no_recovery_target", title, op, SHORT_S, exit).stays(format!(
-            "The recovery target of node \"{}\" stays cleared, in postgresql.auto.conf.",
-            self.row.node_name
-        )))
+        clear_step(&self.row.node_name, self.data_directory, self.next, exit)
     }
 
     /// Checks what it needs as a standby. `running` is what the server says of itself, where it runs; `primary` is the name of the future
@@ -114,40 +167,7 @@ impl Future<'_> {
             }
         }
         checks.extend(on_command_line(name, &fixed));
-        let stops: Vec<&Set> =
-            next.stops().into_iter().filter(|set| set.place != Place::CommandLine).collect();
-        if !stops.is_empty() {
-            checks.push(
-                Check::warning(
-                    "recovery_target",
-                    format!("node \"{name}\" has settings of a past recovery, which are cleared"),
-                )
-                .detail(format!("{} {}", listed(&stops), effect(next, &stops)))
-                .hint("They are overridden in postgresql.auto.conf; remove them where they stand."),
-            );
-        }
-        if let Some(why) = &next.unread {
-            checks.push(
-                Check::warning(
-                    "configuration_files",
-                    format!("the configuration files of node \"{name}\" could not be read completely"),
-                )
-                .detail(format!(
-                    "{} All recovery targets are overridden in postgresql.auto.conf.",
-                    crate::error::sentence(why)
-                )),
-            );
-        }
-        if self.next.recovery_signal {
-            checks.push(
-                Check::warning("recovery_signal", format!("node \"{name}\" has a recovery.signal"))
-                    .detail("standby.signal takes precedence over it. A promotion would not remove it, and the next start after that would begin a recovery.")
-                    .hint(format!(
-                        "Remove it: rm {}",
-                        shell_words::quote(&self.data_directory.join("recovery.signal").display().to_string())
-                    )),
-            );
-        }
+        checks.extend(ends_recovery(name, self.data_directory, self.next));
         if next.is_off("hot_standby") {
             checks.push(
                 Check::fail(
@@ -161,28 +181,13 @@ impl Future<'_> {
                 .waivable(Waiver::Force, force),
             );
         }
-        checks.extend(primary.and_then(|(primary_name, there)| {
-            lower(name, next, primary_name, there).map(|check| {
-                check.hint(format!(
-                    "{} No restart is needed now: the server reads it when it starts as a standby.",
-                    raise(name, next, there)
-                ))
-            })
-        }));
+        checks
+            .extend(primary.and_then(|(primary_name, there)| next_is_lower(name, next, primary_name, there)));
         if let Some(set) = next.get("archive_cleanup_command").filter(|set| set.value.as_deref() != Some(""))
         {
             checks.push(cleanup(name, set));
         }
         checks.into_iter().map(|check| check.node(self.row.node_id)).collect()
-    }
-}
-
-impl Future<'_> {
-    /// Refuses what no file overrides and would end the recovery, where it does not matter whom it follows.
-    pub fn promotes_itself(&self) -> Option<Check> {
-        let stops: Vec<&Set> =
-            self.next.settings.fixed().into_iter().filter(|set| set.stops_recovery()).collect();
-        on_command_line(&self.row.node_name, &stops).map(|check| check.node(self.row.node_id))
     }
 }
 
@@ -233,6 +238,15 @@ fn lower(name: &str, here: &Settings, primary_name: &str, there: &Settings) -> O
             texts.join("; ")
         ))
     })
+}
+
+/// Says that settings with which a server will start as a standby are lower than on the primary.
+pub fn next_is_lower(name: &str, next: &Settings, primary_name: &str, there: &Settings) -> Option<Check> {
+    let check = lower(name, next, primary_name, there)?;
+    Some(check.hint(format!(
+        "{} No restart is needed now: the server reads it when it starts as a standby.",
+        raise(name, next, there)
+    )))
 }
 
 /// Says what to type to raise them.

@@ -8,11 +8,10 @@ use crate::commands::context::Context;
 use crate::commands::node::permission;
 use crate::commands::primary::register::local_endpoint;
 use crate::commands::world::Secrets;
-use crate::commands::{locate, operate, own_server, superuser};
+use crate::commands::{locate, next_start, operate, own_server, superuser};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
-use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::facts::rejoin::is_half_rewound;
+use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
 use crate::facts::{places, start_log};
 use crate::output::node::ServiceAction;
 use crate::output::ui::Level;
@@ -297,6 +296,8 @@ pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
             // It can be stopped where it could not be started, but not without a journal.
             Action::Stop | Action::Reload => vec![places::of_state(&state)],
         },
+        standby: (matches!(action, Action::Start | Action::Restart) && data.join(STANDBY_SIGNAL).exists())
+            .then(|| next_start::look(data, context.config_directory(config).as_deref())),
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
         user: context.environment.user.clone().unwrap_or_default(),
@@ -373,15 +374,6 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
 fn is_stopping(data: &Path) -> bool {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     text.lines().nth(7).is_some_and(|status| status.trim() == "stopping")
-}
-
-/// Returns what was added to a file.
-fn tail(path: &Path, from: u64) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let from = usize::try_from(from).unwrap_or(usize::MAX);
-    // A file that is shorter than before is a new one.
-    let added = text.get(from..).unwrap_or(&text);
-    String::from_utf8_lossy(added).into_owned()
 }
 
 /// Returns the last line of a log that says why the server gave up, with the lines before it that belong to it.

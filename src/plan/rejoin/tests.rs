@@ -35,6 +35,7 @@ fn service() -> ServiceFacts {
         pg_ctl_options: Vec::new(),
         last_start: Default::default(),
         log: StartLog { path: "/log".into(), is_ours: false },
+        standby: None,
         places: Vec::new(),
         start_timeout_s: 60,
         stop_timeout_s: 60,

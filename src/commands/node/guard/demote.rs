@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::cli::node::Guard as Args;
 use crate::commands::context::Context;
 use crate::commands::node::guard::Judged;
-use crate::commands::primary::register::secrets_of;
+use crate::commands::primary::register::{own_row, secrets_of};
 use crate::commands::world::Secrets;
 use crate::commands::{next_start, operate};
 use crate::error::{Error, Exit, Result, sentence};
@@ -19,7 +20,8 @@ use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::parse_history;
 use crate::pg::tools;
-use crate::plan::guard::{Demotion, NewPrimary, plan};
+use crate::plan::guard::{Demotion, NewPrimary, plan, stay};
+use crate::registry::NodeType;
 
 /// Makes the server a standby of the newer primary, as far as there is one.
 pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Report> {
@@ -86,6 +88,34 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
     Ok(done.report(judged, "newer_primary", more))
 }
 
+/// Looks for what would end the recovery of a server that has `standby.signal`: it starts as a standby, and must not become a primary by
+/// itself. With `--demote` that is cleared, else told.
+pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
+    let config = context.config()?;
+    let next = next_start::look(&config.data_directory, context.config_directory(config).as_deref());
+    let row = own_row(config, NodeType::Standby, None, None);
+    let Some(plan) = stay(&row, &config.data_directory, &next) else { return Ok(()) };
+    let failed =
+        if args.demote { operate::carry_out(context, &plan, Secrets::new()).await.err() } else { None };
+    if args.demote && failed.is_none() {
+        return Ok(());
+    }
+    let name = &config.node_name;
+    let listed: Vec<String> = next.settings.stops().into_iter().map(ToString::to_string).collect();
+    let detail = [
+        failed.map(|error| sentence(&error.to_string())),
+        next.settings.unread.as_deref().map(sentence),
+        (!listed.is_empty()).then(|| format!("{}.", listed.join(", "))),
+    ];
+    context.ui.message(
+        Level::Warning,
+        &format!("node \"{name}\" starts as a standby, but may become a primary by itself"),
+        Some(&detail.into_iter().flatten().collect::<Vec<_>>().join(" ")),
+        Some("Settings of a past recovery are cleared by \"pgbaton node start\" and \"pgbaton node guard --demote\"."),
+    );
+    Ok(())
+}
+
 /// Makes the server a standby of nobody: read-only it does no harm.
 pub(super) async fn without_primary(
     context: &Context,
@@ -148,10 +178,11 @@ async fn new_primary(
     parted: bool,
 ) -> Result<NewPrimary> {
     let config = context.config()?;
-    let may_make_slot = async {
+    let role = async {
         let session = context.connect(&Conninfo::parse(&primary.row.conninfo).ok()?).await.ok()?;
-        role::ask(&session).await.ok().map(|role| role.may_replicate)
+        role::ask(&session).await.ok()
     };
+    let role = role.await;
     let major = judged.local.major.to_string();
     let postgres = tools::find(config.pg_bindir.as_deref(), &major, "postgres").map_err(|error| {
         Error::from_cause(Exit::CannotTell, "could not find the program \"postgres\"", &error)
@@ -159,7 +190,8 @@ async fn new_primary(
     })?;
     Ok(NewPrimary {
         use_slot: config.use_replication_slots,
-        may_make_slot: may_make_slot.await.unwrap_or(false),
+        may_make_slot: role.as_ref().is_some_and(|role| role.may_replicate),
+        settings: role.map(|role| role.settings),
         parted,
         postgres: postgres.display().to_string(),
         config_directory: context.config_directory(config),

@@ -46,6 +46,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const BY_HAND: &str =
     "If you are certain that no other node is, or was, the primary meanwhile: \"pgbaton node start\"";
 
+/// The reason of a node that has `standby.signal`.
+const STANDBY: &str = "standby";
+
 /// Says whether the local server may start.
 ///
 /// # Errors
@@ -66,7 +69,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         }
     };
     match found {
-        Found::Answer(report) => Ok(report),
+        Found::Answer(report) => {
+            if matches!(&report.data, Data::Done(data) if data["reason"] == STANDBY) {
+                demote::stays(context, args).await?;
+            }
+            Ok(report)
+        }
         Found::Judged(judged) => judged.conclude(context, args).await,
     }
 }
@@ -277,7 +285,7 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
     }
     if is_standby {
         context.ui.say(Level::Notice, &format!("node \"{name}\" may start: it has {STANDBY_SIGNAL}"));
-        return Ok(Some(answer("start", "standby", json!({ "unfinished_operation": unfinished }))));
+        return Ok(Some(answer("start", STANDBY, json!({ "unfinished_operation": unfinished }))));
     }
     if let Some(command) = way_back(context, unfinished.is_some())? {
         context.ui.say(
