@@ -605,6 +605,64 @@ fn wal_that_is_gone_comes_from_the_archive() {
     assert_rejoined(nodes.node(1), nodes.node(2));
 }
 
+/// A primary that has died, its successor that has written much since, and whether the successor keeps what the former one needs.
+fn much_written_since(pg: &Pg, limit: &str) -> (Nodes, Output) {
+    let nodes = pair(pg);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    two.append_conf(&format!(
+        "max_slot_wal_keep_size = '{limit}'\nmin_wal_size = '32MB'\nmax_wal_size = '32MB'\nwal_recycle = off"
+    ));
+    two.reload();
+    one.psql("CHECKPOINT");
+    two.wait_for_replay_of(one);
+    two.psql("CHECKPOINT");
+    // What only the dead one has goes into WAL after the last checkpoint of both.
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    one.kill9();
+    let promoted = two.pgbaton(["standby", "promote"]).run();
+    promoted.code(0);
+    for _ in 0..4 {
+        two.psql("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000)); SELECT pg_switch_wal()");
+        two.psql("CHECKPOINT");
+    }
+    (nodes, promoted)
+}
+
+#[test]
+fn what_a_dead_primary_needs_is_kept_until_it_is_back() {
+    for pg in versions() {
+        let slot = "SELECT string_agg(slot_name || ' ' || active, ', ') FROM pg_replication_slots";
+        let (nodes, promoted) = much_written_since(&pg, "1GB");
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        assert!(!promoted.stderr.contains("may remove WAL"), "{promoted:?}");
+        assert_eq!(two.psql(slot), "repmgr_slot_1 false");
+        // It is no stale one.
+        let check = two.pgbaton(["node", "check", "--slots"]).run();
+        check.code(1);
+        let said = format!("{}{}", check.stdout, check.stderr);
+        assert!(said.contains("node rejoin") && !said.contains("pg_drop_replication_slot"), "{said}");
+        let output = one.pgbaton(["node", "rejoin", "--yes", "--json"]).run();
+        output.code(0);
+        assert_ne!(output.json()["data"]["rung"], "reclone", "{output:?}");
+        assert_rejoined(one, two);
+        two.wait_until(slot, "repmgr_slot_1 true", SOON);
+        drop(nodes);
+
+        // A node that uses no slots drops it.
+        let (nodes, _) = much_written_since(&pg, "1GB");
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        one.node_config(1, "use_replication_slots = false");
+        one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
+        assert_eq!(two.psql(slot), "");
+        drop(nodes);
+
+        // Where a slot could fill the disk there is none, and that is said.
+        let (nodes, promoted) = much_written_since(&pg, "-1");
+        promoted.says("may remove WAL that node \"node1\" needs").says("SET wal_keep_size");
+        assert_eq!(nodes.node(2).psql(slot), "");
+    }
+}
+
 #[test]
 fn without_an_archive_only_a_new_clone_helps_and_the_old_directory_stays() {
     let (_, output) = recycled(false, &["--yes"]);

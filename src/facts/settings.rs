@@ -35,7 +35,9 @@ pub const TRIGGER_FILE: &str = "promote_trigger_file";
 pub const UPSTREAM: [&str; 2] = ["primary_conninfo", "primary_slot_name"];
 
 /// What else is looked at.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 7] = [
+    "max_slot_wal_keep_size",
+    "wal_keep_size",
     "hot_standby",
     "wal_level",
     "archive_cleanup_command",

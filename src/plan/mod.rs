@@ -19,6 +19,7 @@ pub mod far_end;
 pub mod follow;
 pub mod guard;
 pub mod journal;
+pub mod kept;
 pub mod logical;
 pub mod op;
 pub mod prepare;

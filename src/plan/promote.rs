@@ -20,6 +20,7 @@ use crate::plan::beside::Beside;
 use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
 };
+use crate::plan::kept::{Kept, for_former};
 use crate::plan::register::endpoint;
 use crate::plan::standby::{Past, in_force, refuses_to_follow, replays_late};
 use crate::plan::upstream::{
@@ -55,6 +56,8 @@ pub struct PromoteFacts {
     pub beside: Beside,
     /// The command for a promotion, where the configuration has one or our role must not call `pg_promote()`.
     pub command: Option<Command>,
+    /// Nodes of the cluster use replication slots.
+    pub use_slots: bool,
     /// Seconds that the promotion may take.
     pub timeout_s: u32,
     /// Now.
@@ -147,6 +150,10 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     }
     checks.extend(candidate::synchronous_standbys(candidate, server, &following, options.force));
     checks.extend(logical::held_back(candidate, server, following.iter().copied()));
+    let to_make = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();
+    let kept = gone.map(|gone| for_former(gone, candidate, server, role, facts.use_slots, to_make));
+    let Kept { check, slot: kept } = kept.unwrap_or_default();
+    checks.extend(check);
     checks.extend(facts.beside.checks(&facts.cluster, options.force));
 
     let mut plan = Plan {
@@ -172,14 +179,18 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     plan.tells.extend(tell::followers(&facts.cluster, &candidate.row, former_id));
     facts.beside.pause(&mut plan, &facts.cluster, Exit::Promotion);
     let mut slots = Vec::new();
-    for sibling in &following {
-        let Some(slot) = slot_to_make(&sibling.row, candidate) else { continue };
-        let id = format!("create_slot_{}", sibling.row.node_id);
+    let for_siblings = following.iter().filter_map(|sibling| {
+        let replayed = sibling.facts().and_then(|server| server.replay_lsn);
+        Some((sibling.row.node_id, slot_to_make(&sibling.row, candidate)?, replayed))
+    });
+    // The former primary needs all from the last checkpoint that both have.
+    let for_former = former_id.zip(kept).map(|(id, slot)| (id, slot, None));
+    for (node_id, slot, replayed) in for_siblings.chain(for_former) {
+        let id = format!("create_slot_{node_id}");
         plan.back.push(Back {
             if_started: vec![id.clone()],
-            step: drop_slot(format!("drop_slot_{}", sibling.row.node_id), &on, &slot),
+            step: drop_slot(format!("drop_slot_{node_id}"), &on, &slot),
         });
-        let replayed = sibling.facts().and_then(|server| server.replay_lsn);
         slots.push(create_slot_for(id, &on, &slot, replayed));
     }
     plan.phases.push(Phase {
@@ -613,6 +624,7 @@ mod tests {
             former_end: None,
             beside: Beside::default(),
             command: None,
+            use_slots: true,
             timeout_s: 60,
             now: Timestamp::UNIX_EPOCH,
         }
@@ -648,6 +660,23 @@ mod tests {
         assert_eq!(promotion.plan.no_return().unwrap().id, "promote");
         assert_eq!(promotion.plan.back.len(), 1);
         assert_eq!((promotion.former, promotion.wal_lost_bytes), (Some(1), None));
+    }
+
+    #[test]
+    fn what_the_former_primary_needs_is_kept_from_before_the_promotion_on() {
+        use crate::facts::settings::in_file;
+        let mut facts = facts();
+        facts.roles.get_mut(&2).unwrap().settings = in_file(&[("max_slot_wal_keep_size", "1024")]);
+        let kept = plan(&facts, ASKED).plan;
+        let ids: Vec<&str> = kept.steps().map(|step| step.id.as_str()).collect();
+        assert_eq!(ids[..3], ["create_slot_3", "create_slot_1", "promote"]);
+        let back: Vec<&str> = kept.back.iter().map(|back| back.step.id.as_str()).collect();
+        assert_eq!(back, ["drop_slot_3", "drop_slot_1"]);
+        assert_eq!(kept.defect(), None);
+        // While it lives nobody is promoted, and nothing is said of it.
+        facts.cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
+        let said = plan(&facts, ALL).plan.checks;
+        assert!(said.iter().all(|check| check.name != "kept_wal"), "{said:?}");
     }
 
     #[test]

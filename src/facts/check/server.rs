@@ -5,6 +5,7 @@ use crate::facts::rejoin::grants_to_rewind;
 use crate::facts::server::{ServerFacts, Slot};
 use crate::output::table::size;
 use crate::pg::quote::quote_literal;
+use crate::registry::{NodeRow, NodeType, node};
 
 /// How many names a message has; more would be no line any more.
 const SHOWN: usize = 5;
@@ -102,24 +103,53 @@ impl Judge<'_> {
         let (all, inactive) = (physical.len(), idle.len());
         let lost = |name: &&str| server.slot(name).is_some_and(Slot::is_lost);
         let (lost, keeping): (Vec<&str>, Vec<&str>) = idle.iter().copied().partition(lost);
+        // A promotion has made it, so that the former primary can rejoin.
+        let (awaited, keeping): (Vec<&str>, Vec<&str>) =
+            keeping.into_iter().partition(|name| self.former_primary_of(name, server).is_some());
         let told = [
             ("They keep WAL that nobody fetches", &keeping),
             ("They keep nothing any more, and are of no use", &lost),
+            ("They keep the WAL that a former primary needs to rejoin", &awaited),
         ];
         let told = told.iter().filter(|(_, names)| !names.is_empty());
         let told: Vec<String> = told.map(|(words, names)| format!("{words}: {}.", quoted(names))).collect();
+        let rejoin: Vec<String> = awaited
+            .iter()
+            .filter_map(|name| self.former_primary_of(name, server))
+            .map(|row| {
+                format!(
+                    "Run \"pgbaton node rejoin\" on \"{}\"; if it is gone for good, unregister it.",
+                    row.node_name
+                )
+            })
+            .collect();
+        let useless: Vec<&str> = keeping.iter().chain(&lost).copied().collect();
         let found = match (all, inactive) {
             (0, _) => Finding::ok(NAME, "node has no physical replication slots"),
             (_, 0) => Finding::ok(NAME, format!("{all} of {all} physical replication slots are active")),
-            _ => Finding::new(
-                NAME,
-                Status::Critical,
-                format!("{inactive} of {all} physical replication slots are inactive"),
-            )
-            .detail(told.join(" "))
-            .hint(format!("Start who uses it; if nobody is to come back, run: {}", drop_slots(&idle))),
+            _ => {
+                let drop = (!useless.is_empty()).then(|| {
+                    format!("Start who uses it; if nobody is to come back, run: {}", drop_slots(&useless))
+                });
+                Finding::new(
+                    NAME,
+                    if useless.is_empty() { Status::Warning } else { Status::Critical },
+                    format!("{inactive} of {all} physical replication slots are inactive"),
+                )
+                .detail(told.join(" "))
+                .hint(rejoin.into_iter().chain(drop).collect::<Vec<_>>().join(" "))
+            }
         };
         found.value(count(inactive), "slots").figures(Figures::Slots { all, inactive })
+    }
+
+    /// Returns the former primary that a slot belongs to: the promotion that has made the slot has also registered it as inactive. A row that
+    /// was seen before that says that it is the primary, and it cannot be beside this one.
+    fn former_primary_of(&self, slot: &str, server: &ServerFacts) -> Option<&NodeRow> {
+        let rows = self.evidence.facts.nodes.iter().map(|node| &node.row);
+        rows.filter(|row| row.node_type == NodeType::Primary && row.node_id != self.node.row.node_id)
+            .filter(|row| !row.active || !server.in_recovery)
+            .find(|row| row.slot_name.as_deref().unwrap_or(&node::slot_name(row.node_id)) == slot)
     }
 
     /// What the slots keep, and whether one has lost what it was to keep.

@@ -213,6 +213,13 @@ const CASES: &[Case] = &[
     (Name::Slots, 1, Status::Critical, "1 of 2 physical replication slots are inactive", |e| {
         server(&mut e.facts, 0).slots = vec![slot("a", true, "reserved", 1), slot("b", false, "reserved", 1)];
     }),
+    (Name::Slots, 1, Status::Warning, "1 of 2 physical replication slots are inactive", |e| {
+        // That of a former primary is no stale one.
+        e.facts.nodes[1].row.node_type = NodeType::Primary;
+        e.facts.nodes[1].row.active = false;
+        server(&mut e.facts, 0).slots =
+            vec![slot("a", true, "reserved", 1), slot("repmgr_slot_2", false, "reserved", 1)];
+    }),
     (Name::LogicalSlots, 1, Status::Critical, "1 logical replication slots are invalid", |e| {
         server(&mut e.facts, 0).slots =
             vec![Slot { invalidation_reason: Some("rows_removed".into()), ..logical("l") }];

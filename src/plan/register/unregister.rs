@@ -89,6 +89,20 @@ pub fn unregister(
         QUERY_S,
         Exit::Query,
     )];
+    let kept = node::slot_name(row.node_id);
+    if row.node_type == NodeType::Primary
+        && !is_primary
+        && primary.facts().and_then(|server| server.slot(&kept)).is_some_and(|slot| !slot.active)
+    {
+        // A promotion has made it, for the former primary to come back.
+        steps.push(Step::new(
+            "drop_slot",
+            format!("drop slot \"{kept}\" on \"{}\"", primary.row.node_name),
+            Op::Sql { on: on.clone(), statements: vec![drop_inactive_slot(&kept)] },
+            QUERY_S,
+            Exit::Query,
+        ));
+    }
     let upstream = row.upstream_node_id.and_then(|id| cluster.node(id));
     if let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream)
         && let Some(slot) = upstream.facts().and_then(|server| server.slot(slot_name))
