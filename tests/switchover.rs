@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use support::{
-    Fingerprint, Ledger, Nodes, Observer, Output, Pg, Running, SOON, TestServer, clean_command, executed,
-    made_debian, metadata, packaged, planned, postgres, repmgr_conf, versions, wait_for, with_real_repmgr,
+    Fingerprint, Ledger, Nodes, Observer, Output, Pg, Running, SOON, StopMode, TestServer, clean_command,
+    executed, made_debian, metadata, packaged, planned, postgres, repmgr_conf, versions, wait_for,
+    with_real_repmgr,
 };
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
@@ -883,6 +884,40 @@ fn failover_slots_go_there_and_back() {
         two.pgbaton(["node", "check", "--logical-slots"]).run().code(0);
         one.pgbaton(["standby", "switchover"]).run().code(0);
         copied(one, two);
+    }
+}
+
+#[test]
+fn a_former_primary_that_rejoins_does_not_keep_its_failover_slots() {
+    for major in [17, 18] {
+        let Some(pg) = postgres(major) else { return };
+        let nodes = with_failover_slot(&pg);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        two.psql("ALTER SYSTEM SET sync_replication_slots = off");
+        two.reload();
+        two.wait_until(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'slotsync worker'",
+            "0",
+            SOON,
+        );
+        one.psql("SELECT pg_create_logical_replication_slot('only', 'pgoutput', false, false, true)");
+        // Its readers have gone on since, and are told so.
+        one.psql("SELECT pg_log_standby_snapshot(); SELECT pg_replication_slot_advance('sub', pg_current_wal_lsn())");
+        for server in [one, two] {
+            server.pgbaton(["cluster", "show"]).run().code(0);
+        }
+        one.stop(StopMode::Fast);
+        let promoted = two.pgbaton(["standby", "promote", "--force"]).run();
+        promoted.code(0).says("copies of logical replication slots").says("\"sub\" is at ");
+        two.psql("SELECT pg_replication_slot_advance('sub', pg_current_wal_lsn())");
+        // By following: nothing is rewound, and so its slots are there still.
+        let output = one.pgbaton(["node", "rejoin", "--yes", "--json"]).run();
+        output.code(0).says("failover slot \"only\" was kept");
+        assert_eq!(output.json()["data"]["rung"], "follow", "{output:?}");
+        let own = "SELECT string_agg(slot_name, ' ') FROM pg_replication_slots WHERE slot_type = 'logical' AND NOT synced";
+        assert_eq!(one.psql(own), "only");
+        one.psql("SELECT pg_drop_replication_slot('only')");
+        copied(two, one);
     }
 }
 

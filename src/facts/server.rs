@@ -140,6 +140,9 @@ pub struct Slot {
     /// The output plugin of a logical slot.
     #[serde(default)]
     pub plugin: Option<String>,
+    /// Up to where the readers of a logical slot have confirmed what they got.
+    #[serde(default)]
+    pub confirmed_flush_lsn: Option<Lsn>,
     /// It goes with its session; on a standby: it is not synchronized yet.
     #[serde(default)]
     pub temporary: bool,
@@ -320,6 +323,7 @@ struct RawSlot {
     /// From PostgreSQL 16 on, which tells no reason: rows or wal_level, and no removed WAL.
     conflicting: Option<bool>,
     plugin: Option<String>,
+    confirmed_flush_lsn: Option<Lsn>,
     temporary: bool,
     /// From PostgreSQL 17 on, as is the next.
     #[serde(default)]
@@ -354,6 +358,7 @@ impl Answer {
             slot_type: slot.slot_type,
             active: slot.active,
             plugin: slot.plugin,
+            confirmed_flush_lsn: slot.confirmed_flush_lsn,
             temporary: slot.temporary,
             failover: slot.failover,
             synced: slot.synced,

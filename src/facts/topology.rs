@@ -13,10 +13,13 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
-use crate::system::files;
+use crate::system::{custody, files};
 
 /// The newest layout that this version reads and the one that it writes.
 const FORMAT: u32 = 1;
+
+/// The largest file that is read: many times what the largest cluster takes.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The cluster as it was last seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +50,20 @@ pub struct SeenNode {
     /// The logical replication slots that it had then. Only a standby of PostgreSQL 17 or later can have copies of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical_slots: Vec<String>,
+    /// What else was seen of them; earlier versions kept the names alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SeenSlot>,
+}
+
+/// A logical replication slot as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenSlot {
+    /// Its name.
+    pub name: String,
+    /// Its output plugin.
+    pub plugin: Option<String>,
+    /// Up to where its readers had confirmed what they got.
+    pub confirmed_flush_lsn: Option<Lsn>,
 }
 
 /// Returns the path of the file.
@@ -60,12 +77,12 @@ pub fn path(state_directory: &Path) -> PathBuf {
 /// Fails where there is a file that cannot be read or understood; Ok(None) where there is none.
 pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
     let path = path(state_directory);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match custody::read(&path, MOST_BYTES) {
+        Ok(read) => read.bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
     };
-    let mut topology: Topology = serde_json::from_str(&text)
+    let mut topology: Topology = serde_json::from_slice(&text)
         .with_context(|| format!("could not understand \"{}\"", path.display()))?;
     anyhow::ensure!(
         topology.format <= FORMAT,
@@ -126,6 +143,16 @@ pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) ->
                         .filter(|slot| slot.is_usable_logical())
                         .map(|slot| slot.slot_name.clone())
                         .collect(),
+                    slots: server
+                        .slots
+                        .iter()
+                        .filter(|slot| slot.is_usable_logical())
+                        .map(|slot| SeenSlot {
+                            name: slot.slot_name.clone(),
+                            plugin: slot.plugin.clone(),
+                            confirmed_flush_lsn: slot.confirmed_flush_lsn,
+                        })
+                        .collect(),
                 },
                 None => {
                     let old = before.and_then(|t| t.nodes.iter().find(|n| n.row.node_id == row.node_id));
@@ -136,6 +163,7 @@ pub fn merge(before: Option<&Topology>, facts: &ClusterFacts, now: Timestamp) ->
                         timeline: old.and_then(|n| n.timeline),
                         wal_end: old.and_then(|n| n.wal_end),
                         logical_slots: old.map(|n| n.logical_slots.clone()).unwrap_or_default(),
+                        slots: old.map(|n| n.slots.clone()).unwrap_or_default(),
                     }
                 }
             }
@@ -164,6 +192,7 @@ impl SeenNode {
             timeline: None,
             wal_end: None,
             logical_slots: Vec::new(),
+            slots: Vec::new(),
         }
     }
 
@@ -180,6 +209,7 @@ impl Topology {
             a.row == b.row
                 && (a.was_primary, a.timeline, &a.logical_slots)
                     == (b.was_primary, b.timeline, &b.logical_slots)
+                && a.slots.iter().map(|slot| &slot.plugin).eq(b.slots.iter().map(|slot| &slot.plugin))
         };
         self.system_identifier == other.system_identifier
             && self.nodes.len() == other.nodes.len()
@@ -224,5 +254,23 @@ mod tests {
         assert!(changed(|after| after.nodes[0].row.active = false));
         assert!(changed(|after| after.nodes[0].logical_slots.push("s".into())));
         assert!(changed(|after| after.nodes.clear()));
+    }
+
+    #[test]
+    fn what_is_no_file_or_has_no_end_is_refused_at_once() {
+        let state = tempfile::tempdir().unwrap();
+        let path = path(state.path());
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(format!("{:#}", load(state.path()).unwrap_err()).contains("not a regular file"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(2 << 30).unwrap();
+        assert!(format!("{:#}", load(state.path()).unwrap_err()).contains("larger than"));
     }
 }

@@ -3,9 +3,10 @@
 
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::{ServerFacts, Slot};
+use crate::facts::topology::SeenNode;
 use crate::plan::register::endpoint;
 use crate::plan::upstream::{default_slot, slot_of};
-use crate::plan::{Check, Op, Step, Waiver};
+use crate::plan::{Check, Endpoint, Op, Step, Waiver};
 use crate::{error::Exit, pg::quote::quote_literal};
 
 /// Seconds for a slot to be dropped. A part of it is for its readers to come to the new primary: until then the slot there may be behind.
@@ -28,16 +29,38 @@ pub fn lost(old: &ServerFacts, candidate: &ServerFacts) -> Vec<(String, String)>
     judged.collect()
 }
 
-/// The same for slots of which only the names were ever seen.
-pub fn lost_by_name<'a>(
-    names: impl Iterator<Item = &'a String>,
-    candidate: &ServerFacts,
-) -> Vec<(String, String)> {
-    let judged = names.filter_map(|name| match candidate.slot(name) {
-        Some(copy) => Some((name.clone(), copy.is_no_copy(None)?)),
-        None => Some((name.clone(), "it has no copy".to_string())),
+/// The same for the slots of a primary that is gone, as far as they were ever seen.
+pub fn lost_as_seen(seen: &SeenNode, candidate: &ServerFacts) -> Vec<(String, String)> {
+    let judged = seen.logical_slots.iter().filter_map(|name| {
+        let known = seen.slots.iter().find(|slot| slot.name == *name);
+        match candidate.slot(name) {
+            Some(copy) => {
+                Some((name.clone(), copy.is_no_copy(known.and_then(|slot| slot.plugin.as_deref()))?))
+            }
+            None => Some((name.clone(), "it has no copy".to_string())),
+        }
     });
     judged.collect()
+}
+
+/// Warns of copies that are behind what the readers of the primary's slots had confirmed when they were last seen.
+pub fn behind(candidate: &NodeFacts, server: &ServerFacts, seen: &SeenNode) -> Option<Check> {
+    let each = seen.slots.iter().filter_map(|slot| {
+        let copy =
+            server.slot(&slot.name).filter(|copy| copy.is_no_copy(slot.plugin.as_deref()).is_none())?;
+        let (here, there) = (copy.confirmed_flush_lsn?, slot.confirmed_flush_lsn?);
+        (here < there).then(|| format!("\"{}\" is at {here}, its readers had confirmed {there}", slot.name))
+    });
+    let each: Vec<String> = each.collect();
+    (!each.is_empty()).then(|| {
+        Check::warning(
+            "logical_slots",
+            format!("copies of logical replication slots on node \"{}\" are behind", candidate.row.node_name),
+        )
+        .node(candidate.row.node_id)
+        .detail(format!("{}. Readers are sent what is in between once more.", each.join("; ")))
+        .hint("Subscriptions of PostgreSQL pass over what they have; make sure that other readers do.")
+    })
 }
 
 /// Checks that no logical slot of the primary gets lost; `lost` are those that would.
@@ -99,19 +122,89 @@ pub fn kept(former: &ServerFacts) -> impl Iterator<Item = &Slot> {
 
 /// Drops them where the new primary has them.
 pub fn drop_kept(former: &NodeFacts, server: &ServerFacts, primary: &NodeFacts) -> Vec<Step> {
-    let (from, to) = (&former.row.node_name, &primary.row.node_name);
-    let step = |(index, slot): (usize, &Slot)| {
+    let names = kept(server).map(|slot| slot.slot_name.clone());
+    drop_if_kept(&former.row.node_name, &endpoint(former), primary, names, Exit::Query)
+}
+
+/// The same for slots of which only the names are known: what is no failover slot of its own stays, whatever it is.
+pub fn drop_if_kept(
+    name: &str,
+    on: &Endpoint,
+    primary: &NodeFacts,
+    slots: impl Iterator<Item = String>,
+    exit: Exit,
+) -> Vec<Step> {
+    let to = &primary.row.node_name;
+    let step = |(index, slot): (usize, String)| {
         Step::new(
             format!("drop_kept_slot_{index}"),
-            format!("drop failover slot \"{}\" that \"{from}\" has kept, if \"{to}\" has it", slot.slot_name),
-            Op::DropKeptSlot {
-                on: endpoint(former),
-                primary: endpoint(primary),
-                slot: slot.slot_name.clone(),
-            },
+            format!("drop failover slot \"{slot}\" that \"{name}\" has kept, if \"{to}\" has it"),
+            Op::DropKeptSlot { on: on.clone(), primary: endpoint(primary), slot },
             DROP_S,
-            Exit::Query,
+            exit,
         )
     };
-    kept(server).enumerate().map(step).collect()
+    slots.enumerate().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::topology::SeenSlot;
+    use crate::pg::lsn::Lsn;
+    use crate::registry::{NodeRow, NodeType};
+
+    fn slot(name: &str, plugin: &str, at: u64) -> Slot {
+        Slot {
+            slot_name: name.into(),
+            slot_type: "logical".into(),
+            plugin: Some(plugin.into()),
+            confirmed_flush_lsn: Some(Lsn(at)),
+            failover: true,
+            synced: true,
+            ..Slot::default()
+        }
+    }
+
+    /// The slot of a primary that was seen, and what there is of it now.
+    fn judged(copy: Slot, with_plugin: bool) -> (Vec<(String, String)>, Option<Check>) {
+        let mut primary = ServerFacts::example(false, 1, 0x600);
+        primary.slots = vec![Slot { synced: false, ..slot("cdc", "pgoutput", 0x500) }];
+        let node = |id, kind, server| NodeFacts { row: NodeRow::example(id, kind), server: Ok(server) };
+        let cluster =
+            crate::facts::cluster::ClusterFacts { nodes: vec![node(1, NodeType::Primary, primary)] };
+        let seen = crate::facts::topology::merge(None, &cluster, jiff::Timestamp::UNIX_EPOCH);
+        let mut seen = seen.nodes[0].clone();
+        assert_eq!(
+            seen.slots,
+            [SeenSlot {
+                name: "cdc".into(),
+                plugin: Some("pgoutput".into()),
+                confirmed_flush_lsn: Some(Lsn(0x500))
+            }]
+        );
+        if !with_plugin {
+            // As earlier versions have written it.
+            seen.slots.clear();
+        }
+        let server =
+            ServerFacts { slots: vec![copy], version_num: 170_000, ..ServerFacts::example(true, 1, 0x500) };
+        let candidate = node(2, NodeType::Standby, server.clone());
+        (lost_as_seen(&seen, &server), behind(&candidate, &server, &seen))
+    }
+
+    #[test]
+    fn a_copy_of_another_plugin_is_none_and_one_that_is_behind_is_told() {
+        let (lost, behind) = judged(slot("cdc", "pgoutput", 0x500), true);
+        assert!(lost.is_empty() && behind.is_none());
+        let (lost, behind) = judged(slot("cdc", "test_decoding", 0x400), true);
+        assert!(lost[0].1.contains("uses plugin \"test_decoding\", not \"pgoutput\""), "{lost:?}");
+        assert!(behind.is_none());
+        assert!(judged(slot("cdc", "test_decoding", 0x400), false).0.is_empty());
+        let (lost, behind) = judged(slot("cdc", "pgoutput", 0x400), true);
+        assert!(lost.is_empty());
+        let detail = behind.unwrap().detail.unwrap();
+        assert!(detail.contains("\"cdc\" is at 0/400, its readers had confirmed 0/500"), "{detail}");
+        assert_eq!(judged(slot("other", "pgoutput", 0x500), true).0[0].1, "it has no copy");
+    }
 }

@@ -13,7 +13,7 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::divergence::{Relation, relation};
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
-use crate::facts::topology::Topology;
+use crate::facts::topology::{SeenNode, Topology};
 use crate::pg::lsn::Lsn;
 use crate::plan::announce::{self, Other};
 use crate::plan::beside::Beside;
@@ -114,7 +114,12 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         candidate::recovery_target(candidate, role)
             .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),
     );
-    checks.extend(logical::survive(candidate, &logical_slots_lost(facts, server), options.force));
+    let seen =
+        facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
+    let seen: Vec<&SeenNode> = seen.collect();
+    let lost: Vec<_> = seen.iter().flat_map(|seen| logical::lost_as_seen(seen, server)).collect();
+    checks.extend(logical::survive(candidate, &lost, options.force));
+    checks.extend(seen.iter().filter_map(|seen| logical::behind(candidate, server, seen)));
 
     checks.extend(silent_witnesses(&facts.cluster));
     checks.extend(facts.metadata.as_ref().and_then(announce::not_recorded));
@@ -579,13 +584,6 @@ fn missing(
         Check::warning(NAME, format!("at least {missing} bytes of WAL of \"{name}\" are missing here"))
     };
     (Some(check.node(former.row.node_id).detail(detail)), None)
-}
-
-/// Returns the logical slots of the primary that will not survive on the candidate, as far as they were ever seen.
-fn logical_slots_lost(facts: &PromoteFacts, server: &ServerFacts) -> Vec<(String, String)> {
-    let seen =
-        facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
-    logical::lost_by_name(seen.flat_map(|seen| &seen.logical_slots), server)
 }
 
 #[cfg(test)]

@@ -101,6 +101,8 @@ pub struct Local {
     pub backup_label: bool,
     /// The names of its replication slots.
     pub slots: Vec<String>,
+    /// Those among them that are logical.
+    pub logical_slots: Vec<String>,
     /// WAL segments and history files that wait to be archived.
     pub unarchived: Vec<String>,
     /// Files that are not the server's own, relative to the data directory: configuration, keys, logs.
@@ -196,6 +198,10 @@ pub fn look_at_history(
         segment_bytes: 0,
         is_standby: data.join(STANDBY_SIGNAL).exists(),
         backup_label: data.join("backup_label").exists(),
+        logical_slots: names(&data.join("pg_replslot"))
+            .into_iter()
+            .filter(|name| is_logical(&data.join("pg_replslot").join(name)))
+            .collect(),
         slots: names(&data.join("pg_replslot")),
         unarchived: names(&data.join("pg_wal/archive_status"))
             .into_iter()
@@ -519,6 +525,14 @@ fn mode(path: &Path) -> anyhow::Result<u32> {
     let metadata = std::fs::metadata(path)
         .with_context(|| format!("could not look at data directory \"{}\"", path.display()))?;
     Ok(metadata.permissions().mode() & 0o7777)
+}
+
+/// Says whether a slot is logical, by the state that the server keeps of it: 16 bytes, its name in 64, and the database that it belongs to, which
+/// no physical slot has.
+fn is_logical(slot: &Path) -> bool {
+    const DATABASE: std::ops::Range<usize> = 80..84;
+    let state = files::read_start(&slot.join("state"), DATABASE.end).unwrap_or_default();
+    state.get(DATABASE).is_some_and(|database| database.iter().any(|byte| *byte != 0))
 }
 
 fn names(path: &Path) -> Vec<String> {

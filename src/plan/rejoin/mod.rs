@@ -24,6 +24,7 @@ use crate::facts::settings::{NextStart, Settings};
 use crate::pg::control_file::ControlState;
 use crate::pg::lsn::Lsn;
 use crate::plan::announce::{self, Other};
+use crate::plan::logical;
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::standby::{AUTO_CONF, Future, Past, replays_late};
@@ -235,6 +236,15 @@ fn empty(title: String) -> Plan {
 
 fn phase(title: &str, on_failure: OnFailure, steps: Vec<Step>) -> Phase {
     Phase { title: title.into(), order: Order::InOrder, on_failure, outage: false, steps }
+}
+
+/// Adds to the plan of a running standby that follows: failover slots that it has kept from when it was the primary are dropped.
+pub fn drop_kept(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions) {
+    let (Some(local), Some((primary, there))) = (facts.node(), facts.primary()) else { return };
+    let steps = Nodes { facts, options, local, primary, there }.drop_kept_slots();
+    if !steps.is_empty() && !plan.is_empty() {
+        plan.phases.push(phase("clear up", OnFailure::Continue, steps));
+    }
 }
 
 /// The two nodes of a rejoin.
@@ -697,6 +707,8 @@ impl Nodes<'_> {
         ));
         let mut after = vec![self.record()];
         after.extend(self.drop_stale_slots());
+        after.extend(self.drop_kept_slots());
+        after.extend(self.drop_unused_slot());
         plan.phases.push(phase("bring the records up to date", OnFailure::Continue, after));
         if self.options.no_wait {
             return;
@@ -757,6 +769,24 @@ impl Nodes<'_> {
             && row.active
             && slot_of(row) == self.slot();
         (!right).then(|| phase("bring the records up to date", OnFailure::Stop, vec![self.record()]))
+    }
+
+    /// Drops the slot that a promotion has made on the primary for this node, if it uses none.
+    fn drop_unused_slot(&self) -> Option<Step> {
+        let slot = default_slot(&self.local.row);
+        let unused = !self.options.use_slot && self.there.slot(&slot).is_some_and(|slot| !slot.active);
+        let step = drop_slot("drop_unused_slot", &endpoint(self.primary), &slot);
+        unused.then_some(Step { exit: Exit::Rejoin, ..step })
+    }
+
+    /// Drops failover slots that it has kept from when it was the primary: they would end the synchronization of slots here.
+    fn drop_kept_slots(&self) -> Vec<Step> {
+        if self.facts.local.major < 17 || self.facts.loss.is_some() {
+            // A rewind leaves no slots.
+            return Vec::new();
+        }
+        let names = self.facts.local.logical_slots.iter().cloned();
+        logical::drop_if_kept(self.name(), &self.options.on, self.primary, names, Exit::Rejoin)
     }
 
     /// Drops the slots that other nodes used while this one was their upstream. Slots of others are nobody's business here.

@@ -74,6 +74,7 @@ fn facts() -> RejoinFacts {
             is_standby: false,
             backup_label: false,
             slots: Vec::new(),
+            logical_slots: Vec::new(),
             unarchived: Vec::new(),
             own_files: vec!["postgresql.conf".into()],
             in_the_way: Vec::new(),

@@ -22,7 +22,7 @@ use crate::facts::directory::running_postmaster;
 use crate::facts::server::ServerFacts;
 use crate::output::Report;
 use crate::output::ui::Level;
-use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, plan, reclone};
+use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, drop_kept, plan, reclone};
 use crate::plan::{Check, Plan, announce, follow, journal};
 use crate::registry::node;
 use crate::secret::Secret;
@@ -319,6 +319,7 @@ fn running_follows(
             step.exit = Exit::Rejoin;
         }
     }
+    drop_kept(&mut plan, facts, options);
     plan
 }
 

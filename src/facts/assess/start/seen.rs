@@ -131,6 +131,7 @@ mod tests {
             timeline: Some(TimelineId(timeline)),
             wal_end: None,
             logical_slots: Vec::new(),
+            slots: Vec::new(),
         };
         Topology {
             format: 1,
