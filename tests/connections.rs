@@ -627,6 +627,15 @@ fn a_row_draws_no_password_out() {
         run(connect(&row, &by_variable, &ConnectOptions::default())).unwrap_err();
         assert_eq!(server.heard().len() > before, sent, "{attack:?}");
     }
+    // One of the environment is of no host, so an address alone, or another role, gets not even the proof of it.
+    for row in ["hostaddr=127.0.0.1 user=repmgr", "host=127.0.0.1 user=postgres"] {
+        let server = Hostile::at("127.0.0.1", Scram);
+        let row = Conninfo::parse(&format!("{row} port={}", server.port)).unwrap();
+        let by_variable = Environment::from_pairs([("USER", "os"), ("PGPASSWORD", "ENTERED")]);
+        by_variable.say(|said| said.conninfos.push(own.into()));
+        let error = run(connect(&row, &by_variable, &ConnectOptions::default())).unwrap_err();
+        assert_eq!((&error.kind, server.heard().len()), (&Kind::PasswordMissing, 0), "{error:?}");
+    }
     // The user's own may go wherever the user says, as with libpq.
     for (attack, heard) in [(Clear, "SUPERSECRET\0"), (Md5, "md5")] {
         let server = Hostile::at("127.0.0.1", attack);

@@ -200,7 +200,7 @@ async fn try_login(
     );
     command.secrets = named.to_vec();
     command.env = env;
-    command.env.extend(provenance::for_a_program(&command.args, &context.environment));
+    command.env.extend(provenance::keep_to_it(&mut command.args, &context.environment));
     if !conninfo.contains("connect_timeout") {
         command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
     }

@@ -118,6 +118,12 @@ impl Provenance {
         self.own
     }
 
+    /// Says whether a password that is of no particular host, from the environment or a service file, is used at all: it is that of the own
+    /// role, and by an address alone anybody could ask for its proof, from which a weak one can be guessed.
+    pub fn takes_password_of_any_host(self) -> bool {
+        self.own || self.own_role && !self.has_address
+    }
+
     /// Says how a password may be proved.
     pub fn proofs(self, from: PasswordFrom) -> Proofs {
         let cleartext = if self.cleartext_allowed { Cleartext::Always } else { Cleartext::Protected };
@@ -136,10 +142,37 @@ impl Provenance {
     }
 }
 
+/// Returns a connection string without what a row must not tell the server to do: `options` are settings of the session, of which the
+/// configuration, the command line and the environment decide.
+pub fn without_options(conninfo: &Conninfo, environment: &Environment) -> Conninfo {
+    let mut kept = conninfo.clone();
+    let said = environment.said();
+    let mut own = said.conninfos.iter().filter_map(|text| Conninfo::parse(text).ok());
+    let is_own =
+        own.any(|own| place(&own) == place(conninfo) || own.get("options") == conninfo.get("options"));
+    if !is_own {
+        kept.remove("options");
+    }
+    kept
+}
+
+/// Makes a program of PostgreSQL keep to the same when it connects to where its arguments lead; returns a variable for it.
+pub fn keep_to_it(args: &mut [String], environment: &Environment) -> Option<(String, String)> {
+    for arg in args.iter_mut() {
+        let found = ["--dbname=", "--source-server="]
+            .iter()
+            .find_map(|option| Some((*option, Conninfo::parse(arg.strip_prefix(option)?).ok()?)));
+        if let Some((option, conninfo)) = found.filter(|(_, conninfo)| conninfo.get("options").is_some()) {
+            *arg = format!("{option}{}", without_options(&conninfo, environment));
+        }
+    }
+    for_a_program(args, environment)
+}
+
 /// Returns the variable that makes a program of PostgreSQL keep to the same when it connects to where its arguments lead.
 ///
 /// It takes a libpq of 16 or later; earlier ones know no such thing. They get to a server only after pgbaton itself has been there.
-pub fn for_a_program(args: &[String], environment: &Environment) -> Option<(String, String)> {
+fn for_a_program(args: &[String], environment: &Environment) -> Option<(String, String)> {
     const VARIABLE: &str = "PGREQUIREAUTH";
     let leads = |arg: &String| {
         ["--dbname=", "--source-server="]
@@ -294,6 +327,27 @@ mod tests {
         assert_eq!(told("--dbname=host=node2", &entered).as_deref(), Some("!password,!md5"));
         assert_eq!(told(&format!("--dbname={OWN}"), &entered), None);
         assert_eq!(told("--dbname=host=node2", &Environment::from_pairs([("PGREQUIREAUTH", "md5")])), None);
+    }
+
+    #[test]
+    fn what_the_sessions_of_a_server_are_told_is_not_chosen_by_a_row() {
+        let environment = environment(false);
+        environment.say(|said| said.conninfos.push("host=node9 options='-c geqo=off'".into()));
+        let kept = |text: &str| {
+            let kept = without_options(&Conninfo::parse(text).unwrap(), &environment);
+            kept.get("options").map(str::to_string)
+        };
+        assert_eq!(kept("host=node2 options='-c role=postgres'"), None);
+        assert_eq!(kept("host=node2 options='-c geqo=off'").as_deref(), Some("-c geqo=off"));
+        let own = format!("{OWN} options='-c search_path=x'");
+        assert_eq!(kept(&own).as_deref(), Some("-c search_path=x"));
+        let mut args =
+            vec!["-X".to_string(), "--dbname=host=node2 options='-c role=postgres' replication=true".into()];
+        keep_to_it(&mut args, &environment);
+        assert_eq!(args, ["-X", "--dbname=host=node2 replication=true"]);
+        let mut args = vec!["--dbname=host=node2 user=repmgr".to_string()];
+        keep_to_it(&mut args, &environment);
+        assert_eq!(args, ["--dbname=host=node2 user=repmgr"]);
     }
 
     #[test]

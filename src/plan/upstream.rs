@@ -103,7 +103,8 @@ pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Opt
 pub fn upstream(of: &NodeRow, follower: &NodeRow, version_num: u32, slot: Option<String>) -> Upstream {
     let mut conninfo =
         Conninfo::parse(&of.conninfo).map(|parsed| parsed.without_secrets()).unwrap_or_default();
-    for keyword in ["replication", "fallback_application_name", "target_session_attrs"] {
+    // What sessions of a WAL receiver are told is not a row's to decide.
+    for keyword in ["replication", "fallback_application_name", "target_session_attrs", "options"] {
         conninfo.remove(keyword);
     }
     // Needed from PostgreSQL 17 on for slots that are kept in step with the primary's; ignored before.

@@ -297,7 +297,7 @@ impl<'a> Live<'a> {
     async fn run(&self, command: &Command) -> Result<String, Error> {
         self.ready(command)?;
         let mut command = command.clone();
-        command.env.extend(provenance::for_a_program(&command.args, &self.context.environment));
+        command.env.extend(provenance::keep_to_it(&mut command.args, &self.context.environment));
         let command = &command;
         let mut secrets = Secrets::new();
         for (_, name) in &command.secrets {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::conninfo::{Conninfo, KEYWORDS};
 use super::failure::ConnectError;
-use super::provenance::{Proofs, Provenance};
+use super::provenance::{Proofs, Provenance, without_options};
 use super::service;
 use super::tls::{Root, SslMode, TlsOptions};
 use crate::secret::Secret;
@@ -197,6 +197,7 @@ pub fn effective(conninfo: &Conninfo, environment: &Environment) -> Result<Conni
 /// [`Kind::NotSupported`](super::failure::Kind::NotSupported) for what pgbaton does not have.
 pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolved> {
     let provenance = Provenance::of(conninfo, environment)?;
+    let conninfo = &without_options(conninfo, environment);
     let values = Values(effective(conninfo, environment)?);
     values.refuse()?;
     let missing_user = || ConnectError::invalid("no user name is given, and the operating system knows none");

@@ -59,7 +59,8 @@ pub(super) fn targets(
         let (name, address) = (element(&names), element(&addresses));
         let port_text = ports.get(i).or(ports.first()).copied().unwrap_or_default();
         let host = host(name.clone(), address.as_deref())?;
-        let mut password = password.clone();
+        let usable = origin.brings_password || origin.provenance.takes_password_of_any_host();
+        let mut password = password.clone().filter(|_| usable);
         let mut from = if origin.brings_password { PasswordFrom::TheString } else { PasswordFrom::Elsewhere };
         if let (None, Some(file)) = (&password, &passfile) {
             let host = match (&host, &name) {

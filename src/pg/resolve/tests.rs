@@ -76,6 +76,17 @@ fn the_string_wins_over_the_service_over_the_environment_over_defaults() {
 }
 
 #[test]
+fn a_row_does_not_choose_the_settings_of_the_session() {
+    let row = Conninfo::parse("host=other options='-c role=postgres'").unwrap();
+    let own = "host=own options='-c geqo=off'";
+    let options = |environment: Environment| resolve(&row, &saying(environment, own)).unwrap().options;
+    assert_eq!(options(environment()), None);
+    let by_variable = Environment::from_pairs([("USER", "os"), ("PGOPTIONS", "-c geqo=on")]);
+    assert_eq!(options(by_variable).as_deref(), Some("-c geqo=on"));
+    assert_eq!(resolved(own).unwrap().options.as_deref(), Some("-c geqo=off"));
+}
+
+#[test]
 fn defaults_are_those_of_libpq() {
     let resolved = resolved("").unwrap();
     assert_eq!((resolved.user.as_str(), resolved.dbname.as_str()), ("os", "os"));

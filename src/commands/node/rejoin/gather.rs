@@ -272,7 +272,7 @@ async fn history(context: &Context, psql: &str, primary: &NodeFacts, timeline: T
             format!("--command=TIMELINE_HISTORY {timeline}"),
         ],
     );
-    command.env.extend(provenance::for_a_program(&command.args, &context.environment));
+    command.env.extend(provenance::keep_to_it(&mut command.args, &context.environment));
     if let Some(password) = conninfo.get("password") {
         let name = node::password_secret(primary.row.node_id);
         secrets.insert(name.clone(), Secret::new(password));
