@@ -14,7 +14,10 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{Fingerprint, StopMode, TestCluster, TestServer, envelope, metadata, postgres, run_tool};
+use support::{
+    Fingerprint, Nodes, StopMode, TestCluster, TestServer, can_unshare, envelope, metadata, postgres,
+    run_tool,
+};
 
 /// The system identifier in the fixtures.
 const RECORDED: &str = "7713683536890547237";
@@ -119,6 +122,45 @@ fn two_clusters_of_one_user_with_the_same_names_share_nothing() {
     assert!(!list.code(0).stderr.contains("NOTICE"), "{list:?}");
     let again = other.pgbaton(["operation", "adopt-state", "--json"]).run();
     envelope(&again, "operation adopt-state", 0, false);
+}
+
+#[test]
+fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() {
+    let Some(pg) = postgres(15) else { return };
+    if !can_unshare() {
+        return;
+    }
+    let nodes = Nodes::new(&pg, 2);
+    let two = nodes.node(2);
+    // Where the default is, below the home directory of whoever runs it.
+    reconfigure(two, &["state_directory"], "");
+    let state = nodes.cluster.dir().join("home/.local/state/pgbaton");
+    let before = Fingerprint::of(&nodes.servers.iter().collect::<Vec<_>>(), &[]);
+    // A directory of another user in the place of the data directory.
+    let as_another = |command: &str, more: &[&str]| {
+        let words: Vec<&str> = command.split(' ').chain(more.iter().copied()).collect();
+        two.pgbaton(words).behind(&format!("mount --bind /usr/share {}", two.data.display())).run()
+    };
+    for command in [
+        "standby register --force",
+        "standby unregister",
+        "standby follow",
+        "standby switchover",
+        "standby promote",
+        "cluster cleanup",
+        "operation list",
+        "operation resume",
+        "operation abandon",
+    ] {
+        let refused = as_another(command, &["--json"]);
+        let name = command.split(" --").next().unwrap();
+        let error = envelope(&refused, name, 1, false)["error"].to_string();
+        assert!(error.contains("has to run as user") && error.contains("sudo -u"), "{refused:?}");
+        before.assert_same(&Fingerprint::of(&nodes.servers.iter().collect::<Vec<_>>(), &[]));
+        assert!(!state.exists() || state.read_dir().unwrap().count() == 0, "{refused:?}");
+    }
+    // Whoever only looks sees the cluster, and is told what he does not see.
+    as_another("cluster show", &[]).code(0).says("cannot be seen").says("sudo -u");
 }
 
 #[test]

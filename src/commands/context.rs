@@ -18,6 +18,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::control;
 use crate::pg::failure::ConnectError;
 use crate::system::environment::Environment;
+use crate::system::files;
 
 /// Seconds within which one server must have answered everything that a command asks it.
 const NODE_DEADLINE: Duration = Duration::from_secs(10);
@@ -155,7 +156,7 @@ impl Context {
     /// Returns where the configuration files of the local server are, if not in its data directory.
     pub fn config_directory(&self, config: &Config) -> Option<PathBuf> {
         let data = &config.data_directory;
-        let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
+        let major = files::text(data.join("PG_VERSION")).unwrap_or_default();
         let conf_root = self.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
         let found = || control::config_directory(data, major.trim(), conf_root, Path::new("/"));
         config.config_directory.clone().or_else(found)

@@ -490,7 +490,7 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         state: control.state,
         timeline: control.timeline,
     });
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).ok().map(|text| text.trim().to_string());
+    let major = files::text(data.join("PG_VERSION")).ok().map(|text| text.trim().to_string());
     let tool = |name: &str| tools::find(config.pg_bindir.as_deref(), major.as_deref()?, name).ok();
     let bindir = tool("pg_ctl").and_then(|path| path.parent().map(Path::to_path_buf));
     let config_directory = context.config_directory(config);

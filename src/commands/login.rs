@@ -131,7 +131,7 @@ impl ReceiverLogin<'_> {
 pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), NoLogin> {
     let config = context.config().map_err(|error| error.to_string())?;
     let data = &config.data_directory;
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).map_err(|error| error.to_string())?;
+    let major = files::text(data.join("PG_VERSION")).map_err(|error| error.to_string())?;
     let tool = |name: &str| {
         let path = tools::find(config.pg_bindir.as_deref(), major.trim(), name);
         path.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))

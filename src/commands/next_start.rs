@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::config::postgresql::{self, Line};
 use crate::facts::settings::{self, NextStart, Place, Set, Settings};
+use crate::system::files;
 
 /// The file that overrides the others.
 const AUTO_CONF: &str = "postgresql.auto.conf";
@@ -49,7 +50,7 @@ pub(crate) fn look(data: &Path, config_directory: Option<&Path>) -> NextStart {
 
 /// Returns the options of the last start.
 fn words(data: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
+    let text = files::text(data.join("postmaster.opts")).unwrap_or_default();
     shell_words::split(text.trim()).unwrap_or_default().into_iter().skip(1).collect()
 }
 
@@ -62,7 +63,6 @@ pub(crate) fn file_mode(data: &Path) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::files;
 
     #[test]
     fn the_last_place_counts_and_what_stands_in_the_servers_own_file_is_remembered() {

@@ -15,7 +15,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{postmaster_status, running_postmaster};
 use crate::pg::control_file::{self, ControlState};
 use crate::plan::far_end::Standing;
-use crate::system::{inspect, kill};
+use crate::system::{files, inspect, kill};
 
 /// The word that makes pgbaton a far end, its first one.
 const FAR_END: &str = "far-end";
@@ -57,7 +57,7 @@ pub(super) fn other_far_ends(context: &Context, state_directory: &Path) -> Resul
 /// Says whether a process is a far end of this node: by the configuration file of its command line, or by the lock file that it has open.
 fn is_far_end_here(context: &Context, state_directory: &Path, pid: i32) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
-    let Ok(line) = std::fs::read(process.join("cmdline")) else { return false };
+    let Ok(line) = files::bytes(process.join("cmdline")) else { return false };
     let words: Vec<String> =
         line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     if words.get(1).is_none_or(|word| word != FAR_END) {

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Origin, own_uid, repmgr_conf};
+use crate::system::files;
 
 /// A line that sets something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct Line {
 /// # Errors
 /// Says what could not be read or understood; the lines that were come with it.
 pub fn read(path: &Path) -> (Vec<Line>, Result<(), String>) {
-    let read = fs::read(path).and_then(|text| Ok((text, fs::metadata(path)?.uid())));
+    let read = files::bytes(path).and_then(|text| Ok((text, fs::metadata(path)?.uid())));
     let (text, owner) = match read {
         Ok(read) => read,
         Err(error) if error.kind() == ErrorKind::NotFound => return (Vec::new(), Ok(())),
@@ -55,7 +56,6 @@ pub fn read(path: &Path) -> (Vec<Line>, Result<(), String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::files;
 
     #[test]
     fn files_are_read_as_the_server_reads_them() {

@@ -84,12 +84,12 @@ pub fn look(path: &Path) -> Contents {
 
 /// Returns the first line of PG_VERSION, if there is one.
 fn major_of(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path.join("PG_VERSION")).ok()?;
+    let text = files::text(path.join("PG_VERSION")).ok()?;
     Some(text.trim().to_string())
 }
 
 fn read_marker(path: &Path) -> Option<Marker> {
-    let text = std::fs::read_to_string(path.join(STAGING).join(MARKER)).ok()?;
+    let text = files::text(path.join(STAGING).join(MARKER)).ok()?;
     serde_json::from_str(&text).ok()
 }
 
@@ -159,7 +159,7 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
 /// that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program, and what
 /// has started it, may have that number in a container that was started again, and are none.
 pub fn postmaster(path: &Path) -> Option<Postmaster> {
-    let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
+    let text = files::text(path.join("postmaster.pid")).ok()?;
     let mut lines = text.lines().map(str::trim);
     let pid: i32 = lines.next()?.parse().ok()?;
     // The second line is the data directory.
@@ -183,7 +183,7 @@ pub fn postmaster(path: &Path) -> Option<Postmaster> {
 
 /// Returns what a postmaster says of itself: `starting`, `stopping`, `ready` or `standby`, the eighth line of its pid file.
 pub fn postmaster_status(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
+    let text = files::text(path.join("postmaster.pid")).ok()?;
     Some(text.lines().nth(7)?.trim().to_string())
 }
 
@@ -203,13 +203,13 @@ impl Starting {
     /// Looks at a data directory before the start.
     pub fn of(data_directory: &Path) -> Self {
         let path = data_directory.join("postmaster.pid");
-        let before = std::fs::read_to_string(&path).ok();
+        let before = files::text(&path).ok();
         Self { path, before }
     }
 
     /// Says whether the server accepts connections, or never will as `hot_standby` is off: what pg_ctl waits for.
     pub fn is_over(&self) -> bool {
-        let Ok(text) = std::fs::read_to_string(&self.path) else { return false };
+        let Ok(text) = files::text(&self.path) else { return false };
         self.before.as_deref() != Some(&text) && self.path.parent().is_some_and(is_ready)
     }
 }
@@ -218,14 +218,14 @@ impl Starting {
 ///
 /// It does not run, but PostgreSQL takes it for running and refuses to start a second one.
 pub fn unreaped_postmaster(path: &Path) -> Option<i32> {
-    let text = std::fs::read_to_string(path.join("postmaster.pid")).ok()?;
+    let text = files::text(path.join("postmaster.pid")).ok()?;
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     is_zombie(&Path::new("/proc").join(pid.abs().to_string())).then_some(pid.abs())
 }
 
 /// Says whether a process has ended and was not waited for.
 fn is_zombie(process: &Path) -> bool {
-    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let stat = files::text(process.join("stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 

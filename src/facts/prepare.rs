@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::hba::{Network, Rule};
 use crate::secret::Secret;
+use crate::system::files;
 
 /// The settings that are looked at.
 pub const SETTINGS: [&str; 12] = [
@@ -289,7 +290,7 @@ pub struct LocalWay {
 
 /// Reads where the server that runs on a data directory listens.
 pub fn local_way(data: &Path) -> Option<LocalWay> {
-    way(&std::fs::read_to_string(data.join("postmaster.pid")).ok()?, data)
+    way(&files::text(data.join("postmaster.pid")).ok()?, data)
 }
 
 fn way(text: &str, data: &Path) -> Option<LocalWay> {
@@ -312,7 +313,7 @@ fn way(text: &str, data: &Path) -> Option<LocalWay> {
 
 /// Returns the networks that this host is in, loopback among them.
 pub fn networks() -> Vec<Network> {
-    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let text = |path: &str| files::text(path).unwrap_or_default();
     let mut out: Vec<Network> = Network::parse("127.0.0.0/8").into_iter().collect();
     out.extend(routes(&text("/proc/net/route")));
     out.extend(interfaces(&text("/proc/net/if_inet6")));

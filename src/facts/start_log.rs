@@ -95,7 +95,7 @@ pub fn prepare(log: &Path, state: &Path) -> anyhow::Result<()> {
 }
 
 fn noted(data: &Path, state: &Path) -> Option<PathBuf> {
-    let text = std::fs::read(state.join(NOTE)).ok()?;
+    let text = files::bytes(state.join(NOTE)).ok()?;
     let note: Note = serde_json::from_slice(&text).ok()?;
     (note.data_directory == data).then_some(note.output)
 }
@@ -185,7 +185,7 @@ mod tests {
         }
         let names = files::names_in(&root.path().join("log")).unwrap();
         assert_eq!(names.len(), 4);
-        let first = |name: &str| std::fs::read(root.path().join("log").join(name)).unwrap()[0];
+        let first = |name: &str| crate::system::files::bytes(root.path().join("log").join(name)).unwrap()[0];
         assert_eq!((first("start.log"), first("start.log.1"), first("start.log.3")), (5, 4, 2));
         // Any other log is somebody else's.
         prepare(Path::new("/nowhere/start.log"), root.path()).unwrap();

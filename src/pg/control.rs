@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::pg::last_start;
+use crate::system::files;
 
 /// Who starts and stops a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub fn manager(
 ///
 /// A session or a user's own manager is no service: a server that somebody started by hand in a shell lies below `user.slice`.
 fn systemd_unit(pid: i32, root: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(root.join(format!("proc/{}/cgroup", pid.abs()))).ok()?;
+    let text = files::text(root.join(format!("proc/{}/cgroup", pid.abs()))).ok()?;
     let path = text.lines().find_map(|line| {
         line.strip_prefix("0::").or_else(|| line.split_once(":name=systemd:").map(|(_, path)| path))
     })?;
@@ -84,7 +85,7 @@ fn debian_cluster(data: &Path, place: &Path) -> Option<String> {
         path == data || matches!((path.canonicalize(), data.canonicalize()), (Ok(a), Ok(b)) if a == b)
     };
     for entry in std::fs::read_dir(place).ok()?.flatten() {
-        let Ok(text) = std::fs::read_to_string(entry.path().join("postgresql.conf")) else { continue };
+        let Ok(text) = files::text(entry.path().join("postgresql.conf")) else { continue };
         let directory = text.lines().rev().find_map(|line| {
             let (name, value) = line.split_once('=')?;
             (name.trim() == "data_directory").then(|| value.trim())
@@ -117,7 +118,6 @@ pub fn config_directory(data: &Path, major: &str, conf_root: Option<&Path>, root
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::files;
 
     #[test]
     fn debian_and_systemd_are_recognized() {

@@ -4,7 +4,6 @@
 //! as the promotion itself. What is read here lies where it has lain in every version from 13 to 18 (`ControlFileData` in pg_control.h,
 //! `XLogRecord` in xlogrecord.h, the page headers in `xlog_internal.h`), in the machine's byte order. Everything else is asked of the programs.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::history::TimelineId;
 use super::lsn::Lsn;
 use super::wal;
+use crate::system::custody;
 
 /// The versions of pg_control of PostgreSQL 13 to 18.
 const VERSIONS: [u32; 3] = [1300, 1700, 1800];
@@ -81,7 +81,8 @@ pub struct ShutdownPosition {
 /// Fails where it cannot be read, or is of a version that is not known.
 pub fn read(data: &Path) -> anyhow::Result<ControlFile> {
     let path = data.join("global/pg_control");
-    let file = File::open(&path).with_context(|| format!("could not open file \"{}\"", path.display()))?;
+    let (file, _) =
+        custody::open(&path).with_context(|| format!("could not open file \"{}\"", path.display()))?;
     let mut bytes = [0; 64];
     file.read_exact_at(&mut bytes, 0)
         .with_context(|| format!("could not read file \"{}\"", path.display()))?;
@@ -136,8 +137,8 @@ pub fn end_of_record(data: &Path, timeline: TimelineId, start: Lsn) -> anyhow::R
         .with_context(|| format!("{segment_bytes} is no length of a WAL segment"))?;
     let path = directory.join(&name);
     let mut length = [0; 4];
-    File::open(&path)
-        .and_then(|file| file.read_exact_at(&mut length, start.0 % segment_bytes))
+    custody::open(&path)
+        .and_then(|(file, _)| file.read_exact_at(&mut length, start.0 % segment_bytes))
         .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
     // A record begins with its length, which is never cut in two: records begin at multiples of 8.
     let length = u32::from_ne_bytes(length);

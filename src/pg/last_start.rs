@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::pg::quote::quote_shell;
+use crate::system::files;
 
 /// Settings that take protection away or were meant for one start only: from a leftover file they are never taken.
 const NEVER: [&str; 11] = [
@@ -61,7 +62,7 @@ pub struct LastStart {
 ///
 /// `pg_ctl start` forgets what stands in `postmaster.opts`; without it a server that was started with `-p 5433` comes up elsewhere.
 pub fn read(data: &Path, config_directory: Option<&Path>) -> LastStart {
-    let text = std::fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
+    let text = files::text(data.join("postmaster.opts")).unwrap_or_default();
     judge(&parse(&text), &|path| is_ours(path, data, config_directory))
 }
 
@@ -212,7 +213,6 @@ fn judge(given: &[Given], is_ours: &dyn Fn(&Path) -> bool) -> LastStart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::files;
 
     fn judged(line: &str) -> LastStart {
         judge(&parse(line), &|path| path == Path::new("/var/lib/pg 1"))

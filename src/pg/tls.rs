@@ -19,6 +19,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509Ref, X509VerifyResult};
 
 use crate::secret::Secret;
+use crate::system::files;
 
 /// What `sslmode` says, from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -213,7 +214,7 @@ fn private_key(file: &Path, password: Option<&Secret>) -> Result<PKey<Private>, 
              current user, or u=rw,g=r (0640) or less if owned by root"
         ));
     }
-    let text = std::fs::read(file)
+    let text = files::bytes(file)
         .map_err(|error| format!("could not load private key file \"{shown}\": {error}"))?;
     let given = password.map(Secret::reveal).unwrap_or_default().as_bytes();
     let mut asked = false;

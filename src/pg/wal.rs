@@ -5,7 +5,6 @@
 //! xlogrecord.h, `xlog_internal.h` and xact.h, unchanged from 13 to 18, in the machine's byte order. A record counts only if its checksum is
 //! right and it follows the one before it: what a recycled file held before is never taken for WAL.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::history::{Switch, TimelineId};
 use super::lsn::Lsn;
+use crate::system::custody;
+
+/// The longest WAL segment that PostgreSQL knows.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// The length of the header of a record.
 const HEADER: usize = 24;
@@ -307,8 +310,8 @@ impl Wal {
             };
             self.loaded = None;
             self.contents.clear();
-            File::open(&path)
-                .and_then(|mut file| file.read_to_end(&mut self.contents))
+            custody::open(&path)
+                .and_then(|(file, _)| file.take(MOST_BYTES).read_to_end(&mut self.contents))
                 .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
             self.loaded = Some(number);
         }
@@ -494,7 +497,7 @@ pub(super) fn sizes(directory: &Path) -> anyhow::Result<(u64, u64)> {
             continue;
         }
         let mut header = [0; 40];
-        let read = File::open(entry.path()).and_then(|mut file| file.read_exact(&mut header));
+        let read = custody::open(&entry.path()).and_then(|(mut file, _)| file.read_exact(&mut header));
         let number =
             |at: usize| Some(u64::from(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?)));
         // Its first page has the long header, which tells both; one that was only reserved is all zeros.
@@ -527,7 +530,7 @@ pub fn segment_start(name: &str, segment_bytes: u64) -> Option<Lsn> {
 /// old contents.
 pub fn real_start(path: &Path) -> Option<Lsn> {
     let mut header = [0; 24];
-    File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    custody::open(path).and_then(|(mut file, _)| file.read_exact(&mut header)).ok()?;
     Some(Lsn(u64::from_ne_bytes(header.get(8..16)?.try_into().ok()?)))
 }
 

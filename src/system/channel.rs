@@ -417,8 +417,8 @@ mod tests {
         let script = format!("sleep 60 & echo $! > {}; wait", pid.display());
         let silent = open(&script, Duration::from_millis(500)).await;
         assert_eq!(silent, Trouble::Silent { seconds: 0, said: String::new() });
-        let pid = std::fs::read_to_string(pid).unwrap();
-        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        let pid = crate::system::files::text(pid).unwrap();
+        let stat = || crate::system::files::text(format!("/proc/{}/stat", pid.trim()));
         while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use crate::system::files;
+
 /// Environment variables, and who runs the program.
 ///
 /// Read once in `main`; tests build their own with [`Environment::from_pairs`].
@@ -47,7 +49,7 @@ impl Environment {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let uid = rustix::process::geteuid().as_raw();
-        let entry = passwd_entry(&std::fs::read_to_string("/etc/passwd").unwrap_or_default(), uid);
+        let entry = passwd_entry(&files::text("/etc/passwd").unwrap_or_default(), uid);
         let home = variables.get("HOME").filter(|home| !home.is_empty()).cloned();
         Self {
             user: entry.as_ref().map(|(name, _)| name.clone()).or_else(|| variables.get("USER").cloned()),
@@ -114,12 +116,12 @@ pub fn is_terminal() -> bool {
 
 /// Returns the name of a user id, if the local user database knows it.
 pub fn user_name(uid: u32) -> Option<String> {
-    Some(passwd_entry(&std::fs::read_to_string("/etc/passwd").ok()?, uid)?.0)
+    Some(passwd_entry(&files::text("/etc/passwd").ok()?, uid)?.0)
 }
 
 /// Returns the home directory of a user id, if the local user database knows it.
 pub fn home_of(uid: u32) -> Option<PathBuf> {
-    Some(PathBuf::from(passwd_entry(&std::fs::read_to_string("/etc/passwd").ok()?, uid)?.1))
+    Some(PathBuf::from(passwd_entry(&files::text("/etc/passwd").ok()?, uid)?.1))
 }
 
 /// Finds the name and home directory of a user id in the text of a passwd file.

@@ -101,13 +101,16 @@ pub fn private_temporary(contents: &[u8]) -> anyhow::Result<tempfile::TempPath> 
     make().context("could not write a temporary file")
 }
 
+/// The largest file that is read whole: a WAL segment.
+const WHOLE_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Returns the contents of a file, or None if there is none.
 ///
 /// # Errors
 /// Fails if the file is there and cannot be read.
 pub fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(contents) => Ok(Some(contents)),
+    match super::custody::read(path, WHOLE_BYTES) {
+        Ok(contents) => Ok(Some(contents.bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
     }
@@ -115,6 +118,47 @@ pub fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 
 /// The largest text that is read.
 const TEXT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Returns a text, as [`fs::read_to_string`] does; but it neither waits for what is no regular file nor reads more than a text has.
+///
+/// # Errors
+/// As that, and for a file that is none or is too large.
+pub fn text(path: impl AsRef<Path>) -> std::io::Result<String> {
+    let wrong = |error| std::io::Error::new(ErrorKind::InvalidData, error);
+    String::from_utf8(bytes(path)?).map_err(wrong)
+}
+
+/// The same for what need not be a text.
+///
+/// # Errors
+/// For a file that cannot be read, is no regular one or is too large.
+pub fn bytes(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    super::custody::read(path.as_ref(), TEXT_BYTES).map(|read| read.bytes)
+}
+
+/// Returns the first bytes of a file.
+///
+/// # Errors
+/// For a file that cannot be read, or is no regular one.
+pub fn read_start(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    let (file, _) = super::custody::open(path)?;
+    let mut start = Vec::new();
+    file.take(most as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Returns what was added to a file since it was so long, of much only the end. A file that is shorter than it was is a new one.
+///
+/// # Errors
+/// For a file that cannot be read, or is no regular one.
+pub fn added(path: &Path, since: u64) -> std::io::Result<Vec<u8>> {
+    let (mut file, about) = super::custody::open(path)?;
+    let since = if about.len() < since { 0 } else { since };
+    file.seek(SeekFrom::Start(since.max(about.len().saturating_sub(TEXT_BYTES))))?;
+    let mut added = Vec::new();
+    file.take(TEXT_BYTES).read_to_end(&mut added)?;
+    Ok(added)
+}
 
 /// Returns the contents of a text file, and its mode.
 ///
@@ -194,7 +238,7 @@ fn place(from: &Path, to: &Path) -> anyhow::Result<bool> {
         std::os::unix::fs::symlink(target, to).with_context(failed)?;
     } else {
         let make = || -> std::io::Result<_> {
-            let mut source = File::open(from)?;
+            let (mut source, _) = super::custody::open(from)?;
             let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent(to))?;
             std::io::copy(&mut source, file.as_file_mut())?;
             let about = source.metadata()?;
@@ -532,7 +576,7 @@ mod tests {
         // As long, but written to.
         write(&source, b"new", 0o600).unwrap();
         copy_all(&names, from.path(), to.path()).unwrap();
-        assert_eq!(fs::read(&copy).unwrap(), b"new");
+        assert_eq!(bytes(&copy).unwrap(), b"new");
         // What is as young as its copy may have been written to in the same tick.
         let second = ino();
         copy_all(&names, from.path(), to.path()).unwrap();

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::system::files;
+
 /// Says whether a process is stopped, as by Ctrl-Z or SIGSTOP: the third field of `/proc/PID/stat`, after the name in parentheses.
 pub fn is_stopped(pid: u32) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let text = files::text(format!("/proc/{pid}/stat")).unwrap_or_default();
     text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 /// Returns the name of the user that owns a file; None where it does not exist or the user has no name.
 pub fn owner(path: &Path) -> Option<String> {
     let uid = std::fs::metadata(path).ok()?.uid();
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let users = files::text("/etc/passwd").ok()?;
     users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
@@ -121,7 +123,7 @@ pub fn is_started_by(name: &str) -> bool {
     let mut pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     while pid > 1 {
         // `pid (name) state ppid`, and anything may stand in the name.
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        let Ok(stat) = files::text(format!("/proc/{pid}/stat")) else { return false };
         let Some((head, tail)) = stat.rsplit_once(')') else { return false };
         if head.split_once('(').is_some_and(|(_, found)| found == name) {
             return true;
@@ -141,7 +143,7 @@ pub fn processes_with_argument(argument: &str) -> Vec<i32> {
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             // Empty for a process that has ended and was not waited for.
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = files::bytes(entry.path().join("cmdline")).ok()?;
             line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()).then_some(pid)
         })
         .collect()

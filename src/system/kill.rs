@@ -6,6 +6,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
+use crate::system::files;
+
 /// The pause between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(4);
 
@@ -46,7 +48,7 @@ fn started_still(pid: i32, started: u64) -> bool {
 
 /// Returns when a process was started, in ticks since the system was; None for one that has ended, waited for or not.
 fn started(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = files::text(format!("/proc/{pid}/stat")).ok()?;
     // `pid (name) state ppid …`, and anything may stand in the name.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;

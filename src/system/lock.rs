@@ -16,6 +16,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Result};
+use crate::system::custody;
 
 /// How often and how long a lock is tried that nobody seems to hold.
 const RETRY: (u32, Duration) = (20, Duration::from_millis(10));
@@ -85,8 +86,8 @@ impl LocalLock {
     pub fn holder(state_directory: &Path) -> anyhow::Result<Option<Holder>> {
         let path = path(state_directory);
         let failed = || format!("could not look at lock \"{}\"", path.display());
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
+        let mut file = match custody::open(&path) {
+            Ok((file, _)) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(failed),
         };
@@ -121,6 +122,9 @@ fn open(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// More than a holder writes.
+const MOST_BYTES: u64 = 64 * 1024;
+
 fn write(file: &mut File, holder: &Holder) -> anyhow::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
@@ -131,7 +135,7 @@ fn write(file: &mut File, holder: &Holder) -> anyhow::Result<()> {
 fn read(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0)).ok()?;
-    file.read_to_string(&mut text).ok()?;
+    file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
 

@@ -424,7 +424,7 @@ mod tests {
 
     fn is_running(pid: &str) -> bool {
         // A killed orphan may stay a zombie until somebody reaps it.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = crate::system::files::text(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(')')
             .next()
             .and_then(|rest| rest.split_whitespace().next())
@@ -474,13 +474,13 @@ mod tests {
             let around = Surroundings { environment: Some(&environment), ..Surroundings::default() };
             let running = run(&command, &around);
             let written = async {
-                while !std::fs::read_to_string(&pids).is_ok_and(|text| text.ends_with('\n')) {
+                while !crate::system::files::text(&pids).is_ok_and(|text| text.ends_with('\n')) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
             tokio::select! { _ = running => panic!("it was to sleep"), () = written => {} }
         }
-        let pids = std::fs::read_to_string(&pids).unwrap();
+        let pids = crate::system::files::text(&pids).unwrap();
         for pid in pids.split_whitespace() {
             while is_running(pid) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -526,6 +526,6 @@ mod tests {
         run_in(&command("echo before"), false).await.success().unwrap();
         let failed = run_in(&command("echo now; exit 1"), false).await;
         assert_eq!((failed.stdout.as_str(), failed.stderr.as_str()), ("", "now\n"));
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), "before\nnow\n");
+        assert_eq!(crate::system::files::text(&log).unwrap(), "before\nnow\n");
     }
 }

@@ -91,7 +91,7 @@ mod tests {
         files::write(&log, b"text", 0o600).unwrap();
         std::fs::create_dir(&closed).unwrap();
         file(&log).unwrap();
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), "text");
+        assert_eq!(crate::system::files::text(&log).unwrap(), "text");
         let text = |error: anyhow::Error| format!("{error:#}");
         assert!(text(file(&closed).unwrap_err()).contains("for writing: Is a directory"));
         rustix::fs::mkfifoat(

@@ -130,7 +130,7 @@ fn passfile_places(context: &Context, own: &Conninfo) -> Vec<(String, String)> {
 async fn upstream_of_files(context: &Context) -> Option<Conninfo> {
     let config = context.config().ok()?;
     let data = &config.data_directory;
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).ok()?;
+    let major = files::text(data.join("PG_VERSION")).ok()?;
     let postgres = tools::find(config.pg_bindir.as_deref(), major.trim(), "postgres").ok()?;
     let place = context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
     let program = Command::new(postgres.display().to_string(), ["-D", &place, "-C", "primary_conninfo"]);

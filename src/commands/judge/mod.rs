@@ -33,7 +33,7 @@ use crate::pg::lsn::Lsn;
 use crate::pg::tools;
 use crate::plan::Command;
 use crate::registry::{NodeRow, NodeType, node};
-use crate::system::process;
+use crate::system::{files, process};
 
 /// The longest time that a command asks.
 pub const WITHIN: Duration = Duration::from_secs(5);
@@ -265,7 +265,7 @@ pub(crate) fn ours<'a>(
 pub(crate) async fn read(context: &Context) -> Result<Local> {
     let config = context.config()?;
     let data = &config.data_directory;
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
+    let major = files::text(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
     let tool = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").map_err(|error| {
         Error::from_cause(Exit::Failed, "could not find the program \"pg_controldata\"", &error)
             .hint("Set pg_bindir in the configuration.")

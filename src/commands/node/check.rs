@@ -10,7 +10,7 @@ use crate::commands::checks::{Deadlines, exit, look_here, question, thresholds};
 use crate::commands::context::Context;
 use crate::commands::locate::{self, Found, More};
 use crate::commands::world::Secrets;
-use crate::commands::{login, operation, own_server, superuser};
+use crate::commands::{login, operation, own_server, state, superuser};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::{Copies, Viewpoint};
@@ -254,7 +254,14 @@ async fn this_server(
     })?;
     let asked = check::ask(&session, names, until).await;
     more.asked.insert(config.node_id, asked);
-    Ok((alone(config, Ok(server)), more))
+    let mut found = alone(config, Ok(server));
+    if names.contains(&Name::Slots) {
+        // Whose the slots are, as far as it was seen.
+        let seen = state::saved_topology(context).ok().flatten().into_iter().flat_map(|seen| seen.nodes);
+        let others = seen.map(|seen| seen.row).filter(|row| row.node_id != config.node_id);
+        found.facts.nodes.extend(others.map(|row| NodeFacts { row, server: Err(not_asked()) }));
+    }
+    Ok((found, more))
 }
 
 fn not_asked() -> Silence {

@@ -23,6 +23,7 @@ use crate::plan::Check;
 use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
 use crate::registry::node;
 use crate::secret::Secret;
+use crate::system::files;
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -323,7 +324,7 @@ fn of(action: cli::node::Action) -> Option<Action> {
 fn logs(facts: &ServiceFacts) -> Vec<(PathBuf, u64)> {
     let mut paths = vec![facts.log.path.clone()];
     // What the logging collector writes to: lines of a format and a path.
-    let current = std::fs::read_to_string(facts.data_directory.join("current_logfiles")).unwrap_or_default();
+    let current = files::text(facts.data_directory.join("current_logfiles")).unwrap_or_default();
     let readable = current.lines().find_map(|line| line.strip_prefix("stderr "));
     paths.extend(readable.map(|path| facts.data_directory.join(path)));
     let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -353,7 +354,8 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
     // The server's own log has more to say than what came before it was opened, so it is looked at first.
     for (path, _) in logs(facts).iter().rev() {
         let from = before.iter().find(|(old, _)| old == path).map_or(0, |(_, length)| *length);
-        let added = tail(path, from);
+        let added = files::added(path, from).unwrap_or_default();
+        let added = String::from_utf8_lossy(&added);
         let said = reasons(&added);
         if !said.is_empty() {
             let mut told = error;
@@ -372,7 +374,7 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
 
 /// Whether the postmaster says of itself that it is shutting down.
 fn is_stopping(data: &Path) -> bool {
-    let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let text = files::text(data.join("postmaster.pid")).unwrap_or_default();
     text.lines().nth(7).is_some_and(|status| status.trim() == "stopping")
 }
 

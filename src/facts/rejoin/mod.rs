@@ -18,7 +18,7 @@ use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::tools::control_value;
 use crate::pg::wal::{self, Checkpoint, Found, Wal};
-use crate::system::{files, inspect};
+use crate::system::{custody, files, inspect};
 
 /// This bit in the mode of a data directory says that a rewind has begun and not ended.
 ///
@@ -379,7 +379,7 @@ impl Local {
     /// Returns bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone.
     fn bytes_at(&self, timeline: TimelineId, at: Lsn, count: usize) -> Option<String> {
         let name = timeline.segment_file_name(at, self.segment_bytes)?;
-        let file = std::fs::File::open(self.data_directory.join("pg_wal").join(name)).ok()?;
+        let (file, _) = custody::open(&self.data_directory.join("pg_wal").join(name)).ok()?;
         let mut bytes = vec![0; count];
         let read = file.read_at(&mut bytes, at.0 % self.segment_bytes).ok()?;
         Some(bytes.iter().take(read).map(|byte| format!("{byte:02x}")).collect())
@@ -463,7 +463,7 @@ impl Files {
             match (inspect::is_open_to_us(&full), is_own) {
                 (true, true) => {}
                 (true, false) => self.kept.push(path.to_path_buf()),
-                (false, false) if std::fs::File::open(&full).is_ok() => {
+                (false, false) if custody::open(&full).is_ok() => {
                     self.kept.push(path.to_path_buf());
                     self.in_the_way.push(path.to_path_buf());
                 }
@@ -515,7 +515,7 @@ fn received(data: &Path, control: TimelineId) -> TimelineId {
         .max()
         .filter(|newest| *newest > control);
     let comes_from_it = |newest: &TimelineId| {
-        let text = std::fs::read_to_string(wal.join(newest.history_file_name())).unwrap_or_default();
+        let text = files::text(wal.join(newest.history_file_name())).unwrap_or_default();
         parse_history(&text).is_ok_and(|past| past.iter().any(|switch| switch.timeline == control))
     };
     newest.filter(comes_from_it).unwrap_or(control)

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::{Header, Loaded, Record, Status, line, parse};
+use crate::system::custody;
 use crate::system::files::{self, AppendFile};
 
 /// Room that is set aside for a new journal, so that a disk that fills up later does not silence it: about 300 marks.
 const RESERVED_BYTES: u64 = 64 * 1024;
+
+/// The largest journal that is read: many times what the longest operation writes.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A journal that is being written.
 #[derive(Debug)]
@@ -87,8 +91,8 @@ impl Journal {
 /// Fails on a file that cannot be read, on a format from the future, and on a damaged line, naming the line. Only the last
 /// line may be incomplete: that is what a crash leaves, and then the record was never acted upon.
 pub fn load(path: &Path) -> anyhow::Result<Loaded> {
-    let text = std::fs::read(path).with_context(|| format!("could not read \"{}\"", path.display()))?;
-    parse(path, &text)
+    let read = custody::read(path, MOST_BYTES);
+    parse(path, &read.with_context(|| format!("could not read \"{}\"", path.display()))?.bytes)
 }
 
 /// Returns all journals, oldest first. A state directory that does not exist yet has none.

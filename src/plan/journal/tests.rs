@@ -137,7 +137,7 @@ fn a_torn_last_line_is_reported_and_cut_off_by_the_next_run() {
         .append(&mark("stop", Mark::Started), Flush::Now)
         .unwrap();
     let path = directory(state.path()).join("a.jsonl");
-    let whole = std::fs::read(&path).unwrap();
+    let whole = files::bytes(&path).unwrap();
     for rest in ["{\"record\":\"mark\",\"st", "\0\0\0\0", "{\n"] {
         files::write(&path, &[&whole, rest.as_bytes()].concat(), 0o600).unwrap();
         assert_eq!(load(&path).unwrap().torn_line, Some(3), "{rest:?}");
@@ -150,12 +150,34 @@ fn a_torn_last_line_is_reported_and_cut_off_by_the_next_run() {
 }
 
 #[test]
+fn a_journal_that_is_no_file_or_has_no_end_is_listed_and_not_read() {
+    let state = tempfile::tempdir().unwrap();
+    Journal::create(state.path(), &header("a")).unwrap();
+    let path = |name: &str| directory(state.path()).join(name);
+    // With holes: nothing of it is on the disk.
+    std::fs::File::create(path("b.jsonl")).unwrap().set_len(2 << 30).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path("c.jsonl"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from(0o600),
+        0,
+    )
+    .unwrap();
+    let listed = list(state.path()).unwrap();
+    assert!(listed[0].journal.is_ok());
+    let why = |entry: &Entry| format!("{:#}", entry.journal.as_ref().unwrap_err());
+    assert!(why(&listed[1]).contains("larger than"), "{}", why(&listed[1]));
+    assert!(why(&listed[2]).contains("not a regular file"), "{}", why(&listed[2]));
+}
+
+#[test]
 fn a_damaged_line_in_the_middle_is_an_error_that_names_line_and_file() {
     let state = tempfile::tempdir().unwrap();
     let mut journal = Journal::create(state.path(), &header("a")).unwrap();
     journal.append(&end(), Flush::Now).unwrap();
     let path = directory(state.path()).join("a.jsonl");
-    let text = String::from_utf8(std::fs::read(&path).unwrap()).unwrap();
+    let text = String::from_utf8(files::bytes(&path).unwrap()).unwrap();
     let (first, rest) = text.split_once('\n').unwrap();
     for (damaged, line) in [(format!("{first}\nx\n{rest}"), 2), (format!("x\n{rest}"), 1)] {
         files::write(&path, damaged.as_bytes(), 0o600).unwrap();

@@ -75,7 +75,7 @@ pub(super) async fn gather(
     let mut start = service::facts(context, Action::Start).map_err(unusable)?;
     let stop = service::facts(context, Action::Stop).map_err(unusable)?;
     start.config_directory = context.config_directory(config);
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
+    let major = files::text(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
     let tool = |program: &str| {
         tools::find(config.pg_bindir.as_deref(), &major, program)
             .map(|path| path.display().to_string())
