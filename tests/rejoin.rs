@@ -616,8 +616,9 @@ fn much_written_since(pg: &Pg, limit: &str) -> (Nodes, Output) {
     one.psql("CHECKPOINT");
     two.wait_for_replay_of(one);
     two.psql("CHECKPOINT");
-    // What only the dead one has goes into WAL after the last checkpoint of both.
-    two.pgbaton(["cluster", "show"]).run().code(0);
+    for server in [one, two] {
+        server.pgbaton(["cluster", "show"]).run().code(0);
+    }
     one.kill9();
     let promoted = two.pgbaton(["standby", "promote"]).run();
     promoted.code(0);

@@ -142,7 +142,6 @@ fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() 
         two.pgbaton(words).behind(&format!("mount --bind /usr/share {}", two.data.display())).run()
     };
     for command in [
-        "standby register --force",
         "standby unregister",
         "standby follow",
         "standby switchover",
