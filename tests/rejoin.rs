@@ -1143,3 +1143,26 @@ fn only_a_yes_that_is_typed_after_the_question_is_one() {
     assert_eq!(code, 0, "{shown}");
     assert_rejoined(one, two);
 }
+
+#[test]
+fn what_is_committed_after_the_look_is_not_discarded_without_a_word() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.psql("CREATE TABLE t (a int)");
+    two.wait_for_replay_of(one);
+    two.promote();
+    // A client that commits as long as it can.
+    let socket = one.socket_dir.display();
+    let psql =
+        format!("{} -X -h {socket} -p {} -U postgres -d postgres", one.pg.tool("psql").display(), one.port);
+    let stop = format!("{} -D {} -m fast -w stop", one.pg.tool("pg_ctl").display(), one.data.display());
+    nodes.configure(1, &format!("service_stop_command = \"{psql} -c 'INSERT INTO t VALUES (1)'; {stop}\""));
+    let refused = one.pgbaton(["node", "rejoin"]).run();
+    refused.code(24).says("More was committed here before the server was stopped");
+    refused.says("1 transactions were committed after").says("None of them is discarded.");
+    refused.says("The server of node \"node1\" was stopped.").says("Run the command again");
+    // Now it is told, and asked for.
+    one.pgbaton(["node", "rejoin"]).run().code(32).says("with 1 committed transaction would be discarded");
+    one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
+    assert_eq!(one.psql("SELECT count(*) FROM t"), "0");
+}

@@ -288,7 +288,7 @@ fn a_primary_that_appears_during_a_start_ends_it() {
     one.pgbaton(["cluster", "show"]).run().code(0);
     one.stop(StopMode::Fast);
     let output = one.pgbaton(["node", "start", "--json"]).run();
-    let json = envelope(&output, "node start", 31, true);
+    let json = envelope(&output, "node start", 4, true);
     output.says("another primary was seen after node \"node1\" was started").says("was stopped again");
     assert_eq!(json["data"]["second_primary"], 2);
     assert!(!one.is_running() && one.data.join("standby.signal").exists());
@@ -317,7 +317,13 @@ fn a_server_that_lets_nobody_in_is_up() {
     let config = node1.node_config(1, "");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace(&node1.conninfo(), &node2.conninfo())).unwrap();
-    node1.pgbaton(["node", "start"]).run().code(0).says("leads to another server");
+    node1.pgbaton(["node", "start"]).run().code(1).says("are not of one server").says("none runs on");
+    node1.pgbaton(["node", "start", "--force"]).run().code(0).says("leads to another server");
+    let other = node2.postmaster();
+    for action in ["stop", "restart", "reload"] {
+        node1.pgbaton(["node", action]).run().code(1).says("are not of one server");
+    }
+    assert!(node1.is_running() && node2.postmaster() == other);
 }
 
 #[test]
@@ -332,6 +338,27 @@ fn a_primary_with_a_leftover_standby_signal_is_not_restarted_as_a_standby() {
     assert_eq!(node1.postmaster(), before);
     node1.pgbaton(["node", "restart", "--force"]).run().code(0);
     assert_eq!(node1.psql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn a_running_standby_without_standby_signal_is_not_restarted_as_a_primary() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let three = nodes.node(3);
+    three.pgbaton(["cluster", "show"]).run().code(0);
+    let signal = three.data.join("standby.signal");
+    std::fs::remove_file(&signal).unwrap();
+    for more in [["--dry-run"].as_slice(), &["--force"], &[]] {
+        let words: Vec<&str> = ["node", "restart"].iter().chain(more).copied().collect();
+        no_second_primary(three, &words, "standby.signal\" first: then it comes back as a standby");
+    }
+    no_second_primary(three, &["node", "service", "--action=restart"], "takes writes");
+    // Nor where nobody can say whether there is a primary.
+    nodes.node(1).kill9();
+    nodes.node(2).kill9();
+    no_second_primary(three, &["node", "restart"], "cannot be determined");
+    std::fs::write(&signal, "").unwrap();
+    three.pgbaton(["node", "restart"]).run().code(0).says("has been restarted as a standby");
+    assert_eq!(three.psql("SELECT pg_is_in_recovery()"), "t");
 }
 
 #[test]

@@ -489,7 +489,11 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
             outcome.steps.iter().any(|step| step.id == id && step.status != StepStatus::NotDone)
                 && !in_vain(id)
         };
-        stays.extend(plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.stays.as_deref()));
+        for left in plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.stays.as_deref()) {
+            if !stays.contains(&left) {
+                stays.push(left);
+            }
+        }
         stays.dedup();
     }
     let mut failures = outcome.failures.into_iter();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::conninfo::Conninfo;
-use crate::pg::history::TimelineId;
+use crate::pg::history::{Switch, TimelineId};
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::{quote_literal, quote_shell};
 use crate::plan::tell::Tell;
@@ -428,6 +428,19 @@ pub enum Probe {
         /// The data directory.
         data_directory: PathBuf,
     },
+    /// The WAL of a data directory has no more than so many commits after a position.
+    CommitsAtMost {
+        /// The data directory.
+        data_directory: PathBuf,
+        /// Its timeline.
+        timeline: TimelineId,
+        /// Where that comes from.
+        switches: Vec<Switch>,
+        /// The position, in bytes.
+        after: Lsn,
+        /// How many.
+        count: u64,
+    },
     /// A standby has received all WAL of a primary that was shut down cleanly, the record of the shutdown checkpoint included.
     HasAll {
         /// The standby.
@@ -716,6 +729,12 @@ impl fmt::Display for Probe {
                 write!(f, "the server on \"{}\" was shut down cleanly", data_directory.display())
             }
             Self::Rewound { data_directory } => write!(f, "\"{}\" is rewound", data_directory.display()),
+            Self::CommitsAtMost { after, count: 0, .. } => {
+                write!(f, "no transaction was committed after {after}")
+            }
+            Self::CommitsAtMost { after, count, .. } => {
+                write!(f, "no more than {count} transactions were committed after {after}")
+            }
             Self::HasAll { on, data_directory, .. } => {
                 write!(f, "{} has all WAL of \"{}\"", on.name, data_directory.display())
             }

@@ -62,16 +62,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     if judged.judgement.alone {
         return Ok(Permission::not_needed());
     }
-    let mut held = None;
-    if (judged.judgement.may != May::No { overridable: false }) {
-        // What decides is what they say under their locks.
-        let rows = answering(&judged);
-        let taken = hold::hold_over(context, &rows, &judged.sessions).await?;
-        let sessions: Vec<_> =
-            rows.iter().filter_map(|row| Some((row.node_id, taken.session(row.node_id)?.clone()))).collect();
-        judged.again(context, &sessions, WITHIN).await;
-        held = Some(taken);
-    }
+    let held = under_locks(context, &mut judged).await?;
     let name = &facts.node_name;
     let judgement = &judged.judgement;
     let force = context.global.force;
@@ -98,14 +89,39 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     Ok(Permission { checks: vec![check], held, asked: true })
 }
 
+/// Takes the locks of all nodes that answer, and asks again: what decides is what they say under their locks, and nobody is promoted there
+/// until the second look. None where a restart or start is refused anyway.
+async fn under_locks(context: &Context, judged: &mut Judged) -> Result<Option<Held>> {
+    if judged.judgement.may == (May::No { overridable: false }) {
+        return Ok(None);
+    }
+    let rows = answering(judged);
+    let taken = hold::hold_over(context, &rows, &judged.sessions).await?;
+    let sessions: Vec<_> =
+        rows.iter().filter_map(|row| Some((row.node_id, taken.session(row.node_id)?.clone()))).collect();
+    judged.again(context, &sessions, WITHIN).await;
+    Ok(Some(taken))
+}
+
 async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -> Result<Permission> {
-    let judged = judge::here(context, Asker::Restart, WITHIN).await?;
+    let mut judged = judge::here(context, Asker::Restart, WITHIN).await?;
     let runs_as_standby = match &judged.question.past {
         Past::Server(server) => server.in_recovery,
         Past::Files(_) => is_standby,
     };
-    if runs_as_standby {
+    if runs_as_standby && is_standby {
         return Ok(Permission::not_needed());
+    }
+    if runs_as_standby {
+        // Its next start is that of a primary, whatever it is now.
+        let mut permission = to_start(context, facts).await?;
+        for check in permission.checks.iter_mut().filter(|check| check.stops()) {
+            check.hint = Some(format!(
+                "It is a standby now, without {STANDBY_SIGNAL}. Create the empty file \"{}\" first: then it comes back as a standby.",
+                facts.data_directory.join(STANDBY_SIGNAL).display()
+            ));
+        }
+        return Ok(permission);
     }
     let name = &facts.node_name;
     let force = context.global.force;
@@ -122,10 +138,11 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
         .waivable(Waiver::Force, force);
         return Ok(Permission { checks: vec![check], ..Permission::not_needed() });
     }
-    let judgement = &judged.judgement;
-    if judgement.alone {
+    if judged.judgement.alone {
         return Ok(Permission::not_needed());
     }
+    let held = under_locks(context, &mut judged).await?;
+    let judgement = &judged.judgement;
     let check = match judgement.may {
         May::Yes => Check::pass("second_primary", "no other primary is seen"),
         May::No { overridable: false } => refusal(name, &judgement.evidence())
@@ -144,7 +161,7 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
             }
         }
     };
-    Ok(Permission { checks: vec![check], held: None, asked: true })
+    Ok(Permission { checks: vec![check], held, asked: true })
 }
 
 fn refusal(name: &str, evidence: &str) -> Check {
@@ -203,7 +220,7 @@ fn answering(judged: &Judged) -> Vec<NodeRow> {
 /// just started is ended at once, and its next start is that of a standby.
 ///
 /// # Errors
-/// Exit code 31 if there is another primary.
+/// Exit code 4 if there is another primary.
 pub(super) async fn look_again(
     context: &Context,
     facts: &ServiceFacts,
@@ -217,12 +234,10 @@ pub(super) async fn look_again(
         return Ok(());
     }
     let name = &facts.node_name;
-    let error = Error::new(
-        Exit::SecondPrimary,
-        format!("another primary was seen after node \"{name}\" was started"),
-    )
-    .detail(judged.judgement.evidence())
-    .changed();
+    let error =
+        Error::new(Exit::NoRestart, format!("another primary was seen after node \"{name}\" was started"))
+            .detail(judged.judgement.evidence())
+            .changed();
     let plan = service::take_back(facts);
     let undone = match &permission.held {
         Some(held) => operate::carry_out_holding(context, &plan, Secrets::new(), held).await,

@@ -19,14 +19,17 @@ use crate::output::{Data, Report};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::control::{self, Manager};
 use crate::pg::{last_start, tools};
-use crate::plan::Check;
 use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
+use crate::plan::{Check, Waiver};
 use crate::registry::node;
 use crate::secret::Secret;
 use crate::system::files;
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long the server at conninfo may take to say whether it is the one of the data directory.
+const SAYS_WHO: Duration = Duration::from_secs(2);
 
 /// Starts, stops, restarts or reloads the local server.
 ///
@@ -70,6 +73,7 @@ pub async fn run(
         false => Some(permission::ask(context, &facts, action).await?),
     };
     plan.checks.extend(permission.iter().flat_map(|permission| permission.checks.clone()));
+    plan.checks.extend(own_server_is_meant(context).await?);
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
@@ -106,6 +110,26 @@ pub async fn run(
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(done.report)
+}
+
+/// Refuses to act on a data directory where conninfo shows that the configuration means another server: a copied file, half edited.
+async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
+    let name = &context.config()?.node_name;
+    let options =
+        ConnectOptions { deadline: SAYS_WHO, query_deadline: SAYS_WHO, ..ConnectOptions::default() };
+    // One that lets nobody in, or hangs, has to be stopped and started all the same.
+    let Ok(session) = connect(&context.local_conninfo()?, &context.environment, &options).await else {
+        return Ok(None);
+    };
+    Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
+        Check::fail(
+            "own_server",
+            format!("conninfo and data_directory of node \"{name}\" are not of one server"),
+        )
+        .detail(why)
+        .hint("Correct conninfo or data_directory in the configuration.")
+        .waivable(Waiver::Force, context.global.force)
+    }))
 }
 
 /// Connects as every other command will: a server that is up may let nobody in, and conninfo may lead to another one.

@@ -30,6 +30,7 @@ use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
 use crate::pg::failure::Answered;
 use crate::pg::provenance;
+use crate::pg::wal::Wal;
 use crate::plan::journal::{Flush, Header, Journal, Record};
 use crate::plan::run::{Hopeless, Narration, Signal, World};
 use crate::plan::settings;
@@ -611,6 +612,26 @@ impl World for Live<'_> {
             Probe::Rewound { data_directory } => {
                 !is_half_rewound(data_directory)
                     || control_file::read(data_directory)?.state == ControlState::InArchiveRecovery
+            }
+            Probe::CommitsAtMost { data_directory, timeline, switches, after, count } => {
+                let wal = Wal::open(data_directory, *timeline, switches.clone(), None);
+                let (after, count) = (*after, *count);
+                // It may be much, and takes a thread of its own.
+                let read = move || wal?.stretch(after, after);
+                match tokio::task::spawn_blocking(read).await?? {
+                    Ok(stretch) if stretch.commits <= count => true,
+                    // There will not be fewer.
+                    Ok(stretch) => {
+                        let error = Error::new(Exit::DataLoss, "more was committed here before the server was stopped")
+                            .detail(format!(
+                                "{} transactions were committed after {after}; when it was looked at there were {count}. None of them is \
+                                 discarded.",
+                                stretch.commits
+                            ));
+                        return Err(Hopeless(error).into());
+                    }
+                    Err(segment) => anyhow::bail!("WAL segment \"{segment}\" is not there any more"),
+                }
             }
             Probe::HasAll { on, node_id, data_directory } => {
                 let Some(position) = self.shutdown_position(*node_id, data_directory).await? else {

@@ -491,6 +491,7 @@ impl Probe {
             | Self::ShutDown { .. }
             | Self::StaysDown { .. }
             | Self::Clean { .. }
+            | Self::CommitsAtMost { .. }
             | Self::Rewound { .. } => Vec::new(),
         }
     }

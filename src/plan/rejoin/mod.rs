@@ -87,6 +87,8 @@ pub struct RejoinFacts {
     pub relation: Relation,
     /// What the local node alone has; None where the histories have not parted, or nobody can tell where.
     pub loss: Option<Loss>,
+    /// Where it has parted from the primary, or will when it is stopped.
+    pub parts_at: Option<Lsn>,
     /// The WAL that pg_rewind has to read.
     pub needed: Option<Needed>,
     /// Segments that the rewound node has to replay and the primary does not have any more.
@@ -124,6 +126,8 @@ pub struct RejoinOptions {
     pub forced: bool,
     /// It was agreed that what the local node alone has may go.
     pub consent: bool,
+    /// It was given to what was told, and to nothing more.
+    pub asked: bool,
     /// `--accept-data-loss`.
     pub accept_data_loss: bool,
     /// `--force`.
@@ -544,6 +548,24 @@ impl Nodes<'_> {
         self.facts.loss.map_or(self.facts.local.control.checkpoint, |loss| loss.fork)
     }
 
+    /// A server that runs goes on accepting writes until it is stopped, and consent was given to what had been told before.
+    fn no_more_than_was_told(&self) -> Option<Probe> {
+        let after = self.facts.parts_at?;
+        let count = match (self.options.consent, self.options.asked, self.facts.loss) {
+            (true, false, _) => return None,
+            (true, true, Some(told)) => told.commits?,
+            (_, _, _) => 0,
+        };
+        let local = &self.facts.local;
+        Some(Probe::CommitsAtMost {
+            data_directory: self.data(),
+            timeline: local.timeline,
+            switches: local.switches.clone(),
+            after,
+            count,
+        })
+    }
+
     fn rewind_steps(&self) -> Vec<Step> {
         let (data, kept) = (self.data(), &self.options.kept);
         let begun = kept.join("begun");
@@ -551,23 +573,29 @@ impl Nodes<'_> {
         let set_mode = |id: &str, title: String, mode: u32| {
             self.step(id, title, Op::MakeDirectory { path: data.clone(), mode }, SHORT_S)
         };
-        let mut steps = vec![
-            self.step(
-                "begin",
-                "note that the rewind begins".into(),
-                Op::WriteFile {
-                    path: begun.clone(),
-                    contents: format!("{}\n", self.options.pg_rewind),
-                    mode: 0o600,
-                },
-                SHORT_S,
-            )
+        let op = Op::WriteFile {
+            path: begun.clone(),
+            contents: format!("{}\n", self.options.pg_rewind),
+            mode: 0o600,
+        };
+        let begin = self
+            .step("begin", "note that the rewind begins".into(), op, SHORT_S)
             .requires(Probe::Stopped { data_directory: data.clone() })
             .requires(Probe::Clean { data_directory: data.clone() })
             .no_return()
-            .on_resume(OnResume::AgainUnless(Probe::Exists { path: begun })),
+            .on_resume(OnResume::AgainUnless(Probe::Exists { path: begun }));
+        let mut steps = Vec::new();
+        if let Some(probe) = self.no_more_than_was_told() {
+            let title = format!("see that node \"{}\" has no more of its own than was told", self.name());
+            steps.push(
+                self.step("look_again", title, Op::Wait(probe), KEEP_S)
+                    .hint("Run the command again: it says what would be discarded now."),
+            );
+        }
+        steps.extend([
+            begin,
             set_mode("block", format!("let no server start on \"{}\"", data.display()), mode | BLOCKED),
-        ];
+        ]);
         if let Some(Needed::There { fetched, .. }) = &self.facts.needed
             && !fetched.is_empty()
         {

@@ -137,6 +137,7 @@ pub(super) async fn gather(
         use_slot: config.use_replication_slots,
         forced,
         consent: context.global.yes || context.global.accept_data_loss || args.force_rewind.is_some(),
+        asked: false,
         accept_data_loss: context.global.accept_data_loss,
         force: context.global.force,
         reclone: args.reclone,
@@ -167,6 +168,7 @@ pub(super) async fn gather(
         node_id: config.node_id,
         primary_id,
         loss: None,
+        parts_at: None,
         needed: None,
         gone: Vec::new(),
         restores: false,
@@ -211,6 +213,7 @@ pub(super) async fn gather(
             return Ok((facts, options));
         }
     };
+    facts.parts_at = Some(fork).filter(|_| parted || writes);
     let fetch = Fetch { context, options: &options, command: OnceCell::new() };
     let fetched = options.fetched.clone();
     if !args.no_check_wal {
@@ -240,10 +243,15 @@ pub(super) async fn gather(
 
 /// Says again what was discarded, from what was kept: a server that ran went on writing until it was stopped.
 pub(super) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Loss> {
-    let loss = facts.loss.filter(|_| facts.local.running.is_some())?;
+    let fork = facts.parts_at.filter(|_| facts.local.running.is_some())?;
     let kept =
         Local { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
-    kept.loss(loss.fork, None).ok().filter(|kept| kept.end >= loss.end)
+    let lost = kept.loss(fork, None).ok()?;
+    match facts.loss {
+        Some(told) => (lost.end >= told.end).then_some(lost),
+        // Of its own it has only the record of its shutdown, unless somebody was faster.
+        None => lost.commits.filter(|commits| *commits > 0).map(|_| lost),
+    }
 }
 
 /// Compares the local history with the primary's.

@@ -76,7 +76,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
         && !context.global.dry_run
         && context.ui.confirm(&question)
     {
-        options.consent = true;
+        (options.consent, options.asked) = (true, true);
         rejoin = plan(&facts, &options);
     }
     carry_out(context, &held, &facts, &options, rejoin, begun).await
