@@ -8,6 +8,9 @@
 //! The types are closed enums on purpose: the line that is shown is derived from the same value as the effect, a journal
 //! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
 //! printed and performed.
+//!
+//! Why there are never two primaries is modelled in `tests/role_model.rs`: whoever changes a rule of the commands that change roles changes it
+//! there, too.
 
 pub mod announce;
 pub mod beside;
