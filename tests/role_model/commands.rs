@@ -296,6 +296,11 @@ impl Model {
                 | Phase::LastLook
                 | Phase::Mark
         );
+        // So does one that was resumed before its mark, and judged as a promotion.
+        let resumed = command.resumes && !state.journal(node).marked;
+        if resumed && matches!(command.phase, Phase::JudgeAnew | Phase::Mark) {
+            next.to(who, "fails or is interrupted before the mark, resumed: back", in_phase(Phase::GoBack));
+        }
         if before_the_mark && command.kind == Kind::Switchover {
             next.to(who, "fails or is interrupted before the mark: back", in_phase(Phase::GoBack));
         }
