@@ -98,7 +98,7 @@ fn old_primary(pg: &Pg) {
     let seen_before = std::fs::read(topology(one)).unwrap();
     let forget = || std::fs::write(topology(one), &seen_before).unwrap();
     one.kill9();
-    two.pgbaton(["standby", "promote"]).run().code(0);
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     three.wait_until(STREAMS, "streaming", SOON);
     let observer = Observer::begin(&nodes.servers);
 
@@ -228,7 +228,7 @@ fn who_was_promoted_before_a_power_failure_is_the_primary_after_it() {
     catch_up(&nodes);
     let observer = Observer::begin(&nodes.servers);
     one.kill9();
-    two.pgbaton(["standby", "promote"]).run().code(0);
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     three.wait_until(STREAMS, "streaming", SOON);
     for order in ORDERS {
         two.psql("CREATE TABLE IF NOT EXISTS t (n integer); INSERT INTO t VALUES (1)");
@@ -260,7 +260,7 @@ fn demoted(pg: &Pg, parted: bool) {
         // What is left of a recovery long ago must not make a primary of it.
         one.append_conf("recovery_target = 'immediate'\nrecovery_target_action = 'promote'");
     }
-    two.pgbaton(["standby", "promote", "--accept-data-loss"]).run();
+    one.out_of_reach(|| two.pgbaton(["standby", "promote", "--accept-data-loss"]).run());
     assert_eq!(nodes.primaries(), ["node2"]);
     let observer = Observer::begin(&nodes.servers);
 
@@ -332,7 +332,7 @@ fn beside_a_primary_that_was_left_behind_it_does_not_start_either() {
     let (one, two) = (nodes.node(1), nodes.node(2));
     catch_up(&nodes);
     one.kill9();
-    two.pgbaton(["standby", "promote"]).run().code(0);
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     two.stop(StopMode::Fast);
     // Somebody has not asked.
     one.start();
@@ -353,7 +353,7 @@ fn without_a_primary_to_follow_it_becomes_a_standby_of_nobody() {
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);
     one.kill9();
-    two.pgbaton(["standby", "promote"]).run().code(0);
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     three.wait_until(STREAMS, "streaming", SOON);
     two.kill9();
     // Something else was begun here: nothing is done beside it, and nothing is started.
@@ -567,7 +567,7 @@ fn what_the_configuration_says_is_done_when_nobody_answers() {
     // However few answer: what is known is known.
     one.stop(StopMode::Fast);
     two.start();
-    two.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run();
+    one.out_of_reach(|| two.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run());
     two.stop(StopMode::Fast);
     std::fs::write(topology(one), seen).unwrap();
     edit_topology(one, |seen| seen["nodes"][1]["timeline"] = json!(9));
@@ -600,7 +600,7 @@ fn a_witness_has_a_vote_for_and_against() {
 
     // It was told of the failover, and says so where the new primary is away.
     one.kill9();
-    two.pgbaton(["standby", "promote"]).run().code(0).says("tell witness \"witness\"");
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0).says("tell witness \"witness\"");
     two.stop(StopMode::Fast);
     let said = supervise(one, &[]);
     answers(&said, 31, "refuse", "newer_primary");
@@ -811,7 +811,7 @@ fn the_entrypoint_of_a_container_starts_only_whom_it_should() {
     // A failover. Meanwhile its supervisor starts the old primary again and again.
     first.signal(Signal::QUIT);
     first.wait(SOON);
-    two.pgbaton(["standby", "promote"]).run().code(0);
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     let ended = container(one, &[("PGBATON_ON_PRIMARY", "stop")]).wait(SOON);
     ended.code(31).says("must not start as it is");
     let mut first = container(one, &[]);

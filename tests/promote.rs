@@ -11,9 +11,12 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pgbaton::plan::journal;
+use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::Signal;
 use support::{
     Fingerprint, Nodes, Output, Pg, SOON, StopMode, TestServer, executed, planned, postgres, versions,
@@ -107,9 +110,8 @@ fn while_the_primary_is_alive_it_is_refused() {
     refused("the primary \"node1\" is alive", &["standby", "promote", "--force"]);
 }
 
-#[test]
-fn a_hung_primary_with_nobody_streaming_is_for_the_operator_to_judge() {
-    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+/// Ends what streams to node2 from a primary that is frozen.
+fn frozen(nodes: &Nodes) {
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.pgbaton(["cluster", "show"]).run().code(0);
     one.freeze();
@@ -117,12 +119,238 @@ fn a_hung_primary_with_nobody_streaming_is_for_the_operator_to_judge() {
     two.psql("ALTER SYSTEM SET wal_retrieve_retry_interval = '10min'");
     two.reload();
     two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
-    let output = two.pgbaton(["standby", "promote"]).run();
-    output.code(31).says("cannot tell whether the primary \"node1\" is alive").says("waived by --force");
-    let output = two.pgbaton(["standby", "promote", "--force"]).run();
-    output.code(0).says("waived by --force");
+}
+
+fn signal(server: &TestServer) -> PathBuf {
+    server.data.join("standby.signal")
+}
+
+#[test]
+fn a_primary_that_hangs_is_not_replaced_while_its_host_shows_that_it_runs() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    frozen(&nodes);
+    for more in [&[][..], &["--dry-run"], &["--force", "--accept-data-loss"]] {
+        let output = two.pgbaton(["standby", "promote"]).args(more).run();
+        output.code(31).says("the server of the primary \"node1\" is running").says("Nothing was changed.");
+    }
+    assert!(!signal(one).exists());
+    one.thaw();
+    assert_eq!(nodes.primaries(), ["node1"]);
+}
+
+#[test]
+fn a_hung_primary_whose_host_cannot_be_asked_is_for_the_operator_to_judge() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    frozen(&nodes);
+    one.out_of_reach(|| {
+        let output = two.pgbaton(["standby", "promote"]).run();
+        output.code(31).says("cannot tell whether the primary \"node1\" is alive").says("waived by --force");
+        let output = two.pgbaton(["standby", "promote", "--force"]).run();
+        output
+            .code(0)
+            .says("waived by --force")
+            .says("the host of the primary \"node1\" could not be examined");
+    });
+    assert!(!signal(one).exists());
     one.kill9();
     assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+/// Three servers, of which the primary is dead and node3 lets nobody in.
+fn beside_one_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    make(one, three);
+    if one.is_running() {
+        one.stop(StopMode::Immediate);
+    }
+    two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    two.pgbaton(["standby", "promote", "--dry-run"]).run().code(0).says("standby.signal would be written");
+    assert!(!signal(one).exists());
+    let output = two.pgbaton(["standby", "promote"]).run();
+    output.code(0).says("On its host it runs in recovery.").says("\"node1\" can start as a standby only");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    // Whoever starts it now.
+    one.start();
+    assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn a_sibling_without_hot_standby_keeps_nobody_from_being_promoted() {
+    beside_one_that_rejects(|_, three| {
+        three.append_conf("hot_standby = off");
+        three.stop(StopMode::Fast);
+        start_only(three);
+        wait_for("recovery", SOON, || three.control_data("Database cluster state") == "in archive recovery");
+    });
+}
+
+#[test]
+fn a_sibling_that_rejects_us_keeps_nobody_from_being_promoted() {
+    beside_one_that_rejects(|_, three| {
+        three.prepend_hba("host all repmgr 127.0.0.1/32 reject\n");
+        three.reload();
+    });
+}
+
+/// A restored base backup that waits for WAL of the dead primary.
+#[test]
+fn a_sibling_that_starts_for_ever_keeps_nobody_from_being_promoted() {
+    beside_one_that_rejects(|one, three| {
+        three.stop(StopMode::Fast);
+        std::fs::rename(&three.data, three.dir.join("old")).unwrap();
+        let source = one.conninfo_as("repmgr", "postgres");
+        let data = three.data.display().to_string();
+        let args = ["-d", &source, "-D", &data, "-R", "-X", "none", "--no-slot", "-c", "fast", "--no-sync"];
+        support::run_tool(&three.pg.tool("pg_basebackup"), args).code(0);
+        std::fs::copy(three.dir.join("old/postgresql.conf"), three.data.join("postgresql.conf")).unwrap();
+        one.stop(StopMode::Immediate);
+        start_only(three);
+        wait_for("the start", SOON, || {
+            three.log_tail().contains("starting backup recovery")
+                || three.log_tail().contains("entering standby mode")
+        });
+    });
+}
+
+/// Starts a server that will not accept connections.
+fn start_only(server: &TestServer) {
+    let (data, log) = (server.data.display().to_string(), server.log.display().to_string());
+    let args = ["-s", "-D", &data, "-l", &log, "-W", "start"];
+    support::run_tool(&server.pg.tool("pg_ctl"), args).code(0);
+    wait_for("the postmaster", SOON, || server.is_running());
+}
+
+#[test]
+fn what_was_written_on_the_host_of_the_dead_primary_is_removed_if_nothing_is_promoted() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    one.kill9();
+    let there = one.dir.join("state");
+    // Found when the operation is to begin: another one is open on this node.
+    let open = two.dir.join("state/operations/20261121T110000.000Z-ffff.jsonl");
+    let leave = || {
+        std::fs::create_dir_all(open.parent().unwrap()).unwrap();
+        std::fs::write(&open, include_str!("fixtures/journal/1-switchover-killed.jsonl")).unwrap();
+    };
+    leave();
+    let was_written = |args: &[&str]| {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    if signal(one).exists() {
+                        return true;
+                    }
+                    std::thread::yield_now();
+                }
+                false
+            });
+            let output = two.pgbaton(["standby", "promote"]).args(args).run();
+            over.store(true, Ordering::Relaxed);
+            output.code(30).says("is unfinished on this node");
+            watcher.join().unwrap()
+        })
+    };
+    assert!(!was_written(&["--dry-run"]));
+    assert!(was_written(&[]));
+    assert!(!signal(one).exists());
+    std::fs::remove_file(&open).unwrap();
+
+    // Somebody else is at work there.
+    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let taken = runtime.block_on(LocalLock::acquire(&there, &me)).unwrap();
+    for more in [&["--dry-run"][..], &["--force"]] {
+        let output = two.pgbaton(["standby", "promote"]).args(more).run();
+        output.code(30).says("another operation is running on node \"node1\"").says("Nothing was changed.");
+    }
+    assert!(!signal(one).exists());
+    drop(taken);
+    assert_eq!(nodes.primaries(), Vec::<&str>::new());
+
+    // What was there before stays.
+    std::fs::write(signal(one), "").unwrap();
+    leave();
+    two.pgbaton(["standby", "promote"]).run().code(30);
+    assert!(signal(one).exists());
+    std::fs::remove_file(signal(one)).unwrap();
+    std::fs::remove_file(&open).unwrap();
+    two.pgbaton(["standby", "promote"]).run().code(0);
+    assert!(signal(one).exists());
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+/// A promotion that was cut off after its mark goes on by the same way to the host of the old primary as it was begun.
+#[test]
+fn a_promotion_that_is_resumed_looks_at_the_host_of_the_old_primary_again() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // It does not attach again, which alone would show that the old primary is alive.
+    two.psql("ALTER SYSTEM SET wal_retrieve_retry_interval = '10min'");
+    two.reload();
+    one.kill9();
+    let program = support::script(&two.dir.join("promote.sh"), "exec sleep 5");
+    two.with_configuration(&format!("service_promote_command = \"{}\"", program.display()), || {
+        let running = two.pgbaton(["standby", "promote"]).spawn();
+        two.wait_for_step("promote");
+        running.signal(Signal::KILL);
+        running.wait(SOON);
+        // Somebody has removed what was written there, and started it.
+        wait_for("the far end to end", SOON, || LocalLock::holder(&one.dir.join("state")).unwrap().is_none());
+        std::fs::remove_file(signal(one)).unwrap();
+        one.start();
+        one.freeze();
+        let refused = two.pgbaton(["operation", "resume"]).run();
+        refused.code(31).says("the server of the primary \"node1\" is running").says("stays open");
+        one.thaw();
+        assert_eq!(nodes.primaries(), ["node1"]);
+        one.kill9();
+        assert!(!signal(one).exists());
+        let (pg_ctl, data) = (two.pg.tool("pg_ctl"), two.data.display().to_string());
+        support::script(&program, &format!("exec {} -D {data} -W promote", pg_ctl.display()));
+        two.pgbaton(["operation", "resume"]).run().code(0);
+    });
+    assert_eq!(nodes.primaries(), ["node2"]);
+    one.start();
+    assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
+}
+
+/// The far end of a switchover that was cut off is stopped in the middle of the shutdown. It would bring its server back as a primary.
+#[test]
+fn a_far_end_that_is_frozen_is_ended_before_another_server_is_promoted() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let told = format!("far-end -f {}", one.config().display());
+    let (pg_ctl, data) = (one.pg.tool("pg_ctl"), one.data.display().to_string());
+    let freezes = support::script(
+        &one.dir.join("stop.sh"),
+        &format!("pkill -STOP -f '{told}'\nexec {} -D {data} -m fast -W stop", pg_ctl.display()),
+    );
+    let observer = support::Observer::begin(&nodes.servers);
+    one.with_configuration(&format!("service_stop_command = \"{}\"", freezes.display()), || {
+        let running = two.pgbaton(["standby", "switchover"]).spawn();
+        wait_for("the shutdown", SOON, || !one.is_running());
+        running.signal(Signal::KILL);
+        running.wait(SOON);
+    });
+    let far_ends = support::running("pgbaton", &told);
+    assert_eq!(far_ends.len(), 1);
+    for server in [two, three] {
+        server.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
+    }
+    three.pgbaton(["standby", "promote"]).run().code(30);
+    three.pgbaton(["standby", "promote", "--force"]).run().code(0);
+    far_ends.iter().for_each(|pid| support::send(*pid, Signal::CONT));
+    wait_for("the far end to be gone", SOON, || support::running("pgbaton", &told).is_empty());
+    assert!(!one.is_running());
+    assert!(signal(one).exists());
+    one.start();
+    assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
+    observer.assert_never_two();
+    assert_eq!(nodes.primaries(), ["node3"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::output::{Data, Report};
 use crate::pg::{control_file, tools};
 use crate::plan::far_end::{
     Answered, BEAT, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, Secured,
-    ServiceCommands, VOID,
+    ServiceCommands, Standing, VOID,
 };
 use crate::plan::run::{World as _, alone};
 use crate::plan::service::{Action, command, start_checks, start_note};
@@ -352,24 +352,26 @@ impl Served<'_> {
     /// Makes certain that the server here is no primary and does not become one. See [`Call::Secure`].
     async fn secure(&self, command: String, only_look: bool) -> Result<Secured> {
         let data = &self.context.config()?.data_directory;
+        let signal = data.join(STANDBY_SIGNAL);
+        let is_there = signal.symlink_metadata().is_ok();
         if only_look {
-            if let Some(holder) = LocalLock::holder(&self.state_directory).ok().flatten() {
+            let holder = LocalLock::holder(&self.state_directory).ok().flatten();
+            if let Some(holder) = holder.filter(|_| self.lock.borrow().is_none()) {
                 let others = secure::other_far_ends(self.context, &self.state_directory)?;
                 if !others.contains(&holder.pid.cast_signed()) {
                     return Err(busy(&holder));
                 }
             }
-            return Ok(Secured { server: secure::standing(data).await, wrote_signal: false });
+            let server = secure::standing(data, secure::LOOKS).await;
+            return Ok(Secured { wrote_signal: !is_there && server == Standing::Down, server });
         }
         secure::end_other_far_ends(self.context, &self.state_directory).await?;
         self.take_lock(command).await?;
         self.armed.take();
-        let signal = data.join(STANDBY_SIGNAL);
-        let is_there = signal.symlink_metadata().is_ok();
-        if !is_there {
+        if signal.symlink_metadata().is_err() {
             self.write_signal(signal).await?;
         }
-        let server = secure::standing(data).await;
+        let server = secure::standing(data, secure::SETTLES).await;
         if !server.is_secure() {
             self.remove_signal().await?;
         }

@@ -5,11 +5,13 @@
 //! sessions that hold them. A dry run takes no lock. It looks whether one is taken.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use futures_util::future::join_all;
 
 use crate::commands::context::Context;
 use crate::commands::operate::{lock, would_lock};
+use crate::commands::world::Remote;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::lineage;
@@ -34,6 +36,9 @@ pub struct Held {
     sessions: Vec<(i32, Session)>,
     /// This node's own lock; None in a dry run.
     local: Option<LocalLock>,
+    /// Channels to the hosts of nodes that cannot be asked, and whose hosts say that their servers are no primaries: they are asked again
+    /// where the sessions are.
+    pub hosts: BTreeMap<i32, Rc<Remote>>,
 }
 
 /// Takes the locks and asks all nodes.
@@ -80,7 +85,7 @@ pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Sessi
         roles.extend(role.map(|role| (node.row.node_id, role)));
         facts.nodes.push(NodeFacts { row: node.row.clone(), server });
     }
-    Ok(Held { facts, roles, sessions: locked.sessions, local })
+    Ok(Held { facts, roles, sessions: locked.sessions, local, hosts: BTreeMap::new() })
 }
 
 async fn ask(session: &Session) -> (std::result::Result<ServerFacts, Silence>, Option<RoleFacts>) {

@@ -4,15 +4,17 @@
 //! first, then the node's lock is taken, then `standby.signal` is written and synced, and the server is looked at last: a start that was
 //! begun before reads the signal, or its server is seen.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
 use crate::commands::context::Context;
 use crate::config;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::directory::{postmaster_status, running_postmaster};
+use crate::facts::directory::{Postmaster, postmaster, postmaster_status};
+use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::pg::control_file::{self, ControlState};
 use crate::plan::far_end::Standing;
 use crate::system::{files, inspect, kill};
@@ -23,8 +25,13 @@ const FAR_END: &str = "far-end";
 /// How long a process may take to end after SIGKILL.
 const ENDS: Duration = Duration::from_secs(3);
 
-/// How long a server that is starting or stopping is looked at until it shows what it is.
-const SETTLES: Duration = Duration::from_secs(3);
+/// How long a server that is starting or stopping is looked at until it shows what it is: where something depends on it, and where it is only
+/// looked at, within the time that a connection may take.
+pub(super) const SETTLES: Duration = Duration::from_secs(3);
+pub(super) const LOOKS: Duration = Duration::from_secs(1);
+
+/// The request for promotion that stands, in the data directory.
+const PROMOTE: &str = "promote";
 
 /// The pause between two looks at it.
 const LOOK: Duration = Duration::from_millis(10);
@@ -95,33 +102,81 @@ fn has_open(process: &Path, file: &Path) -> bool {
 }
 
 /// Looks what the server of a data directory is.
-pub(super) async fn standing(data: &Path) -> Standing {
-    let until = Instant::now() + SETTLES;
+pub(super) async fn standing(data: &Path, within: Duration) -> Standing {
+    let until = Instant::now() + within;
     loop {
-        let Some(pid) = running_postmaster(data) else { return Standing::Down };
+        let Some(postmaster) = postmaster(data) else { return Standing::Down };
         let control = control_file::read(data).map(|control| control.state);
         let status = postmaster_status(data);
-        match (&control, status.as_deref()) {
+        let runs = format!("Its server runs on its host (process {})", postmaster.pid);
+        let is_standby = match (&control, status.as_deref()) {
             (Ok(ControlState::ShutDown | ControlState::ShutDownInRecovery), Some("stopping")) => {
                 return Standing::Down;
             }
-            (Ok(ControlState::InArchiveRecovery), Some("ready" | "standby")) => return Standing::Standby,
             (Ok(ControlState::InProduction), Some("ready")) => {
-                return Standing::Running(format!(
-                    "Its server runs on its host (process {pid}) as a primary."
-                ));
+                return Standing::Running(format!("{runs} as a primary."));
             }
-            _ if Instant::now() >= until => {
-                let says = match &control {
-                    Ok(state) => format!("\"{}\"", state.as_str()),
-                    Err(error) => format!("nothing that can be read: {error:#}"),
-                };
-                return Standing::Running(sentence(&format!(
-                    "Its server runs on its host (process {pid}) and is {}; pg_control says {says}",
-                    status.as_deref().unwrap_or("in an unknown state")
-                )));
-            }
-            _ => sleep(LOOK).await,
+            (Ok(ControlState::InArchiveRecovery), Some("ready" | "standby")) => true,
+            // It may wait for WAL for good, until it is consistent. It has read the file if that is older than the server.
+            (_, Some("starting")) => signal_is_older(data, &postmaster),
+            _ => false,
+        };
+        if is_standby {
+            // The file is removed at the next start, and takes effect when the startup process comes to it.
+            return match data.join(PROMOTE).symlink_metadata() {
+                Ok(_) => Standing::Running(format!("{runs} in recovery, and its promotion is requested.")),
+                Err(_) => Standing::Standby,
+            };
         }
+        if Instant::now() >= until {
+            let says = match &control {
+                Ok(state) => format!("\"{}\"", state.as_str()),
+                Err(error) => format!("nothing that can be read: {error:#}"),
+            };
+            return Standing::Unclear(sentence(&format!(
+                "{runs} and is {}; pg_control says {says}",
+                status.as_deref().unwrap_or("in an unknown state")
+            )));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Says whether `standby.signal` was there before the postmaster of a data directory was started, which makes `postmaster.pid` first.
+///
+/// By the time of the last change of the file, which no program can choose. Where the file system does not say when a file was made, by the
+/// second in which the postmaster says that it was started.
+fn signal_is_older(data: &Path, postmaster: &Postmaster) -> bool {
+    let Ok(signal) = data.join(STANDBY_SIGNAL).symlink_metadata() else { return false };
+    let changed = (signal.ctime(), signal.ctime_nsec());
+    let made = data.join("postmaster.pid").symlink_metadata().and_then(|file| file.created());
+    match made.ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok()) {
+        Some(made) => changed < (made.as_secs().cast_signed(), i64::from(made.subsec_nanos())),
+        None => postmaster.started_at.is_some_and(|started| changed.0 < started),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signal_that_is_older_than_the_server_was_read_by_it() {
+        let data = tempfile::tempdir().unwrap();
+        let (signal, pid) = (data.path().join(STANDBY_SIGNAL), data.path().join("postmaster.pid"));
+        let is_older = || signal_is_older(data.path(), &Postmaster { pid: 1, started_at: None, port: None });
+        std::fs::write(&pid, "1").unwrap();
+        assert!(!is_older());
+        std::fs::write(&signal, "").unwrap();
+        assert!(!is_older());
+        // What is written into it later does not make it younger: a new one is.
+        std::fs::write(&pid, "2").unwrap();
+        assert!(!is_older());
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        while !is_older() && std::time::Instant::now() < until {
+            std::fs::remove_file(&pid).unwrap();
+            std::fs::write(&pid, "3").unwrap();
+        }
+        assert!(is_older());
     }
 }

@@ -23,7 +23,6 @@ use crate::facts::directory::running_postmaster;
 use crate::output::ui::{Level, Ui};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::far_end::Standing;
 use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
 use crate::plan::resume::{Course, Left, course, undo};
 use crate::plan::run::{self, Ended, Outcome};
@@ -95,10 +94,11 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
             anew(context, loaded, &past, words).await
         }
         Course::Promote => {
-            let held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
+            let mut held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
             let former = header.plan.origin.as_ref().and_then(|origin| origin.primary);
             passes.set(!context.global.dry_run);
-            promote::judge_anew(context, &held, former).await.map_err(|error| {
+            let has_channel = !header.plan.far_ends.is_empty();
+            promote::judge_anew(context, &mut held, former, has_channel).await.map_err(|error| {
                 error.detail(format!("Operation {id}, which an earlier run left unfinished, stays open."))
             })?;
             let channel = secure_former(context, &header.plan, id).await?;
@@ -447,8 +447,8 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str) -> Result<Optio
             far_end.node_name
         ))
     })?;
-    match secured.server {
-        Standing::Running(why) => Err(Error::new(
+    match secured.server.objection() {
+        Some(why) => Err(Error::new(
             Exit::SecondPrimary,
             format!("the server of \"{}\" runs, and may be a primary", far_end.node_name),
         )
@@ -457,7 +457,7 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str) -> Result<Optio
         .hint(format!(
             "Run \"pgbaton cluster show\"; \"pgbaton operation abandon {id}\" closes the operation."
         ))),
-        Standing::Down | Standing::Standby => Ok(Some(channel)),
+        None => Ok(Some(channel)),
     }
 }
 

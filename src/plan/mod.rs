@@ -21,6 +21,7 @@ pub mod clone;
 pub mod far_end;
 pub mod follow;
 pub mod guard;
+pub mod hosts;
 pub mod journal;
 pub mod kept;
 pub mod logical;

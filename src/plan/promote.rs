@@ -20,6 +20,7 @@ use crate::plan::beside::Beside;
 use crate::plan::candidate::{
     self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
 };
+use crate::plan::hosts::{self, HostSays, Unasked, Word, only_speaks};
 use crate::plan::kept::{Kept, for_former};
 use crate::plan::register::endpoint;
 use crate::plan::standby::{Past, in_force, refuses_to_follow, replays_late};
@@ -52,6 +53,8 @@ pub struct PromoteFacts {
     pub topology: Option<Topology>,
     /// Where the WAL of the dead primary ends, where its own files say so.
     pub former_end: Option<Lsn>,
+    /// What pgbaton on the hosts of the others says, where it was asked.
+    pub hosts: BTreeMap<i32, HostSays>,
     /// What repmgr does meanwhile.
     pub beside: Beside,
     /// The command for a promotion, where the configuration has one or our role must not call `pg_promote()`.
@@ -227,7 +230,9 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     .requires_here(Probe::Unchallenged { look })
     .no_return();
     // A resumed operation may be hours old, and the dead may have returned.
-    for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
+    let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
+    // One that answers and shows nobody what it is has been judged by other evidence, and will not show more by then.
+    for other in others.filter(|node| !only_speaks(node)) {
         promote = promote.requires(Probe::NoPrimary { on: endpoint(other) });
     }
     let install = facts.metadata.as_ref().and_then(Present::own_or_made);
@@ -360,7 +365,8 @@ fn is_standby(candidate: &NodeFacts, server: &ServerFacts) -> Check {
 fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptions) -> Vec<Check> {
     const NAME: &str = "no_other_primary";
     let mut checks = Vec::new();
-    let mut silent = Vec::new();
+    let (mut silent, mut notes) = (Vec::new(), Vec::new());
+    let ours = candidate.facts().map(|server| server.timeline);
     for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
         let (id, name) = (other.row.node_id, &other.row.node_name);
         let fail = |message: String| Check::fail(NAME, message).node(id).exit(Exit::SecondPrimary);
@@ -375,13 +381,26 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
             continue;
         }
         // Somebody who is registered as a standby and does not answer may have been promoted meanwhile, but nobody was told so.
-        let was_primary = other.row.node_type == NodeType::Primary && other.row.active
-            || facts
-                .topology
-                .iter()
-                .flat_map(|seen| &seen.nodes)
-                .any(|seen| seen.row.node_id == id && seen.was_primary == Some(true));
-        match alive(&facts.cluster, other) {
+        let was_primary = hosts::was_primary(facts.topology.as_ref(), other);
+        let alive = alive(&facts.cluster, other);
+        let unasked = Unasked {
+            node: other,
+            alive: &alive,
+            was_primary,
+            was_standby: ours.is_some_and(|ours| hosts::was_standby(facts.topology.as_ref(), other, ours)),
+        };
+        match hosts::judge(&unasked, facts.hosts.get(&id), options.force) {
+            Word::Stops(check) => {
+                checks.push(check);
+                continue;
+            }
+            Word::NoPrimary(why) => {
+                silent.push((other, why));
+                continue;
+            }
+            Word::Nothing(note) => notes.extend(note),
+        }
+        match alive {
             Alive::Yes(why) if was_primary => checks.push(
                 fail(format!("the primary \"{name}\" is alive")).detail(why).hint(format!(
                     "To move the role, make it answer queries and run \"pgbaton standby switchover\". If it is to be replaced, stop \
@@ -403,6 +422,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
     if checks.is_empty() {
         checks.push(Check::pass(NAME, "no other node was seen to take writes"));
     }
+    checks.extend(notes);
     for (other, why) in silent {
         checks.push(
             Check::warning("node_not_asked", format!("node \"{}\" could not be asked", other.row.node_name))
@@ -592,6 +612,7 @@ mod tests {
     use crate::facts::cluster::Silence;
     use crate::facts::server::{Receiver, Sender};
     use crate::pg::failure::Answered;
+    use crate::plan::far_end::Standing;
     use crate::registry::NodeRow;
 
     fn silent(answered: Answered) -> Silence {
@@ -620,6 +641,7 @@ mod tests {
             others: Vec::new(),
             topology: None,
             former_end: None,
+            hosts: BTreeMap::new(),
             beside: Beside::default(),
             command: None,
             use_slots: true,
@@ -675,6 +697,67 @@ mod tests {
         facts.cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
         let said = plan(&facts, ALL).plan.checks;
         assert!(said.iter().all(|check| check.name != "kept_wal"), "{said:?}");
+    }
+
+    #[test]
+    fn a_sibling_that_shows_nobody_what_it_is_stops_it_unless_something_else_proves_it() {
+        let mut facts = facts();
+        facts.cluster.nodes[2].server = Err(silent(Answered::Spoke));
+        facts.topology = None;
+        assert_eq!(stops(&facts, ASKED), second_primary());
+        let forced = PromoteOptions { force: true, ..ASKED };
+        assert_eq!(stops(&facts, forced), None);
+        let never_asked = |facts: &PromoteFacts, options| {
+            let plan = plan(facts, options).plan;
+            let promote = plan.no_return().unwrap().clone();
+            assert!(!promote.requires.iter().any(|probe| probe.to_string().contains("node3")), "{promote:?}");
+        };
+        // What it would say at that moment is what it says now.
+        never_asked(&facts, forced);
+        let says = |facts: &mut PromoteFacts, standing| facts.hosts.insert(3, HostSays::Seen(standing));
+        says(&mut facts, Standing::Standby);
+        assert_eq!(stops(&facts, ASKED), None);
+        never_asked(&facts, ASKED);
+        says(&mut facts, Standing::Running("It runs.".into()));
+        assert_eq!(stops(&facts, ASKED), second_primary());
+        facts.hosts.clear();
+        let seen = |was_primary, timeline| Topology {
+            format: 1,
+            system_identifier: None,
+            observed_at: "2026-11-21T10:00:00Z".parse().unwrap(),
+            nodes: vec![crate::facts::topology::SeenNode {
+                row: facts.cluster.nodes[2].row.clone(),
+                last_seen: None,
+                was_primary: Some(was_primary),
+                timeline: Some(crate::pg::history::TimelineId(timeline)),
+                wal_end: None,
+                logical_slots: Vec::new(),
+            }],
+        };
+        let (standby, newer, primary) = (seen(false, 1), seen(false, 9), seen(true, 1));
+        for (topology, stopped) in [(standby, None), (newer, second_primary()), (primary, second_primary())] {
+            facts.topology = Some(topology);
+            assert_eq!(stops(&facts, ASKED), stopped);
+        }
+    }
+
+    #[test]
+    fn the_host_of_the_last_primary_decides_whatever_is_forced() {
+        let mut facts = facts();
+        facts.cluster.nodes[0].server = Err(silent(Answered::Silent));
+        assert_eq!(stops(&facts, ASKED), second_primary());
+        assert_eq!(stops(&facts, ALL), None);
+        let says = |facts: &mut PromoteFacts, says| facts.hosts.insert(1, says);
+        says(&mut facts, HostSays::Seen(Standing::Down));
+        assert_eq!(stops(&facts, ASKED), None);
+        says(&mut facts, HostSays::Seen(Standing::Running("It runs.".into())));
+        assert_eq!(stops(&facts, ALL), second_primary());
+        facts.cluster.nodes[0].server = Err(silent(Answered::Nothing));
+        assert_eq!(stops(&facts, ALL), second_primary());
+        says(&mut facts, HostSays::Busy("A command.".into()));
+        assert_eq!(stops(&facts, ALL), Some(("far_end_busy".into(), Exit::Busy)));
+        says(&mut facts, HostSays::Nothing("No ssh.".into()));
+        assert_eq!(stops(&facts, ASKED), None);
     }
 
     #[test]

@@ -260,6 +260,16 @@ impl TestServer {
         self.pg_ctl(["reload"]).code(0);
     }
 
+    /// Runs what others do while its host cannot be reached: its configuration is not found on this one, and no ssh leads to another.
+    #[track_caller]
+    pub fn out_of_reach<T>(&self, run: impl FnOnce() -> T) -> T {
+        let elsewhere = self.dir.join("out-of-reach.toml");
+        std::fs::rename(self.config(), &elsewhere).unwrap();
+        let out = run();
+        std::fs::rename(&elsewhere, self.config()).unwrap();
+        out
+    }
+
     /// Promotes the standby and waits until it is a primary.
     #[track_caller]
     pub fn promote(&self) {

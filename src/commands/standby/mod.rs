@@ -3,6 +3,7 @@
 mod beside;
 pub mod clone;
 pub mod follow;
+mod hosts;
 pub mod promote;
 pub mod register;
 pub mod switchover;

@@ -12,8 +12,9 @@ use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
 use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
+use crate::commands::standby::hosts::{Hosts, Known};
 use crate::commands::take_up::{TakenUp, resume};
-use crate::commands::{operate, others, reach};
+use crate::commands::{operate, others, reach, state};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -50,16 +51,22 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let mut rest = cluster_at_rest(context).await?;
     hold::own(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
-    let (held, former_end) =
-        tokio::join!(hold_at_rest(context, &mut rest), former_end(context, &seen, config.node_id));
-    let (held, beside) = held?;
+    // The far end may do what a switchover has left to it; beside the locks, so that a host that is dead takes no time of its own.
+    let known = Known::of(&rest, config.node_id);
+    let (held, former_end, mut hosts) = tokio::join!(
+        hold_at_rest(context, &mut rest),
+        former_end(context, &seen, config.node_id),
+        Hosts::look(context, &known, config.node_id),
+    );
+    let (mut held, beside) = held?;
     let own = hold::own(&held.facts, config.node_id, name)?;
-    let Some(session) = held.session(config.node_id) else {
+    let Some(session) = held.session(config.node_id).cloned() else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
         return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
             .detail(format!("{why} Nothing was changed.")));
     };
-    let facts = PromoteFacts {
+    let mut facts = PromoteFacts {
+        hosts: hosts.says.clone(),
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: rest.metadata.clone(),
@@ -78,10 +85,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         accept_data_loss: context.global.accept_data_loss,
         siblings_follow: !args.no_siblings_follow,
     };
-    let promotion = plan(&facts, options);
+    let mut promotion = plan(&facts, options);
+    if !promotion.plan.is_empty() {
+        hosts.secure(context).await;
+        facts.hosts.clone_from(&hosts.says);
+        promotion = plan(&facts, options);
+    }
+    held.hosts = hosts.agreeing();
     let mut result =
         operate::carry_out_holding(context, &promotion.plan, secrets_of(&held.facts), &held).await;
-    let now = server::ask(session).await.ok();
+    let now = server::ask(&session).await.ok();
     let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
     operate::add_data(
         &mut result,
@@ -95,14 +108,19 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         }),
     );
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    let requested = is_primary || operate::step_s(&result, "promote").is_some();
+    // As long as the operation is open, the promotion may still take place.
+    if !requested && matches!(operate::own_unfinished(context, |_| true), Ok(None)) {
+        hosts.unsecure(context).await;
+    }
     if acted {
         let ending = Ending {
             tells: &promotion.plan.tells,
             error: error_of(&result),
             told: operate::step_s(&result, tell::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
-            primary: is_primary.then_some(session),
-            seen_by: Some(session),
+            primary: is_primary.then_some(&session),
+            seen_by: Some(&session),
         };
         ending.tell(context).await;
     }
@@ -114,13 +132,20 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             &format!("node \"{name}\" (ID {}) is the primary now{timeline}", config.node_id),
         );
         if let Some(former) = promotion.former.and_then(|id| held.facts.node(id)) {
+            let name = &former.row.node_name;
+            let state = if hosts.keeps_down(former.row.node_id) {
+                format!(
+                    "the old primary \"{name}\" can start as a standby only: standby.signal is in its data directory"
+                )
+            } else {
+                format!("the old primary \"{name}\" must not be started as it is")
+            };
             context.ui.message(
                 Level::Notice,
-                &format!("the old primary \"{}\" must not be started as it is", former.row.node_name),
+                &state,
                 None,
                 Some(&format!(
-                    "When its host is back, run \"pgbaton node rejoin\" on it: it brings \"{}\" back as a standby.",
-                    former.row.node_name
+                    "When its host is back, run \"pgbaton node rejoin\" on it: it brings \"{name}\" back as a standby."
                 )),
             );
         }
@@ -128,19 +153,33 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     Ok(done.report)
 }
 
-/// Judges today whether this node may be promoted, for an operation that was planned on another day.
+/// Judges today whether this node may be promoted, for an operation that was planned on another day. Where the operation itself has no way to
+/// the host of the last known primary, that is made certain of here, as a promotion of today does.
 ///
 /// # Errors
-/// Exit code 31 if another primary is alive or may be, 32 while another standby has more WAL, 6 without the local server.
-pub async fn judge_anew(context: &Context, held: &Held, former: Option<i32>) -> Result<()> {
+/// Exit code 31 if another primary is alive or may be, 30 if something is at work on its host, 32 while another standby has more WAL, 6
+/// without the local server.
+pub async fn judge_anew(
+    context: &Context,
+    held: &mut Held,
+    former: Option<i32>,
+    has_channel: bool,
+) -> Result<()> {
     let config = context.config()?;
-    let facts = PromoteFacts {
+    let topology = state::saved_topology(context).ok().flatten();
+    let mut hosts = if has_channel {
+        Hosts::default()
+    } else {
+        Hosts::look(context, &Known::under(held, topology.clone(), config.node_id), config.node_id).await
+    };
+    let mut facts = PromoteFacts {
+        hosts: hosts.says.clone(),
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: None,
         others: Vec::new(),
         beside: Beside::default(),
-        topology: None,
+        topology,
         former_end: None,
         command: None,
         use_slots: config.use_replication_slots,
@@ -153,15 +192,30 @@ pub async fn judge_anew(context: &Context, held: &Held, former: Option<i32>) -> 
         accept_data_loss: context.global.accept_data_loss,
         siblings_follow: false,
     };
-    let promotion = plan(&facts, options);
-    let decides = |check: &Check| {
-        ["no_other_primary", "has_most_wal", "server_is_standby"].contains(&check.name.as_str())
+    let judged = |facts: &PromoteFacts| {
+        let promotion = plan(facts, options);
+        let decides = |check: &Check| {
+            ["no_other_primary", "has_most_wal", "server_is_standby", "far_end", "far_end_busy"]
+                .contains(&check.name.as_str())
+        };
+        let checks = promotion.plan.checks.into_iter().filter(|check| {
+            // That it answered before it was stopped is why it was to be stopped.
+            decides(check) || (check.name == "node_not_asked" && check.node_id != former)
+        });
+        Plan { checks: checks.collect(), ..Plan::nothing(promotion.plan.title) }
     };
-    let checks = promotion.plan.checks.into_iter().filter(|check| {
-        // That it answered before it was stopped is why it was to be stopped.
-        decides(check) || (check.name == "node_not_asked" && check.node_id != former)
-    });
-    operate::examine(context, &Plan { checks: checks.collect(), ..Plan::nothing(promotion.plan.title) })
+    let mut anew = judged(&facts);
+    if !anew.checks.iter().any(Check::stops) {
+        hosts.secure(context).await;
+        facts.hosts.clone_from(&hosts.says);
+        anew = judged(&facts);
+    }
+    let examined = operate::examine(context, &anew);
+    match examined {
+        Ok(()) => held.hosts = hosts.agreeing(),
+        Err(_) => hosts.unsecure(context).await,
+    }
+    examined
 }
 
 /// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.

@@ -1,12 +1,13 @@
 //! The last look before an effect that makes a primary: what the other nodes are at that moment, and by whose lock it may be said.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::Live;
+use super::{Live, Remote};
 use crate::commands::hold::retake;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::running_postmaster;
@@ -62,7 +63,18 @@ impl Live<'_> {
         Ok(seen)
     }
 
+    /// What a node says, and what its host says for it if it does not answer.
     async fn word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
+        let host = self.hosts.borrow().get(&node_id).map(Rc::clone);
+        let Some(host) = host else { return self.own_word(look, node_id, on).await };
+        let (own, host) = tokio::join!(self.own_word(look, node_id, on), word_of(&host));
+        Ok(match (own?, host) {
+            (Word::Unanswered, host) | (_, host @ Word::Objects(_)) => host,
+            (own, _) => own,
+        })
+    }
+
+    async fn own_word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
         let held = self.held.borrow().get(&node_id).filter(|session| !session.is_closed()).cloned();
         let session = match held {
             Some(session) => session,
@@ -147,6 +159,22 @@ impl Live<'_> {
                 Ok(standby && !requested)
             }
         }
+    }
+}
+
+/// Asks a host again that has said of a server that it is no primary. One that does not say so again objects: the server may have been started
+/// since, and the file that was to prevent that removed.
+async fn word_of(host: &Remote) -> Word {
+    match timeout(PATIENCE + host.round_trip(), host.secure(true)).await {
+        Ok(Ok(secured)) => match secured.server.objection() {
+            Some(why) => Word::Objects(format!("Of node \"{}\": {why}", host.name())),
+            None => Word::Agrees,
+        },
+        Ok(Err(error)) => Word::Objects(sentence(&error.to_string())),
+        Err(_) => Word::Objects(format!(
+            "Pgbaton on the host of node \"{}\" does not confirm any more that its server is no primary.",
+            host.name()
+        )),
     }
 }
 

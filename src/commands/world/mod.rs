@@ -11,6 +11,7 @@ pub use rejoin::placed;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -71,6 +72,8 @@ pub struct Live<'a> {
     far_ends: FarEnds,
     /// The sessions that hold the nodes' locks, by node id.
     held: RefCell<BTreeMap<i32, Session>>,
+    /// The hosts that speak for nodes without such a session, by node id.
+    hosts: RefCell<BTreeMap<i32, Rc<Remote>>>,
     /// What a question over one of them took, measured before the outage.
     round_trip: Cell<Duration>,
     /// The operation that is carried out.
@@ -94,6 +97,7 @@ impl<'a> Live<'a> {
             begun: RefCell::default(),
             far_ends: FarEnds::default(),
             held: RefCell::default(),
+            hosts: RefCell::default(),
             round_trip: Cell::default(),
             operation: RefCell::default(),
         })
@@ -111,6 +115,7 @@ impl<'a> Live<'a> {
     #[must_use]
     pub fn holding(mut self, held: &Held) -> Self {
         self.held = RefCell::new(held.sessions().map(|(id, session)| (id, session.clone())).collect());
+        self.hosts = RefCell::new(held.hosts.clone());
         self
     }
 

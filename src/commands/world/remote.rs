@@ -108,6 +108,11 @@ impl Remote {
         &self.far_end.node_name
     }
 
+    /// Returns how long the last answer took.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.get()
+    }
+
     /// Opens the channel again, once whoever is at work there has ended it.
     async fn reopen(&self) -> Result<(), Error> {
         let until = Instant::now() + AGAIN.1;
@@ -187,11 +192,13 @@ impl Remote {
             (Mode::Reopen, Trouble::Silent { .. }) => self.take_over().await.map(drop),
             // It has stopped answering, and the server may be down by now.
             (Mode::Outage, Trouble::Silent { .. }) => match self.take_over().await {
-                Ok(Standing::Running(why)) => {
-                    self.hopeless.set(true);
-                    Err(self.lost(&trouble).detail(why))
-                }
-                Ok(_) => Ok(()),
+                Ok(standing) => match standing.objection() {
+                    Some(why) => {
+                        self.hopeless.set(true);
+                        Err(self.lost(&trouble).detail(why))
+                    }
+                    None => Ok(()),
+                },
                 Err(error) => {
                     self.hopeless.set(true);
                     Err(error)

@@ -165,7 +165,7 @@ impl Call {
             | Self::Arm { .. }
             | Self::Disarm
             | Self::Confirm { .. }
-            | Self::Secure { .. }
+            | Self::Secure { only_look: false, .. }
             | Self::Unsecure => true,
             Self::Hello
             | Self::Ping
@@ -175,6 +175,8 @@ impl Call {
             | Self::ConfigurationFile { .. }
             | Self::Look { .. }
             | Self::Row { .. }
+            // What it finds is as young as its answer.
+            | Self::Secure { only_look: true, .. }
             // It ends what was agreed upon, and nothing else.
             | Self::Release => false,
         }
@@ -215,7 +217,7 @@ pub enum Reply {
 pub struct Secured {
     /// The server.
     pub server: Standing,
-    /// There was no `standby.signal`, and there is one now.
+    /// There was no `standby.signal`, and there is one now; after a look alone: there would be.
     pub wrote_signal: bool,
 }
 
@@ -227,14 +229,24 @@ pub enum Standing {
     Down,
     /// It runs in recovery.
     Standby,
-    /// It runs, and not in recovery as far as can be seen. A whole sentence.
+    /// It runs as a primary, or is going to. A whole sentence.
     Running(String),
+    /// It runs, and does not show what it is. A whole sentence.
+    Unclear(String),
 }
 
 impl Standing {
     /// Says whether the server accepts no writes, and comes back as a standby only.
     pub fn is_secure(&self) -> bool {
-        !matches!(self, Self::Running(_))
+        self.objection().is_none()
+    }
+
+    /// Returns why the server is, or may be, a primary.
+    pub fn objection(&self) -> Option<&str> {
+        match self {
+            Self::Down | Self::Standby => None,
+            Self::Running(why) | Self::Unclear(why) => Some(why),
+        }
     }
 }
 
