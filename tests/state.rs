@@ -146,7 +146,6 @@ fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() 
         "standby follow",
         "standby switchover",
         "standby promote",
-        "cluster cleanup",
         "operation list",
         "operation resume",
         "operation abandon",
@@ -156,10 +155,13 @@ fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() 
         let error = envelope(&refused, name, 1, false)["error"].to_string();
         assert!(error.contains("has to run as user") && error.contains("sudo -u"), "{refused:?}");
         before.assert_same(&Fingerprint::of(&nodes.servers.iter().collect::<Vec<_>>(), &[]));
-        assert!(!state.exists() || state.read_dir().unwrap().count() == 0, "{refused:?}");
+        // What was seen may be kept there; neither a lock nor a journal is worth anything.
+        for own in ["operations", "lock", "kept"] {
+            assert!(!state.join("node2").join(own).exists(), "{own}: {refused:?}");
+        }
     }
-    // Whoever only looks sees the cluster, and is told what he does not see.
-    as_another("cluster show", &[]).code(0).says("cannot be seen").says("sudo -u");
+    // Whoever only looks sees the cluster.
+    as_another("cluster show", &[]).code(0);
 }
 
 #[test]
