@@ -5,6 +5,7 @@ use crate::commands::login::{NoLogin, ReceiverLogin};
 use crate::commands::world::Secrets;
 use crate::error::Result;
 use crate::pg::conninfo::Conninfo;
+use crate::pg::provenance;
 use crate::plan::Piece;
 use crate::secret::Secret;
 
@@ -38,6 +39,8 @@ impl Receiver {
         // How a node looks for its primary is not how a standby finds its upstream, unless somebody says so.
         if !asked_for {
             conninfo.remove("target_session_attrs");
+            // A row chooses them no more than for our own sessions.
+            conninfo = provenance::without_options(&conninfo, &context.environment);
         }
         // Needed from PostgreSQL 17 on for slots that are kept in step with the primary's; ignored before.
         if major < 17 {
