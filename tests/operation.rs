@@ -379,6 +379,36 @@ fn an_operation_that_is_open_elsewhere_is_told_everywhere_and_nobody_works_besid
 }
 
 #[test]
+fn nobody_is_unregistered_while_roles_change() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    // Just before the old primary is stopped: its stop asks another node to take the candidate out of the cluster.
+    let program = env!("CARGO_BIN_EXE_pgbaton");
+    let (config, said) = (three.node_config(3, ""), three.dir.join("said"));
+    let stop = format!("{} -D {} -m fast -W stop", one.pg.tool("pg_ctl").display(), one.data.display());
+    let unregister = format!(
+        "{program} -f {} standby unregister --node-id 2 >{} 2>&1; echo $? >>{}",
+        config.display(),
+        said.display(),
+        said.display()
+    );
+    nodes.configure(1, &format!("service_stop_command = \"{unregister}; {stop}\""));
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    let said = std::fs::read_to_string(said).unwrap();
+    assert!(said.ends_with("30\n") && said.contains("another operation is running"), "{said}");
+    assert_eq!(metadata(two, "SELECT count(*) FROM repmgr.nodes"), "3");
+    // A record that cannot be written holds up nothing else.
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not today'; END$$; \
+                  CREATE TRIGGER refuse BEFORE UPDATE ON repmgr.nodes FOR EACH ROW EXECUTE FUNCTION refuse()";
+    two.psql_as("postgres", "repmgr", refuse);
+    three.wait_for_replay_of(two);
+    let output = three.pgbaton(["standby", "switchover"]).run();
+    output.code(22).says("Not today");
+    assert_eq!(nodes.primaries(), ["node3"]);
+    three.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2", SOON);
+}
+
+#[test]
 fn the_first_change_of_a_standby_makes_the_record_where_the_role_may() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, three) = (nodes.node(1), nodes.node(3));

@@ -1,35 +1,35 @@
 //! `primary unregister`, `standby unregister` and `witness unregister`.
 
 use crate::commands::context::Context;
-use crate::commands::hold::open;
+use crate::commands::hold::hold;
 use crate::commands::notify::{Happening, notify};
 use crate::commands::primary::register::secrets_of;
-use crate::commands::{locate, operate};
+use crate::commands::{locate, operate, others};
 use crate::error::{Error, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::plan::register::{Options, endpoint, unregister};
 use crate::registry::NodeType;
-use crate::registry::schema;
 
 /// Removes a node from the metadata.
 ///
 /// # Errors
-/// Exit code 6 without a primary, 1 for a failed check, 7 if the record cannot be removed.
+/// Exit code 30 while another command is at work on a node that answers, 6 without a primary, 1 for a failed check, 7 if the record cannot be removed.
 pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let found = locate::cluster(context).await?;
-    let (primary, _) = locate::the_primary(&found.facts)?;
-    let target = target(context, &found.facts)?;
-    let session = open(context, &primary.row).await.ok();
-    let present = match &session {
-        Some(session) => schema::look(session).await.ok(),
-        None => None,
-    };
+    locate::the_primary(&found.facts)?;
+    target(context, &found.facts)?;
+    // A change of roles that goes on would record a primary that nobody knows any more.
+    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    let held = hold(context, &rows).await?;
+    let (primary, _) = locate::the_primary(&held.facts)?;
+    let target = target(context, &held.facts)?;
+    let present = others::metadata(&held, primary.row.node_id).await;
     let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
     let options = Options { force: context.global.force, records, ..Options::default() };
-    let plan = unregister(&found.facts, target, wanted, primary, &endpoint(primary), options);
-    let result = operate::carry_out(context, &plan, secrets_of(&found.facts)).await;
+    let plan = unregister(&held.facts, target, wanted, primary, &endpoint(primary), options);
+    let result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     let row = &target.row;
     if acted {

@@ -15,9 +15,13 @@ use crate::pg::client::Session;
 use crate::pg::control_file::{self, ControlState};
 use crate::pg::history::TimelineId;
 use crate::plan::{Endpoint, Look};
+use crate::system::clock;
 
 /// How long one node may take beside the time that its session needed before: inside an outage nothing is waited for any longer.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How old the last look may be before this process must have been stopped meanwhile.
+const STOPPED: Duration = Duration::from_secs(2);
 
 /// Whether a server is in recovery, and the newest timeline that it knows of.
 ///
@@ -51,6 +55,18 @@ impl Live<'_> {
     /// # Errors
     /// Exit code 30 if a lock that was lost, or never held, is held by another command now.
     pub(super) async fn look(&self, look: &Look) -> Result<Seen, Error> {
+        let seen = self.look_once(look).await?;
+        self.looked.set(Some(clock::since_boot()));
+        Ok(seen)
+    }
+
+    /// Says whether this process, or its host, was stopped since the last look: then the outage is longer than any connection takes, and what
+    /// was not to be waited for before is waited for.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.looked.get().is_some_and(|at| clock::since_boot().saturating_sub(at) > STOPPED)
+    }
+
+    async fn look_once(&self, look: &Look) -> Result<Seen, Error> {
         let words = join_all(look.others.iter().map(|(node_id, on)| self.word(look, *node_id, on))).await;
         let mut seen = Seen::default();
         for ((_, on), word) in look.others.iter().zip(words) {

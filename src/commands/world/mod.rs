@@ -76,6 +76,8 @@ pub struct Live<'a> {
     hosts: RefCell<BTreeMap<i32, Rc<Remote>>>,
     /// What a question over one of them took, measured before the outage.
     round_trip: Cell<Duration>,
+    /// When the other nodes were looked at last, on a clock that goes on while this process or its host is stopped.
+    looked: Cell<Option<Duration>>,
     /// The operation that is carried out.
     operation: RefCell<Option<(String, String, i32)>>,
 }
@@ -99,6 +101,7 @@ impl<'a> Live<'a> {
             held: RefCell::default(),
             hosts: RefCell::default(),
             round_trip: Cell::default(),
+            looked: Cell::default(),
             operation: RefCell::default(),
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use super::look::challenged;
+use super::look::{Seen, challenged};
 use super::{Live, sql_failed};
 use crate::commands::judge;
 use crate::commands::login::receiver_conninfo;
@@ -15,6 +15,7 @@ use crate::error::{Error, Exit, sentence};
 use crate::facts::assess::start::Asker;
 use crate::facts::directory::{postmaster_status, running_postmaster};
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file::{self, ControlState};
@@ -112,7 +113,8 @@ impl Live<'_> {
             return Err(error);
         };
         let session = self.holder(look.node_id, on)?;
-        let seen = self.look(look).await?;
+        let look = Look { relock: look.relock || self.was_stopped(), ..look.clone() };
+        let seen = self.look(&look).await?;
         if let Some(why) = seen.objection {
             return Err(challenged(Exit::Promotion, &why));
         }
@@ -145,6 +147,18 @@ impl Live<'_> {
                 .await
                 .map_err(|error| sql_failed(on, error))?;
             if row.get(0) == Some("false") {
+                // It cannot be taken back. But it is told.
+                if self.was_stopped()
+                    && let Ok(Seen { objection: Some(why), .. }) =
+                        self.look(&Look { relock: true, ..look.clone() }).await
+                {
+                    self.context.ui.message(
+                        Level::Warning,
+                        &format!("{} is promoted, and there is another primary or a newer timeline", on.name),
+                        Some(&sentence(&why)),
+                        Some("Run \"pgbaton cluster show\": it shows both sides."),
+                    );
+                }
                 return Ok(note);
             }
             if Instant::now() >= wake {

@@ -289,15 +289,18 @@ impl Work<'_> {
                 .requires_on_resume(is_standby)
                 .gives_up_if(is_over),
                 promote,
-                Step::new(
-                    "record",
-                    format!("record \"{}\" as the primary", self.to()),
-                    Op::Sql { on: self.on.clone(), statements },
-                    QUERY_S,
-                    Exit::Query,
-                ),
             ],
         ));
+        let record = Step::new(
+            "record",
+            format!("record \"{}\" as the primary", self.to()),
+            Op::Sql { on: self.on.clone(), statements },
+            QUERY_S,
+            Exit::Query,
+        )
+        .hint(format!("Run \"pgbaton primary register --force\" on \"{}\": it records it.", self.to()));
+        // The others are led to the new primary even if it cannot be recorded.
+        plan.phases.push(phase("record the roles", Order::InOrder, OnFailure::Continue, true, vec![record]));
     }
 
     /// The new roles, for the metadata.
