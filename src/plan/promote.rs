@@ -253,16 +253,18 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         order: Order::InOrder,
         on_failure: OnFailure::Stop,
         outage: true,
-        steps: vec![
-            promote,
-            Step::new(
-                "record",
-                title,
-                Op::Sql { on: on.clone(), statements: record(install) },
-                QUERY_S,
-                Exit::Query,
-            ),
-        ],
+        steps: vec![promote],
+    });
+    let op = Op::Sql { on: on.clone(), statements: record(install) };
+    let recorded = Step::new("record", title, op, QUERY_S, Exit::Query)
+        .hint(format!("Run \"pgbaton primary register --force\" on \"{name}\": it records it."));
+    // The others are led to it even if it cannot be recorded.
+    plan.phases.push(Phase {
+        title: "record the roles".into(),
+        order: Order::InOrder,
+        on_failure: OnFailure::Continue,
+        outage: true,
+        steps: vec![recorded],
     });
     let mut steps: Vec<Step> = following
         .iter()
@@ -726,6 +728,7 @@ mod tests {
             system_identifier: None,
             observed_at: "2026-11-21T10:00:00Z".parse().unwrap(),
             nodes: vec![crate::facts::topology::SeenNode {
+                slots: Vec::new(),
                 row: facts.cluster.nodes[2].row.clone(),
                 last_seen: None,
                 was_primary: Some(was_primary),
