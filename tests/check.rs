@@ -14,10 +14,11 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::{
     Hosts, Nodes, Output, Pg, Running, SOON, StopMode, TestServer, can_unshare, clean_command, configure,
-    configure_more, envelope, metadata, postgres, real_repmgr, run_tool, versions, wait_for,
+    configure_more, envelope, metadata, postgres, real_repmgr, run_tool, send, versions, wait_for,
     with_real_repmgr,
 };
 
@@ -415,6 +416,67 @@ fn a_primary_that_was_replaced_is_none() {
     let single = one.pgbaton(["node", "check", "--role=primary"]).run();
     assert_eq!(single.code(2).stdout, "CRITICAL (node \"node1\" takes writes on an old timeline)\n");
     assert!(single.stderr.contains("on timeline 2"), "{single:?}");
+}
+
+#[test]
+fn a_receiver_that_hangs_is_not_attached() {
+    let nodes = nodes(&postgres(15).unwrap(), 2);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    set(two, "wal_receiver_status_interval", "'1s'");
+    let receiver = two.process_titled("walreceiver");
+    send(receiver, Signal::STOP);
+    let shown = || {
+        let document = one.pgbaton(["cluster", "show", "--json"]).run().json();
+        let issues = document["issues"].as_array().unwrap().clone();
+        issues.into_iter().any(|issue| issue["code"] == "receiver_hangs" && issue["node_id"] == 2)
+    };
+    wait_for("the hanging receiver to be noticed", 2 * SOON, shown);
+    // It is listed as if nothing were.
+    assert_eq!(one.psql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), "2");
+    expect(&nodes, 2, "upstream", "critical");
+    let downstream = expect(&nodes, 1, "downstream", "critical");
+    assert!(downstream["message"].as_str().unwrap().contains("missing: node2"), "{downstream:#}");
+    let before = one.postmaster();
+    let output = two.pgbaton(["standby", "switchover"]).run();
+    output.code(1).says("the WAL receiver of node \"node2\" hangs").says("pgbaton node restart");
+    assert_eq!((one.postmaster(), nodes.primaries()), (before, vec!["node1"]));
+    // A sibling that hangs is told of.
+    let output = nodes.node(3).pgbaton(["standby", "switchover", "--dry-run"]).run();
+    output.code(0).says("the WAL receiver of node \"node2\" hangs");
+    send(receiver, Signal::CONT);
+    wait_for("it to be noticed that it receives", SOON, || !shown());
+    expect(&nodes, 1, "downstream", "ok");
+}
+
+#[test]
+fn a_configuration_with_what_belongs_to_another_node_is_noticed() {
+    let nodes = nodes(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let text = std::fs::read_to_string(two.config()).unwrap();
+    let path = |server: &TestServer| server.data.display().to_string();
+    let foreign = nodes.cluster.foreign("foreign");
+    foreign.node_config(9, "");
+    foreign.pgbaton(["primary", "register"]).run().code(0);
+    let wrong = [
+        text.replace(&format!("port={}", two.port), &format!("port={}", one.port)),
+        text.replace(&path(two), &path(one)),
+        text.replace(&format!("port={}", two.port), &format!("port={}", foreign.port)),
+        text.replace(&path(two), &path(&foreign)),
+    ];
+    for wrong in wrong {
+        assert_ne!(wrong, text);
+        std::fs::write(two.config(), &wrong).unwrap();
+        for command in ["status", "check"] {
+            let output = two.pgbaton(["node", command]).run();
+            assert_ne!(output.status.code(), Some(0), "{command} with {wrong}: {output:?}");
+            let told = output.stdout.clone() + &output.stderr;
+            let words = ["leads to another server", "another cluster", "is not registered", "belongs to"];
+            assert!(words.iter().any(|words| told.contains(words)), "{command} with {wrong}: {output:?}");
+        }
+    }
+    std::fs::write(two.config(), &text).unwrap();
+    two.pgbaton(["node", "status"]).run().code(0);
+    all_ok(&nodes);
 }
 
 #[test]

@@ -183,7 +183,7 @@ pub fn shared_until(lineage: &Lineage, timeline: TimelineId) -> Option<Lsn> {
     switches.iter().find(|switch| switch.timeline == timeline).map(|switch| switch.switch)
 }
 
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(digits: &str) -> Option<Vec<u8>> {
     (0..digits.len() / 2).map(|i| u8::from_str_radix(digits.get(2 * i..2 * i + 2)?, 16).ok()).collect()
 }
 

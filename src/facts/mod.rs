@@ -3,6 +3,7 @@
 //! A node that does not answer is a value here, not an error.
 
 pub mod alive;
+pub mod aside;
 pub mod assess;
 pub mod check;
 pub mod cluster;
@@ -11,6 +12,7 @@ pub mod divergence;
 pub mod identity;
 pub mod lineage;
 pub mod matrix;
+pub mod paused;
 pub mod places;
 pub mod prepare;
 pub mod rejoin;

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::facts::aside::Written;
 use crate::facts::lineage::{self, Lineage};
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::history::TimelineId;
@@ -55,6 +56,9 @@ pub struct ServerFacts {
     /// How many sessions clients have; asked for only where several servers take writes.
     #[serde(default)]
     pub clients: Option<u64>,
+    /// What it has written since it parted from the others; asked for only there, too.
+    #[serde(default)]
+    pub written: Option<Written>,
     /// The WAL receiver, where one runs.
     pub receiver: Option<Receiver>,
     /// Servers that stream from this one.
@@ -399,6 +403,7 @@ impl Answer {
             has_recovery_target: self.targets.iter().any(|target| !target.is_empty()),
             receiver_times_s: (duration_s(&self.status_interval)?, duration_s(&self.receiver_timeout)?),
             clients: None,
+            written: None,
             receiver: self.receiver.map(|raw| Receiver {
                 message_age_s: raw.last_msg_receipt_time.and_then(|at| at.age_s(self.now)),
                 ..raw.receiver
@@ -490,23 +495,37 @@ fn bytes(text: &str) -> Option<u64> {
 /// # Errors
 /// Those of the queries; a lineage that cannot be read is no error but absent.
 pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
+    let mut facts = ask_itself(session).await?;
+    ask_files(session, &mut facts).await;
+    Ok(facts)
+}
+
+/// Asks a server for what it knows without a look into its files and the metadata: see [`ask_files`].
+///
+/// # Errors
+/// Those of the query.
+pub async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
     let answer: Answer = match session.query_json(SERVER, &[]).await {
         // It was promoted between two words of the query: "recovery is not in progress".
         Err(error) if error.sqlstate.as_deref() == Some("55000") => session.query_json(SERVER, &[]).await?,
         answer => answer?,
     };
-    let mut facts = answer.facts().ok_or_else(|| SqlError {
+    answer.facts().ok_or_else(|| SqlError {
         sqlstate: None,
         primary: "unexpected answer from the server".into(),
         detail: None,
         hint: None,
         kind: SqlErrorKind::Server,
-    })?;
+    })
+}
+
+/// Adds what stands in a server's files: where its WAL comes from, and what its next start will be.
+pub async fn ask_files(session: &Session, facts: &mut ServerFacts) {
     if facts.in_recovery && facts.receiver.is_none() {
-        facts.timeline = facts.timeline.max(timeline_received(session, &facts).await.unwrap_or_default());
+        facts.timeline = facts.timeline.max(timeline_received(session, facts).await.unwrap_or_default());
     }
     let lineage =
-        async { if facts.timeline > TimelineId(1) { lineage::ask(session, &facts).await } else { None } };
+        async { if facts.timeline > TimelineId(1) { lineage::ask(session, facts).await } else { None } };
     // Whoever may read files may look for one; a role that may not would leave an error in the server's log every time.
     let files = async { if facts.reads_files { signals(session).await.ok() } else { None } };
     let (lineage, files) = tokio::join!(lineage, files);
@@ -515,7 +534,6 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
         facts.standby_signal = Some(standby);
         facts.promotion_requested = facts.in_recovery.then_some(promote);
     }
-    Ok(facts)
 }
 
 /// Returns the timeline of the segment that the received WAL ends in, as the name of its file says.
@@ -629,6 +647,7 @@ impl ServerFacts {
             has_recovery_target: false,
             receiver_times_s: (10.0, 60.0),
             clients: None,
+            written: None,
             receiver: in_recovery.then(|| Receiver {
                 status: Some("streaming".into()),
                 sender_host: Some("h1".into()),

@@ -5,6 +5,7 @@
 //! xlogrecord.h, `xlog_internal.h` and xact.h, unchanged from 13 to 18, in the machine's byte order. A record counts only if its checksum is
 //! right and it follows the one before it: what a recycled file held before is never taken for WAL.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,8 @@ pub struct Wal {
     timeline: TimelineId,
     segment_bytes: u64,
     page_bytes: u64,
+    /// What was read elsewhere, by the number of the segment; of the first one perhaps only the end.
+    pieces: BTreeMap<u64, Vec<u8>>,
     /// The number of the segment that was read last, and its contents.
     loaded: Option<u64>,
     contents: Vec<u8>,
@@ -45,7 +48,7 @@ pub struct Wal {
 }
 
 /// The length of a page of WAL, as all but specially built servers have it.
-const PAGE: usize = 8192;
+pub const PAGE: usize = 8192;
 
 /// The longest record that [`last_timed`] returns.
 const SHORT: usize = 200;
@@ -172,14 +175,31 @@ impl Wal {
         places.extend(more.map(Path::to_path_buf));
         Ok(Self {
             places,
+            page_bytes,
+            ..Self::of_pieces(timeline, switches, segment_bytes)
+        })
+    }
+
+    /// WAL of which pieces are read from elsewhere; see [`Wal::add_piece`].
+    pub fn of_pieces(timeline: TimelineId, switches: Vec<Switch>, segment_bytes: u64) -> Self {
+        Self {
+            places: Vec::new(),
             switches,
             timeline,
             segment_bytes,
-            page_bytes,
+            page_bytes: PAGE as u64,
+            pieces: BTreeMap::new(),
             loaded: None,
             contents: Vec::new(),
             record: Vec::new(),
-        })
+        }
+    }
+
+    /// Adds a piece that lies within a segment, and follows the one that was added before.
+    pub fn add_piece(&mut self, at: Lsn, bytes: &[u8]) {
+        let contents = self.pieces.entry(at.0 / self.segment_bytes).or_default();
+        contents.resize(usize::try_from(at.0 % self.segment_bytes).unwrap_or(0), 0);
+        contents.extend_from_slice(bytes);
     }
 
     /// The length of a segment.
@@ -302,6 +322,9 @@ impl Wal {
     /// Returns the bytes of the segment that a position lies in; None if it is not there.
     fn segment(&mut self, at: Lsn) -> anyhow::Result<Option<&[u8]>> {
         let number = at.0 / self.segment_bytes;
+        if self.pieces.contains_key(&number) {
+            return Ok(self.pieces.get(&number).map(Vec::as_slice));
+        }
         if self.loaded != Some(number) {
             let name = self.segment_of(at)?;
             let Some(path) = self.places.iter().map(|place| place.join(&name)).find(|path| path.exists())

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::paused::advice;
 use crate::facts::role::{ReadOnlyFor, RoleFacts};
 use crate::facts::server::ServerFacts;
 use crate::output::table::size;
@@ -17,7 +18,13 @@ use crate::registry::{NodeRow, NodeType, node};
 const CHECKPOINT_S: u32 = 600;
 
 /// Checks what makes a standby a doubtful choice.
-pub fn fit(candidate: &NodeFacts, server: &ServerFacts, role: Option<&RoleFacts>, force: bool) -> Vec<Check> {
+pub fn fit(
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    primary: Option<&ServerFacts>,
+    role: Option<&RoleFacts>,
+    force: bool,
+) -> Vec<Check> {
     let name = &candidate.row.node_name;
     let doubtful = |check: &str, message: String| doubtful(candidate, check, message, force);
     let mut checks = Vec::new();
@@ -38,7 +45,7 @@ pub fn fit(candidate: &NodeFacts, server: &ServerFacts, role: Option<&RoleFacts>
         checks.push(
             doubtful("replay_paused", format!("replay is paused on node \"{name}\""))
                 .detail("Somebody has stopped it on purpose; the promotion would end that and replay what is waiting.")
-                .hint("Run \"SELECT pg_wal_replay_resume()\" there if it is no longer wanted."),
+                .hint(advice(name, server, primary).text),
         );
     }
     let wal_level = role.and_then(|role| role.settings.get("wal_level")?.value.as_deref());

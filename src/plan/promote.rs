@@ -112,7 +112,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(nobody_has_more(facts, candidate, server, options));
     checks.extend(missing);
     let role = facts.roles.get(&facts.node_id);
-    checks.extend(candidate::fit(candidate, server, role, options.force));
+    checks.extend(candidate::fit(candidate, server, None, role, options.force));
     checks.extend(
         candidate::recovery_target(candidate, role)
             .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),

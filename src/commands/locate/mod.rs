@@ -139,7 +139,7 @@ async fn find(
     };
     round.look_again(&mut facts).await;
     if facts.primaries().count() > 1 {
-        round.count_clients(&mut facts).await;
+        round.ask_sides(&mut facts).await;
     }
     if let Some(config) = config {
         // Another cluster, reached by -h, is not what this node's state directory is about.

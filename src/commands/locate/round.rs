@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{More, key};
 use crate::commands::context::Context;
+use crate::facts::aside;
 use crate::facts::assess::{Copies, waits_to_be_replayed};
 use crate::facts::check::{self, Asked, Name};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
@@ -281,14 +282,19 @@ impl<'a> Round<'a> {
         join_all(looks).await;
     }
 
-    /// Asks those that take writes, where they are several, who uses them.
-    pub(super) async fn count_clients(&self, facts: &mut ClusterFacts) {
+    /// Asks those that take writes, where they are several, who uses them, and what they have written since they parted.
+    pub(super) async fn ask_sides(&self, facts: &mut ClusterFacts) {
+        let primaries: Vec<ServerFacts> = facts.primaries().map(|(_, server)| server.clone()).collect();
+        let primaries = &primaries;
         let counts = facts.nodes.iter_mut().map(|node| async move {
             let Ok(server) = &mut node.server else { return };
             let answer =
                 self.answers.get(&key(&node.row.conninfo)).and_then(|answer| answer.server.as_ref().ok());
             let (false, Some((session, _))) = (server.in_recovery, answer) else { return };
             server.clients = bounded(self.until, server::clients(session)).await.ok();
+            let Some(since) = aside::parted_at(server, primaries) else { return };
+            let written = async { Ok(aside::written(session, server, since).await) };
+            server.written = bounded(self.until, written).await.ok().flatten();
         });
         join_all(counts).await;
     }
@@ -382,7 +388,14 @@ async fn answer(
     };
     // By itself, and before everything else: of a server that says what it is, nothing is thrown away because another question is slow or
     // meets a lock.
-    let facts = match bounded(until, server::ask(&session)).await {
+    let readable = async {
+        match besides.operations {
+            true => bounded(until, operation::readable(&session)).await.unwrap_or(false),
+            false => false,
+        }
+    };
+    let (facts, readable) = tokio::join!(bounded(until, server::ask_itself(&session)), readable);
+    let facts = match facts {
         Ok(facts) => facts,
         Err(error) => {
             let refusal = besides.rows.then(|| Refusal::Metadata(error.clone()));
@@ -401,12 +414,26 @@ async fn answer(
         }
     };
     let operations = async {
-        match besides.operations {
-            true => bounded(rows_until, operation::open(&session)).await.ok(),
+        match readable {
+            true => bounded(rows_until, operation::open_readable(&session)).await.ok(),
             false => None,
         }
     };
-    let (rows, operations) = tokio::join!(rows, operations);
+    let one_question = facts.timeline == TimelineId(1) && !(facts.in_recovery && facts.receiver.is_none());
+    let whole = async {
+        let mut whole = facts.clone();
+        let files = async {
+            server::ask_files(&session, &mut whole).await;
+            Ok(())
+        };
+        bounded(until, files).await.ok().map(|()| whole)
+    };
+    // All on their way at once, as each answer takes the time of the way there and back; but none that would be held up by rows that are locked.
+    let (whole, (rows, operations)) = match one_question {
+        true => tokio::join!(whole, futures_util::future::join(rows, operations)),
+        false => (whole.await, tokio::join!(rows, operations)),
+    };
+    let facts = whole.unwrap_or(facts);
     let more = match &besides.for_checks {
         Some(names) => Some(check::ask(&session, names, until).await),
         None => None,

@@ -12,12 +12,13 @@ use crate::commands::{locate, operate};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::leftover;
+use crate::facts::paused::advice;
 use crate::facts::server;
 use crate::output::Report;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
-use crate::registry::NodeType;
+use crate::registry::{NodeRow, NodeType};
 
 /// Registers the local server as a standby.
 ///
@@ -76,7 +77,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     if let Err(error) = &mut result
         && error.exit == Exit::RegistrationSync
     {
-        not_seen(error, &session).await;
+        not_seen(error, &row.node_name, &session, &primary_row, context).await;
     }
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     if acted {
@@ -122,15 +123,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Adds why a record has not arrived, as far as the standby knows.
-async fn not_seen(error: &mut Error, session: &Session) {
+async fn not_seen(error: &mut Error, name: &str, session: &Session, primary: &NodeRow, context: &Context) {
     let add = |to: &mut Option<String>, text: &str| {
         *to = Some(to.take().map_or_else(|| text.to_string(), |old| format!("{old} {text}")));
     };
     add(&mut error.detail, "The record is on the primary.");
     let local = server::ask(session).await.ok();
-    if local.as_ref().and_then(|local| local.replay_paused) == Some(true) {
+    if let Some(local) = local.as_ref().filter(|local| local.replay_paused == Some(true)) {
         add(&mut error.detail, "Replay is paused on this standby.");
-        add(&mut error.hint, "Run \"SELECT pg_wal_replay_resume()\" on it when the pause is over.");
+        let there = ask_node(&primary.conninfo, &context.environment, context.node_deadline()).await.ok();
+        add(&mut error.hint, &advice(name, local, there.as_ref().map(|(_, server)| server)).text);
     } else if local.is_some_and(|local| local.receiver.is_none()) {
         add(&mut error.detail, "This standby receives no WAL.");
         add(&mut error.hint, "Its server log says why; \"pgbaton node status\" shows how far it is.");

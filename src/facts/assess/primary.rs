@@ -2,10 +2,11 @@
 
 use super::{Judge, ago, typed_on};
 use crate::error::Severity;
+use crate::facts::aside::parted_at;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::failure::Answered;
-use crate::pg::history::{TimelineId, parse_history};
+use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
@@ -266,11 +267,13 @@ impl Judge<'_> {
 
     /// Says what speaks for each of several primaries: what it has written since they parted, who streams from it, and who uses it.
     fn sides(&self, primaries: &[(&NodeFacts, &ServerFacts)]) -> String {
-        let forks: Vec<Lsn> = primaries.iter().filter_map(|(_, server)| began(server)).collect();
         let sides = primaries.iter().map(|(node, server)| {
-            let since = began(server).or_else(|| forks.iter().min().copied());
-            let written = match since.zip(server.current_lsn).and_then(|(fork, end)| end.bytes_since(fork)) {
-                Some(bytes) => format!("has written {bytes} bytes of WAL since they parted"),
+            let since = parted_at(server, primaries.iter().map(|(_, other)| *other));
+            let written = match since.zip(server.current_lsn) {
+                Some((fork, end)) => {
+                    let bytes = end.bytes_since(fork).unwrap_or(0);
+                    format!("has written {bytes} bytes of WAL since they parted, {}", transactions(server))
+                }
                 None => "has written an unknown amount of WAL since they parted".to_string(),
             };
             let followers: Vec<String> =
@@ -300,10 +303,18 @@ fn is_recorded(row: &NodeRow, server: &ServerFacts) -> bool {
     is_primary || promotions.into_iter().any(|promotion| promotion.timeline == server.timeline)
 }
 
-/// Returns where the timeline of a server began.
-fn began(server: &ServerFacts) -> Option<Lsn> {
-    let history = server.lineage.as_ref()?.history.as_deref()?;
-    parse_history(history).ok()?.last().map(|switch| switch.switch)
+/// Says how many transactions a server has committed since it parted from the others, and until when.
+fn transactions(server: &ServerFacts) -> String {
+    let Some(written) = &server.written else {
+        return "in which transactions could not be counted".to_string();
+    };
+    let at_least = if written.more { "at least " } else { "" };
+    match (written.commits, written.last) {
+        (0, _) if written.more => "of which the first 16 MB hold no transaction".to_string(),
+        (0, _) | (_, None) => "with no transaction".to_string(),
+        (1, Some(last)) => format!("with {at_least}1 transaction, of {last}"),
+        (commits, Some(last)) => format!("with {at_least}{commits} transactions, the last one of {last}"),
+    }
 }
 
 #[cfg(test)]

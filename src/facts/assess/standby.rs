@@ -5,6 +5,7 @@ use crate::error::Severity;
 use crate::facts::alive::streams_from;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::divergence::{Relation, relation};
+use crate::facts::paused::{Advice, advice};
 use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::lsn::Lsn;
@@ -260,7 +261,10 @@ impl Judge<'_> {
             }
         }
         self.replay(row, server, reference.map(|(_, server)| server), out);
-        self.slot(row, upstream, reference.map(|(primary, _)| &primary.row), out);
+        // Where it streams from another one than its record says, that comes first: a slot on the one of the record is of no use to it.
+        let streams_elsewhere = sender.is_none() && observed.is_some();
+        let of_slot = upstream.filter(|_| !streams_elsewhere);
+        self.slot(row, of_slot, reference.map(|(primary, _)| &primary.row), out);
         if let Some((_, primary)) = reference
             && server.version_num / 10_000 != primary.version_num / 10_000
         {
@@ -286,30 +290,8 @@ impl Judge<'_> {
                 format!("WAL replay is paused on node \"{name}\""),
             );
             issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
-            let lower = primary.map(|primary| server.lower_than(primary)).unwrap_or_default();
-            let (hint, resume) = if server.has_recovery_target {
-                let hint = format!(
-                    "Do not resume it: \"{name}\" has a recovery target, at which pg_wal_replay_resume() ends recovery, and it would become a \
-                     second primary. Remove the recovery_target settings, then run \"pgbaton node restart\" on \"{name}\"."
-                );
-                (hint, false)
-            } else if !lower.is_empty() {
-                let hint = format!(
-                    "Do not resume it: the server would shut down, because {}. Raise that on \"{name}\", then run \"pgbaton node restart\" \
-                     there.",
-                    lower.join("; ")
-                );
-                (hint, false)
-            } else if primary.is_none() {
-                let hint = format!(
-                    "If it was paused by hand, run \"SELECT pg_wal_replay_resume()\" on \"{name}\". If it is paused because a setting is lower \
-                     than on the primary, which does not answer, that would shut the server down: its log says so."
-                );
-                (hint, false)
-            } else {
-                (format!("To carry on, run \"SELECT pg_wal_replay_resume()\" on \"{name}\"."), true)
-            };
-            issue.hint = Some(hint);
+            let Advice { text, resume } = advice(name, server, primary);
+            issue.hint = Some(text);
             if resume {
                 self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
             }

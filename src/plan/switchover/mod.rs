@@ -138,7 +138,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
     plan.settled = announce::settled(&facts.others);
     let role = facts.roles.get(&facts.candidate);
-    plan.checks.extend(candidate::fit(candidate, server, role, options.force));
+    plan.checks.extend(candidate::fit(candidate, server, Some(old), role, options.force));
     plan.checks.extend(candidate::recovery_target(candidate, role));
     plan.checks.extend(logical::survive(candidate, &logical::lost(old, server), options.force));
     let (following, staying) = followers(facts, candidate, server, options);

@@ -44,7 +44,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// How to start a server whatever this command says.
 const BY_HAND: &str =
-    "If you are certain that no other node is, or was, the primary meanwhile: \"pgbaton node start\"";
+    "If you are certain that no other node is, or was, the primary meanwhile: \"pgbaton node start --force\"";
 
 /// The reason of a node that has `standby.signal`.
 const STANDBY: &str = "standby";
