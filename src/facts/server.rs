@@ -501,10 +501,7 @@ pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
 }
 
 /// Asks a server for what it knows without a look into its files and the metadata: see [`ask_files`].
-///
-/// # Errors
-/// Those of the query.
-pub async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
+async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
     let answer: Answer = match session.query_json(SERVER, &[]).await {
         // It was promoted between two words of the query: "recovery is not in progress".
         Err(error) if error.sqlstate.as_deref() == Some("55000") => session.query_json(SERVER, &[]).await?,
@@ -520,7 +517,7 @@ pub async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
 }
 
 /// Adds what stands in a server's files: where its WAL comes from, and what its next start will be.
-pub async fn ask_files(session: &Session, facts: &mut ServerFacts) {
+async fn ask_files(session: &Session, facts: &mut ServerFacts) {
     if facts.in_recovery && facts.receiver.is_none() {
         facts.timeline = facts.timeline.max(timeline_received(session, facts).await.unwrap_or_default());
     }

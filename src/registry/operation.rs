@@ -56,26 +56,10 @@ const OPEN: &str = "SELECT COALESCE(jsonb_agg(to_jsonb(o) ORDER BY o.started_at)
 /// # Errors
 /// Those of the queries.
 pub async fn open(session: &Session) -> Result<Vec<OpenOperation>, SqlError> {
-    match readable(session).await? {
-        true => open_readable(session).await,
+    match session.query_json(READABLE, &[]).await? {
+        true => session.query_json(OPEN, &[]).await,
         false => Ok(Vec::new()),
     }
-}
-
-/// Says whether the table is there and the role may read it.
-///
-/// # Errors
-/// Those of the query.
-pub async fn readable(session: &Session) -> Result<bool, SqlError> {
-    session.query_json(READABLE, &[]).await
-}
-
-/// Does what [`open`] does, where the table is known to be [`readable`].
-///
-/// # Errors
-/// Those of the query.
-pub async fn open_readable(session: &Session) -> Result<Vec<OpenOperation>, SqlError> {
-    session.query_json(OPEN, &[]).await
 }
 
 /// The statements that give a table of version 0.1.0 the columns that it lacks.

@@ -388,14 +388,7 @@ async fn answer(
     };
     // By itself, and before everything else: of a server that says what it is, nothing is thrown away because another question is slow or
     // meets a lock.
-    let readable = async {
-        match besides.operations {
-            true => bounded(until, operation::readable(&session)).await.unwrap_or(false),
-            false => false,
-        }
-    };
-    let (facts, readable) = tokio::join!(bounded(until, server::ask_itself(&session)), readable);
-    let facts = match facts {
+    let facts = match bounded(until, server::ask(&session)).await {
         Ok(facts) => facts,
         Err(error) => {
             let refusal = besides.rows.then(|| Refusal::Metadata(error.clone()));
@@ -414,26 +407,12 @@ async fn answer(
         }
     };
     let operations = async {
-        match readable {
-            true => bounded(rows_until, operation::open_readable(&session)).await.ok(),
+        match besides.operations {
+            true => bounded(rows_until, operation::open(&session)).await.ok(),
             false => None,
         }
     };
-    let one_question = facts.timeline == TimelineId(1) && !(facts.in_recovery && facts.receiver.is_none());
-    let whole = async {
-        let mut whole = facts.clone();
-        let files = async {
-            server::ask_files(&session, &mut whole).await;
-            Ok(())
-        };
-        bounded(until, files).await.ok().map(|()| whole)
-    };
-    // All on their way at once, as each answer takes the time of the way there and back; but none that would be held up by rows that are locked.
-    let (whole, (rows, operations)) = match one_question {
-        true => tokio::join!(whole, futures_util::future::join(rows, operations)),
-        false => (whole.await, tokio::join!(rows, operations)),
-    };
-    let facts = whole.unwrap_or(facts);
+    let (rows, operations) = tokio::join!(rows, operations);
     let more = match &besides.for_checks {
         Some(names) => Some(check::ask(&session, names, until).await),
         None => None,
