@@ -305,7 +305,9 @@ fn with_paused_replay() {
         }),
         state("replay is paused beside a recovery target", "degraded", |nodes| {
             let two = nodes.node(2);
-            two.append_conf("recovery_target_time = '2099-01-01 00:00:00'\nrecovery_target_action = 'promote'");
+            two.append_conf(
+                "recovery_target_time = '2099-01-01 00:00:00'\nrecovery_target_action = 'promote'",
+            );
             two.restart();
             two.psql("SELECT pg_wal_replay_pause()");
             two.wait_until("SELECT pg_get_wal_replay_pause_state()", "paused", SOON);
@@ -324,7 +326,8 @@ fn with_a_standby_that_does_not_follow() {
         }),
         state("a standby gives another name", "healthy", |nodes| {
             let port = nodes.node(1).port;
-            let other = format!("primary_conninfo = 'host=127.0.0.1 port={port} user=repmgr application_name=other'");
+            let other =
+                format!("primary_conninfo = 'host=127.0.0.1 port={port} user=repmgr application_name=other'");
             set(nodes.node(3), &other);
             let named = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'other'";
             nodes.node(1).wait_until(named, "1", SOON);
@@ -333,7 +336,8 @@ fn with_a_standby_that_does_not_follow() {
             let (two, three) = (nodes.node(2), nodes.node(3));
             three.psql("ALTER SYSTEM SET primary_slot_name = ''");
             let port = two.port;
-            let other = format!("primary_conninfo = 'host=127.0.0.1 port={port} user=repmgr application_name=node3'");
+            let other =
+                format!("primary_conninfo = 'host=127.0.0.1 port={port} user=repmgr application_name=node3'");
             set(three, &other);
             two.wait_until("SELECT count(*) FROM pg_stat_replication", "1", SOON);
         }),

@@ -39,10 +39,7 @@ fn left(server: &ServerFacts) -> Option<Vec<Switch>> {
 }
 
 /// Returns where a server parted from the first of the others that it has parted from; None where that cannot be told.
-pub fn parted_at<'a>(
-    server: &ServerFacts,
-    others: impl IntoIterator<Item = &'a ServerFacts>,
-) -> Option<Lsn> {
+pub fn parted_at<'a>(server: &ServerFacts, others: impl IntoIterator<Item = &'a ServerFacts>) -> Option<Lsn> {
     let own = left(server)?;
     let forks = others.into_iter().filter(|other| *other != server).filter_map(|other| {
         let theirs = left(other)?;

@@ -173,11 +173,7 @@ impl Wal {
         let (segment_bytes, page_bytes) = sizes(&directory)?;
         let mut places = vec![directory];
         places.extend(more.map(Path::to_path_buf));
-        Ok(Self {
-            places,
-            page_bytes,
-            ..Self::of_pieces(timeline, switches, segment_bytes)
-        })
+        Ok(Self { places, page_bytes, ..Self::of_pieces(timeline, switches, segment_bytes) })
     }
 
     /// WAL of which pieces are read from elsewhere; see [`Wal::add_piece`].

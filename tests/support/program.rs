@@ -22,7 +22,10 @@ static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (form(r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?)\b"), "[DURATION]"),
         (form(r"\b\d+ bytes (of WAL|more)\b"), "[BYTES] $1"),
         // The server itself has some, at times of its own.
-        (form(r"with (no transaction|\d+ transactions?, (the last one )?of \[TIME\])"), "with [TRANSACTIONS]"),
+        (
+            form(r"with (no transaction|\d+ transactions?, (the last one )?of \[TIME\])"),
+            "with [TRANSACTIONS]",
+        ),
         (form(r#"("[a-z_]*_s": ?)\d+(\.\d+)?"#), "${1}[DURATION]"),
     ]
 });
