@@ -1,5 +1,6 @@
 //! The hosts of nodes that do not let themselves be asked, before another node is promoted: that of the last known primary first of all.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::commands::context::Context;
 use crate::commands::hold::Held;
 use crate::commands::reach::{self, Whereabouts};
 use crate::commands::standby::beside::AtRest;
+use crate::commands::state;
 use crate::commands::world::Remote;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -18,10 +20,11 @@ use crate::facts::topology::Topology;
 use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
-use crate::plan::far_end::{Expected, Secured, checks};
+use crate::plan::FarEnd;
+use crate::plan::far_end::{Expected, Hello, Secured, checks};
 use crate::plan::hosts::{HostSays, only_speaks, was_primary};
-use crate::registry::NodeType;
 use crate::registry::node::ssh_hosts;
+use crate::registry::{NodeRow, NodeType};
 
 /// The longest time that a host may take to answer.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -44,6 +47,39 @@ struct Host {
     /// `standby.signal` is missing there, or was and is ours now.
     lacks_signal: bool,
     wrote_signal: bool,
+}
+
+/// A channel that was opened before it is known whether it is needed.
+#[derive(Debug)]
+pub(super) struct Early {
+    far_end: FarEnd,
+    remote: Remote,
+    hello: Hello,
+}
+
+impl Early {
+    /// Opens channels to the hosts of those that were the primary when the cluster was last seen, beside the first look at it: if it is needed,
+    /// it has cost no time of its own.
+    pub(super) async fn open(context: &Context, node_id: i32) -> Vec<Self> {
+        let Some(seen) = state::saved_topology(context).ok().flatten() else { return Vec::new() };
+        let former = |row: &NodeRow, was_primary| {
+            let is_primary = row.node_type == NodeType::Primary && row.active || was_primary == Some(true);
+            is_primary && row.node_id != node_id
+        };
+        let rows = seen.nodes.iter().filter(|node| former(&node.row, node.was_primary));
+        let opened = join_all(rows.map(|node| async {
+            let known = Whereabouts {
+                row: &node.row,
+                server: None,
+                system_identifier: seen.system_identifier.as_deref(),
+                ssh_host: None,
+            };
+            let far_end = reach::far_end(context, &known).await.ok()?;
+            let (remote, hello) = Remote::open(context, &far_end, bound(context, &node.row)).await.ok()?;
+            Some(Self { far_end, remote, hello })
+        }));
+        opened.await.into_iter().flatten().collect()
+    }
 }
 
 /// What is known before the hosts are asked.
@@ -78,7 +114,12 @@ impl Known {
 
 impl Hosts {
     /// Opens channels to the hosts of those that cannot be asked, and looks. Takes no longer than a connection to a server that is dead.
-    pub(super) async fn look(context: &Context, known: &Known, node_id: i32) -> Self {
+    pub(super) async fn look(
+        context: &Context,
+        known: &Known,
+        node_id: i32,
+        early: impl Future<Output = Vec<Early>>,
+    ) -> Self {
         let needed = |node: &&NodeFacts| {
             let other = node.row.node_id != node_id && node.row.node_type != NodeType::Witness;
             other && node.facts().is_none() && (only_speaks(node) || known.is_former(node))
@@ -87,6 +128,7 @@ impl Hosts {
         if needed.is_empty() {
             return Self::default();
         }
+        let early = RefCell::new(early.await);
         let names = match &known.session {
             Some(session) => ssh_hosts(session).await.unwrap_or_default(),
             None => BTreeMap::new(),
@@ -98,9 +140,10 @@ impl Hosts {
                 system_identifier: known.cluster.system_identifier(),
                 ssh_host: names.get(&node.row.node_id).map(String::as_str),
             };
-            let within = bound(context, node);
+            let within = bound(context, &node.row);
             let late = || Err(format!("Its host did not answer within {} s.", within.as_secs()));
-            timeout(within, examined(context, &whereabouts, within)).await.unwrap_or_else(|_| late())
+            let examined = examined(context, &whereabouts, within, &early);
+            timeout(within, examined).await.unwrap_or_else(|_| late())
         }))
         .await;
         let mut out = Self::default();
@@ -196,8 +239,8 @@ impl Hosts {
 }
 
 /// As long as its server may take to answer.
-fn bound(context: &Context, node: &NodeFacts) -> Duration {
-    let given = Conninfo::parse(&node.row.conninfo).ok();
+fn bound(context: &Context, row: &NodeRow) -> Duration {
+    let given = Conninfo::parse(&row.conninfo).ok();
     let given = given.as_ref().and_then(|conninfo| conninfo.get("connect_timeout")?.parse().ok());
     let given = given.filter(|seconds: &u64| *seconds > 0).map(Duration::from_secs);
     context.node_deadline().min(LONGEST).min(given.unwrap_or(LONGEST))
@@ -207,12 +250,23 @@ async fn examined(
     context: &Context,
     known: &Whereabouts<'_>,
     within: Duration,
+    early: &RefCell<Vec<Early>>,
 ) -> Result<(Remote, Result<Secured, Error>), String> {
     let far_end = reach::far_end(context, known).await.map_err(|error| told(&error))?;
     let expected =
         Expected { system_identifier: known.system_identifier.map(str::to_string), ..Expected::default() };
-    let (remote, hello) =
-        Remote::open(context, &far_end, within).await.map_err(|trouble| told(&trouble.error(&far_end)))?;
+    let opened = {
+        let mut early = early.borrow_mut();
+        let at = early.iter().position(|early| early.far_end == far_end);
+        at.map(|at| early.swap_remove(at))
+    };
+    let (remote, hello) = match opened {
+        Some(early) => (early.remote, early.hello),
+        None => {
+            let opened = Remote::open(context, &far_end, within).await;
+            opened.map_err(|trouble| told(&trouble.error(&far_end)))?
+        }
+    };
     // What is at work there is ended, or found, by what follows.
     let wrong = checks(&far_end, &expected, &Ok(hello));
     if let Some(wrong) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {

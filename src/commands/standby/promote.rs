@@ -1,7 +1,10 @@
 //! `standby promote`: make this standby the primary, after the old one has failed.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures_util::future::maybe_done;
 use serde_json::json;
 
 use crate::cli::standby::Promote as Args;
@@ -12,7 +15,7 @@ use crate::commands::node::service::seconds;
 use crate::commands::primary::register::secrets_of;
 use crate::commands::reach::Whereabouts;
 use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
-use crate::commands::standby::hosts::{Hosts, Known};
+use crate::commands::standby::hosts::{Early, Hosts, Known};
 use crate::commands::take_up::{TakenUp, resume};
 use crate::commands::{operate, others, reach, state};
 use crate::config::Config;
@@ -48,7 +51,20 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         return Ok(report);
     }
     let name = &config.node_name;
-    let mut rest = cluster_at_rest(context).await?;
+    let mut early = pin!(maybe_done(Early::open(context, config.node_id)));
+    let mut rest = {
+        let mut looking = pin!(cluster_at_rest(context));
+        poll_fn(|waker| {
+            // Its time comes later; as long as the cluster is looked at it only gets on.
+            let _ready = early.as_mut().poll(waker);
+            looking.as_mut().poll(waker)
+        })
+        .await?
+    };
+    let early = async {
+        early.as_mut().await;
+        early.as_mut().take_output().unwrap_or_default()
+    };
     hold::own(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
     // The far end may do what a switchover has left to it; beside the locks, so that a host that is dead takes no time of its own.
@@ -56,7 +72,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let (held, former_end, mut hosts) = tokio::join!(
         hold_at_rest(context, &mut rest),
         former_end(context, &seen, config.node_id),
-        Hosts::look(context, &known, config.node_id),
+        Hosts::look(context, &known, config.node_id, early),
     );
     let (mut held, beside) = held?;
     let own = hold::own(&held.facts, config.node_id, name)?;
@@ -170,7 +186,8 @@ pub async fn judge_anew(
     let mut hosts = if has_channel {
         Hosts::default()
     } else {
-        Hosts::look(context, &Known::under(held, topology.clone(), config.node_id), config.node_id).await
+        let known = Known::under(held, topology.clone(), config.node_id);
+        Hosts::look(context, &known, config.node_id, async { Vec::new() }).await
     };
     let mut facts = PromoteFacts {
         hosts: hosts.says.clone(),
