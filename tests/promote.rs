@@ -649,3 +649,42 @@ fn what_a_primary_that_was_shut_down_or_crashed_has_more_is_told_to_the_byte() {
     let fork: pgbaton::pg::lsn::Lsn = history.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert_eq!(crashed.json()["data"]["wal_lost_bytes"], end - fork.0, "{crashed:?}");
 }
+
+/// The startup process comes to a request for promotion only when `restore_command` has ended, and nobody can take it back.
+#[test]
+fn a_promotion_that_is_requested_and_hangs_counts_as_one() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let go = two.dir.join("go");
+    let restore = support::script(
+        &two.dir.join("restore"),
+        &format!("while [ ! -e {} ]; do sleep 0.1; done; exit 1", go.display()),
+    );
+    one.pgbaton(["cluster", "show"]).run().code(0);
+    two.psql(&format!("ALTER SYSTEM SET restore_command = '{} %f %p'", restore.display()));
+    two.reload();
+    nodes.configure(2, "promote_check_timeout = 3");
+    one.kill9();
+    wait_for("the archive to be asked", SOON, || {
+        two.psql("SELECT count(*) FROM pg_stat_wal_receiver") == "0"
+    });
+    two.pgbaton(["standby", "promote"]).run().code(8).says("operation resume");
+
+    let refused = three.pgbaton(["standby", "promote", "--force"]).run();
+    refused.code(31).says("the promotion of node \"node2\" is requested");
+    two.pgbaton(["operation", "abandon"]).run().code(31).says("cannot be abandoned yet");
+    // Its next start is that of a standby: that was seen to before the request.
+    one.pgbaton(["node", "start"]).run().code(0).says("has been started as a standby");
+    for server in [two, three] {
+        let shown = server.pgbaton(["cluster", "show", "--json"]).run().json();
+        let codes: Vec<&str> =
+            shown["issues"].as_array().unwrap().iter().map(|issue| issue["code"].as_str().unwrap()).collect();
+        assert!(codes.contains(&"promotion_requested"), "{shown:#}");
+        let next = shown["data"]["cluster"]["next"].to_string();
+        assert!(!next.contains("promote") && !next.contains("node start"), "{shown:#}");
+    }
+    std::fs::write(&go, "").unwrap();
+    wait_for("the promotion", SOON, || two.psql("SELECT pg_is_in_recovery()") == "f");
+    two.pgbaton(["operation", "resume"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node2"]);
+}

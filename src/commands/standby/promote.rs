@@ -212,8 +212,15 @@ pub async fn judge_anew(
     let judged = |facts: &PromoteFacts| {
         let promotion = plan(facts, options);
         let decides = |check: &Check| {
-            ["no_other_primary", "has_most_wal", "server_is_standby", "far_end", "far_end_busy"]
-                .contains(&check.name.as_str())
+            const DECIDE: [&str; 6] = [
+                "no_other_primary",
+                "promotion_requested",
+                "has_most_wal",
+                "server_is_standby",
+                "far_end",
+                "far_end_busy",
+            ];
+            DECIDE.contains(&check.name.as_str())
         };
         let checks = promotion.plan.checks.into_iter().filter(|check| {
             // That it answered before it was stopped is why it was to be stopped.

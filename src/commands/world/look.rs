@@ -23,15 +23,17 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How old the last look may be before this process must have been stopped meanwhile.
 const STOPPED: Duration = Duration::from_secs(2);
 
-/// Whether a server is in recovery, and the newest timeline that it knows of.
+/// Whether a server is in recovery, the newest timeline that it knows of, and whether its promotion is requested.
 ///
-/// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it has NULL there.
+/// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it, or not read files, has NULL there.
 const STANDING: &str = "SELECT json_build_array(pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
-     (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli))::text";
+     (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli), \
+     CASE WHEN has_function_privilege('pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE') \
+       THEN pg_read_binary_file('promote', 0, 1, true) IS NOT NULL END)::text";
 
 /// The answer to [`STANDING`].
 #[derive(Debug, Deserialize)]
-struct Standing(bool, TimelineId);
+struct Standing(bool, TimelineId, Option<bool>);
 
 /// What the last look has shown.
 #[derive(Debug, Default)]
@@ -92,23 +94,28 @@ impl Live<'_> {
 
     async fn own_word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
         let held = self.held.borrow().get(&node_id).filter(|session| !session.is_closed()).cloned();
-        let session = match held {
-            Some(session) => session,
-            None if !look.relock => return Ok(Word::Unanswered),
-            // An answer counts only under the node's lock: without it another command may be at work there.
-            None => match self.relock(node_id, on).await? {
-                Some(session) => session,
-                None => return Ok(Word::Unanswered),
-            },
+        let mut standing = match &held {
+            Some(session) => self.standing(session).await,
+            None => None,
         };
-        let asked =
-            timeout(PATIENCE + self.round_trip.get(), session.query_json::<Standing>(STANDING, &[])).await;
-        let Ok(Ok(Standing(in_recovery, timeline))) = asked else {
+        if standing.is_none() {
             // A session that is late or broken is not asked again.
+            self.held.borrow_mut().remove(&node_id);
+            if !look.relock {
+                return Ok(Word::Unanswered);
+            }
+            // An answer counts only under the node's lock: without it another command may be at work there.
+            let Some(session) = self.relock(node_id, on).await? else { return Ok(Word::Unanswered) };
+            standing = self.standing(&session).await;
+        }
+        let Some(Standing(in_recovery, timeline, requested)) = standing else {
             self.held.borrow_mut().remove(&node_id);
             return Ok(Word::Unanswered);
         };
-        Ok(if !in_recovery {
+        Ok(if requested == Some(true) && in_recovery {
+            // It cannot be withdrawn, and takes place when the startup process comes to it.
+            Word::Objects(format!("The promotion of {} is requested.", on.name))
+        } else if !in_recovery {
             Word::Objects(format!("{} is a primary, on timeline {timeline} or later.", capital(&on.name)))
         } else if timeline > look.timeline {
             Word::Objects(format!(
@@ -119,6 +126,11 @@ impl Live<'_> {
         } else {
             Word::Agrees
         })
+    }
+
+    async fn standing(&self, session: &Session) -> Option<Standing> {
+        let asked = session.query_json::<Standing>(STANDING, &[]);
+        timeout(PATIENCE + self.round_trip.get(), asked).await.ok()?.ok()
     }
 
     /// Connects to a node and takes its lock; None if it does not answer.
@@ -200,9 +212,11 @@ const REQUESTED_OR_PRIMARY: &str =
 
 /// The error of an effect that the last look has forbidden.
 pub(super) fn challenged(step_exit: Exit, why: &str) -> Error {
-    let mut error =
-        Error::new(step_exit, "another primary or a newer timeline was seen immediately before the effect")
-            .detail(sentence(why));
+    let mut error = Error::new(
+        step_exit,
+        "another primary, a newer timeline or a requested promotion was seen immediately before the effect",
+    )
+    .detail(sentence(why));
     error.no_effect = true;
     error
 }
