@@ -735,7 +735,6 @@ mod tests {
                 timeline: Some(crate::pg::history::TimelineId(timeline)),
                 wal_end: None,
                 logical_slots: Vec::new(),
-                slots: Vec::new(),
             }],
         };
         let (standby, newer, primary) = (seen(false, 1), seen(false, 9), seen(true, 1));
