@@ -50,7 +50,7 @@ pub type Copies = BTreeMap<i32, Vec<NodeRow>>;
 
 /// Judges what was found out.
 pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec<Issue>) {
-    let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new() };
+    let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new(), undecided: false };
     let primaries: Vec<(&NodeFacts, &ServerFacts)> = facts.primaries().collect();
     let anybody = facts.nodes.iter().any(|node| node.server.is_ok());
     let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
@@ -58,6 +58,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
         .iter()
         .max_by_key(|(node, server)| (server.timeline, registered(&node.row), server.current_lsn))
         .copied();
+    judge.undecided = primaries.len() > 1 && primary::right_one(&primaries).is_none();
     let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
     judge.registrations();
     judge.rights();
@@ -134,6 +135,8 @@ struct Judge<'a> {
     view: &'a Viewpoint<'a>,
     issues: Vec<Issue>,
     next: Vec<String>,
+    /// There are several primaries, and no record says which one is the right one: nothing is measured by one of them.
+    undecided: bool,
 }
 
 /// Stands between a command and the node to type it on: a shell takes the rest of the line for a comment.

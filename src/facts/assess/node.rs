@@ -274,10 +274,12 @@ impl Judge<'_> {
                     format!("node \"{name}\" is registered as standby but running as primary"),
                 );
                 if others {
-                    issue.detail = Some(
-                        "It was promoted without pgbaton, or started without standby.signal, beside another primary."
-                            .into(),
-                    );
+                    let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
+                    let mut recorded = promotions.filter(|promotion| promotion.timeline == server.timeline);
+                    issue.detail = Some(match recorded.next() {
+                        Some(_) => "Its own copy of the metadata has a record of a promotion to its timeline.".into(),
+                        None => "It was promoted without pgbaton, or started without standby.signal, beside another primary.".into(),
+                    });
                 } else {
                     issue.detail = Some("It was promoted without pgbaton.".into());
                     issue.hint = Some(format!(

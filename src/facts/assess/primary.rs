@@ -1,5 +1,7 @@
 //! Who takes writes: nobody, one that was replaced, or several.
 
+use std::collections::BTreeSet;
+
 use super::{Judge, ago, typed_on};
 use crate::error::Severity;
 use crate::facts::aside::parted_at;
@@ -206,7 +208,6 @@ impl Judge<'_> {
     }
 
     pub(super) fn split_brain(&mut self, primaries: &[(&NodeFacts, &ServerFacts)]) {
-        let newest = primaries.iter().map(|(_, server)| server.timeline).max();
         let all: Vec<String> = primaries
             .iter()
             .map(|(node, server)| {
@@ -220,14 +221,12 @@ impl Judge<'_> {
                 )
             })
             .collect();
-        // The one on the newest timeline stays if its promotion was recorded; on one timeline, the one that is registered. Else nobody but the
-        // operator knows which one is the accident: a standby that was promoted by mistake is on the newest timeline, too.
-        let of_newest = || primaries.iter().filter(|(_, server)| Some(server.timeline) == newest);
-        let stays = match of_newest().count() {
-            1 => of_newest().find(|(node, server)| is_recorded(&node.row, server)),
-            _ => of_newest().find(|(node, _)| node.row.active && node.row.node_type == NodeType::Primary),
-        };
-        let stays = stays.map(|(node, _)| node.row.clone());
+        let stays = right_one(primaries).map(|(node, server)| (node.row.clone(), server.timeline));
+        let older = stays.as_ref().is_some_and(|(row, timeline)| {
+            let mut others = primaries.iter().filter(|(node, _)| node.row.node_id != row.node_id);
+            others.all(|(_, server)| server.timeline < *timeline)
+        });
+        let stays = stays.map(|(row, _)| row);
         let stops: Vec<NodeRow> = primaries
             .iter()
             .map(|(node, _)| &node.row)
@@ -252,8 +251,12 @@ impl Judge<'_> {
              be discarded."
                 .into()
         } else {
+            let why = match older {
+                true => "went on on an older timeline",
+                false => "is not the one that is recorded",
+            };
             format!(
-                "{} went on on an older timeline: stop it now, with \"pgbaton node stop\" there. What it alone has is lost \
+                "{} {why}: stop it now, with \"pgbaton node stop\" there. What it alone has is lost \
                  when it is rejoined.",
                 names.join(", ")
             )
@@ -296,11 +299,43 @@ impl Judge<'_> {
     }
 }
 
+/// Returns which of several primaries is the right one, if the records say so, from whatever node they are read.
+///
+/// The one on the newest timeline, if its promotion was recorded. Of several on that timeline, the one whose promotion alone was recorded, or if
+/// they share their past, the one that is registered. Else nobody but the operator knows which one is the accident: a standby that was promoted
+/// by mistake is on the newest timeline, too; and of two that were promoted apart each has a record of its own.
+pub(super) fn right_one<'a>(
+    primaries: &[(&'a NodeFacts, &'a ServerFacts)],
+) -> Option<(&'a NodeFacts, &'a ServerFacts)> {
+    let newest = primaries.iter().map(|(_, server)| server.timeline).max()?;
+    let of_newest: Vec<_> = primaries.iter().filter(|(_, server)| server.timeline == newest).collect();
+    if let [(node, server)] = of_newest.as_slice() {
+        return is_recorded(&node.row, server).then_some((*node, *server));
+    }
+    let recorded = |server: &ServerFacts| {
+        let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
+        let of_newest = promotions.filter(|promotion| promotion.timeline == newest);
+        of_newest.map(|promotion| promotion.uuid.clone()).collect::<BTreeSet<_>>()
+    };
+    let records: BTreeSet<_> = of_newest.iter().map(|(_, server)| recorded(server)).collect();
+    let alone: Vec<_> = of_newest.iter().filter(|(_, server)| !recorded(server).is_empty()).collect();
+    let right = match (records.len(), alone.as_slice()) {
+        // One past, or nothing but the registration to go by.
+        (1, _) => of_newest.iter().find(|(node, _)| is_registered(&node.row)),
+        (_, [one]) => Some(*one),
+        _ => None,
+    };
+    right.map(|(node, server)| (*node, *server))
+}
+
+fn is_registered(row: &NodeRow) -> bool {
+    row.active && row.node_type == NodeType::Primary
+}
+
 /// Says whether it was recorded that a server was made the primary, by pgbaton or by repmgr: else it was promoted by hand, perhaps by mistake.
 fn is_recorded(row: &NodeRow, server: &ServerFacts) -> bool {
     let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
-    let is_primary = row.active && row.node_type == NodeType::Primary;
-    is_primary || promotions.into_iter().any(|promotion| promotion.timeline == server.timeline)
+    is_registered(row) || promotions.into_iter().any(|promotion| promotion.timeline == server.timeline)
 }
 
 /// Says how many transactions a server has committed since it parted from the others, and until when.
@@ -327,6 +362,30 @@ mod tests {
     use crate::facts::cluster::ClusterFacts;
     use crate::facts::lineage::{Lineage, Promotion};
     use crate::facts::topology;
+
+    #[test]
+    fn of_two_that_were_promoted_apart_none_is_named() {
+        let recorded = |uuid: &str| {
+            let promotions = vec![Promotion { timeline: TimelineId(2), uuid: uuid.into() }];
+            Some(Lineage { promotions, ..Lineage::default() })
+        };
+        let told = |one: Option<&str>, other: Option<&str>| {
+            let mut facts = healthy();
+            facts.nodes[0].server = Err(silence(Answered::Nothing));
+            for (at, uuid) in [(1, one), (2, other)] {
+                promote(&mut facts, at, 2);
+                server(&mut facts, at).lineage = uuid.and_then(recorded);
+            }
+            assess(&facts, &view(None)).0.cluster.next
+        };
+        // Each has a record of its own.
+        assert_eq!(told(Some("a"), Some("b")), Vec::<String>::new());
+        // One was promoted by hand.
+        assert_eq!(told(Some("a"), None), ["pgbaton node stop  # on \"n3\""]);
+        assert_eq!(told(None, Some("b")), ["pgbaton node stop  # on \"n2\""]);
+        // One past, and the registered one is down.
+        assert_eq!(told(Some("a"), Some("a")), Vec::<String>::new());
+    }
 
     #[test]
     fn no_primary_names_the_one_with_the_most_wal_and_what_may_be_missing() {

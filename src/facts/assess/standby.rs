@@ -82,6 +82,13 @@ impl Judge<'_> {
             return;
         }
         let name = node.row.node_name.clone();
+        // A standby of another primary has that one's history.
+        let of_another = self.undecided
+            && server.in_recovery
+            && self.facts.primaries().any(|(_, other)| other.sender_of(&name).is_some());
+        if of_another {
+            return;
+        }
         match relation(server, primary) {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
@@ -90,6 +97,7 @@ impl Judge<'_> {
                     (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
                 }
                 let chief_name = chief.row.node_name.clone();
+                let undecided = self.undecided;
                 let issue = self.issue(
                     Severity::Error,
                     "forked",
@@ -99,11 +107,15 @@ impl Judge<'_> {
                 let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
                 issue.detail = Some(format!("{evidence}{shared}"));
                 let is_standby = server.in_recovery;
-                issue.hint = Some(format!(
-                    "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
+                issue.hint = Some(if undecided {
+                    "Decide first which of the primaries stays.".into()
+                } else {
+                    format!(
+                        "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
                      it first. Do not let it stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and asks."
-                ));
-                if is_standby {
+                    )
+                });
+                if is_standby && !undecided {
                     // That is the cure for whatever else is wrong with it.
                     self.next.truncate(typed);
                     self.type_on("pgbaton node rejoin", &node.row);
