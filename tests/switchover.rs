@@ -131,6 +131,68 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
+/// Runs a switchover whose stop of the old primary begins with these lines of a script.
+fn switchover_after(nodes: &Nodes, lines: &str) -> Output {
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let script = one.dir.join("stop.sh");
+    let (pg_ctl, data) = (one.pg.tool("pg_ctl"), one.data.display().to_string());
+    let text = format!("{lines}\n{} -D {data} -m fast -W stop\n", pg_ctl.display());
+    std::fs::write(&script, text).unwrap();
+    one.with_configuration(&format!("service_stop_command = \"sh {}\"", script.display()), || {
+        two.pgbaton(["--json", "standby", "switchover"]).run()
+    })
+}
+
+#[test]
+fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let observer = Observer::begin(&nodes.servers);
+    let pg_ctl = two.pg.tool("pg_ctl");
+    let dies = format!("{} -D {} -m immediate -w stop", pg_ctl.display(), two.data.display());
+    let output = switchover_after(&nodes, &dies);
+    let answer = output.code(18).json();
+    let detail = answer["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("refuses connections"), "{detail}");
+    assert!(detail.contains("\"node1\" accepts connections as a primary"), "{detail}");
+    assert!(detail.contains("Not done of it: drop slot"), "{detail}");
+    let issue = &answer["issues"][0];
+    assert_eq!((&issue["severity"], &issue["code"]), (&"warning".into(), &"step_failed".into()), "{issue}");
+    assert!(issue["hint"].as_str().unwrap().contains("pgbaton operation abandon"), "{issue}");
+    assert_eq!(nodes.primaries(), ["node1"]);
+    assert!(!one.data.join("standby.signal").exists());
+    one.psql("CREATE TABLE after_the_way_back ()");
+    observer.assert_never_two();
+    // What is named to be typed does it.
+    two.start();
+    two.pgbaton(["operation", "abandon"]).run().code(0);
+    assert_eq!(two.psql(SLOTS), "");
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+#[test]
+fn a_candidate_that_has_no_receiver_any_more_is_not_waited_for() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let psql = format!(
+        "{} -X -At -d \"{}\"",
+        two.pg.tool("psql").display(),
+        two.conninfo_as("postgres", "postgres")
+    );
+    let cut = format!(
+        "{psql} -c \"ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'\" -c 'SELECT pg_reload_conf()'\n\
+         until test \"$({psql} -c 'SELECT count(*) FROM pg_stat_wal_receiver')\" = 0; do sleep 0.1; done"
+    );
+    let answer = switchover_after(&nodes, &cut).code(18).json();
+    let detail = answer["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("node \"node2\" has no WAL receiver"), "{detail}");
+    assert!(detail.contains("What had been changed was put back."), "{detail}");
+    assert_eq!(nodes.primaries(), ["node1"]);
+    one.psql("CREATE TABLE after_the_way_back ()");
+    assert_eq!(two.psql(SLOTS), "");
+}
+
 // ---- a former primary stays a standby ------------------------------------------------------------------------------------
 
 /// Every kind of target that a restore can have left, and where it may stand.

@@ -13,7 +13,7 @@ use crate::facts::start_log;
 use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
-use crate::plan::run::{self, Ended, Outcome, StepStatus};
+use crate::plan::run::{self, Ended, Outcome, StepFailure, StepStatus};
 use crate::plan::{Check, Op, Plan, Statement, Verdict};
 use crate::registry;
 use crate::system::lock::{Holder, LocalLock};
@@ -451,6 +451,26 @@ pub fn blocking(entries: &[Entry]) -> Option<&Entry> {
     })
 }
 
+/// Says what a way back has left that nobody has to hurry for, and what removes it.
+fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Issue {
+    let back = plan.back.iter().find(|back| back.step.id == failure.id);
+    let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
+    let hint = match resumable {
+        Some(id) => Some(format!(
+            "When that is mended, \"pgbaton operation abandon {id}\" does it; a new \"pgbaton standby switchover\" does it first."
+        )),
+        None => by_hand,
+    };
+    Issue {
+        severity: Severity::Warning,
+        code: "step_failed",
+        node_id: None,
+        message: format!("could not {}", failure.title),
+        detail: Some(crate::error::sentence(&failure.error.to_string())),
+        hint,
+    }
+}
+
 /// Turns what became of a plan into a report or an error.
 ///
 /// # Errors
@@ -474,6 +494,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
             "The way back failed in part, and perhaps no node takes writes: \"pgbaton cluster show\" tells."
         }
+        Ended::Regained => "",
         Ended::BackFailed => "The way back failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished => "The rest was left as it is.",
@@ -496,7 +517,19 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         }
         stays.dedup();
     }
-    let mut failures = outcome.failures.into_iter();
+    let regained = plan.regained.as_ref().filter(|_| outcome.ended == Ended::Regained);
+    let left: Vec<Issue> = outcome
+        .failures
+        .iter()
+        .filter(|failure| regained.is_some() && failure.stage == Stage::Back)
+        .map(|failure| left_over(plan, failure, outcome.resumable.then_some(operation_id)))
+        .collect();
+    let undone = |failure: &&StepFailure| failure.stage == Stage::Back;
+    let titles: Vec<&str> =
+        outcome.failures.iter().filter(undone).map(|failure| failure.title.as_str()).collect();
+    let not_done = titles.join("; ");
+    let is_told = left.is_empty();
+    let mut failures = outcome.failures.into_iter().filter(|failure| is_told || failure.stage != Stage::Back);
     let mut error = match (failures.next(), outcome.signal) {
         (Some(first), _) if first.stage == Stage::Verify => {
             let mut error = Error::new(outcome.exit, first.error.primary);
@@ -521,6 +554,10 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         (None, Some(_)) => Error::new(outcome.exit, format!("interrupted: {}", plan.title)),
         (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
     };
+    if let Some(regained) = regained {
+        error = error
+            .detail(format!("The way back was run, and {}. Not done of it: {not_done}.", regained.probe));
+    }
     for sentence in stays {
         error = error.detail(sentence);
     }
@@ -535,16 +572,15 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     if outcome.ended == Ended::Abandoned {
         error = error.hint("\"pgbaton cluster show\" names what is left to do.");
     }
-    error.issues = failures
-        .map(|failure| Issue {
-            severity: Severity::Error,
-            code: "step_failed",
-            node_id: None,
-            message: format!("could not {}", failure.title),
-            detail: Some(crate::error::sentence(&failure.error.to_string())),
-            hint: failure.error.hint,
-        })
-        .collect();
+    error.issues = left;
+    error.issues.extend(failures.map(|failure| Issue {
+        severity: Severity::Error,
+        code: "step_failed",
+        node_id: None,
+        message: format!("could not {}", failure.title),
+        detail: Some(crate::error::sentence(&failure.error.to_string())),
+        hint: failure.error.hint,
+    }));
     error.changed = outcome.changed;
     error.data = data;
     Err(error)

@@ -150,7 +150,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         tell_all(context, &plan.tells, error, told).await;
     }
     let changed = outcome.changed;
-    let failed = outcome.ended == Ended::BackFailed;
+    let failed = matches!(outcome.ended, Ended::Regained | Ended::BackFailed);
     let mut left = state_of(held.as_ref());
     if failed {
         let mut error =
@@ -294,7 +294,7 @@ async fn overtaken(
     let outcome = run::undo(&plan, &past, &world, &format!("overtaken: {why}")).await;
     record_end(context, &world, &plan, id, &outcome).await;
     let undone = match outcome.ended {
-        Ended::BackFailed => "What it had left could be undone only in part",
+        Ended::Regained | Ended::BackFailed => "What it had left could be undone only in part",
         _ => "What it had left of its own is undone",
     };
     Err(error
@@ -335,7 +335,7 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
     let outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
     world.release().await;
     record_end(context, &world, &plan, id, &outcome).await;
-    if outcome.ended == Ended::BackFailed {
+    if matches!(outcome.ended, Ended::Regained | Ended::BackFailed) {
         return Err(conclude(&plan, id, outcome)
             .err()
             .unwrap_or_else(|| Error::failed("could not undo all")));

@@ -80,6 +80,9 @@ pub struct Plan {
     pub verify: Vec<Verify>,
     /// The exit code when the way back itself fails.
     pub back_failed: Exit,
+    /// What shows that a way back that failed in part has reached what matters all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regained: Option<Regained>,
     /// The exit code when something fails after the point of no return, or in a phase that tolerates failures, or in
     /// `verify`.
     pub incomplete: Exit,
@@ -222,6 +225,15 @@ pub struct Back {
     pub step: Step,
 }
 
+/// When a way back that failed in part counts as gone: what is left is then no more than a nuisance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Regained {
+    /// What holds then: the old primary is seen to take writes.
+    pub probe: Probe,
+    /// The exit code of a way back that was asked for and leaves something; else it is that of the failure.
+    pub exit: Exit,
+}
+
 /// A question that must be answered with yes at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verify {
@@ -247,6 +259,7 @@ impl Plan {
             always: Vec::new(),
             verify: Vec::new(),
             back_failed: Exit::Failed,
+            regained: None,
             incomplete: Exit::Incomplete,
             announce_on: None,
             origin: None,

@@ -460,6 +460,18 @@ pub enum Probe {
         /// The nodes.
         look: Look,
     },
+    /// The host of a server refuses connections to it: nobody listens there, which says more than silence.
+    Gone {
+        /// The server.
+        on: Endpoint,
+    },
+    /// Something has held each time that it was asked for so long.
+    Lasts {
+        /// How long.
+        seconds: u32,
+        /// The question.
+        probe: Box<Probe>,
+    },
     /// One of these holds; one without an answer does not.
     Any(Vec<Probe>),
     /// A standby is a standby, and no promotion of it is requested: by its own answer, or where it does not answer, by its files on this
@@ -740,6 +752,8 @@ impl fmt::Display for Probe {
             }
             Self::Unchallenged { .. } => f.write_str("no other node is a primary or on a newer timeline"),
             Self::Challenged { .. } => f.write_str("another node is a primary or on a newer timeline"),
+            Self::Gone { on } => write!(f, "{} refuses connections", on.name),
+            Self::Lasts { seconds, probe } => write!(f, "for {seconds} s {probe}"),
             Self::Any(probes) => {
                 for (i, probe) in probes.iter().enumerate() {
                     write!(f, "{}{probe}", if i == 0 { "" } else { ", or " })?;

@@ -16,8 +16,8 @@ use crate::plan::resume::{Course, Left, course, undo};
 use crate::plan::run::{Ended, Outcome, Signal, StepStatus};
 use crate::plan::scripted::{Change, Event, Moment, ScriptedWorld, Trouble, fact, no};
 use crate::plan::{
-    Back, Command, Endpoint, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Scope, Step,
-    Verify,
+    Back, Command, Endpoint, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Regained,
+    Scope, Step, Verify,
 };
 
 /// Steps before the point of no return, in order; then the point itself; then the rest.
@@ -145,6 +145,7 @@ fn switchover() -> Plan {
             expect("old one streams", fact("old server")),
         ],
         back_failed: Exit::NoPrimary,
+        regained: Some(Regained { probe: fact("old primary"), exit: Exit::Switchover }),
         incomplete: Exit::Incomplete,
         announce_on: None,
         origin: Some(Origin {
@@ -387,14 +388,19 @@ async fn a_step_of_the_way_back_runs_only_if_its_step_was_started() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33() {
+async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33_unless_the_primary_is_back() {
     let plan = switchover();
     for id in BACK {
         for trouble in [Trouble::Fails, Trouble::Hangs] {
             let history = format!("compare-wal fails, then {id} {trouble:?}");
             let world = servers().trouble("compare-wal", Trouble::Fails).trouble(id, trouble);
             let outcome = world.run(&plan).await.unwrap();
-            assert_eq!((outcome.exit, outcome.ended), (Exit::NoPrimary, Ended::BackFailed), "{history}");
+            let expected = match id {
+                // The slot is left, and the old primary takes writes.
+                "back-slot" => (Exit::Switchover, Ended::Regained),
+                _ => (Exit::NoPrimary, Ended::BackFailed),
+            };
+            assert_eq!((outcome.exit, outcome.ended), expected, "{history}");
             assert!(outcome.changed && outcome.resumable, "{history}");
             // With the signal in place a start would be that of a standby.
             let starts = usize::from(id != "back-signal");
@@ -412,6 +418,38 @@ async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33() 
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_says_that_there_is_no_primary_who_has_not_looked() {
+    let plan = switchover();
+    // Nothing was stopped yet, and what was made before cannot be undone.
+    for (id, signal) in [("checkpoint-new", None), ("pause", Some(Signal::Int))] {
+        let history = format!("{id} {signal:?}, then back-slot and back-signal fail");
+        let world =
+            servers().trouble("back-slot", Trouble::Fails).trouble("back-signal", Trouble::FailsAfterEffect);
+        match signal {
+            None => world.add_trouble(id, Trouble::Fails),
+            Some(signal) => world.add_trouble(id, Trouble::Sent(signal, Moment::AfterEffect)),
+        }
+        let outcome = world.run(&plan).await.unwrap();
+        let exit = signal.map_or(Exit::Switchover, Signal::exit);
+        assert_eq!((outcome.exit, outcome.ended), (exit, Ended::Regained), "{history}");
+        assert!(outcome.changed && outcome.resumable, "{history}");
+        assert_eq!(world.ended(), None, "{history}");
+        // Given up while the slot still cannot be dropped: said, and no longer open.
+        let abandoned = world.abandon(&plan).await.unwrap();
+        assert_eq!((abandoned.exit, abandoned.ended), (Exit::Switchover, Ended::Regained), "{history}");
+        assert_eq!(world.ended(), Some(Exit::Switchover), "{history}");
+        assert_safe(&world, &history);
+    }
+    // It does not answer: nobody has seen that it takes writes.
+    let world = servers().trouble("compare-wal", Trouble::Fails).trouble("back-slot", Trouble::Fails);
+    world.silence("old primary");
+    let plan =
+        Plan { regained: Some(Regained { probe: fact("old primary"), exit: Exit::Switchover }), ..plan };
+    let outcome = world.run(&plan).await.unwrap();
+    assert_eq!((outcome.exit, outcome.ended), (Exit::NoPrimary, Ended::BackFailed));
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,6 +158,8 @@ pub enum Ended {
     Incomplete,
     /// Something failed, or a signal arrived, before the point of no return; the whole way back, which may be empty, was run.
     WentBack,
+    /// The way back failed in part, and yet what matters is as it was: see [`crate::plan::Plan::regained`]. Resuming tries the rest again.
+    Regained,
     /// The way back failed in part. Resuming tries the failed part again.
     BackFailed,
     /// The rest was left: by a failure or a signal after the point of no return, or because nobody but the operator can
@@ -301,9 +303,9 @@ async fn poll<W: World>(
                 Err(error) => *last.borrow_mut() = Some(error),
             }
             if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
-                && matches!(world.holds(hopeless).await, Ok(true))
+                && let Some(reason) = holding(world, hopeless).await
             {
-                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {hopeless}");
+                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {reason}");
             }
             sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
         }
@@ -316,6 +318,20 @@ async fn poll<W: World>(
         Some(cause) => cause.context(message),
         None => anyhow::anyhow!(message),
     })
+}
+
+/// Returns what holds of a question: of several, the first one that does.
+async fn holding<'a, W: World>(world: &W, probe: &'a Probe) -> Option<&'a Probe> {
+    let each = match probe {
+        Probe::Any(probes) => probes.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for one in each {
+        if matches!(world.holds(one).await, Ok(true)) {
+            return Some(one);
+        }
+    }
+    None
 }
 
 /// How a step ended, for what follows.
@@ -424,7 +440,8 @@ impl<'a, W: World> Run<'a, W> {
                 Err(halt) => self.halted(halt).await,
             },
         };
-        self.conclude(ended, exit, matches!(ended, Ended::BackFailed | Ended::Unfinished)).await
+        let resumable = matches!(ended, Ended::Regained | Ended::BackFailed | Ended::Unfinished);
+        self.conclude(ended, exit, resumable).await
     }
 
     async fn abandonment(&self) -> Outcome {
@@ -540,6 +557,7 @@ impl<'a, W: World> Run<'a, W> {
             (Ended::Done | Ended::NothingToDo, _) => "done".to_string(),
             (Ended::WentBack, Some(_)) => "interrupted; the way back was run".to_string(),
             (Ended::WentBack, None) => "the way back was run".to_string(),
+            (Ended::Regained, _) => "the way back was run, and left something".to_string(),
             (Ended::BackFailed, _) => "the way back failed".to_string(),
             (Ended::Incomplete | Ended::Unfinished, _) => "incomplete".to_string(),
             (Ended::Abandoned, _) => "abandoned after the point of no return".to_string(),
@@ -736,7 +754,17 @@ impl<'a, W: World> Run<'a, W> {
             let end = self.attempt(Stage::Back, &back.step, (i + 1, of), Flush::Later, resumed).await;
             restored &= end == End::Done;
         }
-        if restored { (Ended::WentBack, exit) } else { (Ended::BackFailed, self.plan.back_failed) }
+        if restored {
+            return (Ended::WentBack, exit);
+        }
+        // A slot that cannot be dropped is no outage: what the primary is now is asked, not concluded from what failed.
+        if let Some(regained) = &self.plan.regained
+            && matches!(ask(self.world, &regained.probe, SETTLE).await, Ok(true))
+        {
+            let asked_for = exit == Exit::Done;
+            return (Ended::Regained, if asked_for { regained.exit } else { exit });
+        }
+        (Ended::BackFailed, self.plan.back_failed)
     }
 
     // A single step.

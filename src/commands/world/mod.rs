@@ -29,7 +29,7 @@ use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
-use crate::pg::failure::Answered;
+use crate::pg::failure::{Answered, Kind};
 use crate::pg::provenance;
 use crate::pg::wal::Wal;
 use crate::plan::journal::{Flush, Header, Journal, Record};
@@ -74,6 +74,8 @@ pub struct Live<'a> {
     held: RefCell<BTreeMap<i32, Session>>,
     /// The hosts that speak for nodes without such a session, by node id.
     hosts: RefCell<BTreeMap<i32, Rc<Remote>>>,
+    /// Since when something holds, and when it was asked last, by the question.
+    lasting: RefCell<BTreeMap<String, (Instant, Instant)>>,
     /// What a question over one of them took, measured before the outage.
     round_trip: Cell<Duration>,
     /// When the other nodes were looked at last, on a clock that goes on while this process or its host is stopped.
@@ -100,6 +102,7 @@ impl<'a> Live<'a> {
             far_ends: FarEnds::default(),
             held: RefCell::default(),
             hosts: RefCell::default(),
+            lasting: RefCell::default(),
             round_trip: Cell::default(),
             looked: Cell::default(),
             operation: RefCell::default(),
@@ -383,6 +386,22 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// Takes note of an answer, and returns for how long it has been yes. A question that was left for a while begins again.
+    fn lasts(&self, probe: &Probe, holds: bool) -> Duration {
+        let mut lasting = self.lasting.borrow_mut();
+        let now = Instant::now();
+        if !holds {
+            lasting.remove(&probe.to_string());
+            return Duration::ZERO;
+        }
+        let entry = lasting.entry(probe.to_string()).or_insert((now, now));
+        if now - entry.1 > ASKED_AGAIN {
+            entry.0 = now;
+        }
+        entry.1 = now;
+        now - entry.0
+    }
+
     /// Returns the text of a setting's value, secrets included.
     fn value(&self, setting: &Setting) -> Result<String, Error> {
         let mut out = String::new();
@@ -491,6 +510,9 @@ impl<'a> Live<'a> {
         }
     }
 }
+
+/// The longest pause between two answers of which the second confirms the first.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often is looked whether a server that is being started is ready.
 const READY: Duration = Duration::from_millis(10);
@@ -657,6 +679,14 @@ impl World for Live<'_> {
             }
             Probe::Challenged { look } => {
                 self.look(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
+            }
+            Probe::Gone { on } => {
+                let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
+                matches!(self.context.connect(&conninfo).await, Err(error) if error.kind == Kind::Refused)
+            }
+            Probe::Lasts { seconds, probe } => {
+                let holds = Box::pin(self.holds(probe)).await.unwrap_or(false);
+                self.lasts(probe, holds) >= Duration::from_secs(u64::from(*seconds))
             }
             Probe::Any(probes) => {
                 let mut any = false;

@@ -490,12 +490,13 @@ impl Probe {
             }
             Self::Accepts { on, .. }
             | Self::NoPrimary { on }
+            | Self::Gone { on }
             | Self::HasAll { on, .. }
             | Self::StaysStandby { on, .. }
             | Self::Announced { on } => on.secret.as_deref().into_iter().collect(),
             Self::Unchallenged { look } | Self::Challenged { look } => look.secrets().collect(),
             Self::Any(probes) => probes.iter().flat_map(Self::secrets).collect(),
-            Self::Not(probe) | Self::At { probe, .. } => probe.secrets(),
+            Self::Not(probe) | Self::At { probe, .. } | Self::Lasts { probe, .. } => probe.secrets(),
             Self::Exists { .. }
             | Self::Ready { .. }
             | Self::Stopped { .. }

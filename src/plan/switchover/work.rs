@@ -16,8 +16,8 @@ use crate::plan::upstream::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::{
-    Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Standby,
-    Statement, Step, Verify,
+    Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Regained, Request,
+    Standby, Statement, Step, Verify,
 };
 use crate::plan::{logical, tell};
 use crate::registry::{NodeType, node};
@@ -65,7 +65,8 @@ impl Work<'_> {
         let replays =
             role.is_none_or(|role| role.apply_delay_ms == 0) && self.server.replay_paused != Some(true);
         if replays {
-            let mut received = announce::received(&self.on, self.facts.bounds.receive_s);
+            let mut received = announce::received(&self.on, self.facts.bounds.receive_s)
+                .gives_up_if(lasts(Probe::Gone { on: self.on.clone() }));
             received.exit = Exit::Switchover;
             steps.push(received);
         }
@@ -231,7 +232,12 @@ impl Work<'_> {
         let is_back =
             self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
         // What was seen before the stop grows old while it is waited for.
-        let is_over = Probe::Any(vec![Probe::Challenged { look: self.look() }, is_back]);
+        let is_gone = lasts(Probe::Gone { on: self.on.clone() });
+        let over = vec![Probe::Challenged { look: self.look() }, is_back, is_gone];
+        let is_over = Probe::Any(over.clone());
+        // Its receiver ends with the old primary, when it has all; while that one is still on its way down, this means nothing.
+        let cut_off = lasts(no_receiver(&self.on));
+        let will_not_have_all = Probe::Any(over.into_iter().chain([cut_off]).collect());
         let has_all = Probe::HasAll {
             on: self.on.clone(),
             node_id: Some(self.facts.primary),
@@ -279,7 +285,7 @@ impl Work<'_> {
                     self.facts.bounds.shutdown_s,
                 )
                 .requires_on_resume(is_standby.clone())
-                .gives_up_if(is_over.clone()),
+                .gives_up_if(is_over),
                 self.step(
                     "wait_until_received",
                     format!("wait until \"{}\" has all of it", self.to()),
@@ -287,7 +293,7 @@ impl Work<'_> {
                     self.facts.bounds.receive_s,
                 )
                 .requires_on_resume(is_standby)
-                .gives_up_if(is_over),
+                .gives_up_if(will_not_have_all),
                 promote,
             ],
         ));
@@ -392,6 +398,8 @@ impl Work<'_> {
     /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it back
     /// removes it, or leaves it if another node has become a primary.
     fn way_back(&self, plan: &mut Plan) {
+        let is_primary = Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) };
+        plan.regained = Some(Regained { probe: is_primary.clone(), exit: Exit::Switchover });
         let signalled = || vec!["write_signal".to_string()];
         let stopped = || vec!["stop".to_string()];
         let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
@@ -413,7 +421,7 @@ impl Work<'_> {
             self.step(
                 "wait_until_primary",
                 format!("wait until \"{}\" is the primary again", self.from()),
-                Op::Wait(Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) }),
+                Op::Wait(is_primary),
                 self.facts.bounds.reconnect_s,
             )
             // Then it was not started, and is not waited for.
@@ -490,6 +498,20 @@ impl Work<'_> {
             });
         }
         out
+    }
+}
+
+/// Long enough for a server that is started again at once, or a receiver that connects again.
+fn lasts(probe: Probe) -> Probe {
+    Probe::Lasts { seconds: 3, probe: Box::new(probe) }
+}
+
+fn no_receiver(on: &Endpoint) -> Probe {
+    let sql = "SELECT (NOT EXISTS (SELECT FROM pg_stat_get_wal_receiver() r WHERE r.pid IS NOT NULL))::text";
+    Probe::Sql {
+        says: format!("{} has no WAL receiver", on.name),
+        on: on.clone(),
+        statement: Statement::new(sql),
     }
 }
 
