@@ -11,14 +11,14 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{
-    Fingerprint, Nodes, Observer, Output, Pg, Running, SOON, StopMode, TestCluster, TestServer, envelope,
-    planned, postgres, registered, send, versions, wait_for,
+    Fingerprint, Nodes, Observer, Output, Pg, Running, SOON, StopMode, TestCluster, TestServer,
+    clean_command, configure, envelope, planned, postgres, registered, run_tool, send, versions, wait_for,
 };
 
 const STREAMS: &str = "SELECT status FROM pg_stat_wal_receiver";
@@ -299,11 +299,136 @@ fn demoted(pg: &Pg, parted: bool) {
         "node1 node3",
         SOON,
     );
+    if !parted {
+        slots_of_an_old_primary(&nodes);
+    }
     one.pgbaton(["cluster", "show"]).run().code(0);
     // Again: it is a standby.
     one.stop(StopMode::Fast);
     answers(&supervise(one, &["--demote"]), 0, "start", "standby");
     observer.assert_never_two();
+}
+
+/// Node 1 was the primary, and follows node 2 now: what the others streamed by is dropped, and nothing else.
+fn slots_of_an_old_primary(nodes: &Nodes) {
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let slots = || one.psql("SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots");
+    one.psql("SELECT pg_create_physical_replication_slot('barman', true)");
+    assert_eq!(slots(), "barman repmgr_slot_2 repmgr_slot_3");
+    let next = json!(["pgbaton node rejoin  # on \"node1\""]);
+    one.wait_for_replay_of(two);
+    let shown = two.pgbaton(["--json", "cluster", "show"]).run();
+    assert_eq!(shown.code(25).json()["data"]["cluster"]["next"], next);
+    let issue = &shown.json()["issues"][0];
+    assert_eq!((&issue["code"], &issue["node_id"]), (&json!("slot_inactive"), &json!(1)));
+    let checked = two.pgbaton(["--json", "cluster", "check"]).run();
+    assert_eq!(checked.json()["data"]["next"], next, "{checked:?}");
+
+    let dry = one.pgbaton(["--json", "node", "rejoin", "--dry-run"]).run();
+    let dropped = ["2", "3"]
+        .map(|id| format!("drop slot \"repmgr_slot_{id}\" on node \"node1\", which nobody uses any more"));
+    assert_eq!(planned(&dry), dropped);
+    assert_eq!(slots(), "barman repmgr_slot_2 repmgr_slot_3");
+    one.pgbaton(["node", "rejoin"]).run().code(0);
+    assert_eq!(slots(), "barman");
+    one.pgbaton(["node", "rejoin"]).run().code(0).says("nothing was changed");
+
+    // The same by the other command that such a node is led back with. A slot that is in use stays.
+    one.psql("SELECT pg_create_physical_replication_slot('repmgr_slot_3', true)");
+    let conninfo = one.conninfo();
+    let receive = one.pg.tool("pg_receivewal");
+    let directory = one.dir.join("received");
+    std::fs::create_dir(&directory).unwrap();
+    let mut command = clean_command(&receive);
+    command.arg("-d").arg(&conninfo).arg("-D").arg(&directory).args(["--slot", "repmgr_slot_3", "--no-loop"]);
+    let receiver = Running::start(command);
+    let active = "SELECT active FROM pg_replication_slots WHERE slot_name = 'repmgr_slot_3'";
+    one.wait_until(active, "t", SOON);
+    one.pgbaton(["standby", "follow"]).run().code(0).says("nothing was changed");
+    receiver.signal(Signal::INT);
+    drop(receiver);
+    one.wait_until(active, "f", SOON);
+    one.pgbaton(["standby", "follow"]).run().code(0);
+    assert_eq!(slots(), "barman");
+    one.pgbaton(["standby", "follow"]).run().code(0).says("nothing was changed");
+    one.psql("SELECT pg_drop_replication_slot('barman')");
+}
+
+#[test]
+fn a_copy_of_the_primary_does_not_start_beside_it() {
+    let nodes = nodes(&postgres(15).unwrap(), 2, "");
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    catch_up(&nodes);
+    one.stop(StopMode::Fast);
+    let copy = nodes.cluster.empty("copy");
+    run_tool(Path::new("/bin/cp"), ["-a".as_ref(), one.data.as_os_str(), copy.data.as_os_str()]).code(0);
+    configure(&copy, 1, "node1", &copy.conninfo(), "guard_wait = 2");
+    // As the hint says where a host knows nobody.
+    let port = two.port.to_string();
+    copy.pgbaton(["cluster", "show", "-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"])
+        .run()
+        .code(25);
+    answers(&supervise(one, &[]), 0, "start", "all");
+    // Nobody has seen yet that it is back.
+    let is_copied = |said: &Output| {
+        said.says("an address of this node, takes writes, on timeline 1").says("one of the two is a copy");
+        assert!(!copy.is_running());
+    };
+    let said = guard(&copy, &[]);
+    answers(&said, 31, "refuse", "newer_primary");
+    is_copied(&said);
+    for more in [&["node", "start"][..], &["node", "start", "--force"], &["node", "restart"]] {
+        is_copied(copy.pgbaton(more).run().code(31));
+    }
+    // Its conninfo leads to the original as well: a configuration that was only copied.
+    configure(&copy, 1, "node1", &one.conninfo(), "guard_wait = 2");
+    let said = guard(&copy, &[]);
+    answers(&said, 31, "refuse", "newer_primary");
+    is_copied(&said);
+    is_copied(copy.pgbaton(["node", "start"]).run().code(31));
+
+    // Somebody starts it all the same.
+    configure(&copy, 1, "node1", &copy.conninfo(), "guard_wait = 2");
+    copy.start();
+    let shown = copy.pgbaton(["--json", "cluster", "show"]).run();
+    let issues = shown.code(25).json()["issues"].as_array().unwrap().clone();
+    let wrong = issues.iter().find(|issue| issue["code"] == "wrong_server").expect("it is told");
+    assert!(wrong["detail"].as_str().unwrap().contains("one of them is a copy"), "{wrong}");
+    copy.pgbaton(["node", "check", "--identity"]).run().says("lead to different servers");
+    copy.pgbaton(["node", "restart"]).run().code(31).says("one of the two is a copy");
+    one.pgbaton(["node", "restart", "--dry-run"]).run().code(0);
+
+    // It was moved, and the old place is gone: that is told, and it starts.
+    one.stop(StopMode::Fast);
+    copy.stop(StopMode::Fast);
+    // What the original has written meanwhile was not in the first copy.
+    std::fs::remove_dir_all(&copy.data).unwrap();
+    run_tool(Path::new("/bin/cp"), ["-a".as_ref(), one.data.as_os_str(), copy.data.as_os_str()]).code(0);
+    let said = guard(&copy, &[]);
+    answers(&said, 0, "start", "all");
+    said.says("an address of this node, does not answer").says("pgbaton primary register --force");
+    copy.start();
+    copy.pgbaton(["cluster", "show"]).run().code(25).says("\"pgbaton primary register --force\" on it");
+    copy.pgbaton(["primary", "register", "--force"]).run().code(0);
+    for standby in [two, three] {
+        let from = copy.port.to_string();
+        standby.psql(&format!(
+            "ALTER SYSTEM SET primary_conninfo = '{} application_name={}'",
+            copy.conninfo(),
+            standby.name
+        ));
+        standby.reload();
+        standby.wait_until(
+            "SELECT sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming'",
+            &from,
+            SOON,
+        );
+        standby.wait_for_replay_of(&copy);
+    }
+    // Now it is the old place that would be the copy.
+    let said = guard(one, &[]);
+    answers(&said, 31, "refuse", "newer_primary");
+    said.says("one of the two is a copy");
 }
 
 #[test]

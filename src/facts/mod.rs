@@ -20,6 +20,7 @@ pub mod repmgr;
 pub mod role;
 pub mod server;
 pub mod settings;
+pub mod slots;
 pub mod source;
 pub mod start_log;
 pub mod topology;

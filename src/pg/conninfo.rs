@@ -197,6 +197,17 @@ impl Conninfo {
         Self { pairs }
     }
 
+    /// Returns only where it leads to, with the port that is meant where none is named: two with the same place lead to one server.
+    #[must_use]
+    pub fn place(&self) -> Self {
+        let mut place = Self::default().leading_to(self);
+        if place.get("port").is_none() {
+            place.set("port", "5432");
+        }
+        place.pairs.sort();
+        place
+    }
+
     /// Returns this without passwords and keys: for argument lists, plans and `primary_conninfo`.
     #[must_use]
     pub fn without_secrets(&self) -> Self {

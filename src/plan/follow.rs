@@ -9,6 +9,7 @@ use crate::facts::places::Place;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::Settings;
+use crate::facts::slots;
 use crate::pg::history::parse_history;
 use crate::plan::announce::{self, Other};
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
@@ -16,7 +17,8 @@ use crate::plan::service::writable;
 use crate::plan::standby::{self, Past, replays_late};
 use crate::plan::tell;
 use crate::plan::upstream::{
-    QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, slot_to_make, streams, upstream,
+    QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, slot_to_make,
+    streams, upstream,
 };
 use crate::plan::{
     Back, Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Statement,
@@ -131,7 +133,9 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         && local.row.active
         && slot_of(&local.row) == slot;
     let uses_slot = received.unwrap_or_default() == slot.as_deref().unwrap_or_default();
+    let cleared = stale_slots(facts, local);
     if follows && uses_slot && recorded {
+        plan.phases.extend(cleared);
         return plan;
     }
     let on = endpoint(target);
@@ -197,11 +201,20 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     );
     plan.phases.push(phase(format!("follow \"{target_name}\""), OnFailure::Stop, steps));
     plan.phases.push(phase("bring the records up to date".into(), OnFailure::Continue, records));
+    plan.phases.extend(cleared);
     plan
 }
 
 fn phase(title: String, on_failure: OnFailure, steps: Vec<Step>) -> Phase {
     Phase { title, order: Order::InOrder, on_failure, outage: false, steps }
+}
+
+/// Drops the slots that others used while they streamed from this node: an old primary that came back still has them.
+fn stale_slots(facts: &FollowFacts, local: &NodeFacts) -> Option<Phase> {
+    let on = endpoint(local);
+    let stale = slots::stale(&facts.cluster, facts.node_id, facts.target_id);
+    let steps = stale.iter().map(|slot| drop_stale(&on, &local.row.node_name, slot, Exit::Query)).collect();
+    (!stale.is_empty()).then(|| phase("drop slots that nobody needs".into(), OnFailure::Continue, steps))
 }
 
 /// Checks that it can be pointed elsewhere as it runs, and stays a standby then.

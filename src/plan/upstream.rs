@@ -72,6 +72,17 @@ pub fn drop_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     )
 }
 
+/// Drops a slot that a standby has kept from its time as an upstream. Slots of others are nobody's business here.
+pub fn drop_stale(on: &Endpoint, node_name: &str, slot: &str, exit: Exit) -> Step {
+    Step::new(
+        format!("drop_{slot}"),
+        format!("drop slot \"{slot}\" on node \"{node_name}\", which nobody uses any more"),
+        Op::Sql { on: on.clone(), statements: vec![super::register::drop_inactive_slot(slot)] },
+        QUERY_S,
+        exit,
+    )
+}
+
 /// A node streams from a server, and has replayed what makes it a standby of it; without `past`, what it has replayed does not matter.
 ///
 /// Where our role may not see the state of the connection, the connection is all there is to see.

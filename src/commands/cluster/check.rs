@@ -29,6 +29,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         lag_warning_s: thresholds.lag_s.0,
         own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
+        local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
     };

@@ -99,6 +99,7 @@ async fn once(context: &Context) -> Result<Report> {
         lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
         own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
+        local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
     };

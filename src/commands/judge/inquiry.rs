@@ -13,12 +13,24 @@ use crate::facts::cluster::{NodeFacts, Silence, ask_node, bounded};
 use crate::facts::lineage;
 use crate::facts::server::{self, ServerFacts};
 use crate::pg::client::{Row, Session, SqlError};
+use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::registry::{NodeRow, NodeType, lock, node};
 use crate::system::environment::Environment;
 
 /// How long the others are still listened to when enough is known.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Which addresses of the node itself are asked, because another server may be there: a copy, or what was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnAddresses {
+    /// None: it cannot be told whether the local server is who answers.
+    None,
+    /// Those that are registered for it elsewhere. The local server is known by what it has said at its conninfo.
+    Registered,
+    /// Its conninfo, too: no local server runs, or it does not run there.
+    All,
+}
 
 /// Whom to ask.
 #[derive(Debug)]
@@ -34,6 +46,10 @@ pub(crate) struct Inquiry<'a> {
     pub named: Vec<NodeRow>,
     /// Servers that may be nodes of this cluster: they count if they turn out to be.
     pub guessed: Vec<NodeRow>,
+    /// Which addresses of the node itself are asked.
+    pub own_addresses: OwnAddresses,
+    /// The addresses under which copies of the metadata have the node itself, where they lead elsewhere than its conninfo.
+    pub registered_elsewhere: Vec<NodeRow>,
     /// The server of the node itself, where it runs: it may be reached by another one's address, and has nothing to say here.
     pub own_server: Option<(String, String)>,
     /// Who is registered.
@@ -54,6 +70,8 @@ impl<'a> Inquiry<'a> {
             rows: Vec::new(),
             named: Vec::new(),
             guessed: Vec::new(),
+            own_addresses: OwnAddresses::None,
+            registered_elsewhere: Vec::new(),
             own_server: None,
             members: Members::default(),
             sessions: Vec::new(),
@@ -64,6 +82,15 @@ impl<'a> Inquiry<'a> {
     /// Adds a copy of the metadata.
     pub fn learn(&mut self, rows: &[NodeRow]) {
         self.members.learn(rows);
+        let own = place(&self.own.conninfo);
+        for row in rows.iter().filter(|row| row.node_id == self.own.node_id) {
+            let there = place(&row.conninfo);
+            let known =
+                there == own || self.registered_elsewhere.iter().any(|known| place(&known.conninfo) == there);
+            if !known && !there.is_empty() {
+                self.registered_elsewhere.push(NodeRow { node_name: there, ..row.clone() });
+            }
+        }
         for row in rows.iter().filter(|row| row.node_id != self.own.node_id) {
             let place = (row.node_id, key(&row.conninfo));
             let known = self.rows.iter().any(|known| (known.node_id, key(&known.conninfo)) == place);
@@ -84,11 +111,18 @@ impl<'a> Inquiry<'a> {
         let mut pending = FuturesUnordered::new();
         let mut voices: Vec<Voice> = Vec::new();
         let mut until: Option<Instant> = None;
+        let here = (self.own_addresses == OwnAddresses::All)
+            .then(|| NodeRow { node_name: place(&self.own.conninfo), ..self.own.clone() });
         loop {
             let named = self.named.iter().map(|row| (row, false, false));
             let guessed = self.guessed.iter().map(|row| (row, false, true));
+            let elsewhere = match self.own_addresses {
+                OwnAddresses::None => &[],
+                _ => self.registered_elsewhere.as_slice(),
+            };
+            let elsewhere = elsewhere.iter().chain(&here).map(|row| (row, false, false));
             for (row, registered, guessed) in
-                self.rows.iter().map(|row| (row, true, false)).chain(named).chain(guessed)
+                self.rows.iter().map(|row| (row, true, false)).chain(named).chain(guessed).chain(elsewhere)
             {
                 if asked.insert((registered, row.node_id, key(&row.conninfo))) {
                     pending.push(ask(row.clone(), (registered, guessed), self.environment, each));
@@ -104,6 +138,13 @@ impl<'a> Inquiry<'a> {
             let is_self = voice.node.facts().is_some_and(|server| {
                 self.own_server == Some((server.system_identifier.clone(), server.started_at.clone()))
             });
+            // Nothing but a server of this cluster is of interest there. That nothing answers at its conninfo is no wonder: it is down.
+            let at_own = !voice.registered && voice.node.row.node_id == self.own.node_id;
+            let is_here =
+                at_own && here.as_ref().is_some_and(|here| here.node_name == voice.node.row.node_name);
+            if at_own && (is_self || (voice.node.server.is_ok() && !is_ours) || (is_here && !is_ours)) {
+                continue;
+            }
             if is_self || (guessed && !is_ours) {
                 self.dismissed.extend((!is_self).then_some(voice.node));
                 continue;
@@ -135,6 +176,11 @@ impl<'a> Inquiry<'a> {
             || (voice.node.row.node_type == NodeType::Witness
                 && voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(knows_us)))
     }
+}
+
+/// Returns where a conninfo leads to, as a text to compare and to show.
+fn place(conninfo: &str) -> String {
+    Conninfo::parse(conninfo).map(|parsed| parsed.place().to_string()).unwrap_or_default()
 }
 
 /// Asks one server everything. Where it came from is given back with the answer.

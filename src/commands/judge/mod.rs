@@ -12,8 +12,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use self::inquiry::{Inquiry, again};
+use self::inquiry::{Inquiry, OwnAddresses, again};
 use crate::commands::context::Context;
+use crate::commands::own_server;
 use crate::commands::primary::register::own_row;
 use crate::commands::state;
 use crate::error::{Error, Exit, Result, sentence};
@@ -80,6 +81,8 @@ pub struct Question {
     pub rows: Vec<NodeRow>,
     /// It is known for certain that `rows` are all nodes.
     pub complete: bool,
+    /// Which addresses of the node itself are asked.
+    pub own_addresses: OwnAddresses,
     /// How long to ask.
     pub within: Duration,
 }
@@ -112,10 +115,22 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
     let begun = Instant::now();
     let own = own_row(config, NodeType::Primary, None, None);
     let mut running = None;
-    if running_postmaster(&config.data_directory).is_some()
-        && let Ok((session, server)) = ask_node(&config.conninfo, &context.environment, within).await
-    {
-        running = Some((server, node::read_all(&session).await));
+    let mut own_addresses = OwnAddresses::All;
+    if running_postmaster(&config.data_directory).is_some() {
+        own_addresses = OwnAddresses::None;
+        if let Ok((session, server)) = ask_node(&config.conninfo, &context.environment, within).await {
+            // Another one than the local server can only be judged as that.
+            if own_server::is_elsewhere(context, &session).await.is_some() {
+                own_addresses = OwnAddresses::All;
+            } else {
+                own_addresses = OwnAddresses::Registered;
+                running = Some((server, node::read_all(&session).await));
+            }
+        }
+    }
+    // A far end brings back who was the primary a moment ago, and its server may come up while others are asked.
+    if matches!(asker, Asker::FarEnd { .. }) {
+        own_addresses = OwnAddresses::None;
     }
     let question = match running {
         Some((server, rows)) => Question {
@@ -128,6 +143,7 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
                 |rows| !rows.is_empty(),
             ),
             rows: rows.unwrap_or_default(),
+            own_addresses,
             within: within.saturating_sub(begun.elapsed()),
         },
         None => Question {
@@ -136,6 +152,7 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
             past: Past::Files(Box::new(read(context).await?)),
             rows: Vec::new(),
             complete: false,
+            own_addresses,
             within,
         },
     };
@@ -152,6 +169,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
     if let Past::Server(server) = &question.past {
         inquiry.own_server = Some((server.system_identifier.clone(), server.started_at.clone()));
     }
+    inquiry.own_addresses = question.own_addresses;
     inquiry.learn(&question.rows);
     let seen = match (&question.past, question.complete) {
         // What it says itself is newer than what was seen of it.
@@ -175,7 +193,9 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
     let voices = {
         let enough = |voices: &[Voice]| {
             let ours = ours(asker, &question.own, &system_identifier, question.past.branch(), None);
-            voices.iter().any(|voice| hear(&ours, voice, voices).says == Says::Against)
+            // An address of this node may lead to another node, which says itself what it is.
+            let objects = |word: Word| word.says == Says::Against && !word.own_address;
+            voices.iter().any(|voice| objects(hear(&ours, voice, voices)))
         };
         inquiry.round(question.within, enough).await
     };
@@ -240,6 +260,11 @@ impl Judged {
     /// Nothing says whether there are other nodes, and none is known.
     pub fn knows_nobody(&self) -> bool {
         !self.judgement.alone && self.judgement.words.is_empty()
+    }
+
+    /// Another server has an address of this node, and takes writes.
+    pub fn is_copied(&self) -> bool {
+        self.judgement.words.iter().any(|word| word.own_address && word.says == Says::Against)
     }
 
     /// Returns the node that another primary runs on, if one was seen.

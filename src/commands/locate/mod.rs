@@ -33,6 +33,8 @@ pub struct Found {
     pub facts: ClusterFacts,
     /// What was last seen before; read before it is overwritten.
     pub topology: Option<Topology>,
+    /// The server that conninfo of the configuration leads to, and where that is, if it answers.
+    pub local: Option<(String, ServerFacts)>,
     /// The copies of the metadata that witnesses have.
     pub copies: Copies,
     /// The operations that have not reported their end, by the copies of all nodes that answer; only where that was asked.
@@ -158,7 +160,11 @@ async fn find(
         more.refused = Some(error.primary.clone());
     }
     let (copies, operations) = (round.copies(&facts), round.operations(&facts));
-    Ok((Found { copies, operations, facts, topology, now }, more))
+    let local = match config.filter(|_| !named) {
+        Some(_) => Some(context.local_conninfo()?.place().to_string()).zip(round.server(&first).cloned()),
+        None => None,
+    };
+    Ok((Found { local, copies, operations, facts, topology, now }, more))
 }
 
 /// Returns what makes a connection string lead to a server as a role: two with the same key need one connection.

@@ -134,6 +134,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         lag_warning_s: thresholds.lag_s.0,
         own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: Some(config.node_id),
+        local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
     };
@@ -286,6 +287,7 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
     let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }] };
     Found {
         facts,
+        local: None,
         copies: Copies::new(),
         operations: Vec::new(),
         topology: None,

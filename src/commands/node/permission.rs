@@ -22,6 +22,10 @@ use crate::registry::NodeRow;
 /// How long a server that must not run may take to end at once.
 const ENDED: Duration = Duration::from_secs(30);
 
+/// What to do where another server is this node, too.
+pub(super) const COPIED: &str = "Keep one of the two, and let nobody write to the other: stop that one with \"pgbaton node stop\" on its host. Transactions of both \
+    cannot be joined. Where the one at the registered address goes, register this one: \"pgbaton primary register --force\".";
+
 /// What was found out.
 #[derive(Debug)]
 pub(super) struct Permission {
@@ -59,7 +63,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
         return Ok(Permission::not_needed());
     }
     let mut judged = judge::here(context, Asker::Start, WITHIN).await?;
-    if judged.judgement.alone {
+    if judged.judgement.alone && judged.judgement.may.is_yes() {
         return Ok(Permission::not_needed());
     }
     let held = under_locks(context, &mut judged).await?;
@@ -73,6 +77,9 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
             format!("node \"{name}\" starts as the primary, and not all other nodes could be asked"),
         )
         .detail(judgement.unheard().unwrap_or_default()),
+        May::No { overridable: false } if judged.is_copied() => {
+            refusal(name, &judgement.evidence()).hint(COPIED)
+        }
         May::No { overridable: false } => {
             let hint = "Run \"pgbaton node rejoin\" on this node: it comes back as a standby.";
             refusal(name, &judgement.evidence()).hint(hint)
@@ -138,13 +145,16 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
         .waivable(Waiver::Force, force);
         return Ok(Permission { checks: vec![check], ..Permission::not_needed() });
     }
-    if judged.judgement.alone {
+    if judged.judgement.alone && judged.judgement.may.is_yes() {
         return Ok(Permission::not_needed());
     }
     let held = under_locks(context, &mut judged).await?;
     let judgement = &judged.judgement;
     let check = match judgement.may {
         May::Yes => Check::pass("second_primary", "no other primary is seen"),
+        May::No { overridable: false } if judged.is_copied() => {
+            refusal(name, &judgement.evidence()).hint(format!("{COPIED} Nothing was stopped."))
+        }
         May::No { overridable: false } => refusal(name, &judgement.evidence())
             .hint("Run \"pgbaton cluster show\": it shows both sides. Nothing was stopped."),
         May::No { overridable: true } => {

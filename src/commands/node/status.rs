@@ -59,12 +59,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     locate::remember(context, &facts, now);
     let own_operation = operation::own_seen(context).map(|own| (own.operation_id, own.process));
     let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
+    let local = (context.local_conninfo()?.place().to_string(), server.clone());
     let view = Viewpoint {
         now,
         topology: None,
         lag_warning_s: config.replication_lag_warning.as_secs_f64(),
         own_operation,
         local_node_id: Some(config.node_id),
+        local_server: Some(&local),
         copies: &Copies::new(),
         operations: &[],
     };

@@ -61,6 +61,7 @@ pub(crate) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
         lag_warning_s: 300.0,
         own_operation: None,
         local_node_id: Some(1),
+        local_server: None,
         copies: &NO_COPIES,
         operations: &[],
     }

@@ -39,6 +39,8 @@ pub struct Viewpoint<'a> {
     pub own_operation: Option<(String, Option<u32>)>,
     /// The node that this command runs on.
     pub local_node_id: Option<i32>,
+    /// The server that conninfo of the configuration leads to, and where that is, if it was asked.
+    pub local_server: Option<&'a (String, ServerFacts)>,
     /// The copies of the metadata that witnesses have, by the witness's node id.
     pub copies: &'a Copies,
     /// The operations that have not reported their end, by the metadata.

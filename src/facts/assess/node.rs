@@ -57,10 +57,12 @@ impl Judge<'_> {
             Err(silence) => {
                 out.error = Some(silence.message.clone());
                 self.silent(node, &mut out);
+                self.has_moved(row);
             }
             Ok(server) => {
                 out.last_seen = Some(self.view.now);
                 self.answering(node, server, &mut out);
+                self.led_elsewhere(row, server);
                 if row.node_type != NodeType::Witness && self.elsewhere(node, server) {
                     // What that server is, is not what this node is.
                     out.observed_role = Role::Unknown;
@@ -72,12 +74,74 @@ impl Judge<'_> {
                     self.positions(server, reference.map(|(_, server)| server), &mut out);
                     if server.in_recovery {
                         self.standby(node, server, upstream, reference, &mut out);
+                        self.kept_slots(node);
                     }
                     self.past(node, server, reference, typed, &mut out);
                 }
             }
         }
         out
+    }
+
+    /// The local server, if it is the one of this record, and where it is.
+    fn local_server(&self, row: &NodeRow) -> Option<&(String, ServerFacts)> {
+        self.view.local_server.filter(|_| self.view.local_node_id == Some(row.node_id))
+    }
+
+    /// Whether conninfo of the configuration and the record of the same node lead to different servers.
+    fn led_elsewhere(&mut self, row: &NodeRow, server: &ServerFacts) {
+        let Some((here, local)) = self.local_server(row) else { return };
+        let which = |server: &ServerFacts| (server.system_identifier.clone(), server.started_at.clone());
+        if which(local) == which(server) {
+            return;
+        }
+        let name = &row.node_name;
+        let what = |server: &ServerFacts| match server.in_recovery {
+            true => "is a standby",
+            false => "takes writes",
+        };
+        let there = Conninfo::parse(&row.conninfo).map(|there| there.place().to_string()).unwrap_or_default();
+        let mut detail = format!(
+            "The server at \"{here}\", where conninfo of the configuration leads to, {}; the one at \"{there}\", which is registered, {}.",
+            what(local),
+            what(server)
+        );
+        let two =
+            local.system_identifier == server.system_identifier && !local.in_recovery && !server.in_recovery;
+        let hint = if two {
+            detail.push_str(" Both have the same system identifier: one of them is a copy, and what is written to one is not on the other.");
+            format!(
+                "Decide which one is \"{name}\", and stop the other one at once. If it is the one of the configuration, record it after that: \
+                 \"pgbaton primary register --force\"."
+            )
+        } else {
+            format!(
+                "Correct conninfo in the configuration, or register \"{name}\" again with --force where it was moved."
+            )
+        };
+        let message = format!("conninfo and the record of node \"{name}\" lead to different servers");
+        let issue = self.issue(Severity::Error, "wrong_server", Some(row), message);
+        (issue.detail, issue.hint) = (Some(detail), Some(hint));
+    }
+
+    /// Says of a record that leads nowhere where its server is.
+    fn has_moved(&mut self, row: &NodeRow) {
+        let Some((here, local)) = self.local_server(row) else { return };
+        if self.facts.system_identifier().is_some_and(|own| own != local.system_identifier) {
+            return;
+        }
+        let command = match (&row.node_type, local.in_recovery) {
+            (NodeType::Witness, _) => return,
+            (_, true) => "pgbaton standby register --force",
+            (_, false) => "pgbaton primary register --force",
+        };
+        let text = format!(
+            "Conninfo of the configuration leads to a server, at \"{here}\". If \"{}\" was moved, record where it is: \"{command}\" on it.",
+            row.node_name
+        );
+        if let Some(issue) = self.issues.last_mut().filter(|issue| issue.node_id == Some(row.node_id)) {
+            issue.hint = Some(text);
+        }
     }
 
     fn silent(&mut self, node: &NodeFacts, out: &mut NodeView) {
@@ -393,5 +457,34 @@ mod tests {
         facts.nodes[2].server = facts.nodes[0].server.clone();
         let (report, codes) = judged(&facts);
         assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["same_server"]));
+    }
+
+    #[test]
+    fn a_record_that_leads_to_another_server_than_conninfo_is_told() {
+        let mut facts = healthy();
+        let copy = ServerFacts { started_at: "later".into(), ..facts.nodes[0].facts().unwrap().clone() };
+        let told = |facts: &crate::facts::cluster::ClusterFacts, server: &ServerFacts, id| {
+            let local = ("host=h9 port=5432".to_string(), server.clone());
+            let view =
+                super::super::Viewpoint { local_server: Some(&local), local_node_id: Some(id), ..view(None) };
+            let (report, issues) = assess(facts, &view);
+            (report.cluster.state, issues)
+        };
+        let itself = facts.nodes[0].facts().unwrap().clone();
+        assert_eq!(told(&facts, &itself, 1).1, []);
+        let (state, issues) = told(&facts, &copy, 1);
+        assert_eq!((state, issues[0].code, issues[0].node_id), (State::Degraded, "wrong_server", Some(1)));
+        let detail = issues[0].detail.as_deref().unwrap();
+        assert!(detail.contains("\"host=h9 port=5432\"") && detail.contains("\"host=h1 port=5432\""));
+        assert!(detail.contains("one of them is a copy"));
+        // Where it leads to another node's, nothing was copied.
+        let other = facts.nodes[2].facts().unwrap().clone();
+        let issue = &told(&facts, &other, 1).1[0];
+        assert!(issue.code == "wrong_server" && !issue.detail.as_deref().unwrap().contains("copy"));
+        // Nobody is where it is registered.
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        let issues = told(&facts, &copy, 1).1;
+        let issue = issues.iter().find(|issue| issue.code == "node_unreachable").unwrap();
+        assert!(issue.hint.as_deref().unwrap().contains("pgbaton primary register --force"));
     }
 }

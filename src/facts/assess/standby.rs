@@ -7,6 +7,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::divergence::{Relation, relation};
 use crate::facts::paused::{Advice, advice};
 use crate::facts::server::ServerFacts;
+use crate::facts::slots;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
@@ -66,6 +67,28 @@ impl Judge<'_> {
             false => 0.0,
         };
         Some(own.max(before))
+    }
+
+    /// Whether a standby that streams has kept slots from its time as an upstream.
+    pub(super) fn kept_slots(&mut self, node: &NodeFacts) {
+        let name = &node.row.node_name;
+        let Some(upstream) = self.facts.observed_upstream(name) else { return };
+        let (upstream_id, up) = (upstream.row.node_id, upstream.facts());
+        let stale = slots::stale(self.facts, node.row.node_id, upstream_id);
+        if stale.is_empty() {
+            return;
+        }
+        // A rejoin leads to the primary.
+        let command = match up.is_some_and(|up| up.in_recovery) {
+            true => format!("pgbaton standby follow --upstream-node-id={upstream_id}"),
+            false => "pgbaton node rejoin".to_string(),
+        };
+        let names: Vec<String> = stale.iter().map(|slot| format!("\"{slot}\"")).collect();
+        let message = format!("node \"{name}\" has slots of nodes that do not stream from it");
+        let issue = self.issue(Severity::Warning, "slot_inactive", Some(&node.row), message);
+        issue.detail = Some(format!("They keep WAL that nobody fetches: {}.", names.join(", ")));
+        issue.hint = Some(format!("\"{command}\" on \"{name}\" drops them."));
+        self.type_on(&command, &node.row);
     }
 
     /// Whether a node has WAL that the primary never had. `typed` is how many commands there were before this node was looked at.

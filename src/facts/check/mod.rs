@@ -362,9 +362,9 @@ fn of_issue(code: &str) -> Option<Name> {
         "replay_paused" => Name::Replay,
         // Has limits of its own, the critical one among them.
         "replication_lag" => return None,
-        "slot_missing" | "slot_lost" | "slot_unused" => return None,
+        "slot_missing" | "slot_lost" | "slot_unused" | "slot_inactive" => return None,
         "forked" | "history_unknown" | "primary_outdated" => Name::Timeline,
-        "foreign_cluster" | "same_server" => Name::Identity,
+        "foreign_cluster" | "same_server" | "wrong_server" => Name::Identity,
         "standby_signal_missing" | "standby_signal_leftover" => Name::StandbySignal,
         "version_differs" => Name::ServerVersion,
         _ => Name::ServerRole,

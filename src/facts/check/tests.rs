@@ -773,7 +773,7 @@ fn all_is_well() {
 #[test]
 fn every_issue_of_a_node_belongs_to_a_check() {
     // Those of other commands, of the configuration and of the whole cluster fall to the role and hurt nobody.
-    let own = ["slot_missing", "slot_lost", "slot_unused", "replication_lag"];
+    let own = ["slot_missing", "slot_lost", "slot_unused", "slot_inactive", "replication_lag"];
     for (code, _) in ISSUE_CODES {
         assert_eq!(of_issue(code).is_none(), own.contains(code), "{code}");
     }

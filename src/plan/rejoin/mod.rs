@@ -21,16 +21,17 @@ use crate::facts::divergence::Relation;
 use crate::facts::rejoin::{BLOCKED, Local, Loss, Needed, STANDBY_SIGNAL, Target};
 use crate::facts::server::{ServerFacts, Slot};
 use crate::facts::settings::{NextStart, Settings};
+use crate::facts::slots;
 use crate::pg::control_file::ControlState;
 use crate::pg::lsn::Lsn;
 use crate::plan::announce::{self, Other};
 use crate::plan::logical;
-use crate::plan::register::{drop_inactive_slot, endpoint};
+use crate::plan::register::endpoint;
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::standby::{AUTO_CONF, Future, Past, replays_late};
 use crate::plan::tell::Tell;
 use crate::plan::upstream::{
-    QUERY_S, create_slot, default_slot, drop_slot, record_upstream, slot_of, streams, upstream,
+    QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::{
     Back, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting,
@@ -225,7 +226,10 @@ pub fn plan(facts: &RejoinFacts, options: &RejoinOptions) -> Rejoin {
     let Some(decided) = &decision else { return Rejoin { decision, plan } };
     let nodes = Nodes { facts, options, local, primary, there };
     match decided.rung {
-        Rung::None => plan.phases.extend(nodes.records_if_wrong()),
+        Rung::None => {
+            plan.phases.extend(nodes.records_if_wrong());
+            plan.phases.extend(nodes.stale_slots_of_running());
+        }
         Rung::Follow if facts.local.running.is_none() => nodes.follow(&mut plan),
         // The planner of `standby follow` knows running standbys; cloning is another planner's too.
         Rung::Follow | Rung::Reclone => {}
@@ -817,44 +821,32 @@ impl Nodes<'_> {
         logical::drop_if_kept(self.name(), &self.options.on, self.primary, names, Exit::Rejoin)
     }
 
-    /// Drops the slots that other nodes used while this one was their upstream. Slots of others are nobody's business here.
+    /// Drops the slots that other nodes used while this one was their upstream.
     fn drop_stale_slots(&self) -> Vec<Step> {
-        let stale = stale_slots(self.facts);
-        if stale.is_empty() || self.facts.loss.is_some() {
+        if self.facts.loss.is_some() {
             // A rewind leaves no slots.
             return Vec::new();
         }
-        stale
-            .iter()
-            .map(|slot| {
-                self.step(
-                    &format!("drop_{slot}"),
-                    format!("drop slot \"{slot}\" on node \"{}\", which nobody uses any more", self.name()),
-                    Op::Sql { on: self.options.on.clone(), statements: vec![drop_inactive_slot(slot)] },
-                    QUERY_S,
-                )
-            })
-            .collect()
+        self.drop(&stale_slots(self.facts))
+    }
+
+    fn drop(&self, slots: &[String]) -> Vec<Step> {
+        let drop = |slot: &String| drop_stale(&self.options.on, self.name(), slot, Exit::Rejoin);
+        slots.iter().map(drop).collect()
+    }
+
+    /// Does the same on a node that streams already, however it came back.
+    fn stale_slots_of_running(&self) -> Option<Phase> {
+        let stale = slots::stale(&self.facts.cluster, self.facts.node_id, self.facts.primary_id);
+        (!stale.is_empty())
+            .then(|| phase("drop slots that nobody needs", OnFailure::Continue, self.drop(&stale)))
     }
 }
 
 /// Returns the slots on the local node that belong to nodes which follow somebody else.
 fn stale_slots(facts: &RejoinFacts) -> Vec<String> {
-    let here = |slot: &&String| facts.local.slots.contains(slot);
-    facts
-        .cluster
-        .nodes
-        .iter()
-        .filter(|node| {
-            node.row.upstream_node_id != Some(facts.node_id) || node.row.node_id == facts.primary_id
-        })
-        .flat_map(|node| [Some(node::slot_name(node.row.node_id)), slot_of(&node.row)])
-        .flatten()
-        .collect::<std::collections::BTreeSet<String>>()
-        .iter()
-        .filter(here)
-        .cloned()
-        .collect()
+    let names = slots::of_others(&facts.cluster, facts.node_id, facts.primary_id);
+    names.into_iter().filter(|slot| facts.local.slots.contains(slot)).collect()
 }
 
 /// Says how far something is, for people.

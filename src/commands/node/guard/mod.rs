@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::cli::node::Guard as Args;
 use crate::commands::context::Context;
-use crate::commands::judge::inquiry::Inquiry;
+use crate::commands::judge::inquiry::{Inquiry, OwnAddresses};
 use crate::commands::judge::{self, known};
+use crate::commands::node::permission::COPIED;
 use crate::commands::primary::register::own_row;
 use crate::commands::{locate, operate};
 use crate::config::Config;
@@ -130,6 +131,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     let own = own_row(config, NodeType::Primary, None, None);
     let mut inquiry = Inquiry::new(context, &own, &system_identifier);
     inquiry.named = named;
+    inquiry.own_addresses = OwnAddresses::All;
     let mut end = None;
     let mut looked = false;
     let seen = judge::last_seen(context, &local, &mut inquiry)?;
@@ -152,7 +154,9 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         let enough = |voices: &[Voice]| {
             let ours = judge::ours(Asker::Guard, &own, &system_identifier, local.branch(), end);
             let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
-            words.any(|word| word.says == Says::Against && (word.is_primary || !args.demote))
+            // An address of this node may lead to another node, which says itself what it is.
+            let objects = |word: &Word| word.says == Says::Against && !word.own_address;
+            words.any(|word| objects(&word) && (word.is_primary || !args.demote))
         };
         let voices = inquiry.round(each, enough).await;
         if !looked && judge::beyond_checkpoint(&local, &voices) {
@@ -379,9 +383,15 @@ impl Judged {
                     Why::Majority => (Level::Notice, "majority"),
                     _ => (Level::Notice, "all"),
                 };
+                // Who is there may come up at any time, and this node's own name is all that the others have.
+                let level =
+                    if self.words.iter().any(|word| word.own_address) { Level::Warning } else { level };
                 let Count { named, of } = self.count;
                 let text = format!("node \"{name}\" may start: {named} of {of} nodes, it included, name it");
-                context.ui.message(level, &text, Some(&sentences(&self.words)), None);
+                let moved = self.words.iter().any(|word| word.own_address).then_some(
+                    "If this node was moved, record where it is now, when it runs: \"pgbaton primary register --force\" on it.",
+                );
+                context.ui.message(level, &text, Some(&sentences(&self.words)), moved);
                 Ok(self.may_start("start", reason))
             }
             Verdict::Refuse => {
@@ -410,6 +420,7 @@ impl Judged {
         )
         .detail(self.evidence());
         error = match self.outdated() {
+            _ if self.is_copied() => error.hint(COPIED),
             Some(old) => error.hint(format!(
                 "Node \"{old}\" is on an older timeline than this node. Stop it first if this node is the right primary."
             )),
@@ -420,6 +431,11 @@ impl Judged {
         };
         error.data = self.data("refuse", "newer_primary");
         error
+    }
+
+    /// Another server has an address of this node, and takes writes.
+    fn is_copied(&self) -> bool {
+        self.words.iter().any(|word| word.own_address && word.says == Says::Against)
     }
 
     /// Returns the node that takes writes on a timeline which this node has left behind, if that is all there is.

@@ -192,6 +192,7 @@ mod tests {
             detail: format!("{node_id}."),
             defers: false,
             is_primary: false,
+            own_address: false,
             server: None,
         }
     }

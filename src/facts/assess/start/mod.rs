@@ -14,6 +14,7 @@ use crate::facts::alive::streams_by;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::divergence::{Branch, Relation, relation_of};
 use crate::facts::server::ServerFacts;
+use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
@@ -105,6 +106,9 @@ pub struct Word {
     /// It takes writes, in this cluster.
     #[serde(skip)]
     pub is_primary: bool,
+    /// It is about an address of this node itself, where another server may be: that one is no node, and has no vote.
+    #[serde(skip)]
+    pub own_address: bool,
     /// Tells one running server from another.
     #[serde(skip)]
     pub server: Option<(String, String)>,
@@ -213,7 +217,9 @@ pub fn judge(node_id: i32, words: &[Word], members: &Members, alone: bool, last:
     }
     let count = members.count(node_id, words);
     let heard = count.named > 1;
-    if heard && count.is_all() {
+    // They name this node, and not the server that is asked about: while another one comes up at an address of it, that may be the one.
+    let comes_up = |word: &Word| word.own_address && word.defers && !last;
+    if heard && count.is_all() && !words.iter().any(comes_up) {
         return Verdict::Start(Why::All);
     }
     // What is coming up just now may be a newer primary. What answers, if only that it lets nobody in, is alive, and may be one for good.
@@ -247,7 +253,11 @@ pub fn strongest(words: Vec<Word>) -> Vec<Word> {
 
 /// Says what an answer means.
 pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
-    let name = title(voice);
+    let own_address = is_at_own_address(ours, voice);
+    let name = match own_address {
+        true => format!("The server at \"{}\", an address of this node,", voice.node.row.node_name),
+        false => title(voice),
+    };
     let mut word = Word {
         node_id: voice.registered.then_some(voice.node.row.node_id),
         node_name: voice.node.row.node_name.clone(),
@@ -256,6 +266,7 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
         detail: String::new(),
         defers: false,
         is_primary: false,
+        own_address,
         server: None,
     };
     let server = match &voice.node.server {
@@ -270,6 +281,8 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
             word.detail = sentence(&word.detail);
             (word.says, word.defers) = match silence.answered {
                 Answered::Nothing => (Says::NoAnswer, false),
+                // A host that is gone for good, with the server that this one was.
+                Answered::Silent if own_address => (Says::NoAnswer, false),
                 Answered::Silent => (Says::NoAnswer, true),
                 Answered::Spoke => (Says::Unclear, true),
             };
@@ -281,7 +294,9 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
     let is_ours = server.system_identifier == ours.system_identifier;
     word.is_primary = is_ours && !server.in_recovery;
     let knows_us = || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(|row| is_same(row, ours.row)));
-    let opinion = if is_ours {
+    let opinion = if own_address {
+        of_an_own_address(&name, server, is_ours)
+    } else if is_ours {
         of_a_node(ours, voice, server, all)
     } else if voice.node.row.node_type == NodeType::Witness && (voice.rows.is_err() || knows_us()) {
         newer_promotion(ours, voice).unwrap_or_else(|| names(ours, voice, true))
@@ -316,6 +331,27 @@ fn title(voice: &Voice) -> String {
     match voice.registered {
         true => format!("Node \"{}\"", voice.node.row.node_name),
         false => format!("The server that was named, \"{}\",", voice.node.row.node_name),
+    }
+}
+
+/// Says whether a server was asked because its address is one of this node: it is another one than the one that is asked about.
+fn is_at_own_address(ours: &Ours<'_>, voice: &Voice) -> bool {
+    !voice.registered && voice.node.row.node_id == ours.row.node_id
+}
+
+/// Judges another server that has an address of this node: a copy of it, or what it was copied from.
+fn of_an_own_address(name: &str, server: &ServerFacts, is_ours: bool) -> Opinion {
+    match (is_ours, server.in_recovery) {
+        (true, false) => Opinion::new(
+            Says::Against,
+            format!(
+                "{name} takes writes, on timeline {}. It does not run on the local data directory, and has the same system identifier: \
+                 one of the two is a copy.",
+                server.timeline
+            ),
+        ),
+        (true, true) => Opinion::unclear(format!("{name} is a standby of this cluster.")),
+        (false, _) => Opinion::unclear(format!("{name} is a server of another cluster.")),
     }
 }
 
@@ -425,7 +461,8 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
         return None;
     }
     let own = |row: &NodeRow| row.node_id == ours.row.node_id && streams_by(server, &row.conninfo);
-    if own(ours.row) || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(own)) {
+    let registered = || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(own));
+    if own(ours.row) || (ours.asker.becomes_primary() && registered()) {
         return None;
     }
     let others = || all.iter().filter(|other| streams_by(server, &other.node.row.conninfo));
@@ -433,9 +470,15 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
     if others().any(|other| other.node.facts().is_some()) {
         return None;
     }
+    let host = receiver.sender_host.as_deref().unwrap_or("?");
+    let port = receiver.sender_port.unwrap_or_default();
+    // Who streams from there names whoever is there, and not a server elsewhere.
+    if registered() {
+        return Some(Opinion::passing(format!(
+            "{name} streams from host \"{host}\", port {port}, which is registered for this node, and conninfo leads elsewhere."
+        )));
+    }
     let Some(from) = others().next() else {
-        let host = receiver.sender_host.as_deref().unwrap_or("?");
-        let port = receiver.sender_port.unwrap_or_default();
         return Some(Opinion::passing(format!(
             "{name} streams from host \"{host}\", port {port}, which is none of the registered nodes."
         )));
@@ -460,17 +503,20 @@ fn names(ours: &Ours<'_>, voice: &Voice, is_current: bool) -> Opinion {
             return Opinion::passing(sentence(&format!("{name} does not show its metadata: {why}")));
         }
     };
-    if !rows.iter().any(|row| is_same(row, ours.row)) {
+    let Some(known) = rows.iter().find(|row| is_same(row, ours.row)) else {
         return Opinion::unclear(format!(
             "{name} knows no node {} \"{}\".",
             ours.row.node_id, ours.row.node_name
         ));
-    }
+    };
     let primaries: Vec<&NodeRow> =
         rows.iter().filter(|row| row.active && row.node_type == NodeType::Primary).collect();
     match primaries.as_slice() {
         [one] if is_same(one, ours.row) => {
-            Opinion::new(Says::For, format!("{name} names this node as the primary."))
+            let place = |conninfo: &str| Conninfo::parse(conninfo).ok().map(|parsed| parsed.place());
+            let at = place(&known.conninfo).filter(|at| Some(at) != place(&ours.row.conninfo).as_ref());
+            let at = at.map(|at| format!(", at \"{at}\"")).unwrap_or_default();
+            Opinion::new(Says::For, format!("{name} names this node as the primary{at}."))
         }
         // Nobody was promoted before timeline 1, so this was recorded after we were the primary, or we never were.
         [one] if is_current && ours.branch.timeline == TimelineId(1) => {

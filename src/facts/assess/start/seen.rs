@@ -224,6 +224,7 @@ mod tests {
                 detail: String::new(),
                 defers: false,
                 is_primary: false,
+                own_address: false,
                 server: None,
             };
             assert_eq!(seen.newer_than_heard(std::slice::from_ref(&word)), None);

@@ -273,6 +273,7 @@ fn word(node_id: i32, says: Says) -> Word {
         detail: String::new(),
         defers: false,
         is_primary: false,
+        own_address: false,
         server: Some(("7".into(), format!("{node_id}"))),
     }
 }
@@ -433,4 +434,85 @@ fn a_standby_becomes_the_primary_where_nobody_knows_of_anything_newer() {
     assert_eq!(heard(&silent(1, Answered::Nothing)), Says::NoAnswer);
     let requested = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
     assert_eq!(heard(&requested), Says::Against);
+}
+
+/// A server that has an address of node 1, and is not the one that is asked about.
+fn copy_of_node_1(voice: Voice) -> Voice {
+    with(voice, |voice| {
+        voice.registered = false;
+        (voice.node.row.node_id, voice.node.row.node_name) = (1, "host=h9 port=5432".into());
+        voice.node.row.conninfo = "host=h9".into();
+    })
+}
+
+#[test]
+fn a_primary_at_an_address_of_this_node_is_against_it() {
+    let primary = copy_of_node_1(with(standby(2, 1), |voice| server(voice).in_recovery = false));
+    let word =
+        says(1, &primary, Says::Against, "at \"host=h9 port=5432\", an address of this node, takes writes");
+    assert!(word.own_address && word.is_primary && word.node_id.is_none());
+    // Also where all others name this node: they name the place.
+    let words = [word, heard_among(1, None, &standby(2, 1), &[]), heard_among(1, None, &standby(3, 1), &[])];
+    let members = |of: usize| {
+        let mut members = Members::default();
+        members.learn(&rows()[..of]);
+        members
+    };
+    for last in [false, true] {
+        assert_eq!(judge(1, &words, &members(3), false, last), Verdict::Refuse);
+    }
+    assert_eq!(judge(1, &words[..1], &members(1), true, true), Verdict::Refuse);
+    // A standby there, or a server of somebody else, is none.
+    says(1, &copy_of_node_1(standby(2, 1)), Says::Unclear, "is a standby of this cluster");
+    let foreign = copy_of_node_1(with(standby(2, 1), |voice| {
+        server(voice).in_recovery = false;
+        server(voice).system_identifier = "8".into();
+    }));
+    assert!(!says(1, &foreign, Says::Unclear, "of another cluster").is_primary);
+}
+
+#[test]
+fn who_comes_up_at_an_address_of_this_node_is_waited_for_and_a_host_that_is_gone_is_not() {
+    let mut members = Members::default();
+    members.learn(&rows());
+    let verdict = |there: &Voice, last| {
+        let all = [there.clone(), standby(2, 1), standby(3, 1)];
+        let words: Vec<Word> = all.iter().map(|voice| heard_among(1, None, voice, &all)).collect();
+        judge(1, &strongest(words), &members, false, last)
+    };
+    let there = |answered| copy_of_node_1(silent(1, answered));
+    assert_eq!(verdict(&there(Answered::Spoke), false), Verdict::Wait);
+    assert_eq!(verdict(&there(Answered::Spoke), true), Verdict::Start(Why::All));
+    for gone in [Answered::Nothing, Answered::Silent] {
+        assert_eq!(verdict(&there(gone), false), Verdict::Start(Why::All));
+    }
+    // Who starts is told of it.
+    let all = [there(Answered::Nothing), standby(2, 1), standby(3, 1)];
+    let words = strongest(all.iter().map(|voice| heard_among(1, None, voice, &all)).collect());
+    let heard = Heard { node_id: 1, words: &words, members: &members, alone: false, seen_newer: None };
+    let judgement = decide(Asker::Start, &heard);
+    assert_eq!((judgement.may, judgement.count), (May::YesNaming, Count { named: 3, of: 3 }));
+    assert!(judgement.unheard().unwrap().contains("host=h9"));
+}
+
+#[test]
+fn who_streams_from_the_registered_address_does_not_vouch_for_a_server_elsewhere() {
+    let streams_from = |host: &str| {
+        with(standby(2, 1), |voice| {
+            let status = Some("streaming".into());
+            let sender_host = Some(host.to_string());
+            server(voice).receiver = Some(Receiver {
+                status,
+                sender_host,
+                sender_port: Some(5432),
+                slot_name: None,
+                message_age_s: None,
+            });
+            voice.rows.as_mut().unwrap()[0].conninfo = "host=h9".into();
+        })
+    };
+    // Our own conninfo is host=h1: it has not noticed yet that its primary is down.
+    says(1, &streams_from("h1"), Says::For, "names this node as the primary, at \"host=h9 port=5432\"");
+    let word = says(1, &streams_from("h9"), Says::Unclear, "which is registered for this node");
+    assert!(word.defers);
 }
