@@ -115,12 +115,14 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
     let begun = Instant::now();
     let own = own_row(config, NodeType::Primary, None, None);
     let mut running = None;
+    // A far end brings back who was the primary a moment ago, without a detour, and its server may come up while others are asked.
+    let is_far_end = matches!(asker, Asker::FarEnd { .. });
     let mut own_addresses = OwnAddresses::All;
     if running_postmaster(&config.data_directory).is_some() {
         own_addresses = OwnAddresses::None;
         if let Ok((session, server)) = ask_node(&config.conninfo, &context.environment, within).await {
             // Another one than the local server can only be judged as that.
-            if own_server::is_elsewhere(context, &session).await.is_some() {
+            if !is_far_end && own_server::is_elsewhere(context, &session).await.is_some() {
                 own_addresses = OwnAddresses::All;
             } else {
                 own_addresses = OwnAddresses::Registered;
@@ -128,8 +130,7 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
             }
         }
     }
-    // A far end brings back who was the primary a moment ago, and its server may come up while others are asked.
-    if matches!(asker, Asker::FarEnd { .. }) {
+    if is_far_end {
         own_addresses = OwnAddresses::None;
     }
     let question = match running {
