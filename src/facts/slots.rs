@@ -53,6 +53,7 @@ mod tests {
             slot_type: "physical".into(),
             active: false,
             restart_lsn: None,
+            confirmed_flush_lsn: None,
             wal_status: None,
             retained_bytes: None,
             invalidation_reason: None,
