@@ -124,6 +124,8 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::StaysStandby { .. } => 203,
             Probe::Announced { .. } => 204,
             Probe::CommitsAtMost { .. } => 207,
+            Probe::Gone { .. } => 208,
+            Probe::Lasts { .. } => 209,
         },
         Op::WriteSecretFile { .. } => 14,
         Op::Signal { request: Request::FastShutdown, .. } => 15,
@@ -148,5 +150,5 @@ fn every_effect_and_every_question_has_a_fixture() {
     assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=28).chain(100..=110).chain(200..=207).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=28).chain(100..=110).chain(200..=209).collect::<Vec<_>>());
 }
