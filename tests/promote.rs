@@ -73,7 +73,7 @@ fn tour(pg: &Pg) {
         .says("Next: pgbaton node rejoin  # on \"node1\"");
     // Again: it is a primary already.
     let again = two.pgbaton(["standby", "promote"]).run();
-    again.code(8).says("is a primary already");
+    again.code(1).says("is a primary already").says("Nothing was changed.");
 }
 
 #[test]
@@ -86,6 +86,21 @@ fn short_tour_on_other_versions() {
     for pg in versions().iter().filter(|pg| pg.major != 15) {
         tour(pg);
     }
+}
+
+#[test]
+fn a_server_of_another_cluster_at_the_address_of_the_old_primary_is_in_nobodys_way() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let foreign = nodes.cluster.foreign("foreign");
+    let moved = format!("UPDATE repmgr.nodes SET conninfo = '{}' WHERE node_id = 1", foreign.conninfo());
+    one.psql_as("repmgr", "repmgr", &moved);
+    one.stop(StopMode::Fast);
+    let another = "a server of another cluster is at its address";
+    two.pgbaton(["standby", "switchover"]).run().code(6).says(another).says("Nothing was changed.");
+    two.pgbaton(["standby", "promote"]).run().code(0).says(another);
+    assert_eq!(two.psql("SELECT pg_is_in_recovery()"), "f");
+    two.pgbaton(["primary", "unregister", "--node-id=1"]).run().code(0);
 }
 
 #[test]

@@ -85,7 +85,21 @@ pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Sessi
         roles.extend(role.map(|role| (node.row.node_id, role)));
         facts.nodes.push(NodeFacts { row: node.row.clone(), server });
     }
-    Ok(Held { facts, roles, sessions: locked.sessions, local, hosts: BTreeMap::new() })
+    let mut sessions = locked.sessions;
+    let own = context.config().ok().map(|config| config.node_id);
+    // A standby that answers is what it is; else the data directory says it, or what was recorded.
+    let here = own.and_then(|id| facts.node(id)).and_then(NodeFacts::facts);
+    let here = here.filter(|server| server.in_recovery).map(|server| server.system_identifier.clone());
+    facts.meant = here.or_else(|| context.system_identifier());
+    // The lock of a server of another cluster is none of ours.
+    let strangers = facts.disown_strangers(own);
+    for (_, session) in sessions.extract_if(.., |(id, _)| strangers.contains(id)) {
+        if local.is_some() {
+            unlock(&session).await;
+        }
+    }
+    roles.retain(|id, _| !strangers.contains(id));
+    Ok(Held { facts, roles, sessions, local, hosts: BTreeMap::new() })
 }
 
 async fn ask(session: &Session) -> (std::result::Result<ServerFacts, Silence>, Option<RoleFacts>) {

@@ -22,7 +22,11 @@ pub enum Alive {
 /// Judges whether the server of a registered node is alive.
 pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
     let name = &node.row.node_name;
-    let Err(silence) = &node.server else { return Alive::Yes(format!("Node \"{name}\" answers.")) };
+    let stranger = facts.stranger(node);
+    let silence = match (&node.server, &stranger) {
+        (_, Some(silence)) | (Err(silence), None) => silence,
+        (Ok(_), None) => return Alive::Yes(format!("Node \"{name}\" answers.")),
+    };
     if silence.answered == Answered::Spoke {
         return Alive::Yes(format!("Node \"{name}\" answers: {}.", silence.message));
     }

@@ -19,6 +19,8 @@ use crate::system::environment::Environment;
 pub struct ClusterFacts {
     /// One per registered node, ordered by node id.
     pub nodes: Vec<NodeFacts>,
+    /// The system identifier of the cluster that is meant, as far as whoever asks knows it: it decides where the nodes are divided.
+    pub meant: Option<String>,
 }
 
 /// What was found out about a registered node.
@@ -44,6 +46,18 @@ pub struct Silence {
 }
 
 impl Silence {
+    /// The server that answers is no node of this cluster: of the node that was meant, nothing was heard.
+    pub fn stranger(identifier: &str, own: &str) -> Self {
+        Self {
+            answered: Answered::Nothing,
+            message: format!(
+                "a server of another cluster is at its address (system identifier {identifier}, here it is {own})"
+            ),
+            detail: None,
+            hint: Some("Compare the connection string in the node's record with where its server is.".into()),
+        }
+    }
+
     /// The node's row holds no connection string.
     pub fn invalid(why: &str) -> Self {
         Self {
@@ -122,7 +136,7 @@ pub async fn gather(
         NodeFacts { row: row.clone(), server }
     }))
     .await;
-    ClusterFacts { nodes }
+    ClusterFacts { nodes, ..ClusterFacts::default() }
 }
 
 impl ClusterFacts {
@@ -150,17 +164,40 @@ impl ClusterFacts {
         })
     }
 
-    /// Returns the system identifier that most of the nodes have; of several, the one of the registered primary.
+    /// Returns the system identifier that most of the nodes have; of several, the one that is meant, or else that of the registered primary.
     pub fn system_identifier(&self) -> Option<&str> {
-        let mut votes: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+        let mut votes: BTreeMap<&str, (usize, bool, bool)> = BTreeMap::new();
         for node in self.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness) {
             let Some(server) = node.facts() else { continue };
             let vote = votes.entry(&server.system_identifier).or_default();
             vote.0 += 1;
-            vote.1 |= node.row.active && node.row.node_type == NodeType::Primary && !server.in_recovery;
+            vote.1 |= self.meant.as_ref() == Some(&server.system_identifier);
+            vote.2 |= node.row.active && node.row.node_type == NodeType::Primary && !server.in_recovery;
         }
         // The first of equals is the smallest: the same answer every time.
         votes.into_iter().rev().max_by_key(|(_, vote)| *vote).map(|(identifier, _)| identifier)
+    }
+
+    /// Returns why the server at a node's address is none of this cluster: another one listens there now.
+    pub fn stranger(&self, node: &NodeFacts) -> Option<Silence> {
+        let server = node.facts().filter(|_| node.row.node_type != NodeType::Witness)?;
+        let own = self.system_identifier()?;
+        (server.system_identifier != own).then(|| Silence::stranger(&server.system_identifier, own))
+    }
+
+    /// Takes the word from the servers of other clusters, but for that of one node: what they say of themselves is not said of the nodes.
+    /// Returns the ids of these nodes.
+    pub fn disown_strangers(&mut self, except: Option<i32>) -> Vec<i32> {
+        let strangers: Vec<(i32, Silence)> = (self.nodes.iter())
+            .filter(|node| Some(node.row.node_id) != except)
+            .filter_map(|node| Some((node.row.node_id, self.stranger(node)?)))
+            .collect();
+        for (id, silence) in &strangers {
+            if let Some(node) = self.nodes.iter_mut().find(|node| node.row.node_id == *id) {
+                node.server = Err(silence.clone());
+            }
+        }
+        strangers.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Returns another node whose connection leads to the very same running server, if that server is rather the other one's.

@@ -226,7 +226,7 @@ mod tests {
             (2, does(Daemon::Paused)),
             (3, does(Daemon::Stopped)),
         ]);
-        let cluster = ClusterFacts { nodes: (1..=3).map(node).collect() };
+        let cluster = ClusterFacts { nodes: (1..=3).map(node).collect(), ..ClusterFacts::default() };
         (cluster, Beside { possible: true, nodes, ..Beside::default() })
     }
 

@@ -504,7 +504,7 @@ mod tests {
         ];
         FollowFacts {
             others: Vec::new(),
-            cluster: ClusterFacts { nodes },
+            cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
             role: None,
             primary: None,
             node_id: 3,

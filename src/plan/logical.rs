@@ -171,8 +171,10 @@ mod tests {
         let mut primary = ServerFacts::example(false, 1, 0x600);
         primary.slots = vec![Slot { synced: false, ..slot("cdc", "pgoutput", 0x500) }];
         let node = |id, kind, server| NodeFacts { row: NodeRow::example(id, kind), server: Ok(server) };
-        let cluster =
-            crate::facts::cluster::ClusterFacts { nodes: vec![node(1, NodeType::Primary, primary)] };
+        let cluster = crate::facts::cluster::ClusterFacts {
+            nodes: vec![node(1, NodeType::Primary, primary)],
+            ..crate::facts::cluster::ClusterFacts::default()
+        };
         let seen = crate::facts::topology::merge(None, &cluster, jiff::Timestamp::UNIX_EPOCH);
         let mut seen = seen.nodes[0].clone();
         assert_eq!(

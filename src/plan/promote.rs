@@ -355,7 +355,7 @@ fn is_standby(candidate: &NodeFacts, server: &ServerFacts) -> Check {
     if server.in_recovery {
         return Check::pass(NAME, format!("node \"{name}\" is a standby"));
     }
-    let check = Check::fail(NAME, format!("node \"{name}\" is a primary already")).exit(Exit::Promotion);
+    let check = Check::fail(NAME, format!("node \"{name}\" is a primary already"));
     if candidate.row.node_type == NodeType::Primary {
         check
     } else {
@@ -638,7 +638,7 @@ mod tests {
             nodes.push(NodeFacts { row: NodeRow::example(id, NodeType::Standby), server: Ok(standby(end)) });
         }
         PromoteFacts {
-            cluster: ClusterFacts { nodes },
+            cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
             roles: BTreeMap::from([(2, RoleFacts::example()), (3, RoleFacts::example())]),
             node_id: 2,
             metadata: Some(Present::example(true)),
@@ -674,6 +674,39 @@ mod tests {
 
     fn second_primary() -> Option<(String, Exit)> {
         Some(("no_other_primary".into(), Exit::SecondPrimary))
+    }
+
+    #[test]
+    fn a_server_of_another_cluster_at_the_address_of_the_primary_is_not_the_primary() {
+        let foreign =
+            || Ok(ServerFacts { system_identifier: "8".into(), ..ServerFacts::example(false, 1, 0x900) });
+        let mut facts = facts();
+        facts.cluster.nodes[0].server = foreign();
+        // Whether or not the word is taken from it: it is alive, and the node is not.
+        let node = facts.cluster.node(1).unwrap();
+        assert!(
+            matches!(alive(&facts.cluster, node), Alive::NotSeen(why) if why.contains("another cluster"))
+        );
+        assert_eq!(facts.cluster.primaries().count(), 0);
+        assert_eq!(facts.cluster.disown_strangers(Some(2)), [1]);
+        assert_eq!(stops(&facts, ASKED), None);
+        let plan = plan(&facts, ASKED).plan;
+        let said = plan.checks.iter().find(|check| check.name == "node_not_asked").unwrap();
+        assert!(said.detail.as_ref().unwrap().contains("another cluster"), "{said:?}");
+
+        // Where there are but two, whoever asks knows which cluster is meant.
+        facts.cluster.nodes.truncate(2);
+        facts.cluster.nodes[0].server = foreign();
+        assert_eq!(facts.cluster.system_identifier(), Some("8"));
+        facts.cluster.meant = Some("7".into());
+        assert_eq!(facts.cluster.system_identifier(), Some("7"));
+        assert_eq!(facts.cluster.disown_strangers(Some(2)), [1]);
+        assert_eq!(stops(&facts, ASKED), None);
+
+        // One that answers and lets nobody in has not said whose it is.
+        facts.cluster.nodes[0].server = Err(silent(Answered::Spoke));
+        assert_eq!(facts.cluster.disown_strangers(Some(2)), Vec::<i32>::new());
+        assert_eq!(stops(&facts, ALL), second_primary());
     }
 
     #[test]

@@ -139,6 +139,11 @@ async fn find(
             _ => round.facts(seen_rows),
         },
     };
+    // The server that was asked first says whose cluster is meant, unless it is what another node's address leads to now.
+    let asked_first = round.server(&first).filter(|server| server.in_recovery);
+    facts.meant = asked_first
+        .map(|server| server.system_identifier.clone())
+        .or_else(|| if named { None } else { context.system_identifier() });
     round.look_again(&mut facts).await;
     if facts.primaries().count() > 1 {
         round.ask_sides(&mut facts).await;
@@ -310,7 +315,12 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                 .filter(|node| node.row.active && node.row.node_type == NodeType::Primary)
                 .map(|node| match &node.server {
                     Err(silence) => format!("Node \"{}\": {}.", node.row.node_name, silence.message),
-                    Ok(_) => format!("Node \"{}\" is in recovery.", node.row.node_name),
+                    Ok(_) => match facts.stranger(node) {
+                        Some(stranger) => {
+                            format!("Node \"{}\" does not answer: {}.", node.row.node_name, stranger.message)
+                        }
+                        None => format!("Node \"{}\" is in recovery.", node.row.node_name),
+                    },
                 })
                 .collect();
             Err(Error::new(Exit::Connection, "no primary can be reached")

@@ -249,7 +249,7 @@ impl<'a> Round<'a> {
             };
             NodeFacts { row: row.clone(), server }
         });
-        ClusterFacts { nodes: nodes.collect() }
+        ClusterFacts { nodes: nodes.collect(), ..ClusterFacts::default() }
     }
 
     /// Asks those again that had just received something and seem to be late by the time of the last commit: in a long transaction,

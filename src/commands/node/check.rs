@@ -284,7 +284,7 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
         slot_name: None,
         config_file: String::new(),
     };
-    let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }] };
+    let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }], ..ClusterFacts::default() };
     Found {
         facts,
         local: None,

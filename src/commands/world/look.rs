@@ -23,17 +23,17 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How old the last look may be before this process must have been stopped meanwhile.
 const STOPPED: Duration = Duration::from_secs(2);
 
-/// Whether a server is in recovery, the newest timeline that it knows of, and whether its promotion is requested.
+/// Whose cluster a server is of, whether it is in recovery, the newest timeline that it knows of, and whether its promotion is requested.
 ///
 /// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it, or not read files, has NULL there.
-const STANDING: &str = "SELECT json_build_array(pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
+const STANDING: &str = "SELECT json_build_array((pg_control_system()).system_identifier::text, pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
      (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli), \
      CASE WHEN has_function_privilege('pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE') \
        THEN pg_read_binary_file('promote', 0, 1, true) IS NOT NULL END)::text";
 
 /// The answer to [`STANDING`].
 #[derive(Debug, Deserialize)]
-struct Standing(bool, TimelineId, Option<bool>);
+struct Standing(String, bool, TimelineId, Option<bool>);
 
 /// What the last look has shown.
 #[derive(Debug, Default)]
@@ -108,7 +108,8 @@ impl Live<'_> {
             let Some(session) = self.relock(node_id, on).await? else { return Ok(Word::Unanswered) };
             standing = self.standing(&session).await;
         }
-        let Some(Standing(in_recovery, timeline, requested)) = standing else {
+        let ours = standing.filter(|Standing(identifier, ..)| !self.is_stranger(identifier));
+        let Some(Standing(_, in_recovery, timeline, requested)) = ours else {
             self.held.borrow_mut().remove(&node_id);
             return Ok(Word::Unanswered);
         };
@@ -126,6 +127,11 @@ impl Live<'_> {
         } else {
             Word::Agrees
         })
+    }
+
+    /// Says whether a server is of another cluster than this node: at a node's address, it is not that node.
+    pub(super) fn is_stranger(&self, identifier: &str) -> bool {
+        self.context.system_identifier().is_some_and(|own| own != identifier)
     }
 
     async fn standing(&self, session: &Session) -> Option<Standing> {

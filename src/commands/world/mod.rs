@@ -611,8 +611,10 @@ impl World for Live<'_> {
                 let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
                 match self.context.connect(&conninfo).await {
                     Ok(session) => {
-                        let row = session.query_one("SELECT pg_is_in_recovery()::text", &[]).await?;
-                        row.get(0) == Some("true")
+                        let sql =
+                            "SELECT pg_is_in_recovery()::text, (pg_control_system()).system_identifier::text";
+                        let row = session.query_one(sql, &[]).await?;
+                        row.get(0) == Some("true") || row.get(1).is_some_and(|other| self.is_stranger(other))
                     }
                     Err(error) if error.answered == Answered::Spoke => return Err(error.into()),
                     Err(_) => true,

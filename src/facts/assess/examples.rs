@@ -39,7 +39,7 @@ pub(crate) fn healthy() -> ClusterFacts {
         server: Ok(ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 50_000) }),
     };
     let first = NodeFacts { row: row(1, NodeType::Primary), server: Ok(primary) };
-    ClusterFacts { nodes: vec![first, standby(2), standby(3)] }
+    ClusterFacts { nodes: vec![first, standby(2), standby(3)], ..ClusterFacts::default() }
 }
 
 pub(crate) fn server(facts: &mut ClusterFacts, at: usize) -> &mut ServerFacts {

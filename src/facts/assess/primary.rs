@@ -174,7 +174,11 @@ impl Judge<'_> {
     fn silent_primary(&self) -> Option<&NodeRow> {
         let newest = self.facts.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
         let newest = newest.filter_map(|node| Some(node.facts()?.timeline)).max();
-        let seen = |row: &NodeRow| self.view.topology.and_then(|seen| seen.node(row.node_id)?.timeline);
+        // That it was seen as a standby, before it became the primary, says nothing of where it is now.
+        let seen = |row: &NodeRow| {
+            let seen = self.view.topology?.node(row.node_id)?;
+            seen.timeline.filter(|_| seen.was_primary != Some(false))
+        };
         let silent =
             self.facts.nodes.iter().filter(|node| {
                 node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing)
@@ -417,6 +421,30 @@ mod tests {
         server(&mut facts, 1).receiver = ServerFacts::example(true, 1, 1).receiver;
         let (_, issues) = assess(&facts, &view(None));
         assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
+    }
+
+    #[test]
+    fn a_new_primary_that_was_seen_only_as_a_standby_is_the_one_to_start() {
+        let mut facts = healthy();
+        let seen = topology::merge(None, &facts, NOW);
+        // n3 took over and is gone as well; n2 has followed it.
+        (facts.nodes[0].row.active, facts.nodes[2].row.node_type) = (false, NodeType::Primary);
+        for at in [0, 2] {
+            facts.nodes[at].server = Err(silence(Answered::Nothing));
+        }
+        server(&mut facts, 1).receiver = None;
+        server(&mut facts, 1).timeline = TimelineId(2);
+        let (report, issues) = assess(&facts, &view(Some(&seen)));
+        let both =
+            ["pgbaton node start  # on \"n3\"", "pgbaton standby promote  # on \"n2\", if \"n3\" stays down"];
+        assert_eq!(report.cluster.next, both);
+        let issue = issues.iter().find(|issue| issue.code == "no_primary").unwrap();
+        assert!(issue.hint.as_deref().unwrap().contains("If \"n3\" can be started soon"), "{issue:?}");
+        // Last seen as the primary of a timeline that n2 has left behind, it was replaced by somebody who is not recorded.
+        let mut seen = seen;
+        seen.nodes[2].was_primary = Some(true);
+        let (report, _) = assess(&facts, &view(Some(&seen)));
+        assert!(!report.cluster.next.iter().any(|line| line.contains("n3")), "{:?}", report.cluster.next);
     }
 
     #[test]

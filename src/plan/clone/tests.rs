@@ -59,7 +59,7 @@ fn facts() -> CloneFacts {
         source_name: "node1".into(),
         source_id: Some(1),
         present: Present::example(true),
-        cluster: ClusterFacts { nodes: vec![node(1, "primary")] },
+        cluster: ClusterFacts { nodes: vec![node(1, "primary")], ..ClusterFacts::default() },
         upstream_id: Some(1),
         directory: Contents::Missing,
         leftover: None,

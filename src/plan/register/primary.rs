@@ -165,7 +165,7 @@ fn other_primaries(
             Ok(server) if other.row.node_type == NodeType::Witness => {
                 let _own_cluster_of_a_witness = server;
             }
-            Ok(server) if server.in_recovery => {}
+            Ok(server) if server.in_recovery || server.system_identifier != local.system_identifier => {}
             Ok(server) if server.started_at == local.started_at && server.system_identifier == local.system_identifier => {
                 checks.push(
                     Check::fail(NAME, format!("node \"{name}\" is this very server"))

@@ -147,6 +147,7 @@ pub fn unregister(
     plan.phases.extend(copy);
     let others = ClusterFacts {
         nodes: cluster.nodes.iter().filter(|node| node.row.node_id != row.node_id).cloned().collect(),
+        ..ClusterFacts::default()
     };
     plan.phases.extend(tell_witnesses(&others, &[]));
     plan.announce_on = Some(on.clone());

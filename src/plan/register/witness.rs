@@ -443,7 +443,7 @@ mod tests {
                 whom: "the server".into(),
                 server: primary,
                 present: present(None, true),
-                cluster: ClusterFacts { nodes },
+                cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
             })),
         }
     }

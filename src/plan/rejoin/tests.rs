@@ -48,7 +48,10 @@ fn facts() -> RejoinFacts {
     let primary = ServerFacts::example(false, 2, 0x0400_0000);
     RejoinFacts {
         others: Vec::new(),
-        cluster: ClusterFacts { nodes: vec![node(1, "primary", None), node(2, "primary", Some(primary))] },
+        cluster: ClusterFacts {
+            nodes: vec![node(1, "primary", None), node(2, "primary", Some(primary))],
+            ..ClusterFacts::default()
+        },
         node_id: 1,
         primary_id: 2,
         local: Local {

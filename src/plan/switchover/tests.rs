@@ -27,7 +27,7 @@ fn facts() -> SwitchoverFacts {
         NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Ok(standby(3)) },
     ];
     SwitchoverFacts {
-        cluster: ClusterFacts { nodes },
+        cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
         roles: (1..=3).map(|id| (id, RoleFacts::example())).collect(),
         candidate: 2,
         candidate_data: "/c".into(),

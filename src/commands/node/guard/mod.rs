@@ -526,6 +526,6 @@ impl Judged {
             let server = voice.map_or_else(|| Err(silent()), |voice| voice.node.server.clone());
             NodeFacts { row: row.clone(), server }
         });
-        ClusterFacts { nodes: nodes.collect() }
+        ClusterFacts { nodes: nodes.collect(), ..ClusterFacts::default() }
     }
 }

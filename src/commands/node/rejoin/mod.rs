@@ -155,8 +155,10 @@ fn question(rejoin: &Rejoin) -> Option<String> {
 /// Finds the node to follow: the one that takes writes and is not this one. Of several, the one that -d leads to.
 async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
     let own = context.config()?.node_id;
-    let others =
-        ClusterFacts { nodes: facts.nodes.iter().filter(|node| node.row.node_id != own).cloned().collect() };
+    let others = ClusterFacts {
+        nodes: facts.nodes.iter().filter(|node| node.row.node_id != own).cloned().collect(),
+        ..ClusterFacts::default()
+    };
     match locate::the_primary(&others) {
         Ok((node, _)) => Ok(node.row.node_id),
         Err(error) if error.exit == Exit::SecondPrimary => {

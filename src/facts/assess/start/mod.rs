@@ -300,8 +300,15 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
         of_a_node(ours, voice, server, all)
     } else if voice.node.row.node_type == NodeType::Witness && (voice.rows.is_err() || knows_us()) {
         newer_promotion(ours, voice).unwrap_or_else(|| names(ours, voice, true))
-    } else {
+    } else if voice.node.row.node_type == NodeType::Witness {
         Opinion::unclear(format!("{name} is a server of another cluster."))
+    } else {
+        // The node itself is not heard.
+        word.timeline = None;
+        Opinion::new(
+            Says::NoAnswer,
+            format!("{name} is a server of another cluster: it does not answer itself."),
+        )
     };
     Word { says: opinion.says, detail: opinion.detail, defers: opinion.defers, ..word }
 }

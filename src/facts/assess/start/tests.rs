@@ -219,10 +219,10 @@ fn who_says_nothing_of_use_is_not_counted() {
     let refused = with(standby(2, 1), |voice| voice.rows = Err("permission denied".into()));
     says(1, &refused, Says::Unclear, "permission denied");
     let foreign = with(standby(2, 1), |voice| server(voice).system_identifier = "8".into());
-    says(1, &foreign, Says::Unclear, "another cluster");
+    says(1, &foreign, Says::NoAnswer, "another cluster");
     // Even if that one takes writes.
     let foreign = with(foreign, |voice| server(voice).in_recovery = false);
-    assert!(!says(1, &foreign, Says::Unclear, "another cluster").is_primary);
+    assert!(!says(1, &foreign, Says::NoAnswer, "another cluster").is_primary);
     says(1, &with(standby(2, 1), |voice| voice.rows = Ok(Vec::new())), Says::Unclear, "knows no node 1");
     let renamed = with(standby(2, 1), |voice| {
         if let Ok(rows) = &mut voice.rows {
