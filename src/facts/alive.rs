@@ -23,9 +23,8 @@ pub enum Alive {
 pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
     let name = &node.row.node_name;
     let stranger = facts.stranger(node);
-    let silence = match (&node.server, &stranger) {
-        (_, Some(silence)) | (Err(silence), None) => silence,
-        (Ok(_), None) => return Alive::Yes(format!("Node \"{name}\" answers.")),
+    let Some(silence) = node.server.as_ref().err().or(stranger.as_ref()) else {
+        return Alive::Yes(format!("Node \"{name}\" answers."));
     };
     if silence.answered == Answered::Spoke {
         return Alive::Yes(format!("Node \"{name}\" answers: {}.", silence.message));
