@@ -84,7 +84,7 @@ mod tests {
         let mut one = standby(1, 2);
         one.server.as_mut().unwrap().slots =
             ["repmgr_slot_2", "repmgr_slot_3", "repmgr_slot_4", "repmgr_slot_9", "barman"].map(slot).into();
-        ClusterFacts { nodes: vec![one, primary, standby(3, 2), standby(4, 1)] }
+        ClusterFacts { nodes: vec![one, primary, standby(3, 2), standby(4, 1)], ..ClusterFacts::default() }
     }
 
     #[test]
