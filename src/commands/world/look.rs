@@ -14,6 +14,7 @@ use crate::facts::directory::running_postmaster;
 use crate::pg::client::Session;
 use crate::pg::control_file::{self, ControlState};
 use crate::pg::history::TimelineId;
+use crate::plan::run::Hopeless;
 use crate::plan::{Endpoint, Look};
 use crate::system::clock;
 
@@ -168,9 +169,22 @@ impl Live<'_> {
         })
     }
 
-    /// Says whether a standby is a standby without a request for promotion.
+    /// Says whether this node's server is a standby without a request for promotion: over the session that holds its lock, without which another
+    /// command may be promoting it.
     pub(super) async fn stays_standby(&self, on: &Endpoint, data: &std::path::Path) -> anyhow::Result<bool> {
-        let said = self.value_of(on, REQUESTED_OR_PRIMARY, &[]).await;
+        let own = self.context.config().map_err(|error| anyhow::anyhow!("{error}"))?.node_id;
+        let session = match self.holder(own, on) {
+            Ok(session) => Some(session),
+            Err(_) => self.relock(own, on).await.map_err(Hopeless)?,
+        };
+        let said = match session {
+            Some(session) => session
+                .query_one(REQUESTED_OR_PRIMARY, &[])
+                .await
+                .map(|row| row.get(0).map(str::to_string))
+                .map_err(|error| anyhow::anyhow!("{error}")),
+            None => Err(anyhow::anyhow!("{} does not answer", on.name)),
+        };
         match said {
             Ok(said) => Ok(said.as_deref() == Some("false")),
             Err(error) => {
