@@ -82,6 +82,7 @@ const DELIBERATE: &[(&str, &str)] = &[
     (r"^(primary|standby) register again: [-+] exit code [01]$", "done already is done"),
     (r"^primary register --force: - ", "nothing changes, and nothing is recorded"),
     (r"^standby promote beside a primary: [-+] exit code (8|31)$", "a refusal has a code of its own: 31"),
+    (r"^standby promote on the primary: [-+] exit code (8|1)$", "a failed check is 1: nothing was changed"),
     (r"^standby follow nobody: [-+] exit code (23|1)$", "a failed check is 1: nothing was changed"),
     (
         r"^standby switchover on the primary: [-+] exit code (18|1)$",

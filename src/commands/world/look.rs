@@ -29,8 +29,10 @@ const STOPPED: Duration = Duration::from_secs(2);
 /// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it, or not read files, has NULL there.
 const STANDING: &str = "SELECT json_build_array((pg_control_system()).system_identifier::text, pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
      (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli), \
-     CASE WHEN has_function_privilege('pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE') \
-       THEN pg_read_binary_file('promote', 0, 1, true) IS NOT NULL END)::text";
+     $REQUESTED)::text";
+
+/// Whether a promotion is requested, for a role that may read files.
+const REQUESTED: &str = "pg_read_binary_file('promote', 0, 1, true) IS NOT NULL";
 
 /// The answer to [`STANDING`].
 #[derive(Debug, Deserialize)]
@@ -94,24 +96,27 @@ impl Live<'_> {
     }
 
     async fn own_word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
-        let held = self.held.borrow().get(&node_id).filter(|session| !session.is_closed()).cloned();
-        let mut standing = match &held {
-            Some(session) => self.standing(session).await,
-            None => None,
+        let held = self.held.borrow().get(&node_id).cloned();
+        let answer = match &held {
+            Some(session) if !session.is_closed() => self.standing(node_id, session).await,
+            _ => None,
         };
-        if standing.is_none() {
-            // A session that is late or broken is not asked again.
-            self.held.borrow_mut().remove(&node_id);
-            if !look.relock {
-                return Ok(Word::Unanswered);
+        let standing = match (answer, held) {
+            (Some(standing), _) => Some(standing),
+            // It is late. Its session holds the lock all the same, and may answer the next time.
+            (None, Some(session)) if !session.is_closed() => None,
+            (None, _) => {
+                self.held.borrow_mut().remove(&node_id);
+                if !look.relock {
+                    return Ok(Word::Unanswered);
+                }
+                // An answer counts only under the node's lock: without it another command may be at work there.
+                let Some(session) = self.relock(node_id, on).await? else { return Ok(Word::Unanswered) };
+                self.standing(node_id, &session).await
             }
-            // An answer counts only under the node's lock: without it another command may be at work there.
-            let Some(session) = self.relock(node_id, on).await? else { return Ok(Word::Unanswered) };
-            standing = self.standing(&session).await;
-        }
+        };
         let ours = standing.filter(|Standing(identifier, ..)| !self.is_stranger(identifier));
         let Some(Standing(_, in_recovery, timeline, requested)) = ours else {
-            self.held.borrow_mut().remove(&node_id);
             return Ok(Word::Unanswered);
         };
         Ok(if requested == Some(true) && in_recovery {
@@ -135,8 +140,11 @@ impl Live<'_> {
         self.context.system_identifier().is_some_and(|own| own != identifier)
     }
 
-    async fn standing(&self, session: &Session) -> Option<Standing> {
-        let asked = session.query_json::<Standing>(STANDING, &[]);
+    async fn standing(&self, node_id: i32, session: &Session) -> Option<Standing> {
+        // A right that is missing fails the whole statement, whatever branch it stands in.
+        let requested = if self.read_files.borrow().contains(&node_id) { REQUESTED } else { "NULL" };
+        let sql = STANDING.replace("$REQUESTED", requested);
+        let asked = session.query_json::<Standing>(&sql, &[]);
         timeout(PATIENCE + self.round_trip.get(), asked).await.ok()?.ok()
     }
 

@@ -9,7 +9,7 @@ mod roles;
 pub use rejoin::placed;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub struct Live<'a> {
     far_ends: FarEnds,
     /// The sessions that hold the nodes' locks, by node id.
     held: RefCell<BTreeMap<i32, Session>>,
+    /// The nodes where the role may read files.
+    read_files: RefCell<BTreeSet<i32>>,
     /// The hosts that speak for nodes without such a session, by node id.
     hosts: RefCell<BTreeMap<i32, Rc<Remote>>>,
     /// Since when something holds, and when it was asked last, by the question.
@@ -101,6 +103,7 @@ impl<'a> Live<'a> {
             begun: RefCell::default(),
             far_ends: FarEnds::default(),
             held: RefCell::default(),
+            read_files: RefCell::default(),
             hosts: RefCell::default(),
             lasting: RefCell::default(),
             round_trip: Cell::default(),
@@ -122,6 +125,9 @@ impl<'a> Live<'a> {
     pub fn holding(mut self, held: &Held) -> Self {
         self.held = RefCell::new(held.sessions().map(|(id, session)| (id, session.clone())).collect());
         self.hosts = RefCell::new(held.hosts.clone());
+        let reads =
+            held.facts.nodes.iter().filter(|node| node.facts().is_some_and(|server| server.reads_files));
+        self.read_files = RefCell::new(reads.map(|node| node.row.node_id).collect());
         self
     }
 
