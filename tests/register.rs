@@ -221,7 +221,8 @@ fn a_superuser_gives_the_metadata_to_a_role_that_may_make_nothing() {
     envelope(&register(&["-S", "nobody"]), "primary register", 0, false);
 
     // Tables that are somebody else's: the superuser also sees whom the role would register beside.
-    let node2 = cluster.foreign("node2");
+    let node2 = cluster.standby("node2", &node1);
+    node2.promote();
     for statement in ["ALTER SCHEMA repmgr OWNER TO postgres", "ALTER TABLE repmgr.nodes OWNER TO postgres"] {
         node1.psql_as("postgres", "poor", statement);
     }

@@ -13,7 +13,7 @@ use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::commands::cluster::matrix;
 use crate::commands::context::{Context, not_connected};
@@ -43,6 +43,9 @@ use crate::system::{clock, files, inspect};
 
 /// How long it is waited for that the other nodes are known, before there is anything to do for a far end that is left alone.
 const LEARNS: Duration = Duration::from_secs(2);
+
+/// How long a far end that was ended may take to give the node's lock back, and the pause between two attempts.
+const GIVES_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(10));
 
 /// How long a program may take that only looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -366,7 +369,14 @@ impl Served<'_> {
             return Ok(Secured { wrote_signal: !is_there && server == Standing::Down, server });
         }
         secure::end_other_far_ends(self.context, &self.state_directory).await?;
-        self.take_lock(command).await?;
+        // A process that ends shows no command line any more a moment before it gives its lock back.
+        let until = Instant::now() + GIVES_BACK.0;
+        while let Err(error) = self.take_lock(command.clone()).await {
+            if error.exit != Exit::Busy || Instant::now() >= until {
+                return Err(error);
+            }
+            sleep(GIVES_BACK.1).await;
+        }
         self.armed.take();
         if signal.symlink_metadata().is_err() {
             self.write_signal(signal).await?;
