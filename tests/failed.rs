@@ -433,6 +433,8 @@ fn a_server_that_is_not_stopped_is_not_said_to_be() {
 
 /// Lets a former primary write something, and stops it.
 fn run_alone(server: &TestServer) {
+    // By somebody who wants it to be a primary all the same.
+    let _none = std::fs::remove_file(server.data.join("standby.signal"));
     server.start();
     server.psql("CREATE TABLE alone AS SELECT generate_series(1, 100) AS n");
     server.stop(StopMode::Fast);
