@@ -110,6 +110,8 @@ impl Judge<'_> {
             && server.in_recovery
             && self.facts.primaries().any(|(_, other)| other.sender_of(&name).is_some());
         if of_another {
+            // Positions of two histories have no distance.
+            (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
             return;
         }
         match relation(server, primary) {
