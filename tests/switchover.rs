@@ -657,6 +657,9 @@ fn configured_commands_are_used_on_both_sides() {
     std::fs::remove_file(one.dir.join("broken-start")).unwrap();
     one.pgbaton(["node", "start"]).run().code(0);
     two.wait_until(FOLLOWERS, "node1", SOON);
+    // The slot of its time as the primary could not be dropped while it was down.
+    two.pgbaton(["cluster", "show"]).run().code(25).says("pgbaton node rejoin  # on \"node1\"");
+    one.pgbaton(["node", "rejoin"]).run().code(0);
     two.pgbaton(["cluster", "show"]).run().code(0);
 
     // A promotion that is refused is past the point of no return. Nobody is the primary, and that is said first.
