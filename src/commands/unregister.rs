@@ -21,15 +21,20 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     locate::the_primary(&found.facts)?;
     target(context, &found.facts)?;
     // A change of roles that goes on would record a primary that nobody knows any more.
-    let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    // Of two rows that lead to one server, which may be why one of them is removed, the lock is taken once.
+    let is_first = |node: &&NodeFacts| found.facts.twin_of(node).is_none();
+    let rows: Vec<_> = found.facts.nodes.iter().filter(is_first).map(|node| node.row.clone()).collect();
     let held = hold(context, &rows).await?;
-    let (primary, _) = locate::the_primary(&held.facts)?;
-    let target = target(context, &held.facts)?;
+    let mut facts = held.facts.clone();
+    facts.nodes.extend(found.facts.nodes.iter().filter(|node| !is_first(node)).cloned());
+    facts.nodes.sort_by_key(|node| node.row.node_id);
+    let (primary, _) = locate::the_primary(&facts)?;
+    let target = target(context, &facts)?;
     let present = others::metadata(&held, primary.row.node_id).await;
     let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
     let options = Options { force: context.global.force, records, ..Options::default() };
-    let plan = unregister(&held.facts, target, wanted, primary, &endpoint(primary), options);
-    let result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
+    let plan = unregister(&facts, target, wanted, primary, &endpoint(primary), options);
+    let result = operate::carry_out_holding(context, &plan, secrets_of(&facts), &held).await;
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     let row = &target.row;
     if acted {
