@@ -36,8 +36,14 @@ END
     make_directory "node$1/etc"
 }
 
+# What is in a container that is down is out of reach for the others; here all of them are on one host.
+# reachable NODE | unreachable NODE
+reachable() { on "$1" sh -c "test ! -e node$1/out-of-reach || mv node$1/out-of-reach node$1/pgbaton.toml"; }
+unreachable() { on "$1" sh -c "test ! -e node$1/pgbaton.toml || mv node$1/pgbaton.toml node$1/out-of-reach"; }
+
 # start_container NODE VARIABLE...
 start_container() {
+    reachable "$1"
     local command=(env "$(image)" "PGDATA=$base/node$1/data" "PGBATON_CONFIG=$base/node$1/pgbaton.toml" "${@:2}"
         bin/supervisor.sh "node$1/container.pid" bin/entrypoint.sh postgres -c "config_file=$(mounted "$1")")
     printf '\nnode%s: the container is started%s\n' "$1" "${2:+, with $2}" >&3
@@ -53,6 +59,7 @@ stop_container() {
     printf '\nnode%s: the container is stopped\n' "$1" >&3
     end_container "$1" TERM
     wait_until "the container of node$1" stopped state "$1"
+    unreachable "$1"
 }
 
 # kill_container NODE: as with a host that fails; nothing starts it again.
@@ -60,6 +67,7 @@ kill_container() {
     printf '\nnode%s: the host fails\n' "$1" >&3
     end_container "$1" USR1
     wait_until "the container of node$1" stopped state "$1"
+    unreachable "$1"
 }
 
 # said NODE TEXT: whether its container has said that since `forget`.

@@ -51,9 +51,12 @@ expect "slots on node1" "$(slots 1)" "repmgr_slot_2 true"
 say "A timer lets every node look at the cluster now and then: so it knows the others on the day on which it needs them."
 for node in 1 2; do pgbaton "$node" cluster show --compact; done
 
-say "The primary fails, and node2 is promoted."
+say "The host of the primary fails, and node2 is promoted."
 run 1 "$pg_bindir/pg_ctl" -s -D node1/data -m immediate stop
+# Both nodes are on one host here. Where node2 reaches that of node1, it sees to it that node1 can start as a standby only.
+on 1 mv node1/pgbaton.toml node1/out-of-reach
 pgbaton 2 standby promote
+on 1 mv node1/out-of-reach node1/pgbaton.toml
 write 2 "INSERT INTO orders SELECT i FROM generate_series(1501, 2000) AS i"
 fill 2
 
