@@ -148,6 +148,8 @@ start_container 1
 wait_until "node1 follows node2" node1 followers 2
 catch_up 1 2
 expect "orders on node1" "$(ask 1 'SELECT count(*) FROM orders')" 1500
+# What is left of its time as the primary: the slot of node2.
+pgbaton 1 node rejoin
 expect_code 0 pgbaton 1 cluster show --compact
 
 say "A planned move needs no ssh either: stop the container of the primary, promote the other node, start it again."
@@ -158,6 +160,7 @@ wait_until "node2 follows node1" node2 followers 1
 catch_up 2 1
 expect "orders on node2" "$(ask 2 'SELECT count(*) FROM orders')" 1500
 expect "primaries" "$(primaries)" node1
+pgbaton 2 node rejoin
 look
 
 say "A failover in which something is lost: node1 writes while the container of node2 is stopped, and fails."
@@ -177,6 +180,7 @@ expect "primaries" "$(primaries)" node2
 
 say "A rewind stops the server, and a container ends with its server. So it is done in a container of its own, with the same volumes."
 stop_container 1
+reachable 1
 pgbaton 1 node rejoin --force-rewind
 quietly pgbaton 1 node stop
 start_container 1
