@@ -2,6 +2,8 @@
 //!
 //! A fixture is never changed. A new kind of record, effect or question gets a new one.
 
+#![allow(clippy::disallowed_methods, reason = "the bans protect the program, not its tests")]
+
 use std::path::{Path, PathBuf};
 
 use pgbaton::Exit;

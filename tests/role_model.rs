@@ -24,6 +24,7 @@
 //! one later. The commands name whom they could not ask. Where no ssh leads to the host of A, two more are left: see `UNPROTECTED`.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -157,6 +157,7 @@ fn signal_is_older(data: &Path, postmaster: &Postmaster) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files whose times are looked at")]
 mod tests {
     use super::*;
 
