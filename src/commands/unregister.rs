@@ -20,10 +20,10 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let found = locate::cluster(context).await?;
     locate::the_primary(&found.facts)?;
     target(context, &found.facts)?;
-    // A change of roles that goes on would record a primary that nobody knows any more.
     // Of two rows that lead to one server, which may be why one of them is removed, the lock is taken once.
     let is_first = |node: &&NodeFacts| found.facts.twin_of(node).is_none();
     let rows: Vec<_> = found.facts.nodes.iter().filter(is_first).map(|node| node.row.clone()).collect();
+    // A change of roles that goes on meanwhile would record a primary that is not registered any more.
     let held = hold(context, &rows).await?;
     let mut facts = held.facts.clone();
     facts.nodes.extend(found.facts.nodes.iter().filter(|node| !is_first(node)).cloned());

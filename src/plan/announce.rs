@@ -129,6 +129,8 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
     let mut out = Vec::new();
     for other in others {
         let row = &other.row;
+        // A row is written by whoever may write the table: what is to be typed is one word.
+        let id = shell_words::quote(&row.operation_id);
         let changes = row.nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|id| touched.contains(id)));
         let how = match &other.standing {
             Standing::Over => continue,
@@ -146,10 +148,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
                     .detail(format!(
                         "{began} It is of an earlier timeline, or of pgbaton 0.1.0, and does not count."
                     ))
-                    .hint(format!(
-                        "\"pgbaton operation abandon {} --force\" closes its record.",
-                        row.operation_id
-                    )),
+                    .hint(format!("\"pgbaton operation abandon {id} --force\" closes its record.")),
             );
             continue;
         }
@@ -158,8 +157,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
             .hint(format!(
                 "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\". If \
                  its host is gone for good: \"pgbaton operation abandon {id} --force\" here.",
-                other.node_name,
-                id = row.operation_id
+                other.node_name
             ))
             .exit(Exit::Busy)
             .waivable(Waiver::Force, force);

@@ -19,6 +19,7 @@ use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file::{self, ControlState};
+use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_literal;
 use crate::plan::{Command, Endpoint, Look, Request, Standby, Upstream, settings, standby};
 use crate::system::files;
@@ -147,14 +148,18 @@ impl Live<'_> {
                 .await
                 .map_err(|error| sql_failed(on, error))?;
             if row.get(0) == Some("false") {
-                // It cannot be taken back. But it is told.
+                // It cannot be taken back. But it is told. A standby of this server may be on its new timeline already.
+                let any = TimelineId(u32::MAX);
                 if self.was_stopped()
                     && let Ok(Seen { objection: Some(why), .. }) =
-                        self.look(&Look { relock: true, ..look.clone() }).await
+                        self.look(&Look { relock: true, timeline: any, ..look.clone() }).await
                 {
                     self.context.ui.message(
                         Level::Warning,
-                        &format!("{} is promoted, and there is another primary or a newer timeline", on.name),
+                        &format!(
+                            "{} is promoted, and there is another primary, or one is requested",
+                            on.name
+                        ),
                         Some(&sentence(&why)),
                         Some("Run \"pgbaton cluster show\": it shows both sides."),
                     );

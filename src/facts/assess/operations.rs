@@ -16,6 +16,8 @@ impl Judge<'_> {
             row.timeline.is_some()
                 && row.timeline == newest
                 && (row.node_id != self.view.local_node_id || self.runs_here(row).is_some())
+                // Of a node that is none nobody can be asked, and it holds up nothing.
+                && row.node_id.is_some_and(|id| self.facts.node(id).is_some())
                 && (row.system_identifier.is_none() || row.system_identifier.as_deref() == identifier)
         };
         let open: Vec<&OpenOperation> = self.view.operations.iter().filter(counts).collect();
@@ -33,7 +35,8 @@ impl Judge<'_> {
                     .collect();
                 format!(" It changes {}.", names.join(", "))
             });
-            let id = &row.operation_id;
+            // A row is written by whoever may write the table: what is to be typed is one word.
+            let id = shell_words::quote(&row.operation_id);
             let began =
                 format!("It began at {:.0} (operation {id}).{}", row.started_at, changes.unwrap_or_default());
             let (message, detail) = match self.runs_here(row) {
@@ -102,6 +105,14 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_typed_as_one_word() {
+        let rows = [OpenOperation { operation_id: "x; reboot".into(), ..row(2, Some(1)) }];
+        let (report, issues) = assess(&healthy(), &Viewpoint { operations: &rows, ..view(None) });
+        assert_eq!(report.cluster.next, ["pgbaton operation show 'x; reboot'  # on \"n2\""]);
+        assert!(issues[0].hint.as_ref().unwrap().contains("abandon 'x; reboot' --force"));
+    }
+
+    #[test]
     fn what_runs_here_is_called_running() {
         let rows = [row(3, Some(1))];
         let own_operation = Some(("x1".into(), Some(4711)));
@@ -115,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_out_of_date_or_this_nodes_own_is_not_told() {
         let foreign = OpenOperation { system_identifier: Some("another".into()), ..row(2, Some(1)) };
-        for row in [row(2, None), row(2, Some(7)), row(3, Some(1)), foreign] {
+        for row in [row(2, None), row(2, Some(7)), row(3, Some(1)), row(8, Some(1)), foreign] {
             let rows = [row];
             let (report, issues) =
                 assess(&healthy(), &Viewpoint { operations: &rows, local_node_id: Some(3), ..view(None) });
