@@ -404,19 +404,20 @@ fn a_start_that_fails_says_what_the_server_says() {
         "{text}"
     );
     // One that shows later is only in the server's own log, and what stood in either before is old.
-    std::fs::write(&conf, format!("{good}\nrestore_command = ''\n")).unwrap();
-    std::fs::write(node1.data.join("standby.signal"), "").unwrap();
-    std::fs::write(node1.data.join("recovery.signal"), "").unwrap();
-    node1.append_conf("recovery_target_timeline = '77'");
+    std::fs::write(&conf, &good).unwrap();
+    let hba = node1.data.join("pg_hba.conf");
+    let rules = std::fs::read_to_string(&hba).unwrap();
+    std::fs::write(&hba, format!("{rules}\nno_such_kind all all trust\n")).unwrap();
     let output = node1.pgbaton(["node", "start", "--json"]).run();
     let text = envelope(&output, "node start", 4, true)["error"].to_string();
-    assert!(text.contains("FATAL") && text.contains("77") && !text.contains("no_such_parameter"), "{text}");
+    assert!(
+        text.contains("FATAL") && text.contains("pg_hba.conf") && !text.contains("no_such_parameter"),
+        "{text}"
+    );
     let output = node1.pgbaton(["node", "restart"]).run();
     output.code(4).says("FATAL");
     // A port that somebody else has.
-    std::fs::write(&conf, good).unwrap();
-    std::fs::remove_file(node1.data.join("standby.signal")).unwrap();
-    std::fs::remove_file(node1.data.join("recovery.signal")).unwrap();
+    std::fs::write(&hba, rules).unwrap();
     let taken = std::net::TcpListener::bind(("127.0.0.1", node1.port)).unwrap();
     let output = node1.pgbaton(["node", "start"]).run();
     output.code(4).says("FATAL").says("could not create any TCP/IP sockets");

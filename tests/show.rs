@@ -165,6 +165,8 @@ fn primary_dead_and_then_everybody() {
     for node in &nodes {
         show(node).code(0);
     }
+    // To look at a server may make it write WAL, which the standbys may not have yet.
+    settle(&nodes);
     nodes[0].kill9();
     nodes[1].wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
     nodes[2].wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
