@@ -8,7 +8,7 @@
 #   --list-parts    name the parts
 #
 #   tests/run.sh --only test standby         the tests whose name contains "standby"
-#   tests/run.sh --only test --test harness  one file of tests
+#   tests/run.sh --only test --test all guard::  one module of tests
 #
 # For a Debian with Rust (https://rustup.rs), as root or as an ordinary user. What is missing is installed, with root's or
 # sudo's rights, or named if there are none. As root, the tests run as an unprivileged user, pgbaton-test, which is created:
@@ -201,7 +201,7 @@ do_bare() (
     required='' slow=''
     # shellcheck disable=SC2031 # this is a subshell of its own, on purpose
     export PGBATON_TEST_PATH="$bare/bin" PGBATON_TEST_PG="$bare/pg"
-    test_arguments=(--test far_end --test over_ssh --test promote --test switchover --test harness --
+    test_arguments=(--test all --
         does_not_answer_as_a_far_end cannot_do_its_part may_not_read_come_from may_keep_little for_want_of_a_version)
     do_test
 )

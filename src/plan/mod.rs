@@ -9,7 +9,7 @@
 //! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
 //! printed and performed.
 //!
-//! Why there are never two primaries is modelled in `tests/role_model.rs`: whoever changes a rule of the commands that change roles changes it
+//! Why there are never two primaries is modelled in `tests/all/role_model.rs`: whoever changes a rule of the commands that change roles changes it
 //! there, too.
 
 pub mod announce;

@@ -1,10 +1,9 @@
 //! The test ground: real PostgreSQL clusters, faults on demand, and the program under test.
 //!
-//! An integration test begins like this:
+//! A test begins like this:
 //!
 //! ```ignore
-//! mod support;
-//! use support::{TestCluster, postgres};
+//! use crate::support::{TestCluster, postgres};
 //!
 //! #[test]
 //! fn standby_streams() {
@@ -30,7 +29,7 @@
 //! `PGBATON_TEST_REQUIRE_ALL=1` (what is missing fails the test), `PGBATON_TEST_SLOW=1` (slow tests, all versions),
 //! `PGBATON_TEST_KEEP=1`, `PGBATON_TEST_PATH` (a directory that comes first in the PATH of what the tests run).
 
-// Every test file compiles its own copy and uses a part of it.
+// Each test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unused_imports)]
 #![allow(
     clippy::unwrap_used,
