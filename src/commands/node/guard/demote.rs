@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::cli::node::Guard as Args;
 use crate::commands::context::Context;
 use crate::commands::node::guard::Judged;
-use crate::commands::node::permission::COPIED;
 use crate::commands::primary::register::{own_row, secrets_of};
 use crate::commands::world::Secrets;
 use crate::commands::{next_start, operate};
@@ -48,14 +47,6 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
             format!("node \"{name}\" comes up as a standby, but it was not pointed at the primary"),
             failed,
             Some("When it runs, \"pgbaton node rejoin\" brings it back."),
-        ),
-        (None, ..) if judged.is_copied() => (
-            Level::Warning,
-            format!(
-                "node \"{name}\" comes up as a standby that follows nobody: another server is this node, too"
-            ),
-            judged.evidence(),
-            Some(COPIED),
         ),
         (None, ..) => (
             Level::Warning,

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::config::value::GuardOnUnknown;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::assess::start::{
-    Asker, Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest,
+    Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest,
 };
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{Contents, look_past_mark};
@@ -152,7 +152,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         let last = inquiry.is_empty() || Instant::now() >= until;
         let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
         let enough = |voices: &[Voice]| {
-            let ours = judge::ours(Asker::Guard, &own, &system_identifier, local.branch(), end);
+            let ours = judge::ours(&own, &system_identifier, local.branch(), end);
             let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
             // An address of this node may lead to another node, which says itself what it is.
             let objects = |word: &Word| word.says == Says::Against && !word.own_address;
@@ -163,7 +163,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
             looked = true;
             end = judge::measured(context, &local).await;
         }
-        let ours = judge::ours(Asker::Guard, &own, &system_identifier, local.branch(), end);
+        let ours = judge::ours(&own, &system_identifier, local.branch(), end);
         let words: Vec<Word> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
         let verdict = match seen.newer_than_heard(&words) {
             Some(_) => Verdict::Refuse,
@@ -396,7 +396,11 @@ impl Judged {
             }
             Verdict::Refuse => {
                 self.remember(context);
-                if args.demote { demote::to_standby(context, &self).await } else { Err(self.refusal()) }
+                if !args.demote {
+                    return Err(self.refusal());
+                }
+                self.is_meant()?;
+                demote::to_standby(context, &self).await
             }
             Verdict::Wait | Verdict::Unknown => self.unknown(context).await,
         }
@@ -431,6 +435,36 @@ impl Judged {
         };
         error.data = self.data("refuse", "newer_primary");
         error
+    }
+
+    /// Refuses to write into the data directory where another server of this cluster answers as this node: the configuration may name the
+    /// directory of another node, or one of the two is a copy.
+    ///
+    /// # Errors
+    /// Exit code 31, or 3 where nothing newer was seen.
+    fn is_meant(&self) -> Result<()> {
+        let own_cluster = |word: &&Word| {
+            let identifier = word.server.as_ref().map(|(identifier, _)| identifier);
+            word.own_address && word.timeline.is_some() && identifier == Some(&self.system_identifier)
+        };
+        let Some(word) = self.words.iter().find(own_cluster) else { return Ok(()) };
+        let name = &self.own.node_name;
+        let (exit, decision, reason) = match self.verdict {
+            Verdict::Refuse => (Exit::SecondPrimary, "refuse", "newer_primary"),
+            _ => (Exit::CannotTell, "unknown", "too_few_answers"),
+        };
+        let mut error =
+            Error::new(exit, format!("node \"{name}\" was not made a standby: another server answers as this node"))
+                .detail(format!(
+                    "{} No server runs on the local data directory. Nothing was changed.",
+                    word.detail
+                ))
+                .hint(format!(
+                    "If conninfo and data_directory in the configuration are not of one server, correct them. If one is a copy of the other: \
+                     {COPIED}"
+                ));
+        error.data = self.data(decision, reason);
+        Err(error)
     }
 
     /// Another server has an address of this node, and takes writes.
@@ -496,7 +530,10 @@ impl Judged {
                 }
                 Ok(report)
             }
-            GuardOnUnknown::Demote => demote::without_primary(context, &self, reason, &detail).await,
+            GuardOnUnknown::Demote => {
+                self.is_meant()?;
+                demote::without_primary(context, &self, reason, &detail).await
+            }
         }
     }
 
