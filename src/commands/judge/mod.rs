@@ -116,7 +116,7 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
     let own = own_row(config, NodeType::Primary, None, None);
     let mut running = None;
     // A far end brings back who was the primary a moment ago, without a detour, and its server may come up while others are asked.
-    let is_far_end = matches!(asker, Asker::FarEnd { .. });
+    let is_far_end = asker == Asker::Rollback;
     let mut own_addresses = OwnAddresses::All;
     if running_postmaster(&config.data_directory).is_some() {
         own_addresses = OwnAddresses::None;
@@ -193,7 +193,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
     let asker = question.asker;
     let voices = {
         let enough = |voices: &[Voice]| {
-            let ours = ours(asker, &question.own, &system_identifier, question.past.branch(), None);
+            let ours = ours(&question.own, &system_identifier, question.past.branch(), None);
             // An address of this node may lead to another node, which says itself what it is.
             let objects = |word: Word| word.says == Says::Against && !word.own_address;
             voices.iter().any(|voice| objects(hear(&ours, voice, voices)))
@@ -239,7 +239,7 @@ impl Judged {
             Past::Files(local) if beyond_checkpoint(local, &self.voices) => measured(context, local).await,
             _ => None,
         };
-        let ours = ours(question.asker, &question.own, &system_identifier, question.past.branch(), end);
+        let ours = ours(&question.own, &system_identifier, question.past.branch(), end);
         let words = self.voices.iter().map(|voice| hear(&ours, voice, &self.voices)).collect();
         let words = strongest(words);
         self.judgement = decide(
@@ -275,13 +275,12 @@ impl Judged {
 }
 
 pub(crate) fn ours<'a>(
-    asker: Asker,
     row: &'a NodeRow,
     system_identifier: &'a str,
     branch: Branch<'a>,
     end: Option<Lsn>,
 ) -> Ours<'a> {
-    Ours { asker, row, system_identifier, branch, end }
+    Ours { row, system_identifier, branch, end }
 }
 
 /// Reads what the data directory says of its past.
@@ -316,7 +315,7 @@ pub(crate) fn last_seen(context: &Context, local: &Local, inquiry: &mut Inquiry<
     };
     Ok(match topology::load(&directory) {
         Ok(Some(seen)) => {
-            let ours = ours(Asker::Guard, inquiry.own, inquiry.system_identifier, local.branch(), None);
+            let ours = ours(inquiry.own, inquiry.system_identifier, local.branch(), None);
             let uses_slots = context.config()?.use_replication_slots;
             let worth = seen::judge(&seen, &ours, &local.slots, uses_slots, ran_until(&local.data_directory));
             if !worth.is_foreign {

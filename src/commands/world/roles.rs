@@ -264,7 +264,7 @@ impl Live<'_> {
     /// Asks the other nodes, from here and now, whether the server of this host may be a primary. If not, it stays a standby on the disk.
     pub(crate) async fn may_be_primary(&self, data: &Path) -> Result<(), Error> {
         let name = &self.context.config()?.node_name;
-        let judged = judge::here(self.context, Asker::FarEnd { reported: false }, ASKING).await?;
+        let judged = judge::here(self.context, Asker::Rollback, ASKING).await?;
         if judged.judgement.may.is_yes() {
             return Ok(());
         }
@@ -278,7 +278,7 @@ impl Live<'_> {
     /// Looks once more after a start as a primary: what was asked before it may have changed meanwhile.
     async fn look_again(&self, data: &Path) -> Result<(), Error> {
         let name = &self.context.config()?.node_name;
-        let judged = judge::here(self.context, Asker::FarEnd { reported: false }, ASKING).await;
+        let judged = judge::here(self.context, Asker::Rollback, ASKING).await;
         let Ok(judged) = judged else { return Ok(()) };
         if judged.other_primary().is_none() {
             return Ok(());

@@ -1,6 +1,8 @@
-//! The one judgement: may a server be, become or stay a primary? What the other nodes say of it, and what follows. Pure.
+//! May a server that is registered as the primary start, or stay, as one? What the other nodes say of it, and what follows. Pure.
 //!
-//! Everything that could make a primary asks it, immediately before the effect, with who asks: see [`Asker`] and [`decide`].
+//! Everything that could start such a server asks it, immediately before the effect, with who asks: see [`Asker`] and [`decide`]. Whether a
+//! standby may become the primary is judged by [`crate::plan::promote`], under the locks of all nodes that answer; also when an operation is
+//! resumed.
 //!
 //! One node that knows of a newer primary is enough to refuse: such a thing is not forgotten. That nobody knows of one proves nothing, for a
 //! node that was cut off has not heard of it. So a majority must name this node, as only one of two nodes can have one.
@@ -31,8 +33,6 @@ pub use self::decide::{Asker, Heard, Judgement, May, decide};
 /// The node whose server is to be, to become or to stay a primary.
 #[derive(Clone, Copy, Debug)]
 pub struct Ours<'a> {
-    /// Who asks.
-    pub asker: Asker,
     /// Its row as the configuration has it.
     pub row: &'a NodeRow,
     /// Whose cluster its data are.
@@ -411,10 +411,6 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     if let Some(opinion) = of_an_operation(ours, voice, all) {
         return opinion;
     }
-    if ours.asker.becomes_primary() {
-        let text = format!("{name} is a standby on timeline {}, and knows nothing newer.", server.timeline);
-        return Opinion::new(Says::For, text);
-    }
     names(ours, voice, server.timeline == timeline)
 }
 
@@ -469,7 +465,7 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
     }
     let own = |row: &NodeRow| row.node_id == ours.row.node_id && streams_by(server, &row.conninfo);
     let registered = || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(own));
-    if own(ours.row) || (ours.asker.becomes_primary() && registered()) {
+    if own(ours.row) {
         return None;
     }
     let others = || all.iter().filter(|other| streams_by(server, &other.node.row.conninfo));

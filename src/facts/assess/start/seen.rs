@@ -118,7 +118,7 @@ fn not_believed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::assess::start::{Asker, Says};
+    use crate::facts::assess::start::Says;
     use crate::facts::divergence::Branch;
     use crate::pg::history::TimelineId;
     use crate::registry::NodeRow;
@@ -151,7 +151,7 @@ mod tests {
             lineage: None,
             segment_bytes: 16 << 20,
         };
-        let ours = Ours { asker: Asker::Guard, row: &row, system_identifier: "7", branch, end: None };
+        let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_string()).collect();
         judge(topology, &ours, &slots, uses_slots, Some(ran_until.parse().unwrap()))
     }

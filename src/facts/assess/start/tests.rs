@@ -75,7 +75,7 @@ fn heard_among(timeline: u32, end: Option<u64>, voice: &Voice, all: &[Voice]) ->
         lineage: Some(&lineage),
         segment_bytes: 16 << 20,
     };
-    let ours = Ours { asker: Asker::Guard, row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
+    let ours = Ours { row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
     hear(&ours, voice, all)
 }
 
@@ -408,32 +408,6 @@ fn an_operation_that_nobody_can_be_asked_about_may_be_making_a_primary() {
     for old in [operation(3, Some(TimelineId(9))), operation(3, None), operation(1, Some(TimelineId(1)))] {
         says(1, &of(old), Says::For, "");
     }
-}
-
-#[test]
-fn a_standby_becomes_the_primary_where_nobody_knows_of_anything_newer() {
-    let (row, lineage, timeline) = ours(1);
-    let branch = Branch {
-        timeline,
-        end: None,
-        writes: false,
-        streams: false,
-        lineage: Some(&lineage),
-        segment_bytes: 16 << 20,
-    };
-    // Node 3 asks; whom the others name as the primary does not matter to it.
-    let row = NodeRow { node_id: 3, node_name: "node3".into(), ..row };
-    let heard = |voice: &Voice| {
-        let ours = Ours { asker: Asker::Promote, row: &row, system_identifier: "7", branch, end: None };
-        hear(&ours, voice, std::slice::from_ref(voice)).says
-    };
-    assert_eq!(heard(&standby(2, 1)), Says::For);
-    assert_eq!(heard(&with(standby(2, 1), |voice| server(voice).in_recovery = false)), Says::Against);
-    assert_eq!(heard(&with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)))), Says::Against);
-    assert_eq!(heard(&standby(2, 2)), Says::Against);
-    assert_eq!(heard(&silent(1, Answered::Nothing)), Says::NoAnswer);
-    let requested = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
-    assert_eq!(heard(&requested), Says::Against);
 }
 
 /// A server that has an address of node 1, and is not the one that is asked about.
