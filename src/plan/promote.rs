@@ -101,9 +101,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     let former = former(&facts.cluster, facts.node_id);
     let former_id = former.map(|node| node.row.node_id);
     let mut checks = Vec::new();
-    checks.push(is_standby(candidate, server));
-    checks.extend(no_primary(facts, candidate, options));
-    checks.extend(requested_elsewhere(facts));
+    checks.extend(no_other_primary(facts, candidate, server, options));
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     checks.extend(announce::checks(&facts.others, server.timeline, &touched, options.force));
     // Where nobody will be promoted, whatever is said, there is nothing to be lost.
@@ -165,7 +163,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(facts.beside.checks(&facts.cluster, options.force));
 
     let mut plan = Plan {
-        title: format!("promote standby \"{name}\""),
+        title: title(candidate),
         checks,
         phases: Vec::new(),
         back: Vec::new(),
@@ -303,6 +301,33 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         after: Some(format!("follow_{}", sibling.row.node_id)),
     }));
     Promotion { plan, wal_lost_bytes, former: former_id }
+}
+
+/// Judges whether the node may be promoted at all: what decides it today as well for an operation that was planned on another day.
+pub fn judge(facts: &PromoteFacts, options: PromoteOptions) -> Plan {
+    let node = facts.cluster.node(facts.node_id);
+    let Some((candidate, server)) = node.and_then(|node| Some((node, node.facts()?))) else {
+        return refused(facts.node_id).plan;
+    };
+    let mut checks = no_other_primary(facts, candidate, server, options);
+    checks.extend(nobody_has_more(facts, candidate, server, options));
+    Plan { checks, ..Plan::nothing(title(candidate)) }
+}
+
+fn title(candidate: &NodeFacts) -> String {
+    format!("promote standby \"{}\"", candidate.row.node_name)
+}
+
+fn no_other_primary(
+    facts: &PromoteFacts,
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    options: PromoteOptions,
+) -> Vec<Check> {
+    let mut checks = vec![is_standby(candidate, server)];
+    checks.extend(no_primary(facts, candidate, options));
+    checks.extend(requested_elsewhere(facts));
+    checks
 }
 
 /// Tells that a sibling will not follow, and what to do about it afterwards.

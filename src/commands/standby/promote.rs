@@ -29,9 +29,9 @@ use crate::output::ui::Level;
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
 use crate::plan::beside::Beside;
-use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
+use crate::plan::promote::{PromoteFacts, PromoteOptions, judge, plan};
 use crate::plan::tell;
-use crate::plan::{Check, Command, Plan};
+use crate::plan::{Check, Command};
 use crate::registry::NodeType;
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
@@ -210,23 +210,10 @@ pub async fn judge_anew(
         siblings_follow: false,
     };
     let judged = |facts: &PromoteFacts| {
-        let promotion = plan(facts, options);
-        let decides = |check: &Check| {
-            const DECIDE: [&str; 6] = [
-                "no_other_primary",
-                "promotion_requested",
-                "has_most_wal",
-                "server_is_standby",
-                "far_end",
-                "far_end_busy",
-            ];
-            DECIDE.contains(&check.name.as_str())
-        };
-        let checks = promotion.plan.checks.into_iter().filter(|check| {
-            // That it answered before it was stopped is why it was to be stopped.
-            decides(check) || (check.name == "node_not_asked" && check.node_id != former)
-        });
-        Plan { checks: checks.collect(), ..Plan::nothing(promotion.plan.title) }
+        let mut plan = judge(facts, options);
+        // That it answered before it was stopped is why it was to be stopped.
+        plan.checks.retain(|check| check.name != "node_not_asked" || check.node_id != former);
+        plan
     };
     let mut anew = judged(&facts);
     if !anew.checks.iter().any(Check::stops) {
