@@ -12,10 +12,10 @@ use crate::cli::{Cli, Global};
 use crate::commands::context::Context;
 use crate::commands::ending::{self, error_of};
 use crate::commands::hold::{Held, hold};
-use crate::commands::operate::{conclude, record_end};
+use crate::commands::operate::{conclude, lock, record_end};
 use crate::commands::operation::{changes_roles, known_secrets, tell_all};
 use crate::commands::standby::promote;
-use crate::commands::world::{FarEnds, Live, OPEN, Remote, secured};
+use crate::commands::world::{FarEnds, Live, OPEN, Remote, second_channel, secured};
 use crate::commands::{boxed, dispatch, getopt, locate, usage};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -23,10 +23,12 @@ use crate::facts::directory::running_postmaster;
 use crate::output::ui::{Level, Ui};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
+use crate::plan::far_end::Reached;
 use crate::plan::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
 use crate::plan::resume::{Course, Left, course, undo};
-use crate::plan::run::{self, Ended, Outcome};
+use crate::plan::run::{self, Ended, Outcome, StepStatus};
 use crate::plan::{Plan, tell};
+use crate::system::lock::LocalLock;
 
 /// How long an old primary that is coming back is looked at once more, and how often.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -66,6 +68,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
     let (header, past) = (&loaded.header, loaded.past());
     let id = &header.operation_id;
     let held = held(context, &header.command).await?;
+    let alone = alone(context, &header.command).await?;
     let course = match &held {
         Some(held) => course(&Left {
             command: &header.command,
@@ -88,6 +91,8 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
         ))),
         Course::Overtaken(why) => overtaken(context, loaded, &past, held.as_ref(), &why).await,
         Course::Anew => {
+            // What is rehearsed, and begun anew, takes them itself.
+            drop(alone);
             if let Some(held) = held {
                 held.release().await;
             }
@@ -101,17 +106,17 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
             promote::judge_anew(context, &mut held, former, has_channel).await.map_err(|error| {
                 error.detail(format!("Operation {id}, which an earlier run left unfinished, stays open."))
             })?;
-            let channel = secure_former(context, &header.plan, id).await?;
+            let way = secure_former(context, &header.plan, id, past.past_no_return()).await?;
             passes.set(false);
-            go_on(context, loaded, &past, Some(&held), channel).await.map(TakenUp::Over)
+            go_on(context, loaded, &past, Some(&held), way).await.map(TakenUp::Over)
         }
         Course::GoBack => {
             if let Some(held) = &held {
                 all_have_answered(context, held, header.node_id, &header.plan)?;
             }
-            go_on(context, loaded, &past, held.as_ref(), None).await.map(TakenUp::Over)
+            go_on(context, loaded, &past, held.as_ref(), Way::Needed(None)).await.map(TakenUp::Over)
         }
-        Course::Finish => go_on(context, loaded, &past, held.as_ref(), None).await.map(TakenUp::Over),
+        Course::Finish => go_on(context, loaded, &past, held.as_ref(), Way::IfThere).await.map(TakenUp::Over),
     }
 }
 
@@ -125,6 +130,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let (header, past) = (&loaded.header, loaded.past());
     let id = header.operation_id.clone();
     let held = held(context, &header.command).await?;
+    let _alone = alone(context, &header.command).await?;
     if past.past_no_return()
         && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. }))
     {
@@ -149,7 +155,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     if outcome.changed || !done {
         tell_all(context, &plan.tells, error, told).await;
     }
-    let changed = outcome.changed;
+    // What it undoes leaves nothing of the operation, and is a change of this command's own all the same.
+    let changed = outcome.changed || outcome.steps.iter().any(|step| step.status == StepStatus::Done);
     let failed = matches!(outcome.ended, Ended::Regained | Ended::BackFailed);
     let mut left = state_of(held.as_ref());
     if failed {
@@ -192,6 +199,14 @@ async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
     hold(context, &rows).await.map(Some)
 }
 
+/// Takes the lock of this node for an operation that needs no other one.
+async fn alone(context: &Context, command: &str) -> Result<Option<LocalLock>> {
+    match changes_roles(command) || context.global.dry_run {
+        true => Ok(None),
+        false => lock(context).await.map(Some),
+    }
+}
+
 fn readable(entry: &Entry) -> Result<&Loaded> {
     entry.journal.as_ref().map_err(|_| {
         let id = &entry.operation_id;
@@ -227,13 +242,34 @@ async fn world<'a>(
     Ok((world, past.clone()))
 }
 
+/// How the hosts of other nodes take part in the rest of an operation.
+enum Way {
+    /// Each of them is needed; there may be a channel already.
+    Needed(Option<Remote>),
+    /// The promotion has happened: what is left is done where it can be done.
+    IfThere,
+    /// The host of the old primary was asked for in vain, and that was told.
+    Gone,
+}
+
+/// Tells that a host takes no part in what is left of an operation.
+fn without(context: &Context, error: &Error) {
+    let detail = error.detail.as_deref().map(|detail| format!("{detail} ")).unwrap_or_default();
+    context.ui.message(
+        Level::Warning,
+        &error.primary,
+        Some(&format!("{detail}The point of no return is past: the rest is finished without it.")),
+        Some("When the host is back, run \"pgbaton node rejoin\" on it; until then its server must not be started as it is."),
+    );
+}
+
 /// Carries out the rest of an operation.
 async fn go_on(
     context: &Context,
     loaded: &Loaded,
     past: &Past,
     held: Option<&Held>,
-    channel: Option<Remote>,
+    way: Way,
 ) -> Result<Report> {
     let (plan, id) = (&loaded.header.plan, loaded.header.operation_id.as_str());
     context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
@@ -241,7 +277,18 @@ async fn go_on(
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
     }
-    let far_ends = FarEnds::open(context, plan, past, channel).await?;
+    let far_ends = match way {
+        Way::Needed(channel) => FarEnds::open(context, plan, past, channel).await?,
+        Way::IfThere => {
+            let (far_ends, absent) = FarEnds::open_some(context, plan, past).await?;
+            absent.iter().for_each(|error| without(context, error));
+            far_ends
+        }
+        Way::Gone => {
+            let nobody = Plan { far_ends: Vec::new(), ..plan.clone() };
+            FarEnds::open_some(context, &nobody, past).await?.0
+        }
+    };
     let (world, past) = world(context, loaded, past, held, far_ends).await?;
     let outcome = run::run(plan, &past, &world).await;
     world.release().await;
@@ -325,6 +372,7 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         None,
     );
     let held = held(context, &header.command).await?;
+    let _alone = alone(context, &header.command).await?;
     let plan = match changes_roles(&header.command) {
         true => undo(&header.plan, false),
         // Their next run takes over what they left.
@@ -438,15 +486,28 @@ fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> R
 }
 
 /// Makes certain, before a promotion, that the old primary of a switchover is down and comes back as a standby only: a far end of the run
-/// before may still be at work there.
-async fn secure_former(context: &Context, plan: &Plan, id: &str) -> Result<Option<Remote>> {
-    let Some(far_end) = plan.far_ends.first().filter(|_| !context.global.dry_run) else { return Ok(None) };
-    let (channel, secured) = secured(context, far_end, OPEN).await.map_err(|error| {
+/// before may still be at work there. After the point of no return the promotion may be requested already, and a host that cannot be reached
+/// is named and holds up nothing.
+async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return: bool) -> Result<Way> {
+    let Some(far_end) = plan.far_ends.first().filter(|_| !context.global.dry_run) else {
+        return Ok(Way::Needed(None));
+    };
+    let stays_open = |error: Error| {
         error.detail("Nothing was changed; the operation stays open.").hint(format!(
             "If the host of \"{}\" is gone, run \"pgbaton operation abandon {id} --force\", then \"pgbaton standby promote\".",
             far_end.node_name
         ))
-    })?;
+    };
+    let is_remote = matches!(far_end.reached, Reached::Ssh { .. });
+    let channel = match second_channel(context, far_end, OPEN).await {
+        Ok(channel) => channel,
+        Err(error) if past_no_return && is_remote && error.exit == Exit::Remote => {
+            without(context, &error);
+            return Ok(Way::Gone);
+        }
+        Err(error) => return Err(stays_open(error)),
+    };
+    let secured = channel.secure(false).await.map_err(stays_open)?;
     match secured.server.objection() {
         Some(why) => Err(Error::new(
             Exit::SecondPrimary,
@@ -457,7 +518,7 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str) -> Result<Optio
         .hint(format!(
             "Run \"pgbaton cluster show\"; \"pgbaton operation abandon {id}\" closes the operation."
         ))),
-        None => Ok(Some(channel)),
+        None => Ok(Way::Needed(Some(channel))),
     }
 }
 

@@ -43,7 +43,7 @@ use crate::system::process::{self, Stream};
 use crate::system::signals::Signals;
 
 pub use far_ends::FarEnds;
-pub use remote::{OPEN, Remote, secured};
+pub use remote::{OPEN, Remote, second_channel, secured};
 
 /// Values that plans name and do not hold.
 pub type Secrets = BTreeMap<String, Secret>;

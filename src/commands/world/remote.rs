@@ -479,11 +479,20 @@ pub async fn secured(
     far_end: &FarEnd,
     within: Duration,
 ) -> Result<(Remote, Secured), Error> {
+    let remote = second_channel(context, far_end, within).await?;
+    let secured = remote.secure(false).await?;
+    Ok((remote, secured))
+}
+
+/// Opens a channel to a host whose far ends are to be ended.
+///
+/// # Errors
+/// Exit code 12 if the host cannot be reached, 1 if it is another one than it should be.
+pub async fn second_channel(context: &Context, far_end: &FarEnd, within: Duration) -> Result<Remote, Error> {
     let (remote, hello) =
         Remote::open(context, far_end, within).await.map_err(|trouble| trouble.error(far_end))?;
     fit(far_end, Hello { locked_by: None, unfinished: None, ..hello })?;
-    let secured = remote.secure(false).await?;
-    Ok((remote, secured))
+    Ok(remote)
 }
 
 /// Looks at whom we talk to, and whether nothing else goes on there. What the operation needs of the server, its own checks have looked at.
