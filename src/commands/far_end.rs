@@ -34,7 +34,7 @@ use crate::plan::far_end::{
     ServiceCommands, Standing, VOID,
 };
 use crate::plan::run::{World as _, alone};
-use crate::plan::service::{Action, command, start_checks, start_note};
+use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
 use crate::plan::{Command, Op, Step, journal, standby};
 use crate::secret::Secret;
 use crate::system::lock::{Holder, LocalLock, busy};
@@ -73,6 +73,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         had_targets: RefCell::default(),
         learned: Notify::new(),
         is_learning: Cell::new(false),
+        present: Present::default(),
     };
     let lines = BufReader::new(tokio::io::stdin()).lines();
     served.serve(lines, tokio::io::stdout()).await;
@@ -106,7 +107,14 @@ struct Served<'a> {
     /// The other nodes have been asked who they are, as long as our own server can tell of them.
     learned: Notify,
     is_learning: Cell<bool>,
+    present: Present,
 }
+
+/// How the server connects to its upstream, and when that was asked: `postgres -C` takes longer than all else of a greeting.
+type Present = RefCell<Option<(Instant, String)>>;
+
+/// How old that may be where a login is only tried.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Requests that are being worked on.
 type Working<'a> = FuturesUnordered<Abortable<LocalBoxFuture<'a, Option<(u64, Answer)>>>>;
@@ -121,6 +129,13 @@ struct Answer {
 }
 
 impl Served<'_> {
+    /// Returns the present `primary_conninfo`, if it has just been asked for.
+    fn just_seen(&self) -> Option<String> {
+        let present = self.present.borrow();
+        let (at, conninfo) = present.as_ref()?;
+        (at.elapsed() < FRESH).then(|| conninfo.clone())
+    }
+
     async fn serve(&self, mut lines: Lines<impl AsyncBufRead + Unpin>, mut out: impl AsyncWrite + Unpin) {
         let mut working: Working<'_> = FuturesUnordered::new();
         // Those that only look can be dropped with the channel; those that do something cannot.
@@ -239,7 +254,9 @@ impl Served<'_> {
             return Answer { reply: Reply::Void, tells };
         }
         let reply = match call {
-            Call::Hello => Reply::Hello(Box::new(hello(self.context, &self.state_directory).await)),
+            Call::Hello => {
+                Reply::Hello(Box::new(hello(self.context, &self.state_directory, &self.present).await))
+            }
             Call::Lock { command } => done(self.take_lock(command).await.map(|()| None)),
             Call::Perform { step, secrets } => {
                 self.live.learn(secrets);
@@ -255,10 +272,12 @@ impl Served<'_> {
                     Err(error) => no_answer(&error),
                 }
             }
-            Call::Login { upstream } => match login::to_follow(self.context, &upstream).await {
-                Ok(()) => Reply::Done { note: None },
-                Err(no) => Reply::Failed(Error::new(Exit::Connection, no.why).into()),
-            },
+            Call::Login { upstream } => {
+                match login::to_follow(self.context, &upstream, self.just_seen()).await {
+                    Ok(()) => Reply::Done { note: None },
+                    Err(no) => Reply::Failed(Error::new(Exit::Connection, no.why).into()),
+                }
+            }
             Call::ShutdownPosition { data_directory } => {
                 match control_file::shutdown_position(&data_directory) {
                     Ok(position) => {
@@ -492,8 +511,8 @@ fn no_answer(error: &anyhow::Error) -> Reply {
     Reply::Failed(Error::new(Exit::LocalCommand, format!("{error:#}")).into())
 }
 
-/// Says who we are.
-async fn hello(context: &Context, state_directory: &Path) -> Hello {
+/// Says who we are, and takes note of how the server connects to its upstream.
+async fn hello(context: &Context, state_directory: &Path, present: &Present) -> Hello {
     // It was read when the state directory was asked for.
     let Ok(config) = context.config() else { return nobody() };
     let data = &config.data_directory;
@@ -520,6 +539,11 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
     });
     let locked_by = LocalLock::holder(state_directory).ok().flatten().map(|holder| holder.to_string());
     let next = next_start::look(data, config_directory.as_deref());
+    // Each of them tries the places that it would write to.
+    let (start, stop) = (service::facts(context, Action::Start), service::facts(context, Action::Stop));
+    let start_checks = start.as_ref().map(|facts| start_checks(facts, Action::Start)).unwrap_or_default();
+    let has_upstream = upstream.as_ref().map(|conninfo| !conninfo.trim().is_empty());
+    *present.borrow_mut() = upstream.map(|conninfo| (Instant::now(), conninfo));
     Hello {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
@@ -532,17 +556,15 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         postmaster: running_postmaster(data),
         major,
         bindir,
-        service: service_commands(context).map_err(|error| sentence(&error.to_string())),
+        service: service_commands(start, stop).map_err(|error| sentence(&error.to_string())),
         unfinished,
         locked_by,
         archive_ready: inspect::names_ending(&data.join("pg_wal/archive_status"), ".ready"),
-        has_upstream: upstream.map(|conninfo| !conninfo.trim().is_empty()),
+        has_upstream,
         // One of the two is needed by pg_rewind.
         wal_log_hints: in_control("wal_log_hints setting").map(|word| word == "on"),
         checksums: in_control("Data page checksum version").map(|version| version != "0"),
-        start_checks: service::facts(context, Action::Start)
-            .map(|facts| start_checks(&facts, Action::Start))
-            .unwrap_or_default(),
+        start_checks,
         next,
         ..nobody()
     }
@@ -575,8 +597,8 @@ fn nobody() -> Hello {
     }
 }
 
-fn service_commands(context: &Context) -> Result<ServiceCommands> {
-    let (start, stop) = (service::facts(context, Action::Start)?, service::facts(context, Action::Stop)?);
+fn service_commands(start: Result<ServiceFacts>, stop: Result<ServiceFacts>) -> Result<ServiceCommands> {
+    let (start, stop) = (start?, stop?);
     Ok(ServiceCommands {
         start: command(&start, Action::Start),
         stop: command(&stop, Action::Stop),

@@ -21,8 +21,13 @@ impl Place {
         Self::tried(what, path, trial::directory(path))
     }
 
-    fn file(what: &'static str, path: &Path) -> Self {
-        Self::tried(what, path, trial::replaceable(path))
+    /// Tries a file in a directory that was tried.
+    fn file(what: &'static str, path: &Path, directory: &Self) -> Self {
+        let of_directory = || match &directory.problem {
+            Some(problem) => Err(anyhow::anyhow!("{problem}")),
+            None => Ok(()),
+        };
+        Self::tried(what, path, trial::replaceable_in(path, of_directory))
     }
 
     fn tried(what: &'static str, path: &Path, result: anyhow::Result<()>) -> Self {
@@ -33,14 +38,12 @@ impl Place {
 
 /// Tries the places of a data directory that a standby is made in: what pgbaton writes itself, and what the server or pg_rewind will write.
 pub fn of_data_directory(data: &Path) -> Vec<Place> {
-    let mut out = vec![
-        Place::directory("the data directory", data),
-        Place::file("postgresql.auto.conf", &data.join("postgresql.auto.conf")),
-    ];
-    let signal = data.join("standby.signal");
-    if signal.symlink_metadata().is_ok() {
-        out.push(Place::file("standby.signal", &signal));
-    }
+    let itself = Place::directory("the data directory", data);
+    let file = |name: &'static str| Place::file(name, &data.join(name), &itself);
+    let auto_conf = file("postgresql.auto.conf");
+    let signal = data.join("standby.signal").symlink_metadata().is_ok().then(|| file("standby.signal"));
+    let mut out = vec![itself, auto_conf];
+    out.extend(signal);
     out.push(Place::directory("the WAL directory", &data.join("pg_wal")));
     let links = data.join("pg_tblspc");
     for name in files::names_in(&links).unwrap_or_default() {

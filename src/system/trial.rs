@@ -57,11 +57,17 @@ pub fn file(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Fails with what fails of it; also if it is immutable, or no regular file.
 pub fn replaceable(path: &Path) -> anyhow::Result<()> {
+    replaceable_in(path, || directory(path.parent().unwrap_or(Path::new("/"))))
+}
+
+/// The same where its directory is tried otherwise.
+///
+/// # Errors
+/// As [`replaceable()`].
+pub fn replaceable_in(path: &Path, directory: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     match file(path) {
-        Err(error) if errno(&error) == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
-            directory(path.parent().unwrap_or(Path::new("/")))
-        }
-        Ok(()) => directory(path.parent().unwrap_or(Path::new("/"))),
+        Err(error) if errno(&error) == Some(rustix::io::Errno::ACCESS.raw_os_error()) => directory(),
+        Ok(()) => directory(),
         failed => failed,
     }
 }

@@ -309,7 +309,7 @@ async fn replication_connection(context: &Context, args: &Args) -> Result<Report
                 let version = own.facts().map_or(0, |server| server.version_num);
                 let to = upstream(&remote.row, &own.row, version, None);
                 let tried =
-                    tokio::time::timeout(context.node_deadline(), login::to_follow(context, &to)).await;
+                    tokio::time::timeout(context.node_deadline(), login::to_follow(context, &to, None)).await;
                 if matches!(tried, Ok(Ok(()))) { "OK" } else { "BAD" }
             }
             _ => "UNKNOWN",

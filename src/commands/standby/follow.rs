@@ -167,7 +167,7 @@ async fn login(
     let (Some(own), Some(target)) = nodes else { return Ok(()) };
     match own.facts() {
         Some(server) if target.facts().is_some() && node_id != target_id => {
-            login::to_follow(context, &upstream(&target.row, &own.row, server.version_num, None))
+            login::to_follow(context, &upstream(&target.row, &own.row, server.version_num, None), None)
                 .await
                 .map_err(|no| no.why)
         }

@@ -72,14 +72,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     let options =
         SwitchoverOptions { force: context.global.force, siblings_follow: !args.no_siblings_follow };
-    let mut others = Others::of(context, &held, session, own, primary, options).await?;
+    let (others, operations) = tokio::join!(
+        Others::of(context, &held, session, own, primary, options),
+        others::others(context, &held),
+    );
+    let mut others = others?;
     let facts = SwitchoverFacts {
         roles: held.roles.clone(),
         candidate: config.node_id,
         candidate_data: config.data_directory.clone(),
         primary: primary.row.node_id,
         metadata: rest.metadata.clone(),
-        others: others::others(context, &held).await,
+        others: operations,
         host: others.host.take(),
         checks: std::mem::take(&mut others.checks),
         beside: Beside {
