@@ -243,6 +243,7 @@ async fn world<'a>(
 }
 
 /// How the hosts of other nodes take part in the rest of an operation.
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 enum Way {
     /// Each of them is needed; there may be a channel already.
     Needed(Option<Remote>),
