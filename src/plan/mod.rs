@@ -10,7 +10,7 @@
 //! printed and performed.
 //!
 //! Why there are never two primaries is modelled in `tests/all/role_model.rs`: whoever changes a rule of the commands that change roles changes it
-//! there, too.
+//! there, too. That the plans keep the rules while the world changes under them is proven in `proofs/changed.rs`.
 
 pub mod announce;
 pub mod beside;
@@ -25,6 +25,7 @@ pub mod hosts;
 pub mod journal;
 pub mod kept;
 pub mod logical;
+pub mod look;
 pub mod op;
 pub mod prepare;
 pub mod promote;
@@ -51,7 +52,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
 pub use far_end::FarEnd;
-pub use op::{Command, Endpoint, Look, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
+pub use look::{Glance, Look};
+pub use op::{Command, Endpoint, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
 
 use crate::error::Exit;
 use crate::plan::tell::Tell;

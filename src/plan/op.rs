@@ -9,6 +9,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::{quote_literal, quote_shell};
+use crate::plan::look::Look;
 use crate::plan::tell::Tell;
 use crate::registry::operation::Scope;
 
@@ -312,19 +313,6 @@ pub struct Endpoint {
     /// The name of the whole conninfo, password included, that the world holds for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-}
-
-/// The last look before an effect that makes a primary: what none of the other nodes may be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Look {
-    /// The node that is to become, or to stay, the one that others are compared with.
-    pub node_id: i32,
-    /// The timeline of the cluster that the operation was planned for: a newer one tells of a promotion.
-    pub timeline: TimelineId,
-    /// The other data nodes, by node id.
-    pub others: Vec<(i32, Endpoint)>,
-    /// A node whose lock was lost or never held is connected to, and its lock is taken again. Not inside an outage, where it is only named.
-    pub relock: bool,
 }
 
 /// An SQL statement with its parameters, which are sent as text.

@@ -216,6 +216,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             .map(|node| (node.row.node_id, endpoint(node)))
             .collect(),
         relock: true,
+        behind: comparable(facts, server),
     };
     plan.origin = Some(Origin { scope: scope(&facts.cluster, server), primary: former_id });
     let mut promote = Step::new(
@@ -525,6 +526,13 @@ fn streams_from_a_stranger(facts: &PromoteFacts, candidate: &NodeFacts) -> Optio
         .hint("Stop that server, or correct the conninfo of the node that it is, then try again.")
         .exit(Exit::SecondPrimary),
     )
+}
+
+/// Returns the nodes whose WAL must not be more than this one's at the last look either. One that does not answer may by then.
+fn comparable(facts: &PromoteFacts, server: &ServerFacts) -> Vec<i32> {
+    let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
+    let parted = |theirs: &ServerFacts| matches!(relation(theirs, server), Relation::Forked { .. });
+    others.filter(|node| !node.facts().is_some_and(parted)).map(|node| node.row.node_id).collect()
 }
 
 /// Checks that no reachable standby has WAL that this one has not.

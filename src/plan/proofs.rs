@@ -60,7 +60,8 @@ fn wait_down() -> Step {
 
 fn switchover() -> Plan {
     let early = Exit::Switchover;
-    let look = Look { node_id: 2, timeline: TimelineId(1), others: Vec::new(), relock: false };
+    let look =
+        Look { node_id: 2, timeline: TimelineId(1), others: Vec::new(), relock: false, behind: Vec::new() };
     let on = Endpoint { name: "new".into(), conninfo: String::new(), secret: None };
     let promote =
         Step { op: Op::Promote { on, command: None, look: Some(look) }, ..step("promote", Exit::Promotion) }

@@ -277,7 +277,13 @@ mod tests {
 
     /// A switchover from n1 to n2, or a promotion of n2, planned on timeline 1.
     fn plan(origin: bool) -> Plan {
-        let look = Look { node_id: 2, timeline: TimelineId(1), others: Vec::new(), relock: false };
+        let look = Look {
+            node_id: 2,
+            timeline: TimelineId(1),
+            others: Vec::new(),
+            relock: false,
+            behind: Vec::new(),
+        };
         let op = Op::Promote { on: on(), command: None, look: Some(look) };
         let promote = Step::new("promote", "promote", op, 60, Exit::Promotion).no_return();
         let slot = Step::new("slot", "slot", Op::RemoveFile { path: "/slot".into() }, 60, Exit::Switchover);

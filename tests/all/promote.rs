@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    self, Fingerprint, Nodes, Output, Pg, SOON, StopMode, TestServer, executed, planned, postgres, versions,
-    wait_for,
+    self, Fingerprint, Nodes, Output, Pg, SOON, Side, Stepped, StopMode, TestServer, executed, planned,
+    postgres, versions, wait_for,
 };
 use pgbaton::plan::journal;
 use pgbaton::system::lock::{Holder, LocalLock};
@@ -375,6 +375,34 @@ fn the_standby_with_more_wal_is_named() {
     assert_eq!(nodes.primaries(), ["node3"]);
     two.wait_for_replay_of(three);
     assert_eq!(two.psql("SELECT count(*) FROM t"), "100");
+}
+
+/// It did not answer when the promotion was planned, and is back immediately before the request.
+#[test]
+fn a_standby_with_more_wal_that_comes_back_meanwhile_is_not_passed_over() {
+    for pg in versions() {
+        let nodes = Nodes::new(&pg, 2);
+        let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+        two.stop(StopMode::Fast);
+        one.psql("CREATE TABLE t AS SELECT generate_series(1, 100)");
+        three.wait_for_replay_of(one);
+        three.stop(StopMode::Fast);
+        one.kill9();
+        two.start();
+        let promote = || two.pgbaton(["standby", "promote"]);
+        // Its mark is written; the request is not sent yet.
+        let mut running = Stepped::start(promote());
+        assert!(running.run_to_line(1, Side::After));
+        three.start();
+        let output = running.go_on([]).wait(SOON);
+        output.code(8).says("was seen immediately before the effect").says("bytes would be lost");
+        assert_eq!(nodes.primaries(), Vec::<&str>::new());
+        // What is taken up is judged as one of today.
+        promote().run().code(32).says("standby \"node3\" has more WAL");
+        assert_eq!(nodes.primaries(), Vec::<&str>::new());
+        promote().arg("--accept-data-loss").run().code(0);
+        assert_eq!(nodes.primaries(), ["node2"]);
+    }
 }
 
 #[test]

@@ -14,8 +14,9 @@ use crate::facts::directory::running_postmaster;
 use crate::pg::client::Session;
 use crate::pg::control_file::{self, ControlState};
 use crate::pg::history::TimelineId;
+use crate::pg::lsn::Lsn;
 use crate::plan::run::Hopeless;
-use crate::plan::{Endpoint, Look};
+use crate::plan::{Endpoint, Glance, Look};
 use crate::system::clock;
 
 /// How long one node may take beside the time that its session needed before: inside an outage nothing is waited for any longer.
@@ -24,19 +25,24 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How old the last look may be before this process must have been stopped meanwhile.
 const STOPPED: Duration = Duration::from_secs(2);
 
-/// Whose cluster a server is of, whether it is in recovery, the newest timeline that it knows of, and whether its promotion is requested.
+/// Whose cluster a server is of, whether it is in recovery, the newest timeline that it knows of, whether its promotion is requested, and
+/// where its WAL ends as a standby.
 ///
 /// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it, or not read files, has NULL there.
 const STANDING: &str = "SELECT json_build_array((pg_control_system()).system_identifier::text, pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
      (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli), \
-     $REQUESTED)::text";
+     $REQUESTED, GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text)::text";
 
 /// Whether a promotion is requested, for a role that may read files.
 const REQUESTED: &str = "pg_read_binary_file('promote', 0, 1, true) IS NOT NULL";
 
+/// Where a standby's WAL ends; a primary has nothing to be compared with any more.
+const OWN_END: &str = "SELECT json_build_array(CASE WHEN pg_is_in_recovery() \
+     THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text END)::text";
+
 /// The answer to [`STANDING`].
 #[derive(Debug, Deserialize)]
-struct Standing(String, bool, TimelineId, Option<bool>);
+struct Standing(String, bool, TimelineId, Option<bool>, Option<Lsn>);
 
 /// What the last look has shown.
 #[derive(Debug, Default)]
@@ -72,7 +78,9 @@ impl Live<'_> {
     }
 
     async fn look_once(&self, look: &Look) -> Result<Seen, Error> {
-        let words = join_all(look.others.iter().map(|(node_id, on)| self.word(look, *node_id, on))).await;
+        let ours = self.own_end(look).await?;
+        let words = look.others.iter().map(|(node_id, on)| self.word(look, *node_id, on, ours));
+        let words = join_all(words).await;
         let mut seen = Seen::default();
         for ((_, on), word) in look.others.iter().zip(words) {
             match word? {
@@ -84,18 +92,45 @@ impl Live<'_> {
         Ok(seen)
     }
 
+    /// Where the WAL of the node itself ends, if the others must not have more; None where what they have beyond it may be lost.
+    ///
+    /// # Errors
+    /// Exit code 6 without an answer: what is not known cannot be compared.
+    async fn own_end(&self, look: &Look) -> Result<Option<Lsn>, Error> {
+        if look.behind.is_empty() || self.context.global.accept_data_loss {
+            return Ok(None);
+        }
+        let session = self.held.borrow().get(&look.node_id).filter(|held| !held.is_closed()).cloned();
+        let said = match &session {
+            // However long it takes: without this node nothing is promoted.
+            Some(session) => session.query_json::<(Option<Lsn>,)>(OWN_END, &[]).await.ok(),
+            None => None,
+        };
+        said.map(|(end,)| end).ok_or_else(|| Error {
+            no_effect: true,
+            ..Error::new(Exit::Connection, "could not ask the node to be promoted where its WAL ends")
+                .detail("Nothing was requested: another standby may have more.")
+        })
+    }
+
     /// What a node says, and what its host says for it if it does not answer.
-    async fn word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
+    async fn word(&self, look: &Look, node_id: i32, on: &Endpoint, ours: Option<Lsn>) -> Result<Word, Error> {
         let host = self.hosts.borrow().get(&node_id).map(Rc::clone);
-        let Some(host) = host else { return self.own_word(look, node_id, on).await };
-        let (own, host) = tokio::join!(self.own_word(look, node_id, on), word_of(&host));
+        let Some(host) = host else { return self.own_word(look, node_id, on, ours).await };
+        let (own, host) = tokio::join!(self.own_word(look, node_id, on, ours), word_of(&host));
         Ok(match (own?, host) {
             (Word::Unanswered, host) | (_, host @ Word::Objects(_)) => host,
             (own, _) => own,
         })
     }
 
-    async fn own_word(&self, look: &Look, node_id: i32, on: &Endpoint) -> Result<Word, Error> {
+    async fn own_word(
+        &self,
+        look: &Look,
+        node_id: i32,
+        on: &Endpoint,
+        ours: Option<Lsn>,
+    ) -> Result<Word, Error> {
         let held = self.held.borrow().get(&node_id).cloned();
         let answer = match &held {
             Some(session) if !session.is_closed() => self.standing(node_id, session).await,
@@ -115,24 +150,12 @@ impl Live<'_> {
                 self.standing(node_id, &session).await
             }
         };
-        let ours = standing.filter(|Standing(identifier, ..)| !self.is_stranger(identifier));
-        let Some(Standing(_, in_recovery, timeline, requested)) = ours else {
+        let known = standing.filter(|Standing(identifier, ..)| !self.is_stranger(identifier));
+        let Some(Standing(_, in_recovery, timeline, requested, end)) = known else {
             return Ok(Word::Unanswered);
         };
-        Ok(if requested == Some(true) && in_recovery {
-            // It cannot be withdrawn, and takes place when the startup process comes to it.
-            Word::Objects(format!("The promotion of {} is requested.", on.name))
-        } else if !in_recovery {
-            Word::Objects(format!("{} is a primary, on timeline {timeline} or later.", capital(&on.name)))
-        } else if timeline > look.timeline {
-            Word::Objects(format!(
-                "{} is on timeline {timeline}; the operation was planned on timeline {}.",
-                capital(&on.name),
-                look.timeline
-            ))
-        } else {
-            Word::Agrees
-        })
+        let glance = Glance { in_recovery, timeline, requested, end };
+        Ok(look.objection(node_id, on, &glance, ours).map_or(Word::Agrees, Word::Objects))
     }
 
     /// Says whether a server is of another cluster than this node: at a node's address, it is not that node.
@@ -242,14 +265,9 @@ const REQUESTED_OR_PRIMARY: &str =
 pub(super) fn challenged(step_exit: Exit, why: &str) -> Error {
     let mut error = Error::new(
         step_exit,
-        "another primary, a newer timeline or a requested promotion was seen immediately before the effect",
+        "another primary, a newer timeline, a requested promotion or more WAL was seen immediately before the effect",
     )
     .detail(sentence(why));
     error.no_effect = true;
     error
-}
-
-fn capital(name: &str) -> String {
-    let mut chars = name.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

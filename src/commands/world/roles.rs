@@ -151,8 +151,9 @@ impl Live<'_> {
                 // It cannot be taken back. But it is told. A standby of this server may be on its new timeline already.
                 let any = TimelineId(u32::MAX);
                 if self.was_stopped()
-                    && let Ok(Seen { objection: Some(why), .. }) =
-                        self.look(&Look { relock: true, timeline: any, ..look.clone() }).await
+                    && let Ok(Seen { objection: Some(why), .. }) = self
+                        .look(&Look { relock: true, timeline: any, behind: Vec::new(), ..look.clone() })
+                        .await
                 {
                     self.context.ui.message(
                         Level::Warning,

@@ -115,6 +115,8 @@ impl Work<'_> {
             timeline: self.server.timeline,
             others: others.map(|node| (node.row.node_id, endpoint(node))).collect(),
             relock: false,
+            // What the old primary wrote last is waited for, and nobody has more.
+            behind: Vec::new(),
         }
     }
 
