@@ -498,7 +498,6 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::BackFailed => "The way back failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished => "The rest was left as it is.",
-        Ended::Abandoned => "Nothing was undone.",
         Ended::Done | Ended::NothingToDo => "",
     };
     // What the way back leaves on purpose.
@@ -568,9 +567,6 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         error = error.hint(format!(
             "Run \"pgbaton operation resume {operation_id}\" to go on, or \"pgbaton operation abandon {operation_id}\"."
         ));
-    }
-    if outcome.ended == Ended::Abandoned {
-        error = error.hint("\"pgbaton cluster show\" names what is left to do.");
     }
     error.issues = left;
     error.issues.extend(failures.map(|failure| Issue {

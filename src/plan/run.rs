@@ -165,8 +165,6 @@ pub enum Ended {
     /// The rest was left: by a failure or a signal after the point of no return, or because nobody but the operator can
     /// tell what an interrupted step left. Resuming goes on.
     Unfinished,
-    /// Given up after the point of no return. Nothing was undone.
-    Abandoned,
 }
 
 /// What became of an operation.
@@ -252,20 +250,13 @@ pub async fn run<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
     run.listening(run.operation()).await
 }
 
-/// Gives up an operation that was begun: by the way back before the point of no return, by what is always done after it.
-///
-/// Ends the journal in any case, so that the operation blocks nobody any more. Exits with 0 if the old state is restored,
-/// or if nothing was left to do.
-pub async fn abandon<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
-    let run = Run::new(plan, past, world);
-    run.listening(run.abandonment()).await
-}
-
 /// Carries out the rollback of a plan, whatever its journal says, and ends the journal with this note. The plan must be one that may be
 /// carried out at any time: see [`crate::plan::resume::undo`].
 pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> Outcome {
+    let past_no_return = past.past_no_return();
     let past = past.for_undo();
     let run = Run { ending: Some(note.to_string()), ..Run::new(plan, &past, world) };
+    run.notes.borrow_mut().no_return = past_no_return;
     run.listening(run.undoing()).await
 }
 
@@ -444,21 +435,6 @@ impl<'a, W: World> Run<'a, W> {
         self.conclude(ended, exit, resumable).await
     }
 
-    async fn abandonment(&self) -> Outcome {
-        if let Some(defect) = self.plan.defect() {
-            return self.refused(&defect);
-        }
-        self.commit();
-        let (ended, exit) = if !self.past_no_return() {
-            self.go_back(Exit::Done).await
-        } else if self.plan.steps().all(|step| self.past.done(Stage::Forward, &step.id)) {
-            (Ended::Abandoned, Exit::Done)
-        } else {
-            (Ended::Abandoned, self.plan.incomplete)
-        };
-        self.conclude(ended, exit, false).await
-    }
-
     async fn undoing(&self) -> Outcome {
         self.commit();
         let (ended, exit) = self.go_back(Exit::Done).await;
@@ -537,9 +513,9 @@ impl<'a, W: World> Run<'a, W> {
     /// Returns whether anything was changed and not put back.
     ///
     /// A way back with steps in it is the planner's word that it restores the old state, but for what he says of single steps. An empty one
-    /// promises nothing.
+    /// promises nothing, and neither does what is undone after the point of no return.
     fn changed(&self, ended: Ended) -> bool {
-        let put_back = ended == Ended::WentBack && !self.plan.back.is_empty();
+        let put_back = ended == Ended::WentBack && !self.plan.back.is_empty() && !self.past_no_return();
         let notes = self.notes.borrow();
         let without_effect = |step: &Step| {
             let refused = |failure: &StepFailure| {
@@ -560,7 +536,6 @@ impl<'a, W: World> Run<'a, W> {
             (Ended::Regained, _) => "the way back was run, and left something".to_string(),
             (Ended::BackFailed, _) => "the way back failed".to_string(),
             (Ended::Incomplete | Ended::Unfinished, _) => "incomplete".to_string(),
-            (Ended::Abandoned, _) => "abandoned after the point of no return".to_string(),
         }
     }
 

@@ -1,20 +1,27 @@
-//! The scripted world: a small model of two servers in which plans run, and in which anything can go wrong on cue.
+//! The scripted world: a small model in which plans run, and in which anything can go wrong on cue.
 //!
-//! The model is a set of facts. A step adds and removes facts; a probe `Exists` asks whether its path is one of them. What
-//! must never happen is written down as a rule over the facts, and looked at after every effect.
+//! There are two models. [`Facts`] is a set of names, which the steps of a plan made for the proof add and remove; what the executor promises
+//! is proven over it. [`Servers`](servers::Servers) is a cluster of three, in which the plans of the program run; what the commands promise
+//! while the world changes is proven over it. Each knows what must never happen, and looks after every effect.
+
+pub(crate) mod commands;
+pub(crate) mod facts;
+pub(crate) mod servers;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
-use std::path::Path;
+use std::ops::Deref;
 use std::pin::pin;
 
 use tokio::sync::Notify;
 
 use crate::error::{Error, Exit};
 use crate::plan::journal::{Flush, Mark, Past, Record, Stage};
-use crate::plan::run::{Hopeless, Narration, Outcome, Signal, World, abandon, run, undo};
-use crate::plan::{Plan, Probe, Step};
+use crate::plan::run::{self, Hopeless, Narration, Outcome, Signal, World};
+use crate::plan::{Plan, Probe, Step, resume};
+
+pub(crate) use self::facts::{Facts, fact, no};
 
 /// A moment in the life of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,17 +59,6 @@ pub(crate) enum Trouble {
     StartedMarkIsDenied,
 }
 
-/// What others do to the cluster meanwhile, as far as their own pgbaton lets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Another node becomes the primary, unless there is one: its operator sees one that lives, and is refused.
-    ThirdPrimary,
-    /// Another node became the primary and is a standby again: what is left of it is its timeline.
-    NewerTimeline,
-    /// The old primary is started by hand, or by what supervises it: as what `standby.signal` says.
-    PrimaryBack,
-}
-
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -72,22 +68,33 @@ pub(crate) enum Event {
     Asked(String),
 }
 
-/// What a step does to the facts: those it adds and those it removes.
-type Effect = (Vec<&'static str>, Vec<&'static str>);
+/// What there is in the world, and how it answers to what a plan does.
+pub(crate) trait Model {
+    /// What others can do to it meanwhile.
+    type Change: Copy;
 
-#[derive(Default)]
-pub(crate) struct ScriptedWorld {
-    effects: BTreeMap<&'static str, Effect>,
-    facts: RefCell<BTreeSet<String>>,
-    never_together: Vec<(&'static str, &'static str)>,
-    /// The last look of a step, made where its effect is: it has no effect while the fact holds.
-    last_look: Vec<(&'static str, &'static str)>,
+    /// How a question is named in the script.
+    fn name(&self, probe: &Probe) -> String;
+
+    /// Answers a question.
+    fn answer(&self, probe: &Probe) -> anyhow::Result<bool>;
+
+    /// What a step looks at where its effect is, immediately before it: an error means that it has none.
+    fn look(&self, step: &Step) -> Result<(), Error>;
+
+    /// The effect, whole.
+    fn take_effect(&self, step: &Step);
+
+    /// What others do, if anything lets them. Returns whether they did.
+    fn change(&self, change: Self::Change) -> bool;
+}
+
+pub(crate) struct ScriptedWorld<M: Model = Facts> {
+    model: M,
     /// At this moment the world changes.
-    changes_at: Cell<Option<(usize, Change)>>,
-    never_while: Vec<(&'static str, &'static str)>,
+    changes_at: Cell<Option<(usize, M::Change)>>,
     /// The world did change.
     pub(crate) changed: Cell<bool>,
-    violations: RefCell<Vec<String>>,
     pub(crate) events: RefCell<Vec<Event>>,
     pub(crate) told: RefCell<Vec<String>>,
     pub(crate) journal: RefCell<Vec<Record>>,
@@ -105,73 +112,55 @@ pub(crate) struct ScriptedWorld {
     death: Notify,
 }
 
-impl ScriptedWorld {
-    pub(crate) fn new(facts: &[&str]) -> Self {
-        let world = Self::default();
-        world.facts.borrow_mut().extend(facts.iter().map(ToString::to_string));
-        world
-    }
+/// What is asked of the model is asked of the world.
+impl<M: Model> Deref for ScriptedWorld<M> {
+    type Target = M;
 
-    /// Says what a step does.
-    pub(crate) fn effect(
-        mut self,
-        step: &'static str,
-        adds: &[&'static str],
-        removes: &[&'static str],
-    ) -> Self {
-        self.effects.insert(step, (adds.to_vec(), removes.to_vec()));
-        self
+    fn deref(&self) -> &M {
+        &self.model
     }
+}
 
-    /// Names two facts that must never hold at the same time.
-    pub(crate) fn never_together(mut self, one: &'static str, other: &'static str) -> Self {
-        self.never_together.push((one, other));
-        self
-    }
-
-    /// Lets a step have no effect while a fact holds.
-    pub(crate) fn looks_last(mut self, step: &'static str, fact: &'static str) -> Self {
-        self.last_look.push((step, fact));
-        self
+impl<M: Model> ScriptedWorld<M> {
+    pub(crate) fn of(model: M) -> Self {
+        Self {
+            model,
+            changes_at: Cell::default(),
+            changed: Cell::default(),
+            events: RefCell::default(),
+            told: RefCell::default(),
+            journal: RefCell::default(),
+            synced: Cell::default(),
+            troubles: RefCell::default(),
+            unanswered: RefCell::default(),
+            hopeless: RefCell::default(),
+            moments: Cell::default(),
+            dies_at: Cell::default(),
+            journal_broken: Cell::default(),
+            signals: RefCell::default(),
+            signalled: Notify::new(),
+            dead: Cell::default(),
+            death: Notify::new(),
+        }
     }
 
     /// Lets the world change at the n-th moment from now on.
-    pub(crate) fn changes_at(&self, moment: usize, change: Change) {
+    pub(crate) fn changes_at(&self, moment: usize, change: M::Change) {
         self.moments.set(0);
         self.changes_at.set(Some((moment, change)));
     }
 
-    /// Lets the world change, where a primary that lives does not prevent it.
-    pub(crate) fn change(&self, change: Change) {
-        let lives = ["old primary", "new primary", "third primary"].iter().any(|fact| self.is(fact));
-        if lives {
-            return;
+    /// Lets the world change now.
+    pub(crate) fn change(&self, change: M::Change) {
+        if self.model.change(change) {
+            self.changed.set(true);
         }
-        let fact = match change {
-            Change::ThirdPrimary => "third primary",
-            Change::NewerTimeline => "newer timeline",
-            Change::PrimaryBack if self.is("standby.signal") => "old server",
-            Change::PrimaryBack => "old primary",
-        };
-        self.changed.set(true);
-        self.facts.borrow_mut().insert(fact.to_string());
     }
 
     /// Ends the journal: what comes next is an operation of its own.
     pub(crate) fn forget(&self) {
         self.journal.borrow_mut().clear();
-    }
-
-    /// Takes back what is an operation's own, and closes its journal.
-    pub(crate) async fn undo(&self, plan: &Plan) -> Option<Outcome> {
-        let past = Past::of(plan, &self.journal.borrow());
-        self.until_death(undo(plan, &past, self, "undone")).await
-    }
-
-    /// Forbids a step while a fact holds: doing it then would fail, or do harm.
-    pub(crate) fn never_while(mut self, step: &'static str, fact: &'static str) -> Self {
-        self.never_while.push((step, fact));
-        self
+        self.synced.set(0);
     }
 
     /// Lets something go wrong with a step, until [`Self::repair`].
@@ -221,19 +210,28 @@ impl ScriptedWorld {
         self.journal.borrow_mut().truncate(self.synced.get());
     }
 
-    /// Runs or resumes a plan. None if the process died.
+    /// What the journal tells of an operation.
+    pub(crate) fn past(&self, plan: &Plan) -> Past {
+        Past::of(plan, &self.journal.borrow())
+    }
+
+    /// Carries a plan out, or goes on with it where the journal ends. None if the process died.
     pub(crate) async fn run(&self, plan: &Plan) -> Option<Outcome> {
-        let past = match self.journal.borrow().as_slice() {
-            [] => Past::default(),
-            records => Past::of(plan, records),
-        };
-        self.until_death(run(plan, &past, self)).await
+        let begins = self.journal.borrow().is_empty();
+        let past = if begins { Past::default() } else { self.past(plan) };
+        self.until_death(run::run(plan, &past, self)).await
+    }
+
+    /// Takes back what is an operation's own, and closes its journal. None if the process died.
+    pub(crate) async fn undo(&self, plan: &Plan, past_no_return: bool, note: &str) -> Option<Outcome> {
+        let undone = resume::undo(plan, past_no_return);
+        let past = self.past(plan);
+        self.until_death(run::undo(&undone, &past, self, note)).await
     }
 
     /// Gives an operation up. None if the process died.
     pub(crate) async fn abandon(&self, plan: &Plan) -> Option<Outcome> {
-        let past = Past::of(plan, &self.journal.borrow());
-        self.until_death(abandon(plan, &past, self)).await
+        self.undo(plan, self.past(plan).past_no_return(), "abandoned").await
     }
 
     async fn until_death(&self, work: impl Future<Output = Outcome>) -> Option<Outcome> {
@@ -243,10 +241,6 @@ impl ScriptedWorld {
             () = self.death.notified() => None,
             outcome = work => Some(outcome),
         }
-    }
-
-    pub(crate) fn is(&self, fact: &str) -> bool {
-        self.facts.borrow().contains(fact)
     }
 
     /// Returns how often a step's effect was begun.
@@ -259,10 +253,6 @@ impl ScriptedWorld {
             Record::End { exit, .. } => Some(*exit),
             _ => None,
         })
-    }
-
-    pub(crate) fn violations(&self) -> Vec<String> {
-        self.violations.borrow().clone()
     }
 
     pub(crate) fn has_mark(&self, wanted_stage: Stage, wanted: &str, wanted_mark: &Mark) -> bool {
@@ -295,6 +285,7 @@ impl ScriptedWorld {
         if let Some((at, change)) = self.changes_at.get()
             && at == self.moments.get()
         {
+            self.changes_at.set(None);
             self.change(change);
         }
         let dies = self.dies_at.get() == Some(self.moments.get());
@@ -311,25 +302,9 @@ impl ScriptedWorld {
             pending::<()>().await;
         }
     }
-
-    fn take_effect(&self, step: &str) {
-        let Some((adds, removes)) = self.effects.get(step) else { return };
-        let mut facts = self.facts.borrow_mut();
-        facts.retain(|fact| !removes.contains(&fact.as_str()));
-        // What a server starts as is decided by what lies in its data directory.
-        for fact in adds {
-            let as_primary = *fact == "old server" && !facts.contains("standby.signal");
-            facts.insert(if as_primary { "old primary" } else { fact }.to_string());
-        }
-        for (one, other) in &self.never_together {
-            if facts.contains(*one) && facts.contains(*other) {
-                self.violations.borrow_mut().push(format!("\"{one}\" and \"{other}\" after {step}"));
-            }
-        }
-    }
 }
 
-impl World for ScriptedWorld {
+impl<M: Model> World for ScriptedWorld<M> {
     async fn perform(&self, step: &Step) -> Result<Option<String>, Error> {
         self.live().await;
         self.events.borrow_mut().push(Event::Performed(step.id.clone()));
@@ -337,20 +312,14 @@ impl World for ScriptedWorld {
         let id = step.id.as_str();
         // Every effect takes a while, so that signals arrive in the middle of it.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        let holds = |rules: &[(&str, &str)]| rules.iter().any(|(step, fact)| *step == id && self.is(fact));
-        if holds(&self.last_look) {
-            return Err(Error { no_effect: true, ..error() });
-        }
-        if holds(&self.never_while) {
-            self.violations.borrow_mut().push(format!("{id} performed while it must not be"));
-        }
+        self.model.look(step)?;
         if self.has(id, Trouble::Fails) {
             return Err(error());
         }
         if self.has(id, Trouble::Hangs) {
             return pending().await;
         }
-        self.take_effect(id);
+        self.model.take_effect(step);
         if self.has(id, Trouble::HangsAfterEffect) {
             return pending().await;
         }
@@ -362,18 +331,17 @@ impl World for ScriptedWorld {
         self.live().await;
         match probe {
             Probe::Not(probe) => Ok(!Box::pin(self.holds(probe)).await?),
-            Probe::Exists { path } => {
-                let fact = path.to_string_lossy();
-                self.events.borrow_mut().push(Event::Asked(fact.to_string()));
-                self.moment(&fact, Moment::Asked).await;
+            probe => {
+                let name = self.model.name(probe);
+                self.events.borrow_mut().push(Event::Asked(name.clone()));
+                self.moment(&name, Moment::Asked).await;
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                anyhow::ensure!(!self.unanswered.borrow().contains(fact.as_ref()), "no answer about {fact}");
-                if self.hopeless.borrow().contains(fact.as_ref()) {
-                    return Err(Hopeless(Error::new(Exit::Remote, format!("no way to {fact}"))).into());
+                anyhow::ensure!(!self.unanswered.borrow().contains(&name), "no answer about {name}");
+                if self.hopeless.borrow().contains(&name) {
+                    return Err(Hopeless(Error::new(Exit::Remote, format!("no way to {name}"))).into());
                 }
-                Ok(self.is(&fact))
+                self.model.answer(probe)
             }
-            other => anyhow::bail!("the model knows nothing of {other}"),
         }
     }
 
@@ -425,14 +393,4 @@ impl World for ScriptedWorld {
         };
         self.told.borrow_mut().push(text);
     }
-}
-
-/// A question about a fact.
-pub(crate) fn fact(name: &str) -> Probe {
-    Probe::Exists { path: Path::new(name).to_path_buf() }
-}
-
-/// The opposite of a question about a fact.
-pub(crate) fn no(name: &str) -> Probe {
-    Probe::Not(Box::new(fact(name)))
 }
