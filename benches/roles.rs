@@ -6,7 +6,7 @@
 //! By hand means: what an operator with prepared connections could do at best. Checkpoints first, SIGINT to the postmaster, `pg_control` and
 //! the standby's position polled every few milliseconds, `pg_promote(false)`, the startup process woken by reloads. Every run makes its own
 //! cluster, and a client writes all the time; the outage is the longest time between two of its acknowledged writes. Medians. With a word,
-//! only what has it in its name is measured.
+//! only what has it in its name is measured; a name ends with a colon.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,7 +47,7 @@ fn main() {
         move |load| switchover(&Nodes::new(&pg, standbys), load, how)
     };
     let compare = |what: &str, ways: &[Way<'_>]| {
-        if word.is_none_or(|word| what.contains(word.as_str())) {
+        if word.is_none_or(|word| format!("{what}:").contains(word.as_str())) {
             compare(what, runs, ways);
         }
     };

@@ -407,3 +407,15 @@ pub fn sentence(text: &str) -> String {
     }
     out
 }
+
+/// The error of a question that will have no answer any more, however often it is asked: nobody waits for one.
+#[derive(Debug)]
+pub struct Hopeless(pub Error);
+
+impl fmt::Display for Hopeless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Hopeless {}

@@ -7,32 +7,54 @@
 //!
 //! # The rooms
 //!
-//! | module | holds | may use |
+//! | room | holds | may use |
 //! |---|---|---|
-//! | [`cli`] | clap types, one file per noun; the doc comment is the help | nothing of ours |
-//! | [`commands`] | one file per verb: options in, calls down, report out | everything below |
-//! | [`facts`] | what is true now: plain structs, gathered in parallel | `registry`, `pg` |
-//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`; executor, journal; one pure planner per operation | types of `facts`; the journal: `system` |
-//! | [`registry`] | the schemas `repmgr` and `pgbaton`: rows in, rows out | `pg` |
-//! | [`output`] | streams, tables, JSON, CSV, plans and errors as text | data types |
-//! | [`config`] | `pgbaton.toml`, `repmgr.conf`: one list of parameters, every default with its origin | `system` |
-//! | [`pg`] | conninfo, connections, LSNs, timeline histories, control data, tools' arguments | `system` |
-//! | [`system`] | processes, files, locks, signals, the environment | the operating system |
+//! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, error |
+//! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
+//! | [`operation`] | carries a plan out: run, journal, rollback, resuming, what is announced | all that follow |
+//! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, error |
+//! | [`observe`] | finds out what is true now, of the cluster and for each operation | all that follow |
+//! | [`far_end`] | pgbaton on the host of another node | context, plan, assess, facts, registry, config, pg, system, secret, error |
+//! | [`context`] | what every command needs: options, configuration, streams, the state directory | ui, output, journal, facts, registry, config, pg, system, cli, error |
+//! | [`ui`] | standard error and the terminal | output, assess, secret, error |
+//! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
+//! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, error |
+//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`, and one pure planner per operation | assess, facts, registry, pg, system, units, secret, error |
+//! | [`assess`] | what the facts mean: pure verdicts | facts, registry, pg, units, error |
+//! | [`facts`] | what one server, one directory, one host says | registry, pg, system, secret, error |
+//! | [`registry`] | the schemas `repmgr` and `pgbaton`: rows in, rows out | pg, error |
+//! | [`config`] | `pgbaton.toml`, `repmgr.conf`: one list of parameters, every default with its origin | system, error |
+//! | [`pg`] | conninfo, connections, LSNs, timeline histories, control data, tools' arguments | system, secret, error |
+//! | [`system`] | processes, files, locks, signals, the environment | secret, error |
+//! | [`cli`] | clap types, one file per noun; the doc comment is the help | |
+//! | [`units`] | sizes and times as text | |
+//! | [`secret`] | a value that must not be seen | |
+//! | [`error`] | the error of a command and its exit codes | |
 //!
-//! Dependencies point down. Planners know neither `system` nor a connection; nothing below `commands` prints, and nothing
-//! but `output` knows a format. A new verb touches four places: its clap type, its command file, the match in
-//! `commands/mod.rs`, and a planner if it changes anything.
+//! Nothing uses what stands above it; `tests/all/rooms.rs` reads this table and holds the `crate::` paths against it. Planners and judgements
+//! know no connection and no file. A new verb touches four places: its clap type, its command file, the match in `commands/mod.rs`, and a
+//! planner if it changes anything.
 
+pub mod assess;
 pub mod cli;
+pub mod command_line;
 pub mod commands;
 pub mod config;
+pub mod context;
 pub mod error;
 pub mod facts;
+pub mod far_end;
+pub mod journal;
+pub mod observe;
+pub mod operation;
 pub mod output;
 pub mod pg;
 pub mod plan;
 pub mod registry;
 pub mod secret;
+pub mod start;
 pub mod system;
+pub mod ui;
+pub mod units;
 
 pub use error::{Error, Exit, Result};

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use pgbaton::commands::start;
+use pgbaton::start;
 use pgbaton::system::environment::Environment;
 
 fn main() -> ExitCode {

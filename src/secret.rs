@@ -1,5 +1,6 @@
 //! A value that must not be seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A password or passphrase.
@@ -26,3 +27,6 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+/// Values that plans name and do not hold.
+pub type Secrets = BTreeMap<String, Secret>;

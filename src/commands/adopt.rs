@@ -1,20 +1,18 @@
 //! `operation adopt-state` and `operation cleanup`: the state directory of this node, and what has piled up in it.
 
+use crate::cli::operation::Cleanup;
+use crate::context::Context;
+use crate::context::state_directory::{self, Taken};
+use crate::error::{Error, Exit, Result};
+use crate::journal::{self, Entry};
+use crate::output::{Data, Report};
+use crate::system::files;
+use crate::system::lock::Holder;
+use crate::ui::Level;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-
-use crate::cli::operation::Cleanup;
-use crate::commands::context::Context;
-use crate::commands::operate;
-use crate::commands::state::{self, Taken};
-use crate::error::{Error, Exit, Result};
-use crate::output::ui::Level;
-use crate::output::{Data, Report};
-use crate::plan::journal::{self, Entry};
-use crate::system::files;
-use crate::system::lock::Holder;
 
 /// Makes the state directory of this node its own: what is another's is moved aside, what lies elsewhere is moved here.
 ///
@@ -28,7 +26,7 @@ pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
         })?),
         None => None,
     };
-    let Taken { path, aside, from, already } = state::adopt(context, from, &me).await?;
+    let Taken { path, aside, from, already } = state_directory::adopt(context, from, &me).await?;
     let shown = path.display();
     let would = if context.global.dry_run { "would be" } else { "was" };
     let say = |text: String| context.ui.say(Level::Notice, &text);
@@ -61,10 +59,10 @@ pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
     let dry = context.global.dry_run;
     let _lock = match dry {
         true => {
-            operate::would_lock(context, &directory).await?;
+            state_directory::would_lock(context, &directory).await?;
             None
         }
-        false => Some(operate::lock(context).await?),
+        false => Some(state_directory::lock(context).await?),
     };
     let all = journal::list(&directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;

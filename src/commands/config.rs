@@ -1,8 +1,8 @@
 //! `config check` and `config show`.
 
-use crate::commands::context::Context;
 use crate::config::locate::Places;
 use crate::config::show::Shown;
+use crate::context::Context;
 use crate::error::{Exit, Result, Severity};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;

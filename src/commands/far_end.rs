@@ -4,6 +4,34 @@
 //! closes, or falls silent, before it has told that its server is shut down: then nobody else can have promoted another server, and
 //! nobody else may be left to start this one. With that told, the decision is the coordinator's.
 
+use crate::commands::cluster::matrix;
+use crate::context::{Context, not_connected, state_directory};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::directory::running_postmaster;
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::settings::NextStart;
+use crate::facts::source;
+use crate::far_end::protocol::{
+    Answered, BEAT, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, Secured,
+    ServiceCommands, VOID,
+};
+use crate::far_end::secure;
+use crate::journal::{self, unfinished};
+use crate::observe::{discovery, hosts, next_start, replication_login, service};
+use crate::operation::live::{Live, stays_down};
+use crate::operation::run::{World as _, alone};
+use crate::output::{Data, Report};
+use crate::pg::{control_file, tools};
+use crate::plan::far_end::Standing;
+use crate::plan::parts::standby;
+use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
+use crate::plan::{Op, Step};
+use crate::secret::{Secret, Secrets};
+use crate::system::command::Command;
+use crate::system::lock::{Holder, LocalLock, busy};
+use crate::system::process::{self, Surroundings};
+use crate::system::{clock, files, inspect};
+use crate::ui::Level;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,32 +42,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-
-use crate::commands::cluster::matrix;
-use crate::commands::context::{Context, not_connected};
-use crate::commands::node::service;
-use crate::commands::world::stays_down;
-use crate::commands::world::{Live, Secrets};
-use crate::commands::{checks, locate, login, next_start, operate, secure, state};
-use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::directory::running_postmaster;
-use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::facts::settings::NextStart;
-use crate::facts::source;
-use crate::output::ui::Level;
-use crate::output::{Data, Report};
-use crate::pg::{control_file, tools};
-use crate::plan::far_end::{
-    Answered, BEAT, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, Secured,
-    ServiceCommands, Standing, VOID,
-};
-use crate::plan::run::{World as _, alone};
-use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
-use crate::plan::{Command, Op, Step, journal, standby};
-use crate::secret::Secret;
-use crate::system::lock::{Holder, LocalLock, busy};
-use crate::system::process::{self, Surroundings};
-use crate::system::{clock, files, inspect};
 
 /// How long it is waited for that the other nodes are known, before there is anything to do for a far end that is left alone.
 const LEARNS: Duration = Duration::from_secs(2);
@@ -80,7 +82,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     if served.acted.get() {
         // The coordinator has seen the cluster as it is now, and this host would go on believing what was before. Asking is remembering.
         drop(served);
-        let _none = locate::cluster(context).await;
+        let _none = discovery::cluster(context).await;
     }
     Ok(Report::new(Data::Nothing))
 }
@@ -167,7 +169,7 @@ impl Served<'_> {
                                 handles.insert(UNASKED, (handle, false));
                                 self.is_learning.set(true);
                                 let work: LocalBoxFuture<'_, _> = Box::pin(async {
-                                    let _none = locate::cluster(self.context).await;
+                                    let _none = discovery::cluster(self.context).await;
                                     self.is_learning.set(false);
                                     self.learned.notify_waiters();
                                     None
@@ -273,7 +275,7 @@ impl Served<'_> {
                 }
             }
             Call::Login { upstream } => {
-                match login::to_follow(self.context, &upstream, self.just_seen()).await {
+                match replication_login::to_follow(self.context, &upstream, self.just_seen()).await {
                     Ok(()) => Reply::Done { note: None },
                     Err(no) => Reply::Failed(Error::new(Exit::Connection, no.why).into()),
                 }
@@ -291,7 +293,7 @@ impl Served<'_> {
                 Ok(file) => Reply::File(file),
                 Err(error) => Reply::Failed(error.into()),
             },
-            Call::Look { question } => match checks::look_here(self.context, &question).await {
+            Call::Look { question } => match hosts::look_here(self.context, &question).await {
                 Ok(host) => Reply::Host(Box::new(host)),
                 Err(error) => Reply::Failed(error.into()),
             },
@@ -366,7 +368,7 @@ impl Served<'_> {
             return Ok(());
         }
         let me = Holder { pid: std::process::id(), command, started_at: journal::now() };
-        let lock = state::lock(self.context, &me).await?;
+        let lock = state_directory::lock_as(self.context, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())
     }
@@ -472,7 +474,7 @@ impl Served<'_> {
     /// Carries out the way back, every step of it, and writes down what comes of it: there is nobody left to tell.
     async fn go_back(&self) {
         let ui = &self.context.ui;
-        let _none = operate::prepare_state_directory(&self.state_directory);
+        let _none = state_directory::prepare_state_directory(&self.state_directory);
         let _none = ui.log_to(&self.state_directory.join("far-end.log"));
         ui.say(
             Level::Warning,
@@ -533,7 +535,7 @@ async fn hello(context: &Context, state_directory: &Path, present: &Present) -> 
     );
     let in_control = |label| tools::control_value(in_control.as_deref()?, label);
     let unfinished = journal::unfinished(state_directory).ok().and_then(|entries| {
-        let entry = operate::blocking(&entries)?;
+        let entry = unfinished::blocking(&entries)?;
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
         Some((entry.operation_id.clone(), command.to_string()))
     });

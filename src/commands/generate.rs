@@ -6,7 +6,7 @@ use clap::builder::Resettable;
 
 use crate::cli;
 use crate::error::{Error, Exit, ISSUE_CODES, Result};
-use crate::facts::check::Name;
+use crate::facts::check_name::Name;
 use crate::output::{Data, Report};
 use crate::system::files;
 

@@ -1,44 +1,23 @@
 //! One file per verb: options in, calls down, a report out. No SQL, no process, no format.
 
 pub mod adopt;
-pub mod checks;
 pub mod cluster;
 pub mod config;
-pub mod context;
-pub mod ending;
 pub mod far_end;
 pub mod generate;
-pub mod getopt;
-pub mod hold;
-pub mod judge;
-pub mod locate;
-pub mod login;
-mod next_start;
 pub mod node;
-pub mod notify;
-mod obey;
-pub mod operate;
 pub mod operation;
-pub mod others;
-pub mod own_server;
 pub mod primary;
-pub mod reach;
-mod secure;
 pub mod standby;
-pub mod start;
-pub mod state;
-pub mod superuser;
-pub mod take_up;
 pub mod unregister;
-pub mod usage;
 pub mod witness;
-pub mod world;
 
 use crate::cli::{self, Noun};
-use crate::commands::context::Context;
+use crate::command_line::named_node;
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::output::Report;
-use crate::pg::quote::quote_shell;
+use crate::system::command::quote_shell;
 
 /// Carries out what the command line says.
 ///
@@ -47,11 +26,11 @@ use crate::pg::quote::quote_shell;
 pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
     let leaf = cli::options::of(&context.command);
     if let Some(leaf) = leaf {
-        obey::refuse_unused(context, leaf)?;
+        named_node::refuse_unused(context, leaf)?;
     }
     refuse_root(context, noun)?;
     if let Some(leaf) = leaf
-        && let Some(report) = obey::node(context, leaf).await?
+        && let Some(report) = named_node::node(context, leaf).await?
     {
         return Ok(report);
     }
@@ -140,6 +119,11 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
 /// A command as it is carried out.
 pub(crate) type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Report>> + 'a>>;
 
+/// The same as a [`crate::context::Dispatch`].
+pub fn boxed_dispatch<'a>(context: &'a Context, noun: &'a Noun) -> Running<'a> {
+    boxed(|| dispatch(context, noun))
+}
+
 /// Puts a command on the heap. Together they would need more of the stack than there is, where one is carried out within another one.
 #[inline(never)]
 pub(crate) fn boxed<'a, F: Future<Output = Result<Report>> + 'a>(command: impl FnOnce() -> F) -> Running<'a> {
@@ -184,8 +168,8 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
     use crate::output::Style;
-    use crate::output::ui::{Level, Ui};
     use crate::system::environment::Environment;
+    use crate::ui::{Level, Ui};
 
     #[test]
     fn root_may_only_look_from_outside() {
@@ -195,8 +179,15 @@ mod tests {
             let mut environment = Environment::from_pairs([]);
             environment.uid = uid;
             let ui = Ui::new(Level::Error, false, false);
-            let context =
-                Context::new(cli.global.clone(), String::new(), words, environment, ui, Style::default());
+            let context = Context::new(
+                cli.global.clone(),
+                String::new(),
+                words,
+                environment,
+                ui,
+                Style::default(),
+                boxed_dispatch,
+            );
             refuse_root(&context, &cli.noun)
         };
         for allowed in ["cluster show", "cluster event", "config check", "operation list", "man"] {
@@ -219,7 +210,10 @@ mod tests {
         assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
         // Whoever starts servers at boot is root.
         let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err();
-        assert_eq!(usage::exit_code_of("node guard", &[], error.exit), crate::Exit::CannotTell);
+        assert_eq!(
+            crate::command_line::usage::exit_code_of("node guard", &[], error.exit),
+            crate::Exit::CannotTell
+        );
         assert!(error.hint.unwrap().contains("User=postgres"));
     }
 }

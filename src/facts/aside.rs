@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::divergence::{Fork, fork};
+use crate::facts::branch::{Fork, fork};
 use crate::facts::lineage::from_hex;
 use crate::facts::server::ServerFacts;
 use crate::pg::client::Session;

@@ -2,13 +2,13 @@
 //!
 //! A node that does not answer is a value here, not an error.
 
-pub mod alive;
 pub mod aside;
-pub mod assess;
-pub mod check;
+pub mod branch;
+pub mod check_facts;
+pub mod check_name;
 pub mod cluster;
 pub mod directory;
-pub mod divergence;
+pub mod host;
 pub mod identity;
 pub mod lineage;
 pub mod matrix;

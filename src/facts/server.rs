@@ -1,13 +1,13 @@
 //! What one server says of itself.
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-
 use crate::facts::aside::Written;
 use crate::facts::lineage::{self, Lineage};
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
+use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// What one server says of itself, in one query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -666,6 +666,24 @@ impl ServerFacts {
             lineage: None,
         }
     }
+}
+
+/// Says whether a server's WAL receiver streams from where a conninfo leads.
+pub fn streams_by(follower: &ServerFacts, conninfo: &str) -> bool {
+    let Some(receiver) = follower.receiver.as_ref() else { return false };
+    if receiver.status.as_deref() != Some("streaming") {
+        return false;
+    }
+    let Ok(conninfo) = Conninfo::parse(conninfo) else { return false };
+    let ports: Vec<&str> = conninfo.get("port").unwrap_or("5432").split(',').collect();
+    let hosts = [conninfo.get("host"), conninfo.get("hostaddr")];
+    let same_host = hosts
+        .into_iter()
+        .flatten()
+        .flat_map(|list| list.split(','))
+        .any(|host| receiver.sender_host.as_deref() == Some(host));
+    let same_port = receiver.sender_port.is_none_or(|port| ports.contains(&port.to_string().as_str()));
+    same_host && same_port
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::facts::alive::streams_by;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::server::streams_by;
 use crate::registry::{NodeRow, node};
 
 /// Returns the names of slots that nobody needs on a node, whether or not it has them: those of registered nodes that follow somebody else.

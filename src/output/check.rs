@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::assess::checks::{Figures, Finding, Findings, NodeFindings, Status, Thresholds, worst};
+use crate::assess::cluster::{State, ago};
 use crate::error::Issue;
-use crate::facts::assess::{State, ago};
-use crate::facts::check::{Figures, Finding, Findings, Name, NodeFindings, Status, Thresholds, worst};
+use crate::facts::check_name::Name;
 use crate::output::table::{csv_field, draw, one_line, quoted};
 
 /// How the findings are told.
@@ -376,7 +377,7 @@ fn node_csv(node: &NodeFindings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::check::Name::{ArchiveReady, FreeSpace, Timeline, WalRetained};
+    use crate::facts::check_name::Name::{ArchiveReady, FreeSpace, Timeline, WalRetained};
 
     fn of(checks: Vec<Finding>) -> CheckReport {
         let node = NodeFindings { node_id: 1, node_name: "n\"1".into(), checks };

@@ -1,9 +1,10 @@
 //! `cluster show` for people and for scripts written for repmgr.
 
-use crate::facts::assess::{ClusterReport, NodeView, Role, ago};
-use crate::output::table::{draw, size};
+use crate::assess::cluster::{ClusterReport, NodeView, Role, ago};
+use crate::output::table::draw;
 use crate::registry::NodeType;
 use crate::registry::monitoring::Monitoring;
+use crate::units::size;
 
 /// Draws repmgr's table, or its narrower form.
 pub fn table(report: &ClusterReport, compact: bool) -> String {

@@ -10,16 +10,15 @@ pub mod operation;
 pub mod plan;
 pub mod prepare;
 pub mod table;
-pub mod ui;
 pub mod visible;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::assess::cluster::ClusterReport;
 use crate::config::Outcome as Checked;
 use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
-use crate::facts::assess::ClusterReport;
 use crate::facts::matrix::Matrix;
 use crate::output::check::CheckReport;
 use crate::output::node::{NodeStatus, ServiceAction};

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::output::table::{one_line, quoted, size};
+use crate::output::table::{one_line, quoted};
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
+use crate::units::size;
 
 /// What the local server is and does.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -36,25 +36,6 @@ pub fn quoted(text: &str) -> String {
     format!("\"{}\"", one_line(text).replace('"', "\"\""))
 }
 
-/// Writes a size for people: `1234 bytes`, `12 kB`, `3.4 GB` (units of 1024, as PostgreSQL's pg_size_pretty).
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if bytes < 10 * 1024 {
-        return format!("{bytes} bytes");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = "kB";
-    for next in UNITS.into_iter().skip(1) {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,14 +54,6 @@ mod tests {
 "#]]
         );
     }
-
-    #[test]
-    fn sizes_are_for_people() {
-        assert_eq!(size(300), "300 bytes");
-        assert_eq!(size(350 * 1024 * 1024), "350 MB");
-        assert_eq!(size(1536 * 1024 * 1024), "1.5 GB");
-    }
-
     #[test]
     fn csv_fields_are_quoted_when_they_must_be() {
         assert_eq!(csv_field("a b"), "a b");

@@ -22,7 +22,7 @@ use super::attempt::{self, Address, Common, Encryption};
 use super::failure::ConnectError;
 use super::resolve::Target;
 use super::stream::Settled;
-use crate::plan::Statement;
+use crate::pg::statement::Statement;
 
 /// How long a request to cancel may take. It is a courtesy to the server; nobody waits for its effect.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::pg::quote::quote_shell;
+use crate::system::command::quote_shell;
 use crate::system::files;
 
 /// Settings that take protection away or were meant for one start only: from a leftover file they are never taken.

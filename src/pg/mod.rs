@@ -4,12 +4,14 @@
 //! knows nothing else; [`resolve`] adds service file, environment and defaults, as libpq does, and refuses by name what
 //! cannot be honoured; [`mod@connect`] tries one address after the other under a deadline; [`client`] asks questions.
 
+pub mod archive_command;
 pub mod attempt;
 pub mod client;
 pub mod connect;
 pub mod conninfo;
 pub mod control;
 pub mod control_file;
+pub mod endpoint;
 pub mod failure;
 mod frames;
 pub mod hba;
@@ -21,6 +23,7 @@ pub mod provenance;
 pub mod quote;
 pub mod resolve;
 pub mod service;
+pub mod statement;
 mod stream;
 pub mod tls;
 pub mod tools;

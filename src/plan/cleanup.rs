@@ -1,9 +1,10 @@
 //! The plan of `cluster cleanup`. Pure.
 
 use crate::error::Exit;
+use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_ident;
 use crate::plan::register::simple;
-use crate::plan::{Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Step};
+use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step};
 use crate::registry::monitoring::{self, History, Selection};
 
 /// Seconds that deleting may take: months of records are millions.

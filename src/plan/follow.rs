@@ -2,27 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::divergence::{Relation, relation};
 use crate::facts::places::Place;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::Settings;
 use crate::facts::slots;
+use crate::pg::endpoint::{Endpoint, Upstream};
 use crate::pg::history::parse_history;
-use crate::plan::announce::{self, Other};
-use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
-use crate::plan::service::writable;
-use crate::plan::standby::{self, Past, replays_late};
-use crate::plan::tell;
-use crate::plan::upstream::{
+use crate::pg::statement::Statement;
+use crate::plan::parts::announce::{self, Other};
+use crate::plan::parts::events;
+use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, slot_to_make,
     streams, upstream,
 };
+use crate::plan::parts::standby::{self, Past, replays_late};
+use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
+use crate::plan::service::writable;
 use crate::plan::{
-    Back, Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Statement,
-    Step, Upstream, Waiver,
+    Back, Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step, Waiver,
 };
 use crate::registry::{NodeRow, NodeType, node};
 
@@ -89,7 +90,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
             "To bring it back as a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."
         ))
     });
-    plan.tells.extend(target.map(|target| tell::follow(facts.node_id, &target.row)));
+    plan.tells.extend(target.map(|target| events::follow(facts.node_id, &target.row)));
     let (Some(target), checks) = target_checks(facts, &target_name) else {
         unreachable_target(&mut plan, facts);
         return plan;

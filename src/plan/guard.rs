@@ -6,9 +6,9 @@ use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::settings::{NextStart, Settings};
+use crate::plan::parts::following::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
+use crate::plan::parts::standby::{self, Future};
 use crate::plan::register::endpoint;
-use crate::plan::standby::{self, Future};
-use crate::plan::upstream::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step, Verdict};
 use crate::registry::{NodeRow, node};
 

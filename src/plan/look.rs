@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pg::endpoint::Endpoint;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
-use crate::plan::Endpoint;
 
 /// The last look before an effect that makes a primary: what none of the other nodes may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

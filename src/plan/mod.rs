@@ -1,9 +1,9 @@
 //! Plans: what a mutating command is going to do, as a value.
 //!
-//! A planner (`plan/clone.rs`, …) is a pure function from facts and options to a [`Plan`]. The plan is shown, journalled
+//! A planner (`plan/clone`, …) is a pure function from facts and options to a [`Plan`]. The plan is shown, journalled
 //! and executed by [`run`](run::run); `--dry-run` prints the very value that would run. Nothing here touches the world:
 //! effects and questions are carried out by a [`World`](run::World), of which there are two, the live one
-//! (`commands/world.rs`) and the scripted one of the tests.
+//! (`operation/live`) and the scripted one of the tests.
 //!
 //! The types are closed enums on purpose: the line that is shown is derived from the same value as the effect, a journal
 //! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
@@ -12,39 +12,25 @@
 //! Why there are never two primaries is modelled in `tests/all/role_model.rs`: whoever changes a rule of the commands that change roles changes it
 //! there, too. That the plans keep the rules while the world changes under them is proven in `proofs/changed.rs`.
 
-pub mod announce;
-pub mod beside;
-pub mod candidate;
 pub mod check;
 pub mod cleanup;
 pub mod clone;
 pub mod far_end;
 pub mod follow;
 pub mod guard;
-pub mod hosts;
-pub mod journal;
-pub mod kept;
-pub mod logical;
 pub mod look;
 pub mod op;
+pub mod parts;
 pub mod prepare;
 pub mod promote;
 pub mod register;
 pub mod rejoin;
-pub mod resume;
-pub mod run;
 pub mod service;
-pub mod settings;
-pub mod standby;
 pub mod switchover;
-pub mod tell;
-pub mod upstream;
 
-#[cfg(test)]
-mod proofs;
-#[cfg(test)]
-pub(crate) mod scripted;
-
+use crate::error::Exit;
+use crate::pg::endpoint::Endpoint;
+use crate::plan::parts::events::Tell;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -53,10 +39,7 @@ pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
 pub use far_end::FarEnd;
 pub use look::{Glance, Look};
-pub use op::{Command, Endpoint, Op, Piece, Probe, Request, Setting, Standby, Statement, Upstream};
-
-use crate::error::Exit;
-use crate::plan::tell::Tell;
+pub use op::{Op, Piece, Probe, Request, Setting, Standby};
 
 /// Everything a mutating command will do.
 ///

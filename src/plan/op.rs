@@ -1,17 +1,19 @@
 //! Effects and questions: the closed vocabulary that plans are written in.
 
+use crate::pg::conninfo::Conninfo;
+use crate::pg::endpoint::{Endpoint, Upstream};
+use crate::pg::history::{Switch, TimelineId};
+use crate::pg::lsn::Lsn;
+use crate::pg::quote::quote_literal;
+use crate::pg::statement::Statement;
+use crate::plan::look::Look;
+use crate::plan::parts::events::Tell;
+use crate::registry::operation::Scope;
+use crate::system::command::Command;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-
-use crate::pg::conninfo::Conninfo;
-use crate::pg::history::{Switch, TimelineId};
-use crate::pg::lsn::Lsn;
-use crate::pg::quote::{quote_literal, quote_shell};
-use crate::plan::look::Look;
-use crate::plan::tell::Tell;
-use crate::registry::operation::Scope;
 
 /// One mechanical effect, complete enough to show, perform or replay.
 ///
@@ -261,72 +263,6 @@ pub enum Standby {
     },
 }
 
-/// Whom a standby is to follow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// How to name it to people.
-    pub name: String,
-    /// The conninfo for a standby that has none, without a password. What it says of the way is put into one that is there.
-    pub conninfo: String,
-    /// The name of the password for a standby that has no conninfo.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
-    /// The slot; None for no slot.
-    pub slot: Option<String>,
-}
-
-/// A program with its arguments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Command {
-    /// The program: an absolute path, or a name looked up in PATH.
-    pub program: String,
-    /// Its arguments. No shell reads them.
-    pub args: Vec<String>,
-    /// Variables set for it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<(String, String)>,
-    /// Variables set for it whose values are secrets: (variable, name of the secret).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<(String, String)>,
-    /// Where its output goes instead of into pipes: needed for pg_ctl, whose child the postmaster would keep a pipe open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<PathBuf>,
-    /// Its standard error tells how far it is, as that of pg_basebackup does with `--progress`; it has failed when it has
-    /// said nothing new for so many seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub silent_at_most_s: Option<u32>,
-    /// It starts the server of this data directory, and waits in long steps until that is ready. It is not waited for any longer than that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub starts: Option<PathBuf>,
-    /// It stops the server of this data directory, and perhaps starts it again. Where its messages go is kept for the next start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stops: Option<PathBuf>,
-}
-
-/// A server to ask or to change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// How to name it to people.
-    pub name: String,
-    /// How to reach it, without a password.
-    pub conninfo: String,
-    /// The name of the whole conninfo, password included, that the world holds for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-}
-
-/// An SQL statement with its parameters, which are sent as text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Statement {
-    /// The text, with `$1`, `$2`, … cast to what they should be.
-    pub text: String,
-    /// The values; None is NULL.
-    pub params: Vec<Option<String>>,
-    /// Parameters whose values are secrets: (index into `params`, name of the secret).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<(usize, String)>,
-}
-
 /// A `name = 'value'` line of a PostgreSQL configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
@@ -484,87 +420,6 @@ pub enum Probe {
         /// The question.
         probe: Box<Probe>,
     },
-}
-
-impl Command {
-    /// Starts a command.
-    pub fn new(program: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            program: program.into(),
-            args: args.into_iter().map(Into::into).collect(),
-            env: Vec::new(),
-            secrets: Vec::new(),
-            log: None,
-            silent_at_most_s: None,
-            starts: None,
-            stops: None,
-        }
-    }
-}
-
-impl fmt::Display for Command {
-    /// Writes the line as one would type it in a shell.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in &self.env {
-            write!(f, "{name}={} ", quote_shell(value))?;
-        }
-        f.write_str(&quote_shell(&self.program))?;
-        for arg in &self.args {
-            write!(f, " {}", quote_shell(arg))?;
-        }
-        Ok(())
-    }
-}
-
-impl Statement {
-    /// A statement without parameters.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), params: Vec::new(), secrets: Vec::new() }
-    }
-
-    /// Adds a parameter.
-    #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "a caller has a number as often as a reference")]
-    pub fn bind(mut self, value: impl ToString) -> Self {
-        self.params.push(Some(value.to_string()));
-        self
-    }
-
-    /// Adds a parameter whose value is a secret that the world knows by this name.
-    #[must_use]
-    pub fn bind_secret(mut self, name: impl Into<String>) -> Self {
-        self.secrets.push((self.params.len(), name.into()));
-        self.params.push(Some("********".to_string()));
-        self
-    }
-
-    /// Adds a parameter that may be NULL.
-    #[must_use]
-    pub fn bind_opt(mut self, value: Option<impl ToString>) -> Self {
-        self.params.push(value.map(|value| value.to_string()));
-        self
-    }
-}
-
-impl fmt::Display for Statement {
-    /// Writes the statement with its parameters in place, as it could be typed in psql.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.text.as_str();
-        while let Some(at) = rest.find('$') {
-            let (before, after) = rest.split_at(at);
-            f.write_str(before)?;
-            let digits = after.chars().skip(1).take_while(char::is_ascii_digit).count();
-            let (marker, tail) = after.split_at(1 + digits);
-            let number = marker.get(1..).and_then(|n| n.parse::<usize>().ok());
-            match number.and_then(|n| self.params.get(n.wrapping_sub(1))) {
-                Some(Some(value)) => write!(f, "'{}'", value.replace('\'', "''"))?,
-                Some(None) => f.write_str("NULL")?,
-                None => f.write_str(marker)?,
-            }
-            rest = tail;
-        }
-        f.write_str(rest)
-    }
 }
 
 impl Setting {

@@ -7,34 +7,36 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::assess::alive::{Alive, alive, streams_from};
+use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
-use crate::facts::alive::{Alive, alive, streams_from};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::divergence::{Relation, relation};
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::{SeenNode, Topology};
 use crate::pg::lsn::Lsn;
-use crate::plan::announce::{self, Other};
-use crate::plan::beside::Beside;
-use crate::plan::candidate::{
-    self, checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
-};
-use crate::plan::hosts::{self, HostSays, Unasked, Word, only_speaks};
-use crate::plan::kept::{Kept, for_former};
-use crate::plan::register::endpoint;
-use crate::plan::standby::{Past, in_force, refuses_to_follow, replays_late};
-use crate::plan::upstream::{
+use crate::pg::statement::Statement;
+use crate::plan::parts::announce::{self, Other};
+use crate::plan::parts::following::{
     QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
     streams, upstream,
 };
-use crate::plan::{
-    Back, Check, Command, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Statement, Step,
-    Verdict, Verify, Waiver,
+use crate::plan::parts::hosts::{self, HostSays, Unasked, Word, only_speaks};
+use crate::plan::parts::kept::{Kept, for_former};
+use crate::plan::parts::new_primary::{
+    checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
 };
-use crate::plan::{logical, tell};
+use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::standby::{Past, in_force, refuses_to_follow, replays_late};
+use crate::plan::parts::{events, logical, new_primary as candidate};
+use crate::plan::register::endpoint;
+use crate::plan::{
+    Back, Check, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict, Verify,
+    Waiver,
+};
 use crate::registry::NodeType;
 use crate::registry::schema::Present;
+use crate::system::command::Command;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -182,8 +184,8 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         return Promotion { plan, wal_lost_bytes, former: former_id };
     }
 
-    plan.tells.push(tell::promotion(&candidate.row, true));
-    plan.tells.extend(tell::followers(&facts.cluster, &candidate.row, former_id));
+    plan.tells.push(events::promotion(&candidate.row, true));
+    plan.tells.extend(events::followers(&facts.cluster, &candidate.row, former_id));
     facts.beside.pause(&mut plan, &facts.cluster, Exit::Promotion);
     let mut slots = Vec::new();
     let for_siblings = following.iter().filter_map(|sibling| {
@@ -273,7 +275,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             follow_by_sql(sibling, upstream(&candidate.row, &sibling.row, server.version_num, slot))
         })
         .collect();
-    steps.push(tell::at_once(&on, &candidate.row));
+    steps.push(events::at_once(&on, &candidate.row));
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
     steps.extend(tell_witnesses(&facts.cluster, &record(None)));
     plan.phases.push(Phase {

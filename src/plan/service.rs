@@ -8,12 +8,13 @@ use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::settings::NextStart;
 use crate::facts::start_log::StartLog;
 use crate::pg::control::{DebianCluster, Manager};
+use crate::pg::endpoint::Endpoint;
 use crate::pg::last_start::{LastStart, Origin};
+use crate::pg::statement::Statement;
 use crate::plan::clone::remove_leftover;
-use crate::plan::standby;
-use crate::plan::{
-    Check, Command, Endpoint, OnFailure, Op, Order, Phase, Plan, Probe, Request, Statement, Step, Verify,
-};
+use crate::plan::parts::standby;
+use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Step, Verify};
+use crate::system::command::Command;
 
 /// What can be done to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pg::client::{Session, SqlError};
-use crate::plan::Statement;
+use crate::pg::statement::Statement;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::client::{Session, SqlError};
 use crate::pg::lsn::Lsn;
-use crate::plan::Statement;
+use crate::pg::statement::Statement;
 
 /// What was recorded last of a standby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

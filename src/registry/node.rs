@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::client::{Row, Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::Statement;
+use crate::pg::statement::Statement;
 
 /// A registered node, as its row says; what it really is, `facts` tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Exit;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::history::TimelineId;
-use crate::plan::Statement;
+use crate::pg::statement::Statement;
 
 /// What one has to know of an operation to judge later whether its row still means anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

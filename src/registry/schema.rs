@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::pg::client::{Session, SqlError};
 use crate::pg::quote::quote_ident;
-use crate::plan::Statement;
+use crate::pg::statement::Statement;
 
 /// What a database holds of the metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -1,7 +1,7 @@
 //! The operating system: the only users of `std::process`, of the environment and of file writes.
 
-pub mod channel;
 pub mod clock;
+pub mod command;
 pub mod custody;
 pub mod environment;
 pub mod files;

@@ -23,8 +23,8 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use crate::plan::Command;
 use crate::secret::Secret;
+use crate::system::command::Command;
 use crate::system::environment::Environment;
 
 /// How much of an output is kept: its end.
@@ -266,16 +266,16 @@ fn leash(leader: u32) -> Option<tokio::process::Child> {
 }
 
 /// Kills a process group when it is dropped.
-pub(super) struct Group(Option<Pid>);
+pub(crate) struct Group(Option<Pid>);
 
 impl Group {
     /// Takes charge of the group of this leader.
-    pub(super) fn of(leader: Option<Pid>) -> Self {
+    pub(crate) fn of(leader: Option<Pid>) -> Self {
         Self(leader)
     }
 
     /// Lets the group live.
-    pub(super) fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         self.0 = None;
     }
 }
@@ -288,7 +288,7 @@ impl Drop for Group {
     }
 }
 
-pub(super) fn set_environment(
+pub(crate) fn set_environment(
     child: &mut tokio::process::Command,
     command: &Command,
     around: &Surroundings<'_>,

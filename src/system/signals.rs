@@ -3,7 +3,7 @@
 //! Until [`Signals::take_over`] is called, that is while a command only looks, SIGINT and SIGTERM end it wherever it is; all that
 //! is left is to say so, which [`end_while_looking`] does. From its first effect on a command decides for itself when to stop:
 //!
-//! - SIGINT and SIGTERM are requests, obeyed where it is safe; see [`crate::plan::run`].
+//! - SIGINT and SIGTERM are requests, obeyed where it is safe; see [`crate::operation::run`].
 //! - SIGHUP, which a vanished terminal or a closed ssh session sends, changes nothing: the operation goes on unseen.
 //! - SIGPIPE is ignored by Rust's runtime from the start, so a reader that went away shows as an error of a write. Whoever
 //!   writes for people ignores that error.

@@ -12,8 +12,8 @@ use crate::support::{
 };
 use pgbaton::pg::client::SqlErrorKind;
 use pgbaton::pg::failure::Kind;
+use pgbaton::pg::statement::Statement;
 use pgbaton::pg::{Answered, ConnectError, ConnectOptions, Conninfo, Session, connect};
-use pgbaton::plan::Statement;
 use pgbaton::secret::Secret;
 use pgbaton::system::environment::Environment;
 

@@ -1,5 +1,29 @@
 //! The far end: pgbaton on another host, spoken to over a local channel and over a real ssh, and left alone in the middle of things.
 
+use pgbaton::cli::Global;
+use pgbaton::command_line::named_node;
+use pgbaton::context::Context;
+use pgbaton::error::{Error, Exit};
+use pgbaton::facts::server::{self, ServerFacts};
+use pgbaton::far_end::checks::{self, Expected, Trouble};
+use pgbaton::far_end::protocol::{Answered, Call, Frame, Hello, Reply, Secured, VOID};
+use pgbaton::far_end::remote::{Remote, secured};
+use pgbaton::journal::{self, Header, Journal, Past};
+use pgbaton::observe::node_location::{self, Whereabouts};
+use pgbaton::operation::live::{FarEnds, Live};
+use pgbaton::operation::run::{self, Ended};
+use pgbaton::output::Style;
+use pgbaton::pg::Conninfo;
+use pgbaton::pg::control::Manager;
+use pgbaton::pg::control_file::ControlState;
+use pgbaton::plan::far_end::{Reached, Standing};
+use pgbaton::plan::{Back, Check, FarEnd, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step};
+use pgbaton::registry::{NodeRow, NodeType};
+use pgbaton::secret::{Secret, Secrets};
+use pgbaton::system::command::Command;
+use pgbaton::system::environment::Environment;
+use pgbaton::system::lock::{Holder, LocalLock};
+use pgbaton::ui::{Level, Ui};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
@@ -11,29 +35,6 @@ use crate::support::{
     Nodes, Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, behind_network, can_unshare,
     clean_command, postgres, run_tool, running, search_path, slow, wait_for,
 };
-use pgbaton::cli::Global;
-use pgbaton::commands::context::Context;
-use pgbaton::commands::reach::{self, Whereabouts};
-use pgbaton::commands::world::{FarEnds, Live, Remote, Secrets, secured};
-use pgbaton::error::{Error, Exit};
-use pgbaton::facts::server::{self, ServerFacts};
-use pgbaton::output::Style;
-use pgbaton::output::ui::{Level, Ui};
-use pgbaton::pg::Conninfo;
-use pgbaton::pg::control::Manager;
-use pgbaton::pg::control_file::ControlState;
-use pgbaton::plan::far_end::{
-    Answered, Call, Expected, Frame, Hello, Reached, Reply, Secured, Standing, Trouble, VOID, checks,
-};
-use pgbaton::plan::journal::{self, Header, Journal, Past};
-use pgbaton::plan::run::{self, Ended};
-use pgbaton::plan::{
-    Back, Check, Command, FarEnd, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step,
-};
-use pgbaton::registry::{NodeRow, NodeType};
-use pgbaton::secret::Secret;
-use pgbaton::system::environment::Environment;
-use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::{Pid, Signal, kill_process};
 
 const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
@@ -69,7 +70,15 @@ fn context_of(config: &Path, home: &Path) -> Context {
     let environment = Environment::from_pairs([("PATH", path.as_str()), ("HOME", home.to_str().unwrap())]);
     let global = Global { config_file: Some(config.to_path_buf()), ..Global::default() };
     let ui = Ui::new(Level::Error, false, false);
-    Context::new(global, "standby switchover".into(), vec![], environment, ui, Style::default())
+    Context::new(
+        global,
+        "standby switchover".into(),
+        vec![],
+        environment,
+        ui,
+        Style::default(),
+        pgbaton::commands::boxed_dispatch,
+    )
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -130,7 +139,7 @@ fn a_far_end_says_who_it_is_locally_and_over_ssh() {
     for reached in [local(&server), sshd.reached("key", &config)] {
         let far_end = node1(reached);
         let answer = greet(&context, &far_end);
-        let found = checks(&far_end, &expected, &answer);
+        let found = checks::checks(&far_end, &expected, &answer);
         assert!(found.iter().all(|check| !check.stops()), "{found:?}");
         let hello = answer.unwrap();
         assert_eq!((hello.node_id, hello.node_name.as_str()), (1, "node1"));
@@ -155,7 +164,7 @@ fn a_far_end_says_who_it_is_locally_and_over_ssh() {
 /// Returns the one check that stops the operation.
 #[track_caller]
 fn refusal(context: &Context, far_end: &FarEnd, expected: &Expected) -> Check {
-    let found = checks(far_end, expected, &greet(context, far_end));
+    let found = checks::checks(far_end, expected, &greet(context, far_end));
     let mut stops: Vec<Check> = found.into_iter().filter(Check::stops).collect();
     assert_eq!(stops.len(), 1, "{stops:?}");
     stops.remove(0)
@@ -594,7 +603,7 @@ fn driver() {
     }
     let far_end: FarEnd = serde_json::from_str(&std::env::var("FAR_END").unwrap()).unwrap();
     let words: Vec<String> = std::env::var("FAR_END_WORDS").unwrap().split(' ').map(str::to_string).collect();
-    let code = match block_on(reach::hand_over(&context, &far_end, &words)) {
+    let code = match block_on(named_node::hand_over(&context, &far_end, &words)) {
         Ok(report) => report.exit.code(),
         Err(error) => {
             eprintln!("{error}");
@@ -982,7 +991,7 @@ fn a_node_is_local_only_if_that_is_proven() {
     let there = row(&server, server.conninfo());
     let whereabouts = |row, server, identifier, ssh_host| {
         let known = Whereabouts { row, server, system_identifier: identifier, ssh_host };
-        block_on(reach::far_end(&context, &known))
+        block_on(node_location::far_end(&context, &known))
     };
     let is_local = |found: Result<FarEnd, Error>| matches!(found.unwrap().reached, Reached::Local { .. });
     assert!(is_local(whereabouts(&there, Some(&known), None, None)));
@@ -1039,7 +1048,7 @@ fn a_node_whose_server_runs_in_another_network_is_not_local() {
     };
     let is_local = |server: Option<&ServerFacts>| {
         let known = Whereabouts { row: &there, server, system_identifier: Some(&identifier), ssh_host: None };
-        let found = block_on(reach::far_end(&context, &known)).unwrap();
+        let found = block_on(node_location::far_end(&context, &known)).unwrap();
         matches!(found.reached, Reached::Local { .. })
     };
     assert!(is_local(Some(&now())) && is_local(None));

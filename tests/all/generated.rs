@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Pgbaton, run_tool};
 use pgbaton::error::{Exit, ISSUE_CODES};
-use pgbaton::facts::check::Name;
+use pgbaton::facts::check_name::Name;
 use regex::Regex;
 
 fn root() -> &'static Path {

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use pgbaton::Exit;
+use pgbaton::journal::{self, Loaded, Stage, Status};
 use pgbaton::plan::far_end::Reached;
-use pgbaton::plan::journal::{self, Loaded, Stage, Status};
 use pgbaton::plan::{Op, Probe, Request, Standby};
 
 fn fixture(name: &str) -> PathBuf {

@@ -43,6 +43,7 @@ mod register;
 mod rejoin;
 mod repmgr;
 mod role_model;
+mod rooms;
 mod runbook;
 mod scenarios;
 mod service;

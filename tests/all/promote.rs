@@ -8,7 +8,7 @@ use crate::support::{
     self, Fingerprint, Nodes, Output, Pg, SOON, Side, Stepped, StopMode, TestServer, executed, planned,
     postgres, versions, wait_for,
 };
-use pgbaton::plan::journal;
+use pgbaton::journal;
 use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::Signal;
 

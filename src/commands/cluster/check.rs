@@ -1,15 +1,16 @@
 //! `cluster check`: all checks on all nodes at once, and one verdict.
 
+use crate::assess::checks::{Evidence, judge};
+use crate::assess::cluster::Viewpoint;
 use crate::cli::check::ClusterCheck as Args;
-use crate::commands::checks::{Deadlines, exit, hosts, thresholds, told};
-use crate::commands::context::Context;
-use crate::commands::{locate, operation};
+use crate::context::Context;
 use crate::error::{Issue, Result, Severity};
-use crate::facts::assess::Viewpoint;
-use crate::facts::check::{Evidence, Name, judge};
+use crate::facts::check_name::Name;
+use crate::observe::hosts::{Deadlines, exit, hosts, thresholds, told};
+use crate::observe::{discovery, unfinished};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::{Data, Report};
-use crate::plan::announce;
+use crate::plan::parts::announce;
 
 /// Checks all nodes.
 ///
@@ -18,7 +19,7 @@ use crate::plan::announce;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let deadlines = Deadlines::new(context);
     let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
-    let (found, more) = locate::cluster_for_checks(context, &usual, deadlines.servers).await?;
+    let (found, more) = discovery::cluster_for_checks(context, &usual, deadlines.servers).await?;
     let answers = hosts(context, &found, &more, &usual, !args.no_ssh, deadlines.hosts()).await;
     let (hosts, notice) = told(&found, answers);
     let config = context.config_if_any()?;
@@ -27,7 +28,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: thresholds.lag_s.0,
-        own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
+        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
         local_server: found.local.as_ref(),
         copies: &found.copies,

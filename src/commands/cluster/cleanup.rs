@@ -1,35 +1,35 @@
 //! `cluster cleanup`: old records of the monitoring history go.
 
-use serde_json::json;
-
 use crate::cli::cluster::Cleanup as Args;
-use crate::commands::context::Context;
-use crate::commands::notify::{Happening, notify};
-use crate::commands::primary::register::secrets_of;
-use crate::commands::{locate, operate, unregister};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ask_node;
+use crate::observe::discovery;
+use crate::observe::own_node::{self, secrets_of};
+use crate::operation::carry_out;
+use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
-use crate::output::ui::Level;
 use crate::pg::client::SqlError;
 use crate::plan::cleanup::{CleanupFacts, cleanup};
 use crate::plan::register::endpoint;
 use crate::registry::monitoring::{self, Selection};
+use crate::ui::Level;
+use serde_json::json;
 
 /// Deletes records of the monitoring history on the primary.
 ///
 /// # Errors
 /// Exit code 6 without a primary, 7 if there is no such table, the role lacks rights, or a query fails.
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
-    let found = locate::cluster(context).await?;
-    let (primary, _) = locate::the_primary(&found.facts)?;
+    let found = discovery::cluster(context).await?;
+    let (primary, _) = discovery::the_primary(&found.facts)?;
     let global = &context.global;
     // Records of a node that is no longer registered can be named by its number.
     let (node_id, of) = match (global.node_id, &global.node_name) {
         (Some(id), None) => (Some(id), Some(format!("node {id}"))),
         (None, None) => (None, None),
         _ => {
-            let row = &unregister::target(context, &found.facts)?.row;
+            let row = &own_node::target(context, &found.facts)?.row;
             (Some(row.node_id), Some(format!("node \"{}\"", row.node_name)))
         }
     };
@@ -51,8 +51,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         false => None,
     };
     let plan = cleanup(&CleanupFacts { history, records, selection, of }, &endpoint(primary));
-    let mut result = operate::carry_out(context, &plan, secrets_of(&found.facts)).await;
-    operate::add_data(&mut result, json!({ "deleted_records": records }));
+    let mut result = carry_out::carry_out(context, &plan, secrets_of(&found.facts)).await;
+    carry_out::add_data(&mut result, json!({ "deleted_records": records }));
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     let count = records.unwrap_or(0);
     if acted {

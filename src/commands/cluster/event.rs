@@ -1,11 +1,11 @@
 //! `cluster event`: what happened.
 
 use crate::cli::cluster::Event as Args;
-use crate::commands::context::{Context, not_connected};
+use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result, sentence};
-use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::registry::event::{Filter, read};
+use crate::ui::Level;
 
 /// Reads the events on the local node, or on the server that was named.
 ///

@@ -5,16 +5,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-use crate::commands::context::Context;
-use crate::commands::locate;
-use crate::commands::reach::{self, Whereabouts};
-use crate::commands::world::{OPEN, Remote};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::matrix::{MatrixFacts, Row, Tried, Unasked, matrix, try_all};
+use crate::far_end::protocol::{Target, Third};
+use crate::far_end::remote::{OPEN, Remote};
+use crate::observe::discovery;
+use crate::observe::node_location::{self, Whereabouts};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::far_end::{Target, Third};
 use crate::registry::{NodeRow, NodeType};
 use crate::secret::Secret;
 
@@ -32,7 +32,7 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
     let far_away = Duration::from_secs(24 * 3600);
     let until = Instant::now()
         + context.global.timeout.map_or(far_away, |seconds| Duration::from_secs(u64::from(seconds.max(1))));
-    let found = locate::cluster(context).await?;
+    let found = discovery::cluster(context).await?;
     let nodes = &found.facts.nodes;
     let own_id = context
         .config_if_any()?
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
             nodes.iter().any(|node| is_own(&node))
         })
         .map(|config| config.node_id);
-    let ssh_hosts = reach::ssh_hosts(context, &found).await;
+    let ssh_hosts = node_location::ssh_hosts(context, &found).await;
     let row_of = Question {
         context,
         until,
@@ -178,7 +178,7 @@ pub async fn row(
 /// Opens a channel to a node's host, and makes sure that it is that node's pgbaton which answers.
 async fn open(context: &Context, known: &Whereabouts<'_>, within: Duration) -> Result<Remote> {
     let row = known.row;
-    let far_end = reach::far_end(context, known).await?;
+    let far_end = node_location::far_end(context, known).await?;
     let opened = Remote::open(context, &far_end, within).await;
     let (remote, hello) = opened.map_err(|trouble| trouble.error(&far_end))?;
     if (hello.node_id, &hello.node_name) != (row.node_id, &row.node_name) {

@@ -1,18 +1,17 @@
 //! `cluster show`: all nodes, what they are, and what to type next.
 
-use std::time::Duration;
-
+use crate::assess::cluster::{State, Viewpoint, assess};
 use crate::cli::cluster::Show as Args;
-use crate::commands::context::Context;
-use crate::commands::{locate, operation};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::facts::assess::{State, Viewpoint, assess};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::observe::{discovery, unfinished};
 use crate::output::{Data, Format, Report, render, render_error};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::NodeType;
 use crate::registry::monitoring::{self, Monitoring};
 use crate::system::signals::{Signal, Signals};
+use std::time::Duration;
 
 /// Shows the cluster, once or again and again.
 ///
@@ -91,13 +90,13 @@ fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
 }
 
 async fn once(context: &Context) -> Result<Report> {
-    let found = locate::cluster_and_operations(context).await?;
+    let found = discovery::cluster_and_operations(context).await?;
     let config = context.config_if_any()?;
     let view = Viewpoint {
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
-        own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
+        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
         local_server: found.local.as_ref(),
         copies: &found.copies,

@@ -1,28 +1,28 @@
 //! `node check`: is this node well?
 
+use crate::assess::checks::{self, Evidence, Finding, Needs, Status, judge, worst};
+use crate::assess::cluster::{Copies, Viewpoint};
+use crate::cli::check::{NodeCheck as Args, Role};
+use crate::config::Config;
+use crate::context::{Context, state_directory};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::check_name::Name;
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
+use crate::facts::server;
+use crate::observe::discovery::{self, Found, More};
+use crate::observe::hosts::{Deadlines, exit, look_here, question, thresholds};
+use crate::observe::{own_server, replication_login, superuser, unfinished};
+use crate::output::check::{CheckReport, Layout};
+use crate::output::{Data, Report};
+use crate::pg::failure::Answered;
+use crate::plan::parts::following::upstream;
+use crate::registry::{NodeRow, NodeType};
+use crate::secret::Secrets;
+use crate::system::inspect;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use tokio::time::Instant;
-
-use crate::cli::check::{NodeCheck as Args, Role};
-use crate::commands::checks::{Deadlines, exit, look_here, question, thresholds};
-use crate::commands::context::Context;
-use crate::commands::locate::{self, Found, More};
-use crate::commands::world::Secrets;
-use crate::commands::{login, operation, own_server, state, superuser};
-use crate::config::Config;
-use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::assess::{Copies, Viewpoint};
-use crate::facts::check::{self, Evidence, Finding, Name, Needs, Status, judge, worst};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
-use crate::facts::server;
-use crate::output::check::{CheckReport, Layout};
-use crate::output::{Data, Report};
-use crate::pg::failure::Answered;
-use crate::plan::upstream::upstream;
-use crate::registry::{NodeRow, NodeType};
-use crate::system::inspect;
 
 /// Checks the local node, or the one that was named.
 ///
@@ -132,7 +132,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: thresholds.lag_s.0,
-        own_operation: operation::own_seen(context).map(|own| (own.operation_id, own.process)),
+        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: Some(config.node_id),
         local_server: found.local.as_ref(),
         copies: &found.copies,
@@ -202,7 +202,7 @@ async fn all_nodes(
     names: &[Name],
     deadlines: &Deadlines,
 ) -> Result<(Found, More)> {
-    let (found, more) = locate::cluster_for_checks(context, names, deadlines.servers).await?;
+    let (found, more) = discovery::cluster_for_checks(context, names, deadlines.servers).await?;
     let whom = format!("node \"{}\"", config.node_name);
     let node = found.facts.node(config.node_id).ok_or_else(|| {
         Error::failed(format!("{whom} (ID {}) is not registered", config.node_id))
@@ -245,7 +245,7 @@ async fn this_server(
             let message = message.trim_end_matches('.').to_string();
             let silence = Silence { message, detail: None, hint: error.hint, ..not_asked() };
             // When it answered last is known all the same.
-            let found = Found { topology: locate::last_seen(context), ..alone(config, Err(silence)) };
+            let found = Found { topology: discovery::last_seen(context), ..alone(config, Err(silence)) };
             return Ok((found, more));
         }
         Err(error) => return Err(error),
@@ -253,12 +253,13 @@ async fn this_server(
     let server = bounded(until, server::ask(&session)).await.map_err(|error| {
         Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
     })?;
-    let asked = check::ask(&session, names, until).await;
+    let asked = checks::ask(&session, names, until).await;
     more.asked.insert(config.node_id, asked);
     let mut found = alone(config, Ok(server));
     if names.contains(&Name::Slots) {
         // Whose the slots are, as far as it was seen.
-        let seen = state::saved_topology(context).ok().flatten().into_iter().flat_map(|seen| seen.nodes);
+        let seen =
+            state_directory::saved_topology(context).ok().flatten().into_iter().flat_map(|seen| seen.nodes);
         let others = seen.map(|seen| seen.row).filter(|row| row.node_id != config.node_id);
         found.facts.nodes.extend(others.map(|row| NodeFacts { row, server: Err(not_asked()) }));
     }
@@ -291,14 +292,14 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
         copies: Copies::new(),
         operations: Vec::new(),
         topology: None,
-        now: crate::plan::journal::now(),
+        now: crate::journal::now(),
     }
 }
 
 /// Tries the replication login to one node, as repmgr asks before a switchover. The answer is a word; the exit code is 0 whatever it is.
 async fn replication_connection(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
-    let word = match (args.remote_node_id, locate::cluster(context).await) {
+    let word = match (args.remote_node_id, discovery::cluster(context).await) {
         (_, Err(error)) => {
             context.ui.error(&error);
             "CONNECTION_ERROR"
@@ -308,8 +309,11 @@ async fn replication_connection(context: &Context, args: &Args) -> Result<Report
             (Some(remote), Some(own)) => {
                 let version = own.facts().map_or(0, |server| server.version_num);
                 let to = upstream(&remote.row, &own.row, version, None);
-                let tried =
-                    tokio::time::timeout(context.node_deadline(), login::to_follow(context, &to, None)).await;
+                let tried = tokio::time::timeout(
+                    context.node_deadline(),
+                    replication_login::to_follow(context, &to, None),
+                )
+                .await;
                 if matches!(tried, Ok(Ok(()))) { "OK" } else { "BAD" }
             }
             _ => "UNKNOWN",

@@ -5,19 +5,19 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::commands::context::Context;
-use crate::commands::hold::{self, Held};
-use crate::commands::judge::{self, Judged, Past, WITHIN};
-use crate::commands::operate;
-use crate::commands::world::Secrets;
+use crate::assess::start::{Asker, Count, May};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::facts::assess::start::{Asker, Count, May};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::observe::peers::{self, Judged, Past, WITHIN};
+use crate::observe::under_locks::{self, Held};
+use crate::operation::carry_out;
 use crate::pg::wal;
 use crate::plan::service::{self, Action, ServiceFacts};
 use crate::plan::{Check, Waiver};
 use crate::registry::NodeRow;
+use crate::secret::Secrets;
 
 /// How long a server that must not run may take to end at once.
 const ENDED: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     if wal::segment_bytes(&facts.data_directory.join("pg_wal")).is_err() {
         return Ok(Permission::not_needed());
     }
-    let mut judged = judge::here(context, Asker::Start, WITHIN).await?;
+    let mut judged = peers::here(context, Asker::Start, WITHIN).await?;
     if judged.judgement.alone && judged.judgement.may.is_yes() {
         return Ok(Permission::not_needed());
     }
@@ -103,7 +103,7 @@ async fn under_locks(context: &Context, judged: &mut Judged) -> Result<Option<He
         return Ok(None);
     }
     let rows = answering(judged);
-    let taken = hold::hold_over(context, &rows, &judged.sessions).await?;
+    let taken = under_locks::hold_over(context, &rows, &judged.sessions).await?;
     let sessions: Vec<_> =
         rows.iter().filter_map(|row| Some((row.node_id, taken.session(row.node_id)?.clone()))).collect();
     judged.again(context, &sessions, WITHIN).await;
@@ -111,7 +111,7 @@ async fn under_locks(context: &Context, judged: &mut Judged) -> Result<Option<He
 }
 
 async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -> Result<Permission> {
-    let mut judged = judge::here(context, Asker::Restart, WITHIN).await?;
+    let mut judged = peers::here(context, Asker::Restart, WITHIN).await?;
     let runs_as_standby = match &judged.question.past {
         Past::Server(server) => server.in_recovery,
         Past::Files(_) => is_standby,
@@ -238,7 +238,7 @@ pub(super) async fn look_again(
 ) -> Result<()> {
     let data = &facts.data_directory;
     let Some(pid) = running_postmaster(data).filter(|_| permission.asked) else { return Ok(()) };
-    let judged = judge::here(context, Asker::Restart, WITHIN).await?;
+    let judged = peers::here(context, Asker::Restart, WITHIN).await?;
     let is_standby = matches!(&judged.question.past, Past::Server(server) if server.in_recovery);
     if is_standby || judged.judgement.may != (May::No { overridable: false }) {
         return Ok(());
@@ -250,8 +250,8 @@ pub(super) async fn look_again(
             .changed();
     let plan = service::take_back(facts);
     let undone = match &permission.held {
-        Some(held) => operate::carry_out_holding(context, &plan, Secrets::new(), held).await,
-        None => operate::carry_out(context, &plan, Secrets::new()).await,
+        Some(held) => carry_out::carry_out_holding(context, &plan, Secrets::new(), held).await,
+        None => carry_out::carry_out(context, &plan, Secrets::new()).await,
     };
     let begun = Instant::now();
     while undone.is_ok() && running_postmaster(data) == Some(pid) && begun.elapsed() < ENDED {

@@ -1,29 +1,27 @@
 //! `node start|stop|restart|reload`: the local server, by whatever starts and stops it on this host.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
 use crate::cli;
-use crate::commands::context::Context;
 use crate::commands::node::permission;
-use crate::commands::primary::register::local_endpoint;
-use crate::commands::world::Secrets;
-use crate::commands::{locate, next_start, operate, own_server, superuser};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
+use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
-use crate::facts::{places, start_log};
+use crate::observe::own_node::local_endpoint;
+use crate::observe::service::{facts, wait_until_reaped};
+use crate::observe::{discovery, own_server, superuser};
+use crate::operation::carry_out;
 use crate::output::node::ServiceAction;
-use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::pg::connect::{ConnectOptions, connect};
-use crate::pg::control::{self, Manager};
-use crate::pg::{last_start, tools};
-use crate::plan::service::{self as planned, Action, Service, ServiceFacts, plan};
-use crate::plan::{Check, Waiver};
+use crate::pg::control::Manager;
+use crate::plan::service::{Action, Service, ServiceFacts, plan};
+use crate::plan::{Check, Waiver, service as planned};
 use crate::registry::node;
-use crate::secret::Secret;
+use crate::secret::{Secret, Secrets};
 use crate::system::files;
+use crate::ui::Level;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -63,7 +61,7 @@ pub async fn run(
     };
     if stops && !context.global.dry_run {
         // What the next start is judged by: the server that is stopped now cannot tell of the other nodes then. Asking is remembering.
-        let _seen = tokio::time::timeout(REMEMBERS, locate::cluster(context)).await;
+        let _seen = tokio::time::timeout(REMEMBERS, discovery::cluster(context)).await;
     }
     let service = Service { action, checkpoint, on: local_endpoint(config) };
     let mut plan = plan(&facts, &service);
@@ -79,8 +77,8 @@ pub async fn run(
     }
     let before = logs(&facts);
     let done = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
-        Some(held) => operate::carry_out_holding(context, &plan, secrets, held).await,
-        None => operate::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await,
+        Some(held) => carry_out::carry_out_holding(context, &plan, secrets, held).await,
+        None => carry_out::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await,
     };
     // A start that has not ended as it should may have started the server all the same.
     let acted = done.as_ref().map_or_else(|error| error.changed, |done| done.acted);
@@ -161,36 +159,6 @@ async fn see_who_answers(context: &Context) -> Result<()> {
 /// How long a stop waits for what the other nodes say before it.
 const REMEMBERS: Duration = Duration::from_secs(3);
 
-/// How long somebody may take to take note of the end of a postmaster.
-const REAPED: Duration = Duration::from_secs(10);
-
-/// Waits until the operating system has forgotten a postmaster that was killed: until then no other one starts on its data directory.
-///
-/// # Errors
-/// Exit code 4 if its parent does not take note of its end.
-pub(crate) async fn wait_until_reaped(context: &Context, data: &Path) -> Result<()> {
-    let Some(pid) = unreaped_postmaster(data) else { return Ok(()) };
-    let text = format!(
-        "the postmaster with process ID {pid} has ended; waiting until its parent takes note of that"
-    );
-    context.ui.say(Level::Notice, &text);
-    let begun = Instant::now();
-    while unreaped_postmaster(data).is_some() {
-        if begun.elapsed() >= REAPED {
-            return Err(Error::new(Exit::NoRestart, format!("process {pid} has ended, and its parent takes no note of that"))
-                .detail(
-                    "It was the postmaster, and PostgreSQL starts no other one while the operating system lists it. Nothing was changed.",
-                )
-                .hint(
-                    "End its parent process. In a container whose first process is no init, restart the container, with \
-                     \"docker run --init\" or the like.",
-                ));
-        }
-        tokio::time::sleep(REAPED / 100).await;
-    }
-    Ok(())
-}
-
 /// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`. If it may not,
 /// the superuser does it that was named.
 async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<planned::Checkpoint> {
@@ -250,87 +218,6 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
         listed.push(ServiceAction { action: "promote", command: Some(command), refused: None });
     }
     Ok(Report::new(Data::ServiceActions(listed)))
-}
-
-/// Gathers what decides how the server is started and stopped.
-pub(crate) fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
-    let config = context.config()?;
-    let data = &config.data_directory;
-    let major = match look_past_mark(data) {
-        Contents::DataDirectory { major, .. } => major,
-        Contents::UnfinishedClone(_) => {
-            return Err(Error::failed(format!("\"{}\" holds an unfinished clone", data.display()))
-                .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
-        }
-        Contents::Unreadable(why) => {
-            return Err(Error::failed(format!("could not look into data directory \"{}\"", data.display()))
-                .detail(why)
-                .hint("Run pgbaton as the user that owns it."));
-        }
-        _ => {
-            return Err(Error::failed(format!("\"{}\" is not a data directory", data.display()))
-                .detail("It has no PG_VERSION.")
-                .hint("Check data_directory in the configuration."));
-        }
-    };
-    let pg_ctl = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl").map_err(|error| {
-        Error::from_cause(Exit::Failed, format!("could not find pg_ctl of PostgreSQL {major}"), &error)
-            .hint("Set pg_bindir in the configuration.")
-    })?;
-    let running = running_postmaster(data);
-    let configured = match action {
-        Action::Start => ("service_start_command", &config.service_start_command),
-        Action::Stop => ("service_stop_command", &config.service_stop_command),
-        Action::Restart => ("service_restart_command", &config.service_restart_command),
-        Action::Reload => ("service_reload_command", &config.service_reload_command),
-    };
-    let manager = match config.command(configured.0, configured.1)? {
-        Some(command) => Manager::Configured(command.clone()),
-        None => {
-            let conf_root = context.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
-            control::manager(data, &major, running, conf_root, Path::new("/"))
-        }
-    };
-    // Configuration outside the data directory is found through where that is, as repmgr does.
-    let config_directory = config.config_directory.clone();
-    let state = context.state_directory()?;
-    let words = |text: &Option<String>| {
-        text.as_deref()
-            .map_or(Ok(Vec::new()), shell_words::split)
-            .map_err(|error| Error::failed("invalid pg_ctl_options").detail(sentence(&error.to_string())))
-    };
-    Ok(ServiceFacts {
-        node_name: config.node_name.clone(),
-        data_directory: data.clone(),
-        config_directory,
-        leftover: leftover(data),
-        running,
-        pg_ctl: pg_ctl.display().to_string(),
-        pg_ctl_options: words(&config.pg_ctl_options)?,
-        last_start: last_start::read(data, config.config_directory.as_deref()),
-        log: match manager {
-            // It has a log of its own, which it prints when a start fails: it must not be printed into itself.
-            Manager::Debian(_) => start_log::ours(&state),
-            _ => start_log::find(data, running, &state),
-        },
-        manager,
-        places: match action {
-            Action::Start | Action::Restart => {
-                places::of_data_directory(data).into_iter().chain([places::of_state(&state)]).collect()
-            }
-            // It can be stopped where it could not be started, but not without a journal.
-            Action::Stop | Action::Reload => vec![places::of_state(&state)],
-        },
-        standby: (matches!(action, Action::Start | Action::Restart) && data.join(STANDBY_SIGNAL).exists())
-            .then(|| next_start::look(data, context.config_directory(config).as_deref())),
-        start_timeout_s: seconds(config.standby_reconnect_timeout),
-        stop_timeout_s: seconds(config.shutdown_check_timeout),
-        user: context.environment.user.clone().unwrap_or_default(),
-    })
-}
-
-pub(crate) fn seconds(time: std::time::Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Returns what is to be done to the server; None for a promotion, which is a change of roles.

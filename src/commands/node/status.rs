@@ -1,21 +1,20 @@
 //! `node status`: what the local server is and does.
 
-use serde::Deserialize;
-
+use crate::assess::cluster::{Copies, Viewpoint, assess};
 use crate::cli::node::Status as Args;
-use crate::commands::context::Context;
-use crate::commands::{locate, operation, own_server};
+use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
-use crate::facts::assess::{Copies, Viewpoint, assess};
 use crate::facts::directory::{Contents, look, running_postmaster};
 use crate::facts::{server, source};
+use crate::observe::{discovery, own_server, unfinished};
 use crate::output::node::NodeStatus;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
-use crate::plan::Command;
 use crate::registry::NodeType;
+use crate::system::command::Command;
 use crate::system::process;
+use serde::Deserialize;
 
 /// What only this command asks.
 #[derive(Debug, Deserialize)]
@@ -54,10 +53,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     } else {
         None
     };
-    let facts = locate::from_session(context, &session, &whom).await?;
-    let now = crate::plan::journal::now();
-    locate::remember(context, &facts, now);
-    let own_operation = operation::own_seen(context).map(|own| (own.operation_id, own.process));
+    let facts = discovery::from_session(context, &session, &whom).await?;
+    let now = crate::journal::now();
+    discovery::remember(context, &facts, now);
+    let own_operation = unfinished::own_seen(context).map(|own| (own.operation_id, own.process));
     let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
     let local = (context.local_conninfo()?.place().to_string(), server.clone());
     let view = Viewpoint {

@@ -1,22 +1,20 @@
 //! `primary register`: make the metadata if it is missing, and record this server as the primary.
 
-use crate::commands::context::Context;
-use crate::commands::notify::{Happening, notify};
-use crate::commands::world::Secrets;
-use crate::commands::{locate, operate, superuser};
-use crate::config::Config;
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, gather};
 use crate::facts::server;
+use crate::observe::own_node::{local_endpoint, own_row, secrets};
+use crate::observe::{discovery, superuser};
+use crate::operation::carry_out;
+use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
-use crate::output::ui::Level;
 use crate::pg::client::SqlError;
-use crate::pg::conninfo::Conninfo;
-use crate::plan::Endpoint;
 use crate::plan::register::{Options, PrimaryFacts, primary};
 use crate::registry::schema::{self, Verdict};
-use crate::registry::{NodeRow, NodeType, node};
-use crate::secret::Secret;
+use crate::registry::{NodeType, node};
+use crate::secret::Secrets;
+use crate::ui::Level;
 
 /// Registers the local server as the primary.
 ///
@@ -62,7 +60,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     let plan = primary(&facts, &row, &on, options);
     let made = facts.present.verdict() == Verdict::Missing;
     known.extend(secrets(config, &row));
-    let result = operate::carry_out(context, &plan, known).await;
+    let result = carry_out::carry_out(context, &plan, known).await;
     let acted = match &result {
         Ok(done) => done.acted,
         Err(error) => error.changed,
@@ -90,8 +88,8 @@ pub async fn run(context: &Context) -> Result<Report> {
             Level::Notice,
             &format!("node \"{}\" (ID {}) is registered as primary", row.node_name, row.node_id),
         );
-        if let Ok(facts) = locate::from_session(context, &session, &whom).await {
-            locate::remember(context, &facts, crate::plan::journal::now());
+        if let Ok(facts) = discovery::from_session(context, &session, &whom).await {
+            discovery::remember(context, &facts, crate::journal::now());
         }
     } else if !context.global.dry_run {
         context.ui.say(
@@ -103,57 +101,4 @@ pub async fn run(context: &Context) -> Result<Report> {
         );
     }
     Ok(done.report)
-}
-
-/// Returns the row that the configuration describes.
-pub fn own_row(config: &Config, node_type: NodeType, upstream: Option<i32>, slot: Option<String>) -> NodeRow {
-    let user = || Conninfo::parse(&config.conninfo).ok()?.get("user").map(str::to_string);
-    NodeRow {
-        node_id: config.node_id,
-        upstream_node_id: upstream,
-        active: true,
-        node_name: config.node_name.clone(),
-        node_type,
-        location: config.location.clone(),
-        priority: i32::try_from(config.priority).unwrap_or(i32::MAX),
-        conninfo: config.conninfo.clone(),
-        repluser: config.replication_user.clone().or_else(user).unwrap_or_else(|| "repmgr".into()),
-        slot_name: config
-            .use_replication_slots
-            .then(|| slot.unwrap_or_else(|| node::slot_name(config.node_id))),
-        config_file: config.file().display().to_string(),
-    }
-}
-
-/// Names the local server as a place to run statements.
-pub fn local_endpoint(config: &Config) -> Endpoint {
-    let secret = node::holds_secret(&config.conninfo).then(|| node::conninfo_secret(config.node_id));
-    let conninfo = Conninfo::parse(&config.conninfo)
-        .map(|parsed| parsed.without_secrets().to_string())
-        .unwrap_or_default();
-    Endpoint { name: format!("node \"{}\"", config.node_name), conninfo, secret }
-}
-
-/// Returns the secrets that plans about registered nodes name: conninfos that hold a password.
-pub fn secrets(config: &Config, row: &NodeRow) -> Secrets {
-    let mut out = Secrets::new();
-    for conninfo in [&row.conninfo, &config.conninfo] {
-        if node::holds_secret(conninfo) {
-            out.insert(node::conninfo_secret(row.node_id), Secret::new(conninfo));
-        }
-    }
-    out
-}
-
-/// Returns the secrets in the rows of a whole cluster: conninfos that hold a password, and those passwords.
-pub fn secrets_of(cluster: &ClusterFacts) -> Secrets {
-    let mut out = Secrets::new();
-    for row in cluster.nodes.iter().map(|node| &node.row).filter(|row| node::holds_secret(&row.conninfo)) {
-        out.insert(node::conninfo_secret(row.node_id), Secret::new(&row.conninfo));
-        let parsed = Conninfo::parse(&row.conninfo).ok();
-        if let Some(password) = parsed.as_ref().and_then(|parsed| parsed.get("password")) {
-            out.insert(node::password_secret(row.node_id), Secret::new(password));
-        }
-    }
-    out
 }

@@ -1,27 +1,27 @@
 //! `standby follow`: let this standby follow the primary, or another standby.
 
+use crate::cli::standby::Follow as Args;
+use crate::context::Context;
+use crate::error::{Error, Exit, Result};
+use crate::facts::directory::{Contents, look};
+use crate::facts::places;
+use crate::observe::own_node::secrets_of;
+use crate::observe::under_locks::{self, Held, hold};
+use crate::observe::{discovery, open_operations, replication_login, unfinished};
+use crate::operation::announce::{Ending, error_of};
+use crate::operation::carry_out;
+use crate::operation::resume::{TakenUp, resume};
+use crate::output::Report;
+use crate::pg::tools;
+use crate::plan::follow::{FollowFacts, plan};
+use crate::plan::parts::announce;
+use crate::plan::parts::following::upstream;
+use crate::ui::Level;
+use crate::units::seconds;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::sleep;
-
-use crate::cli::standby::Follow as Args;
-use crate::commands::context::Context;
-use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, Held, hold};
-use crate::commands::node::service::seconds;
-use crate::commands::primary::register::secrets_of;
-use crate::commands::take_up::{TakenUp, resume};
-use crate::commands::{locate, login, operate, others};
-use crate::error::{Error, Exit, Result};
-use crate::facts::directory::{Contents, look};
-use crate::facts::places;
-use crate::output::Report;
-use crate::output::ui::Level;
-use crate::pg::tools;
-use crate::plan::announce;
-use crate::plan::follow::{FollowFacts, plan};
-use crate::plan::upstream::upstream;
 
 /// The pause between two looks for a primary.
 const LOOK: Duration = Duration::from_millis(500);
@@ -36,19 +36,19 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
     let wanted = target_words(&context.command_line);
     if let Some(entry) =
-        operate::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?
+        unfinished::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?
         && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
     {
         return Ok(report);
     }
     let name = &config.node_name;
     let found = wait_for_target(context, args).await?;
-    hold::own(&found.facts, config.node_id, name)?;
+    under_locks::own(&found.facts, config.node_id, name)?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     let mut held = hold(context, &rows).await?;
     let target_id = match args.upstream_node_id {
         Some(id) => id,
-        None => locate::the_primary(&held.facts)?.0.row.node_id,
+        None => discovery::the_primary(&held.facts)?.0.row.node_id,
     };
     held.compare(config.node_id, target_id).await;
     let postgres = postgres(context)?;
@@ -67,14 +67,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         use_slot: config.use_replication_slots,
         timeout_s: seconds(config.standby_follow_timeout),
         cluster: held.facts.clone(),
-        others: others::others(context, &held).await,
+        others: open_operations::others(context, &held).await,
     };
     let mut plan = plan(&facts, context.global.force);
     if let Some((primary, _)) = held.facts.primaries().next() {
-        announce::prepare(&mut plan, others::metadata(&held, primary.row.node_id).await.as_ref());
+        announce::prepare(&mut plan, open_operations::metadata(&held, primary.row.node_id).await.as_ref());
     }
-    let mut result = operate::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
-    operate::add_data(
+    let mut result = carry_out::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
+    carry_out::add_data(
         &mut result,
         json!({ "node_id": config.node_id, "upstream_node_id": target_id, "wall_s": begun.elapsed().as_secs_f64() }),
     );
@@ -107,14 +107,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Finds the cluster, and if it was asked to wait, until there is somebody to follow.
-async fn wait_for_target(context: &Context, args: &Args) -> Result<locate::Found> {
+async fn wait_for_target(context: &Context, args: &Args) -> Result<discovery::Found> {
     let until = match args.wait {
         None => Instant::now(),
         Some(0) => Instant::now() + context.config()?.primary_follow_timeout,
         Some(seconds) => Instant::now() + Duration::from_secs(u64::from(seconds)),
     };
     loop {
-        let found = locate::cluster(context).await?;
+        let found = discovery::cluster(context).await?;
         let there = match args.upstream_node_id {
             Some(id) => found.facts.node(id).is_some_and(|node| node.facts().is_some()),
             None => found.facts.primaries().next().is_some(),
@@ -166,11 +166,13 @@ async fn login(
     let nodes = (held.facts.node(node_id), held.facts.node(target_id));
     let (Some(own), Some(target)) = nodes else { return Ok(()) };
     match own.facts() {
-        Some(server) if target.facts().is_some() && node_id != target_id => {
-            login::to_follow(context, &upstream(&target.row, &own.row, server.version_num, None), None)
-                .await
-                .map_err(|no| no.why)
-        }
+        Some(server) if target.facts().is_some() && node_id != target_id => replication_login::to_follow(
+            context,
+            &upstream(&target.row, &own.row, server.version_num, None),
+            None,
+        )
+        .await
+        .map_err(|no| no.why),
         _ => Ok(()),
     }
 }

@@ -1,38 +1,37 @@
 //! `standby promote`: make this standby the primary, after the old one has failed.
 
+use crate::cli::standby::Promote as Args;
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::role::RoleFacts;
+use crate::facts::{rejoin, server};
+use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::old_primary_host::{Early, Hosts, Known};
+use crate::observe::own_node::secrets_of;
+use crate::observe::repmgr_activity::{cluster_at_rest, hold_at_rest};
+use crate::observe::{open_operations, under_locks, unfinished};
+use crate::operation::announce::{Ending, error_of};
+use crate::operation::carry_out;
+use crate::operation::resume::{TakenUp, resume};
+use crate::output::Report;
+use crate::pg::lsn::Lsn;
+use crate::pg::tools;
+use crate::plan::parts::events;
+use crate::plan::parts::repmgr::Beside;
+use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
+use crate::registry::NodeType;
+use crate::system::command::Command;
+use crate::ui::Level;
+use crate::units::seconds;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::maybe_done;
 use serde_json::json;
-
-use crate::cli::standby::Promote as Args;
-use crate::commands::context::Context;
-use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, Held};
-use crate::commands::node::service::seconds;
-use crate::commands::primary::register::secrets_of;
-use crate::commands::reach::Whereabouts;
-use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
-use crate::commands::standby::hosts::{Early, Hosts, Known};
-use crate::commands::take_up::{TakenUp, resume};
-use crate::commands::{operate, others, reach, state};
-use crate::config::Config;
-use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{Contents, look, running_postmaster};
-use crate::facts::role::RoleFacts;
-use crate::facts::{rejoin, server};
-use crate::output::Report;
-use crate::output::ui::Level;
-use crate::pg::lsn::Lsn;
-use crate::pg::tools;
-use crate::plan::beside::Beside;
-use crate::plan::promote::{PromoteFacts, PromoteOptions, judge, plan};
-use crate::plan::tell;
-use crate::plan::{Check, Command};
-use crate::registry::NodeType;
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
 const END_OF_WAL: Duration = Duration::from_millis(200);
@@ -45,7 +44,7 @@ const END_OF_WAL: Duration = Duration::from_millis(200);
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    if let Some(entry) = operate::own_unfinished(context, |_| true)?
+    if let Some(entry) = unfinished::own_unfinished(context, |_| true)?
         && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
     {
         return Ok(report);
@@ -65,7 +64,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         early.as_mut().await;
         early.as_mut().take_output().unwrap_or_default()
     };
-    hold::own(&rest.found.facts, config.node_id, name)?;
+    under_locks::own(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
     // The far end may do what a switchover has left to it; beside the locks, so that a host that is dead takes no time of its own.
     let known = Known::of(&rest, config.node_id);
@@ -75,7 +74,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         Hosts::look(context, &known, config.node_id, early),
     );
     let (mut held, beside) = held?;
-    let own = hold::own(&held.facts, config.node_id, name)?;
+    let own = under_locks::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id).cloned() else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
         return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
@@ -86,7 +85,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: rest.metadata.clone(),
-        others: others::others(context, &held).await,
+        others: open_operations::others(context, &held).await,
         beside: Beside { no_pause: args.repmgrd_no_pause, ..beside },
         topology: rest.found.topology,
         former_end,
@@ -109,10 +108,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     held.hosts = hosts.agreeing();
     let mut result =
-        operate::carry_out_holding(context, &promotion.plan, secrets_of(&held.facts), &held).await;
+        carry_out::carry_out_holding(context, &promotion.plan, secrets_of(&held.facts), &held).await;
     let now = server::ask(&session).await.ok();
     let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
-    operate::add_data(
+    carry_out::add_data(
         &mut result,
         json!({
             "from_node_id": promotion.former,
@@ -124,16 +123,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         }),
     );
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    let requested = is_primary || operate::step_s(&result, "promote").is_some();
+    let requested = is_primary || carry_out::step_s(&result, "promote").is_some();
     // As long as the operation is open, the promotion may still take place.
-    if !requested && matches!(operate::own_unfinished(context, |_| true), Ok(None)) {
+    if !requested && matches!(unfinished::own_unfinished(context, |_| true), Ok(None)) {
         hosts.unsecure(context).await;
     }
     if acted {
         let ending = Ending {
             tells: &promotion.plan.tells,
             error: error_of(&result),
-            told: operate::step_s(&result, tell::STEP).is_some(),
+            told: carry_out::step_s(&result, events::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
             primary: is_primary.then_some(&session),
             seen_by: Some(&session),
@@ -169,66 +168,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     Ok(done.report)
 }
 
-/// Judges today whether this node may be promoted, for an operation that was planned on another day. Where the operation itself has no way to
-/// the host of the last known primary, that is made certain of here, as a promotion of today does.
-///
-/// # Errors
-/// Exit code 31 if another primary is alive or may be, 30 if something is at work on its host, 32 while another standby has more WAL, 6
-/// without the local server.
-pub async fn judge_anew(
-    context: &Context,
-    held: &mut Held,
-    former: Option<i32>,
-    has_channel: bool,
-) -> Result<()> {
-    let config = context.config()?;
-    let topology = state::saved_topology(context).ok().flatten();
-    let mut hosts = if has_channel {
-        Hosts::default()
-    } else {
-        let known = Known::under(held, topology.clone(), config.node_id);
-        Hosts::look(context, &known, config.node_id, async { Vec::new() }).await
-    };
-    let mut facts = PromoteFacts {
-        hosts: hosts.says.clone(),
-        roles: held.roles.clone(),
-        node_id: config.node_id,
-        metadata: None,
-        others: Vec::new(),
-        beside: Beside::default(),
-        topology,
-        former_end: None,
-        command: None,
-        use_slots: config.use_replication_slots,
-        timeout_s: seconds(config.promote_check_timeout),
-        now: crate::plan::journal::now(),
-        cluster: held.facts.clone(),
-    };
-    let options = PromoteOptions {
-        force: context.global.force,
-        accept_data_loss: context.global.accept_data_loss,
-        siblings_follow: false,
-    };
-    let judged = |facts: &PromoteFacts| {
-        let mut plan = judge(facts, options);
-        // That it answered before it was stopped is why it was to be stopped.
-        plan.checks.retain(|check| check.name != "node_not_asked" || check.node_id != former);
-        plan
-    };
-    let mut anew = judged(&facts);
-    if !anew.checks.iter().any(Check::stops) {
-        hosts.secure(context).await;
-        facts.hosts.clone_from(&hosts.says);
-        anew = judged(&facts);
-    }
-    let examined = operate::examine(context, &anew);
-    match examined {
-        Ok(()) => held.hosts = hosts.agreeing(),
-        Err(_) => hosts.unsecure(context).await,
-    }
-    examined
-}
-
 /// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.
 async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
     let was_primary = |node: &&NodeFacts| {
@@ -241,7 +180,7 @@ async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> 
         system_identifier: cluster.system_identifier(),
         ssh_host: None,
     };
-    let data = reach::data_directory_here(context, &known).await?;
+    let data = node_location::data_directory_here(context, &known).await?;
     if running_postmaster(&data).is_some() {
         return None;
     }

@@ -5,20 +5,21 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::standby::Register as Args;
-use crate::commands::context::{Context, not_connected};
-use crate::commands::notify::{Happening, notify};
-use crate::commands::primary::register::{local_endpoint, own_row, secrets, secrets_of};
-use crate::commands::{locate, operate};
+use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::leftover;
 use crate::facts::paused::advice;
 use crate::facts::server;
+use crate::observe::discovery;
+use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
+use crate::operation::carry_out;
+use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
-use crate::output::ui::Level;
 use crate::pg::client::Session;
 use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
 use crate::registry::{NodeRow, NodeType};
+use crate::ui::Level;
 
 /// Registers the local server as a standby.
 ///
@@ -47,11 +48,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         Some(conninfo) => {
             let named = conninfo.redacted();
             let there = context.connect(&conninfo).await.map_err(|error| not_connected(&named, error))?;
-            locate::from_session(context, &there, &named).await?
+            discovery::from_session(context, &there, &named).await?
         }
-        None => locate::from_session(context, &session, &whom).await?,
+        None => discovery::from_session(context, &session, &whom).await?,
     };
-    let (primary, primary_server) = locate::the_primary(&cluster)?;
+    let (primary, primary_server) = discovery::the_primary(&cluster)?;
     let primary_row = primary.row.clone();
     let primary_id = primary_row.node_id;
     let own_slot = local
@@ -73,7 +74,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts =
         StandbyFacts { local, cluster, primary: primary_id, leftover: leftover(&config.data_directory) };
     let plan = standby(&facts, &row, &here, &on, options);
-    let mut result = operate::carry_out_as(context, "standby register", &plan, known).await;
+    let mut result = carry_out::carry_out_as(context, "standby register", &plan, known).await;
     if let Err(error) = &mut result
         && error.exit == Exit::RegistrationSync
     {
@@ -104,9 +105,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             notify(context, to_primary, &event).await;
         }
         if let Some(session) = to_primary
-            && let Ok(facts) = locate::from_session(context, session, &primary_row.node_name).await
+            && let Ok(facts) = discovery::from_session(context, session, &primary_row.node_name).await
         {
-            locate::remember(context, &facts, crate::plan::journal::now());
+            discovery::remember(context, &facts, crate::journal::now());
         }
     }
     let done = result?;

@@ -1,38 +1,40 @@
 //! `standby switchover`: move the role of the primary to this standby, while everything is well.
 
+use crate::cli::standby::Switchover as Args;
+use crate::commands::standby::promote::command;
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::NodeFacts;
+use crate::facts::{places, server};
+use crate::far_end::checks::{Expected, Trouble, checks};
+use crate::far_end::protocol::Hello;
+use crate::far_end::remote::{OPEN, Remote};
+use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::own_node::secrets_of;
+use crate::observe::repmgr_activity::{cluster_at_rest, hold_at_rest};
+use crate::observe::under_locks::{self, Held};
+use crate::observe::{discovery, open_operations, unfinished};
+use crate::operation::announce::{Ending, error_of};
+use crate::operation::carry_out;
+use crate::operation::resume::{TakenUp, resume};
+use crate::output::Report;
+use crate::pg::client::Session;
+use crate::pg::control::Manager;
+use crate::pg::endpoint::Upstream;
+use crate::plan::parts::events;
+use crate::plan::parts::following::upstream;
+use crate::plan::parts::new_primary::siblings;
+use crate::plan::parts::repmgr::Beside;
+use crate::plan::service::writable;
+use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
+use crate::plan::{Check, FarEnd, Plan};
+use crate::registry::node::ssh_hosts;
+use crate::ui::Level;
+use crate::units::seconds;
 use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::json;
-
-use crate::cli::standby::Switchover as Args;
-use crate::commands::context::Context;
-use crate::commands::ending::{Ending, error_of};
-use crate::commands::hold::{self, Held};
-use crate::commands::node::service::seconds;
-use crate::commands::primary::register::secrets_of;
-use crate::commands::reach::{self, Whereabouts};
-use crate::commands::standby::beside::{cluster_at_rest, hold_at_rest};
-use crate::commands::standby::promote::command;
-use crate::commands::take_up::{TakenUp, resume};
-use crate::commands::world::{OPEN, Remote};
-use crate::commands::{locate, operate, others};
-use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::NodeFacts;
-use crate::facts::{places, server};
-use crate::output::Report;
-use crate::output::ui::Level;
-use crate::pg::client::Session;
-use crate::pg::control::Manager;
-use crate::plan::beside::Beside;
-use crate::plan::candidate::siblings;
-use crate::plan::far_end::{Expected, Hello, Trouble, checks};
-use crate::plan::service::writable;
-use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
-use crate::plan::tell;
-use crate::plan::upstream::upstream;
-use crate::plan::{Check, FarEnd, Plan, Upstream};
-use crate::registry::node::ssh_hosts;
 
 /// Moves the role of the primary to the local standby.
 ///
@@ -42,7 +44,7 @@ use crate::registry::node::ssh_hosts;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    if let Some(entry) = operate::own_unfinished(context, |_| true)?
+    if let Some(entry) = unfinished::own_unfinished(context, |_| true)?
         && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
     {
         return Ok(report);
@@ -50,19 +52,19 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     told_of_options(context, args);
     let name = &config.node_name;
     let mut rest = cluster_at_rest(context).await?;
-    hold::own(&rest.found.facts, config.node_id, name)?;
+    under_locks::own(&rest.found.facts, config.node_id, name)?;
     let (mut held, beside) = hold_at_rest(context, &mut rest).await?;
-    if let Ok((primary, _)) = locate::the_primary(&held.facts) {
+    if let Ok((primary, _)) = discovery::the_primary(&held.facts) {
         let primary_id = primary.row.node_id;
         held.compare(config.node_id, primary_id).await;
     }
-    let own = hold::own(&held.facts, config.node_id, name)?;
+    let own = under_locks::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id) else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
         return Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
             .detail(format!("{why} Nothing was changed.")));
     };
-    let (primary, _) = locate::the_primary(&held.facts)?;
+    let (primary, _) = discovery::the_primary(&held.facts)?;
     if primary.row.node_id == config.node_id {
         return Err(Error::failed(format!("node \"{name}\" is the primary already"))
             .detail("Nothing was changed.")
@@ -74,7 +76,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         SwitchoverOptions { force: context.global.force, siblings_follow: !args.no_siblings_follow };
     let (others, operations) = tokio::join!(
         Others::of(context, &held, session, own, primary, options),
-        others::others(context, &held),
+        open_operations::others(context, &held),
     );
     let mut others = others?;
     let facts = SwitchoverFacts {
@@ -109,11 +111,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let mut plan = plan(&facts, options);
     plan.far_ends = vec![others.far_end];
     let secrets = secrets_of(&held.facts);
-    let mut result = operate::carry_out_over(context, &plan, secrets, &held, others.channel).await;
+    let mut result = carry_out::carry_out_over(context, &plan, secrets, &held, others.channel).await;
     let now = server::ask(session).await.ok();
     let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
     let outage = outage(&plan, &result);
-    operate::add_data(
+    carry_out::add_data(
         &mut result,
         json!({
             "from_node_id": primary.row.node_id,
@@ -135,7 +137,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         let ending = Ending {
             tells: &plan.tells,
             error: error_of(&result),
-            told: operate::step_s(&result, tell::STEP).is_some(),
+            told: carry_out::step_s(&result, events::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
             primary: writable,
             seen_by: Some(session),
@@ -173,9 +175,9 @@ fn told_of_options(context: &Context, args: &Args) {
 }
 
 /// Returns the seconds from the request to stop to the commit of the record; None if not all of it was done by this run.
-fn outage(plan: &Plan, result: &Result<operate::Done>) -> Option<f64> {
+fn outage(plan: &Plan, result: &Result<carry_out::Done>) -> Option<f64> {
     let phase = plan.phases.iter().find(|phase| phase.outage)?;
-    phase.steps.iter().map(|step| operate::step_s(result, &step.id)).sum()
+    phase.steps.iter().map(|step| carry_out::step_s(result, &step.id)).sum()
 }
 
 /// What was found out on the hosts of other nodes.
@@ -209,7 +211,7 @@ impl Others {
             system_identifier: held.facts.system_identifier(),
             ssh_host: host.as_deref(),
         };
-        let far_end = reach::far_end(context, &known).await?;
+        let far_end = node_location::far_end(context, &known).await?;
         let wanted = upstream(&own.row, &primary.row, version, None);
         let expected = Expected {
             system_identifier: server.map(|server| server.system_identifier.clone()),
@@ -228,7 +230,7 @@ impl Others {
                 system_identifier: held.facts.system_identifier(),
                 ssh_host: host.as_deref(),
             };
-            let far_end = reach::far_end(context, &known).await.ok()?;
+            let far_end = node_location::far_end(context, &known).await.ok()?;
             let wanted = upstream(&own.row, &row, version, None);
             // A sibling follows by SQL. Its host need not be reachable; then its login cannot be tried, that is all.
             Some(visit(context, &far_end, &wanted).await.ok()?.login)

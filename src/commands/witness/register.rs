@@ -1,21 +1,22 @@
 //! `witness register`: record the local server as a witness, and give it a copy of the metadata.
 
-use crate::commands::context::Context;
-use crate::commands::notify::{Happening, notify};
-use crate::commands::primary::register::{local_endpoint, own_row, secrets, secrets_of};
-use crate::commands::world::Secrets;
-use crate::commands::{locate, operate, state, superuser};
 use crate::config::Config;
+use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, Silence, ask_node, gather};
 use crate::facts::server;
+use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
+use crate::observe::{discovery, superuser};
+use crate::operation::carry_out;
+use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
-use crate::output::ui::Level;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::plan::register::{Contact, Here, Options, There, WitnessFacts, wants_extension, witness};
 use crate::registry::schema::{self, Verdict};
 use crate::registry::{NodeRow, NodeType, node};
+use crate::secret::Secrets;
+use crate::ui::Level;
 
 /// Registers the local server as a witness.
 ///
@@ -94,7 +95,7 @@ async fn finish(
     known: Secrets,
 ) -> Result<Report> {
     let (name, id) = (&config.node_name, config.node_id);
-    let result = operate::carry_out(context, plan, known).await;
+    let result = carry_out::carry_out(context, plan, known).await;
     let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
     if acted
         && let Contact::Asked(there) = &facts.primary
@@ -115,9 +116,9 @@ async fn finish(
         };
         notify(context, session, &event).await;
         if let Some(session) = session
-            && let Ok(facts) = locate::from_session(context, session, &row.node_name).await
+            && let Ok(facts) = discovery::from_session(context, session, &row.node_name).await
         {
-            locate::remember(context, &facts, crate::plan::journal::now());
+            discovery::remember(context, &facts, crate::journal::now());
         }
     }
     let done = result?;
@@ -175,13 +176,13 @@ async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There
     };
     let (server, present) = tokio::join!(server::ask(session), schema::look(session));
     let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);
-    let cluster = locate::from_session(context, session, whom).await?;
+    let cluster = discovery::from_session(context, session, whom).await?;
     Ok(There { whom: whom.to_string(), server, present, cluster })
 }
 
 /// Looks for the primary among the nodes that were last seen, and those that a copy of the metadata on the witness names.
 async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
-    let seen = state::saved_topology(context).ok().flatten();
+    let seen = state_directory::saved_topology(context).ok().flatten();
     let mut rows: Vec<NodeRow> = Vec::new();
     for row in seen.iter().flat_map(|seen| &seen.nodes).map(|node| &node.row).chain(copy) {
         if row.node_type != NodeType::Witness && rows.iter().all(|other| other.conninfo != row.conninfo) {

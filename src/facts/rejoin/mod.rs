@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 pub use self::target::{FUNCTIONS, Target, ask_target, grants_to_rewind, segments_gone};
-use crate::facts::divergence::{Branch, Fork, fork};
+use crate::facts::branch::{Branch, Fork, fork};
 use crate::facts::lineage::{FirstRecord, Lineage, Milestone};
 use crate::pg::control_file::{self, ControlFile, ControlState};
 use crate::pg::history::{Switch, TimelineId, parse_history};

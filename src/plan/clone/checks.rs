@@ -9,7 +9,8 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::Contents;
 use crate::facts::settings::{NOT_LOWER, Place, Set};
 use crate::pg::quote::quote_ident;
-use crate::plan::{Check, Waiver, standby};
+use crate::plan::parts::standby;
+use crate::plan::{Check, Waiver};
 use crate::registry::schema::Verdict as SchemaVerdict;
 use crate::registry::{NodeType, node};
 

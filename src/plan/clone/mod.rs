@@ -22,13 +22,13 @@ use crate::facts::server::ServerFacts;
 use crate::facts::settings::neutral;
 use crate::facts::source::{self, Source};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::endpoint::Endpoint;
+use crate::pg::statement::Statement;
 use crate::plan::register::{drop_inactive_slot, endpoint};
-use crate::plan::{
-    Back, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Setting, Statement,
-    Step,
-};
+use crate::plan::{Back, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Setting, Step};
 use crate::registry::node;
 use crate::registry::schema::Present;
+use crate::system::command::Command;
 
 /// Seconds that an operation on the local disk or one statement may take.
 const SHORT_S: u32 = 60;

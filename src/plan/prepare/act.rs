@@ -10,11 +10,10 @@ use super::{Change, Facts, FileNow, Places, Status, Wanted, Work};
 use crate::error::Exit;
 use crate::pg::hba::edit::{self, Line};
 use crate::pg::quote::{quote_ident, quote_literal};
+use crate::pg::statement::Statement;
 use crate::pg::{passfile, verifier};
-use crate::plan::{
-    Back, Check, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Statement, Step, Verify,
-    settings as settings_file,
-};
+use crate::plan::parts::settings as settings_file;
+use crate::plan::{Back, Check, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Step, Verify};
 use crate::secret::Secret;
 
 /// Seconds for a step. None of them has much to do, but a checkpoint or a busy disk may come between.

@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::facts::prepare::SetUp;
+use crate::pg::endpoint::Endpoint;
 use crate::pg::hba::edit::Line;
 use crate::pg::hba::{Connection, Decision, Network, Source, Surroundings, Tls, decide, needs_password};
 use crate::pg::passfile::Entry;
-use crate::plan::{Check, Endpoint};
+use crate::plan::Check;
 use crate::secret::Secret;
 
 pub use act::{FileChange, Prepared, Printed, included_directory};

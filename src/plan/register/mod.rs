@@ -14,8 +14,10 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::{ServerFacts, shown_application_name};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::candidate;
-use crate::plan::{Check, Endpoint, OnFailure, Order, Phase, Plan, Statement, Step, Verify, Waiver};
+use crate::pg::endpoint::Endpoint;
+use crate::pg::statement::Statement;
+use crate::plan::parts::new_primary;
+use crate::plan::{Check, OnFailure, Order, Phase, Plan, Step, Verify, Waiver};
 use crate::registry::{NodeRow, node};
 
 /// Seconds that one statement on the metadata may take.
@@ -122,7 +124,7 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
 
 /// Tells the witnesses, which have copies of their own, what was recorded; None where there is none. What fails there undoes nothing.
 fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase> {
-    let steps = candidate::tell_witnesses(cluster, record);
+    let steps = new_primary::tell_witnesses(cluster, record);
     (!steps.is_empty()).then(|| Phase {
         title: "tell the witnesses".into(),
         order: Order::AllAtOnce,

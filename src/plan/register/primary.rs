@@ -1,12 +1,13 @@
 //! The plan of `primary register`. Pure.
 
 use super::{Options, QUERY_S, names, simple, tell_witnesses};
+use crate::assess::alive::{Alive, alive};
 use crate::error::Exit;
-use crate::facts::alive::{Alive, alive};
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
-use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
+use crate::pg::endpoint::Endpoint;
+use crate::plan::{Check, Op, Plan, Step, Waiver};
 use crate::registry::schema::{Present, Verdict as SchemaVerdict, first_term};
 use crate::registry::{NodeRow, NodeType, node};
 

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use super::{Options, QUERY_S, names, simple, tell_witnesses};
+use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
+use crate::pg::endpoint::Endpoint;
+use crate::pg::statement::Statement;
 use crate::plan::clone::remove_leftover;
-use crate::plan::{Check, Endpoint, Op, Plan, Probe, Statement, Step, Verify, Waiver};
+use crate::plan::{Check, Op, Plan, Probe, Step, Verify, Waiver};
 use crate::registry::NodeRow;
 
 /// What `standby register` decides from.

@@ -4,7 +4,8 @@ use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple, tell_witness
 use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
-use crate::plan::{Check, Endpoint, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
+use crate::pg::endpoint::Endpoint;
+use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
 use crate::registry::{NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.

@@ -5,8 +5,9 @@ use super::{Options, QUERY_S, endpoint, names, simple};
 use crate::error::{Error, Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::server::ServerFacts;
+use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_ident;
-use crate::plan::{Check, Endpoint, Op, Plan, Step, Waiver};
+use crate::plan::{Check, Op, Plan, Step, Waiver};
 use crate::registry::schema::{Offered, Present, Verdict as SchemaVerdict};
 use crate::registry::{NodeRow, NodeType, node};
 
@@ -219,7 +220,7 @@ fn the_primary<'a>(
             [one] => check.hint(format!(
                 "The primary is {}: name it with -d {}.",
                 named.concat(),
-                crate::pg::quote::quote_shell(&endpoint(one).conninfo)
+                crate::system::command::quote_shell(&endpoint(one).conninfo)
             )),
             _ => check.hint("Name the primary with -h."),
         });

@@ -1,17 +1,17 @@
 //! Which rung it is to be, and whether it can be taken.
 
 use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, stale_slots, within};
+use crate::assess::alive::streams_from;
+use crate::assess::history::Relation;
 use crate::error::Exit;
-use crate::facts::alive::streams_from;
 use crate::facts::cluster::NodeFacts;
-use crate::facts::divergence::Relation;
 use crate::facts::rejoin::{Loss, Needed, grants_to_rewind};
 use crate::facts::server::ServerFacts;
-use crate::output::table::size;
 use crate::pg::quote::quote_ident;
 use crate::plan::service::{Action, refusal, start_checks, writable};
 use crate::plan::{Check, Waiver};
 use crate::registry::node;
+use crate::units::size;
 
 /// Judges what is to be done and whether it can be done.
 pub(super) fn judge(
@@ -310,7 +310,7 @@ impl Ladder<'_> {
         if !self.options.use_slot {
             return checks;
         }
-        let slot = crate::plan::upstream::default_slot(&self.local.row);
+        let slot = crate::plan::parts::following::default_slot(&self.local.row);
         // Under another name it may be its own receiver that has the slot.
         let receiver = self.facts.server().and_then(|server| server.receiver.as_ref());
         let own = receiver.is_some_and(|receiver| receiver.slot_name.as_deref() == Some(&slot));

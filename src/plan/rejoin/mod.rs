@@ -15,29 +15,31 @@ use std::path::{Path, PathBuf};
 pub use reclone::{Anew, Aside, reclone};
 use serde::{Deserialize, Serialize};
 
+use crate::assess::history::Relation;
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::divergence::Relation;
 use crate::facts::rejoin::{BLOCKED, Local, Loss, Needed, STANDBY_SIGNAL, Target};
 use crate::facts::server::{ServerFacts, Slot};
 use crate::facts::settings::{NextStart, Settings};
 use crate::facts::slots;
 use crate::pg::control_file::ControlState;
+use crate::pg::endpoint::Endpoint;
 use crate::pg::lsn::Lsn;
-use crate::plan::announce::{self, Other};
-use crate::plan::logical;
-use crate::plan::register::endpoint;
-use crate::plan::service::{self, ServiceFacts};
-use crate::plan::standby::{AUTO_CONF, Future, Past, replays_late};
-use crate::plan::tell::Tell;
-use crate::plan::upstream::{
+use crate::pg::statement::Statement;
+use crate::plan::parts::announce::{self, Other};
+use crate::plan::parts::events::Tell;
+use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
+use crate::plan::parts::logical;
+use crate::plan::parts::standby::{AUTO_CONF, Future, Past, replays_late};
+use crate::plan::register::endpoint;
+use crate::plan::service::{self, ServiceFacts};
 use crate::plan::{
-    Back, Command, Endpoint, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting,
-    Standby, Statement, Step, Verify,
+    Back, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting, Standby, Step, Verify,
 };
 use crate::registry::{NodeRow, NodeType, node};
+use crate::system::command::Command;
 
 /// Seconds that an operation on the local disk or one statement may take.
 const SHORT_S: u32 = 60;

@@ -1,15 +1,15 @@
 //! What has to be true before a switchover begins.
 
 use super::{SwitchoverFacts, SwitchoverOptions};
+use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
-use crate::facts::divergence::{Relation, relation};
 use crate::facts::server::ServerFacts;
-use crate::output::table::size;
-use crate::plan::candidate::{siblings, silent_witnesses};
-use crate::plan::standby::{in_force, refuses_to_follow};
+use crate::plan::parts::new_primary::{siblings, silent_witnesses};
+use crate::plan::parts::standby::{in_force, refuses_to_follow};
 use crate::plan::{Check, Verdict, Waiver};
 use crate::registry::NodeType;
+use crate::units::size;
 
 /// Checks that the two nodes are what they have to be, and stream.
 pub(super) fn ends(

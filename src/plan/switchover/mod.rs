@@ -20,14 +20,16 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
-use crate::plan::announce::{self, Other};
-use crate::plan::beside::Beside;
-use crate::plan::candidate::room;
+use crate::plan::parts::announce::{self, Other};
+use crate::plan::parts::events::{self, Tell};
+use crate::plan::parts::logical;
+use crate::plan::parts::new_primary::{self, room};
+use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::standby::{self, Future};
 use crate::plan::register::endpoint;
-use crate::plan::standby::{self, Future};
-use crate::plan::tell::Tell;
-use crate::plan::{Check, Command, Origin, Plan, candidate, logical, tell};
+use crate::plan::{Check, Origin, Plan};
 use crate::registry::schema::Present;
+use crate::system::command::Command;
 
 /// What is known of the host of the old primary, and of how its server is stopped and started there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,29 +134,33 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         return plan;
     };
     plan.announce_on = Some(endpoint(primary));
-    plan.origin = Some(Origin { scope: candidate::scope(&facts.cluster, old), primary: Some(facts.primary) });
+    plan.origin =
+        Some(Origin { scope: new_primary::scope(&facts.cluster, old), primary: Some(facts.primary) });
     plan.checks.extend(ends(facts, candidate, server, primary, old));
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
     plan.settled = announce::settled(&facts.others);
     let role = facts.roles.get(&facts.candidate);
-    plan.checks.extend(candidate::fit(candidate, server, Some(old), role, options.force));
-    plan.checks.extend(candidate::recovery_target(candidate, role));
+    plan.checks.extend(new_primary::fit(candidate, server, Some(old), role, options.force));
+    plan.checks.extend(new_primary::recovery_target(candidate, role));
     plan.checks.extend(logical::survive(candidate, &logical::lost(old, server), options.force));
     let (following, staying) = followers(facts, candidate, server, options);
     plan.checks.extend(staying);
     let mut there: Vec<&NodeFacts> = following.clone();
     there.push(primary);
     plan.checks.push(as_failure(room(candidate, server, &there)));
-    plan.checks.extend(candidate::synchronous_standbys(candidate, server, &there, options.force));
+    plan.checks.extend(new_primary::synchronous_standbys(candidate, server, &there, options.force));
     plan.checks.extend(logical::held_back(candidate, server, there.iter().copied()));
     plan.checks.extend(lag(facts, candidate, server, old, options.force));
     plan.checks.extend(backups_and_archive(facts, primary, old, options.force));
     plan.checks.extend(silent_nodes(facts, old, options));
     plan.checks.extend(facts.beside.checks(&facts.cluster, options.force));
     plan.checks.extend(facts.checks.iter().cloned());
-    let recording =
-        announce::record(facts.metadata.as_ref(), &endpoint(primary), &candidate::scope(&facts.cluster, old));
+    let recording = announce::record(
+        facts.metadata.as_ref(),
+        &endpoint(primary),
+        &new_primary::scope(&facts.cluster, old),
+    );
     plan.checks.extend(recording.check);
     let Some(host) = &facts.host else { return plan };
     let future = Future { row: &primary.row, data_directory: &host.data_directory, next: &host.next };
@@ -164,13 +170,13 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         return plan;
     }
     // What waits for a promotion, to lead clients to the new primary, hears of this one, too.
-    plan.tells.push(tell::promotion(&candidate.row, false));
+    plan.tells.push(events::promotion(&candidate.row, false));
     let details = format!(
         "node \"{to}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
         facts.candidate, facts.primary
     );
     plan.tells.push(Tell::outcome("standby_switchover", facts.candidate, details, &primary.row));
-    plan.tells.extend(tell::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
+    plan.tells.extend(events::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
     let work = Work {
         facts,
         host,

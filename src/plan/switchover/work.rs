@@ -8,18 +8,19 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::UPSTREAM;
-use crate::plan::announce;
-use crate::plan::candidate::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
-use crate::plan::register::endpoint;
-use crate::plan::standby::{self, Future, Past, replays_late};
-use crate::plan::upstream::{
+use crate::pg::endpoint::Endpoint;
+use crate::pg::statement::Statement;
+use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
+use crate::plan::parts::new_primary::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
+use crate::plan::parts::standby::{self, Future, Past, replays_late};
+use crate::plan::parts::{announce, events, logical};
+use crate::plan::register::endpoint;
 use crate::plan::{
-    Back, Check, Endpoint, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Regained, Request,
-    Standby, Statement, Step, Verify,
+    Back, Check, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Regained, Request, Standby, Step,
+    Verify,
 };
-use crate::plan::{logical, tell};
 use crate::registry::{NodeType, node};
 
 /// Seconds that a checkpoint before the stop may take; clients write meanwhile.
@@ -375,7 +376,7 @@ impl Work<'_> {
             self.to()
         ));
         // Not in the phase before: a slow hook would keep the old primary down.
-        let mut steps = vec![start, tell::at_once(&self.on, &self.candidate.row)];
+        let mut steps = vec![start, events::at_once(&self.on, &self.candidate.row)];
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
         steps.extend(tell_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(

@@ -88,56 +88,56 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::NoWayBack,
         says: "after the mark of the point of no return nothing leads back",
-        kept_by: "plan/run.rs: Run::halted",
+        kept_by: "operation/run.rs: Run::halted",
         // Where others see the request they would refuse to go back.
         needed_in: Config { requests_are_hidden: true, ..SWITCHOVER },
     },
     Entry {
         rule: Rule::RequestOverLockSession,
         says: "the promotion is requested over the session that holds the lock of that server, or not at all",
-        kept_by: "commands/world/look.rs: Live::holder; commands/world/roles.rs: Live::promote",
+        kept_by: "operation/live/look.rs: Live::holder; operation/live/roles.rs: Live::promote",
         needed_in: Config { sessions_end: true, ..TWO_PROMOTE },
     },
     Entry {
         rule: Rule::AnswerUnderLock,
         says: "what a node says counts only under its lock: one that was lost, or never had, is taken before it is asked",
-        kept_by: "commands/world/look.rs: Live::word, Live::relock; commands/hold.rs: retake",
+        kept_by: "operation/live/look.rs: Live::word, Live::relock; observe/under_locks.rs: retake",
         needed_in: Config { sql_fails: true, ..TWO_PROMOTE },
     },
     Entry {
         rule: Rule::LocksOnAllNodes,
         says: "a command that changes roles holds the lock of every node that it reaches, or changes nothing",
-        kept_by: "commands/hold.rs: hold_over; registry/lock.rs: acquire",
+        kept_by: "observe/under_locks.rs: hold_over; registry/lock.rs: acquire",
         needed_in: TWO_PROMOTE,
     },
     Entry {
         rule: Rule::RowOnEveryNode,
         says: "an operation is announced before its first effect, and one that is open elsewhere refuses another one",
-        kept_by: "plan/announce.rs: record, received, checks; commands/others.rs: others",
+        kept_by: "plan/parts/announce.rs: record, received, checks; observe/open_operations.rs: others",
         needed_in: WITHOUT_SSH,
     },
     Entry {
         rule: Rule::RequestIsRemembered,
         says: "a requested promotion counts as one that has happened, until it has or its server is down",
-        kept_by: "plan/promote.rs: requested_elsewhere; facts/assess/start/mod.rs: of_a_node; commands/take_up.rs: refuse_while_requested",
+        kept_by: "plan/promote.rs: requested_elsewhere; assess/start/mod.rs: of_a_node; operation/resume.rs: refuse_while_requested",
         needed_in: OVERRIDDEN,
     },
     Entry {
         rule: Rule::JudgedAnewAfterMark,
         says: "what is resumed after the mark is judged as a promotion of today, and closed if another one has come since",
-        kept_by: "plan/resume.rs: course; commands/standby/promote.rs: judge_anew",
+        kept_by: "operation/course.rs: course; operation/promotion.rs: judge_anew",
         needed_in: Config { commands: Some(3), ..OVERRIDDEN },
     },
     Entry {
         rule: Rule::FailedRollbackStaysOpen,
         says: "an operation stays open as long as nobody knows what became of its request to start the old primary",
-        kept_by: "plan/run.rs: Run::operation (BackFailed is not the end of a journal)",
+        kept_by: "operation/run.rs: Run::operation (BackFailed is not the end of a journal)",
         needed_in: WITHOUT_SSH,
     },
     Entry {
         rule: Rule::AbandonSecuresTheHost,
         says: "abandon ends the far ends of the old primary, and lets it come back as a standby only, before it closes anything",
-        kept_by: "commands/take_up.rs: abandoned_ends",
+        kept_by: "operation/resume.rs: abandoned_ends",
         needed_in: Config {
             commands: Some(3),
             commands_are_killed: true,
@@ -148,25 +148,25 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::HostFirstAtPromote,
         says: "before standby promote the host of the old primary is secured, where ssh leads to it",
-        kept_by: "commands/standby/hosts.rs: Hosts::look, Hosts::secure",
+        kept_by: "observe/old_primary_host.rs: Hosts::look, Hosts::secure",
         needed_in: OVERRIDDEN,
     },
     Entry {
         rule: Rule::HostFirstAtResume,
         says: "so it is before an operation that is resumed goes on towards a promotion",
-        kept_by: "commands/take_up.rs: secure_former; commands/standby/promote.rs: judge_anew",
+        kept_by: "operation/resume.rs: secure_former; operation/promotion.rs: judge_anew",
         needed_in: Config { commands: Some(2), promote_on_c: true, ..RESUMED },
     },
     Entry {
         rule: Rule::HostFirstWithoutReport,
         says: "so it is in a switchover whose far end has not reported that the server is shut down",
-        kept_by: "commands/world/remote.rs: Remote::confirm, Remote::take_over",
+        kept_by: "far_end/remote.rs: Remote::confirm, Remote::take_over",
         needed_in: SWITCHOVER,
     },
     Entry {
         rule: Rule::FarEndsAreEnded,
         says: "to secure the host, every other far end there is ended with SIGKILL",
-        kept_by: "commands/secure.rs: end_other_far_ends",
+        kept_by: "far_end/secure.rs: end_other_far_ends",
         needed_in: SWITCHOVER,
     },
     Entry {
@@ -178,19 +178,19 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::LockOfTheHost,
         says: "who starts or secures the server of a host holds the lock of its node there",
-        kept_by: "commands/state.rs: lock; commands/far_end.rs: Served::take_lock",
+        kept_by: "context/state_directory.rs: lock; commands/far_end.rs: Served::take_lock",
         needed_in: RESUMED,
     },
     Entry {
         rule: Rule::NodeStartIsJudged,
         says: "node start asks whether another node is the primary, or is to become one",
-        kept_by: "commands/node/permission.rs: to_start; facts/assess/start/decide.rs: decide",
+        kept_by: "commands/node/permission.rs: to_start; assess/start/decide.rs: decide",
         needed_in: START_AND_PROMOTE,
     },
     Entry {
         rule: Rule::NodeStartHoldsLocks,
         says: "node start holds the locks of all nodes that answer, from its look until it has looked once more",
-        kept_by: "commands/node/permission.rs: to_start; commands/operate.rs: carry_out_holding",
+        kept_by: "commands/node/permission.rs: to_start; operation/carry_out.rs: carry_out_holding",
         needed_in: START_AND_PROMOTE,
     },
 ];

@@ -2,26 +2,28 @@
 
 use serde_json::{Value, json};
 
+use crate::assess::history::{Relation, relation_of};
+use crate::assess::start::Says;
 use crate::cli::node::Guard as Args;
-use crate::commands::context::Context;
 use crate::commands::node::guard::Judged;
-use crate::commands::primary::register::{own_row, secrets_of};
-use crate::commands::world::Secrets;
-use crate::commands::{next_start, operate};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::assess::start::Says;
+use crate::facts::branch::Fork;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::divergence::{Fork, Relation, relation_of};
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::role;
 use crate::facts::server::ServerFacts;
-use crate::output::ui::Level;
+use crate::observe::next_start;
+use crate::observe::own_node::{own_row, secrets_of};
+use crate::operation::carry_out;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::parse_history;
 use crate::pg::tools;
 use crate::plan::guard::{Demotion, NewPrimary, plan, stay};
 use crate::registry::NodeType;
+use crate::secret::Secrets;
+use crate::ui::Level;
 
 /// Makes the server a standby of the newer primary, as far as there is one.
 pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Report> {
@@ -96,7 +98,7 @@ pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     let row = own_row(config, NodeType::Standby, None, None);
     let Some(plan) = stay(&row, &config.data_directory, &next) else { return Ok(()) };
     let failed =
-        if args.demote { operate::carry_out(context, &plan, Secrets::new()).await.err() } else { None };
+        if args.demote { carry_out::carry_out(context, &plan, Secrets::new()).await.err() } else { None };
     if args.demote && failed.is_none() {
         return Ok(());
     }
@@ -143,7 +145,7 @@ pub(super) async fn without_primary(
 /// Returns the node that takes writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
 fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
     let is_primary = |node: &&NodeFacts| {
-        let said = |word: &crate::facts::assess::start::Word| {
+        let said = |word: &crate::assess::start::Word| {
             word.node_id == Some(node.row.node_id) && word.is_primary && word.says == Says::Against
         };
         let timeline = node.facts().map(|server| server.timeline);
@@ -220,7 +222,7 @@ async fn carry_out(
         to,
     };
     let secrets: Secrets = secrets_of(cluster);
-    match operate::carry_out(context, &plan(&demotion), secrets).await {
+    match carry_out::carry_out(context, &plan(&demotion), secrets).await {
         Ok(done) => Ok(Done { report: done.report, failed: None }),
         Err(error) if config.data_directory.join(STANDBY_SIGNAL).exists() => {
             let data = error.data.clone();

@@ -2,34 +2,32 @@
 
 mod demote;
 
+use crate::assess::start::{Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest};
+use crate::cli::node::Guard as Args;
+use crate::commands::node::permission::COPIED;
+use crate::config::Config;
+use crate::config::value::GuardOnUnknown;
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::{Contents, look_past_mark};
+use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound};
+use crate::journal;
+use crate::journal::unfinished::blocking;
+use crate::observe::discovery;
+use crate::observe::own_node::own_row;
+use crate::observe::peers::inquiry::{Inquiry, OwnAddresses};
+use crate::observe::peers::{self, known};
+use crate::output::{Data, Report};
+use crate::pg::conninfo::Conninfo;
+use crate::registry::{NodeRow, NodeType};
+use crate::system::lock::LocalLock;
+use crate::system::signals::Signals;
+use crate::ui::Level;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-use crate::cli::node::Guard as Args;
-use crate::commands::context::Context;
-use crate::commands::judge::inquiry::{Inquiry, OwnAddresses};
-use crate::commands::judge::{self, known};
-use crate::commands::node::permission::COPIED;
-use crate::commands::primary::register::own_row;
-use crate::commands::{locate, operate};
-use crate::config::Config;
-use crate::config::value::GuardOnUnknown;
-use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::assess::start::{
-    Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest,
-};
-use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{Contents, look_past_mark};
-use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound};
-use crate::output::ui::Level;
-use crate::output::{Data, Report};
-use crate::pg::conninfo::Conninfo;
-use crate::plan::journal;
-use crate::registry::{NodeRow, NodeType};
-use crate::system::lock::LocalLock;
-use crate::system::signals::Signals;
 
 /// The longest time that one attempt to ask a node may take.
 const EACH: Duration = Duration::from_millis(2500);
@@ -122,7 +120,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     if let Some(report) = without_asking(context, config)? {
         return Ok(Found::Answer(report));
     }
-    let local = judge::read(context).await.map_err(|error| {
+    let local = peers::read(context).await.map_err(|error| {
         let mut told = refused("unreadable", error.primary);
         (told.detail, told.hint) = (error.detail, error.hint);
         told
@@ -134,7 +132,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     inquiry.own_addresses = OwnAddresses::All;
     let mut end = None;
     let mut looked = false;
-    let seen = judge::last_seen(context, &local, &mut inquiry)?;
+    let seen = peers::last_seen(context, &local, &mut inquiry)?;
     if seen.is_witness {
         let text = format!("node \"{name}\" may start: it is a witness");
         context.ui.say(Level::Notice, &text);
@@ -152,18 +150,18 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         let last = inquiry.is_empty() || Instant::now() >= until;
         let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
         let enough = |voices: &[Voice]| {
-            let ours = judge::ours(&own, &system_identifier, local.branch(), end);
+            let ours = peers::ours(&own, &system_identifier, local.branch(), end);
             let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
             // An address of this node may lead to another node, which says itself what it is.
             let objects = |word: &Word| word.says == Says::Against && !word.own_address;
             words.any(|word| objects(&word) && (word.is_primary || !args.demote))
         };
         let voices = inquiry.round(each, enough).await;
-        if !looked && judge::beyond_checkpoint(&local, &voices) {
+        if !looked && peers::beyond_checkpoint(&local, &voices) {
             looked = true;
-            end = judge::measured(context, &local).await;
+            end = peers::measured(context, &local).await;
         }
-        let ours = judge::ours(&own, &system_identifier, local.branch(), end);
+        let ours = peers::ours(&own, &system_identifier, local.branch(), end);
         let words: Vec<Word> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
         let verdict = match seen.newer_than_heard(&words) {
             Some(_) => Verdict::Refuse,
@@ -312,7 +310,7 @@ fn unfinished(context: &Context) -> Result<Option<String>> {
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let left = journal::unfinished(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not read the journals", &error))?;
-    Ok(operate::blocking(&left).map(|entry| match &entry.journal {
+    Ok(blocking(&left).map(|entry| match &entry.journal {
         Ok(loaded) => format!("operation \"{}\"", loaded.header.command),
         Err(_) => format!("operation {}", entry.operation_id),
     }))
@@ -541,7 +539,7 @@ impl Judged {
     fn remember(&self, context: &Context) {
         let facts = self.cluster();
         if facts.nodes.iter().any(|node| node.server.is_ok()) {
-            locate::remember(context, &facts, journal::now());
+            discovery::remember(context, &facts, journal::now());
         }
     }
 

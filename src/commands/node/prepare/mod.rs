@@ -1,19 +1,17 @@
 //! `node prepare`: what the local server needs to be in a cluster, and setting it up.
 
-mod look;
-mod passwords;
-
 use serde_json::json;
 
 use crate::cli;
-use crate::commands::context::Context;
-use crate::commands::operate;
+use crate::context::Context;
 use crate::error::{Exit, Issue, Result, Severity};
+use crate::observe::prepare;
+use crate::operation::carry_out;
 use crate::output::prepare::Preparation;
-use crate::output::ui::Level;
 use crate::output::{Data, Report};
 use crate::plan::Verdict;
 use crate::plan::prepare::{Status, Work};
+use crate::ui::Level;
 
 /// Shows what is missing, does it, or prints it for somebody else.
 ///
@@ -21,7 +19,7 @@ use crate::plan::prepare::{Status, Work};
 /// Exit code 6 without a connection, 1 for a failed check, 5 or 7 for a failed step.
 pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report> {
     let apply = args.apply || (context.global.dry_run && !args.print);
-    let seen = look::look(context, args, apply).await?;
+    let seen = prepare::look(context, args, apply).await?;
     let work = Work::of(&seen.facts, &seen.wanted);
     let requirements = work.requirements();
     let met = requirements.iter().all(|requirement| requirement.status == Status::Ok);
@@ -52,9 +50,9 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     }
     let mut secrets = seen.secrets;
     secrets.extend(made.secrets);
-    let mut done = operate::carry_out(context, &made.plan, secrets).await;
+    let mut done = carry_out::carry_out(context, &made.plan, secrets).await;
     let pending = json!({ "requirements": requirements, "pending_restart": restarts });
-    operate::add_data(&mut done, pending);
+    carry_out::add_data(&mut done, pending);
     let mut done = done?;
     if context.global.dry_run {
         let preparation =

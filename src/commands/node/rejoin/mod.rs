@@ -1,31 +1,31 @@
 //! `node rejoin` and `standby rewind`: bring a node that was left behind back as a standby.
 
-mod gather;
-
-use std::path::Path;
-use std::time::Instant;
-
-use serde_json::json;
-
 use crate::cli::node::Rejoin as Args;
-use crate::commands::context::Context;
-use crate::commands::ending::{self, Ending, error_of};
-use crate::commands::hold::{self, Held, hold};
-use crate::commands::judge::known;
-use crate::commands::primary::register::secrets_of;
-use crate::commands::take_up::{TakenUp, resume};
-use crate::commands::world::Secrets;
-use crate::commands::{locate, operate, operation, others};
+use crate::commands::operation;
+use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
 use crate::facts::directory::running_postmaster;
 use crate::facts::server::ServerFacts;
+use crate::journal;
+use crate::observe::own_node::secrets_of;
+use crate::observe::peers::known;
+use crate::observe::under_locks::{self, Held, hold};
+use crate::observe::{self, discovery, open_operations, unfinished};
+use crate::operation::announce::{Ending, error_of};
+use crate::operation::resume::{TakenUp, resume};
+use crate::operation::{announce as ending, carry_out};
 use crate::output::Report;
-use crate::output::ui::Level;
+use crate::plan::parts::announce;
 use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, drop_kept, plan, reclone};
-use crate::plan::{Check, Plan, announce, follow, journal};
+use crate::plan::{Check, Plan, follow};
 use crate::registry::node;
-use crate::secret::Secret;
+use crate::secret::{Secret, Secrets};
+use crate::ui::Level;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
 
 /// Brings the local node back.
 ///
@@ -33,7 +33,7 @@ use crate::secret::Secret;
 /// Exit code 6 if no primary answers, 31 if there are several, 32 where something would be discarded without consent or cannot be told, 1 for
 /// another failed check, 24 if a step fails, 4 if the server does not start.
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
-    if let Some(entry) = operate::own_unfinished(context, |_| true)? {
+    if let Some(entry) = unfinished::own_unfinished(context, |_| true)? {
         if args.reclone && !context.global.dry_run {
             context
                 .ui
@@ -55,7 +55,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     let begun = Instant::now();
     let config = context.config()?;
     let found = find(context).await?;
-    hold::own(&found, config.node_id, &config.node_name)?;
+    under_locks::own(&found, config.node_id, &config.node_name)?;
     let primary_id = target(context, &found).await?;
     let rows: Vec<_> = found.nodes.iter().map(|node| node.row.clone()).collect();
     let held = hold(context, &rows).await?;
@@ -67,7 +67,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
         )
         .detail("Nothing was changed."));
     }
-    let (facts, mut options) = gather::gather(context, args, forced, &held, primary_id).await?;
+    let (facts, mut options) = observe::rejoin::gather(context, args, forced, &held, primary_id).await?;
     let mut rejoin = plan(&facts, &options);
     if let Some(decision) = &rejoin.decision {
         context.ui.say(Level::Notice, &decision.why);
@@ -85,7 +85,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
 /// Finds the cluster; where no other node that is known answers, by what else this host knows.
 async fn find(context: &Context) -> Result<ClusterFacts> {
     let own = context.config()?.node_id;
-    let found = locate::cluster(context).await.map(|found| found.facts);
+    let found = discovery::cluster(context).await.map(|found| found.facts);
     let answers =
         |facts: &ClusterFacts| facts.nodes.iter().any(|node| node.row.node_id != own && node.server.is_ok());
     let is_silent = match &found {
@@ -106,7 +106,7 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
         }
     };
     if let Some(facts) = led.facts.filter(answers) {
-        locate::remember(context, &facts, journal::now());
+        discovery::remember(context, &facts, journal::now());
         return Ok(facts);
     }
     let knows_nobody = |facts: &ClusterFacts| facts.nodes.iter().all(|node| node.row.node_id == own);
@@ -159,7 +159,7 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
         nodes: facts.nodes.iter().filter(|node| node.row.node_id != own).cloned().collect(),
         ..ClusterFacts::default()
     };
-    match locate::the_primary(&others) {
+    match discovery::the_primary(&others) {
         Ok((node, _)) => Ok(node.row.node_id),
         Err(error) if error.exit == Exit::SecondPrimary => {
             let named = named(context, &others).await;
@@ -207,7 +207,7 @@ async fn carry_out(
     let mut aside = None;
     let mut plan = match rung {
         Some(Rung::Reclone) => {
-            let anew = gather::anew(context, facts, options, &mut secrets).await?;
+            let anew = observe::rejoin::anew(context, facts, options, &mut secrets).await?;
             aside = anew.aside.first().map(|aside| aside.to.display().to_string());
             let mut plan = rejoin.plan.clone();
             reclone(&mut plan, facts, options, anew);
@@ -218,9 +218,9 @@ async fn carry_out(
         }
         _ => rejoin.plan.clone(),
     };
-    announce::prepare(&mut plan, others::metadata(held, facts.primary_id).await.as_ref());
-    let mut result = operate::carry_out_holding(context, &plan, secrets, held).await;
-    let loss = gather::lost_in_the_end(facts, options).or(facts.loss);
+    announce::prepare(&mut plan, open_operations::metadata(held, facts.primary_id).await.as_ref());
+    let mut result = carry_out::carry_out_holding(context, &plan, secrets, held).await;
+    let loss = observe::rejoin::lost_in_the_end(facts, options).or(facts.loss);
     let lost = match (rung, &loss) {
         (Some(Rung::None | Rung::Follow), _) => Some(0),
         (_, Some(loss)) => loss.commits.map(|_| loss.bytes()),
@@ -228,7 +228,7 @@ async fn carry_out(
         _ => None,
     };
     let there = held.facts.node(facts.primary_id);
-    operate::add_data(
+    carry_out::add_data(
         &mut result,
         json!({
             "from_node_id": config.node_id,
@@ -306,7 +306,7 @@ fn running_follows(
     rejoin: &Rejoin,
 ) -> Plan {
     let role = held.roles.get(&facts.node_id).cloned();
-    let planned = follow::plan(&gather::follow_facts(facts, options, role), context.global.force);
+    let planned = follow::plan(&observe::rejoin::follow_facts(facts, options, role), context.global.force);
     let mut plan = Plan {
         title: rejoin.plan.title.clone(),
         back_failed: Exit::Rejoin,

@@ -1,33 +1,25 @@
 //! `standby clone`: copy a running server into an empty data directory, as its standby.
 
-mod gather;
-mod places;
-mod receiver;
-
-use std::time::Duration;
-
-use gather::{Asked, prepare};
-use tokio::time::{Instant, sleep};
-
 use crate::cli::node::{Action, Checkpoint};
 use crate::cli::standby::{Clone as Args, Register};
-use crate::commands::context::{Context, not_connected};
-use crate::commands::notify::{Happening, notify};
-use crate::commands::world::Secrets;
-use crate::commands::{locate, node as node_commands, operate, superuser};
+use crate::commands::node as node_commands;
 use crate::config::Config;
+use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::Contents;
+use crate::observe::clone::{Asked, connect, prepare, source_conninfo};
+use crate::observe::{discovery, superuser};
+use crate::operation::carry_out;
+use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
-use crate::output::ui::Level;
-use crate::pg::client::Session;
-use crate::pg::conninfo::Conninfo;
-use crate::pg::failure::Kind;
 use crate::plan::clone::{CloneFacts, CloneOptions, plan};
+use crate::secret::Secrets;
+use crate::ui::Level;
+use std::time::Duration;
 
-/// Seconds that a server may need to come up before it can be copied.
-const STARTING_UP_S: u64 = 60;
+use tokio::time::{Instant, sleep};
+
 /// Seconds in which a started standby normally streams.
 const STREAMING_S: u64 = 30;
 
@@ -46,7 +38,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
-    let result = operate::carry_out(context, &plan, secrets).await;
+    let result = carry_out::carry_out(context, &plan, secrets).await;
     let acted = result
         .as_ref()
         .map_or_else(|error| error.changed || error.exit == Exit::BaseBackup, |done| done.acted);
@@ -99,26 +91,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         report.issues.push(issue);
     }
     Ok(report)
-}
-
-/// Gathers what the plan of a clone depends on for a data directory that is to be moved aside before.
-///
-/// # Errors
-/// Those of [`run`] before it begins.
-pub(crate) async fn prepare_anew(
-    context: &Context,
-    given: &Conninfo,
-    secrets: &mut Secrets,
-) -> Result<(CloneFacts, CloneOptions)> {
-    let session = connect(context, given).await?;
-    let superuser = superuser::connect(context, given, "the server to copy", secrets).await?;
-    let asked = Asked::all(context, session, superuser).await?;
-    let (mut facts, options) = prepare(context, &Args::default(), given, asked, secrets).await?;
-    facts.directory = Contents::Missing;
-    facts.directory_identifier = None;
-    facts.leftover = None;
-    facts.room.reclaimable_bytes = 0;
-    Ok((facts, options))
 }
 
 /// Waits for the started standby; says what is amiss if it does not stream in time, which with an archive may be as it should be.
@@ -192,66 +164,8 @@ fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Returns how the server that is to be copied is reached.
-fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
-    let mut given = context.given_conninfo()?.unwrap_or_default();
-    if let Some(host) = &args.source_host {
-        if given.get("host").is_some() {
-            return Err(Error::failed("the source was named twice")
-                .hint("Name it with -h or as the first argument, not both."));
-        }
-        given.set("host", host);
-    }
-    if given.get("host").is_none() && given.get("hostaddr").is_none() && given.get("service").is_none() {
-        return Err(Error::failed("no server to copy was named")
-            .hint("Name it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
-    }
-    // As in repmgr: role and database are those of this node's own conninfo where the command line does not say.
-    let own = context.local_conninfo()?;
-    for keyword in ["user", "dbname"] {
-        if given.get(keyword).is_none()
-            && given.get("service").is_none()
-            && let Some(value) = own.get(keyword)
-        {
-            given.set(keyword, value);
-        }
-    }
-    context.own(&given);
-    Ok(given)
-}
-
-/// Connects to the source; one that still starts up is waited for.
-async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
-    let seconds = context.global.timeout.map_or(STARTING_UP_S, u64::from);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let mut told = false;
-    loop {
-        match context.connect(given).await {
-            Ok(session) => return Ok(session),
-            Err(error) if error.kind == Kind::StartingUp && Instant::now() < until => {
-                if !told {
-                    context.ui.say(
-                        Level::Notice,
-                        &format!("the source is still starting up; waiting at most {seconds} seconds"),
-                    );
-                    told = true;
-                }
-                sleep(Duration::from_millis(250)).await;
-            }
-            Err(error) => {
-                let error = not_connected("the server to copy", error);
-                return Err(if told {
-                    error.detail(format!("Waited {seconds} seconds for it."))
-                } else {
-                    error
-                });
-            }
-        }
-    }
-}
-
 /// Records the event on the primary and runs the hook.
-async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<operate::Done>) {
+async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<carry_out::Done>) {
     let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.clone());
     let session = match &primary {
         Some(row) => ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok(),
@@ -265,6 +179,6 @@ async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<ope
         Happening { event: "standby_clone", successful: result.is_ok(), details, ..Happening::default() };
     notify(context, session.as_ref().map(|(session, _)| session), &event).await;
     if result.is_ok() {
-        locate::remember(context, &facts.cluster, crate::plan::journal::now());
+        discovery::remember(context, &facts.cluster, crate::journal::now());
     }
 }

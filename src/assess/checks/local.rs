@@ -1,0 +1,299 @@
+//! What the host of the node says: space, logins, the data directory, and what was left unfinished.
+
+use super::{Figures, Finding, HostFacts, Judge, Status, count};
+use crate::facts::check_name::Name;
+use crate::facts::host::Unseen;
+use crate::registry::NodeType;
+use crate::units::size;
+
+/// What a host that was not asked does not tell.
+const NOT_LOOKED_AT: &str = "its host was not looked at";
+/// What a file system does not tell that has lost its server.
+const SILENT: &str = "the file system does not answer";
+const NO_TIME: &str = "There was no answer in time.";
+
+impl Judge<'_> {
+    /// Returns what the host of the node says, or why it says nothing.
+    pub(crate) fn host(&self) -> Result<&HostFacts, &str> {
+        match self.evidence.hosts.get(&self.node.row.node_id) {
+            Some(Ok(host)) => Ok(host),
+            Some(Err(why)) => Err(why),
+            None => Err("Nobody was to be asked there."),
+        }
+    }
+
+    /// Nobody answers there: said once for all such nodes, it raises no verdict.
+    fn not_looked_at(&self, name: Name, why: &str) -> Finding {
+        Finding::unknown(name, NOT_LOOKED_AT).detail(why).quiet()
+    }
+
+    /// Whether the configuration names the data directory of the running server.
+    pub(crate) fn data_directory(&self) -> Finding {
+        const NAME: Name = Name::DataDirectory;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why),
+        };
+        let configured = host.data_directory.display().to_string();
+        let words = format!("configured \"data_directory\" is \"{configured}\"");
+        let told = self.more.and_then(|more| more.data_directory.as_ref());
+        let figures = |actual| Figures::Directory { configured: configured.clone(), actual };
+        if host.silent {
+            return Finding::unknown(NAME, SILENT).detail(NO_TIME).figures(figures(None));
+        }
+        match (host.is_servers, told) {
+            // A path of the same name on another host, or a copy behind another server's port.
+            (Some(true), _) if host.runs_on_it == Some(false) => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("{words}; the server that answers does not run on it"),
+            )
+            .detail("It names a data directory of that path, and was not started on the one here.")
+            .hint("Look where conninfo leads, and which server was started on the data directory here.")
+            .figures(figures(None)),
+            (Some(true), _) => Finding::ok(NAME, words).figures(figures(None)),
+            (Some(false), told) => {
+                let actual = told.map_or_else(|| "another".to_string(), |path| path.display().to_string());
+                Finding::new(
+                    NAME,
+                    Status::Critical,
+                    format!("{words}; actual data directory is \"{actual}\""),
+                )
+                .hint("Correct data_directory in the configuration file of the node.")
+                .figures(figures(Some(actual)))
+            }
+            _ if host.runs_on_it == Some(true) => Finding::ok(NAME, words).figures(figures(None)),
+            _ if !host.is_data_directory => Finding::new(
+                NAME,
+                Status::Critical,
+                format!("configured \"data_directory\" \"{configured}\" is not a PostgreSQL data directory"),
+            )
+            .hint("Correct data_directory in the configuration file of the node.")
+            .figures(figures(None)),
+            _ => self
+                .no_right(NAME, "unable to determine current \"data_directory\"", "pg_read_all_settings")
+                .figures(figures(None)),
+        }
+    }
+
+    /// Whether it would start as what it is: its files decide, and a running server takes no note of them.
+    pub(crate) fn standby_signal(&self) -> Option<Finding> {
+        const NAME: Name = Name::StandbySignal;
+        let row = &self.node.row;
+        if row.node_type == NodeType::Witness {
+            return None;
+        }
+        let server = self.node.facts();
+        let host = self.host();
+        let here = host.as_ref().ok().and_then(|host| host.standby_signal);
+        let Some(signal) = here.or_else(|| server.and_then(|server| server.standby_signal)) else {
+            return Some(match host {
+                Err(why) => self.not_looked_at(NAME, why),
+                Ok(_) => Finding::unknown(NAME, "the data directory could not be looked into"),
+            });
+        };
+        // One that is down is what it is registered as: a former primary with the file comes up as a standby, as it should.
+        let (is_standby, down) = match server {
+            Some(server) => (server.in_recovery, ""),
+            None => (row.node_type == NodeType::Standby, ", as soon as its server is started"),
+        };
+        Some(match (is_standby, signal) {
+            (true, false) => {
+                Finding::new(NAME, Status::Critical, format!("a standby that would start as a primary{down}"))
+                    .detail("standby.signal is missing in its data directory: the next start would make a second primary.")
+                    .hint("Create the empty file \"standby.signal\" in its data directory before anything starts the server.")
+            }
+            (false, true) if server.is_some() => {
+                Finding::new(NAME, Status::Critical, "a primary that would start as a standby")
+                    .detail("It has standby.signal, which a running server takes no note of: after the next start there would be no primary.")
+                    .hint("If no command of pgbaton is at work, remove the file \"standby.signal\" from its data directory.")
+            }
+            (true, true) => Finding::ok(NAME, "it would start as a standby"),
+            (false, true) => Finding::ok(NAME, "it would start as a standby, and is down"),
+            (false, false) => Finding::ok(NAME, "it would start as a primary"),
+        })
+    }
+
+    /// Whether its WAL receiver could log in everywhere.
+    pub(crate) fn replication_login(&self) -> Finding {
+        const NAME: Name = Name::ReplicationLogin;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why),
+        };
+        if let Some(owner) = &host.other_owner {
+            return as_owner(
+                Finding::unknown(NAME, "pgbaton does not run as the user that runs the server"),
+                owner,
+            );
+        }
+        let tried = host.logins_tried;
+        let failed: Vec<(String, &str)> = host
+            .logins_failed
+            .iter()
+            .map(|(id, why)| {
+                let node = self.evidence.facts.node(*id);
+                (node.map_or_else(|| id.to_string(), |node| node.row.node_name.clone()), why.as_str())
+            })
+            .collect();
+        let late = |id: &i32| {
+            let node = self.evidence.facts.node(*id);
+            node.map_or_else(|| id.to_string(), |node| format!("\"{}\"", node.row.node_name))
+        };
+        let late: Vec<String> = host.logins_late.iter().map(late).collect();
+        let found = match failed.as_slice() {
+            // A server that is slow today has refused nobody.
+            [] if !late.is_empty() => {
+                Finding::unknown(NAME, format!("could not be tried in time to {}", late.join(", ")))
+                    .detail("There was no answer to the login within the time for it.")
+            }
+            [] if tried == 0 => Finding::ok(NAME, "there is no other node to log in to"),
+            [] => Finding::ok(NAME, format!("works to {tried} of {tried} other nodes that answer")),
+            failed => {
+                let names: Vec<String> = failed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+                let said: Vec<String> = failed
+                    .iter()
+                    .map(|(name, why)| format!("\"{name}\": {}", crate::error::sentence(why)))
+                    .collect();
+                Finding::new(NAME, Status::Warning, format!("does not work to {}", names.join(", ")))
+                    .detail(format!("After a change of roles the node could not follow. {}", said.join(" ")))
+                    .hint(
+                        "Look at pg_hba.conf there (database \"replication\"), and at the password file of the user that \
+                         runs the server here.",
+                    )
+            }
+        };
+        found.value(count(failed.len()), "nodes")
+    }
+
+    /// Whether there is room.
+    pub(crate) fn free_space(&self) -> Finding {
+        const NAME: Name = Name::FreeSpace;
+        let limits = self.evidence.thresholds.free_percent;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why).limits(limits),
+        };
+        let Some(places) = &host.places else {
+            return Finding::unknown(NAME, SILENT).detail(NO_TIME).limits(limits);
+        };
+        let least = places.iter().min_by(|a, b| a.free_percent().total_cmp(&b.free_percent()));
+        let Some(place) = least else {
+            let found = Finding::unknown(NAME, "the data directory cannot be looked at").limits(limits);
+            return match &host.other_owner {
+                Some(owner) => as_owner(found, owner),
+                None => found,
+            };
+        };
+        let percent = place.free_percent();
+        let (broken, unseen): (Vec<_>, Vec<_>) = host.unseen.iter().partition(|unseen| unseen.broken);
+        let status = match percent {
+            percent if percent < limits.1 || !broken.is_empty() => Status::Critical,
+            percent if percent < limits.0 => Status::Warning,
+            // What cannot be seen may be full.
+            _ if !unseen.is_empty() => Status::Unknown,
+            _ => Status::Ok,
+        };
+        let all: Vec<String> = places
+            .iter()
+            .map(|place| {
+                format!(
+                    "{} ({}): {} of {}",
+                    place.what,
+                    place.path.display(),
+                    size(place.free_bytes),
+                    size(place.all_bytes)
+                )
+            })
+            .collect();
+        let named = |places: &[&Unseen]| -> String {
+            let each = places.iter().map(|unseen| format!("{} ({})", unseen.what, unseen.path.display()));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let mut detail = format!("Free for {}.", all.join("; "));
+        for unseen in &host.unseen {
+            let (what, path, why) = (&unseen.what, unseen.path.display(), &unseen.why);
+            detail.push_str(&format!(
+                " The {what} ({path}) cannot be looked at: {}",
+                crate::error::sentence(why)
+            ));
+        }
+        let words = match status {
+            Status::Critical if !broken.is_empty() && percent >= limits.1 => {
+                format!("{} is a link that leads nowhere", named(&broken))
+            }
+            Status::Unknown => format!("{} cannot be looked at", named(&unseen)),
+            _ => format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
+        };
+        let found = Finding::new(NAME, status, words).detail(detail).value(percent, "percent").limits(limits);
+        match status {
+            Status::Ok => found,
+            Status::Unknown => match &host.other_owner {
+                Some(owner) => as_owner(found, owner),
+                None => found,
+            },
+            _ if percent >= limits.0 => found.hint("Mount what belongs there, and look at the server log."),
+            _ => found.hint(
+                "Never remove files in pg_wal. Look for a slot that keeps WAL and for an archiver that fails: the checks \
+                 wal_retained and archiver.",
+            ),
+        }
+    }
+
+    /// Whether something was begun there and not finished.
+    pub(crate) fn unfinished_operation(&self) -> Finding {
+        const NAME: Name = Name::UnfinishedOperation;
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(why) => return self.not_looked_at(NAME, why),
+        };
+        match &host.unfinished {
+            Some((_, command)) if host.working.is_some() => Finding::ok(
+                NAME,
+                format!("operation \"{command}\" is running (process {})", host.working.unwrap_or_default()),
+            ),
+            Some((id, command)) => Finding::new(
+                NAME,
+                Status::Warning,
+                format!("operation \"{command}\" is unfinished"),
+            )
+            .detail(format!("Its id is {id}."))
+            .hint(format!(
+                "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \
+                         \"pgbaton operation abandon {id}\".",
+                self.name()
+            ))
+            .next(&format!("pgbaton operation show {id}"), self.node),
+            None if host.journal_unread.is_some() => {
+                let why = crate::error::sentence(host.journal_unread.as_deref().unwrap_or_default());
+                let found = Finding::unknown(NAME, "the journal cannot be read").detail(why);
+                match &host.other_owner {
+                    Some(owner) => as_owner(found, owner),
+                    None => found.hint(
+                        "Look at state_directory in the configuration of the node, and at who owns it.",
+                    ),
+                }
+            }
+            None if host.half_rewound => {
+                Finding::new(NAME, Status::Critical, "a rewind was begun and not finished")
+                    .detail("No server starts on the data directory.")
+                    .hint(format!("Run \"pgbaton node rejoin\" on \"{}\".", self.name()))
+                    .next("pgbaton node rejoin", self.node)
+            }
+            None => match &host.other_owner {
+                // Without state_directory another user has another one.
+                Some(owner) => as_owner(
+                    Finding::unknown(NAME, "pgbaton does not run as the user that runs the server"),
+                    owner,
+                ),
+                None if host.silent => Finding::unknown(NAME, SILENT).detail(NO_TIME),
+                None => Finding::ok(NAME, "no operation is unfinished"),
+            },
+        }
+    }
+}
+
+/// Says as whom the command has to be run for this check.
+fn as_owner(found: Finding, owner: &str) -> Finding {
+    found.hint(format!("Run it as the user that owns the data directory: sudo -u {owner} pgbaton ..."))
+}

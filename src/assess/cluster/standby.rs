@@ -1,0 +1,650 @@
+//! A standby: how far it is, what it is attached to, and whether its past is that of the primary.
+
+use super::{Judge, NodeView, roles, typed_on};
+use crate::assess::alive::streams_from;
+use crate::assess::history::{Relation, relation};
+use crate::error::Severity;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::paused::{Advice, advice};
+use crate::facts::server::ServerFacts;
+use crate::facts::slots;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::lsn::Lsn;
+use crate::registry::{NodeRow, NodeType};
+
+/// Seconds without a word of a standby, which has one to say every ten unless `wal_receiver_status_interval` is changed.
+const SILENT_S: f64 = 30.0;
+
+impl Judge<'_> {
+    /// How far a node is behind the primary.
+    pub(crate) fn positions(
+        &mut self,
+        server: &ServerFacts,
+        primary: Option<&ServerFacts>,
+        out: &mut NodeView,
+    ) {
+        if !server.in_recovery {
+            out.receive_lag_bytes = Some(0);
+            out.replay_lag_bytes = Some(0);
+            out.replay_lag_s = Some(0.0);
+            return;
+        }
+        let Some(written) = primary.and_then(|server| server.current_lsn) else { return };
+        // The standby may have been asked a moment after the primary, and be ahead of what the primary said.
+        let behind = |position: Option<Lsn>| position.map(|lsn| written.0.saturating_sub(lsn.0));
+        out.receive_lag_bytes = behind(server.wal_end());
+        out.replay_lag_bytes = behind(server.replay_lsn);
+        out.replay_lag_s = self.lag_s(&out.node_name, server, written, self.facts.nodes.len());
+    }
+
+    /// How many seconds a standby's state is older than what the primary has written; None where it cannot be told. `hops` bounds the
+    /// way up, which rows written by hand can make a circle.
+    fn lag_s(&self, name: &str, server: &ServerFacts, written: Lsn, hops: usize) -> Option<f64> {
+        if server.replay_lsn? >= written {
+            return Some(0.0);
+        }
+        // All that was received is replayed: the time since the last commit says nothing on an idle primary, so what the upstream
+        // measured counts, as long as it hears from the standby.
+        let upstream = self.facts.observed_upstream(name).filter(|_| !waits_to_be_replayed(server));
+        let Some((upstream, from)) = upstream.and_then(|node| Some((node, node.facts()?))) else {
+            return server.last_replay_age_s;
+        };
+        let sender = from.sender_of(name)?;
+        match sender.state.as_deref() {
+            // The role may not see it.
+            None => return None,
+            Some("streaming") => {}
+            Some(_) => return server.last_replay_age_s,
+        }
+        let measured = sender.replay_lag_s.unwrap_or(0.0);
+        let own = match (sender.reply_age_s.filter(|age| *age > SILENT_S), server.last_replay_age_s) {
+            (Some(silent), Some(age)) => silent.min(age).max(measured),
+            _ => measured,
+        };
+        // Whoever keeps up with a standby that is behind is as far behind.
+        let before = match from.in_recovery && hops > 0 {
+            true => self.lag_s(&upstream.row.node_name, from, written, hops - 1)?,
+            false => 0.0,
+        };
+        Some(own.max(before))
+    }
+
+    /// Whether a standby that streams has kept slots from its time as an upstream.
+    pub(crate) fn kept_slots(&mut self, node: &NodeFacts) {
+        let name = &node.row.node_name;
+        let Some(upstream) = self.facts.observed_upstream(name) else { return };
+        let (upstream_id, up) = (upstream.row.node_id, upstream.facts());
+        let stale = slots::stale(self.facts, node.row.node_id, upstream_id);
+        if stale.is_empty() {
+            return;
+        }
+        // A rejoin leads to the primary.
+        let command = match up.is_some_and(|up| up.in_recovery) {
+            true => format!("pgbaton standby follow --upstream-node-id={upstream_id}"),
+            false => "pgbaton node rejoin".to_string(),
+        };
+        let names: Vec<String> = stale.iter().map(|slot| format!("\"{slot}\"")).collect();
+        let message = format!("node \"{name}\" has slots of nodes that do not stream from it");
+        let issue = self.issue(Severity::Warning, "slot_inactive", Some(&node.row), message);
+        issue.detail = Some(format!("They keep WAL that nobody fetches: {}.", names.join(", ")));
+        issue.hint = Some(format!("\"{command}\" on \"{name}\" drops them."));
+        self.type_on(&command, &node.row);
+    }
+
+    /// Whether a node has WAL that the primary never had. `typed` is how many commands there were before this node was looked at.
+    pub(crate) fn past(
+        &mut self,
+        node: &NodeFacts,
+        server: &ServerFacts,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+        typed: usize,
+        out: &mut NodeView,
+    ) {
+        let Some((chief, primary)) = reference else { return };
+        if chief.row.node_id == node.row.node_id {
+            return;
+        }
+        let name = node.row.node_name.clone();
+        // A standby of another primary has that one's history.
+        let of_another = self.undecided
+            && server.in_recovery
+            && self.facts.primaries().any(|(_, other)| other.sender_of(&name).is_some());
+        if of_another {
+            // Positions of two histories have no distance.
+            (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
+            return;
+        }
+        match relation(server, primary) {
+            Relation::Same => {}
+            Relation::Forked { evidence, at } => {
+                if server.in_recovery {
+                    // Positions of two histories have no distance.
+                    (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
+                }
+                let chief_name = chief.row.node_name.clone();
+                let undecided = self.undecided;
+                let issue = self.issue(
+                    Severity::Error,
+                    "forked",
+                    Some(&node.row),
+                    format!("the history of node \"{name}\" has parted from that of \"{chief_name}\""),
+                );
+                let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
+                issue.detail = Some(format!("{evidence}{shared}"));
+                let is_standby = server.in_recovery;
+                issue.hint = Some(if undecided {
+                    "Decide first which of the primaries stays.".into()
+                } else {
+                    format!(
+                        "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
+                     it first. Do not let it stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and asks."
+                    )
+                });
+                if is_standby && !undecided {
+                    // That is the cure for whatever else is wrong with it.
+                    self.next.truncate(typed);
+                    self.type_on("pgbaton node rejoin", &node.row);
+                }
+            }
+            // In an old cluster the first segment of the timeline is long gone, on every node: no news, day for day.
+            Relation::Unknown(_) if out.attached == Some(true) => {}
+            Relation::Unknown(why) => {
+                let issue = self.issue(
+                    Severity::Notice,
+                    "history_unknown",
+                    Some(&node.row),
+                    format!("the history of node \"{name}\" could not be compared"),
+                );
+                issue.detail = Some(why);
+                let unread: Vec<&ServerFacts> =
+                    [server, primary].into_iter().filter(|server| !server.reads_files).collect();
+                if !unread.is_empty() {
+                    let roles = roles(unread.into_iter());
+                    issue.hint = Some(format!(
+                        "As superuser in this database run: GRANT EXECUTE ON FUNCTION \
+                         pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO {roles};"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Attachment, replay and slot of a standby.
+    pub(crate) fn standby(
+        &mut self,
+        node: &NodeFacts,
+        server: &ServerFacts,
+        upstream: Option<&NodeFacts>,
+        reference: Option<(&NodeFacts, &ServerFacts)>,
+        out: &mut NodeView,
+    ) {
+        let row = &node.row;
+        let name = &row.node_name;
+        let upstream_facts = upstream.and_then(NodeFacts::facts);
+        let sender = upstream_facts.and_then(|facts| facts.sender_of(name));
+        let observed = self.facts.observed_upstream(name);
+        // It may have given another name than the one it is registered by.
+        let nameless = sender.is_none()
+            && observed.is_none()
+            && upstream.is_some_and(|upstream| upstream.facts().is_some() && streams_from(node, upstream));
+        out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
+        // What the processes are said to do is not what they do: one that is stopped, or whose connection is half-open, is still listed.
+        let observed_sender = sender.or_else(|| observed.and_then(|node| node.facts()?.sender_of(name)));
+        let hangs = server.hangs(observed_sender);
+        out.attached = match (upstream_facts, sender, &server.receiver) {
+            _ if hangs.is_some() => Some(false),
+            (Some(_), Some(sender), _) => {
+                Some(sender.state.as_deref().is_none_or(|state| state == "streaming"))
+            }
+            (Some(_), None, _) => Some(nameless),
+            // The upstream cannot be asked; without a WAL receiver nothing is attached to anything.
+            (None, _, None) => Some(false),
+            (None, _, Some(_)) => None,
+        };
+        if row.node_type == NodeType::Standby && row.active {
+            match (upstream, upstream_facts, sender, observed) {
+                _ if hangs.is_some() => {
+                    let message = format!("the WAL receiver of node \"{name}\" hangs");
+                    let issue = self.issue(Severity::Error, "receiver_hangs", Some(row), message);
+                    issue.detail = hangs;
+                    issue.hint = Some(format!(
+                        "It falls behind. Look at that process and at its connection on the host of \"{name}\"; \"pgbaton node restart\" there \
+                         starts it anew."
+                    ));
+                    self.type_on("pgbaton node restart", row);
+                }
+                (Some(up), Some(_), None, Some(other)) => {
+                    let message = format!(
+                        "node \"{name}\" streams from \"{}\", not from \"{}\" as registered",
+                        other.row.node_name, up.row.node_name
+                    );
+                    let hint = format!(
+                        "To record what is, run \"pgbaton standby register --force --upstream-node-id={}\" on \"{name}\".",
+                        other.row.node_id
+                    );
+                    let next =
+                        format!("pgbaton standby register --force --upstream-node-id={}", other.row.node_id);
+                    let row = row.clone();
+                    self.issue(Severity::Warning, "upstream_differs", Some(&row), message).hint = Some(hint);
+                    self.type_on(&next, &row);
+                }
+                (Some(up), Some(_), None, None) if nameless => {
+                    let message = format!(
+                        "node \"{name}\" streams from \"{}\" under another application_name",
+                        up.row.node_name
+                    );
+                    let issue = self.issue(Severity::Warning, "application_name_differs", Some(row), message);
+                    issue.detail =
+                        Some("It is not found by its name where synchronous standbys are chosen.".into());
+                    issue.hint = Some(format!(
+                        "\"pgbaton standby follow\" on \"{name}\" sets application_name in its primary_conninfo to its node name."
+                    ));
+                    self.type_on("pgbaton standby follow", row);
+                }
+                (Some(up), Some(_), None, None) => {
+                    let message =
+                        format!("node \"{name}\" is not attached to its upstream \"{}\"", up.row.node_name);
+                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
+                    issue.detail = Some(match &server.receiver {
+                        Some(receiver) => format!(
+                            "Its WAL receiver is connected to {}.",
+                            receiver.sender_host.as_deref().map_or_else(
+                                || "a server that this role may not see".to_string(),
+                                |host| match receiver.sender_port {
+                                    Some(port) => format!("host \"{host}\", port {port}"),
+                                    None => format!("host \"{host}\""),
+                                }
+                            )
+                        ),
+                        None => "It has no WAL receiver.".into(),
+                    });
+                    issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
+                    // Without a WAL receiver it may be led to a place where it is not let in any more: to follow what is recorded
+                    // is the cure, or is refused with the reason.
+                    match (reference, &server.receiver) {
+                        (Some((primary, _)), None) => self.type_on(&follow(&up.row, &primary.row), row),
+                        _ => self.type_on("pgbaton node status", row),
+                    }
+                }
+                // Without any primary that is said already.
+                (Some(up), None, ..) if server.receiver.is_none() && reference.is_some() => {
+                    let upstream = up.row.node_name.clone();
+                    let message = format!("node \"{name}\" is not attached to its upstream \"{upstream}\"");
+                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
+                    issue.detail = Some(format!(
+                        "It has no WAL receiver, and \"{upstream}\" cannot be asked. It falls behind."
+                    ));
+                    issue.hint = Some(if up.row.node_type == NodeType::Primary {
+                        format!(
+                            "Let \"{name}\" follow the primary; \"{upstream}\" must not be started as it is."
+                        )
+                    } else {
+                        format!("Start \"{upstream}\", or let \"{name}\" follow another node.")
+                    });
+                    // A standby between is to be started; a former primary, of which nobody knows as what it would start, is not.
+                    if !(up.row.active && up.row.node_type == NodeType::Standby) {
+                        self.type_on("pgbaton standby follow", row);
+                    }
+                }
+                (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
+                    let state = sender.state.clone().unwrap_or_default();
+                    let message = format!(
+                        "node \"{name}\" is attached to \"{}\" in state \"{state}\"",
+                        up.row.node_name
+                    );
+                    self.issue(Severity::Warning, "not_streaming", Some(row), message);
+                }
+                _ => {}
+            }
+        }
+        self.replay(row, server, reference.map(|(_, server)| server), out);
+        // Where it streams from another one than its record says, that comes first: a slot on the one of the record is of no use to it.
+        let streams_elsewhere = sender.is_none() && observed.is_some();
+        let of_slot = upstream.filter(|_| !streams_elsewhere);
+        self.slot(row, of_slot, reference.map(|(primary, _)| &primary.row), out);
+        if let Some((_, primary)) = reference
+            && server.version_num / 10_000 != primary.version_num / 10_000
+        {
+            let message = format!(
+                "node \"{name}\" runs PostgreSQL {}, the primary {}",
+                server.version, primary.version
+            );
+            self.issue(Severity::Error, "version_differs", Some(row), message);
+        }
+    }
+
+    fn replay(&mut self, row: &NodeRow, server: &ServerFacts, primary: Option<&ServerFacts>, out: &NodeView) {
+        let name = &row.node_name;
+        if server.replay_paused == Some(true) {
+            let waiting = server
+                .wal_end()
+                .zip(server.replay_lsn)
+                .map_or(0, |(end, replayed)| end.0.saturating_sub(replayed.0));
+            let issue = self.issue(
+                Severity::Warning,
+                "replay_paused",
+                Some(row),
+                format!("WAL replay is paused on node \"{name}\""),
+            );
+            issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
+            let Advice { text, resume } = advice(name, server, primary);
+            issue.hint = Some(text);
+            if resume {
+                self.next.push(psql(row, "SELECT pg_wal_replay_resume()"));
+            }
+        } else if let Some(lag) =
+            out.replay_lag_s.filter(|lag| *lag - server.apply_delay_s >= self.view.lag_warning_s)
+        {
+            let bytes = out.replay_lag_bytes.unwrap_or_default();
+            let issue = self.issue(
+                Severity::Warning,
+                "replication_lag",
+                Some(row),
+                format!("node \"{name}\" is {lag:.0} seconds behind"),
+            );
+            issue.detail = Some(match server.apply_delay_s {
+                0.0 => format!("{bytes} bytes of WAL are not replayed."),
+                delay => format!(
+                    "{bytes} bytes of WAL are not replayed. It is to be {delay:.0} seconds behind (recovery_min_apply_delay)."
+                ),
+            });
+        }
+    }
+
+    fn slot(
+        &mut self,
+        row: &NodeRow,
+        upstream: Option<&NodeFacts>,
+        primary: Option<&NodeRow>,
+        out: &mut NodeView,
+    ) {
+        let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream) else { return };
+        let Some(server) = upstream.facts() else { return };
+        let name = &row.node_name;
+        let place = &upstream.row.node_name;
+        let Some(slot) = server.slot(slot_name) else {
+            let issue = self.issue(
+                Severity::Error,
+                "slot_missing",
+                Some(row),
+                format!("slot \"{slot_name}\" of node \"{name}\" does not exist on \"{place}\""),
+            );
+            issue.detail = Some(
+                "Without it the upstream may recycle WAL that the node still needs, and a configured slot that is \
+                 missing stops it from streaming."
+                    .into(),
+            );
+            let command = primary.map(|primary| follow(&upstream.row, primary));
+            if let Some(command) = command {
+                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which makes the slot."));
+                self.type_on(&command, row);
+            }
+            return;
+        };
+        out.slot_active = Some(slot.active);
+        out.slot_wal_status.clone_from(&slot.wal_status);
+        out.slot_retained_bytes = slot.retained_bytes;
+        if slot.wal_status.as_deref() == Some("lost") {
+            let issue = self.issue(
+                Severity::Error,
+                "slot_lost",
+                Some(row),
+                format!("slot \"{slot_name}\" of node \"{name}\" on \"{place}\" has lost WAL"),
+            );
+            issue.detail =
+                Some("The WAL that the node needs next was removed (max_slot_wal_keep_size).".into());
+            issue.hint = Some(format!(
+                "If the archive does not have it, copy \"{name}\" again: \"pgbaton node rejoin --reclone\" there."
+            ));
+            // To follow would be refused.
+            let led = primary.map(|primary| typed_on(&follow(&upstream.row, primary), row));
+            self.next.retain(|line| Some(line) != led.as_ref());
+            self.type_on("pgbaton node rejoin --reclone", row);
+        } else if !slot.active && out.attached == Some(true) {
+            let issue = self.issue(
+                Severity::Warning,
+                "slot_unused",
+                Some(row),
+                format!("node \"{name}\" streams without its slot \"{slot_name}\""),
+            );
+            issue.detail = Some(format!("The slot keeps WAL on \"{place}\" that nobody fetches."));
+            if let Some(command) = primary.map(|primary| follow(&upstream.row, primary)) {
+                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which lets it use the slot."));
+                self.type_on(&command, row);
+            }
+        }
+    }
+}
+
+/// Writes the command that leads a standby to an upstream.
+fn follow(upstream: &NodeRow, primary: &NodeRow) -> String {
+    let named = match upstream.node_id == primary.node_id {
+        true => String::new(),
+        false => format!(" --upstream-node-id={}", upstream.node_id),
+    };
+    format!("pgbaton standby follow{named}")
+}
+
+/// Writes a command that runs SQL on a node, to be typed anywhere.
+fn psql(row: &NodeRow, sql: &str) -> String {
+    let conninfo = Conninfo::parse(&row.conninfo).map(|parsed| parsed.without_secrets().to_string());
+    shell_words::join(["psql", "-Xd", &conninfo.unwrap_or_default(), "-c", sql])
+}
+
+/// Whether a standby has received a whole record that it has not replayed.
+///
+/// The primary sends what it has flushed, and that may end in the middle of a record: then always at the end of a page. What is missing
+/// of such a record comes with the next write, which on an idle primary may be tomorrow.
+pub(crate) fn waits_to_be_replayed(server: &ServerFacts) -> bool {
+    const PAGE: u64 = 8192;
+    match (server.replay_lsn, server.receive_lsn) {
+        (Some(replayed), Some(received)) if received > replayed => {
+            !(received.0 % PAGE == 0 && received.0 - replayed.0 < PAGE)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assess;
+    use super::super::examples::{healthy, judged, promote, server, silence, view};
+    use super::*;
+    use crate::facts::cluster::ClusterFacts;
+    use crate::facts::server::Slot;
+    use crate::pg::failure::Answered;
+    use crate::pg::history::TimelineId;
+
+    #[test]
+    fn one_that_has_parted_is_rejoined_and_nothing_else() {
+        let mut facts = healthy();
+        server(&mut facts, 1).receiver = None;
+        server(&mut facts, 0).senders.retain(|sender| sender.application_name != "n2");
+        assert!(!judged(&facts).0.cluster.next.is_empty());
+        server(&mut facts, 1).receive_lsn = Some(Lsn(60_000));
+        let (report, codes) = judged(&facts);
+        assert!(codes.contains(&"forked") && codes.contains(&"not_attached"), "{codes:?}");
+        assert_eq!(report.cluster.next, ["pgbaton node rejoin  # on \"n2\""]);
+    }
+
+    #[test]
+    fn lag_is_told_only_where_there_is_some() {
+        let lag = |change: &dyn Fn(&mut ClusterFacts)| {
+            let mut facts = healthy();
+            change(&mut facts);
+            let (report, codes) = judged(&facts);
+            (report.nodes[1].replay_lag_bytes, report.nodes[1].replay_lag_s, codes)
+        };
+        // The primary has just written something: the last commit before it was an hour ago, and says nothing.
+        let written = |facts: &mut ClusterFacts| server(facts, 0).current_lsn = Some(Lsn(50_100));
+        assert_eq!(lag(&written), (Some(100), Some(0.0), vec![]));
+        // Nothing was heard of the standby for a while.
+        assert_eq!(
+            lag(&|facts| {
+                written(facts);
+                server(facts, 0).senders[0].reply_age_s = Some(35.0);
+            }),
+            (Some(100), Some(35.0), vec![])
+        );
+        // It is to be an hour late.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 1).replay_lsn = Some(Lsn(40_000));
+                server(facts, 1).apply_delay_s = 3590.0;
+            }),
+            (Some(10_000), Some(3600.0), vec![])
+        );
+        // It keeps up with a standby that is cut off.
+        let of_n3 = |facts: &mut ClusterFacts| {
+            written(facts);
+            facts.nodes[2].row.upstream_node_id = Some(2);
+            let moved = server(facts, 0).senders.remove(1);
+            server(facts, 1).senders.push(moved);
+        };
+        let mut facts = healthy();
+        of_n3(&mut facts);
+        assert_eq!(judged(&facts).0.nodes[2].replay_lag_s, Some(0.0));
+        server(&mut facts, 0).senders.clear();
+        server(&mut facts, 1).receiver = None;
+        assert_eq!(judged(&facts).0.nodes[2].replay_lag_s, Some(3600.0));
+        // The end of a page, in the middle of a record.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 0).current_lsn = Some(Lsn(57_344));
+                server(facts, 1).receive_lsn = Some(Lsn(57_344));
+                server(facts, 1).replay_lsn = Some(Lsn(57_344 - 1336));
+            }),
+            (Some(1336), Some(0.0), vec![])
+        );
+        // Received, and not replayed.
+        assert_eq!(
+            lag(&|facts| server(facts, 1).replay_lsn = Some(Lsn(40_000))),
+            (Some(10_000), Some(3600.0), vec!["replication_lag"])
+        );
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 1).replay_lsn = Some(Lsn(40_000));
+                server(facts, 1).replay_paused = Some(true);
+            })
+            .2,
+            ["replay_paused"]
+        );
+        // What is listed as streaming, and has not been heard of for so long, hangs.
+        assert_eq!(lag(&|facts| server(facts, 0).senders[0].reply_age_s = Some(45.0)).2, ["receiver_hangs"]);
+        assert_eq!(
+            lag(&|facts| server(facts, 1).receiver.as_mut().unwrap().message_age_s = Some(90.0)).2,
+            ["receiver_hangs"]
+        );
+        // Nobody has said how long it may be silent.
+        assert_eq!(
+            lag(&|facts| {
+                server(facts, 0).senders[0].reply_age_s = Some(45.0);
+                server(facts, 1).receiver_times_s = (0.0, 0.0);
+            })
+            .2,
+            [""; 0]
+        );
+        // What resuming would do decides whether it is advised.
+        let resumed = |change: &dyn Fn(&mut ClusterFacts)| {
+            let mut facts = healthy();
+            server(&mut facts, 1).replay_paused = Some(true);
+            change(&mut facts);
+            let (report, issues) = assess(&facts, &view(None));
+            let issue = issues.into_iter().find(|issue| issue.code == "replay_paused").unwrap();
+            (report.cluster.next.concat().contains("resume"), issue.hint.unwrap())
+        };
+        assert!(resumed(&|_| {}).0);
+        let (advised, hint) = resumed(&|facts| server(facts, 1).has_recovery_target = true);
+        assert!(!advised && hint.contains("recovery target"), "{hint}");
+        let (advised, hint) = resumed(&|facts| {
+            server(facts, 0).recovery_limits = vec![("max_connections".into(), 200)];
+        });
+        assert!(!advised && hint.contains("max_connections is 100, and 200 on the primary"), "{hint}");
+        // A role that may see little cannot tell, and raises no alarm.
+        assert_eq!(
+            lag(&|facts| {
+                written(facts);
+                server(facts, 0).senders[0].state = None;
+            }),
+            (Some(100), None, vec![])
+        );
+        // Without a primary there is nothing to compare with.
+        let unknown = lag(&|facts| facts.nodes[0].server = Err(silence(Answered::Nothing)));
+        assert_eq!((unknown.0, unknown.1), (None, None));
+    }
+
+    #[test]
+    fn attachment_and_slots() {
+        let mut facts = healthy();
+        server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 1).receiver = None;
+        let (report, codes) = judged(&facts);
+        assert_eq!((report.nodes[1].attached, codes), (Some(false), vec!["not_attached"]));
+        assert_eq!(report.cluster.next, ["pgbaton standby follow  # on \"n2\""]);
+        // Somewhere that nobody knows.
+        server(&mut facts, 1).receiver = server(&mut healthy(), 1).receiver.take();
+        server(&mut facts, 1).receiver.as_mut().unwrap().sender_port = Some(1);
+        assert_eq!(judged(&facts).0.cluster.next, ["pgbaton node status  # on \"n2\""]);
+        // Below another standby.
+        let mut facts = healthy();
+        facts.nodes[2].row.upstream_node_id = Some(2);
+        server(&mut facts, 0).senders.remove(1);
+        server(&mut facts, 2).receiver = None;
+        assert_eq!(
+            judged(&facts).0.cluster.next,
+            ["pgbaton standby follow --upstream-node-id=2  # on \"n3\""]
+        );
+        // Its upstream is a former primary, which is not to be started as what it was.
+        let mut facts = healthy();
+        promote(&mut facts, 1, 2);
+        facts.nodes[1].row.node_type = NodeType::Primary;
+        facts.nodes[0].row.active = false;
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        server(&mut facts, 2).receiver = None;
+        let next = judged(&facts).0.cluster.next;
+        assert!(next.contains(&"pgbaton standby follow  # on \"n3\"".to_string()), "{next:?}");
+        let mut facts = healthy();
+        server(&mut facts, 0).senders[0].application_name = "walreceiver".into();
+        assert_eq!(judged(&facts).1, ["application_name_differs"]);
+        let mut facts = healthy();
+        let moved = server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 2).senders.push(moved);
+        assert_eq!(judged(&facts).1, ["upstream_differs"]);
+        let mut facts = healthy();
+        facts.nodes[1].row.slot_name = Some("s'2".into());
+        let (report, codes) = judged(&facts);
+        assert_eq!(codes, ["slot_missing"]);
+        assert_eq!(report.cluster.next, ["pgbaton standby follow  # on \"n2\""]);
+        let slot = |active, status: &str| Slot {
+            slot_name: "s'2".into(),
+            slot_type: "physical".into(),
+            active,
+            restart_lsn: None,
+            wal_status: Some(status.into()),
+            retained_bytes: None,
+            invalidation_reason: None,
+            ..Slot::default()
+        };
+        for (slot, expected) in [
+            (slot(true, "reserved"), vec![]),
+            (slot(false, "reserved"), vec!["slot_unused"]),
+            (slot(false, "lost"), vec!["slot_lost"]),
+        ] {
+            server(&mut facts, 0).slots = vec![slot];
+            assert_eq!(judged(&facts).1, expected);
+        }
+    }
+
+    #[test]
+    fn histories_that_may_not_be_read() {
+        let mut facts = healthy();
+        server(&mut facts, 0).timeline = TimelineId(2);
+        server(&mut facts, 0).senders.remove(0);
+        server(&mut facts, 0).reads_files = false;
+        server(&mut facts, 1).receiver = None;
+        let (_, issues) = assess(&facts, &view(None));
+        let unknown = issues.iter().find(|issue| issue.code == "history_unknown").unwrap();
+        let hint = unknown.hint.as_deref().unwrap();
+        assert!(hint.ends_with("(text, bigint, bigint, boolean) TO \"repmgr\";"), "{hint}");
+    }
+}

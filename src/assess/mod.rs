@@ -1,0 +1,7 @@
+//! Judgements: what facts mean, as pure functions. May use `facts`, `registry` and types of `pg`; asks nothing.
+
+pub mod alive;
+pub mod checks;
+pub mod cluster;
+pub mod history;
+pub mod start;

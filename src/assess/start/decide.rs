@@ -1,0 +1,206 @@
+//! What follows from what was heard, by who asks.
+
+use serde::Serialize;
+
+use super::{Count, Members, Says, Verdict, Word, judge};
+
+/// Who asks whether a server that is registered as the primary may start, or stay, as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asker {
+    /// `node guard`: before something else starts the server.
+    Guard,
+    /// `node start` of a server without `standby.signal`.
+    Start,
+    /// `node restart` of a server that is a primary now.
+    Restart,
+    /// The rollback of a switchover, in the process that starts the former primary as the primary that it was: on its host.
+    Rollback,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum May {
+    /// It may.
+    Yes,
+    /// It may; who did not answer is to be named.
+    YesNaming,
+    /// It may not: exit code 31.
+    No {
+        /// `--force` overrides it: nobody who answers objects.
+        overridable: bool,
+    },
+    /// It cannot be determined, and nothing overrides that here.
+    Unknown,
+}
+
+impl May {
+    /// It may, whether or not somebody has to be named.
+    pub fn is_yes(self) -> bool {
+        matches!(self, Self::Yes | Self::YesNaming)
+    }
+}
+
+/// What was heard in one round.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// The node that it is about.
+    pub node_id: i32,
+    /// What each of the others says, as [`crate::assess::start::strongest`] leaves it.
+    pub words: &'a [Word],
+    /// Who is registered.
+    pub members: &'a Members,
+    /// It is known for certain that there is no other node.
+    pub alone: bool,
+    /// What was seen at another time, is newer, and was not heard now; a whole sentence.
+    pub seen_newer: Option<&'a str>,
+}
+
+/// The answer with what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The answer.
+    pub may: May,
+    /// What each of the other nodes says.
+    pub words: Vec<Word>,
+    /// How many nodes name this one, and of how many.
+    pub count: Count,
+    /// No other node is registered.
+    pub alone: bool,
+    /// What was seen at another time and is newer; a whole sentence.
+    pub seen_newer: Option<String>,
+}
+
+/// Decides who asks what.
+pub fn decide(asker: Asker, heard: &Heard<'_>) -> Judgement {
+    let Heard { node_id, words, members, alone, seen_newer } = *heard;
+    Judgement {
+        may: answer(asker, heard),
+        words: words.to_vec(),
+        count: members.count(node_id, words),
+        alone: alone && !members.has_others(node_id),
+        seen_newer: seen_newer.map(str::to_string),
+    }
+}
+
+fn answer(asker: Asker, heard: &Heard<'_>) -> May {
+    let Heard { node_id, words, members, alone, seen_newer } = *heard;
+    if words.iter().any(|word| word.says == Says::Against) {
+        return May::No { overridable: false };
+    }
+    if seen_newer.is_some() {
+        return May::No { overridable: true };
+    }
+    let answers = |word: &Word| word.timeline.is_some();
+    let go = match words.iter().all(answers) {
+        true => May::Yes,
+        false => May::YesNaming,
+    };
+    match asker {
+        Asker::Guard | Asker::Start => match (judge(node_id, words, members, alone, true), asker) {
+            (Verdict::Start(_), _) => go,
+            (_, Asker::Start) => May::No { overridable: true },
+            _ => May::Unknown,
+        },
+        Asker::Restart | Asker::Rollback => go,
+    }
+}
+
+impl Judgement {
+    /// Returns everything that was said of something newer.
+    pub fn evidence(&self) -> String {
+        let against = sentences(self.words.iter().filter(|word| word.says == Says::Against));
+        match &self.seen_newer {
+            Some(seen) if against.is_empty() => seen.clone(),
+            _ => against,
+        }
+    }
+
+    /// Returns what each node says, or why it says nothing.
+    pub fn everything(&self) -> String {
+        let said = sentences(self.words.iter());
+        match &self.seen_newer {
+            Some(seen) if said.is_empty() => seen.clone(),
+            Some(seen) => format!("{seen} {said}"),
+            None => said,
+        }
+    }
+
+    /// Names the nodes that did not answer, each with why.
+    pub fn unheard(&self) -> Option<String> {
+        let unheard = sentences(self.words.iter().filter(|word| word.timeline.is_none()));
+        (!unheard.is_empty()).then_some(unheard)
+    }
+}
+
+fn sentences<'a>(words: impl Iterator<Item = &'a Word>) -> String {
+    words.map(|word| word.detail.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::history::TimelineId;
+    use crate::registry::{NodeRow, NodeType};
+
+    fn word(node_id: i32, says: Says, answers: bool) -> Word {
+        Word {
+            node_id: Some(node_id),
+            node_name: format!("node{node_id}"),
+            says,
+            timeline: answers.then_some(TimelineId(1)),
+            detail: format!("{node_id}."),
+            defers: false,
+            is_primary: false,
+            own_address: false,
+            server: None,
+        }
+    }
+
+    const ASKERS: [Asker; 4] = [Asker::Guard, Asker::Start, Asker::Restart, Asker::Rollback];
+
+    fn with(words: &[Word], alone: bool, seen_newer: Option<&str>) -> [May; 4] {
+        let mut members = Members::default();
+        let others = if alone { 1 } else { 3 };
+        members
+            .learn((1..=others).map(|id| NodeRow::example(id, NodeType::Standby)).collect::<Vec<_>>().iter());
+        ASKERS.map(|asker| {
+            let heard = Heard { node_id: 1, words, members: &members, alone, seen_newer };
+            decide(asker, &heard).may
+        })
+    }
+
+    const YES: May = May::Yes;
+    const NAMING: May = May::YesNaming;
+    const NEVER: May = May::No { overridable: false };
+    const NOT: May = May::No { overridable: true };
+    const UNKNOWN: May = May::Unknown;
+
+    #[test]
+    fn nobody_makes_a_primary_beside_one_that_answers() {
+        let words = [word(2, Says::For, true), word(3, Says::Against, true)];
+        assert_eq!(with(&words, false, None), [NEVER; 4]);
+        // What was seen at another time counts until that node answers; a person may know better.
+        assert_eq!(with(&[word(2, Says::For, true)], false, Some("Seen.")), [NOT; 4]);
+        assert_eq!(with(&[], true, Some("Seen.")), [NOT; 4]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_judged_by_who_asks() {
+        let all = with(&[word(2, Says::For, true), word(3, Says::For, true)], false, None);
+        assert_eq!(all, [YES; 4]);
+        let majority = with(&[word(2, Says::For, true), word(3, Says::NoAnswer, false)], false, None);
+        assert_eq!(majority, [NAMING; 4]);
+        let nobody = with(&[word(2, Says::NoAnswer, false), word(3, Says::NoAnswer, false)], false, None);
+        assert_eq!(nobody, [UNKNOWN, NOT, NAMING, NAMING]);
+        // Who answers, and tells nothing, is no vote.
+        let unclear = with(&[word(2, Says::Unclear, true), word(3, Says::Unclear, true)], false, None);
+        assert_eq!(unclear, [UNKNOWN, NOT, YES, YES]);
+    }
+
+    #[test]
+    fn a_node_that_is_registered_alone_starts() {
+        assert_eq!(with(&[], true, None)[..3], [YES; 3]);
+    }
+}

@@ -1,0 +1,179 @@
+//! The options that are read everywhere, held against the table of what each command uses: nothing is ignored.
+
+use crate::cli::options::{Leaf, Node, Use};
+use crate::command_line::{named_node, usage};
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::far_end::checks::{Expected, checks};
+use crate::observe::node_location::{self, Whereabouts, config_file, far_end, greet, means_local, ssh_hosts};
+use crate::observe::{discovery, own_node};
+use crate::output::{Data, Report, no_csv};
+use crate::plan::FarEnd;
+use crate::plan::far_end::Reached;
+use crate::system::environment;
+use crate::system::process::{self, Surroundings};
+use crate::system::signals::{Signal, Signals};
+use crate::ui::Level;
+
+/// Refuses an option that means nothing for this command, before anything is looked at.
+///
+/// # Errors
+/// Exit code 1, with the reason.
+pub fn refuse_unused(context: &Context, leaf: &Leaf) -> Result<()> {
+    for option in Use::ALL {
+        let Some(given) = option.given(&context.global).filter(|_| !leaf.has(option)) else { continue };
+        if leaf.of_repmgr.contains(&option) {
+            let primary = format!("option \"{given}\" has no effect on \"{}\"", leaf.name);
+            context.ui.message(Level::Warning, &primary, Some(reason(option, leaf)), None);
+            continue;
+        }
+        if option == Use::Csv {
+            return Err(no_csv(leaf.name));
+        }
+        let error = Error::failed(format!("option \"{given}\" cannot be used with \"{}\"", leaf.name))
+            .detail(format!("{} Nothing was changed.", reason(option, leaf)));
+        return Err(match (option, leaf.node) {
+            (Use::Connection, Node::HandedOver) => {
+                error.hint("To act on another node, name it with --node-id or --node-name.")
+            }
+            _ => error.hint(format!("Try \"pgbaton {} --help\".", leaf.name)),
+        });
+    }
+    Ok(())
+}
+
+/// Has the node that `--node-id` or `--node-name` names carry the command out; None if that is done here.
+///
+/// # Errors
+/// Exit code 1 if there is no such node, or only the local one can be meant; else those of the way there.
+pub async fn node(context: &Context, leaf: &Leaf) -> Result<Option<Report>> {
+    let named = Use::Node.given(&context.global).is_some();
+    match leaf.node {
+        _ if !named => Ok(None),
+        Node::HandedOver => named_node::elsewhere(context).await,
+        Node::Local if !node_location::means_local(context)? => {
+            Err(Error::failed(format!("\"{}\" acts on the local node only", leaf.name))
+                .detail(format!(
+                    "It is node \"{}\" (ID {}). Nothing was changed.",
+                    context.config()?.node_name,
+                    context.config()?.node_id
+                ))
+                .hint(
+                    "Run it on the host of the other node, or name that node's configuration file with -f.",
+                ))
+        }
+        Node::Local | Node::Subject | Node::Meaningless => Ok(None),
+    }
+}
+
+fn reason(option: Use, leaf: &Leaf) -> &'static str {
+    match option {
+        Use::Files => "It reads no configuration.",
+        Use::Connection if leaf.has(Use::Files) && !leaf.name.starts_with("config") => {
+            "It acts on a node that is registered or configured, and connects by conninfo of its configuration."
+        }
+        Use::Connection | Use::Timeout => "It connects to no server.",
+        Use::Superuser => "Nothing that it does requires a superuser.",
+        Use::Node => "It is about no single node.",
+        Use::Force => "It makes no check that could be overridden.",
+        Use::AcceptDataLoss => "Nothing that it does can lose transactions.",
+        Use::DryRun => "It changes nothing.",
+        Use::Yes => "It asks no question.",
+        Use::Csv | Use::Compact => "It has no such output.",
+    }
+}
+
+/// Hands this command over to the node that `--node-id` or `--node-name` means; None if that is the local one.
+///
+/// # Errors
+/// Exit code 1 if there is no such node, else those of [`hand_over`].
+pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
+    if means_local(context)? {
+        return Ok(None);
+    }
+    let found = discovery::cluster(context).await?;
+    let node = own_node::target(context, &found.facts)?;
+    let ssh_host = ssh_hosts(context, &found).await.remove(&node.row.node_id);
+    let known = Whereabouts {
+        row: &node.row,
+        server: node.facts(),
+        system_identifier: found.facts.system_identifier(),
+        ssh_host: ssh_host.as_deref(),
+    };
+    let there = far_end(context, &known).await?;
+    let words = context.command_line.get(1..).unwrap_or_default();
+    hand_over(context, &there, words).await.map(Some)
+}
+
+/// Has the pgbaton of another node carry a command out, with our terminal; its answer and its exit code are ours.
+///
+/// `args` are the words of the command, without the name of the program. Those that say which node, and where its things are, are left
+/// out: over there it is the local one.
+///
+/// # Errors
+/// Exit code 12 if nobody answers there: then nothing was begun. 5 if the connection was lost: then nobody knows.
+pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> Result<Report> {
+    let words = usage::for_another_node(&context.command, args);
+    if words.iter().any(|word| word.contains("********")) {
+        return Err(Error::failed("a password on the command line cannot be handed to another host")
+            .detail("It would be seen in the list of processes there.")
+            .hint("Leave it out, and put it into the .pgpass of the user that runs pgbaton there."));
+    }
+    let answer = greet(context, far_end).await;
+    let stops = |check: &crate::plan::Check| check.stops() && check.exit != Exit::Busy;
+    if let Some(check) = checks(far_end, &Expected::default(), &answer).into_iter().find(stops) {
+        let error = Error { detail: check.detail, hint: check.hint, ..Error::new(check.exit, check.message) };
+        return Err(error.detail("Nothing was changed."));
+    }
+    // With a terminal on the other side both streams are one, so that side gets one only if all of ours are.
+    let terminal = environment::is_terminal();
+    let command = far_end.reached.command(terminal, &words);
+    context.debug(&command.to_string());
+    let signals = Signals::take_over()
+        .map_err(|error| Error::from_cause(Exit::Internal, "could not take over signals", &error))?;
+    let around = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
+    let attached = process::Attached::start(&command, &around, terminal)
+        .map_err(|error| Error::from_cause(Exit::LocalCommand, "could not hand the command over", &error))?;
+    let by_ssh = matches!(far_end.reached, Reached::Ssh { .. });
+    let status = {
+        let mut ended = std::pin::pin!(attached.wait());
+        loop {
+            tokio::select! {
+                status = &mut ended => break status,
+                signal = signals.next() => match terminal {
+                    // The terminal has told the other side as well.
+                    true => {}
+                    false if by_ssh => context.ui.message(
+                        Level::Notice,
+                        "the command goes on",
+                        Some(&format!("It runs on the host of node \"{}\", where a signal from here does not get.", far_end.node_name)),
+                        None,
+                    ),
+                    false => attached.send(match signal {
+                        Signal::Int => rustix::process::Signal::INT,
+                        Signal::Term => rustix::process::Signal::TERM,
+                    }),
+                },
+            }
+        }
+    };
+    let lost = |detail: String| {
+        Error::new(
+            Exit::LocalCommand,
+            format!("the connection to the host of node \"{}\" was lost", far_end.node_name),
+        )
+        .detail(detail)
+        .detail("What the command has done there is not known; it goes on without this connection.")
+        .hint(format!("On that host: pgbaton -f {} operation list", shell_words::quote(config_file(far_end))))
+        .changed()
+    };
+    match status {
+        Ok(Some(255)) if by_ssh => Err(lost("ssh ended with status 255.".to_string())),
+        Ok(Some(code)) => match u8::try_from(code).ok().and_then(|code| Exit::try_from(code).ok()) {
+            Some(exit) => Ok(Report { exit, ..Report::new(Data::Nothing) }),
+            None => Err(lost(format!("It ended with status {code}."))),
+        },
+        Ok(None) => Err(lost("It was ended by a signal.".to_string())),
+        Err(error) => Err(lost(sentence(&format!("{error:#}")))),
+    }
+}

@@ -1,0 +1,293 @@
+//! What every command needs, built once in `main` and handed down.
+
+use crate::cli::{FAR_END, Global, Noun};
+use crate::config::value::CleartextPasswords;
+use crate::config::{self, Config, NamedBy, locate};
+use crate::context::state_directory::State;
+use crate::error::{Error, Exit, Issue, Result};
+use crate::facts::directory::running_postmaster;
+use crate::output::{Report, Style};
+use crate::pg::client::Session;
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::control;
+use crate::pg::failure::ConnectError;
+use crate::system::environment::Environment;
+use crate::system::files;
+use crate::ui::{Level, Ui};
+use futures_util::future::LocalBoxFuture;
+use std::cell::{OnceCell, RefCell};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Seconds within which one server must have answered everything that a command asks it.
+const NODE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How a command is carried out. In a value, because what resumes operations stands below the commands.
+pub type Dispatch = for<'a> fn(&'a Context, &'a Noun) -> LocalBoxFuture<'a, Result<Report>>;
+
+/// What every command needs.
+#[derive(Debug)]
+pub struct Context {
+    /// The options of every command.
+    pub global: Global,
+    /// The words that the program was called with, passwords taken out.
+    pub command_line: Vec<String>,
+    /// The command, for instance `cluster show`.
+    pub command: String,
+    /// The environment.
+    pub environment: Environment,
+    /// The streams.
+    pub ui: Ui,
+    /// How the answer looks.
+    pub style: Style,
+    /// Carries a command line out, for an operation that begins anew.
+    pub dispatch: Dispatch,
+    config: OnceCell<Option<Config>>,
+    /// The cluster of this node, where a server has told it.
+    pub(crate) cluster: RefCell<Option<String>>,
+    /// The state directory, once it was looked for.
+    pub(crate) state: RefCell<Option<State>>,
+    warnings: RefCell<Vec<Issue>>,
+    /// An unfinished operation that this command takes the place of.
+    superseded: RefCell<Option<String>>,
+}
+
+impl Context {
+    /// Puts together what is known before a command starts.
+    pub fn new(
+        global: Global,
+        command: String,
+        command_line: Vec<String>,
+        environment: Environment,
+        ui: Ui,
+        style: Style,
+        dispatch: Dispatch,
+    ) -> Self {
+        Self {
+            global,
+            command_line,
+            command,
+            environment,
+            ui,
+            style,
+            dispatch,
+            config: OnceCell::new(),
+            cluster: RefCell::default(),
+            state: RefCell::default(),
+            warnings: RefCell::default(),
+            superseded: RefCell::default(),
+        }
+    }
+
+    /// Notes that an unfinished operation does not stand in the way of this command.
+    pub fn supersede(&self, operation_id: &str) {
+        self.superseded.replace(Some(operation_id.to_string()));
+    }
+
+    /// Says whether this command takes the place of an operation.
+    pub fn supersedes(&self, operation_id: &str) -> bool {
+        self.superseded.borrow().as_deref() == Some(operation_id)
+    }
+
+    /// Returns the configuration.
+    ///
+    /// # Errors
+    /// Exit code 1 if there is none, or something is wrong with it.
+    pub fn config(&self) -> Result<&Config> {
+        match self.config_if_any()? {
+            Some(config) => Ok(config),
+            None => Err(locate::Places::of_process().not_found().into()),
+        }
+    }
+
+    /// Returns the configuration, or None if there is no file and none was named.
+    ///
+    /// # Errors
+    /// Exit code 1 if something is wrong with the file.
+    pub fn config_if_any(&self) -> Result<Option<&Config>> {
+        if let Some(config) = self.config.get() {
+            return Ok(config.as_ref());
+        }
+        let loaded = match self.read_config()? {
+            Some(outcome) => {
+                let (config, warnings) = outcome.accept()?;
+                self.environment.say(|said| {
+                    said.conninfos.push(config.conninfo.clone());
+                    said.passfile.clone_from(&config.passfile);
+                    said.cleartext_passwords = config.cleartext_passwords == CleartextPasswords::Allow;
+                });
+                if self.global.log_to_file
+                    && let Some(path) = &config.log_file
+                {
+                    self.ui.log_to(path).map_err(|error| {
+                        Error::from_cause(Exit::Failed, "could not write the log", &error)
+                    })?;
+                }
+                for warning in &warnings {
+                    let issue = warning.issue();
+                    self.ui.issue(&issue);
+                    self.warnings.borrow_mut().push(issue);
+                }
+                Some(config)
+            }
+            None => None,
+        };
+        Ok(self.config.get_or_init(|| loaded).as_ref())
+    }
+
+    /// Reads the configuration file without judging it; None if there is none and none was named.
+    ///
+    /// # Errors
+    /// Exit code 1 if the file cannot be read at all.
+    pub fn read_config(&self) -> Result<Option<config::Outcome>> {
+        let places = locate::Places::of_process();
+        let Some((path, named)) =
+            locate::find(self.global.config_file.as_deref(), &self.environment, &places)?
+        else {
+            return Ok(None);
+        };
+        let absolute = |path: &Path| places.working_directory.join(path).display().to_string();
+        let mut options = Vec::new();
+        for (name, given) in [("data_directory", &self.global.pgdata), ("pg_bindir", &self.global.pg_bindir)]
+        {
+            if let Some(path) = given {
+                options.push((name, absolute(path)));
+            }
+        }
+        // Whoever opened this end has the name of the file out of the metadata.
+        let named = if self.command == FAR_END { NamedBy::Row { owner: None } } else { named };
+        Ok(Some(config::read(&path, named, &options, check_conninfo)?))
+    }
+
+    /// Returns where the configuration files of the local server are, if not in its data directory.
+    pub fn config_directory(&self, config: &Config) -> Option<PathBuf> {
+        let data = &config.data_directory;
+        let major = files::text(data.join("PG_VERSION")).unwrap_or_default();
+        let conf_root = self.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
+        let found = || control::config_directory(data, major.trim(), conf_root, Path::new("/"));
+        config.config_directory.clone().or_else(found)
+    }
+
+    /// Returns the time within which one server must have answered everything.
+    pub fn node_deadline(&self) -> Duration {
+        match self.global.timeout {
+            Some(seconds) => Duration::from_secs(u64::from(seconds.max(1))),
+            None => NODE_DEADLINE,
+        }
+    }
+
+    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given.
+    ///
+    /// # Errors
+    /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
+    pub fn given_conninfo(&self) -> Result<Option<Conninfo>> {
+        let global = &self.global;
+        let mut conninfo = match &global.dbname {
+            Some(text) => Conninfo::from_dbname(text).map_err(|error| {
+                Error::failed("invalid connection string in --dbname")
+                    .detail(crate::error::sentence(&error.to_string()))
+            })?,
+            None => Conninfo::default(),
+        };
+        for (keyword, value) in [("host", &global.host), ("port", &global.port), ("user", &global.username)] {
+            if let Some(value) = value {
+                conninfo.set(keyword, value);
+            }
+        }
+        if conninfo.is_empty() {
+            return Ok(None);
+        }
+        self.own(&conninfo);
+        Ok(Some(conninfo))
+    }
+
+    /// Notes a connection string that the user has given to this command.
+    pub fn own(&self, conninfo: &Conninfo) {
+        let text = conninfo.to_string();
+        self.environment.say(|said| {
+            if !said.conninfos.contains(&text) {
+                said.conninfos.push(text);
+            }
+        });
+    }
+
+    /// Returns the conninfo of the local node.
+    ///
+    /// # Errors
+    /// Exit code 1 without a configuration.
+    pub fn local_conninfo(&self) -> Result<Conninfo> {
+        let config = self.config()?;
+        Conninfo::parse(&config.conninfo).map_err(|error| {
+            Error::failed("invalid conninfo in the configuration")
+                .detail(crate::error::sentence(&error.to_string()))
+        })
+    }
+
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// Why it did not work.
+    pub async fn connect(&self, conninfo: &Conninfo) -> std::result::Result<Session, ConnectError> {
+        let options = ConnectOptions { deadline: self.node_deadline(), ..ConnectOptions::default() };
+        connect(conninfo, &self.environment, &options).await
+    }
+
+    /// Connects to the local server.
+    ///
+    /// # Errors
+    /// Exit code 6, with what the server or the network said.
+    pub async fn connect_local(&self) -> Result<Session> {
+        let conninfo = self.local_conninfo()?;
+        let config = self.config()?;
+        self.connect(&conninfo).await.map_err(|error| {
+            let error = not_connected(&format!("node \"{}\"", config.node_name), error);
+            let data = &config.data_directory;
+            if data.join("PG_VERSION").exists() && running_postmaster(data).is_none() {
+                error.hint(format!(
+                    "No server runs on \"{}\"; \"pgbaton node start\" starts it.",
+                    data.display()
+                ))
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Returns the warnings about the configuration, which were told at once, for the answer.
+    pub fn take_warnings(&self) -> Vec<Issue> {
+        self.warnings.take()
+    }
+
+    /// Says something that is only for those who want to see everything.
+    pub fn debug(&self, text: &str) {
+        self.ui.say(Level::Debug, text);
+    }
+}
+
+/// Turns a failed connection into the error of a command that needed it.
+pub fn not_connected(whom: &str, error: ConnectError) -> Error {
+    let mut out = Error::new(Exit::Connection, format!("could not connect to {whom}"))
+        .detail(crate::error::sentence(&error.primary));
+    if let Some(detail) = error.detail {
+        out = out.detail(detail);
+    }
+    match error.hint {
+        Some(hint) => out.hint(hint),
+        None => out,
+    }
+}
+
+/// Says what is wrong with a connection string, without repeating a password.
+fn check_conninfo(text: &str) -> std::result::Result<(), String> {
+    let conninfo = Conninfo::parse(text).map_err(|error| error.to_string())?;
+    match conninfo.unknown_keywords().first() {
+        Some((keyword, Some(nearest))) => {
+            Err(format!("unrecognized connection option \"{keyword}\"; did you mean \"{nearest}\"?"))
+        }
+        // An option of a newer libpq is left alone: the PostgreSQL tools will judge it.
+        _ => Ok(()),
+    }
+}
+
+pub mod state_directory;

@@ -1,0 +1,534 @@
+//! What is said between a coordinator and a far end: lines of JSON, numbered requests one way ([`Frame`]) and numbered answers the other way
+//! ([`Answered`]), many at once.
+
+use crate::assess::checks::{HostFacts, HostQuestion};
+use crate::error::{Error, Exit};
+use crate::facts::matrix::Tried;
+use crate::facts::settings::NextStart;
+use crate::pg::control::Manager;
+use crate::pg::control_file::{ControlState, ShutdownPosition};
+use crate::pg::endpoint::Upstream;
+use crate::pg::history::TimelineId;
+use crate::plan::far_end::Standing;
+use crate::plan::{Check, Look, Op, Piece, Probe, Standby, Step};
+use crate::registry::NodeRow;
+use crate::secret::Secret;
+use crate::system::command::Command;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of what is said. Two that differ do not work together; what grows within one version is optional.
+pub const PROTOCOL: u32 = 2;
+
+/// How often a coordinator that has nothing to say says that it is still there.
+pub const BEAT: Duration = Duration::from_millis(500);
+
+/// How long a channel may be silent before the requests that change something are void.
+///
+/// Whoever was away for longer, be it the coordinator, the network or this process, decided on what it saw before that. Meanwhile another
+/// server may have been promoted. A request that waited in a buffer, or that comes from a coordinator that has just woken up, is answered
+/// as void and never carried out; so is everything after it on the same channel.
+pub const VOID: Duration = Duration::from_secs(2);
+
+/// How long a far end hears nothing before it takes the channel for closed.
+///
+/// A network that is cut closes no connection for hours. Meanwhile the cluster would have no primary, or nobody could take the node's lock.
+pub const SILENCE: Duration = Duration::from_secs(10);
+
+/// A line from the coordinator.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Frame {
+    /// A request. Several may be on their way.
+    Call {
+        /// Names the answer.
+        number: u64,
+        /// What is wanted.
+        call: Call,
+    },
+    /// Nobody waits for that answer any more: what it is about is ended.
+    Cancel {
+        /// The request.
+        number: u64,
+    },
+    /// The coordinator is still there.
+    Beat,
+}
+
+/// A line from the far end.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answered<R> {
+    /// The request.
+    pub number: u64,
+    /// The answer.
+    pub reply: R,
+}
+
+/// What can be asked of a far end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// Who are you? The first request, and the only one whose answer every version can read in part.
+    Hello,
+    /// Take the node's lock, and keep it until [`Call::Release`] or the end.
+    Lock {
+        /// The operation, in words.
+        command: String,
+    },
+    /// Carry out a step. Not [`Op::Wait`]: waiting is the coordinator's.
+    Perform {
+        /// The step.
+        step: Box<Step>,
+        /// The secrets that it names.
+        #[serde(with = "revealed", default)]
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Answer a question.
+    Holds {
+        /// The question.
+        probe: Box<Probe>,
+        /// The secrets that it names.
+        #[serde(with = "revealed", default)]
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Try the connection that the WAL receiver will make to another upstream, with what the server here has.
+    Login {
+        /// The upstream.
+        upstream: Upstream,
+    },
+    /// Say where the WAL of a server ends that was shut down cleanly as a primary.
+    ShutdownPosition {
+        /// Its data directory.
+        data_directory: PathBuf,
+    },
+    /// Hand over a file that the server reads its configuration from. Any other is refused.
+    ConfigurationFile {
+        /// Its path.
+        path: String,
+    },
+    /// Look at the host, for checks.
+    Look {
+        /// What is known already.
+        question: Box<HostQuestion>,
+    },
+    /// Say which of these nodes can be connected to from there.
+    Row {
+        /// The nodes.
+        targets: Vec<Target>,
+        /// Seconds that one of them may take.
+        within_s: u64,
+        /// Not from there, but from the host of this node, which is to be asked the same.
+        of: Option<Box<Third>>,
+    },
+    /// Keep these steps, and carry them out if the channel closes before the shutdown was told. Replaces what was kept before.
+    Arm {
+        /// The steps.
+        back: Vec<Step>,
+        /// The secrets that they name.
+        #[serde(with = "revealed", default)]
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Forget these steps: from here on nothing is done unasked.
+    Disarm,
+    /// Say whether the server is shut down and would come back as a standby only; with yes, forget the steps.
+    ///
+    /// Asked immediately before another server is promoted.
+    Confirm {
+        /// Its data directory.
+        data_directory: PathBuf,
+    },
+    /// Say that this process is not stopped. Asked beside a request whose answer may take long.
+    Ping,
+    /// Make certain that the server here is no primary and does not become one while another one is promoted.
+    ///
+    /// In this order: every other far end of this node is ended with SIGKILL, the node's lock is taken, `standby.signal` is written and
+    /// synced, and only then the server is looked at. A start that was begun before reads the signal, or its server is seen.
+    Secure {
+        /// The operation, in words.
+        command: String,
+        /// Change nothing, and say what would be found.
+        only_look: bool,
+    },
+    /// Nothing was promoted: remove the `standby.signal` that [`Call::Secure`] has written.
+    Unsecure,
+    /// The operation is over: forget the steps and give the lock back.
+    Release,
+}
+
+impl Call {
+    /// Says whether the request changes something, or promises something: such a request is void when it comes too late.
+    pub fn has_effect(&self) -> bool {
+        match self {
+            Self::Lock { .. }
+            | Self::Perform { .. }
+            | Self::Arm { .. }
+            | Self::Disarm
+            | Self::Confirm { .. }
+            | Self::Secure { only_look: false, .. }
+            | Self::Unsecure => true,
+            Self::Hello
+            | Self::Ping
+            | Self::Holds { .. }
+            | Self::Login { .. }
+            | Self::ShutdownPosition { .. }
+            | Self::ConfigurationFile { .. }
+            | Self::Look { .. }
+            | Self::Row { .. }
+            // What it finds is as young as its answer.
+            | Self::Secure { only_look: true, .. }
+            // It ends what was agreed upon, and nothing else.
+            | Self::Release => false,
+        }
+    }
+}
+
+/// What a far end answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Call::Hello`].
+    Hello(Box<Hello>),
+    /// It is done.
+    Done {
+        /// What there is to say about it.
+        note: Option<String>,
+    },
+    /// To [`Call::Holds`] and [`Call::Confirm`].
+    Holds(bool),
+    /// To [`Call::Secure`].
+    Secured(Secured),
+    /// The request came too late, and nothing was done. See [`VOID`].
+    Void,
+    /// To [`Call::ShutdownPosition`].
+    Position(Option<ShutdownPosition>),
+    /// To [`Call::ConfigurationFile`].
+    File(ConfigurationFile),
+    /// To [`Call::Look`].
+    Host(Box<HostFacts>),
+    /// To [`Call::Row`].
+    Row(Vec<Tried>),
+    /// It could not be done, or there is no answer.
+    Failed(Fault),
+}
+
+/// What [`Call::Secure`] has found, and done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secured {
+    /// The server.
+    pub server: Standing,
+    /// There was no `standby.signal`, and there is one now; after a look alone: there would be.
+    pub wrote_signal: bool,
+}
+
+/// A node to connect to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// The node.
+    pub node_id: i32,
+    /// Its conninfo, which may hold a password.
+    #[serde(serialize_with = "revealed::text", deserialize_with = "revealed::from_text")]
+    pub conninfo: Secret,
+}
+
+/// A node that is asked by way of another one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Third {
+    /// Its row, with a conninfo without secrets.
+    pub row: NodeRow,
+    /// How its host is called for ssh, if that is recorded.
+    pub ssh_host: Option<String>,
+    /// The cluster's system identifier.
+    pub system_identifier: Option<String>,
+}
+
+/// A configuration file of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigurationFile {
+    /// What is in it: conninfos may hold passwords.
+    #[serde(serialize_with = "revealed::text", deserialize_with = "revealed::from_text")]
+    pub contents: Secret,
+    /// Its mode.
+    pub mode: u32,
+    /// The user that it belongs to, where it has a name.
+    pub owner: Option<String>,
+}
+
+/// An error on its way to another host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The exit code.
+    pub exit: Exit,
+    /// What failed.
+    pub primary: String,
+    /// Facts.
+    pub detail: Option<String>,
+    /// Advice.
+    pub hint: Option<String>,
+    /// It is certain that there was no effect.
+    #[serde(default)]
+    pub no_effect: bool,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let Error { exit, primary, detail, hint, no_effect, .. } = error;
+        Self { exit, primary, detail, hint, no_effect }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        let Fault { exit, primary, detail, hint, no_effect } = fault;
+        Self { detail, hint, no_effect, ..Self::new(exit, primary) }
+    }
+}
+
+/// What a far end says of itself and of its node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its version.
+    pub pgbaton: String,
+    /// [`PROTOCOL`] there.
+    pub protocol: u32,
+    /// The node of its configuration file.
+    pub node_id: i32,
+    /// Its name.
+    pub node_name: String,
+    /// That file.
+    pub config_file: String,
+    /// The node's data directory.
+    pub data_directory: PathBuf,
+    /// Where postgresql.conf is, if not there.
+    pub config_directory: Option<PathBuf>,
+    /// The user that it runs as.
+    pub user: Option<String>,
+    /// The user that owns the data directory.
+    pub owner: Option<String>,
+    /// What `pg_control` says; why it cannot be read otherwise.
+    pub control: Result<Control, String>,
+    /// The process that runs on the data directory.
+    pub postmaster: Option<i32>,
+    /// The major version of the data directory.
+    pub major: Option<String>,
+    /// Where PostgreSQL's programs of that version are.
+    pub bindir: Option<PathBuf>,
+    /// How the server is started and stopped; why nobody knows otherwise.
+    pub service: Result<ServiceCommands, String>,
+    /// The operation that waits to be resumed or abandoned there: its id and its command.
+    pub unfinished: Option<(String, String)>,
+    /// Who holds the node's lock, as a sentence.
+    pub locked_by: Option<String>,
+    /// Segments that wait to be archived.
+    pub archive_ready: Option<u64>,
+    /// `primary_conninfo` is set.
+    pub has_upstream: Option<bool>,
+    /// `wal_log_hints`, as far as the control file knows.
+    pub wal_log_hints: Option<bool>,
+    /// Data checksums.
+    pub checksums: Option<bool>,
+    /// What was examined there for a start of the server: its options, the places that are written to.
+    #[serde(default)]
+    pub start_checks: Vec<Check>,
+    /// What the next start of the server will find.
+    #[serde(default)]
+    pub next: NextStart,
+}
+
+/// What the control file of a far end says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The system identifier.
+    pub system_identifier: String,
+    /// The state.
+    pub state: ControlState,
+    /// The timeline of the last checkpoint.
+    pub timeline: TimelineId,
+}
+
+/// How the server of a far end is started and stopped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceCommands {
+    /// Who starts it.
+    pub starter: Manager,
+    /// Who stops it.
+    pub stopper: Manager,
+    /// Starts it and waits.
+    pub start: Command,
+    /// Stops it and waits.
+    pub stop: Command,
+    /// Seconds that a start may take.
+    pub start_timeout_s: u32,
+    /// Seconds that a stop may take.
+    pub stop_timeout_s: u32,
+    /// Where its first messages go, if not where they went before; in words.
+    #[serde(default)]
+    pub start_note: Option<String>,
+}
+
+impl Step {
+    /// Returns the names of all secrets that are needed to carry it out.
+    pub fn secrets(&self) -> Vec<&str> {
+        let mut out = self.op.secrets();
+        let asked = self.requires.iter().chain(&self.requires_on_resume).chain(&self.gives_up_if);
+        out.extend(asked.flat_map(Probe::secrets));
+        if let crate::plan::OnResume::AgainUnless(probe) = &self.on_resume {
+            out.extend(probe.secrets());
+        }
+        out
+    }
+}
+
+impl Op {
+    fn secrets(&self) -> Vec<&str> {
+        fn of(command: &Command) -> impl Iterator<Item = &str> {
+            command.secrets.iter().map(|(_, name)| name.as_str())
+        }
+        match self {
+            Self::Run(command)
+            | Self::Begin(command)
+            | Self::Revive { start: command, .. }
+            | Self::Rewind { command, .. } => of(command).collect(),
+            Self::Sql { on, statements } => {
+                let bound = statements.iter().flat_map(|statement| &statement.secrets);
+                on.secret.as_deref().into_iter().chain(bound.map(|(_, name)| name.as_str())).collect()
+            }
+            Self::WriteSecretFile { secret, .. } => vec![secret],
+            Self::WriteSettings { set, .. } => set
+                .iter()
+                .flat_map(|setting| &setting.value)
+                .filter_map(|piece| match piece {
+                    Piece::Secret(name) => Some(name.as_str()),
+                    Piece::Text(_) => None,
+                })
+                .collect(),
+            Self::Promote { on, command, look } => {
+                let others = look.iter().flat_map(Look::secrets);
+                on.secret.as_deref().into_iter().chain(others).chain(command.iter().flat_map(of)).collect()
+            }
+            Self::Announce { on, .. } => on.secret.iter().map(String::as_str).collect(),
+            Self::Follow { standby, upstream } => {
+                let on = match standby {
+                    Standby::Running(on) => on.secret.as_deref(),
+                    Standby::Files { .. } => None,
+                };
+                on.into_iter().chain(upstream.password.as_deref()).collect()
+            }
+            Self::Tell { on, .. } => on.secret.iter().map(String::as_str).collect(),
+            Self::DropKeptSlot { on, primary, .. } => {
+                [on, primary].into_iter().filter_map(|server| server.secret.as_deref()).collect()
+            }
+            Self::Wait(probe) => probe.secrets(),
+            Self::MakeDirectory { .. }
+            | Self::ClearDirectory { .. }
+            | Self::RemoveDirectory { .. }
+            | Self::WriteFile { .. }
+            | Self::RemoveFile { .. }
+            | Self::MoveEntries { .. }
+            | Self::CopyFiles { .. }
+            | Self::PutBack { .. }
+            | Self::Rename { .. }
+            | Self::KeepWal { .. }
+            | Self::ReturnWal { .. }
+            | Self::ArchiveWal { .. }
+            | Self::Signal { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Look {
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().filter_map(|(_, on)| on.secret.as_deref())
+    }
+}
+
+impl Probe {
+    /// Says whether yes to it means that a server is shut down for good: from then on only the coordinator may start it again.
+    pub fn tells_of_shutdown(&self) -> bool {
+        match self {
+            Self::ShutDown { .. } | Self::StaysDown { .. } => true,
+            Self::At { probe, .. } => probe.tells_of_shutdown(),
+            _ => false,
+        }
+    }
+
+    /// Returns the names of all secrets that are needed to answer it.
+    pub fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::Sql { on, statement, .. } => {
+                let bound = statement.secrets.iter().map(|(_, name)| name.as_str());
+                on.secret.as_deref().into_iter().chain(bound).collect()
+            }
+            Self::Accepts { on, .. }
+            | Self::NoPrimary { on }
+            | Self::Gone { on }
+            | Self::HasAll { on, .. }
+            | Self::StaysStandby { on, .. }
+            | Self::Announced { on } => on.secret.as_deref().into_iter().collect(),
+            Self::Unchallenged { look } | Self::Challenged { look } => look.secrets().collect(),
+            Self::Any(probes) => probes.iter().flat_map(Self::secrets).collect(),
+            Self::Not(probe) | Self::At { probe, .. } | Self::Lasts { probe, .. } => probe.secrets(),
+            Self::Exists { .. }
+            | Self::Ready { .. }
+            | Self::Stopped { .. }
+            | Self::Runs { .. }
+            | Self::ShutDown { .. }
+            | Self::StaysDown { .. }
+            | Self::Clean { .. }
+            | Self::CommitsAtMost { .. }
+            | Self::Rewound { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Secrets go through the channel and nowhere else: only here are they written as they are.
+mod revealed {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::secret::Secret;
+
+    pub fn serialize<S: Serializer>(secrets: &BTreeMap<String, Secret>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(secrets.iter().map(|(name, secret)| (name, secret.reveal())))
+    }
+
+    pub fn text<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret.reveal())
+    }
+
+    pub fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Secret>, D::Error> {
+        let plain = BTreeMap::<String, String>::deserialize(from)?;
+        Ok(plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::endpoint::Endpoint;
+    use crate::pg::statement::Statement;
+
+    #[test]
+    fn secrets_are_shown_to_the_channel_only() {
+        let on = Endpoint { name: "n".into(), conninfo: String::new(), secret: Some("c".into()) };
+        let statement = Statement::new("SELECT $1").bind_secret("p");
+        let probe =
+            Probe::At { node_id: 1, probe: Box::new(Probe::Accepts { on: on.clone(), in_recovery: None }) };
+        let step = Step::new("x", "x", Op::Sql { on, statements: vec![statement] }, 1, Exit::Query)
+            .requires(Probe::Not(Box::new(probe)));
+        assert_eq!(step.secrets(), ["c", "p", "c"]);
+        let secrets = BTreeMap::from([("p".to_string(), Secret::new("geheim"))]);
+        let call = Call::Perform { step: Box::new(step), secrets };
+        assert!(!format!("{call:?}").contains("geheim"));
+        let text = serde_json::to_string(&call).unwrap();
+        let Call::Perform { secrets, .. } = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+        assert_eq!(secrets["p"].reveal(), "geheim");
+    }
+}

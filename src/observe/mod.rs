@@ -1,0 +1,26 @@
+//! What is found out before anything is decided: the cluster, the hosts, the local node, and the facts of each operation. Read-only but for
+//! locks. May use `far_end`, `context` and what is below them; types of `plan`.
+
+pub mod clone;
+pub mod clone_places;
+pub mod clone_receiver;
+pub mod discovery;
+pub mod history;
+pub mod hosts;
+pub mod next_start;
+pub mod node_location;
+pub mod old_primary_host;
+pub mod open_operations;
+pub mod operation_view;
+pub mod own_node;
+pub mod own_server;
+pub mod peers;
+pub mod prepare;
+pub mod prepare_passwords;
+pub mod rejoin;
+pub mod replication_login;
+pub mod repmgr_activity;
+pub mod service;
+pub mod superuser;
+pub mod under_locks;
+pub mod unfinished;

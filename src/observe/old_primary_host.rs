@@ -1,0 +1,285 @@
+//! The hosts of nodes that do not let themselves be asked, before another node is promoted: that of the last known primary first of all.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::context::{Context, state_directory};
+use crate::error::{Error, Exit, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::topology::Topology;
+use crate::far_end::checks::{Expected, checks};
+use crate::far_end::protocol::{Hello, Secured};
+use crate::far_end::remote::Remote;
+use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::repmgr_activity::AtRest;
+use crate::observe::under_locks::Held;
+use crate::pg::client::Session;
+use crate::pg::conninfo::Conninfo;
+use crate::plan::FarEnd;
+use crate::plan::parts::hosts::{HostSays, only_speaks, was_primary};
+use crate::registry::node::ssh_hosts;
+use crate::registry::{NodeRow, NodeType};
+use crate::ui::Level;
+
+/// The longest time that a host may take to answer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// What was found on the hosts, and the channels to them.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    /// What each of them says, by node id.
+    pub(crate) says: BTreeMap<i32, HostSays>,
+    hosts: Vec<Host>,
+}
+
+/// A host that answers.
+#[derive(Debug)]
+struct Host {
+    node_id: i32,
+    remote: Rc<Remote>,
+    /// Its server is, or was, the primary.
+    is_former: bool,
+    /// `standby.signal` is missing there, or was and is ours now.
+    lacks_signal: bool,
+    wrote_signal: bool,
+}
+
+/// A channel that was opened before it is known whether it is needed.
+#[derive(Debug)]
+pub(crate) struct Early {
+    far_end: FarEnd,
+    remote: Remote,
+    hello: Hello,
+}
+
+impl Early {
+    /// Opens channels to the hosts of those that were the primary when the cluster was last seen, beside the first look at it: if it is needed,
+    /// it has cost no time of its own.
+    pub(crate) async fn open(context: &Context, node_id: i32) -> Vec<Self> {
+        let Some(seen) = state_directory::saved_topology(context).ok().flatten() else { return Vec::new() };
+        let former = |row: &NodeRow, was_primary| {
+            let is_primary = row.node_type == NodeType::Primary && row.active || was_primary == Some(true);
+            is_primary && row.node_id != node_id
+        };
+        let rows = seen.nodes.iter().filter(|node| former(&node.row, node.was_primary));
+        let opened = join_all(rows.map(|node| async {
+            let known = Whereabouts {
+                row: &node.row,
+                server: None,
+                system_identifier: seen.system_identifier.as_deref(),
+                ssh_host: None,
+            };
+            let far_end = node_location::far_end(context, &known).await.ok()?;
+            let (remote, hello) = Remote::open(context, &far_end, bound(context, &node.row)).await.ok()?;
+            Some(Self { far_end, remote, hello })
+        }));
+        opened.await.into_iter().flatten().collect()
+    }
+}
+
+/// What is known before the hosts are asked.
+#[derive(Debug)]
+pub(crate) struct Known {
+    cluster: ClusterFacts,
+    topology: Option<Topology>,
+    /// A session on the local server.
+    session: Option<Session>,
+}
+
+impl Known {
+    /// Takes note of what was found before the locks.
+    pub(crate) fn of(rest: &AtRest, node_id: i32) -> Self {
+        let session = rest.sessions.iter().find(|(id, _)| *id == node_id);
+        Self {
+            cluster: rest.found.facts.clone(),
+            topology: rest.found.topology.clone(),
+            session: session.map(|(_, session)| session.clone()),
+        }
+    }
+
+    /// Takes note of what was found under the locks.
+    pub(crate) fn under(held: &Held, topology: Option<Topology>, node_id: i32) -> Self {
+        Self { cluster: held.facts.clone(), topology, session: held.session(node_id).cloned() }
+    }
+
+    fn is_former(&self, node: &NodeFacts) -> bool {
+        was_primary(self.topology.as_ref(), node)
+    }
+}
+
+impl Hosts {
+    /// Opens channels to the hosts of those that cannot be asked, and looks. Takes no longer than a connection to a server that is dead.
+    pub(crate) async fn look(
+        context: &Context,
+        known: &Known,
+        node_id: i32,
+        early: impl Future<Output = Vec<Early>>,
+    ) -> Self {
+        let needed = |node: &&NodeFacts| {
+            let other = node.row.node_id != node_id && node.row.node_type != NodeType::Witness;
+            other && node.facts().is_none() && (only_speaks(node) || known.is_former(node))
+        };
+        let needed: Vec<&NodeFacts> = known.cluster.nodes.iter().filter(needed).collect();
+        if needed.is_empty() {
+            return Self::default();
+        }
+        let early = RefCell::new(early.await);
+        let names = match &known.session {
+            Some(session) => ssh_hosts(session).await.unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        let asked = join_all(needed.iter().map(|node| async {
+            let whereabouts = Whereabouts {
+                row: &node.row,
+                server: None,
+                system_identifier: known.cluster.system_identifier(),
+                ssh_host: names.get(&node.row.node_id).map(String::as_str),
+            };
+            let within = bound(context, &node.row);
+            let late = || Err(format!("Its host did not answer within {} s.", within.as_secs()));
+            let examined = examined(context, &whereabouts, within, &early);
+            timeout(within, examined).await.unwrap_or_else(|_| late())
+        }))
+        .await;
+        let mut out = Self::default();
+        for (node, asked) in needed.iter().zip(asked) {
+            let node_id = node.row.node_id;
+            let says = match asked {
+                Ok((remote, secured)) => {
+                    out.hosts.push(Host {
+                        node_id,
+                        remote: Rc::new(remote),
+                        is_former: known.is_former(node),
+                        lacks_signal: secured.as_ref().is_ok_and(|secured| secured.wrote_signal),
+                        wrote_signal: false,
+                    });
+                    match secured {
+                        Ok(secured) => HostSays::Seen(secured.server),
+                        Err(error) if error.exit == Exit::Busy => HostSays::Busy(told(&error)),
+                        Err(error) => HostSays::Nothing(told(&error)),
+                    }
+                }
+                Err(why) => HostSays::Nothing(why),
+            };
+            out.says.insert(node_id, says);
+        }
+        out
+    }
+
+    /// Makes certain that the last known primary does not come back as one: its far ends are ended, its node is locked, and it starts as a
+    /// standby from now on. In a dry run, says that this would be done.
+    pub(crate) async fn secure(&mut self, context: &Context) {
+        let says = &mut self.says;
+        let is_seen = |says: &BTreeMap<i32, HostSays>, id| matches!(says.get(&id), Some(HostSays::Seen(_)));
+        if context.global.dry_run {
+            for host in self.hosts.iter().filter(|host| host.is_former && host.lacks_signal) {
+                context.ui.say(
+                    Level::Notice,
+                    &format!(
+                        "standby.signal would be written into the data directory of \"{}\" before the promotion, so that its server does not \
+                         come back as a primary",
+                        host.remote.name()
+                    ),
+                );
+            }
+            return;
+        }
+        let formers = self.hosts.iter_mut().filter(|host| host.is_former && is_seen(says, host.node_id));
+        let secured = join_all(formers.map(async |host| {
+            let said = match host.remote.secure(false).await {
+                Ok(secured) => {
+                    host.wrote_signal = secured.wrote_signal;
+                    HostSays::Seen(secured.server)
+                }
+                Err(error) if error.exit == Exit::Busy => HostSays::Busy(told(&error)),
+                Err(error) => HostSays::Unsure(told(&error)),
+            };
+            (host.node_id, said)
+        }))
+        .await;
+        says.extend(secured);
+    }
+
+    /// Returns the channels to those whose servers are no primaries, to be asked again before the effect.
+    pub(crate) fn agreeing(&self) -> BTreeMap<i32, Rc<Remote>> {
+        let agrees = |host: &&Host| matches!(self.says.get(&host.node_id), Some(HostSays::Seen(standing)) if standing.is_secure());
+        self.hosts.iter().filter(agrees).map(|host| (host.node_id, Rc::clone(&host.remote))).collect()
+    }
+
+    /// Says whether the server of a node starts as a standby from now on.
+    pub(crate) fn keeps_down(&self, node_id: i32) -> bool {
+        let host = self.hosts.iter().find(|host| host.node_id == node_id && host.is_former);
+        host.is_some() && self.agreeing().contains_key(&node_id)
+    }
+
+    /// Takes back what was written, as nothing was promoted, and says where that was not possible.
+    pub(crate) async fn unsecure(&mut self, context: &Context) {
+        for host in self.hosts.iter_mut().filter(|host| host.wrote_signal) {
+            host.wrote_signal = false;
+            let name = host.remote.name();
+            match host.remote.unsecure().await {
+                Ok(None) => {}
+                Ok(Some(note)) => context.ui.say(Level::Warning, &note),
+                Err(error) => context.ui.message(
+                    Level::Warning,
+                    &format!("standby.signal stays in the data directory of node \"{name}\""),
+                    Some(&told(&error)),
+                    Some(
+                        "Its server starts as a standby. Run \"pgbaton cluster show\" before it is removed.",
+                    ),
+                ),
+            }
+        }
+    }
+}
+
+/// As long as its server may take to answer.
+fn bound(context: &Context, row: &NodeRow) -> Duration {
+    let given = Conninfo::parse(&row.conninfo).ok();
+    let given = given.as_ref().and_then(|conninfo| conninfo.get("connect_timeout")?.parse().ok());
+    let given = given.filter(|seconds: &u64| *seconds > 0).map(Duration::from_secs);
+    context.node_deadline().min(LONGEST).min(given.unwrap_or(LONGEST))
+}
+
+async fn examined(
+    context: &Context,
+    known: &Whereabouts<'_>,
+    within: Duration,
+    early: &RefCell<Vec<Early>>,
+) -> Result<(Remote, Result<Secured, Error>), String> {
+    let far_end = node_location::far_end(context, known).await.map_err(|error| told(&error))?;
+    let expected =
+        Expected { system_identifier: known.system_identifier.map(str::to_string), ..Expected::default() };
+    let opened = {
+        let mut early = early.borrow_mut();
+        let at = early.iter().position(|early| early.far_end == far_end);
+        at.map(|at| early.swap_remove(at))
+    };
+    let (remote, hello) = match opened {
+        Some(early) => (early.remote, early.hello),
+        None => {
+            let opened = Remote::open(context, &far_end, within).await;
+            opened.map_err(|trouble| told(&trouble.error(&far_end)))?
+        }
+    };
+    // What is at work there is ended, or found, by what follows.
+    let wrong = checks(&far_end, &expected, &Ok(hello));
+    if let Some(wrong) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
+        let detail = wrong.detail.map(|detail| format!(" {detail}")).unwrap_or_default();
+        return Err(format!("{}{detail}", sentence(&wrong.message)));
+    }
+    let secured = remote.secure(true).await;
+    Ok((remote, secured))
+}
+
+fn told(error: &Error) -> String {
+    match &error.detail {
+        Some(detail) => format!("{} {detail}", sentence(&error.primary)),
+        None => sentence(&error.primary),
+    }
+}

@@ -1,0 +1,148 @@
+//! The operations of other commands, as the rows of the cluster tell of them, and what their nodes say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::NodeFacts;
+use crate::far_end::remote::Remote;
+use crate::journal::{self, Status};
+use crate::observe::discovery;
+use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::under_locks::{self, Held};
+use crate::output::{Data, Report};
+use crate::plan::parts::announce::{Other, Standing};
+use crate::registry::node::ssh_hosts;
+use crate::registry::operation::{self, OpenOperation};
+use crate::registry::schema::{self, Present};
+use crate::ui::Level;
+
+/// How long another host may take to say what its journals hold.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Reads the rows of open operations on every node that answers: a copy that is cut off may know of one that others do not, and the other
+/// way round.
+pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
+    let read = join_all(
+        held.sessions().map(async |(_, session)| operation::open(session).await.unwrap_or_default()),
+    )
+    .await;
+    let rows: BTreeMap<String, OpenOperation> =
+        read.into_iter().flatten().map(|row| (row.operation_id.clone(), row)).collect();
+    let identifier = held.facts.system_identifier();
+    let of_this_cluster = |row: &OpenOperation| {
+        row.system_identifier.is_none() || row.system_identifier.as_deref() == identifier
+    };
+    let newest = held.facts.nodes.iter().filter_map(NodeFacts::facts).map(|server| server.timeline).max();
+    let mut out = Vec::new();
+    for row in rows.into_values().filter(of_this_cluster).filter(|row| !context.supersedes(&row.operation_id))
+    {
+        let node = row.node_id.and_then(|id| held.facts.node(id));
+        let node_name = node.map_or_else(|| "?".to_string(), |node| node.row.node_name.clone());
+        // One that does not count anyway is not asked after.
+        let standing = if row.timeline.is_some() && row.timeline == newest {
+            standing(context, held, &row, node).await
+        } else {
+            Standing::Unknown("Its journal was not asked for.".into())
+        };
+        out.push(Other { row, node_name, standing });
+    }
+    out
+}
+
+/// Returns what there is of metadata on the primary.
+pub async fn metadata(held: &Held, primary_id: i32) -> Option<Present> {
+    schema::look(held.session(primary_id)?).await.ok()
+}
+
+async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
+    if context.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
+        return here(context, row);
+    }
+    let Some(node) = node else { return Standing::Over };
+    let hosts = match held.sessions().next() {
+        Some((_, session)) => ssh_hosts(session).await.unwrap_or_default(),
+        None => BTreeMap::default(),
+    };
+    let known = Whereabouts {
+        row: &node.row,
+        server: node.facts(),
+        system_identifier: held.facts.system_identifier(),
+        ssh_host: hosts.get(&node.row.node_id).map(String::as_str),
+    };
+    let far_end = match node_location::far_end(context, &known).await {
+        Ok(far_end) => far_end,
+        Err(error) => return Standing::Unknown(format!("Its journal cannot be asked for: {error}")),
+    };
+    match Remote::open(context, &far_end, ASK).await {
+        Ok((_, hello)) => match (hello.locked_by, hello.unfinished) {
+            (Some(holder), _) => Standing::Open(holder),
+            (None, Some((id, _))) if id == row.operation_id => {
+                Standing::Open("Its journal there is not closed, and no process is at work on it.".into())
+            }
+            _ => Standing::Over,
+        },
+        Err(trouble) => {
+            Standing::Unknown(format!("Its journal cannot be asked for: {}", trouble.error(&far_end)))
+        }
+    }
+}
+
+/// An operation of this node: its own journals say it.
+fn here(context: &Context, row: &OpenOperation) -> Standing {
+    let entries = context.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
+    let Some(entries) = entries else {
+        return Standing::Unknown("The journals of this node cannot be read.".into());
+    };
+    match entries.iter().find(|entry| entry.operation_id == row.operation_id) {
+        Some(entry) if !matches!(entry.status(), Status::Finished { .. }) => {
+            Standing::Open("Its journal on this node is not closed.".into())
+        }
+        _ => Standing::Over,
+    }
+}
+
+/// Closes the record of an operation of another node, whose host is gone or whose journal is lost.
+///
+/// # Errors
+/// Exit code 1 if there is no such record, 6 without a primary, 7 if it cannot be written.
+pub async fn close(context: &Context, id: &str) -> Result<Report> {
+    let found = discovery::cluster(context).await?;
+    let (primary, _) = discovery::the_primary(&found.facts)?;
+    let session = under_locks::open(context, &primary.row).await.map_err(|silence| {
+        Error::new(Exit::Connection, format!("could not connect to node \"{}\"", primary.row.node_name))
+            .detail(sentence(&silence.message))
+    })?;
+    let failed = |error: crate::pg::client::SqlError| {
+        Error::new(Exit::Query, "could not close the record of the operation")
+            .detail(sentence(&error.to_string()))
+    };
+    let open = operation::open(&session).await.map_err(failed)?;
+    let Some(row) = open.iter().find(|row| row.operation_id == id) else {
+        return Err(Error::failed(format!(
+            "there is no open operation \"{id}\", on this node or in the cluster"
+        ))
+        .hint("Run \"pgbaton operation list\" to see the operations of this node."));
+    };
+    let changed = !context.global.dry_run;
+    if changed {
+        let statement = operation::close(id);
+        let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
+        session.execute(&statement.text, &params).await.map_err(failed)?;
+        context.ui.message(
+            Level::Notice,
+            &format!("the record of operation \"{id}\" is closed"),
+            Some(&format!(
+                "It was \"{}\", begun at {}. Its journal on its own node, if there is one, stays open.",
+                row.command, row.started_at
+            )),
+            None,
+        );
+    } else {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+    }
+    Ok(Report { changed, ..Report::new(Data::Done(serde_json::json!({ "operation_id": id }))) })
+}

@@ -1,0 +1,141 @@
+//! Other nodes of this cluster that a host knows of while its own server is down.
+
+use std::path::{Path, PathBuf};
+
+use super::inquiry::Inquiry;
+use crate::assess::start::Voice;
+use crate::context::Context;
+use crate::error::Result;
+use crate::facts::cluster::{ClusterFacts, ask_node};
+use crate::observe::discovery;
+use crate::observe::own_node::own_row;
+use crate::pg::conninfo::Conninfo;
+use crate::pg::{passfile, tools};
+use crate::registry::{NodeRow, NodeType};
+use crate::system::command::Command;
+use crate::system::{files, process};
+
+/// The most places of a file of passwords that are asked: it may be one for a hundred databases.
+const PLACES: usize = 16;
+
+/// Returns a server as something to ask that is no registered node, so far as is known.
+pub(crate) fn unregistered(context: &Context, conninfo: &Conninfo) -> Result<NodeRow> {
+    Ok(NodeRow {
+        node_id: 0,
+        node_name: conninfo.without_secrets().to_string(),
+        conninfo: conninfo.to_string(),
+        active: false,
+        ..own_row(context.config()?, NodeType::Standby, None, None)
+    })
+}
+
+/// Returns servers that may be nodes of this cluster: where the local server would stream from, and where its passwords lead to.
+pub(crate) async fn guesses(context: &Context) -> Vec<NodeRow> {
+    let Ok(own) = context.local_conninfo() else { return Vec::new() };
+    let mut out = Vec::new();
+    if let Some(upstream) = upstream_of_files(context).await {
+        let mut conninfo = own.leading_to(&upstream);
+        // The walreceiver's file of passwords is used for a question only if it is also that of this host's user.
+        let passfile = upstream.get("passfile").filter(|_| own.get("passfile").is_none());
+        if let Some(passfile) =
+            passfile.filter(|path| password_file(context).as_deref() == Some(Path::new(path)))
+        {
+            conninfo.set("passfile", passfile);
+        }
+        out.push(conninfo);
+    }
+    for (host, port) in passfile_places(context, &own).into_iter().take(PLACES) {
+        let mut there = Conninfo::default();
+        there.set("host", host);
+        there.set("port", port);
+        out.push(own.leading_to(&there));
+    }
+    out.iter().filter_map(|conninfo| unregistered(context, conninfo).ok()).collect()
+}
+
+/// What the files of this host lead to.
+#[derive(Debug)]
+pub(crate) struct Led {
+    /// The cluster, if a server of it was found.
+    pub facts: Option<ClusterFacts>,
+    /// Where they lead to, and why that is of no use, as whole sentences.
+    pub dismissed: Vec<String>,
+}
+
+/// Finds the cluster of the local data directory by what its host knows where the metadata names nobody who answers.
+///
+/// A server is believed to be one of this cluster by its system identifier only, and what it says of the others is asked of them.
+/// `own_server` is the local server, where it runs.
+///
+/// # Errors
+/// Exit code 1 if the data directory cannot be read; 7 if the metadata cannot be read any more.
+pub(crate) async fn led(context: &Context, own_server: Option<(String, String)>) -> Result<Led> {
+    let own = own_row(context.config()?, NodeType::Primary, None, None);
+    let system_identifier = crate::observe::peers::read(context).await?.control.system_identifier.to_string();
+    let mut inquiry = Inquiry::new(context, &own, &system_identifier);
+    inquiry.own_server = own_server;
+    inquiry.guessed = guesses(context).await;
+    let is_ours = |voice: &&Voice| {
+        voice.node.facts().is_some_and(|server| server.system_identifier == system_identifier)
+    };
+    let takes_writes = |voice: &Voice| voice.node.facts().is_some_and(|server| !server.in_recovery);
+    let enough = |voices: &[Voice]| voices.iter().filter(is_ours).any(takes_writes);
+    let voices = inquiry.round(context.node_deadline(), enough).await;
+    let mut dismissed: Vec<String> = Vec::new();
+    for node in &inquiry.dismissed {
+        let name = &node.row.node_name;
+        dismissed.push(match &node.server {
+            Ok(_) => format!("The server at {name} belongs to another cluster."),
+            Err(silence) => format!("The server at {name}: {}.", silence.message),
+        });
+    }
+    let mut ours: Vec<&Voice> = voices.iter().filter(is_ours).collect();
+    ours.sort_by_key(|voice| {
+        let timeline = voice.node.facts().map(|server| server.timeline);
+        std::cmp::Reverse((takes_writes(voice), timeline))
+    });
+    for voice in ours {
+        let row = &voice.node.row;
+        if let Err(why) = &voice.rows {
+            dismissed.push(format!("The metadata cannot be read at {}: {why}.", row.node_name));
+            continue;
+        }
+        let asked = ask_node(&row.conninfo, &context.environment, context.node_deadline()).await;
+        if let Ok((session, _)) = asked {
+            let facts = discovery::from_session(context, &session, &row.node_name).await?;
+            return Ok(Led { facts: Some(facts), dismissed });
+        }
+    }
+    Ok(Led { facts: None, dismissed })
+}
+
+/// Returns the password file that is used by default.
+pub(crate) fn password_file(context: &Context) -> Option<PathBuf> {
+    let environment = &context.environment;
+    let own = context.local_conninfo().ok()?;
+    let named = own.get("passfile").or_else(|| environment.non_empty("PGPASSFILE")).map(PathBuf::from);
+    let config = || context.config().ok()?.passfile.clone();
+    named.or_else(config).or_else(|| Some(environment.home.as_ref()?.join(".pgpass")))
+}
+
+fn passfile_places(context: &Context, own: &Conninfo) -> Vec<(String, String)> {
+    let Some(Ok((text, _))) = password_file(context).map(|path| files::read_text(&path)) else {
+        return Vec::new();
+    };
+    let user = own.get("user").or(context.environment.user.as_deref()).unwrap_or_default();
+    passfile::places(&text, own.get("dbname").unwrap_or(user), user)
+}
+
+/// Returns where the local server streams from by its files, as `postgres -C` tells it.
+async fn upstream_of_files(context: &Context) -> Option<Conninfo> {
+    let config = context.config().ok()?;
+    let data = &config.data_directory;
+    let major = files::text(data.join("PG_VERSION")).ok()?;
+    let postgres = tools::find(config.pg_bindir.as_deref(), major.trim(), "postgres").ok()?;
+    let place = context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
+    let program = Command::new(postgres.display().to_string(), ["-D", &place, "-C", "primary_conninfo"]);
+    let around =
+        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+    let said = process::run(&program, &around).await.and_then(process::Finished::success).ok()?;
+    Conninfo::parse(said.stdout.trim_end_matches('\n')).ok().filter(|upstream| !upstream.is_empty())
+}

@@ -1,0 +1,367 @@
+//! The one judgement, asked: may a server be, become or stay a primary? See [`crate::assess::start`].
+//!
+//! All nodes are asked in one round, in the time that the caller gives. It works where none of them answers, in a command as well as in the
+//! process of a far end: everything it needs comes from the configuration, the data directory and the state directory of the host.
+
+pub(crate) mod inquiry;
+pub(crate) mod known;
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use self::inquiry::{Inquiry, OwnAddresses, again};
+use crate::assess::start::seen::{self, Seen};
+use crate::assess::start::{
+    Asker, Heard, Judgement, May, Members, Ours, Says, Voice, Word, decide, hear, strongest,
+};
+use crate::context::{Context, state_directory};
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::branch::{Branch, Fork};
+use crate::facts::cluster::ask_node;
+use crate::facts::directory::running_postmaster;
+use crate::facts::rejoin::{Local, look_at_history};
+use crate::facts::server::ServerFacts;
+use crate::facts::topology;
+use crate::observe::own_node::own_row;
+use crate::observe::own_server;
+use crate::pg::client::Session;
+use crate::pg::lsn::Lsn;
+use crate::pg::tools;
+use crate::registry::{NodeRow, NodeType, node};
+use crate::system::command::Command;
+use crate::system::{files, process};
+use crate::ui::Level;
+
+/// The longest time that a command asks.
+pub const WITHIN: Duration = Duration::from_secs(5);
+
+/// When it is said that WAL is being read, which may take long.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+
+/// What the server that it is about says of its past.
+#[derive(Clone, Debug)]
+pub enum Past {
+    /// It is down: its files.
+    Files(Box<Local>),
+    /// It runs.
+    Server(Box<ServerFacts>),
+}
+
+impl Past {
+    /// Returns whose cluster its data are.
+    pub fn system_identifier(&self) -> String {
+        match self {
+            Self::Files(local) => local.control.system_identifier.to_string(),
+            Self::Server(server) => server.system_identifier.clone(),
+        }
+    }
+
+    fn branch(&self) -> Branch<'_> {
+        match self {
+            Self::Files(local) => local.branch(),
+            Self::Server(server) => (&**server).into(),
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who asks.
+    pub asker: Asker,
+    /// The node that it is about, as the configuration or the metadata has it.
+    pub own: NodeRow,
+    /// Its past.
+    pub past: Past,
+    /// Nodes that are known already; those of the saved topology are added.
+    pub rows: Vec<NodeRow>,
+    /// It is known for certain that `rows` are all nodes.
+    pub complete: bool,
+    /// Which addresses of the node itself are asked.
+    pub own_addresses: OwnAddresses,
+    /// How long to ask.
+    pub within: Duration,
+}
+
+/// The answer, and what was heard.
+#[derive(Debug)]
+pub struct Judged {
+    /// What was asked.
+    pub question: Question,
+    /// The answer.
+    pub judgement: Judgement,
+    /// What each server was asked and has said.
+    pub voices: Vec<Voice>,
+    /// All rows of other nodes that are known.
+    pub rows: Vec<NodeRow>,
+    /// Why the saved topology is not believed, as a whole sentence.
+    pub doubt: Option<String>,
+    /// Sessions on nodes of this cluster that answered, by node id.
+    pub sessions: Vec<(i32, Session)>,
+    members: Members,
+    seen: Seen,
+}
+
+/// Judges the local server, by its files where it is down, and by what it says itself where it runs.
+///
+/// # Errors
+/// Exit code 1 if the data directory cannot be read.
+pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<Judged> {
+    let config = context.config()?;
+    let begun = Instant::now();
+    let own = own_row(config, NodeType::Primary, None, None);
+    let mut running = None;
+    // A far end brings back who was the primary a moment ago, without a detour, and its server may come up while others are asked.
+    let is_far_end = asker == Asker::Rollback;
+    let mut own_addresses = OwnAddresses::All;
+    if running_postmaster(&config.data_directory).is_some() {
+        own_addresses = OwnAddresses::None;
+        if let Ok((session, server)) = ask_node(&config.conninfo, &context.environment, within).await {
+            // Another one than the local server can only be judged as that.
+            if !is_far_end && own_server::is_elsewhere(context, &session).await.is_some() {
+                own_addresses = OwnAddresses::All;
+            } else {
+                own_addresses = OwnAddresses::Registered;
+                running = Some((server, node::read_all(&session).await));
+            }
+        }
+    }
+    if is_far_end {
+        own_addresses = OwnAddresses::None;
+    }
+    let question = match running {
+        Some((server, rows)) => Question {
+            asker,
+            own,
+            past: Past::Server(Box::new(server)),
+            // A server that runs and has no metadata belongs to no cluster.
+            complete: rows.as_ref().map_or_else(
+                |error| matches!(error.sqlstate.as_deref(), Some("42P01" | "3F000")),
+                |rows| !rows.is_empty(),
+            ),
+            rows: rows.unwrap_or_default(),
+            own_addresses,
+            within: within.saturating_sub(begun.elapsed()),
+        },
+        None => Question {
+            asker,
+            own,
+            past: Past::Files(Box::new(read(context).await?)),
+            rows: Vec::new(),
+            complete: false,
+            own_addresses,
+            within,
+        },
+    };
+    ask(context, question).await
+}
+
+/// Asks all nodes that are known, and judges.
+///
+/// # Errors
+/// Exit code 1 without a configuration.
+pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
+    let system_identifier = question.past.system_identifier();
+    let mut inquiry = Inquiry::new(context, &question.own, &system_identifier);
+    if let Past::Server(server) = &question.past {
+        inquiry.own_server = Some((server.system_identifier.clone(), server.started_at.clone()));
+    }
+    inquiry.own_addresses = question.own_addresses;
+    inquiry.learn(&question.rows);
+    let seen = match (&question.past, question.complete) {
+        // What it says itself is newer than what was seen of it.
+        (_, true) => Seen::default(),
+        (Past::Files(local), false) => last_seen(context, local, &mut inquiry)?,
+        (Past::Server(_), false) => {
+            let known = state_directory::saved_topology(context).ok().flatten();
+            let rows: Vec<NodeRow> =
+                known.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect();
+            let is_ours =
+                known.is_some_and(|seen| seen.system_identifier.as_deref() == Some(&system_identifier));
+            inquiry.learn(if is_ours { &rows } else { &[] });
+            Seen { doubt: Some("Its own metadata cannot be read.".into()), ..Seen::default() }
+        }
+    };
+    let has_others = inquiry.members.has_others(question.own.node_id);
+    if !question.complete && (!has_others || seen.doubt.is_some()) {
+        inquiry.guessed = known::guesses(context).await;
+    }
+    let asker = question.asker;
+    let voices = {
+        let enough = |voices: &[Voice]| {
+            let ours = ours(&question.own, &system_identifier, question.past.branch(), None);
+            // An address of this node may lead to another node, which says itself what it is.
+            let objects = |word: Word| word.says == Says::Against && !word.own_address;
+            voices.iter().any(|voice| objects(hear(&ours, voice, voices)))
+        };
+        inquiry.round(question.within, enough).await
+    };
+    let Inquiry { rows, members, sessions, .. } = inquiry;
+    let empty =
+        decide(asker, &Heard { node_id: 0, words: &[], members: &members, alone: false, seen_newer: None });
+    let mut judged = Judged {
+        judgement: empty,
+        voices,
+        rows,
+        doubt: seen.doubt.clone(),
+        sessions,
+        members,
+        seen,
+        question,
+    };
+    judged.judge(context).await;
+    Ok(judged)
+}
+
+impl Judged {
+    /// Asks those again whose lock is held now, over the sessions that hold it, and judges by their answers. Who has none is not asked.
+    pub async fn again(&mut self, context: &Context, held: &[(i32, Session)], within: Duration) {
+        let session = |voice: &Voice| held.iter().find(|(id, _)| *id == voice.node.row.node_id);
+        let asked = self.voices.iter().map(|voice| async move {
+            match session(voice).filter(|_| voice.registered) {
+                Some((_, session)) => again(session, voice, within).await,
+                None => voice.clone(),
+            }
+        });
+        let voices = futures_util::future::join_all(asked).await;
+        self.voices = voices;
+        self.judge(context).await;
+    }
+
+    async fn judge(&mut self, context: &Context) {
+        let question = &self.question;
+        let system_identifier = question.past.system_identifier();
+        let end = match &question.past {
+            Past::Files(local) if beyond_checkpoint(local, &self.voices) => measured(context, local).await,
+            _ => None,
+        };
+        let ours = ours(&question.own, &system_identifier, question.past.branch(), end);
+        let words = self.voices.iter().map(|voice| hear(&ours, voice, &self.voices)).collect();
+        let words = strongest(words);
+        self.judgement = decide(
+            question.asker,
+            &Heard {
+                node_id: question.own.node_id,
+                words: &words,
+                members: &self.members,
+                alone: question.complete || self.seen.doubt.is_none(),
+                seen_newer: self.seen.newer_than_heard(&words),
+            },
+        );
+        // A witness has a cluster of its own, which nobody else can be the primary of.
+        if self.seen.is_witness {
+            (self.judgement.may, self.judgement.alone) = (May::Yes, true);
+        }
+    }
+
+    /// Nothing says whether there are other nodes, and none is known.
+    pub fn knows_nobody(&self) -> bool {
+        !self.judgement.alone && self.judgement.words.is_empty()
+    }
+
+    /// Another server has an address of this node, and takes writes.
+    pub fn is_copied(&self) -> bool {
+        self.judgement.words.iter().any(|word| word.own_address && word.says == Says::Against)
+    }
+
+    /// Returns the node that another primary runs on, if one was seen.
+    pub fn other_primary(&self) -> Option<&Word> {
+        self.judgement.words.iter().find(|word| word.is_primary && word.says == Says::Against)
+    }
+}
+
+pub(crate) fn ours<'a>(
+    row: &'a NodeRow,
+    system_identifier: &'a str,
+    branch: Branch<'a>,
+    end: Option<Lsn>,
+) -> Ours<'a> {
+    Ours { row, system_identifier, branch, end }
+}
+
+/// Reads what the data directory says of its past.
+///
+/// # Errors
+/// Exit code 1 if it cannot be read.
+pub(crate) async fn read(context: &Context) -> Result<Local> {
+    let config = context.config()?;
+    let data = &config.data_directory;
+    let major = files::text(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
+    let tool = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").map_err(|error| {
+        Error::from_cause(Exit::Failed, "could not find the program \"pg_controldata\"", &error)
+            .hint("Set pg_bindir in the configuration.")
+    })?;
+    let unreadable = |error: anyhow::Error| {
+        Error::failed(format!("could not read data directory \"{}\"", data.display()))
+            .detail(sentence(&format!("{error:#}")))
+    };
+    let around =
+        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+    let command = Command::new(tool.display().to_string(), [data.display().to_string()]);
+    let said = process::run(&command, &around).await.and_then(process::Finished::success);
+    let said = said.map_err(unreadable)?.stdout;
+    look_at_history(data, major.parse().unwrap_or(0), None, &said).map_err(unreadable)
+}
+
+/// Reads the last seen topology and adds whom it names.
+pub(crate) fn last_seen(context: &Context, local: &Local, inquiry: &mut Inquiry<'_>) -> Result<Seen> {
+    let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
+    let Some(directory) = context.own_state_directory()? else {
+        return Ok(doubt("The state directory belongs to another cluster or node.".into()));
+    };
+    Ok(match topology::load(&directory) {
+        Ok(Some(seen)) => {
+            let ours = ours(inquiry.own, inquiry.system_identifier, local.branch(), None);
+            let uses_slots = context.config()?.use_replication_slots;
+            let worth = seen::judge(&seen, &ours, &local.slots, uses_slots, ran_until(&local.data_directory));
+            if !worth.is_foreign {
+                let rows: Vec<NodeRow> = seen.nodes.into_iter().map(|node| node.row).collect();
+                inquiry.learn(&rows);
+            }
+            worth
+        }
+        Ok(None) => doubt(format!("There is no \"{}\".", topology::path(&directory).display())),
+        Err(error) => doubt(sentence(&format!("{error:#}"))),
+    })
+}
+
+/// Returns when the server last wrote its control file.
+fn ran_until(data: &Path) -> Option<Timestamp> {
+    let written = std::fs::metadata(data.join("global/pg_control")).ok()?.modified().ok()?;
+    Timestamp::try_from(written).ok()
+}
+
+/// Says whether any standby of the local timeline has replayed beyond the last checkpoint: before it there is nothing to compare.
+pub(crate) fn beyond_checkpoint(local: &Local, voices: &[Voice]) -> bool {
+    let (timeline, checkpoint) = (local.timeline, local.control.checkpoint);
+    let system_identifier = local.control.system_identifier.to_string();
+    voices.iter().any(|voice| {
+        voice.node.facts().is_some_and(|server| {
+            server.system_identifier == system_identifier
+                && server.timeline == timeline
+                && server.replay_lsn.is_some_and(|replayed| replayed > checkpoint)
+        })
+    })
+}
+
+/// Finds where the local WAL ends: after a crash it is read from the last checkpoint on, as the server will do, which takes less time
+/// than the server will. So that is not bounded by `guard_wait`, but told.
+pub(crate) async fn measured(context: &Context, local: &Local) -> Option<Lsn> {
+    let from = local.control.checkpoint;
+    let mut local = Local { end: None, ..local.clone() };
+    let mut reading = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
+    let read = tokio::select! {
+        read = &mut reading => read,
+        () = tokio::time::sleep(TOLD_AFTER) => {
+            context.ui.say(
+                Level::Notice,
+                &format!("reading the WAL of this node from {from} to its end, which crash recovery will read, too"),
+            );
+            reading.await
+        }
+    };
+    read.ok()?.ok()?
+}

@@ -1,0 +1,72 @@
+//! The passwords of our roles: found where libpq finds them, made, or asked for.
+
+use std::collections::BTreeMap;
+
+use crate::cli;
+use crate::context::Context;
+use crate::error::{Error, Exit, Result};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::passfile::{self, Wanted as Place};
+use crate::pg::verifier;
+use crate::plan::prepare::{FileNow, Password, Wanted};
+use crate::secret::Secret;
+
+/// Finds the passwords of all roles.
+///
+/// PGPASSWORD counts only where nobody else's connection was described on the command line: then it is that one's.
+///
+/// # Errors
+/// Exit code 1 if the system has no random numbers.
+pub(crate) fn find(
+    context: &Context,
+    args: &cli::node::Prepare,
+    wanted: &Wanted,
+    files: &[FileNow],
+) -> Result<BTreeMap<String, Password>> {
+    let own = context.local_conninfo()?;
+    let others = context.given_conninfo()?.is_some() || context.global.superuser.is_some();
+    let by_variable = context.environment.non_empty("PGPASSWORD").filter(|_| !others).map(Secret::new);
+    let in_conninfo =
+        |conninfo: &Conninfo| conninfo.get("password").filter(|text| !text.is_empty()).map(Secret::new);
+    let mut out = BTreeMap::new();
+    for (role, dbname) in
+        [(&wanted.role, wanted.database.as_str()), (&wanted.replication_role, "replication")]
+    {
+        let is_own = *role == wanted.role;
+        let given = in_conninfo(&own).or_else(|| by_variable.clone()).filter(|_| is_own);
+        let found = given.or_else(|| in_files(files, wanted, role, dbname));
+        let password = match found {
+            _ if args.no_password => Password::Unwanted,
+            Some(password) => Password::Known(password),
+            None if args.generate_password => Password::Generated(verifier::generate().map_err(|error| {
+                Error::from_cause(Exit::Failed, "could not make a password", &error)
+                    .detail("Nothing was changed.")
+            })?),
+            None => Password::Missing,
+        };
+        out.entry(role.clone()).or_insert(password);
+    }
+    Ok(out)
+}
+
+/// Asks for what is missing, where somebody can be asked.
+pub(crate) fn ask(context: &Context, wanted: &mut Wanted) {
+    for (role, password) in &mut wanted.passwords {
+        if matches!(password, Password::Missing)
+            && let Some(typed) = context.ui.ask_password(&format!("Password of role \"{role}\""))
+        {
+            *password = Password::Known(typed);
+        }
+    }
+}
+
+/// Looks into the password files, for this node first and then for the others: all nodes have the same roles.
+fn in_files(files: &[FileNow], wanted: &Wanted, role: &str, dbname: &str) -> Option<Secret> {
+    let entries = wanted.nodes.iter().flat_map(|node| [(node, dbname), (node, "replication")]);
+    entries.flat_map(|(node, dbname)| files.iter().map(move |file| (node, dbname, file))).find_map(
+        |(node, dbname, file)| {
+            let place = Place { host: &node.host, port: &node.port, dbname, user: role };
+            passfile::find(file.text.as_deref()?, place).filter(|found| !found.reveal().is_empty())
+        },
+    )
+}

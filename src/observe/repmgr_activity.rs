@@ -1,0 +1,140 @@
+//! Whether repmgr is at work in the same cluster: asked before the locks, which it does not know of, and under them.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::facts::repmgr::{self, NEW_S};
+use crate::observe::discovery::{self, Found};
+use crate::observe::under_locks::{Held, hold_over, open};
+use crate::pg::client::Session;
+use crate::plan::parts::repmgr::Beside;
+use crate::registry::NodeRow;
+use crate::registry::schema::{self, Present};
+use crate::system::inspect::is_started_by;
+use crate::ui::Level;
+
+/// How often one looks again.
+const PACE: Duration = Duration::from_millis(200);
+
+/// Whether the real repmgr may change roles in this cluster.
+///
+/// A repmgrd that has started this command has decided already, and what it has opened meanwhile is its own.
+fn is_possible<'a>(mut rows: impl Iterator<Item = &'a NodeRow>, metadata: Option<&Present>) -> bool {
+    let extension = metadata.is_some_and(|present| present.extension.is_some());
+    // It cannot read a file in our format, and it runs on no node without a file of its own.
+    let readable = rows.any(|row| !row.config_file.ends_with(".toml"));
+    (extension || readable) && !is_started_by("repmgrd")
+}
+
+/// The cluster before the locks.
+pub(crate) struct AtRest {
+    /// What was found.
+    pub(crate) found: Found,
+    /// Sessions on nodes that answered, to go on with.
+    pub(crate) sessions: Vec<(i32, Session)>,
+    /// What there is of metadata.
+    pub(crate) metadata: Option<Present>,
+    /// No repmgrd runs.
+    none_runs: bool,
+    /// How long repmgr is waited for.
+    until: Instant,
+    /// That it is waited for has been said.
+    told: bool,
+}
+
+impl AtRest {
+    /// Waits a moment for the end of what repmgr does.
+    async fn wait(&mut self, context: &Context) {
+        if !self.told {
+            self.told = true;
+            let waits = "a command of repmgr may be running here: waiting for the end of it";
+            context.ui.say(Level::Notice, waits);
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+/// Finds the cluster. Where repmgr has just begun something, waits a while for the end of it first: what was seen meanwhile is not true
+/// any more.
+///
+/// # Errors
+/// Those of [`discovery::cluster`].
+pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
+    let found = discovery::cluster(context).await?;
+    let rows: Vec<NodeRow> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    // Nobody waits for one that is silent a second time.
+    let opened = join_all(found.facts.nodes.iter().map(async |node| {
+        node.facts()?;
+        open(context, &node.row).await.ok()
+    }))
+    .await;
+    let sessions =
+        rows.iter().zip(&opened).filter_map(|(row, session)| Some((row.node_id, session.clone()?)));
+    let until = Instant::now() + Duration::from_secs(u64::from(NEW_S) + 1);
+    let mut rest =
+        AtRest { sessions: sessions.collect(), found, metadata: None, none_runs: false, until, told: false };
+    // A witness is another server, with metadata of its own.
+    let own_id = context.config()?.node_id;
+    let own = rest.sessions.iter().find(|(id, _)| *id == own_id);
+    let Some((_, asked)) = own.or(rest.sessions.first()) else { return Ok(rest) };
+    rest.metadata = schema::look(asked).await.ok();
+    if !is_possible(rows.iter(), rest.metadata.as_ref()) {
+        return Ok(rest);
+    }
+    loop {
+        // A server that somebody stops meanwhile is at rest.
+        let asked =
+            join_all(opened.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
+        // What was true before one of them was stopped still says whose the sessions are.
+        rest.none_runs |= repmgr::none_runs(asked.iter().map(Option::as_ref));
+        let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(rest.none_runs).is_empty());
+        if rests || Instant::now() > rest.until {
+            break;
+        }
+        rest.wait(context).await;
+    }
+    if rest.told {
+        rest.found = discovery::cluster(context).await?;
+    }
+    Ok(rest)
+}
+
+/// Takes the locks, and looks under them what repmgr does. A daemon opens a session now and then that is over in a moment: then all is
+/// looked at again.
+///
+/// # Errors
+/// Those of [`hold_over`].
+pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result<(Held, Beside)> {
+    let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+    loop {
+        let held = hold_over(context, &rows, &rest.sessions).await?;
+        if rest.metadata.is_none()
+            && let Some(session) = held.session(context.config()?.node_id)
+        {
+            rest.metadata = schema::look(session).await.ok();
+        }
+        let beside = beside(&held, rest).await;
+        if beside.at_work(&held.facts).is_empty() || Instant::now() > rest.until {
+            return Ok((held, beside));
+        }
+        held.release().await;
+        rest.wait(context).await;
+    }
+}
+
+/// Looks what repmgr does, under the locks.
+async fn beside(held: &Held, rest: &AtRest) -> Beside {
+    let nodes = &held.facts.nodes;
+    if !is_possible(nodes.iter().map(|node| &node.row), rest.metadata.as_ref()) {
+        return Beside::default();
+    }
+    let asked = join_all(nodes.iter().map(async |node| {
+        let session = held.session(node.row.node_id)?;
+        Some((node.row.node_id, repmgr::ask(session).await.ok()?))
+    }));
+    let nodes = asked.await.into_iter().flatten().collect();
+    Beside { possible: true, nodes, none_ran: rest.none_runs, ..Beside::default() }
+}

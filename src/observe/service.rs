@@ -1,0 +1,123 @@
+//! What is known of the local server before it is started or stopped.
+
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::facts::{places, start_log};
+use crate::observe::next_start;
+use crate::pg::control::{self, Manager};
+use crate::pg::{last_start, tools};
+use crate::plan::service::{Action, ServiceFacts};
+use crate::ui::Level;
+use crate::units::seconds;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long somebody may take to take note of the end of a postmaster.
+pub const REAPED: Duration = Duration::from_secs(10);
+
+/// Waits until the operating system has forgotten a postmaster that was killed: until then no other one starts on its data directory.
+///
+/// # Errors
+/// Exit code 4 if its parent does not take note of its end.
+pub async fn wait_until_reaped(context: &Context, data: &Path) -> Result<()> {
+    let Some(pid) = unreaped_postmaster(data) else { return Ok(()) };
+    let text = format!(
+        "the postmaster with process ID {pid} has ended; waiting until its parent takes note of that"
+    );
+    context.ui.say(Level::Notice, &text);
+    let begun = Instant::now();
+    while unreaped_postmaster(data).is_some() {
+        if begun.elapsed() >= REAPED {
+            return Err(Error::new(Exit::NoRestart, format!("process {pid} has ended, and its parent takes no note of that"))
+                .detail(
+                    "It was the postmaster, and PostgreSQL starts no other one while the operating system lists it. Nothing was changed.",
+                )
+                .hint(
+                    "End its parent process. In a container whose first process is no init, restart the container, with \
+                     \"docker run --init\" or the like.",
+                ));
+        }
+        tokio::time::sleep(REAPED / 100).await;
+    }
+    Ok(())
+}
+
+/// Gathers what decides how the server is started and stopped.
+pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
+    let config = context.config()?;
+    let data = &config.data_directory;
+    let major = match look_past_mark(data) {
+        Contents::DataDirectory { major, .. } => major,
+        Contents::UnfinishedClone(_) => {
+            return Err(Error::failed(format!("\"{}\" holds an unfinished clone", data.display()))
+                .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
+        }
+        Contents::Unreadable(why) => {
+            return Err(Error::failed(format!("could not look into data directory \"{}\"", data.display()))
+                .detail(why)
+                .hint("Run pgbaton as the user that owns it."));
+        }
+        _ => {
+            return Err(Error::failed(format!("\"{}\" is not a data directory", data.display()))
+                .detail("It has no PG_VERSION.")
+                .hint("Check data_directory in the configuration."));
+        }
+    };
+    let pg_ctl = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl").map_err(|error| {
+        Error::from_cause(Exit::Failed, format!("could not find pg_ctl of PostgreSQL {major}"), &error)
+            .hint("Set pg_bindir in the configuration.")
+    })?;
+    let running = running_postmaster(data);
+    let configured = match action {
+        Action::Start => ("service_start_command", &config.service_start_command),
+        Action::Stop => ("service_stop_command", &config.service_stop_command),
+        Action::Restart => ("service_restart_command", &config.service_restart_command),
+        Action::Reload => ("service_reload_command", &config.service_reload_command),
+    };
+    let manager = match config.command(configured.0, configured.1)? {
+        Some(command) => Manager::Configured(command.clone()),
+        None => {
+            let conf_root = context.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
+            control::manager(data, &major, running, conf_root, Path::new("/"))
+        }
+    };
+    // Configuration outside the data directory is found through where that is, as repmgr does.
+    let config_directory = config.config_directory.clone();
+    let state = context.state_directory()?;
+    let words = |text: &Option<String>| {
+        text.as_deref()
+            .map_or(Ok(Vec::new()), shell_words::split)
+            .map_err(|error| Error::failed("invalid pg_ctl_options").detail(sentence(&error.to_string())))
+    };
+    Ok(ServiceFacts {
+        node_name: config.node_name.clone(),
+        data_directory: data.clone(),
+        config_directory,
+        leftover: leftover(data),
+        running,
+        pg_ctl: pg_ctl.display().to_string(),
+        pg_ctl_options: words(&config.pg_ctl_options)?,
+        last_start: last_start::read(data, config.config_directory.as_deref()),
+        log: match manager {
+            // It has a log of its own, which it prints when a start fails: it must not be printed into itself.
+            Manager::Debian(_) => start_log::ours(&state),
+            _ => start_log::find(data, running, &state),
+        },
+        manager,
+        places: match action {
+            Action::Start | Action::Restart => {
+                places::of_data_directory(data).into_iter().chain([places::of_state(&state)]).collect()
+            }
+            // It can be stopped where it could not be started, but not without a journal.
+            Action::Stop | Action::Reload => vec![places::of_state(&state)],
+        },
+        standby: (matches!(action, Action::Start | Action::Restart) && data.join(STANDBY_SIGNAL).exists())
+            .then(|| next_start::look(data, context.config_directory(config).as_deref())),
+        start_timeout_s: seconds(config.standby_reconnect_timeout),
+        stop_timeout_s: seconds(config.shutdown_check_timeout),
+        user: context.environment.user.clone().unwrap_or_default(),
+    })
+}

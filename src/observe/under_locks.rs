@@ -1,0 +1,255 @@
+//! The locks of a command that changes roles, and what is seen while they are held.
+//!
+//! Two commands that begin at the same time must not both decide on what they saw before the other one acted. So the locks come first: this
+//! node's own, then the advisory lock on every node that can be reached; and what is decided from is asked for under them, over the very
+//! sessions that hold them. A dry run takes no lock. It looks whether one is taken.
+
+use crate::context::Context;
+use crate::context::state_directory::{lock, would_lock};
+use crate::error::{Error, Exit, Result};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::role::{self, RoleFacts};
+use crate::facts::server::{self, ServerFacts};
+use crate::facts::settings::Settings;
+use crate::far_end::remote::Remote;
+use crate::observe::history;
+use crate::pg::client::{Session, SqlError};
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::registry::lock::{Attempt, Holder, Lockable};
+use crate::registry::{NodeRow, lock as cluster_lock};
+use crate::system::lock::LocalLock;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+
+/// What is held, and what was seen since.
+#[derive(Debug)]
+pub struct Held {
+    /// All registered nodes, asked under the locks.
+    pub facts: ClusterFacts,
+    /// What our role may do, by node id, of those that answer.
+    pub roles: BTreeMap<i32, RoleFacts>,
+    /// The sessions, which hold the locks until they are dropped.
+    sessions: Vec<(i32, Session)>,
+    /// This node's own lock; None in a dry run.
+    local: Option<LocalLock>,
+    /// Channels to the hosts of nodes that cannot be asked, and whose hosts say that their servers are no primaries: they are asked again
+    /// where the sessions are.
+    pub hosts: BTreeMap<i32, Rc<Remote>>,
+}
+
+/// Takes the locks and asks all nodes.
+///
+/// # Errors
+/// Exit code 30 if somebody else holds one of them, naming the holder.
+pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
+    hold_over(context, rows, &[]).await
+}
+
+/// The same over sessions that are open already; a node without one is connected to.
+///
+/// # Errors
+/// As [`hold`].
+pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Session)]) -> Result<Held> {
+    let directory = context.state_directory()?;
+    let local = if context.global.dry_run {
+        would_lock(context, &directory).await?;
+        None
+    } else {
+        Some(lock(context).await?)
+    };
+    let nodes = join_all(rows.iter().map(|row| async {
+        let is_usable = |(id, session): &&(i32, Session)| *id == row.node_id && !session.is_closed();
+        let session = match known.iter().find(is_usable) {
+            // What a session says of a server that is gone is not what a connection does.
+            Some((_, session)) if session.query_one("SELECT 1", &[]).await.is_ok() => Ok(session.clone()),
+            _ => open(context, row).await,
+        };
+        Node { row, session, only_look: context.global.dry_run }
+    }))
+    .await;
+    let locked = cluster_lock::acquire(&nodes).await?;
+    let asked = join_all(nodes.iter().map(|node| async {
+        match &node.session {
+            Ok(session) => ask(session).await,
+            Err(silence) => (Err(silence.clone()), None),
+        }
+    }))
+    .await;
+    let mut roles = BTreeMap::new();
+    let mut facts = ClusterFacts::default();
+    for (node, (server, role)) in nodes.iter().zip(asked) {
+        roles.extend(role.map(|role| (node.row.node_id, role)));
+        facts.nodes.push(NodeFacts { row: node.row.clone(), server });
+    }
+    let mut sessions = locked.sessions;
+    let own = context.config().ok().map(|config| config.node_id);
+    // A standby that answers is what it is; else the data directory says it, or what was recorded.
+    let here = own.and_then(|id| facts.node(id)).and_then(NodeFacts::facts);
+    let here = here.filter(|server| server.in_recovery).map(|server| server.system_identifier.clone());
+    facts.meant = here.or_else(|| context.system_identifier());
+    // The lock of a server of another cluster is none of ours.
+    let strangers = facts.disown_strangers(own);
+    for (_, session) in sessions.extract_if(.., |(id, _)| strangers.contains(id)) {
+        if local.is_some() {
+            unlock(&session).await;
+        }
+    }
+    roles.retain(|id, _| !strangers.contains(id));
+    Ok(Held { facts, roles, sessions, local, hosts: BTreeMap::new() })
+}
+
+async fn ask(session: &Session) -> (std::result::Result<ServerFacts, Silence>, Option<RoleFacts>) {
+    let (server, role) = tokio::join!(server::ask(session), role::ask(session));
+    (server.map_err(Silence::from), role.ok())
+}
+
+impl Held {
+    /// Gives the locks back, and leaves the sessions open.
+    pub async fn release(self) {
+        if self.is_real() {
+            join_all(self.sessions.iter().map(|(_, session)| unlock(session))).await;
+        }
+    }
+
+    /// Returns the sessions that hold the locks, by node id.
+    pub fn sessions(&self) -> impl Iterator<Item = (i32, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
+    /// Returns the session on a node that answers, for questions; the lock goes with it.
+    pub fn session(&self, node_id: i32) -> Option<&Session> {
+        self.sessions.iter().find(|(id, _)| *id == node_id).map(|(_, session)| session)
+    }
+
+    /// Returns what is in force on the primary, if one answers.
+    pub fn primary_settings(&self) -> Option<Settings> {
+        let (primary, _) = self.facts.primaries().next()?;
+        self.roles.get(&primary.row.node_id).map(|role| role.settings.clone())
+    }
+
+    /// Looks further into the WAL of two nodes where nothing else tells whether they have the same past.
+    pub async fn compare(&mut self, node_id: i32, reference_id: i32) {
+        let server = |id| self.facts.node(id).and_then(|node| node.facts()).cloned();
+        let (Some(mut ours), Some(mut theirs)) = (server(node_id), server(reference_id)) else { return };
+        let (Some(here), Some(there)) = (self.session(node_id), self.session(reference_id)) else { return };
+        history::compare((here, &mut ours), (there, &mut theirs)).await;
+        for node in &mut self.facts.nodes {
+            if let Ok(server) = &mut node.server {
+                match node.row.node_id {
+                    id if id == node_id => server.lineage.clone_from(&ours.lineage),
+                    id if id == reference_id => server.lineage.clone_from(&theirs.lineage),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Says whether locks are really held, which they are not in a dry run.
+    pub fn is_real(&self) -> bool {
+        self.local.is_some()
+    }
+}
+
+pub(crate) async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
+    let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
+    let deadline = context.node_deadline();
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
+    Ok(connect(&conninfo, &context.environment, &options).await?)
+}
+
+/// Connects to a node and takes its lock once more; None if it does not answer.
+///
+/// # Errors
+/// Exit code 30 if another command holds the lock now.
+pub(crate) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
+    let deadline = context.node_deadline();
+    let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
+    let Ok(session) = connect(conninfo, &context.environment, &options).await else { return Ok(None) };
+    let key = cluster_lock::KEY.to_string();
+    match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
+        Ok(row) if row.get(0) == Some("true") => Ok(Some(session)),
+        Ok(_) => {
+            Err(Error::new(Exit::Busy, format!("another command has taken the lock of {name} meanwhile")))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Gives a lock back. Where that fails it ends with its session.
+async fn unlock(session: &Session) {
+    let _ = session.query(cluster_lock::UNLOCK, &[Some(&cluster_lock::KEY.to_string())]).await;
+}
+
+/// A node with the session that is to hold its lock.
+struct Node<'a> {
+    row: &'a NodeRow,
+    session: std::result::Result<Session, Silence>,
+    only_look: bool,
+}
+
+impl Node<'_> {
+    async fn attempt(&self, session: &Session) -> std::result::Result<Attempt<Session>, SqlError> {
+        let key = cluster_lock::KEY.to_string();
+        if !self.only_look {
+            let row = session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await?;
+            if row.get(0) == Some("true") {
+                return Ok(Attempt::Taken(session.clone()));
+            }
+        }
+        let rows = session.query(cluster_lock::HOLDER, &[Some(&key)]).await?;
+        let text = |row: &crate::pg::client::Row, column| row.get(column).map(str::to_string);
+        match rows.first() {
+            Some(row) => Ok(Attempt::Held(Holder {
+                application_name: text(row, 0),
+                client_addr: text(row, 1),
+                pid: text(row, 2),
+                since: text(row, 3),
+            })),
+            None if self.only_look => Ok(Attempt::Taken(session.clone())),
+            // It was given back in between.
+            None => Ok(Attempt::Held(Holder::default())),
+        }
+    }
+}
+
+impl Lockable for Node<'_> {
+    type Session = Session;
+
+    fn node_id(&self) -> i32 {
+        self.row.node_id
+    }
+
+    fn name(&self) -> &str {
+        &self.row.node_name
+    }
+
+    async fn try_lock(&self) -> Attempt<Session> {
+        match &self.session {
+            Ok(session) => {
+                self.attempt(session).await.unwrap_or_else(|error| Attempt::Unreachable(error.into()))
+            }
+            Err(silence) => Attempt::Unreachable(anyhow::anyhow!("{}", silence.message)),
+        }
+    }
+
+    async fn release(&self, session: Session) {
+        if !self.only_look {
+            unlock(&session).await;
+        }
+    }
+}
+
+/// Returns the node that this command is about: the local one.
+///
+/// # Errors
+/// Exit code 1 if it is not registered.
+pub fn own<'a>(facts: &'a ClusterFacts, node_id: i32, node_name: &str) -> Result<&'a NodeFacts> {
+    facts.node(node_id).ok_or_else(|| {
+        Error::new(Exit::Failed, format!("node \"{node_name}\" (ID {node_id}) is not registered"))
+            .detail("Nothing was changed.")
+            .hint("Run \"pgbaton standby register\" on it; \"pgbaton cluster show\" shows who is registered.")
+    })
+}

@@ -1,0 +1,111 @@
+//! The operations that were left unfinished on this node.
+
+use crate::context::Context;
+use crate::error::{Error, Exit, Result};
+use crate::journal::unfinished::{HARMLESS, blocking, close};
+use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
+use crate::observe::operation_view::worker;
+use crate::plan::parts::events;
+use std::path::Path;
+
+/// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
+pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
+    let left = journal::unfinished(directory)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
+    for entry in left.iter().filter(|entry| !context.supersedes(&entry.operation_id)) {
+        let id = &entry.operation_id;
+        match &entry.journal {
+            Ok(loaded) if HARMLESS.contains(&loaded.header.command.as_str()) => {
+                if context.global.dry_run {
+                    continue;
+                }
+                context.debug(&format!("operation {id} was left unfinished and is superseded"));
+                if let Err(error) = close(entry, "superseded by a later command") {
+                    context.debug(&format!("could not close its journal: {error:#}"));
+                }
+            }
+            Ok(loaded) => {
+                return Err(Error::new(Exit::Busy, format!("operation \"{}\" is unfinished on this node", loaded.header.command))
+                    .detail(format!("Its id is {id}. Nothing was changed by this command."))
+                    .hint(format!(
+                        "Run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\"."
+                    )));
+            }
+            Err(error) => {
+                return Err(Error::new(Exit::Busy, format!("the journal of operation {id} cannot be read"))
+                    .detail(crate::error::sentence(&format!("{error:#}")))
+                    .hint(format!("Look at what it did; then run \"pgbaton operation abandon {id}\".")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns this command's own operation, if an earlier run left it unfinished: it is resumed without being asked.
+///
+/// `same` says whether an operation had the same target.
+///
+/// # Errors
+/// Exit code 1 if the journals cannot be read.
+pub fn own_unfinished(context: &Context, same: impl Fn(&Header) -> bool) -> Result<Option<Entry>> {
+    let directory = context.state_directory()?;
+    let left = journal::unfinished(&directory)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
+    let mine = |entry: &Entry| {
+        entry
+            .journal
+            .as_ref()
+            .is_ok_and(|loaded| loaded.header.command == context.command && same(&loaded.header))
+            && !context.supersedes(&entry.operation_id)
+    };
+    Ok(left.into_iter().find(mine))
+}
+
+/// Returns the id of the operation that waits on this node, if one does and the journals can be read.
+pub fn unfinished_id(context: &Context) -> Option<String> {
+    let directory = context.state_directory().ok()?;
+    let entries = journal::unfinished(&directory).ok()?;
+    blocking(&entries).map(|entry| entry.operation_id.clone())
+}
+
+/// Returns the operation of this node for those who only look.
+pub fn own_seen(context: &Context) -> Option<Own> {
+    own(&context.state_directory().ok()?).ok().flatten()
+}
+
+/// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been told.
+pub fn note_told(context: &Context) {
+    let note = || {
+        let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;
+        let (mut journal, _) = Journal::resume(&blocking(&entries)?.path).ok()?;
+        let (step, stage, at) = (events::STEP.to_string(), Stage::Forward, journal::now());
+        journal.append(&Record::Mark { step, stage, mark: Mark::Done, at }, Flush::Now).ok()
+    };
+    if note().is_none() {
+        context.debug("no journal says that the promotion has been told");
+    }
+}
+
+/// An operation of this node whose journal is open.
+#[derive(Debug)]
+pub struct Own {
+    /// Its id.
+    pub operation_id: String,
+    /// Its command.
+    pub command: String,
+    /// The process that is at work on it; None where it waits to be resumed or abandoned.
+    pub process: Option<u32>,
+}
+
+/// Returns the operation of this node whose journal is open, if there is one that others have to wait for.
+///
+/// # Errors
+/// Those of reading the state directory.
+pub fn own(directory: &Path) -> anyhow::Result<Option<Own>> {
+    let entries = journal::unfinished(directory)?;
+    Ok(blocking(&entries).map(|entry| Own {
+        operation_id: entry.operation_id.clone(),
+        command: entry.journal.as_ref().map_or("?", |journal| &journal.header.command).to_string(),
+        process: worker(entry, directory),
+    }))
+}

@@ -1,0 +1,121 @@
+//! What is left to be done when an operation has ended, whoever has ended it: its events are told, and the cluster is remembered.
+
+use crate::context::Context;
+use crate::error::sentence;
+use crate::facts::cluster::ClusterFacts;
+use crate::journal;
+use crate::observe::under_locks::open;
+use crate::observe::{discovery, unfinished};
+use crate::operation::event_hook::{Happening, notify, record};
+use crate::pg::client::Session;
+use crate::plan::parts::events::{Proof, Tell};
+use crate::registry::NodeRow;
+use crate::ui::Level;
+
+/// What has become of an operation.
+pub struct Ending<'a> {
+    /// What its plan has to tell.
+    pub tells: &'a [Tell],
+    /// Why it failed, if it did. One that succeeded has seen its primary itself.
+    pub error: Option<String>,
+    /// A step of the plan has told of the promotion.
+    pub told: bool,
+    /// Nodes that are known to take writes.
+    pub taking_writes: &'a [i32],
+    /// A session to the primary; without one there are no rows, and the hooks run all the same.
+    pub primary: Option<&'a Session>,
+    /// A session to a node that is asked what the cluster is like now.
+    pub seen_by: Option<&'a Session>,
+}
+
+impl Ending<'_> {
+    /// Tells of it. Nothing here can fail: what happened has happened.
+    pub async fn tell(&self, context: &Context) {
+        self.tell_events(context).await;
+        if let Some(session) = self.seen_by
+            && let Ok(facts) = discovery::from_session(context, session, "the node").await
+        {
+            self.record_followers(context, &facts).await;
+            discovery::remember(context, &facts, journal::now());
+        }
+    }
+
+    /// Tells all but which standbys follow, which takes another look, and hooks lead clients to the new primary.
+    async fn tell_events(&self, context: &Context) {
+        let error = self.error.as_deref();
+        for tell in self.tells {
+            let successful = match tell.proof {
+                Proof::Success => error.is_none(),
+                Proof::Primary if self.told => continue,
+                Proof::Primary => error.is_none() || self.taking_writes.contains(&tell.node_id),
+                Proof::Upstream(_) => continue,
+            };
+            if !successful && !tell.failure {
+                continue;
+            }
+            let result = if successful { Ok(()) } else { Err(error.unwrap_or_default()) };
+            notify(context, self.primary, &Happening::of(tell, result)).await;
+            if tell.proof == Proof::Primary && successful {
+                unfinished::note_told(context);
+            }
+        }
+    }
+
+    /// Records which standbys follow the new primary, by the record as it is afterwards.
+    async fn record_followers(&self, context: &Context, after: &ClusterFacts) {
+        let Some(session) = self.primary else { return };
+        // Whoever finishes what is left of it records them.
+        if unfinished::unfinished_id(context).is_some() {
+            return;
+        }
+        for tell in self.tells {
+            let Proof::Upstream(upstream) = tell.proof else { continue };
+            if after.node(tell.node_id).and_then(|node| node.row.upstream_node_id) == Some(upstream) {
+                record(context, session, &Happening::of(tell, Ok(()))).await;
+            }
+        }
+    }
+}
+
+/// Says what an operation has brought about, as its own command would.
+pub fn say(context: &Context, tells: &[Tell]) {
+    for tell in tells.iter().filter(|tell| !matches!(tell.proof, Proof::Upstream(_))) {
+        match tell.event.as_str() {
+            // Scripts that know repmgr look for these words.
+            "node_rejoin" => context.ui.message(
+                Level::Notice,
+                "NODE REJOIN successful",
+                Some(&sentence(&tell.details)),
+                None,
+            ),
+            _ => context.ui.say(Level::Notice, &tell.details),
+        }
+    }
+}
+
+/// Returns what is told of a failure.
+pub fn error_of<T>(result: &crate::error::Result<T>) -> Option<String> {
+    result.as_ref().err().map(ToString::to_string)
+}
+
+/// Tells what the operation would have told if it had not been left unfinished, by what there is now.
+pub async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told: bool) {
+    if tells.is_empty() {
+        return;
+    }
+    let found = discovery::cluster(context).await;
+    let facts = found.as_ref().map(|found| &found.facts);
+    let primaries: Vec<&NodeRow> =
+        facts.into_iter().flat_map(ClusterFacts::primaries).map(|(node, _)| &node.row).collect();
+    let ids: Vec<i32> = primaries.iter().map(|row| row.node_id).collect();
+    // Beside another one, the one that this is about.
+    let about = |row: &&&NodeRow| {
+        tells.iter().any(|tell| tell.proof == Proof::Primary && tell.node_id == row.node_id)
+    };
+    let session = match primaries.iter().find(about).or(primaries.first()) {
+        Some(row) => open(context, row).await.ok(),
+        None => None,
+    };
+    let (primary, seen_by) = (session.as_ref(), session.as_ref());
+    Ending { tells, error, told, taking_writes: &ids, primary, seen_by }.tell(context).await;
+}

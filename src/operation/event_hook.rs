@@ -1,0 +1,256 @@
+//! Telling that something happened: a row in `repmgr.events`, and the user's hook.
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::pg::client::Session;
+use crate::pg::conninfo::Conninfo;
+use crate::plan::parts::events::Tell;
+use crate::registry::event;
+use crate::secret::Secrets;
+use crate::system::command::Command;
+use crate::system::process;
+use crate::ui::Level;
+
+/// Something that happened, with what a hook may want to know of it.
+#[derive(Clone, Debug, Default)]
+pub struct Happening<'a> {
+    /// The node that it happened to; None for the local one.
+    pub node_id: Option<i32>,
+    /// repmgr's name of it.
+    pub event: &'a str,
+    /// Whether it went well.
+    pub successful: bool,
+    /// More about it.
+    pub details: String,
+    /// The upstream or primary: id, name and conninfo, for `%p`, `%a` and `%c`.
+    pub upstream: Option<(i32, &'a str, &'a str)>,
+}
+
+impl<'a> Happening<'a> {
+    /// What a plan has to tell, and that it went well, or why it did not.
+    pub fn of(tell: &'a Tell, result: Result<(), &str>) -> Self {
+        Self {
+            node_id: Some(tell.node_id),
+            event: &tell.event,
+            successful: result.is_ok(),
+            details: result.err().unwrap_or(&tell.details).to_string(),
+            upstream: tell.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
+        }
+    }
+}
+
+/// Seconds that a hook may take: it is told, not asked.
+const HOOK_S: u64 = 60;
+
+/// Records an event and runs the hook. Neither can fail the command: what happened has happened.
+///
+/// `primary` is a session to the primary; without one there is no row, and the hook runs all the same, as in repmgr.
+pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Happening<'_>) {
+    let Ok(config) = context.config() else { return };
+    let node_id = happening.node_id.unwrap_or(config.node_id);
+    if let Some(session) = primary {
+        record(context, session, &Happening { node_id: Some(node_id), ..happening.clone() }).await;
+    }
+    let template = match config.command("event_notification_command", &config.event_notification_command) {
+        Ok(Some(template)) => template,
+        Ok(None) => return,
+        Err(error) => {
+            let issue = Error::from(error);
+            context.ui.message(
+                Level::Warning,
+                &issue.primary,
+                issue.detail.as_deref(),
+                issue.hint.as_deref(),
+            );
+            return;
+        }
+    };
+    let wanted = &config.event_notifications;
+    if !wanted.is_empty() && !wanted.iter().any(|name| name == happening.event) {
+        return;
+    }
+    let (id, name, conninfo) = match happening.upstream {
+        Some((id, name, conninfo)) => {
+            // A hook's environment is no place for a password: it may be logged, and its children inherit it.
+            let plain = Conninfo::parse(conninfo).map(|parsed| parsed.without_secrets().to_string());
+            (id.to_string(), name.to_string(), plain.unwrap_or_default())
+        }
+        None => Default::default(),
+    };
+    let values = [
+        ('n', "NODE_ID", node_id.to_string()),
+        ('e', "EVENT", happening.event.to_string()),
+        ('s', "SUCCESS", if happening.successful { "1" } else { "0" }.to_string()),
+        // As PostgreSQL writes it, which is what repmgr hands on.
+        ('t', "TIMESTAMP", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.6f%:::z").to_string()),
+        ('d', "DETAILS", happening.details.clone()),
+        ('p', "UPSTREAM_ID", id),
+        ('a', "UPSTREAM_NAME", name),
+        ('c', "UPSTREAM_CONNINFO", conninfo),
+    ];
+    let mut command = Command::new("/bin/sh", ["-c".to_string(), expand(template)]);
+    command.env = values.iter().map(|(_, name, value)| (format!("PGBATON_{name}"), value.clone())).collect();
+    let setting = process::Surroundings {
+        environment: Some(&context.environment),
+        secrets: Secrets::new(),
+        inherit_pg: true,
+    };
+    let run = tokio::time::timeout(std::time::Duration::from_secs(HOOK_S), process::run(&command, &setting));
+    let problem = match run.await {
+        Ok(Ok(finished)) => match finished.success() {
+            Ok(_) => return,
+            Err(error) => format!("{error:#}"),
+        },
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => format!("it did not end within {HOOK_S} seconds, and was ended"),
+    };
+    context.ui.message(
+        Level::Warning,
+        &format!("the notification command for event \"{}\" failed", happening.event),
+        Some(&crate::error::sentence(&problem)),
+        None,
+    );
+}
+
+/// Writes the row of an event.
+pub(crate) async fn record(context: &Context, session: &Session, happening: &Happening<'_>) {
+    let Some(node_id) = happening.node_id else { return };
+    let row = event::insert(node_id, happening.event, happening.successful, &happening.details);
+    if let Err(error) = session.transaction(&[row]).await {
+        context.ui.message(
+            Level::Warning,
+            &format!("could not record event \"{}\"", happening.event),
+            Some(&crate::error::sentence(&error.to_string())),
+            None,
+        );
+    }
+}
+
+/// Replaces repmgr's placeholders by references to variables, so that the shell never reads a value as code.
+///
+/// repmgr pastes the values into the line; a node name or a server's message with a quote in it is then executed. Here `%d` becomes a quoted
+/// `"${PGBATON_DETAILS}"`, fitted into whatever quotes the user has written around it. What the user hands on to another shell
+/// (`sh -c '… %d'`, `ssh host "… %d"`) that shell reads as code; a script does better with the variable.
+fn expand(template: &str) -> String {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Quotes {
+        None,
+        Single,
+        Double,
+    }
+    /// What ends a substitution, inside which quotes begin anew.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Until {
+        Parenthesis(u32),
+        Backtick,
+    }
+    let mut quotes = Quotes::None;
+    let mut outer: Vec<(Until, Quotes)> = Vec::new();
+    let mut out = String::new();
+    let mut chars = template.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, quotes) {
+            ('\\', Quotes::None | Quotes::Double) => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            ('$', Quotes::None | Quotes::Double) if chars.peek() == Some(&'(') => {
+                out.push(c);
+                out.extend(chars.next());
+                outer.push((Until::Parenthesis(0), quotes));
+                quotes = Quotes::None;
+            }
+            ('(' | ')', Quotes::None) => {
+                out.push(c);
+                match outer.last_mut() {
+                    Some((Until::Parenthesis(depth), _)) if c == '(' => *depth += 1,
+                    Some((Until::Parenthesis(depth @ 1..), _)) => *depth -= 1,
+                    Some((Until::Parenthesis(0), before)) => {
+                        quotes = *before;
+                        outer.pop();
+                    }
+                    _ => {}
+                }
+            }
+            ('`', Quotes::None | Quotes::Double) => {
+                out.push(c);
+                match outer.last() {
+                    Some((Until::Backtick, before)) if quotes == Quotes::None => {
+                        quotes = *before;
+                        outer.pop();
+                    }
+                    _ => {
+                        outer.push((Until::Backtick, quotes));
+                        quotes = Quotes::None;
+                    }
+                }
+            }
+            ('\'', Quotes::None) => {
+                quotes = Quotes::Single;
+                out.push(c);
+            }
+            ('\'', Quotes::Single) | ('"', Quotes::Double) => {
+                quotes = Quotes::None;
+                out.push(c);
+            }
+            ('"', Quotes::None) => {
+                quotes = Quotes::Double;
+                out.push(c);
+            }
+            ('%', _) => {
+                let variable = match chars.next() {
+                    Some('n') => "NODE_ID",
+                    Some('e') => "EVENT",
+                    Some('s') => "SUCCESS",
+                    Some('t') => "TIMESTAMP",
+                    Some('d') => "DETAILS",
+                    Some('p') => "UPSTREAM_ID",
+                    Some('a') => "UPSTREAM_NAME",
+                    Some('c') => "UPSTREAM_CONNINFO",
+                    Some('%') => {
+                        out.push('%');
+                        continue;
+                    }
+                    Some(other) => {
+                        out.push('%');
+                        out.push(other);
+                        continue;
+                    }
+                    None => {
+                        out.push('%');
+                        continue;
+                    }
+                };
+                match quotes {
+                    Quotes::Double => out.push_str(&format!("${{PGBATON_{variable}}}")),
+                    Quotes::None => out.push_str(&format!("\"${{PGBATON_{variable}}}\"")),
+                    Quotes::Single => out.push_str(&format!("'\"${{PGBATON_{variable}}}\"'")),
+                }
+            }
+            (other, _) => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+
+    #[test]
+    fn placeholders_become_quoted_variables_in_any_quotes() {
+        assert_eq!(
+            expand(r#"/opt/notify %n "%e: %d" 'x %s' 100%% \"%t"#),
+            r#"/opt/notify "${PGBATON_NODE_ID}" "${PGBATON_EVENT}: ${PGBATON_DETAILS}" 'x '"${PGBATON_SUCCESS}"'' 100% \""${PGBATON_TIMESTAMP}""#
+        );
+        assert_eq!(expand("date +%Y %"), "date +%Y %");
+        let n = "${PGBATON_NODE_ID}";
+        for (template, expected) in [
+            ("\"$(f \"%n\" '%n' %n)%n\"", format!("\"$(f \"{n}\" ''\"{n}\"'' \"{n}\"){n}\"")),
+            ("\"$(f (\"%n\") )\"%n", format!("\"$(f (\"{n}\") )\"\"{n}\"")),
+            ("\"`f %n`%n\" '$(%n'", format!("\"`f \"{n}\"`{n}\" '$('\"{n}\"''")),
+        ] {
+            assert_eq!(expand(template), expected);
+        }
+    }
+}

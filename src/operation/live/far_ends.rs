@@ -1,0 +1,203 @@
+//! The far ends of an operation: their channels, and what each of them is to do if it is left alone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use crate::context::Context;
+use crate::error::{Error, Exit};
+use crate::far_end::protocol::Call;
+use crate::far_end::remote::{ANSWER, GRACE, Mode, OPEN, Remote, fit, named};
+use crate::journal::{Past, Stage};
+use crate::plan::{Back, FarEnd, Plan, Step};
+use crate::secret::Secrets;
+
+/// The far ends of a plan.
+///
+/// With the first effect that the way back would undo, a far end is given the part of the way back that is its own: it carries that out by
+/// itself if its channel closes before it has told that its server is shut down. Before the point of no return it has to forget it.
+#[derive(Debug, Default)]
+pub struct FarEnds {
+    remotes: BTreeMap<i32, Remote>,
+    back: Vec<Back>,
+    /// The steps that were started, by this run or an earlier one.
+    started: RefCell<BTreeSet<String>>,
+    /// The steps during which no server accepts writes.
+    outage: BTreeSet<String>,
+    in_outage: Cell<bool>,
+    past_no_return: Cell<bool>,
+    going_back: Cell<bool>,
+}
+
+impl FarEnds {
+    /// Opens the channels that a plan needs, but for one that is open already, and takes the lock of each node. Whatever fails, nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// Exit code 12 for a far end that cannot be reached, 30 for one that is busy, 1 for one that is another than it should be.
+    pub async fn open(
+        context: &Context,
+        plan: &Plan,
+        past: &Past,
+        opened: Option<Remote>,
+    ) -> Result<Self, Error> {
+        let (far_ends, absent) = Self::open_each(context, plan, past, opened).await;
+        match absent.into_iter().next() {
+            Some(absent) => Err(absent.error.detail("Nothing was changed.")),
+            None => Ok(far_ends),
+        }
+    }
+
+    /// Opens what can be opened; returns why the rest cannot be.
+    ///
+    /// # Errors
+    /// Exit code 30 while somebody works on one of the hosts: what he does and a way back without him would cross each other.
+    pub async fn open_some(context: &Context, plan: &Plan, past: &Past) -> Result<(Self, Vec<Error>), Error> {
+        let (far_ends, mut absent) = Self::open_each(context, plan, past, None).await;
+        match absent.iter().position(|absent| absent.busy) {
+            Some(at) => Err(absent.swap_remove(at).error.detail("Nothing was changed.")),
+            None => Ok((far_ends, absent.into_iter().map(|absent| absent.error).collect())),
+        }
+    }
+
+    async fn open_each(
+        context: &Context,
+        plan: &Plan,
+        past: &Past,
+        mut opened: Option<Remote>,
+    ) -> (Self, Vec<Absent>) {
+        let each = plan.far_ends.iter().map(|far_end| {
+            let opened = opened.take_if(|remote| remote.far_end == *far_end);
+            ready(context, far_end, opened)
+        });
+        let opened = join_all(each).await;
+        let mut remotes = BTreeMap::new();
+        let mut absent = Vec::new();
+        for remote in opened {
+            match remote {
+                Ok(remote) => {
+                    remotes.insert(remote.far_end.node_id, remote);
+                }
+                Err(why) => absent.push(why),
+            }
+        }
+        let started = plan.steps().filter(|step| past.started(Stage::Forward, &step.id));
+        let far_ends = Self {
+            remotes,
+            back: plan.back.clone(),
+            started: RefCell::new(started.map(|step| step.id.clone()).collect()),
+            outage: plan
+                .phases
+                .iter()
+                .filter(|phase| phase.outage)
+                .flat_map(|phase| phase.steps.iter().map(|step| step.id.clone()))
+                .collect(),
+            in_outage: Cell::default(),
+            past_no_return: Cell::new(past.past_no_return()),
+            going_back: Cell::default(),
+        };
+        (far_ends, absent)
+    }
+
+    /// From here on there is no way forward any more.
+    pub(crate) fn go_back(&self) {
+        self.going_back.set(true);
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match () {
+            () if self.going_back.get() || self.past_no_return.get() => Mode::Reopen,
+            () if self.in_outage.get() => Mode::Outage,
+            () => Mode::Fail,
+        }
+    }
+
+    /// Says whether there is a channel to the host of a node.
+    pub fn reaches(&self, node_id: i32) -> bool {
+        self.remotes.contains_key(&node_id)
+    }
+
+    pub(crate) fn get(&self, node_id: i32) -> Option<&Remote> {
+        self.remotes.get(&node_id)
+    }
+
+    /// Sees to it, before a step is carried out, that every far end does the right thing if it is left alone from now on.
+    pub(crate) async fn before(&self, step: &Step, known: &Secrets) -> Result<(), Error> {
+        if self.past_no_return.get() {
+            return Ok(());
+        }
+        self.started.borrow_mut().insert(step.id.clone());
+        self.in_outage.set(self.in_outage.get() || self.outage.contains(&step.id));
+        if step.no_return {
+            self.past_no_return.set(true);
+            // One that has told does nothing by itself any more, and must not be waited for now.
+            let armed = self
+                .remotes
+                .values()
+                .filter(|remote| !remote.told.get() && !remote.armed.borrow().is_empty());
+            for done in join_all(armed.map(|remote| remote.done(&Call::Disarm, ANSWER, Mode::Fail))).await {
+                done.map_err(|error| Error { no_effect: true, ..error })?;
+            }
+            return Ok(());
+        }
+        for done in join_all(self.remotes.values().map(|remote| self.arm(remote, known))).await {
+            done?;
+        }
+        Ok(())
+    }
+
+    async fn arm(&self, remote: &Remote, known: &Secrets) -> Result<(), Error> {
+        let back: Vec<Step> = {
+            let started = self.started.borrow();
+            let applies = |back: &&Back| {
+                back.step.at == Some(remote.far_end.node_id)
+                    && (back.if_started.is_empty() || back.if_started.iter().any(|id| started.contains(id)))
+            };
+            self.back.iter().filter(applies).map(|back| back.step.clone()).collect()
+        };
+        let ids: Vec<String> = back.iter().map(|step| step.id.clone()).collect();
+        if remote.told.get() || *remote.armed.borrow() == ids {
+            return Ok(());
+        }
+        let secrets = named(known, back.iter().flat_map(Step::secrets).collect());
+        remote.done(&Call::Arm { back, secrets }, ANSWER, self.mode()).await?;
+        remote.armed.replace(ids);
+        Ok(())
+    }
+
+    /// Ends the work with all far ends: they forget what they were to do and give their locks back.
+    ///
+    /// One that cannot be told any more has noticed that by itself.
+    pub async fn release(&self) {
+        let told = self.remotes.values().map(|remote| remote.say(&Call::Release, GRACE));
+        let _gone = join_all(told).await;
+    }
+}
+
+/// Why a far end takes no part.
+struct Absent {
+    error: Error,
+    /// Somebody is working there now.
+    busy: bool,
+}
+
+/// Opens one channel for an operation, unless its checks have: the right node, nothing else going on there, its lock taken.
+async fn ready(context: &Context, far_end: &FarEnd, opened: Option<Remote>) -> Result<Remote, Absent> {
+    let remote = match opened {
+        Some(remote) => remote,
+        None => {
+            let (remote, hello) = Remote::open(context, far_end, OPEN)
+                .await
+                .map_err(|trouble| Absent { error: trouble.error(far_end), busy: false })?;
+            let busy = hello.locked_by.is_some();
+            fit(far_end, hello).map_err(|error| Absent { error, busy })?;
+            remote
+        }
+    };
+    let lock = Call::Lock { command: context.command.clone() };
+    match remote.done(&lock, ANSWER, Mode::Fail).await {
+        Ok(_) => Ok(remote),
+        Err(error) => Err(Absent { busy: error.exit == Exit::Busy, error }),
+    }
+}

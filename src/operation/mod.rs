@@ -1,0 +1,15 @@
+//! Carrying out what a plan says: the run and its journal, resuming and giving up, rollback, what is announced. May use everything but
+//! the commands.
+
+pub mod announce;
+pub mod carry_out;
+pub mod course;
+pub mod event_hook;
+pub mod live;
+pub mod promotion;
+#[cfg(test)]
+pub mod proofs;
+pub mod resume;
+pub mod run;
+#[cfg(test)]
+pub mod scripted;

@@ -1,0 +1,71 @@
+//! The judgement of a promotion that was planned on another day.
+
+use crate::context::{Context, state_directory};
+use crate::error::Result;
+use crate::observe::old_primary_host::{Hosts, Known};
+use crate::observe::under_locks::Held;
+use crate::operation::carry_out;
+use crate::plan::Check;
+use crate::plan::parts::repmgr::Beside;
+use crate::plan::promote::{PromoteFacts, PromoteOptions, judge};
+use crate::units::seconds;
+
+/// Judges today whether this node may be promoted, for an operation that was planned on another day. Where the operation itself has no way to
+/// the host of the last known primary, that is made certain of here, as a promotion of today does.
+///
+/// # Errors
+/// Exit code 31 if another primary is alive or may be, 30 if something is at work on its host, 32 while another standby has more WAL, 6
+/// without the local server.
+pub async fn judge_anew(
+    context: &Context,
+    held: &mut Held,
+    former: Option<i32>,
+    has_channel: bool,
+) -> Result<()> {
+    let config = context.config()?;
+    let topology = state_directory::saved_topology(context).ok().flatten();
+    let mut hosts = if has_channel {
+        Hosts::default()
+    } else {
+        let known = Known::under(held, topology.clone(), config.node_id);
+        Hosts::look(context, &known, config.node_id, async { Vec::new() }).await
+    };
+    let mut facts = PromoteFacts {
+        hosts: hosts.says.clone(),
+        roles: held.roles.clone(),
+        node_id: config.node_id,
+        metadata: None,
+        others: Vec::new(),
+        beside: Beside::default(),
+        topology,
+        former_end: None,
+        command: None,
+        use_slots: config.use_replication_slots,
+        timeout_s: seconds(config.promote_check_timeout),
+        now: crate::journal::now(),
+        cluster: held.facts.clone(),
+    };
+    let options = PromoteOptions {
+        force: context.global.force,
+        accept_data_loss: context.global.accept_data_loss,
+        siblings_follow: false,
+    };
+    let judged = |facts: &PromoteFacts| {
+        let mut plan = judge(facts, options);
+        // That it answered before it was stopped is why it was to be stopped.
+        plan.checks.retain(|check| check.name != "node_not_asked" || check.node_id != former);
+        plan
+    };
+    let mut anew = judged(&facts);
+    if !anew.checks.iter().any(Check::stops) {
+        hosts.secure(context).await;
+        facts.hosts.clone_from(&hosts.says);
+        anew = judged(&facts);
+    }
+    let examined = carry_out::examine(context, &anew);
+    match examined {
+        Ok(()) => held.hosts = hosts.agreeing(),
+        Err(_) => hosts.unsecure(context).await,
+    }
+    examined
+}

@@ -1,0 +1,583 @@
+//! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`operation/course.rs`), and finished,
+//! planned anew, or closed.
+
+use crate::command_line::again::again;
+use crate::context::Context;
+use crate::context::state_directory::lock;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::running_postmaster;
+use crate::far_end::remote::{OPEN, Remote, second_channel, secured};
+use crate::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
+use crate::observe::discovery;
+use crate::observe::own_node::secrets_of;
+use crate::observe::under_locks::{Held, hold};
+use crate::operation::announce::{self, error_of, tell_all};
+use crate::operation::carry_out::{conclude, record_end};
+use crate::operation::course::{Course, Left, course, undo};
+use crate::operation::live::{FarEnds, Live};
+use crate::operation::promotion;
+use crate::operation::run::{self, Ended, Outcome, StepStatus};
+use crate::output::{Data, Report};
+use crate::plan::Plan;
+use crate::plan::far_end::Reached;
+use crate::plan::parts::events;
+use crate::registry::node;
+use crate::secret::{Secret, Secrets};
+use crate::system::lock::LocalLock;
+use crate::ui::{Level, Ui};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+/// How long an old primary that is coming back is looked at once more, and how often.
+const SETTLES: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(300);
+
+/// What has become of an operation that was taken up.
+#[derive(Debug)]
+pub enum TakenUp {
+    /// It is over, or failed as it would have failed by itself.
+    Over(Report),
+    /// What it had left is undone, and it is closed: the command begins anew.
+    Anew,
+}
+
+/// Goes on with an unfinished operation; `words` is the command line with which it would begin anew.
+///
+/// # Errors
+/// Exit code 31 if the role has gone to another node since; 30 if somebody else is at work; else those of the operation.
+pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Result<TakenUp> {
+    let until = Instant::now() + SETTLES;
+    loop {
+        let passes = Cell::new(false);
+        match once(context, entry, words, &passes).await {
+            // The far end of the run before may be bringing the old primary back at this moment.
+            Err(error) if passes.get() && error.exit == Exit::SecondPrimary && Instant::now() < until => {
+                context.debug(&format!("looking once more: {error}"));
+                sleep(LOOK).await;
+            }
+            taken_up => return taken_up,
+        }
+    }
+}
+
+/// The same by one look; `passes` says that what refuses it may be over in a moment.
+async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<bool>) -> Result<TakenUp> {
+    let loaded = readable(entry)?;
+    let (header, past) = (&loaded.header, loaded.past());
+    let id = &header.operation_id;
+    let held = held(context, &header.command).await?;
+    let alone = alone(context, &header.command).await?;
+    let course = match &held {
+        Some(held) => course(&Left {
+            command: &header.command,
+            plan: &header.plan,
+            past: &past,
+            node_id: header.node_id,
+            cluster: &held.facts,
+        }),
+        None => Course::Anew,
+    };
+    context.debug(&format!("operation {id} is taken up: {course:?}"));
+    match course {
+        Course::Unclear(why) => Err(Error::new(
+            Exit::Failed,
+            format!("operation \"{id}\" cannot be resumed"),
+        )
+        .detail(format!("{why} Nothing was changed; the operation stays open."))
+        .hint(format!(
+            "\"pgbaton operation show {id}\" lists its steps; \"pgbaton operation abandon {id}\" closes it."
+        ))),
+        Course::Overtaken(why) => overtaken(context, loaded, &past, held.as_ref(), &why).await,
+        Course::Anew => {
+            // What is rehearsed, and begun anew, takes them itself.
+            drop(alone);
+            if let Some(held) = held {
+                held.release().await;
+            }
+            anew(context, loaded, &past, words).await
+        }
+        Course::Promote => {
+            let mut held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
+            let former = header.plan.origin.as_ref().and_then(|origin| origin.primary);
+            passes.set(!context.global.dry_run);
+            let has_channel = !header.plan.far_ends.is_empty();
+            promotion::judge_anew(context, &mut held, former, has_channel).await.map_err(|error| {
+                error.detail(format!("Operation {id}, which an earlier run left unfinished, stays open."))
+            })?;
+            let way = secure_former(context, &header.plan, id, past.past_no_return()).await?;
+            passes.set(false);
+            go_on(context, loaded, &past, Some(&held), way).await.map(TakenUp::Over)
+        }
+        Course::GoBack => {
+            if let Some(held) = &held {
+                all_have_answered(context, held, header.node_id, &header.plan)?;
+            }
+            go_on(context, loaded, &past, held.as_ref(), Way::Needed(None)).await.map(TakenUp::Over)
+        }
+        Course::Finish => go_on(context, loaded, &past, held.as_ref(), Way::IfThere).await.map(TakenUp::Over),
+    }
+}
+
+/// Gives an unfinished operation up. It starts and promotes nothing, and takes back what only it has made.
+///
+/// # Errors
+/// Exit code 31 while a promotion is requested that cannot be withdrawn; 12 without a way to the host of the old primary, unless forced; 30
+/// if somebody else is at work.
+pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
+    let loaded = readable(entry)?;
+    let (header, past) = (&loaded.header, loaded.past());
+    let id = header.operation_id.clone();
+    let held = held(context, &header.command).await?;
+    let _alone = alone(context, &header.command).await?;
+    if past.past_no_return()
+        && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. }))
+    {
+        refuse_while_requested(context, held.as_ref(), &id)?;
+    }
+    let was_past = past.past_no_return();
+    let plan = undo(&header.plan, was_past);
+    let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
+    let mut plan = plan;
+    plan.back.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    if context.global.dry_run {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
+    }
+    let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;
+    let outcome = run::undo(&plan, &past, &world, "abandoned").await;
+    world.release().await;
+    record_end(context, &world, &plan, &id, &outcome).await;
+    let told = past.done(Stage::Forward, events::STEP);
+    let done = plan.steps().all(|step| past.done(Stage::Forward, &step.id));
+    let error = (!done).then(|| format!("{} was abandoned", plan.title));
+    if outcome.changed || !done {
+        tell_all(context, &plan.tells, error, told).await;
+    }
+    // What it undoes leaves nothing of the operation, and is a change of this command's own all the same.
+    let changed = outcome.changed || outcome.steps.iter().any(|step| step.status == StepStatus::Done);
+    let failed = matches!(outcome.ended, Ended::Regained | Ended::BackFailed);
+    let mut left = state_of(held.as_ref());
+    if failed {
+        let mut error =
+            conclude(&plan, &id, outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
+        error.exit = Exit::Incomplete;
+        return Err(error.detail("The operation is closed all the same.").detail(left.detail));
+    }
+    let left_to_do: Vec<&str> = (plan.steps())
+        .filter(|step| was_past && !past.done(Stage::Forward, &step.id))
+        .map(|step| step.title.as_str())
+        .collect();
+    if !left_to_do.is_empty() {
+        left.detail = format!("{} Not done: {}.", left.detail, left_to_do.join("; "));
+        left.hint = left.hint.or(Some("\"pgbaton cluster show\" names what is to be typed.".into()));
+    }
+    let exit = if left_to_do.is_empty() { Exit::Done } else { Exit::Incomplete };
+    context.ui.message(
+        Level::Notice,
+        &format!("operation \"{id}\" is abandoned"),
+        Some(left.detail.trim()).filter(|text| !text.is_empty()),
+        left.hint.as_deref(),
+    );
+    let data = json!({ "operation_id": id, "steps": outcome.steps });
+    Ok(Report { changed, exit, ..Report::new(Data::Done(data)) })
+}
+
+/// Takes the locks that the operation held, and asks all nodes under them.
+async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
+    if !changes_roles(command) {
+        return Ok(None);
+    }
+    let rows: Vec<_> = match discovery::cluster(context).await {
+        Ok(found) => found.facts.nodes.iter().map(|node| node.row.clone()).collect(),
+        Err(error) => {
+            context.debug(&format!("the other nodes are not locked: {error}"));
+            Vec::new()
+        }
+    };
+    hold(context, &rows).await.map(Some)
+}
+
+/// Takes the lock of this node for an operation that needs no other one.
+async fn alone(context: &Context, command: &str) -> Result<Option<LocalLock>> {
+    match changes_roles(command) || context.global.dry_run {
+        true => Ok(None),
+        false => lock(context).await.map(Some),
+    }
+}
+
+fn readable(entry: &Entry) -> Result<&Loaded> {
+    entry.journal.as_ref().map_err(|_| {
+        let id = &entry.operation_id;
+        Error::failed(format!("the journal of operation \"{id}\" is damaged and cannot be resumed"))
+            .hint("Look at what the operation did; then abandon it.")
+    })
+}
+
+/// Opens the world in which an operation goes on, and notes in its journal who does.
+async fn world<'a>(
+    context: &'a Context,
+    loaded: &Loaded,
+    past: &Past,
+    held: Option<&Held>,
+    far_ends: FarEnds,
+) -> Result<(Live<'a>, Past)> {
+    let world = Live::new(context, known_secrets(context).await)?;
+    let (mut journal, _) = Journal::resume(&loaded.path)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
+    let resumed = Record::Resumed {
+        pid: std::process::id(),
+        pgbaton: env!("CARGO_PKG_VERSION").into(),
+        command_line: context.command_line.clone(),
+        at: journal::now(),
+    };
+    journal
+        .append(&resumed, Flush::Now)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
+    let mut world = world.writing(journal).with(far_ends).of(&loaded.header);
+    if let Some(held) = held {
+        world = world.holding(held);
+    }
+    Ok((world, past.clone()))
+}
+
+/// How the hosts of other nodes take part in the rest of an operation.
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
+enum Way {
+    /// Each of them is needed; there may be a channel already.
+    Needed(Option<Remote>),
+    /// The promotion has happened: what is left is done where it can be done.
+    IfThere,
+    /// The host of the old primary was asked for in vain, and that was told.
+    Gone,
+}
+
+/// Tells that a host takes no part in what is left of an operation.
+fn without(context: &Context, error: &Error) {
+    let detail = error.detail.as_deref().map(|detail| format!("{detail} ")).unwrap_or_default();
+    context.ui.message(
+        Level::Warning,
+        &error.primary,
+        Some(&format!("{detail}The point of no return is past: the rest is finished without it.")),
+        Some("When the host is back, run \"pgbaton node rejoin\" on it; until then its server must not be started as it is."),
+    );
+}
+
+/// Carries out the rest of an operation.
+async fn go_on(
+    context: &Context,
+    loaded: &Loaded,
+    past: &Past,
+    held: Option<&Held>,
+    way: Way,
+) -> Result<Report> {
+    let (plan, id) = (&loaded.header.plan, loaded.header.operation_id.as_str());
+    context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
+    if context.global.dry_run {
+        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
+    }
+    let far_ends = match way {
+        Way::Needed(channel) => FarEnds::open(context, plan, past, channel).await?,
+        Way::IfThere => {
+            let (far_ends, absent) = FarEnds::open_some(context, plan, past).await?;
+            absent.iter().for_each(|error| without(context, error));
+            far_ends
+        }
+        Way::Gone => {
+            let nobody = Plan { far_ends: Vec::new(), ..plan.clone() };
+            FarEnds::open_some(context, &nobody, past).await?.0
+        }
+    };
+    let (world, past) = world(context, loaded, past, held, far_ends).await?;
+    let outcome = run::run(plan, &past, &world).await;
+    world.release().await;
+    finished(context, &world, plan, id, outcome).await
+}
+
+/// Says and records what has become of an operation.
+async fn finished(
+    context: &Context,
+    world: &Live<'_>,
+    plan: &Plan,
+    id: &str,
+    outcome: Outcome,
+) -> Result<Report> {
+    let resumable = outcome.resumable;
+    if !resumable {
+        record_end(context, world, plan, id, &outcome).await;
+    }
+    let told = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
+    // What was put back is told as these commands tell it.
+    let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
+    let result = conclude(plan, id, outcome);
+    if result.is_ok() {
+        announce::say(context, &plan.tells);
+    }
+    if !resumable && acted {
+        tell_all(context, &plan.tells, error_of(&result), told).await;
+    }
+    result
+}
+
+/// Closes an operation whose role has gone to another node.
+async fn overtaken(
+    context: &Context,
+    loaded: &Loaded,
+    past: &Past,
+    held: Option<&Held>,
+    why: &str,
+) -> Result<TakenUp> {
+    let (header, id) = (&loaded.header, &loaded.header.operation_id);
+    let error = Error::new(Exit::SecondPrimary, format!("did not {}: it was overtaken", header.plan.title))
+        .detail(sentence(why));
+    if context.global.dry_run {
+        return Err(error
+            .detail("Nothing was changed.")
+            .hint(format!("\"pgbaton operation abandon {id}\" closes it.")));
+    }
+    let plan = Plan { far_ends: Vec::new(), ..undo(&header.plan, true) };
+    let (world, past) = world(context, loaded, past, held, FarEnds::default()).await?;
+    let outcome = run::undo(&plan, &past, &world, &format!("overtaken: {why}")).await;
+    record_end(context, &world, &plan, id, &outcome).await;
+    let undone = match outcome.ended {
+        Ended::Regained | Ended::BackFailed => "What it had left could be undone only in part",
+        _ => "What it had left of its own is undone",
+    };
+    Err(error
+        .detail(format!(
+            "{undone}, and operation {id} is closed; no server was started, stopped or promoted."
+        ))
+        .hint("Run \"pgbaton cluster show\"."))
+}
+
+/// Undoes what an operation has left, and closes it, if the command would be carried out today.
+async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String]) -> Result<TakenUp> {
+    let (header, id) = (&loaded.header, &loaded.header.operation_id);
+    // What would refuse it today refuses it with nothing changed.
+    rehearse(context, id, words).await.map_err(|error| {
+        error.hint(format!(
+            "Operation {id}, which an earlier run left unfinished, stays open; \"pgbaton operation abandon {id}\" closes it."
+        ))
+    })?;
+    if context.global.dry_run {
+        context.supersede(id);
+        return Ok(TakenUp::Anew);
+    }
+    let name = &header.plan.title;
+    context.ui.message(
+        Level::Notice,
+        &format!("an earlier run was left unfinished before its point of no return: {name}"),
+        Some("What it left is undone; the command is planned anew."),
+        None,
+    );
+    let held = held(context, &header.command).await?;
+    let _alone = alone(context, &header.command).await?;
+    let plan = match changes_roles(&header.command) {
+        true => undo(&header.plan, false),
+        // Their next run takes over what they left.
+        false => Plan { back: Vec::new(), ..header.plan.clone() },
+    };
+    let far_ends = FarEnds::open(context, &plan, past, None).await?;
+    let (world, past) = world(context, loaded, past, held.as_ref(), far_ends).await?;
+    let outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
+    world.release().await;
+    record_end(context, &world, &plan, id, &outcome).await;
+    if matches!(outcome.ended, Ended::Regained | Ended::BackFailed) {
+        return Err(conclude(&plan, id, outcome)
+            .err()
+            .unwrap_or_else(|| Error::failed("could not undo all")));
+    }
+    if let Some(held) = held {
+        held.release().await;
+    }
+    Ok(TakenUp::Anew)
+}
+
+/// Runs the command as a dry run, without a word.
+async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
+    let quiet = Ui::new(Level::Error, true, false);
+    let (rehearsal, noun) = again(context, words, true, quiet)?;
+    rehearsal.supersede(id);
+    let run = (rehearsal.dispatch)(&rehearsal, &noun);
+    match run.await {
+        Ok(_) => Ok(()),
+        // Whether WAL may be discarded is asked, of whoever types it.
+        Err(error) if error.exit == Exit::DataLoss && !context.global.dry_run && context.ui.can_ask() => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Carries the command of an operation out anew.
+///
+/// # Errors
+/// Those of the command.
+pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result<Report> {
+    let (anew, noun) = again(context, words, context.global.dry_run, context.ui.another())?;
+    if context.global.dry_run {
+        anew.supersede(id);
+    }
+    let run = (anew.dispatch)(&anew, &noun);
+    run.await
+}
+
+/// Refuses to close an operation whose promotion may still take place.
+///
+/// A request that was made cannot be taken back: it stays, in the file `promote`, as long as the server that has it runs, and takes effect
+/// when the startup process comes to it, perhaps after `restore_command` has hung for hours.
+fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> Result<()> {
+    let config = context.config()?;
+    let data = &config.data_directory;
+    let own = held.and_then(|held| held.facts.node(config.node_id)).and_then(NodeFacts::facts);
+    if own.is_some_and(|server| !server.in_recovery) || running_postmaster(data).is_none() {
+        return Ok(());
+    }
+    let requested = own.and_then(|server| server.promotion_requested);
+    if requested == Some(true) || data.join("promote").exists() {
+        return Err(Error::new(Exit::SecondPrimary, format!("operation \"{id}\" cannot be abandoned yet"))
+            .detail(format!(
+                "The promotion of \"{}\" is requested and may take place at any time; a request cannot be withdrawn while its server runs. \
+                 Nothing was changed.",
+                config.node_name
+            ))
+            .hint(
+                "Run \"pgbaton operation resume\" to wait for it; or, to withdraw the request, stop the server with \"pgbaton node stop\", then \
+                 abandon the operation.",
+            ));
+    }
+    Ok(())
+}
+
+/// Makes certain, before a promotion, that the old primary of a switchover is down and comes back as a standby only: a far end of the run
+/// before may still be at work there. After the point of no return the promotion may be requested already, and a host that cannot be reached
+/// is named and holds up nothing.
+async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return: bool) -> Result<Way> {
+    let Some(far_end) = plan.far_ends.first().filter(|_| !context.global.dry_run) else {
+        return Ok(Way::Needed(None));
+    };
+    let stays_open = |error: Error| {
+        error.detail("Nothing was changed; the operation stays open.").hint(format!(
+            "If the host of \"{}\" is gone, run \"pgbaton operation abandon {id} --force\", then \"pgbaton standby promote\".",
+            far_end.node_name
+        ))
+    };
+    let is_remote = matches!(far_end.reached, Reached::Ssh { .. });
+    let channel = match second_channel(context, far_end, OPEN).await {
+        Ok(channel) => channel,
+        Err(error) if past_no_return && is_remote && error.exit == Exit::Remote => {
+            without(context, &error);
+            return Ok(Way::Gone);
+        }
+        Err(error) => return Err(stays_open(error)),
+    };
+    let secured = channel.secure(false).await.map_err(stays_open)?;
+    match secured.server.objection() {
+        Some(why) => Err(Error::new(
+            Exit::SecondPrimary,
+            format!("the server of \"{}\" runs, and may be a primary", far_end.node_name),
+        )
+        .detail(why)
+        .detail("Nothing was changed; the operation stays open.")
+        .hint(format!(
+            "Run \"pgbaton cluster show\"; \"pgbaton operation abandon {id}\" closes the operation."
+        ))),
+        None => Ok(Way::Needed(Some(channel))),
+    }
+}
+
+/// Opens the way to the host of the old primary, ends what an earlier run has left at work there, and sees to it that a server that is down
+/// comes back as a standby only.
+async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -> Result<FarEnds> {
+    let far_end = plan.far_ends.first().filter(|_| past.is_resumed() && !context.global.dry_run);
+    let Some(far_end) = far_end else { return Ok(FarEnds::default()) };
+    let name = &far_end.node_name;
+    let error = match secured(context, far_end, OPEN).await {
+        Ok((channel, _)) => return FarEnds::open(context, plan, past, Some(channel)).await,
+        Err(error) => error,
+    };
+    if !context.global.force {
+        return Err(Error::new(error.exit, format!("operation \"{id}\" was not abandoned: {}", error.primary))
+            .detail(format!(
+                "A process of the operation may still be at work on the host of \"{name}\", and could start its server as a primary. Nothing \
+                 was changed."
+            ))
+            .hint(format!(
+                "If that host is gone or switched off, run \"pgbaton operation abandon {id} --force\"; else make it reachable first."
+            )));
+    }
+    context.ui.message(
+        Level::Warning,
+        &format!("overridden by --force: {}", error.primary),
+        Some(&format!("What the operation has left on the host of \"{name}\" stays there.")),
+        Some(&format!("\"pgbaton operation show {id}\" lists its steps.")),
+    );
+    Ok(FarEnds::default())
+}
+
+/// A rollback that was begun on another day goes on only if every other node has been seen.
+fn all_have_answered(context: &Context, held: &Held, node_id: i32, plan: &Plan) -> Result<()> {
+    let former = plan.origin.as_ref().and_then(|origin| origin.primary);
+    let silent: Vec<String> = (held.facts.nodes.iter())
+        .filter(|node| {
+            node.row.node_id != node_id && Some(node.row.node_id) != former && node.server.is_err()
+        })
+        .filter(|node| node.row.active && node.row.node_type != crate::registry::NodeType::Witness)
+        .map(|node| format!("\"{}\"", node.row.node_name))
+        .collect();
+    if silent.is_empty() || context.global.force {
+        return Ok(());
+    }
+    Err(Error::new(Exit::SecondPrimary, "the rollback cannot be continued: not all nodes answer")
+        .detail(format!(
+            "It starts the old primary, and {} may have been promoted since. Nothing was changed; the operation stays open.",
+            silent.join(", ")
+        ))
+        .hint("Run the command again when they answer, or with --force if you know that none of them is a primary."))
+}
+
+/// The state that things are in, and what to type.
+struct State {
+    detail: String,
+    hint: Option<String>,
+}
+
+fn state_of(held: Option<&Held>) -> State {
+    let Some(held) = held else { return State { detail: String::new(), hint: None } };
+    let facts: &ClusterFacts = &held.facts;
+    let primaries: Vec<&str> = facts.primaries().map(|(node, _)| node.row.node_name.as_str()).collect();
+    match primaries.as_slice() {
+        [one] => State { detail: format!("Node \"{one}\" is the primary."), hint: None },
+        [] => State {
+            detail: "No node that answers is a primary.".into(),
+            hint: Some("Run \"pgbaton standby promote\" on the node that is to be the primary; \"pgbaton cluster show\" shows them.".into()),
+        },
+        _ => State { detail: format!("{} nodes accept writes: {}.", primaries.len(), primaries.join(", ")), hint: Some("Run \"pgbaton cluster show\".".into()) },
+    }
+}
+
+/// Says whether a command changes roles, and so holds the locks of the whole cluster.
+pub fn changes_roles(command: &str) -> bool {
+    matches!(
+        command,
+        "standby promote" | "standby follow" | "standby switchover" | "standby rewind" | "node rejoin"
+    )
+}
+
+/// Returns the secrets that can be found again: those of the configuration and of the metadata.
+pub async fn known_secrets(context: &Context) -> Secrets {
+    let mut out = Secrets::new();
+    if let Ok(found) = discovery::cluster(context).await {
+        out.extend(secrets_of(&found.facts));
+    }
+    if let Ok(config) = context.config()
+        && node::holds_secret(&config.conninfo)
+    {
+        out.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
+    }
+    out
+}

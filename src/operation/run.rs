@@ -1,0 +1,996 @@
+//! The executor: carries a plan out, and knows at every moment which way is safe to go.
+//!
+//! The rules, each proven over every step and every kind of failure in the tests of this room:
+//!
+//! - **Intent first.** A step's `started` mark is in the journal before its effect begins. A step whose intent cannot be
+//!   recorded is not performed, except after the point of no return, where stopping would help nobody.
+//! - **Before the point of no return** a failure or a signal leads back: every step of the way back that applies is tried,
+//!   also if another one failed. The choice itself is journalled first, so that nobody goes forward again afterwards.
+//! - **After it** there is no way back, for no error, timeout, signal, resume or abandon. A failure or a signal leaves the
+//!   rest to `operation resume`. The step itself is never performed a second time before its probe has said that the
+//!   first time had no effect.
+//! - **Always** means always: also after the way back, after an interruption, and in every resumed run.
+
+use crate::error::{Error, Exit, Hopeless};
+use crate::journal::{Flush, Mark, Past, Record, Stage, now};
+use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use crate::system::signals::Signal;
+
+/// How long a question that decides what to do next may go without an answer.
+///
+/// Also how long a point of no return that reported an error may take to show an effect after all: the answer to a
+/// promotion request gets lost with the connection, and the promotion still takes place a moment later.
+pub const SETTLE: Duration = Duration::from_secs(10);
+
+/// How long any other step after the point of no return that reported an error may take to show an effect after all.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The shortest and the longest pause between two questions; between them it is a sixteenth of the time that has passed, so that a wait
+/// takes little longer than what is waited for.
+const POLL: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
+
+/// How long a wait goes on before it asks whether it is hopeless. What comes soon is not delayed by a second question.
+const DOUBT: Duration = Duration::from_millis(200);
+
+/// The outside world: the live one, or the scripted one of the tests.
+///
+/// All methods may be called while another one is pending.
+pub trait World {
+    /// Performs a step's effect; [`Op::Wait`] never gets here. Returns a note for the narration, if there is one.
+    ///
+    /// Dropping the future must end the effect: its process is killed, its connection is closed.
+    fn perform(&self, step: &Step) -> impl Future<Output = Result<Option<String>, Error>>;
+
+    /// Answers a question. An error means that there is no answer.
+    fn holds(&self, probe: &Probe) -> impl Future<Output = anyhow::Result<bool>>;
+
+    /// Appends to the journal, and waits for the disk if told so. Is never dropped half-way.
+    fn record(&self, record: &Record, flush: Flush) -> impl Future<Output = anyhow::Result<()>>;
+
+    /// Returns when a signal has arrived that was not returned before. Dropping the future loses no signal.
+    fn interrupted(&self) -> impl Future<Output = Signal>;
+
+    /// Tells people what is going on. Must not fail and must not block: nobody may be listening any more.
+    fn narrate(&self, narration: Narration<'_>);
+}
+
+/// What is going on, for people.
+#[derive(Debug)]
+pub enum Narration<'a> {
+    /// A phase begins.
+    PhaseBegins(&'a Phase),
+    /// A step begins; `number` of `of` in its stage.
+    StepBegins {
+        /// Its number, from 1.
+        number: usize,
+        /// The number of steps in the stage.
+        of: usize,
+        /// The list that it belongs to.
+        stage: Stage,
+        /// The step.
+        step: &'a Step,
+    },
+    /// A step is done.
+    StepEnded {
+        /// The step.
+        step: &'a Step,
+        /// What there is to say about it.
+        note: Option<String>,
+        /// How long it took.
+        wall: Duration,
+    },
+    /// A step was done by an earlier run.
+    StepSkipped(&'a Step),
+    /// A step failed.
+    StepFailed {
+        /// The step.
+        step: &'a Step,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A signal cut a step short.
+    StepInterrupted(&'a Step),
+    /// The point of no return was reached.
+    PastNoReturn,
+    /// The way back begins.
+    GoingBack,
+    /// What an operation of another run has left is undone; nothing is started.
+    Undoing,
+    /// An expectation is waited for.
+    Expecting(&'a Verify),
+    /// An expectation came true.
+    Met(&'a Verify),
+    /// An expectation did not come true in time.
+    NotMet {
+        /// The expectation.
+        verify: &'a Verify,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A signal arrived and is obeyed: before the point of no return by the way back, after it by leaving the rest.
+    Interrupted {
+        /// The signal.
+        signal: Signal,
+        /// Whether the point of no return was reached.
+        past_no_return: bool,
+    },
+    /// A first signal arrived after the point of no return: the operation is finished unless another one comes.
+    Finishing(Signal),
+    /// A signal arrived that changes nothing: what goes on now must be finished.
+    StillGoing(Signal),
+    /// Something that somebody should know.
+    Warning(String),
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Every step is done, and everything expected holds.
+    Done,
+    /// The plan had no steps.
+    NothingToDo,
+    /// Everything was tried; something that does not stop the operation failed, or an expectation was not met.
+    Incomplete,
+    /// Something failed, or a signal arrived, before the point of no return; the whole way back, which may be empty, was run.
+    WentBack,
+    /// The way back failed in part, and yet what matters is as it was: see [`crate::plan::Plan::regained`]. Resuming tries the rest again.
+    Regained,
+    /// The way back failed in part. Resuming tries the failed part again.
+    BackFailed,
+    /// The rest was left: by a failure or a signal after the point of no return, or because nobody but the operator can
+    /// tell what an interrupted step left. Resuming goes on.
+    Unfinished,
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code.
+    pub exit: Exit,
+    /// In words.
+    pub ended: Ended,
+    /// The signal that was obeyed.
+    pub signal: Option<Signal>,
+    /// Whether the point of no return was reached, by this run or an earlier one.
+    pub past_no_return: bool,
+    /// Whether anything was changed and not put back.
+    pub changed: bool,
+    /// Whether there is something to resume.
+    pub resumable: bool,
+    /// What failed, in order.
+    pub failures: Vec<StepFailure>,
+    /// What somebody should know.
+    pub warnings: Vec<String>,
+    /// All steps of the phases, then those of the other lists that were run.
+    pub steps: Vec<StepReport>,
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub struct StepFailure {
+    /// Its id; for [`Stage::Verify`] the title of the expectation.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The list that it belongs to.
+    pub stage: Stage,
+    /// Why.
+    pub error: Error,
+}
+
+/// A line of the summary.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// The step's id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The list that it belongs to.
+    pub stage: Stage,
+    /// What became of it.
+    pub status: StepStatus,
+    /// How long it took, where it was begun.
+    pub wall_s: Option<f64>,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// Done by this run.
+    Done,
+    /// Done by an earlier run.
+    AlreadyDone,
+    /// It failed.
+    Failed,
+    /// A signal cut it short.
+    Interrupted,
+    /// Not begun by this run.
+    NotDone,
+}
+
+impl StepStatus {
+    /// Done, by whichever run.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Done | Self::AlreadyDone)
+    }
+}
+
+/// Carries out a plan, or continues it where `past` ends.
+///
+/// The checks of the plan are the caller's; so are the lock and the journal's header. Writes the journal's last record
+/// unless there is something to resume.
+pub async fn run<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
+    let run = Run::new(plan, past, world);
+    run.listening(run.operation()).await
+}
+
+/// Carries out the rollback of a plan, whatever its journal says, and ends the journal with this note. The plan must be one that may be
+/// carried out at any time: see [`crate::operation::course::undo`].
+pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> Outcome {
+    let past_no_return = past.past_no_return();
+    let past = past.for_undo();
+    let run = Run { ending: Some(note.to_string()), ..Run::new(plan, &past, world) };
+    run.notes.borrow_mut().no_return = past_no_return;
+    run.listening(run.undoing()).await
+}
+
+/// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
+///
+/// # Errors
+/// Fails when `within` has passed, naming the question and the last reason for having no answer; at once if that is [`Hopeless`].
+pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
+    poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
+}
+
+/// Asks a question until there is an answer, yes or no.
+///
+/// # Errors
+/// As [`wait`].
+pub async fn ask<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<bool> {
+    poll(world, probe, None, within, |_| true).await
+}
+
+async fn poll<W: World>(
+    world: &W,
+    probe: &Probe,
+    hopeless: Option<&Probe>,
+    within: Duration,
+    enough: impl Fn(&bool) -> bool,
+) -> anyhow::Result<bool> {
+    let last = RefCell::new(None);
+    let asking = async {
+        let begun = Instant::now();
+        loop {
+            match world.holds(probe).await {
+                Ok(answer) if enough(&answer) => return Ok(answer),
+                Ok(_) => *last.borrow_mut() = None,
+                Err(error) if error.is::<Hopeless>() => return Err(error),
+                Err(error) => *last.borrow_mut() = Some(error),
+            }
+            if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
+                && let Some(reason) = holding(world, hopeless).await
+            {
+                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {reason}");
+            }
+            sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
+        }
+    };
+    if let Ok(answered) = timeout(within, asking).await {
+        return answered;
+    }
+    let message = format!("this did not become true within {} s: {probe}", within.as_secs());
+    Err(match last.into_inner() {
+        Some(cause) => cause.context(message),
+        None => anyhow::anyhow!(message),
+    })
+}
+
+/// Returns what holds of a question: of several, the first one that does.
+async fn holding<'a, W: World>(world: &W, probe: &'a Probe) -> Option<&'a Probe> {
+    let each = match probe {
+        Probe::Any(probes) => probes.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for one in each {
+        if matches!(world.holds(one).await, Ok(true)) {
+            return Some(one);
+        }
+    }
+    None
+}
+
+/// How a step ended, for what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Failed,
+    /// [`OnResume::Stop`].
+    Stuck,
+    /// Cut short by a signal.
+    Interrupted,
+    /// Not begun, because of a signal.
+    Left,
+}
+
+/// Why the forward run did not reach its end.
+#[derive(Clone, Copy, Debug)]
+enum Halt {
+    Signal(Signal),
+    Failed { exit: Exit, no_return: bool },
+    Stuck(Exit),
+}
+
+struct Run<'a, W> {
+    plan: &'a Plan,
+    past: &'a Past,
+    world: &'a W,
+    signal: watch::Sender<Option<Signal>>,
+    notes: RefCell<Notes>,
+    /// What the journal says at its end, if it is not what became of the plan.
+    ending: Option<String>,
+}
+
+/// What a run has seen so far.
+#[derive(Default)]
+struct Notes {
+    started: BTreeSet<String>,
+    no_return: bool,
+    /// Signals change nothing any more.
+    committed: bool,
+    /// A first signal came after the point of no return.
+    warned: bool,
+    failures: Vec<StepFailure>,
+    warnings: Vec<String>,
+    reports: BTreeMap<(Stage, String), StepReport>,
+}
+
+impl<'a, W: World> Run<'a, W> {
+    fn new(plan: &'a Plan, past: &'a Past, world: &'a W) -> Self {
+        let notes = Notes { no_return: past.past_no_return(), ..Notes::default() };
+        Self { plan, past, world, signal: watch::Sender::new(None), notes: RefCell::new(notes), ending: None }
+    }
+
+    /// Drives `work` and takes note of signals while it is pending.
+    async fn listening(&self, work: impl Future<Output = Outcome>) -> Outcome {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.world.interrupted() => self.take_note(signal),
+                outcome = &mut work => return outcome,
+            }
+        }
+    }
+
+    fn take_note(&self, signal: Signal) {
+        let past_no_return = self.past_no_return();
+        if self.signal.borrow().is_some() || self.notes.borrow().committed {
+            self.world.narrate(Narration::StillGoing(signal));
+        } else if past_no_return && !self.notes.borrow().warned {
+            // What is left takes seconds, and without it the old primary stays down: whoever means it says it twice.
+            self.notes.borrow_mut().warned = true;
+            self.world.narrate(Narration::Finishing(signal));
+        } else {
+            self.world.narrate(Narration::Interrupted { signal, past_no_return });
+            self.signal.send_replace(Some(signal));
+        }
+    }
+
+    fn signal(&self) -> Option<Signal> {
+        *self.signal.borrow()
+    }
+
+    /// Returns when a signal is to be obeyed.
+    async fn signalled(&self) {
+        // Cannot fail: the sender lives as long as self.
+        let _ = self.signal.subscribe().wait_for(Option::is_some).await;
+    }
+
+    fn past_no_return(&self) -> bool {
+        self.notes.borrow().no_return
+    }
+
+    // The operation as a whole.
+
+    async fn operation(&self) -> Outcome {
+        if let Some(defect) = self.plan.defect() {
+            return self.refused(&defect);
+        }
+        let (ended, exit) = match self.past.going_back() {
+            Some(exit) if !self.past_no_return() => self.go_back(exit).await,
+            _ => match self.forward().await {
+                Ok(true) if self.plan.is_empty() => (Ended::NothingToDo, Exit::Done),
+                Ok(true) => (Ended::Done, Exit::Done),
+                Ok(false) => (Ended::Incomplete, self.plan.incomplete),
+                Err(halt) => self.halted(halt).await,
+            },
+        };
+        let resumable = matches!(ended, Ended::Regained | Ended::BackFailed | Ended::Unfinished);
+        self.conclude(ended, exit, resumable).await
+    }
+
+    async fn undoing(&self) -> Outcome {
+        self.commit();
+        let (ended, exit) = self.go_back(Exit::Done).await;
+        self.conclude(ended, exit, false).await
+    }
+
+    /// Decides what an early end of the forward run means. This is the only place that begins the way back of a run.
+    async fn halted(&self, halt: Halt) -> (Ended, Exit) {
+        match halt {
+            Halt::Stuck(exit) if !self.past_no_return() => (Ended::Unfinished, exit),
+            Halt::Failed { exit, .. } if !self.past_no_return() => self.go_back(exit).await,
+            Halt::Signal(signal) if !self.past_no_return() => self.go_back(signal.exit()).await,
+            // The promotion itself: nothing was promoted, as far as anybody can tell.
+            Halt::Failed { exit, no_return: true } => (Ended::Unfinished, exit),
+            Halt::Signal(signal) => (Ended::Unfinished, signal.exit()),
+            Halt::Failed { .. } | Halt::Stuck(_) => (Ended::Unfinished, self.plan.incomplete),
+        }
+    }
+
+    /// Runs what is always run, ends the journal unless there is something to resume, and sums up.
+    async fn conclude(&self, ended: Ended, exit: Exit, resumable: bool) -> Outcome {
+        self.commit();
+        for (i, step) in self.plan.always.iter().enumerate() {
+            let numbering = (i + 1, self.plan.always.len());
+            self.attempt(Stage::Always, step, numbering, Flush::Later, false).await;
+        }
+        let changed = self.changed(ended);
+        if !resumable {
+            let note = self.ending.clone().unwrap_or_else(|| self.note(ended));
+            let end = Record::End { exit, note, changed, at: now() };
+            if let Err(cause) = self.world.record(&end, Flush::Now).await {
+                self.warn(format!(
+                    "could not record the end of the operation, which will be listed as unfinished: {cause:#}"
+                ));
+            }
+        }
+        self.outcome(ended, exit, changed, resumable)
+    }
+
+    fn refused(&self, defect: &str) -> Outcome {
+        let error = Error::new(Exit::Internal, format!("the plan is defective: {defect}"));
+        let title = self.plan.title.clone();
+        let failure = StepFailure { id: String::new(), title, stage: Stage::Forward, error };
+        self.notes.borrow_mut().failures.push(failure);
+        // Not even begun, so there is nothing to resume; what an earlier run left is as it was.
+        self.outcome(Ended::Unfinished, Exit::Internal, false, false)
+    }
+
+    fn outcome(&self, ended: Ended, exit: Exit, changed: bool, resumable: bool) -> Outcome {
+        let mut notes = self.notes.take();
+        let mut steps: Vec<StepReport> = Vec::new();
+        for step in self.plan.steps() {
+            let done = self.past.done(Stage::Forward, &step.id);
+            let status = if done { StepStatus::AlreadyDone } else { StepStatus::NotDone };
+            let untouched = || report(Stage::Forward, step, status, None);
+            let key = (Stage::Forward, step.id.clone());
+            steps.push(notes.reports.remove(&key).unwrap_or_else(untouched));
+        }
+        let others = self.plan.back.iter().map(|back| (Stage::Back, &back.step));
+        for (stage, step) in others.chain(self.plan.always.iter().map(|step| (Stage::Always, step))) {
+            steps.extend(notes.reports.remove(&(stage, step.id.clone())));
+        }
+        Outcome {
+            exit,
+            ended,
+            signal: self.signal(),
+            past_no_return: notes.no_return,
+            changed,
+            resumable,
+            failures: notes.failures,
+            warnings: notes.warnings,
+            steps,
+        }
+    }
+
+    /// Returns whether anything was changed and not put back.
+    ///
+    /// A way back with steps in it is the planner's word that it restores the old state, but for what he says of single steps. An empty one
+    /// promises nothing, and neither does what is undone after the point of no return.
+    fn changed(&self, ended: Ended) -> bool {
+        let put_back = ended == Ended::WentBack && !self.plan.back.is_empty() && !self.past_no_return();
+        let notes = self.notes.borrow();
+        let without_effect = |step: &Step| {
+            let refused = |failure: &StepFailure| {
+                failure.stage == Stage::Forward && failure.id == step.id && failure.error.no_effect
+            };
+            matches!(step.op, Op::Wait(_))
+                || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
+        };
+        let left = |step: &Step| !put_back || step.stays.is_some();
+        self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(step))
+    }
+
+    fn note(&self, ended: Ended) -> String {
+        match (ended, self.signal()) {
+            (Ended::Done | Ended::NothingToDo, _) => "done".to_string(),
+            (Ended::WentBack, Some(_)) => "interrupted; the way back was run".to_string(),
+            (Ended::WentBack, None) => "the way back was run".to_string(),
+            (Ended::Regained, _) => "the way back was run, and left something".to_string(),
+            (Ended::BackFailed, _) => "the way back failed".to_string(),
+            (Ended::Incomplete | Ended::Unfinished, _) => "incomplete".to_string(),
+        }
+    }
+
+    fn started(&self, step: &Step) -> bool {
+        self.notes.borrow().started.contains(&step.id) || self.past.started(Stage::Forward, &step.id)
+    }
+
+    fn commit(&self) {
+        self.notes.borrow_mut().committed = true;
+    }
+
+    fn warn(&self, text: String) {
+        self.world.narrate(Narration::Warning(text.clone()));
+        self.notes.borrow_mut().warnings.push(text);
+    }
+
+    // Forward.
+
+    /// Runs the phases and looks at the expectations. Returns whether all went well.
+    async fn forward(&self) -> Result<bool, Halt> {
+        let mut well = true;
+        let mut number = 0;
+        for phase in &self.plan.phases {
+            self.world.narrate(Narration::PhaseBegins(phase));
+            let ends = self.phase(phase, number).await;
+            number += phase.steps.len();
+            well &= self.judge(phase, &ends)?;
+        }
+        Ok(self.verify().await? && well)
+    }
+
+    async fn phase(&self, phase: &Phase, before: usize) -> Vec<End> {
+        let of = self.plan.steps().count();
+        let numbered = phase.steps.iter().enumerate();
+        let one = |i: usize, step| self.forward_step(phase, step, i == 0, (before + i + 1, of));
+        match phase.order {
+            Order::AllAtOnce => join_all(numbered.map(|(i, step)| one(i, step))).await,
+            Order::InOrder => {
+                let mut ends = Vec::new();
+                for (i, step) in numbered {
+                    let end = one(i, step).await;
+                    ends.push(end);
+                    if end != End::Done {
+                        break;
+                    }
+                }
+                ends
+            }
+        }
+    }
+
+    /// Says what the ends of a phase's steps mean. Returns whether all of them are done.
+    fn judge(&self, phase: &Phase, ends: &[End]) -> Result<bool, Halt> {
+        let with_end = |wanted: End| phase.steps.iter().zip(ends).find(|(_, end)| **end == wanted);
+        let failed = with_end(End::Failed);
+        let stuck = with_end(End::Stuck);
+        if let Some((step, _)) = failed.filter(|(step, _)| step.no_return) {
+            // One that was not even begun is a failure of what prepared it.
+            let first = phase.steps.first().filter(|_| !self.past_no_return());
+            return Err(Halt::Failed { exit: first.unwrap_or(step).exit, no_return: true });
+        }
+        let stops = phase.on_failure == OnFailure::Stop;
+        // Going back past a step that nobody can judge is the operator's decision, whatever else happened beside it.
+        if let Some((step, _)) = stuck.filter(|_| stops) {
+            return Err(Halt::Stuck(step.exit));
+        }
+        if let Some(signal) = self.signal() {
+            // After the point of no return a signal that came with the last step has nothing left to stop.
+            let left = ends.iter().any(|end| matches!(end, End::Left | End::Interrupted));
+            if left || !self.past_no_return() || (stops && failed.is_some()) {
+                return Err(Halt::Signal(signal));
+            }
+        }
+        if let Some((step, _)) = failed.filter(|_| stops) {
+            return Err(Halt::Failed { exit: step.exit, no_return: false });
+        }
+        Ok(failed.is_none() && stuck.is_none())
+    }
+
+    async fn forward_step(&self, phase: &Phase, step: &Step, first: bool, numbering: (usize, usize)) -> End {
+        // The point of no return is not reached before everything that stops an operation is done, whatever the marks say.
+        let behind = self.past.past_no_return() && self.precedes_no_return(step);
+        if self.past.done(Stage::Forward, &step.id) || (behind && phase.on_failure == OnFailure::Stop) {
+            self.world.narrate(Narration::StepSkipped(step));
+            self.report(Stage::Forward, step, StepStatus::AlreadyDone, None);
+            return End::Done;
+        }
+        if behind {
+            // It prepared for something that has happened; by now it could only do harm or fail.
+            let error = Error::new(step.exit, format!("{} before the point of no return", could_not(step)));
+            self.fail(Stage::Forward, step, error, Instant::now());
+            return End::Failed;
+        }
+        // Lets a signal through that arrived while the step before kept the thread to itself.
+        tokio::task::yield_now().await;
+        if self.signal().is_some() {
+            return End::Left;
+        }
+        // The first mark of an outage is still before it; see `Phase::outage` for the others.
+        let flush = if phase.outage && !first && !step.no_return { Flush::Later } else { Flush::Now };
+        // After the point of no return steps are performed although their marks cannot be recorded. So a missing mark says
+        // little there, and whoever can be asked is asked.
+        let may_ask = matches!(step.on_resume, OnResume::AgainUnless(_));
+        let again = self.past.started(Stage::Forward, &step.id) || (self.past.past_no_return() && may_ask);
+        self.attempt(Stage::Forward, step, numbering, flush, again).await
+    }
+
+    fn precedes_no_return(&self, step: &Step) -> bool {
+        self.plan.steps().take_while(|other| !other.no_return).any(|other| other.id == step.id)
+    }
+
+    async fn verify(&self) -> Result<bool, Halt> {
+        let stopped = |signal: Option<Signal>| signal.map_or(Ok(()), |signal| Err(Halt::Signal(signal)));
+        if self.plan.verify.is_empty() {
+            return Ok(true);
+        }
+        tokio::task::yield_now().await;
+        stopped(self.signal())?;
+        let all = join_all(self.plan.verify.iter().map(|verify| self.expect(verify)));
+        tokio::select! {
+            biased;
+            met = all => Ok(met.into_iter().all(|met| met)),
+            () = self.signalled() => stopped(self.signal()).map(|()| false),
+        }
+    }
+
+    async fn expect(&self, verify: &Verify) -> bool {
+        let failed = |id: &String| self.notes.borrow().failures.iter().any(|failure| failure.id == *id);
+        if verify.after.as_ref().is_some_and(failed) {
+            return false;
+        }
+        self.world.narrate(Narration::Expecting(verify));
+        let answer = wait(self.world, &verify.probe, seconds(verify.timeout_s)).await;
+        let mark = match answer {
+            Ok(()) => {
+                self.world.narrate(Narration::Met(verify));
+                Mark::Done
+            }
+            Err(cause) => {
+                let primary = format!("waited {} s in vain until {}", verify.timeout_s, verify.title);
+                let mut error = Error::new(self.plan.incomplete, primary);
+                // The first link of the chain says that the time is over, which was said.
+                let why: Vec<String> = cause.chain().skip(1).map(ToString::to_string).collect();
+                if !why.is_empty() {
+                    error = error.detail(crate::error::sentence(&why.join(": ")));
+                }
+                if !self.plan.back.is_empty() {
+                    self.world.narrate(Narration::NotMet { verify, error: &error });
+                }
+                let mark = Mark::Failed { error: error.to_string() };
+                let (id, title) = (verify.title.clone(), verify.title.clone());
+                self.notes.borrow_mut().failures.push(StepFailure { id, title, stage: Stage::Verify, error });
+                mark
+            }
+        };
+        let met = mark == Mark::Done;
+        self.mark(Stage::Verify, &verify.title, mark, Flush::Later).await;
+        met
+    }
+
+    // Back.
+
+    /// Restores the old state, step by step, as far as possible.
+    async fn go_back(&self, exit: Exit) -> (Ended, Exit) {
+        self.commit();
+        if self.ending.is_some() {
+            self.world.narrate(Narration::Undoing);
+        } else if !self.plan.back.is_empty() {
+            self.world.narrate(Narration::GoingBack);
+        }
+        let resumed = self.past.going_back().is_some() || self.ending.is_some();
+        let record = Record::GoingBack { exit, at: now() };
+        if let Err(cause) = self.world.record(&record, Flush::Now).await {
+            // Not a reason to stay without a primary.
+            self.warn(format!("could not record that the operation is going back: {cause:#}"));
+        }
+        let mut restored = true;
+        let of = self.plan.back.len();
+        for (i, back) in self.plan.back.iter().enumerate() {
+            let named = |step: &Step| back.if_started.contains(&step.id);
+            if !back.if_started.is_empty() && !self.plan.steps().any(|step| named(step) && self.started(step))
+            {
+                continue;
+            }
+            if self.past.done(Stage::Back, &back.step.id) {
+                self.world.narrate(Narration::StepSkipped(&back.step));
+                self.report(Stage::Back, &back.step, StepStatus::AlreadyDone, None);
+                continue;
+            }
+            // Marks are not waited for here, for clients are still waiting: a resumed way back takes every step as begun.
+            let end = self.attempt(Stage::Back, &back.step, (i + 1, of), Flush::Later, resumed).await;
+            restored &= end == End::Done;
+        }
+        if restored {
+            return (Ended::WentBack, exit);
+        }
+        // A slot that cannot be dropped is no outage: what the primary is now is asked, not concluded from what failed.
+        if let Some(regained) = &self.plan.regained
+            && matches!(ask(self.world, &regained.probe, SETTLE).await, Ok(true))
+        {
+            let asked_for = exit == Exit::Done;
+            return (Ended::Regained, if asked_for { regained.exit } else { exit });
+        }
+        (Ended::BackFailed, self.plan.back_failed)
+    }
+
+    // A single step.
+
+    /// Takes a step from its first mark to its last one.
+    ///
+    /// `again`: an earlier run has, or may have, started it.
+    async fn attempt(
+        &self,
+        stage: Stage,
+        step: &Step,
+        (number, of): (usize, usize),
+        flush: Flush,
+        again: bool,
+    ) -> End {
+        let begun = Instant::now();
+        self.world.narrate(Narration::StepBegins { number, of, stage, step });
+        if again {
+            match self.left_over(step).await {
+                Ok(LeftOver::Repeat) => {}
+                Ok(LeftOver::Done) => return self.skipped(stage, step, flush, begun).await,
+                Ok(LeftOver::Unclear(error)) => {
+                    // No mark: nothing was tried, and the next run must find the step as this one did.
+                    self.fail(stage, step, error, begun);
+                    return End::Stuck;
+                }
+                Err(error) => return self.failed(stage, step, error, begun).await,
+            }
+        }
+        let required_here = required_all(self.world, step, step.requires_here.iter());
+        let required = async {
+            required(self.world, step, self.past.is_resumed()).await?;
+            required_here.await
+        };
+        if let Err(error) = required.await {
+            // Somebody may have been faster, and what he did is what it requires not to be.
+            if let OnResume::AgainUnless(probe) = &step.on_resume
+                && !step.no_return
+                && matches!(timeout(SETTLE, self.world.holds(probe)).await, Ok(Ok(true)))
+            {
+                return self.skipped(stage, step, flush, begun).await;
+            }
+            return self.failed(stage, step, error, begun).await;
+        }
+        if stage == Stage::Forward && !self.past_no_return() && self.signal().is_some() {
+            return End::Left; // it came with the questions; the mark would be a step too far
+        }
+        let forced = stage != Stage::Forward || self.past_no_return();
+        let started = Record::Mark { step: step.id.clone(), stage, mark: Mark::Started, at: now() };
+        match self.world.record(&started, flush).await {
+            Ok(()) => {}
+            Err(cause) if forced => self.warn_unrecorded(&step.id, &cause),
+            Err(cause) => {
+                let primary = format!("did not {}, because that could not be recorded first", step.title);
+                return self.failed(stage, step, Error::from_cause(step.exit, primary, &cause), begun).await;
+            }
+        }
+        if stage == Stage::Forward {
+            self.notes.borrow_mut().started.insert(step.id.clone());
+            if step.no_return {
+                self.notes.borrow_mut().no_return = true;
+                self.world.narrate(Narration::PastNoReturn);
+            }
+        }
+        let may_cut = stage == Stage::Forward && step.interruptible && !self.past_no_return();
+        let ended = {
+            let effect = pin!(effect(self.world, step));
+            tokio::select! {
+                biased;
+                result = effect => Some(result),
+                () = self.signalled(), if may_cut => None,
+            }
+        };
+        match ended {
+            Some(Ok(note)) => {
+                self.mark(stage, &step.id, Mark::Done, flush).await;
+                self.world.narrate(Narration::StepEnded { step, note, wall: begun.elapsed() });
+                self.report(stage, step, StepStatus::Done, Some(begun));
+                End::Done
+            }
+            Some(Err(error)) if stage == Stage::Forward && self.past_no_return() => {
+                self.doubtful(step, error, begun).await
+            }
+            Some(Err(error)) => self.failed(stage, step, error, begun).await,
+            None => {
+                self.mark(stage, &step.id, Mark::Interrupted, flush).await;
+                self.world.narrate(Narration::StepInterrupted(step));
+                self.report(stage, step, StepStatus::Interrupted, Some(begun));
+                End::Interrupted
+            }
+        }
+    }
+
+    /// Finds out whether a step that reported an error has taken effect all the same, or somebody else has done it.
+    ///
+    /// If its probe does not say so, and it is the point of no return, the operation is left as it is: going back could make a second
+    /// primary, and going on needs a first one.
+    async fn doubtful(&self, step: &Step, error: Error, begun: Instant) -> End {
+        let settles = if step.no_return { SETTLE } else { SOON };
+        if !error.no_effect
+            && let OnResume::AgainUnless(probe) = &step.on_resume
+            && wait(self.world, probe, settles.min(seconds(step.timeout_s))).await.is_ok()
+        {
+            self.warn(format!("{error}, but {probe}"));
+            self.mark(Stage::Forward, &step.id, Mark::Done, Flush::Now).await;
+            self.world.narrate(Narration::StepEnded { step, note: None, wall: begun.elapsed() });
+            self.report(Stage::Forward, step, StepStatus::Done, Some(begun));
+            return End::Done;
+        }
+        self.failed(Stage::Forward, step, error, begun).await
+    }
+
+    /// Decides about a step that an earlier run started and did not finish.
+    async fn left_over(&self, step: &Step) -> Result<LeftOver, Error> {
+        match &step.on_resume {
+            OnResume::Again => Ok(LeftOver::Repeat),
+            OnResume::AgainUnless(probe) => match ask(self.world, probe, SETTLE).await {
+                Ok(true) => Ok(LeftOver::Done),
+                Ok(false) => Ok(LeftOver::Repeat),
+                Err(cause) => {
+                    let primary = format!("could not tell whether an earlier run did this: {}", step.title);
+                    Err(Error::from_cause(step.exit, primary, &cause))
+                }
+            },
+            OnResume::Stop { hint } => {
+                let primary = format!("an earlier run was stopped in the middle of this: {}", step.title);
+                let error = Error::new(step.exit, primary).hint(hint.clone());
+                let abandon = "\"pgbaton operation abandon\" gives the operation up.";
+                Ok(LeftOver::Unclear(if self.past_no_return() { error } else { error.hint(abandon) }))
+            }
+        }
+    }
+
+    /// Takes note of a step that turned out to be done.
+    async fn skipped(&self, stage: Stage, step: &Step, flush: Flush, begun: Instant) -> End {
+        self.mark(stage, &step.id, Mark::Skipped, flush).await;
+        self.world.narrate(Narration::StepSkipped(step));
+        self.report(stage, step, StepStatus::AlreadyDone, Some(begun));
+        End::Done
+    }
+
+    async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
+        // Nothing that follows relies on this mark; the way back has its own record.
+        self.mark(stage, &step.id, Mark::Failed { error: error.to_string() }, Flush::Later).await;
+        self.fail(stage, step, error, begun);
+        End::Failed
+    }
+
+    fn fail(&self, stage: Stage, step: &Step, mut error: Error, begun: Instant) {
+        error.hint = error.hint.or_else(|| step.hint.clone());
+        // Where nothing is put back, the end comes at once, and says it.
+        if stage != Stage::Forward || !self.plan.back.is_empty() {
+            self.world.narrate(Narration::StepFailed { step, error: &error });
+        }
+        self.report(stage, step, StepStatus::Failed, Some(begun));
+        if stage == Stage::Always {
+            self.warn(error.to_string());
+        } else {
+            let (id, title) = (step.id.clone(), step.title.clone());
+            self.notes.borrow_mut().failures.push(StepFailure { id, title, stage, error });
+        }
+    }
+
+    /// Records what has happened already: if that fails, there is nothing to do but to say so.
+    async fn mark(&self, stage: Stage, step: &str, mark: Mark, flush: Flush) {
+        let record = Record::Mark { step: step.to_string(), stage, mark, at: now() };
+        if let Err(cause) = self.world.record(&record, flush).await {
+            self.warn_unrecorded(step, &cause);
+        }
+    }
+
+    fn warn_unrecorded(&self, step: &str, cause: &anyhow::Error) {
+        self.warn(format!("could not record the state of step \"{step}\": {cause:#}"));
+    }
+
+    fn report(&self, stage: Stage, step: &Step, status: StepStatus, begun: Option<Instant>) {
+        let report = report(stage, step, status, begun);
+        self.notes.borrow_mut().reports.insert((stage, step.id.clone()), report);
+    }
+}
+
+/// Asks what a step requires.
+async fn required<W: World>(world: &W, step: &Step, resumed: bool) -> Result<(), Error> {
+    let on_resume = step.requires_on_resume.iter().filter(|_| resumed);
+    required_all(world, step, step.requires.iter().chain(on_resume)).await
+}
+
+async fn required_all<'a, W: World>(
+    world: &W,
+    step: &Step,
+    probes: impl Iterator<Item = &'a Probe>,
+) -> Result<(), Error> {
+    for probe in probes {
+        let refusal = || Error::new(step.exit, format!("did not {}", step.title));
+        match ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await {
+            Ok(true) => {}
+            Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
+            Err(cause) => return Err(unanswered(step, format!("did not {}", step.title), cause)),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the error of a step whose question got no answer.
+fn unanswered(step: &Step, primary: String, cause: anyhow::Error) -> Error {
+    match cause.downcast::<Hopeless>() {
+        Ok(Hopeless(error)) => Error { exit: step.exit, ..error },
+        Err(cause) => Error::from_cause(step.exit, primary, &cause),
+    }
+}
+
+/// Performs the effect of a step, within its time.
+async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Error> {
+    let bound = seconds(step.timeout_s);
+    if let Op::Wait(probe) = &step.op {
+        let waited = poll(world, probe, step.gives_up_if.as_ref(), bound, |answer| *answer).await;
+        return waited.map(|_| None).map_err(|cause| unanswered(step, could_not(step), cause));
+    }
+    match timeout(bound, world.perform(step)).await {
+        Ok(result) => result,
+        Err(_) => {
+            let detail = format!("It did not finish within {} s.", step.timeout_s);
+            Err(Error::new(step.exit, could_not(step)).detail(detail))
+        }
+    }
+}
+
+/// Carries out one step by itself, unless what it is there for holds already: the way back of a far end that is left alone.
+///
+/// Returns None if there was nothing to do.
+///
+/// # Errors
+/// Those of the step, and if what it requires does not hold.
+pub async fn alone<W: World>(world: &W, step: &Step) -> Option<Result<Option<String>, Error>> {
+    if let OnResume::AgainUnless(probe) = &step.on_resume
+        && matches!(timeout(SETTLE, world.holds(probe)).await, Ok(Ok(true)))
+    {
+        return None;
+    }
+    if let Err(error) = required(world, step, true).await {
+        return Some(Err(error));
+    }
+    Some(effect(world, step).await)
+}
+
+/// What an earlier run left of a step.
+enum LeftOver {
+    /// It has to be performed (again).
+    Repeat,
+    /// It is done.
+    Done,
+    /// Nobody can tell.
+    Unclear(Error),
+}
+
+fn report(stage: Stage, step: &Step, status: StepStatus, begun: Option<Instant>) -> StepReport {
+    let (id, title) = (step.id.clone(), step.title.clone());
+    StepReport { id, title, stage, status, wall_s: begun.map(|begun| begun.elapsed().as_secs_f64()) }
+}
+
+fn could_not(step: &Step) -> String {
+    format!("could not {}", step.title)
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}

@@ -1,0 +1,210 @@
+//! The commands of node 2 in the scripted cluster: what `standby switchover`, `standby promote`, `operation resume` and `operation abandon`
+//! make of the program's own plans and judgements (`operation/resume.rs`).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use jiff::Timestamp;
+
+use super::ScriptedWorld;
+use super::servers::{OWN, Servers, State};
+use crate::facts::repmgr::{Daemon, Repmgr};
+use crate::facts::role::RoleFacts;
+use crate::facts::settings::NextStart;
+use crate::operation::course::{Course, Left, course};
+use crate::operation::run::Ended;
+use crate::plan::parts::repmgr::Beside;
+use crate::plan::promote::{self, PromoteFacts, PromoteOptions};
+use crate::plan::switchover::{self, Bounds, Host, SwitchoverFacts, SwitchoverOptions};
+use crate::plan::{Check, Plan};
+use crate::registry::schema::Present;
+use crate::system::command::Command;
+
+pub(crate) const SWITCHOVER: &str = "standby switchover";
+pub(crate) const PROMOTE: &str = "standby promote";
+
+/// What is consented to when nothing is: the options of a command without `--force` and `--accept-data-loss`.
+pub(crate) const NOTHING: PromoteOptions =
+    PromoteOptions { force: false, accept_data_loss: false, siblings_follow: true };
+
+/// What has become of what was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// A check has stopped it, or nobody could tell: nothing was done, and what was open stays open.
+    Refused,
+    /// It was carried out, well or not.
+    Ran,
+    /// The process died.
+    Died,
+}
+
+/// A cluster in which one command is typed on node 2, again and again.
+pub(crate) struct Node2 {
+    world: ScriptedWorld<Servers>,
+    command: &'static str,
+    /// The plan of the operation that was begun last.
+    plan: RefCell<Option<Plan>>,
+}
+
+impl Deref for Node2 {
+    type Target = ScriptedWorld<Servers>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.world
+    }
+}
+
+impl Node2 {
+    pub(crate) fn new(world: ScriptedWorld<Servers>, command: &'static str) -> Self {
+        Self { world, command, plan: RefCell::default() }
+    }
+
+    /// Returns the plan of the operation that is unfinished.
+    pub(crate) fn open(&self) -> Option<Plan> {
+        self.plan.borrow().clone().filter(|_| self.ended().is_none())
+    }
+
+    /// Types the command: it takes up what it has left, or begins.
+    pub(crate) async fn types(&self, today: PromoteOptions) -> Said {
+        self.today.set(today);
+        match self.open() {
+            Some(plan) => self.takes_up(&plan, today).await,
+            None => self.begins(today).await,
+        }
+    }
+
+    /// Types `operation abandon`.
+    pub(crate) async fn abandons(&self) -> Said {
+        self.today.set(NOTHING);
+        let Some(plan) = self.open() else { return Said::Refused };
+        self.secures_host();
+        said(self.abandon(&plan).await.is_some())
+    }
+
+    async fn begins(&self, today: PromoteOptions) -> Said {
+        let Some(plan) = self.planned(today).filter(|plan| !plan.is_empty()) else { return Said::Refused };
+        assert_eq!(plan.defect(), None);
+        self.forget();
+        *self.plan.borrow_mut() = Some(plan.clone());
+        said(self.run(&plan).await.is_some())
+    }
+
+    /// What `take_up::resume` does.
+    async fn takes_up(&self, plan: &Plan, today: PromoteOptions) -> Said {
+        let (past, cluster) = (self.past(plan), self.cluster());
+        let left = Left { command: self.command, plan, past: &past, node_id: OWN, cluster: &cluster };
+        match course(&left) {
+            Course::Unclear(_) => Said::Refused,
+            Course::Overtaken(_) => said(self.undo(plan, true, "overtaken").await.is_some()),
+            Course::Anew => {
+                // What would refuse it today refuses it with nothing changed.
+                if self.planned(today).is_none_or(|anew| anew.is_empty()) {
+                    return Said::Refused;
+                }
+                match self.undo(plan, false, "planned anew").await {
+                    None => Said::Died,
+                    Some(undone) if undone.ended != Ended::WentBack => Said::Ran,
+                    Some(_) => self.begins(today).await,
+                }
+            }
+            Course::Promote => {
+                let judged = promote::judge(&self.promote_facts(), today);
+                if judged.checks.iter().any(Check::stops) || !self.secures_host() {
+                    return Said::Refused;
+                }
+                said(self.run(plan).await.is_some())
+            }
+            Course::GoBack if self.server(3).state == State::Down && !today.force => Said::Refused,
+            Course::GoBack | Course::Finish => said(self.run(plan).await.is_some()),
+        }
+    }
+
+    /// A switchover has a way to the host of the old primary: what is down there starts as a standby only. False if it runs as a primary.
+    fn secures_host(&self) -> bool {
+        if self.command == SWITCHOVER {
+            self.with(1, |server| server.signal |= server.state == State::Down);
+            return !matches!(self.server(1).state, State::Primary | State::Hung);
+        }
+        true
+    }
+
+    /// What is planned today; None where there is nothing to plan.
+    fn planned(&self, today: PromoteOptions) -> Option<Plan> {
+        if self.command == PROMOTE {
+            return Some(promote::plan(&self.promote_facts(), today).plan);
+        }
+        let options = SwitchoverOptions { force: today.force, siblings_follow: true };
+        match self.primaries().as_slice() {
+            [primary] if *primary != OWN => Some(switchover::plan(&self.switchover_facts(*primary), options)),
+            _ => None,
+        }
+    }
+
+    fn promote_facts(&self) -> PromoteFacts {
+        PromoteFacts {
+            cluster: self.cluster(),
+            roles: roles(),
+            node_id: OWN,
+            metadata: Some(Present::example(true)),
+            others: Vec::new(),
+            topology: None,
+            former_end: None,
+            hosts: BTreeMap::new(),
+            beside: beside(),
+            command: None,
+            use_slots: true,
+            timeout_s: 60,
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn switchover_facts(&self, primary: i32) -> SwitchoverFacts {
+        SwitchoverFacts {
+            cluster: self.cluster(),
+            roles: roles(),
+            candidate: OWN,
+            candidate_data: format!("/data{OWN}").into(),
+            primary,
+            metadata: Some(Present::example(true)),
+            others: Vec::new(),
+            host: Some(Host {
+                data_directory: format!("/data{primary}").into(),
+                postgres: "/bin/postgres".into(),
+                config_directory: None,
+                stop: None,
+                start: Command::new("/bin/pg_ctl", ["start"]),
+                start_note: None,
+                archive_ready: Some(0),
+                has_upstream: false,
+                next: NextStart::default(),
+            }),
+            checks: Vec::new(),
+            beside: beside(),
+            command: None,
+            // What does not come soon does not come here.
+            bounds: Bounds {
+                shutdown_s: 2,
+                receive_s: 2,
+                promote_s: 2,
+                reconnect_s: 2,
+                rejoin_s: 2,
+                lag_s: (300, 600),
+                archive_ready: (16, 128),
+            },
+        }
+    }
+}
+
+fn said(survived: bool) -> Said {
+    if survived { Said::Ran } else { Said::Died }
+}
+
+fn roles() -> BTreeMap<i32, RoleFacts> {
+    (1..=3).map(|id| (id, RoleFacts::example())).collect()
+}
+
+fn beside() -> Beside {
+    let daemon = Repmgr { daemon: Daemon::Running, visits: Vec::new() };
+    Beside { nodes: BTreeMap::from([(3, daemon)]), ..Beside::default() }
+}

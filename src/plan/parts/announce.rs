@@ -1,0 +1,252 @@
+//! Telling the cluster of an operation before its first effect, and heeding what others have told. Pure.
+//!
+//! The row of `pgbaton.operation` is replicated, so a standby that is cut off from everything else still knows that another node was being
+//! made the primary. A row counts only as long as the cluster is on the timeline on which it was written: a promotion settles the matter.
+
+use crate::error::{Exit, sentence};
+use crate::pg::endpoint::Endpoint;
+use crate::pg::history::TimelineId;
+use crate::plan::parts::following::QUERY_S;
+use crate::plan::{Check, OnFailure, Op, Order, Origin, Phase, Plan, Probe, Scope, Step, Waiver};
+use crate::registry::operation::{self, OpenOperation};
+use crate::registry::schema::Present;
+
+/// How the operation is recorded on a primary: the step, if it can be; a check, if it cannot.
+#[derive(Debug, Default)]
+pub struct Recording {
+    /// Makes what is missing of the table, and writes the row.
+    pub step: Option<Step>,
+    /// Why there is no step.
+    pub check: Option<Check>,
+}
+
+/// Plans the record of an operation on the primary.
+pub fn record(present: Option<&Present>, on: &Endpoint, scope: &Scope) -> Recording {
+    let Some(present) = present else { return Recording::default() };
+    let Some(install) = present.own_or_made() else {
+        return Recording { step: None, check: not_recorded(present) };
+    };
+    let (prepare, scope) = match (present.own && !present.scoped, present.may_alter_operation) {
+        (false, _) => (install, Some(scope.clone())),
+        (true, true) => (vec![operation::add_columns()], Some(scope.clone())),
+        (true, false) => (Vec::new(), None),
+    };
+    let title = match prepare.is_empty() {
+        true => format!("record the operation on {}", on.name),
+        false => format!("prepare table pgbaton.operation on {}, and record the operation", on.name),
+    };
+    let op = Op::Announce { on: on.clone(), prepare, scope };
+    Recording {
+        step: Some(Step::new("announce", title, op, QUERY_S, Exit::Query).uninterruptible()),
+        check: None,
+    }
+}
+
+/// Waits until a standby that is to be promoted knows of the operation, too. One that does not receive it would not receive the last WAL either.
+pub fn received(on: &Endpoint, within_s: u32) -> Step {
+    let title = format!("wait until the record has reached {}", on.name);
+    Step::new("announced", title, Op::Wait(Probe::Announced { on: on.clone() }), within_s, Exit::Query)
+}
+
+/// Refuses to work beside another open operation on one of the nodes that a change of a standby touches, the first of which it is, and
+/// notes what the change is planned for.
+pub fn heed(plan: &mut Plan, others: &[Other], scope: Scope, primary: i32, touched: &[i32], force: bool) {
+    plan.checks.extend(checks(others, scope.timeline, touched, force));
+    plan.settled = settled(others);
+    plan.origin = Some(Origin { scope, primary: Some(primary) });
+}
+
+/// Returns the operations whose nodes know nothing of them any more: their rows are closed when this operation has ended.
+pub fn settled(others: &[Other]) -> Vec<String> {
+    let over = others.iter().filter(|other| other.standing == Standing::Over);
+    over.map(|other| other.row.operation_id.clone()).collect()
+}
+
+/// Makes what is missing of the tables before the first effect of a change of a standby, if there is one and the role may: on a cluster
+/// that repmgr has led so far, or pgbaton 0.1.0. Without them the change goes on, too.
+pub fn prepare(plan: &mut Plan, present: Option<&Present>) {
+    let (Some(on), Some(origin)) = (&plan.announce_on, &plan.origin) else { return };
+    if plan.phases.is_empty() {
+        return;
+    }
+    let recording = record(present, on, &origin.scope);
+    plan.checks.extend(recording.check);
+    let lacks = |step: &Step| matches!(&step.op, Op::Announce { prepare, .. } if !prepare.is_empty());
+    let Some(step) = recording.step.filter(lacks) else { return };
+    let phase = Phase {
+        title: "record the operation".into(),
+        order: Order::InOrder,
+        on_failure: OnFailure::Continue,
+        outage: false,
+        steps: vec![step],
+    };
+    plan.phases.insert(0, phase);
+}
+
+/// Says that operations and promotions cannot be recorded, and what allows it; None where they can.
+pub fn not_recorded(present: &Present) -> Option<Check> {
+    present.own_or_made().is_none().then(|| cannot_record(present))
+}
+
+fn cannot_record(present: &Present) -> Check {
+    let grants: Vec<String> = present.lacking().into_iter().map(|(_, grant)| grant).collect();
+    let check = Check::warning("operations_not_recorded", "the operation cannot be recorded in schema \"pgbaton\"")
+        .detail("Without the record, a command on a node that is cut off meanwhile does not know of it; the locks and the journal remain.");
+    match grants.is_empty() {
+        true => check,
+        false => check.hint(format!(
+            "As a superuser, run in database \"{}\": {}",
+            present.database,
+            grants.join(" ")
+        )),
+    }
+}
+
+/// Whether an operation of which there is a row is still open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its node says so: a whole sentence.
+    Open(String),
+    /// Its node cannot be asked for its journal: a whole sentence. It counts as open.
+    Unknown(String),
+    /// Its node knows of no such open operation.
+    Over,
+}
+
+/// An operation of another command, with what its node says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its row.
+    pub row: OpenOperation,
+    /// The name of the node that runs it.
+    pub node_name: String,
+    /// Whether it is still open.
+    pub standing: Standing,
+}
+
+/// Checks that no other operation is open on a node that this one would change.
+pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bool) -> Vec<Check> {
+    const NAME: &str = "other_operation";
+    let mut out = Vec::new();
+    for other in others {
+        let row = &other.row;
+        // A row is written by whoever may write the table: what is to be typed is one word.
+        let id = shell_words::quote(&row.operation_id);
+        let changes = row.nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|id| touched.contains(id)));
+        let how = match &other.standing {
+            Standing::Over => continue,
+            Standing::Open(how) | Standing::Unknown(how) => how,
+        };
+        if !changes {
+            continue;
+        }
+        let message = format!("\"{}\" of node \"{}\" has not reported its end", row.command, other.node_name);
+        let began = format!("It began at {} (operation {}).", row.started_at, row.operation_id);
+        if row.timeline != Some(timeline) {
+            // A promotion has come since, or nobody knows: it may hold nothing up.
+            out.push(
+                Check::warning(NAME, message)
+                    .detail(format!(
+                        "{began} It is of an earlier timeline, or of pgbaton 0.1.0, and does not count."
+                    ))
+                    .hint(format!("\"pgbaton operation abandon {id} --force\" closes its record.")),
+            );
+            continue;
+        }
+        let mut check = Check::fail(NAME, message)
+            .detail(format!("{began} {}{}", sentence(how), at_this_moment(row, &other.node_name)))
+            .hint(format!(
+                "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\". If \
+                 its host is gone for good: \"pgbaton operation abandon {id} --force\" here.",
+                other.node_name
+            ))
+            .exit(Exit::Busy)
+            .waivable(Waiver::Force, force);
+        if let Some(node_id) = row.node_id {
+            check = check.node(node_id);
+        }
+        out.push(check);
+    }
+    out
+}
+
+/// What an operation that is still open may be doing.
+fn at_this_moment(row: &OpenOperation, name: &str) -> String {
+    match row.command.as_str() {
+        "standby switchover" | "standby promote" => {
+            format!(" It may be making \"{name}\" the primary at this moment.")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(timeline: Option<u32>, nodes: Option<&[i32]>, standing: Standing) -> Other {
+        Other {
+            row: OpenOperation {
+                operation_id: "x1".into(),
+                command: "standby switchover".into(),
+                node_id: Some(2),
+                started_at: "2026-11-29T10:00:00Z".parse().unwrap(),
+                nodes: nodes.map(<[i32]>::to_vec),
+                timeline: timeline.map(TimelineId),
+                system_identifier: None,
+            },
+            node_name: "node2".into(),
+            standing,
+        }
+    }
+
+    fn judged(other: &Other, force: bool) -> Vec<(bool, Exit)> {
+        let checks = checks(std::slice::from_ref(other), TimelineId(3), &[1, 3], force);
+        checks.iter().map(|check| (check.stops(), check.exit)).collect()
+    }
+
+    #[test]
+    fn an_open_operation_of_the_present_timeline_refuses_with_30_unless_forced() {
+        for standing in [Standing::Open("It runs.".into()), Standing::Unknown("No route.".into())] {
+            for nodes in [None, Some([1, 2].as_slice())] {
+                let other = other(Some(3), nodes, standing.clone());
+                assert_eq!(judged(&other, false), [(true, Exit::Busy)], "{other:?}");
+                assert_eq!(judged(&other, true), [(false, Exit::Busy)], "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_out_of_date_never_blocks() {
+        let open = || Standing::Open("It runs.".into());
+        for old in [other(None, None, open()), other(Some(2), None, open())] {
+            let checks = checks(std::slice::from_ref(&old), TimelineId(3), &[1], false);
+            assert!(checks.len() == 1 && !checks[0].stops(), "{old:?}");
+        }
+        assert!(judged(&other(Some(3), None, Standing::Over), false).is_empty());
+        assert!(judged(&other(Some(3), Some(&[7, 8]), open()), false).is_empty());
+    }
+
+    #[test]
+    fn columns_and_tables_that_are_missing_are_made_where_the_role_may() {
+        let on = Endpoint { name: "node \"node1\"".into(), conninfo: "host=h".into(), secret: None };
+        let scope = Scope { nodes: vec![1, 2], timeline: TimelineId(1), system_identifier: "7".into() };
+        let prepared = |present: &Present| match record(Some(present), &on, &scope).step.map(|step| step.op) {
+            Some(Op::Announce { prepare, scope, .. }) => Some((prepare.len(), scope.is_some())),
+            _ => None,
+        };
+        let complete = Present::example(true);
+        assert_eq!(prepared(&complete), Some((0, true)));
+        let old = Present { scoped: false, ..complete.clone() };
+        assert_eq!(prepared(&old), Some((1, true)));
+        assert_eq!(prepared(&Present { may_alter_operation: false, ..old }), Some((0, false)));
+        let repmgr = Present { own: false, scoped: false, ..complete };
+        assert!(prepared(&repmgr).is_some_and(|(statements, scoped)| statements > 2 && scoped));
+        let denied = Present { may_create: false, ..repmgr };
+        let recording = record(Some(&denied), &on, &scope);
+        assert!(recording.step.is_none());
+        let check = recording.check.unwrap();
+        assert_eq!((check.name.as_str(), check.stops()), ("operations_not_recorded", false));
+        assert!(check.hint.unwrap().contains("GRANT"));
+    }
+}

@@ -1,0 +1,263 @@
+//! What the hosts of nodes say that do not let themselves be asked, before another node is promoted. Pure.
+//!
+//! The host of the last known primary decides more than its server can: a server that hangs is running, and one that is down can be kept from
+//! coming back as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a standby.
+
+use crate::assess::alive::Alive;
+use crate::error::Exit;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::topology::Topology;
+use crate::pg::failure::Answered;
+use crate::pg::history::TimelineId;
+use crate::plan::far_end::Standing;
+use crate::plan::{Check, Waiver};
+use crate::registry::NodeType;
+
+/// What pgbaton on the host of a node says of its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostSays {
+    /// It was looked at there.
+    Seen(Standing),
+    /// Another command is at work there, or what an earlier one has left could not be ended; whole sentences.
+    Busy(String),
+    /// The host answers, but the node's lock could not be taken or its server not be kept down; whole sentences.
+    Unsure(String),
+    /// The host could not be reached; whole sentences.
+    Nothing(String),
+}
+
+/// What follows from it.
+#[derive(Debug)]
+pub enum Word {
+    /// Nothing is promoted.
+    Stops(Check),
+    /// The server is no primary. Whole sentences.
+    NoPrimary(String),
+    /// It says nothing about that. There may be something to tell.
+    Nothing(Option<Check>),
+}
+
+/// A node that cannot be asked.
+#[derive(Debug)]
+pub struct Unasked<'a> {
+    /// The node.
+    pub node: &'a NodeFacts,
+    /// What its server shows all the same.
+    pub alive: &'a Alive,
+    /// It is, or was when it was last seen, the primary.
+    pub was_primary: bool,
+    /// Its record and the saved topology show it as a standby: see [`was_standby`].
+    pub was_standby: bool,
+}
+
+/// Says whether a server answers, and refuses to show what it is.
+pub fn only_speaks(node: &NodeFacts) -> bool {
+    node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Spoke)
+}
+
+/// Says whether a node is, or was when it was last seen, the primary.
+pub fn was_primary(topology: Option<&Topology>, node: &NodeFacts) -> bool {
+    let mut seen = topology.into_iter().flat_map(|seen| &seen.nodes);
+    node.row.node_type == NodeType::Primary && node.row.active
+        || seen.any(|seen| seen.row.node_id == node.row.node_id && seen.was_primary == Some(true))
+}
+
+/// Says whether a node is registered as a standby and was never seen as anything else, on no newer timeline than this one.
+pub fn was_standby(topology: Option<&Topology>, node: &NodeFacts, timeline: TimelineId) -> bool {
+    let mut seen = topology.into_iter().flat_map(|seen| &seen.nodes);
+    node.row.node_type == NodeType::Standby
+        && seen.find(|seen| seen.row.node_id == node.row.node_id).is_some_and(|seen| {
+            seen.row.node_type == NodeType::Standby
+                && seen.was_primary == Some(false)
+                && seen.timeline.is_some_and(|seen| seen <= timeline)
+        })
+}
+
+/// Judges a node that cannot be asked by what its host says.
+pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Word {
+    let Unasked { node, alive, was_primary, was_standby } = *unasked;
+    let (id, name) = (node.row.node_id, &node.row.node_name);
+    let second =
+        |message: String| Check::fail("no_other_primary", message).node(id).exit(Exit::SecondPrimary);
+    let (Alive::Yes(shows) | Alive::CannotTell(shows) | Alive::NotSeen(shows)) = alive;
+    match host {
+        // What it shows itself says as much.
+        Some(HostSays::Seen(Standing::Running(_) | Standing::Unclear(_)))
+            if was_primary && matches!(alive, Alive::Yes(_)) =>
+        {
+            return Word::Nothing(None);
+        }
+        Some(HostSays::Seen(Standing::Running(why))) => {
+            let what = if was_primary { "the primary" } else { "node" };
+            return Word::Stops(
+                second(format!("the server of {what} \"{name}\" is running"))
+                    .detail(why.clone())
+                    .hint("If it is to be replaced, stop it on its host first; if it hangs, with an immediate stop."),
+            );
+        }
+        Some(HostSays::Seen(Standing::Unclear(why))) if was_primary => {
+            return Word::Stops(
+                second(format!("the server of the primary \"{name}\" is running"))
+                    .detail(why.clone())
+                    .hint("Wait until it is up or down; if it is to be replaced, stop it on its host."),
+            );
+        }
+        Some(HostSays::Seen(Standing::Standby)) => {
+            return Word::NoPrimary(format!("{shows} On its host it runs in recovery."));
+        }
+        Some(HostSays::Seen(Standing::Down)) if !matches!(alive, Alive::Yes(_)) => {
+            return Word::NoPrimary(format!("{shows} On its host no server runs in its data directory."));
+        }
+        Some(HostSays::Busy(why)) if was_primary => {
+            return Word::Stops(
+                Check::fail("far_end_busy", format!("another operation is running on node \"{name}\""))
+                    .node(id)
+                    .detail(why.clone())
+                    .hint("Wait until it has ended, and try again.")
+                    .exit(Exit::Busy),
+            );
+        }
+        Some(HostSays::Unsure(why)) if was_primary => {
+            return Word::Stops(
+                Check::fail(
+                    "far_end_busy",
+                    format!("cannot make certain that \"{name}\" does not come back as a primary"),
+                )
+                .node(id)
+                .detail(why.clone())
+                .hint(
+                    "Make certain that no command is at work on its host and that its server does not start.",
+                )
+                .exit(Exit::Busy)
+                .waivable(Waiver::Force, force),
+            );
+        }
+        _ => {}
+    }
+    if was_primary {
+        return Word::Nothing(match host {
+            Some(HostSays::Nothing(why)) => Some(
+                Check::warning(
+                    "far_end",
+                    format!("the host of the primary \"{name}\" could not be examined"),
+                )
+                .node(id)
+                .detail(why.clone()),
+            ),
+            _ => None,
+        });
+    }
+    if !only_speaks(node) {
+        return Word::Nothing(None);
+    }
+    if was_standby {
+        return Word::NoPrimary(format!("{shows} It is registered, and was last seen, as a standby."));
+    }
+    let told = match host {
+        Some(HostSays::Seen(Standing::Unclear(why)) | HostSays::Busy(why) | HostSays::Nothing(why)) => {
+            format!(" {why}")
+        }
+        _ => String::new(),
+    };
+    Word::Stops(
+        second(format!("cannot determine whether node \"{name}\" is a primary"))
+            .detail(format!("{shows}{told} The saved topology does not show it as a standby."))
+            .hint(format!(
+                "Look at the data directory on the host of \"{name}\": a standby has standby.signal, and pg_controldata says \
+                 \"in archive recovery\". Or stop its server."
+            ))
+            .waivable(Waiver::Force, force),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::cluster::Silence;
+    use crate::registry::NodeRow;
+
+    fn node(answered: Answered) -> NodeFacts {
+        let silence = Silence { answered, message: "no".into(), detail: None, hint: None };
+        NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Err(silence) }
+    }
+
+    /// The exit code that stops the promotion; with false, `--force` does not override it. None: it goes on.
+    fn stops(
+        answered: Answered,
+        (was_primary, was_standby): (bool, bool),
+        host: Option<HostSays>,
+    ) -> Option<(Exit, bool)> {
+        let node = node(answered);
+        let alive = match answered {
+            Answered::Spoke => Alive::Yes("It answers.".into()),
+            Answered::Silent => Alive::CannotTell("It accepts.".into()),
+            Answered::Nothing => Alive::NotSeen("It does not answer.".into()),
+        };
+        let unasked = Unasked { node: &node, alive: &alive, was_primary, was_standby };
+        match judge(&unasked, host.as_ref(), false) {
+            Word::Stops(check) => Some((check.exit, check.waiver.is_some())),
+            Word::NoPrimary(_) | Word::Nothing(_) => None,
+        }
+    }
+
+    const FORMER: (bool, bool) = (true, false);
+    const SIBLING: (bool, bool) = (false, false);
+    const KNOWN: (bool, bool) = (false, true);
+
+    fn seen(standing: Standing) -> Option<HostSays> {
+        Some(HostSays::Seen(standing))
+    }
+
+    fn why() -> String {
+        "Why.".into()
+    }
+
+    #[test]
+    fn a_server_that_runs_as_a_primary_stops_it_whatever_else_is_known() {
+        for answered in [Answered::Spoke, Answered::Silent, Answered::Nothing] {
+            // Of a former primary that answers, its own answer is told.
+            for who in [FORMER, SIBLING, KNOWN]
+                .into_iter()
+                .filter(|who| (answered, *who) != (Answered::Spoke, FORMER))
+            {
+                let never = Some((Exit::SecondPrimary, false));
+                assert_eq!(
+                    stops(answered, who, seen(Standing::Running(why()))),
+                    never,
+                    "{answered:?} {who:?}"
+                );
+            }
+        }
+        for answered in [Answered::Silent, Answered::Nothing] {
+            let unclear = seen(Standing::Unclear(why()));
+            assert_eq!(stops(answered, FORMER, unclear), Some((Exit::SecondPrimary, false)), "{answered:?}");
+        }
+    }
+
+    #[test]
+    fn a_sibling_that_only_speaks_has_to_be_proven_a_standby() {
+        let asked = Some((Exit::SecondPrimary, true));
+        let spoke = |who, host| stops(Answered::Spoke, who, host);
+        assert_eq!(spoke(SIBLING, None), asked);
+        assert_eq!(spoke(SIBLING, Some(HostSays::Nothing(why()))), asked);
+        assert_eq!(spoke(SIBLING, Some(HostSays::Busy(why()))), asked);
+        assert_eq!(spoke(SIBLING, seen(Standing::Unclear(why()))), asked);
+        // Another server answers in its place: of that nothing is known.
+        assert_eq!(spoke(SIBLING, seen(Standing::Down)), asked);
+        assert_eq!(spoke(SIBLING, seen(Standing::Standby)), None);
+        assert_eq!(spoke(KNOWN, None), None);
+        assert_eq!(spoke(KNOWN, Some(HostSays::Nothing(why()))), None);
+        // One that does not answer at all stops nothing, as ever.
+        assert_eq!(stops(Answered::Nothing, SIBLING, None), None);
+    }
+
+    #[test]
+    fn what_is_at_work_on_the_host_of_the_last_primary_has_to_end_first() {
+        let former = |host| stops(Answered::Nothing, FORMER, Some(host));
+        assert_eq!(former(HostSays::Busy(why())), Some((Exit::Busy, false)));
+        assert_eq!(former(HostSays::Unsure(why())), Some((Exit::Busy, true)));
+        assert_eq!(former(HostSays::Nothing(why())), None);
+        assert_eq!(former(HostSays::Seen(Standing::Down)), None);
+        assert_eq!(stops(Answered::Nothing, SIBLING, Some(HostSays::Busy(why()))), None);
+    }
+}
