@@ -255,10 +255,19 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
             op if makes_primary(op) || waits => {}
             // Written into the data directory of what is to stay a standby.
             Op::WriteSettings { .. } if past_no_return => {}
-            _ => back.push(step_back.clone()),
+            _ => back.push(Back { step: unless_taken_over(step), ..step_back.clone() }),
         }
     }
     Plan { back, ..plan.clone() }
+}
+
+/// What a step of the rollback requires tells whether it is still this operation's own. On another day that is no failure of the rollback: the
+/// thing belongs to another one by now, and stays.
+fn unless_taken_over(step: &Step) -> Step {
+    match step.requires.as_slice() {
+        [own] => Step { on_resume: OnResume::AgainUnless(Probe::Not(Box::new(own.clone()))), ..step.clone() },
+        _ => step.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -428,5 +437,11 @@ mod tests {
             OnResume::AgainUnless(Probe::Not(inner)) if matches!(&**inner, Probe::At { node_id: 1, .. })
         ));
         assert_eq!(ids(&undone(true)), ["drop_slot"]);
+        // What another operation has taken over since is left to it, and is no failure.
+        let own = Probe::Not(Box::new(Probe::Exists { path: "/data/standby.signal".into() }));
+        let mut taken = plan(true);
+        taken.back[2].step.requires = vec![own.clone()];
+        let step = undo(&taken, false).back[1].step.clone();
+        assert_eq!(step.on_resume, OnResume::AgainUnless(Probe::Not(Box::new(own))));
     }
 }

@@ -162,6 +162,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let failed = matches!(outcome.ended, Ended::Regained | Ended::BackFailed);
     let mut left = state_of(held.as_ref());
     if failed {
+        // What the plan would say of the primary was concluded on another day; what was seen today is added below.
+        let outcome = Outcome { exit: Exit::Incomplete, ..outcome };
         let mut error =
             conclude(&plan, &id, outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
         error.exit = Exit::Incomplete;
