@@ -101,7 +101,16 @@ impl Judge<'_> {
             (true, false) => {
                 Finding::new(NAME, Status::Critical, format!("a standby that would start as a primary{down}"))
                     .detail("standby.signal is missing in its data directory: the next start would make a second primary.")
-                    .hint("Create the empty file \"standby.signal\" in its data directory before anything starts the server.")
+                    .hint(match server {
+                        Some(_) => {
+                            "Create the empty file \"standby.signal\" in its data directory before anything starts the server."
+                        }
+                        // It may have been promoted without a record, and be the primary that is missing.
+                        None => {
+                            "Run \"pgbaton cluster show\" first: it says which node was the primary last. If it was another one, create the \
+                             empty file \"standby.signal\" in this data directory before anything starts the server."
+                        }
+                    })
             }
             (false, true) if server.is_some() => {
                 Finding::new(NAME, Status::Critical, "a primary that would start as a standby")

@@ -119,14 +119,16 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     let Ok(session) = connect(&context.local_conninfo()?, &context.environment, &options).await else {
         return Ok(None);
     };
+    // A stop and a reload have no such option.
+    let has_force = cli::options::of(&context.command).is_some_and(|leaf| leaf.has(cli::options::Use::Force));
     Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
-        Check::fail(
+        let check = Check::fail(
             "own_server",
             format!("conninfo and data_directory of node \"{name}\" are not of one server"),
         )
         .detail(why)
-        .hint("Correct conninfo or data_directory in the configuration.")
-        .waivable(Waiver::Force, context.global.force)
+        .hint("Correct conninfo or data_directory in the configuration.");
+        if has_force { check.waivable(Waiver::Force, context.global.force) } else { check }
     }))
 }
 

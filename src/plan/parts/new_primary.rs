@@ -46,7 +46,7 @@ pub fn fit(
     if server.replay_paused == Some(true) {
         checks.push(
             doubtful("replay_paused", format!("replay is paused on node \"{name}\""))
-                .detail("Somebody has stopped it on purpose; the promotion would end that and replay what is waiting.")
+                .detail("The promotion ends the pause and replays the WAL that is waiting.")
                 .hint(advice(name, server, primary).text),
         );
     }
