@@ -884,16 +884,4 @@ impl std::fmt::Display for Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_is_read_from_pg_basebackup() {
-        let mut progress = Progress::default();
-        assert!(progress.take("    0/350000 kB (0%), 0/1 tablespace"));
-        assert!(!progress.take("    0/350000 kB (0%), 0/1 tablespace"));
-        assert!(progress.take("175000/350000 kB (50%), 0/1 tablespace (...base/5/1234)"));
-        assert!(progress.to_string().starts_with("[############............]  50%  171 MB of 342 MB"));
-        assert!(!Progress::is_one("pg_basebackup: error: something"));
-    }
-}
+mod tests;
