@@ -1,5 +1,11 @@
 //! From the words of the command line to an exit code.
 
+use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
+
+use clap::FromArgMatches as _;
+use clap::error::ErrorKind;
+
 use crate::cli::{self, Cli, Color, FAR_END, Format};
 use crate::command_line::{getopt, usage};
 use crate::commands::{self, dispatch};
@@ -9,11 +15,6 @@ use crate::output::{self, Data, Report, Style, check, render, render_error};
 use crate::system::environment::Environment;
 use crate::system::signals;
 use crate::ui::{Level, Ui};
-use std::ffi::OsString;
-use std::panic::AssertUnwindSafe;
-
-use clap::FromArgMatches as _;
-use clap::error::ErrorKind;
 
 /// Runs the program and returns its exit code.
 pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {

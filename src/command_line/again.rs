@@ -1,12 +1,13 @@
 //! A command line that is read once more, for the command to be carried out anew.
 
+use clap::{CommandFactory as _, FromArgMatches as _};
+
 use crate::cli::{Cli, Global};
 use crate::command_line::{getopt, usage};
 use crate::context::Context;
 use crate::error::{Error, Result, sentence};
 use crate::pg::conninfo::Conninfo;
 use crate::ui::Ui;
-use clap::{CommandFactory as _, FromArgMatches as _};
 
 /// Reads a command line again, with the consents of today: those of another day say nothing of what would be lost now.
 pub fn again(

@@ -1,5 +1,10 @@
 //! `operation adopt-state` and `operation cleanup`: the state directory of this node, and what has piled up in it.
 
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
 use crate::cli::operation::Cleanup;
 use crate::context::Context;
 use crate::context::state_directory::{self, Taken};
@@ -9,10 +14,6 @@ use crate::output::{Data, Report};
 use crate::system::files;
 use crate::system::lock::Holder;
 use crate::ui::Level;
-use std::path::{Path, PathBuf};
-
-use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
 /// Makes the state directory of this node its own: what is another's is moved aside, what lies elsewhere is moved here.
 ///

@@ -4,6 +4,17 @@
 //! closes, or falls silent, before it has told that its server is shut down: then nobody else can have promoted another server, and
 //! nobody else may be left to start this one. With that told, the decision is the coordinator's.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
 use crate::commands::cluster::matrix;
 use crate::context::{Context, not_connected, state_directory};
 use crate::error::{Error, Exit, Result, sentence};
@@ -19,7 +30,8 @@ use crate::far_end::secure;
 use crate::journal::{self, unfinished};
 use crate::observe::{discovery, hosts, next_start, replication_login, service};
 use crate::operation::live::{Live, stays_down};
-use crate::operation::run::{World as _, alone};
+use crate::operation::outcome::World as _;
+use crate::operation::run::alone;
 use crate::output::{Data, Report};
 use crate::pg::{control_file, tools};
 use crate::plan::far_end::Standing;
@@ -32,16 +44,6 @@ use crate::system::lock::{Holder, LocalLock, busy};
 use crate::system::process::{self, Surroundings};
 use crate::system::{clock, files, inspect};
 use crate::ui::Level;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
 
 /// How long it is waited for that the other nodes are known, before there is anything to do for a far end that is left alone.
 const LEARNS: Duration = Duration::from_secs(2);

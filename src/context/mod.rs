@@ -1,5 +1,11 @@
 //! What every command needs, built once in `main` and handed down.
 
+use std::cell::{OnceCell, RefCell};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
 use crate::cli::{FAR_END, Global, Noun};
 use crate::config::value::CleartextPasswords;
 use crate::config::{self, Config, NamedBy, locate};
@@ -15,10 +21,6 @@ use crate::pg::failure::ConnectError;
 use crate::system::environment::Environment;
 use crate::system::files;
 use crate::ui::{Level, Ui};
-use futures_util::future::LocalBoxFuture;
-use std::cell::{OnceCell, RefCell};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Seconds within which one server must have answered everything that a command asks it.
 const NODE_DEADLINE: Duration = Duration::from_secs(10);

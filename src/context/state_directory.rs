@@ -1,5 +1,11 @@
 //! The state directory of this node: found, checked, made, and moved aside where it is another cluster's.
 
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use jiff::Timestamp;
+use serde_json::json;
+
 use crate::config::Config;
 use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result};
@@ -14,11 +20,6 @@ use crate::system::environment::home_of;
 use crate::system::lock::{Holder, LocalLock};
 use crate::system::{files, inspect};
 use crate::ui::Level;
-use std::path::{Path, PathBuf};
-use std::sync::Once;
-
-use jiff::Timestamp;
-use serde_json::json;
 
 /// Where the default state directories are looked for.
 const ROOT: &str = "/";

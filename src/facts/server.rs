@@ -1,13 +1,14 @@
 //! What one server says of itself.
 
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
 use crate::facts::aside::Written;
 use crate::facts::lineage::{self, Lineage};
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 /// What one server says of itself, in one query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,12 @@
 //! What is said between a coordinator and a far end: lines of JSON, numbered requests one way ([`Frame`]) and numbered answers the other way
 //! ([`Answered`]), many at once.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use crate::assess::checks::{HostFacts, HostQuestion};
 use crate::error::{Error, Exit};
 use crate::facts::matrix::Tried;
@@ -14,11 +20,6 @@ use crate::plan::{Check, Look, Op, Piece, Probe, Standby, Step};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
 use crate::system::command::Command;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 /// The version of what is said. Two that differ do not work together; what grows within one version is optional.
 pub const PROTOCOL: u32 = 2;

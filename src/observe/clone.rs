@@ -1,5 +1,11 @@
 //! Everything that the plan of a clone depends on.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::sleep;
+
 use crate::cli::standby::{Clone as Args, ExternalFiles};
 use crate::config::Config;
 use crate::context::{Context, not_connected};
@@ -31,10 +37,6 @@ use crate::secret::{Secret, Secrets};
 use crate::system::command::Command;
 use crate::system::{files, inspect, process, trial};
 use crate::ui::Level;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio::time::Instant;
-use tokio::time::sleep;
 
 /// The name of the source's whole conninfo, password included.
 const SOURCE_CONNINFO: &str = "conninfo of the source";

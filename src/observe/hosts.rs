@@ -1,5 +1,11 @@
 //! What `node check` and `cluster check` have in common: limits, and what only a host can tell.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout, timeout_at};
+
 use crate::assess::checks::{HostAnswer, Status, Thresholds};
 use crate::config::{Config, parameters};
 use crate::context::Context;
@@ -16,11 +22,6 @@ use crate::observe::unfinished;
 use crate::plan::far_end::Reached;
 use crate::plan::parts::following::upstream;
 use crate::registry::NodeType;
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use futures_util::future::join_all;
-use tokio::time::{Instant, timeout, timeout_at};
 
 /// What a host needs to answer after the time that it was given, and an answer to come here.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);

@@ -1,11 +1,12 @@
 //! Operations as the commands show them.
 
+use std::path::Path;
+
 use crate::journal::{Entry, Loaded, Mark, Record, Stage, Status};
 use crate::output::operation::{OperationView, StepView};
 use crate::plan::Step;
 use crate::system::inspect;
 use crate::system::lock::LocalLock;
-use std::path::Path;
 
 /// The process that is at work on an operation: the one that wrote to its journal last, while it holds the node's lock.
 pub fn worker(entry: &Entry, directory: &Path) -> Option<u32> {

@@ -1,5 +1,10 @@
 //! What a rejoin is decided from.
 
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use tokio::time::timeout;
+
 use crate::assess::history::{Relation, relation_of};
 use crate::cli::node::Rejoin as Args;
 use crate::config::Config;
@@ -37,10 +42,6 @@ use crate::system::command::Command;
 use crate::system::{files, inspect, process};
 use crate::ui::Level;
 use crate::units::seconds;
-use std::cell::OnceCell;
-use std::path::{Path, PathBuf};
-
-use tokio::time::timeout;
 
 /// Puts together what the plan depends on.
 pub(crate) async fn gather(

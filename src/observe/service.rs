@@ -1,5 +1,10 @@
 //! What is known of the local server before it is started or stopped.
 
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
@@ -11,9 +16,6 @@ use crate::pg::{last_start, tools};
 use crate::plan::service::{Action, ServiceFacts};
 use crate::ui::Level;
 use crate::units::seconds;
-use std::path::Path;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long somebody may take to take note of the end of a postmaster.
 pub const REAPED: Duration = Duration::from_secs(10);

@@ -4,6 +4,11 @@
 //! node's own, then the advisory lock on every node that can be reached; and what is decided from is asked for under them, over the very
 //! sessions that hold them. A dry run takes no lock. It looks whether one is taken.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+
 use crate::context::Context;
 use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
@@ -19,10 +24,6 @@ use crate::pg::conninfo::Conninfo;
 use crate::registry::lock::{Attempt, Holder, Lockable};
 use crate::registry::{NodeRow, lock as cluster_lock};
 use crate::system::lock::LocalLock;
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
-use futures_util::future::join_all;
 
 /// What is held, and what was seen since.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! The operations that were left unfinished on this node.
 
+use std::path::Path;
+
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::journal::unfinished::{HARMLESS, blocking, close};
 use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
 use crate::observe::operation_view::worker;
 use crate::plan::parts::events;
-use std::path::Path;
 
 /// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
 pub fn make_way(context: &Context, directory: &Path) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Carrying out a plan: checks, dry run, lock, journal, run, outcome. Every mutating command ends here.
 
+use serde_json::json;
+
 use crate::context::Context;
 use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Issue, Result, Severity};
@@ -8,15 +10,14 @@ use crate::journal::{self, Header, Journal, Past, Stage};
 use crate::observe::under_locks::Held;
 use crate::observe::unfinished::make_way;
 use crate::operation::live::{FarEnds, Live};
-use crate::operation::run::{self, Ended, Outcome, StepFailure, StepStatus};
+use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus};
+use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
 use crate::plan::{Check, Op, Plan, Verdict};
 use crate::registry;
 use crate::secret::Secrets;
 use crate::ui::Level;
-
-use serde_json::json;
 
 /// Journals of finished operations that are kept on a node.
 const KEPT_JOURNALS: usize = 200;

@@ -6,6 +6,7 @@ pub mod carry_out;
 pub mod course;
 pub mod event_hook;
 pub mod live;
+pub mod outcome;
 pub mod promotion;
 #[cfg(test)]
 pub mod proofs;
@@ -13,3 +14,4 @@ pub mod resume;
 pub mod run;
 #[cfg(test)]
 pub mod scripted;
+pub mod wait;

@@ -1,6 +1,12 @@
 //! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`operation/course.rs`), and finished,
 //! planned anew, or closed.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
 use crate::command_line::again::again;
 use crate::context::Context;
 use crate::context::state_directory::lock;
@@ -16,8 +22,8 @@ use crate::operation::announce::{self, error_of, tell_all};
 use crate::operation::carry_out::{conclude, record_end};
 use crate::operation::course::{Course, Left, course, undo};
 use crate::operation::live::{FarEnds, Live};
-use crate::operation::promotion;
-use crate::operation::run::{self, Ended, Outcome, StepStatus};
+use crate::operation::outcome::{Ended, Outcome, StepStatus};
+use crate::operation::{promotion, run};
 use crate::output::{Data, Report};
 use crate::plan::Plan;
 use crate::plan::far_end::Reached;
@@ -26,11 +32,6 @@ use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
-use std::cell::Cell;
-use std::time::{Duration, Instant};
-
-use serde_json::json;
-use tokio::time::sleep;
 
 /// How long an old primary that is coming back is looked at once more, and how often.
 const SETTLES: Duration = Duration::from_secs(10);

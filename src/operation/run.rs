@@ -11,9 +11,6 @@
 //!   first time had no effect.
 //! - **Always** means always: also after the way back, after an interruption, and in every resumed run.
 
-use crate::error::{Error, Exit, Hopeless};
-use crate::journal::{Flush, Mark, Past, Record, Stage, now};
-use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -21,9 +18,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
+
+use crate::error::{Error, Exit, Hopeless};
+use crate::journal::{Flush, Mark, Past, Record, Stage, now};
+use crate::operation::outcome::{Ended, Narration, Outcome, StepFailure, StepReport, StepStatus, World};
+use crate::operation::wait::{ask, poll, wait};
+use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
 
 pub use crate::system::signals::Signal;
 
@@ -35,198 +37,6 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long any other step after the point of no return that reported an error may take to show an effect after all.
 const SOON: Duration = Duration::from_secs(1);
-
-/// The shortest and the longest pause between two questions; between them it is a sixteenth of the time that has passed, so that a wait
-/// takes little longer than what is waited for.
-const POLL: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
-
-/// How long a wait goes on before it asks whether it is hopeless. What comes soon is not delayed by a second question.
-const DOUBT: Duration = Duration::from_millis(200);
-
-/// The outside world: the live one, or the scripted one of the tests.
-///
-/// All methods may be called while another one is pending.
-pub trait World {
-    /// Performs a step's effect; [`Op::Wait`] never gets here. Returns a note for the narration, if there is one.
-    ///
-    /// Dropping the future must end the effect: its process is killed, its connection is closed.
-    fn perform(&self, step: &Step) -> impl Future<Output = Result<Option<String>, Error>>;
-
-    /// Answers a question. An error means that there is no answer.
-    fn holds(&self, probe: &Probe) -> impl Future<Output = anyhow::Result<bool>>;
-
-    /// Appends to the journal, and waits for the disk if told so. Is never dropped half-way.
-    fn record(&self, record: &Record, flush: Flush) -> impl Future<Output = anyhow::Result<()>>;
-
-    /// Returns when a signal has arrived that was not returned before. Dropping the future loses no signal.
-    fn interrupted(&self) -> impl Future<Output = Signal>;
-
-    /// Tells people what is going on. Must not fail and must not block: nobody may be listening any more.
-    fn narrate(&self, narration: Narration<'_>);
-}
-
-/// What is going on, for people.
-#[derive(Debug)]
-pub enum Narration<'a> {
-    /// A phase begins.
-    PhaseBegins(&'a Phase),
-    /// A step begins; `number` of `of` in its stage.
-    StepBegins {
-        /// Its number, from 1.
-        number: usize,
-        /// The number of steps in the stage.
-        of: usize,
-        /// The list that it belongs to.
-        stage: Stage,
-        /// The step.
-        step: &'a Step,
-    },
-    /// A step is done.
-    StepEnded {
-        /// The step.
-        step: &'a Step,
-        /// What there is to say about it.
-        note: Option<String>,
-        /// How long it took.
-        wall: Duration,
-    },
-    /// A step was done by an earlier run.
-    StepSkipped(&'a Step),
-    /// A step failed.
-    StepFailed {
-        /// The step.
-        step: &'a Step,
-        /// Why.
-        error: &'a Error,
-    },
-    /// A signal cut a step short.
-    StepInterrupted(&'a Step),
-    /// The point of no return was reached.
-    PastNoReturn,
-    /// The way back begins.
-    GoingBack,
-    /// What an operation of another run has left is undone; nothing is started.
-    Undoing,
-    /// An expectation is waited for.
-    Expecting(&'a Verify),
-    /// An expectation came true.
-    Met(&'a Verify),
-    /// An expectation did not come true in time.
-    NotMet {
-        /// The expectation.
-        verify: &'a Verify,
-        /// Why.
-        error: &'a Error,
-    },
-    /// A signal arrived and is obeyed: before the point of no return by the way back, after it by leaving the rest.
-    Interrupted {
-        /// The signal.
-        signal: Signal,
-        /// Whether the point of no return was reached.
-        past_no_return: bool,
-    },
-    /// A first signal arrived after the point of no return: the operation is finished unless another one comes.
-    Finishing(Signal),
-    /// A signal arrived that changes nothing: what goes on now must be finished.
-    StillGoing(Signal),
-    /// Something that somebody should know.
-    Warning(String),
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// Every step is done, and everything expected holds.
-    Done,
-    /// The plan had no steps.
-    NothingToDo,
-    /// Everything was tried; something that does not stop the operation failed, or an expectation was not met.
-    Incomplete,
-    /// Something failed, or a signal arrived, before the point of no return; the whole way back, which may be empty, was run.
-    WentBack,
-    /// The way back failed in part, and yet what matters is as it was: see [`crate::plan::Plan::regained`]. Resuming tries the rest again.
-    Regained,
-    /// The way back failed in part. Resuming tries the failed part again.
-    BackFailed,
-    /// The rest was left: by a failure or a signal after the point of no return, or because nobody but the operator can
-    /// tell what an interrupted step left. Resuming goes on.
-    Unfinished,
-}
-
-/// What became of an operation.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The exit code.
-    pub exit: Exit,
-    /// In words.
-    pub ended: Ended,
-    /// The signal that was obeyed.
-    pub signal: Option<Signal>,
-    /// Whether the point of no return was reached, by this run or an earlier one.
-    pub past_no_return: bool,
-    /// Whether anything was changed and not put back.
-    pub changed: bool,
-    /// Whether there is something to resume.
-    pub resumable: bool,
-    /// What failed, in order.
-    pub failures: Vec<StepFailure>,
-    /// What somebody should know.
-    pub warnings: Vec<String>,
-    /// All steps of the phases, then those of the other lists that were run.
-    pub steps: Vec<StepReport>,
-}
-
-/// A step that failed.
-#[derive(Debug)]
-pub struct StepFailure {
-    /// Its id; for [`Stage::Verify`] the title of the expectation.
-    pub id: String,
-    /// Its title.
-    pub title: String,
-    /// The list that it belongs to.
-    pub stage: Stage,
-    /// Why.
-    pub error: Error,
-}
-
-/// A line of the summary.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StepReport {
-    /// The step's id.
-    pub id: String,
-    /// Its title.
-    pub title: String,
-    /// The list that it belongs to.
-    pub stage: Stage,
-    /// What became of it.
-    pub status: StepStatus,
-    /// How long it took, where it was begun.
-    pub wall_s: Option<f64>,
-}
-
-/// What became of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepStatus {
-    /// Done by this run.
-    Done,
-    /// Done by an earlier run.
-    AlreadyDone,
-    /// It failed.
-    Failed,
-    /// A signal cut it short.
-    Interrupted,
-    /// Not begun by this run.
-    NotDone,
-}
-
-impl StepStatus {
-    /// Done, by whichever run.
-    pub fn is_done(self) -> bool {
-        matches!(self, Self::Done | Self::AlreadyDone)
-    }
-}
 
 /// Carries out a plan, or continues it where `past` ends.
 ///
@@ -245,71 +55,6 @@ pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> 
     let run = Run { ending: Some(note.to_string()), ..Run::new(plan, &past, world) };
     run.notes.borrow_mut().no_return = past_no_return;
     run.listening(run.undoing()).await
-}
-
-/// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
-///
-/// # Errors
-/// Fails when `within` has passed, naming the question and the last reason for having no answer; at once if that is [`Hopeless`].
-pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
-    poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
-}
-
-/// Asks a question until there is an answer, yes or no.
-///
-/// # Errors
-/// As [`wait`].
-pub async fn ask<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<bool> {
-    poll(world, probe, None, within, |_| true).await
-}
-
-async fn poll<W: World>(
-    world: &W,
-    probe: &Probe,
-    hopeless: Option<&Probe>,
-    within: Duration,
-    enough: impl Fn(&bool) -> bool,
-) -> anyhow::Result<bool> {
-    let last = RefCell::new(None);
-    let asking = async {
-        let begun = Instant::now();
-        loop {
-            match world.holds(probe).await {
-                Ok(answer) if enough(&answer) => return Ok(answer),
-                Ok(_) => *last.borrow_mut() = None,
-                Err(error) if error.is::<Hopeless>() => return Err(error),
-                Err(error) => *last.borrow_mut() = Some(error),
-            }
-            if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
-                && let Some(reason) = holding(world, hopeless).await
-            {
-                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {reason}");
-            }
-            sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
-        }
-    };
-    if let Ok(answered) = timeout(within, asking).await {
-        return answered;
-    }
-    let message = format!("this did not become true within {} s: {probe}", within.as_secs());
-    Err(match last.into_inner() {
-        Some(cause) => cause.context(message),
-        None => anyhow::anyhow!(message),
-    })
-}
-
-/// Returns what holds of a question: of several, the first one that does.
-async fn holding<'a, W: World>(world: &W, probe: &'a Probe) -> Option<&'a Probe> {
-    let each = match probe {
-        Probe::Any(probes) => probes.as_slice(),
-        one => std::slice::from_ref(one),
-    };
-    for one in each {
-        if matches!(world.holds(one).await, Ok(true)) {
-            return Some(one);
-        }
-    }
-    None
 }
 
 /// How a step ended, for what follows.

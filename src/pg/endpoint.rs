@@ -1,8 +1,9 @@
 //! A server to connect to, and the upstream of a standby, as values that name their secrets and do not hold them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::pg::conninfo::Conninfo;
 use crate::secret::{Secret, Secrets};
-use serde::{Deserialize, Serialize};
 
 /// A server to ask or to change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

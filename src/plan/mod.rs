@@ -22,24 +22,27 @@ pub mod look;
 pub mod op;
 pub mod parts;
 pub mod prepare;
+pub mod probe;
 pub mod promote;
 pub mod register;
 pub mod rejoin;
 pub mod service;
 pub mod switchover;
 
-use crate::error::Exit;
-use crate::pg::endpoint::Endpoint;
-use crate::plan::parts::events::Tell;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::Exit;
+use crate::pg::endpoint::Endpoint;
+use crate::plan::parts::events::Tell;
 
 pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
 pub use far_end::FarEnd;
 pub use look::{Glance, Look};
-pub use op::{Op, Piece, Probe, Request, Setting, Standby};
+pub use op::{Op, Piece, Request, Setting, Standby};
+pub use probe::Probe;
 
 /// Everything a mutating command will do.
 ///

@@ -1,19 +1,20 @@
 //! Effects and questions: the closed vocabulary that plans are written in.
 
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::{Endpoint, Upstream};
-use crate::pg::history::{Switch, TimelineId};
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_literal;
 use crate::pg::statement::Statement;
 use crate::plan::look::Look;
 use crate::plan::parts::events::Tell;
+use crate::plan::probe::Probe;
 use crate::registry::operation::Scope;
 use crate::system::command::Command;
-use std::fmt;
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
 
 /// One mechanical effect, complete enough to show, perform or replay.
 ///
@@ -282,146 +283,6 @@ pub enum Piece {
     Secret(String),
 }
 
-/// A read-only question, written once and used for waiting, for resuming and for the final verification.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Probe {
-    /// A query whose one value is `t`.
-    Sql {
-        /// What it means when it holds: `slot "repmgr_slot_2" exists`.
-        says: String,
-        /// The server.
-        on: Endpoint,
-        /// The query.
-        statement: Statement,
-    },
-    /// A server answers queries, on this role if one is given.
-    Accepts {
-        /// The server.
-        on: Endpoint,
-        /// In recovery (a standby), not in recovery (a primary), or either.
-        in_recovery: Option<bool>,
-    },
-    /// Nobody answers there as a primary, nor with an error behind which one may stand, as "too many clients" is.
-    NoPrimary {
-        /// The server.
-        on: Endpoint,
-    },
-    /// A file or directory exists.
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off. Whether
-    /// it lets us in is another question.
-    Ready {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
-    /// No process runs on a data directory.
-    Stopped {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
-    /// A server runs on a data directory, and by its `pg_control` as a standby or as a primary. One that is on its way down still runs.
-    Runs {
-        /// The data directory.
-        data_directory: PathBuf,
-        /// As a standby; else as anything else.
-        in_recovery: bool,
-    },
-    /// `pg_control` says that the server was shut down cleanly as a primary. It may say so while WAL senders and the archiver still run.
-    ShutDown {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
-    /// The same, and `standby.signal` is there; and the far end that is asked does not start it by itself from then on. Asked immediately
-    /// before another server is promoted.
-    StaysDown {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
-    /// `pg_control` says that the server was shut down cleanly, as a primary or as a standby.
-    Clean {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
-    /// `pg_control` says that pg_rewind has done its work, which it writes there last; or a server may start there, which is allowed
-    /// only after that.
-    Rewound {
-        /// The data directory.
-        data_directory: PathBuf,
-    },
-    /// The WAL of a data directory has no more than so many commits after a position.
-    CommitsAtMost {
-        /// The data directory.
-        data_directory: PathBuf,
-        /// Its timeline.
-        timeline: TimelineId,
-        /// Where that comes from.
-        switches: Vec<Switch>,
-        /// The position, in bytes.
-        after: Lsn,
-        /// How many.
-        count: u64,
-    },
-    /// A standby has received all WAL of a primary that was shut down cleanly, the record of the shutdown checkpoint included.
-    HasAll {
-        /// The standby.
-        on: Endpoint,
-        /// The node that was shut down, if it is not this one.
-        node_id: Option<i32>,
-        /// Its data directory.
-        data_directory: PathBuf,
-    },
-    /// No other node that can be asked is a primary or on a newer timeline.
-    Unchallenged {
-        /// The nodes.
-        look: Look,
-    },
-    /// The opposite, for a wait that it ends.
-    Challenged {
-        /// The nodes.
-        look: Look,
-    },
-    /// The host of a server refuses connections to it: nobody listens there, which says more than silence.
-    Gone {
-        /// The server.
-        on: Endpoint,
-    },
-    /// Something has held each time that it was asked for so long.
-    Lasts {
-        /// How long.
-        seconds: u32,
-        /// The question.
-        probe: Box<Probe>,
-    },
-    /// One of these holds; one without an answer does not.
-    Any(Vec<Probe>),
-    /// A standby is a standby, and no promotion of it is requested: by its own answer, or where it does not answer, by its files on this
-    /// host.
-    StaysStandby {
-        /// The standby.
-        on: Endpoint,
-        /// Its data directory.
-        data_directory: PathBuf,
-    },
-    /// A server's copy of the metadata has the record of this operation.
-    Announced {
-        /// The server.
-        on: Endpoint,
-    },
-    /// Something does not hold.
-    Not(Box<Probe>),
-    /// Something holds on the host of another node.
-    At {
-        /// The node.
-        node_id: i32,
-        /// The question.
-        probe: Box<Probe>,
-    },
-}
-
 impl Setting {
     /// A setting without secrets.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -543,72 +404,5 @@ impl fmt::Display for Setting {
             })
             .collect();
         write!(f, "{} = '{}'", self.name, value.replace('\'', "''"))
-    }
-}
-
-impl fmt::Display for Probe {
-    /// Writes what it means when the answer is yes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sql { says, .. } => f.write_str(says),
-            Self::Accepts { on, in_recovery: None } => write!(f, "{} accepts connections", on.name),
-            Self::Accepts { on, in_recovery: Some(true) } => {
-                write!(f, "{} accepts connections as a standby", on.name)
-            }
-            Self::Accepts { on, in_recovery: Some(false) } => {
-                write!(f, "{} accepts connections as a primary", on.name)
-            }
-            Self::NoPrimary { on } => write!(f, "{} does not answer as a primary", on.name),
-            Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
-            Self::Ready { data_directory } => {
-                write!(f, "the server on \"{}\" is up", data_directory.display())
-            }
-            Self::Stopped { data_directory } => {
-                write!(f, "no server runs on \"{}\"", data_directory.display())
-            }
-            Self::Runs { data_directory, in_recovery } => {
-                let role = if *in_recovery { "standby" } else { "primary" };
-                write!(f, "a server runs on \"{}\" as a {role}", data_directory.display())
-            }
-            Self::ShutDown { data_directory } => {
-                write!(f, "\"{}\" has been shut down cleanly", data_directory.display())
-            }
-            Self::StaysDown { data_directory } => {
-                write!(
-                    f,
-                    "\"{}\" has been shut down cleanly and can only come back as a standby",
-                    data_directory.display()
-                )
-            }
-            Self::Clean { data_directory } => {
-                write!(f, "the server on \"{}\" was shut down cleanly", data_directory.display())
-            }
-            Self::Rewound { data_directory } => write!(f, "\"{}\" is rewound", data_directory.display()),
-            Self::CommitsAtMost { after, count: 0, .. } => {
-                write!(f, "no transaction was committed after {after}")
-            }
-            Self::CommitsAtMost { after, count, .. } => {
-                write!(f, "no more than {count} transactions were committed after {after}")
-            }
-            Self::HasAll { on, data_directory, .. } => {
-                write!(f, "{} has all WAL of \"{}\"", on.name, data_directory.display())
-            }
-            Self::Unchallenged { .. } => f.write_str("no other node is a primary or on a newer timeline"),
-            Self::Challenged { .. } => f.write_str("another node is a primary or on a newer timeline"),
-            Self::Gone { on } => write!(f, "{} refuses connections", on.name),
-            Self::Lasts { seconds, probe } => write!(f, "for {seconds} s {probe}"),
-            Self::Any(probes) => {
-                for (i, probe) in probes.iter().enumerate() {
-                    write!(f, "{}{probe}", if i == 0 { "" } else { ", or " })?;
-                }
-                Ok(())
-            }
-            Self::StaysStandby { on, .. } => {
-                write!(f, "{} is a standby, and no promotion of it is requested", on.name)
-            }
-            Self::Announced { on } => write!(f, "{} has the record of this operation", on.name),
-            Self::Not(probe) => write!(f, "not: {probe}"),
-            Self::At { probe, .. } => probe.fmt(f),
-        }
     }
 }

@@ -7,11 +7,12 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use regex::Regex;
+
 use crate::support::{
     self, Output, Pg, SOON, Sshd, StopMode, TestCluster, TestServer, metadata, real_repmgr, repmgr_conf,
     with_real_repmgr,
 };
-use regex::Regex;
 
 /// What may differ: a pattern of the differences as they are printed, and why.
 const DELIBERATE: &[(&str, &str)] = &[

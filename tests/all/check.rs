@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::support::{
     self, Hosts, Nodes, Output, Pg, Running, SOON, StopMode, TestServer, can_unshare, clean_command,
     configure, configure_more, envelope, metadata, postgres, real_repmgr, run_tool, send, versions, wait_for,
     with_real_repmgr,
 };
-use rustix::process::Signal;
-use serde_json::Value;
 
 /// Free space is the machine's, whatever it is: only one test is about it.
 const ROOM: &str = "free_space_warning = 1\nfree_space_critical = 0";

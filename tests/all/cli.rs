@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{self, Output, Pgbaton, clean_command, refuse_root};
 use pgbaton::cli::options::{self, Node, Use};
 use serde_json::Value;
 use snapbox::{assert_data_eq, file, str};
+
+use crate::support::{self, Output, Pgbaton, clean_command, refuse_root};
 
 /// The keys of every document, in order.
 const KEYS: [&str; 9] =

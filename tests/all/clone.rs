@@ -4,12 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
 use crate::support::{
     self, Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, Side, Stepped, StopMode, TestCluster,
     TestServer, certificates, majors, postgres, run_tool, versions, wait_for,
 };
-use rustix::process::{Pid, Signal};
-use serde_json::Value;
 
 /// Slow enough to be cut: a data directory of 40 MB takes most of a minute.
 const SLOWLY: &str = "pg_basebackup_options = \"--max-rate=1M\"";

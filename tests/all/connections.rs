@@ -6,16 +6,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    self, Attack, Fault, Hostile, Pg, Proxy, Running, SOON, TestCluster, TestServer, clean_command, postgres,
-    run_tool, versions,
-};
 use pgbaton::pg::client::SqlErrorKind;
 use pgbaton::pg::failure::Kind;
 use pgbaton::pg::statement::Statement;
 use pgbaton::pg::{Answered, ConnectError, ConnectOptions, Conninfo, Session, connect};
 use pgbaton::secret::Secret;
 use pgbaton::system::environment::Environment;
+
+use crate::support::{
+    self, Attack, Fault, Hostile, Pg, Proxy, Running, SOON, TestCluster, TestServer, clean_command, postgres,
+    run_tool, versions,
+};
 
 /// Over the deadline a test may be this late before that is taken for a hang: the machine may be busy.
 const MARGIN: Duration = Duration::from_secs(4);

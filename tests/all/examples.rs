@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Parser as _;
+use pgbaton::cli::Cli;
+
 use crate::support::{
     self, Output, Pg, Running, Sshd, TestCluster, TestServer, clean_command, installed, postgres, slow,
     versions,
 };
-use clap::Parser as _;
-use pgbaton::cli::Cli;
 
 /// The longest one needs half a minute on a machine that has nothing else to do.
 const DEADLINE: Duration = Duration::from_secs(400);

@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::support::{
     Fingerprint, Nodes, Output, Pgbaton, Running, SOON, StopMode, TestCluster, TestServer, can_unshare,
     clean_command, configure, postgres, send, wait_for,
 };
-use rustix::process::Signal;
 
 /// Codes that always mean that nothing was changed.
 const UNCHANGED: [i32; 6] = [1, 6, 12, 30, 31, 32];

@@ -1,5 +1,12 @@
 //! The far end: pgbaton on another host, spoken to over a local channel and over a real ssh, and left alone in the middle of things.
 
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
 use pgbaton::cli::Global;
 use pgbaton::command_line::named_node;
 use pgbaton::context::Context;
@@ -11,7 +18,9 @@ use pgbaton::far_end::remote::{Remote, secured};
 use pgbaton::journal::{self, Header, Journal, Past};
 use pgbaton::observe::node_location::{self, Whereabouts};
 use pgbaton::operation::live::{FarEnds, Live};
-use pgbaton::operation::run::{self, Ended};
+use pgbaton::operation::outcome::Ended;
+use pgbaton::operation::outcome::Outcome;
+use pgbaton::operation::run;
 use pgbaton::output::Style;
 use pgbaton::pg::Conninfo;
 use pgbaton::pg::control::Manager;
@@ -24,18 +33,12 @@ use pgbaton::system::command::Command;
 use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::{Holder, LocalLock};
 use pgbaton::ui::{Level, Ui};
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, Write as _};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
     Nodes, Output, Running, SOON, Sshd, StopMode, TestCluster, TestServer, behind_network, can_unshare,
     clean_command, postgres, run_tool, running, search_path, slow, wait_for,
 };
-use rustix::process::{Pid, Signal, kill_process};
 
 const PGBATON: &str = env!("CARGO_BIN_EXE_pgbaton");
 
@@ -110,7 +113,7 @@ fn step(id: &str, op: Op) -> Step {
 }
 
 /// Carries a plan out as the commands do, without a journal.
-fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<run::Outcome, Error> {
+fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Outcome, Error> {
     block_on(async {
         let far_ends = FarEnds::open(context, plan, &Past::default(), None).await?;
         let world = Live::new(context, secrets)?.with(far_ends);

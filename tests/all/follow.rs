@@ -1,9 +1,10 @@
 //! `standby follow` on real servers.
 
+use rustix::process::Signal;
+
 use crate::support::{
     self, Fingerprint, Nodes, Pg, SOON, StopMode, TestServer, executed, planned, postgres, slow, versions,
 };
-use rustix::process::Signal;
 
 const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Pgbaton, run_tool};
 use pgbaton::error::{Exit, ISSUE_CODES};
 use pgbaton::facts::check_name::Name;
 use regex::Regex;
+
+use crate::support::{Pgbaton, run_tool};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

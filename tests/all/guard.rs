@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
 use crate::support::{
     self, Fingerprint, Nodes, Observer, Output, Pg, Running, SOON, StopMode, TestCluster, TestServer,
     clean_command, configure, envelope, planned, postgres, registered, run_tool, send, versions, wait_for,
 };
-use rustix::process::Signal;
-use serde_json::{Value, json};
 
 const STREAMS: &str = "SELECT status FROM pg_stat_wal_receiver";
 

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::support::{
     self, Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, envelope, metadata,
     place, postgres, slow, versions, wait_for,
 };
-use rustix::process::Signal;
-use serde_json::Value;
 
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
 const PROMOTE: [&str; 2] = ["standby", "promote"];

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::{
     Ledger, Nodes, Observer, Output, Running, SOON, StopMode, TestCluster, clean_command, envelope,
     installed, postgres, script, send, slow, wait_for,
 };
-use rustix::process::Signal;
 
 /// How long a command may take that finds a host silent.
 const LONG: Duration = Duration::from_secs(150);

@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::{
     self, Hosts, Output, SOON, Sshd, StopMode, TestCluster, TestServer, configure, configure_more, envelope,
     metadata, postgres, real_repmgr, repmgr_conf, with_real_repmgr,
 };
-use serde_json::Value;
 
 /// Replaces the `ssh_options` of a node.
 fn set_ssh(server: &TestServer, options: &str) {

@@ -1,11 +1,12 @@
 //! The monitoring history that a daemon leaves: shown, and cleaned up.
 
+use serde_json::Value;
+
 use crate::support::{
     Fingerprint, Nodes, Pg, SOON, StopMode, TestCluster, TestServer, configure, envelope, executed, majors,
     metadata, planned, postgres, real_repmgr, registered, registered_standby, repmgr_conf, wait_for,
     with_real_repmgr,
 };
-use serde_json::Value;
 
 /// Writes records of node 2 and 3, as repmgrd does: one an hour for so many days.
 fn record(server: &TestServer, days: u32) {

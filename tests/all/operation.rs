@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use rustix::process::Signal;
+
 use crate::support::{
     self, Fingerprint, Nodes, Running, SOON, TestCluster, TestServer, clean_command, configure, envelope,
     metadata, postgres, registered, wait_for,
 };
-use rustix::process::Signal;
 
 fn journals(server: &TestServer) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(server.dir.join("state/operations"))

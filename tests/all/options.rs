@@ -1,7 +1,8 @@
 //! The options that say where: every command acts on the node that is named, or does nothing.
 
-use crate::support::{Nodes, Output, postgres};
 use pgbaton::cli::options::{LEAVES, Leaf, Node, Use};
+
+use crate::support::{Nodes, Output, postgres};
 
 /// Words that a command takes at least, and those that keep it from changing anything.
 fn words(leaf: &Leaf) -> Vec<&'static str> {

@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::support::{
     Fingerprint, Hosts, Ledger, Observer, Output, SOON, Sshd, StopMode, TestCluster, TestServer, can_unshare,
     configure, envelope, metadata, postgres, running, script, send, slow, wait_for,
 };
-use rustix::process::Signal;
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
 

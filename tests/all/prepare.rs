@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::{
     self, Fingerprint, Output, Pg, Pgbaton, Running, SOON, StopMode, TestCluster, TestServer, certificates,
     clean_command, configure, envelope, made_debian, majors, planned, postgres, run_tool, running, wait_for,
 };
-use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(180);
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pgbaton::journal;
+use pgbaton::system::lock::{Holder, LocalLock};
+use rustix::process::Signal;
+
 use crate::support::{
     self, Fingerprint, Nodes, Output, Pg, SOON, Side, Stepped, StopMode, TestServer, executed, planned,
     postgres, versions, wait_for,
 };
-use pgbaton::journal;
-use pgbaton::system::lock::{Holder, LocalLock};
-use rustix::process::Signal;
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 

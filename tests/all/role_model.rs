@@ -30,10 +30,11 @@ mod rules;
 mod state;
 mod steps;
 
-use crate::support::slow;
 use explore::{explore, stuck};
 use rules::{RULES, Rules};
 use steps::{Config, Model};
+
+use crate::support::slow;
 
 /// Enough for every world that is tried, and a bound for one that has grown.
 const MOST: usize = 4_000_000;

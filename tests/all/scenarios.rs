@@ -42,11 +42,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{
     self, Fingerprint, Ledger, Nodes, Observer, Output, SOON, StopMode, TestServer, can_unshare, installed,
     metadata, postgres, run_tool,
 };
-use rustix::process::Signal;
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
 

@@ -3,12 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{
     self, Fingerprint, Nodes, Pgbaton, SOON, StopMode, TestCluster, TestServer, can_unshare, clean_command,
     envelope, made_debian, metadata, packaged, postgres, real_repmgr, registered, repmgr_conf, run_tool,
     script, versions, with_real_repmgr,
 };
-use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn a_postmaster_that_was_killed_and_not_waited_for_holds_up_its_successor_only_so_long() {

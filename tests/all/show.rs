@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::support::{
     self, Fault, Output, Pg, Proxy, SOON, StopMode, TestCluster, TestServer, majors, postgres, send, wait_for,
 };
-use rustix::process::Signal;
-use serde_json::Value;
 
 /// Makes a registered primary and standbys `node2`, `node3`, … of it, which stream, and are registered on it.
 fn cluster(pg: &Pg, standbys: usize) -> (TestCluster, Vec<TestServer>) {

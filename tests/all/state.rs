@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::support::{
     self, Fingerprint, Nodes, StopMode, TestCluster, TestServer, can_unshare, envelope, metadata, postgres,
     run_tool,
 };
-use serde_json::Value;
 
 /// The system identifier in the fixtures.
 const RECORDED: &str = "7713683536890547237";

@@ -3,12 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::{
     self, Fingerprint, Ledger, Nodes, Observer, Output, Pg, Running, SOON, StopMode, TestServer,
     clean_command, executed, made_debian, metadata, packaged, planned, postgres, repmgr_conf, versions,
     wait_for, with_real_repmgr,
 };
-use rustix::process::Signal;
 
 const NODES: &str = "SELECT string_agg(node_id || ' ' || type || ' ' || active || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";

@@ -1,10 +1,11 @@
 //! The WAL and the control file as this program reads them, against what PostgreSQL's own programs say.
 
-use crate::support::{self, StopMode, TestCluster, TestServer, versions};
 use pgbaton::pg::control_file::{self, ControlState};
 use pgbaton::pg::history::TimelineId;
 use pgbaton::pg::lsn::Lsn;
 use pgbaton::pg::wal::{Found, Wal};
+
+use crate::support::{self, StopMode, TestCluster, TestServer, versions};
 
 /// The beginning of each record from a position on, and how many of them are commits, as pg_waldump says.
 fn dumped(server: &TestServer, from: Lsn) -> (Vec<Lsn>, u64) {

@@ -1,10 +1,11 @@
 //! A witness: registered, told of everything, unregistered; beside the real repmgr; and all that can be wrong with one.
 
+use serde_json::Value;
+
 use crate::support::{
     Fingerprint, Nodes, Output, Pg, StopMode, TestCluster, TestServer, configure, envelope, executed, majors,
     metadata, planned, postgres, real_repmgr, registered, registered_standby, repmgr_conf, with_real_repmgr,
 };
-use serde_json::Value;
 
 const RECORD: &str = "SELECT n FROM repmgr.nodes n ORDER BY node_id";
 const EVENTS: &str = "SELECT string_agg(event || ' ' || node_id || ' ' || successful, ', ' ORDER BY event_timestamp) \

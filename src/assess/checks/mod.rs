@@ -18,13 +18,14 @@ use serde::{Serialize, Serializer};
 
 use crate::assess::cluster::{ClusterReport, NodeView, ON, State, Viewpoint, assess, typed_on};
 use crate::error::{Issue, Severity};
-pub use crate::facts::check_facts::{Asked, Clock, More, Repmgrd, ask};
-pub use crate::facts::check_name::{Name, Needs};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-pub use crate::facts::host::{HostFacts, HostQuestion};
 use crate::facts::server::ServerFacts;
 use crate::pg::quote::quote_ident;
 use crate::registry::NodeType;
+
+pub use crate::facts::check_facts::{Asked, Clock, More, Repmgrd, ask};
+pub use crate::facts::check_name::{Name, Needs};
+pub use crate::facts::host::{HostFacts, HostQuestion};
 
 /// How a check ended. The worse, the greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]

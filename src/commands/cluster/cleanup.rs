@@ -1,5 +1,7 @@
 //! `cluster cleanup`: old records of the monitoring history go.
 
+use serde_json::json;
+
 use crate::cli::cluster::Cleanup as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
@@ -14,7 +16,6 @@ use crate::plan::cleanup::{CleanupFacts, cleanup};
 use crate::plan::register::endpoint;
 use crate::registry::monitoring::{self, Selection};
 use crate::ui::Level;
-use serde_json::json;
 
 /// Deletes records of the monitoring history on the primary.
 ///

@@ -1,5 +1,7 @@
 //! `cluster show`: all nodes, what they are, and what to type next.
 
+use std::time::Duration;
+
 use crate::assess::cluster::{State, Viewpoint, assess};
 use crate::cli::cluster::Show as Args;
 use crate::context::Context;
@@ -11,7 +13,6 @@ use crate::pg::conninfo::Conninfo;
 use crate::registry::NodeType;
 use crate::registry::monitoring::{self, Monitoring};
 use crate::system::signals::{Signal, Signals};
-use std::time::Duration;
 
 /// Shows the cluster, once or again and again.
 ///

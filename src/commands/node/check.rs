@@ -1,5 +1,10 @@
 //! `node check`: is this node well?
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tokio::time::Instant;
+
 use crate::assess::checks::{self, Evidence, Finding, Needs, Status, judge, worst};
 use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
@@ -19,10 +24,6 @@ use crate::plan::parts::following::upstream;
 use crate::registry::{NodeRow, NodeType};
 use crate::secret::Secrets;
 use crate::system::inspect;
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use tokio::time::Instant;
 
 /// Checks the local node, or the one that was named.
 ///

@@ -1,5 +1,8 @@
 //! `node start|stop|restart|reload`: the local server, by whatever starts and stops it on this host.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use crate::cli;
 use crate::commands::node::permission;
 use crate::context::Context;
@@ -20,8 +23,6 @@ use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::files;
 use crate::ui::Level;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! `node status`: what the local server is and does.
 
+use serde::Deserialize;
+
 use crate::assess::cluster::{Copies, Viewpoint, assess};
 use crate::cli::node::Status as Args;
 use crate::context::Context;
@@ -14,7 +16,6 @@ use crate::pg::tools;
 use crate::registry::NodeType;
 use crate::system::command::Command;
 use crate::system::process;
-use serde::Deserialize;
 
 /// What only this command asks.
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,10 @@
 //! `standby follow`: let this standby follow the primary, or another standby.
 
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
 use crate::cli::standby::Follow as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
@@ -18,10 +23,6 @@ use crate::plan::parts::announce;
 use crate::plan::parts::following::upstream;
 use crate::ui::Level;
 use crate::units::seconds;
-use std::time::{Duration, Instant};
-
-use serde_json::json;
-use tokio::time::sleep;
 
 /// The pause between two looks for a primary.
 const LOOK: Duration = Duration::from_millis(500);

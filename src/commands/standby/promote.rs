@@ -1,5 +1,12 @@
 //! `standby promote`: make this standby the primary, after the old one has failed.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures_util::future::maybe_done;
+use serde_json::json;
+
 use crate::cli::standby::Promote as Args;
 use crate::config::Config;
 use crate::context::Context;
@@ -26,12 +33,6 @@ use crate::registry::NodeType;
 use crate::system::command::Command;
 use crate::ui::Level;
 use crate::units::seconds;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::time::{Duration, Instant};
-
-use futures_util::future::maybe_done;
-use serde_json::json;
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
 const END_OF_WAL: Duration = Duration::from_millis(200);

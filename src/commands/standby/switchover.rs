@@ -1,5 +1,10 @@
 //! `standby switchover`: move the role of the primary to this standby, while everything is well.
 
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
 use crate::cli::standby::Switchover as Args;
 use crate::commands::standby::promote::command;
 use crate::context::Context;
@@ -31,10 +36,6 @@ use crate::plan::{Check, FarEnd, Plan};
 use crate::registry::node::ssh_hosts;
 use crate::ui::Level;
 use crate::units::seconds;
-use std::time::Instant;
-
-use futures_util::future::join_all;
-use serde_json::json;
 
 /// Moves the role of the primary to the local standby.
 ///

@@ -5,6 +5,15 @@ mod look;
 mod rejoin;
 mod roles;
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
 use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Hopeless, sentence};
 use crate::facts::directory::{Starting, is_ready, running_postmaster};
@@ -14,7 +23,8 @@ use crate::far_end::remote::Remote;
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
 use crate::operation::event_hook::{Happening, notify};
-use crate::operation::run::{Narration, Signal, World};
+use crate::operation::outcome::{Narration, World};
+use crate::operation::run::Signal;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
@@ -33,15 +43,6 @@ use crate::system::process::{self, Stream};
 use crate::system::signals::Signals;
 use crate::ui::Level;
 use crate::units::size;
-
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::rc::Rc;
-use std::time::Duration;
-
-use futures_util::future::join_all;
-use tokio::time::Instant;
 
 pub use far_ends::FarEnds;
 

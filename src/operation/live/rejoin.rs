@@ -1,5 +1,11 @@
 //! The effects of a rejoin: what is kept, what is put back, and pg_rewind.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use super::Live;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::rejoin::{own_files, segments_from};
 use crate::pg::archive_command::placed;
@@ -7,12 +13,6 @@ use crate::pg::lsn::Lsn;
 use crate::pg::wal;
 use crate::system::command::Command;
 use crate::system::{files, process};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-use anyhow::bail;
-
-use super::Live;
 
 /// The control file.
 const CONTROL: &str = "global/pg_control";

@@ -13,7 +13,7 @@ use crate::facts::repmgr::{Daemon, Repmgr};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
 use crate::operation::course::{Course, Left, course};
-use crate::operation::run::Ended;
+use crate::operation::outcome::Ended;
 use crate::plan::parts::repmgr::Beside;
 use crate::plan::promote::{self, PromoteFacts, PromoteOptions};
 use crate::plan::switchover::{self, Bounds, Host, SwitchoverFacts, SwitchoverOptions};

@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 use crate::error::{Error, Exit, Hopeless};
 use crate::journal::{Flush, Mark, Past, Record, Stage};
 use crate::operation::course;
-use crate::operation::run::{self, Narration, Outcome, Signal, World};
+use crate::operation::outcome::{Narration, Outcome, World};
+use crate::operation::run::{self, Signal};
 use crate::plan::{Plan, Probe, Step};
 
 pub(crate) use self::facts::{Facts, fact, no};

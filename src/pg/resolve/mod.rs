@@ -13,6 +13,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use targets::{Origin, targets};
+use values::Values;
+
 use super::conninfo::{Conninfo, KEYWORDS};
 use super::failure::ConnectError;
 use super::provenance::{Proofs, Provenance, without_options};
@@ -20,8 +23,6 @@ use super::service;
 use super::tls::{Root, SslMode, TlsOptions};
 use crate::secret::Secret;
 use crate::system::environment::Environment;
-use targets::{Origin, targets};
-use values::Values;
 
 type Result<T> = std::result::Result<T, ConnectError>;
 

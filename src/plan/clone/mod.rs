@@ -13,6 +13,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use checks::checks;
+
 pub use places::{Filled, Foreign};
 
 use crate::error::Exit;

@@ -2,6 +2,11 @@
 
 mod demote;
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
 use crate::assess::start::{Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest};
 use crate::cli::node::Guard as Args;
 use crate::commands::node::permission::COPIED;
@@ -24,10 +29,6 @@ use crate::registry::{NodeRow, NodeType};
 use crate::system::lock::LocalLock;
 use crate::system::signals::Signals;
 use crate::ui::Level;
-use std::time::Duration;
-
-use serde_json::{Value, json};
-use tokio::time::Instant;
 
 /// The longest time that one attempt to ask a node may take.
 const EACH: Duration = Duration::from_millis(2500);

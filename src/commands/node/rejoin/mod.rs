@@ -1,5 +1,10 @@
 //! `node rejoin` and `standby rewind`: bring a node that was left behind back as a standby.
 
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
 use crate::cli::node::Rejoin as Args;
 use crate::commands::operation;
 use crate::context::Context;
@@ -22,10 +27,6 @@ use crate::plan::{Check, Plan, follow};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::ui::Level;
-use std::path::Path;
-use std::time::Instant;
-
-use serde_json::json;
 
 /// Brings the local node back.
 ///

@@ -1,5 +1,9 @@
 //! `standby clone`: copy a running server into an empty data directory, as its standby.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use crate::cli::node::{Action, Checkpoint};
 use crate::cli::standby::{Clone as Args, Register};
 use crate::commands::node as node_commands;
@@ -16,9 +20,6 @@ use crate::output::Report;
 use crate::plan::clone::{CloneFacts, CloneOptions, plan};
 use crate::secret::Secrets;
 use crate::ui::Level;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
 
 /// Seconds in which a started standby normally streams.
 const STREAMING_S: u64 = 30;

@@ -1,0 +1,84 @@
+//! Waiting: questions that are asked until they are answered.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::error::Hopeless;
+use crate::operation::outcome::World;
+use crate::plan::probe::Probe;
+
+/// The shortest and the longest pause between two questions; between them it is a sixteenth of the time that has passed, so that a wait
+/// takes little longer than what is waited for.
+pub(crate) const POLL: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
+
+/// How long a wait goes on before it asks whether it is hopeless. What comes soon is not delayed by a second question.
+pub(crate) const DOUBT: Duration = Duration::from_millis(200);
+
+/// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
+///
+/// # Errors
+/// Fails when `within` has passed, naming the question and the last reason for having no answer; at once if that is [`Hopeless`].
+pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
+    poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
+}
+
+/// Asks a question until there is an answer, yes or no.
+///
+/// # Errors
+/// As [`wait`].
+pub async fn ask<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<bool> {
+    poll(world, probe, None, within, |_| true).await
+}
+
+pub(crate) async fn poll<W: World>(
+    world: &W,
+    probe: &Probe,
+    hopeless: Option<&Probe>,
+    within: Duration,
+    enough: impl Fn(&bool) -> bool,
+) -> anyhow::Result<bool> {
+    let last = RefCell::new(None);
+    let asking = async {
+        let begun = Instant::now();
+        loop {
+            match world.holds(probe).await {
+                Ok(answer) if enough(&answer) => return Ok(answer),
+                Ok(_) => *last.borrow_mut() = None,
+                Err(error) if error.is::<Hopeless>() => return Err(error),
+                Err(error) => *last.borrow_mut() = Some(error),
+            }
+            if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
+                && let Some(reason) = holding(world, hopeless).await
+            {
+                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {reason}");
+            }
+            sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
+        }
+    };
+    if let Ok(answered) = timeout(within, asking).await {
+        return answered;
+    }
+    let message = format!("this did not become true within {} s: {probe}", within.as_secs());
+    Err(match last.into_inner() {
+        Some(cause) => cause.context(message),
+        None => anyhow::anyhow!(message),
+    })
+}
+
+/// Returns what holds of a question: of several, the first one that does.
+pub(crate) async fn holding<'a, W: World>(world: &W, probe: &'a Probe) -> Option<&'a Probe> {
+    let each = match probe {
+        Probe::Any(probes) => probes.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for one in each {
+        if matches!(world.holds(one).await, Ok(true)) {
+            return Some(one);
+        }
+    }
+    None
+}
