@@ -213,7 +213,7 @@ impl Remote {
 
     /// Replaces a far end that does not answer: it is ended there, and a new one has the lock and makes certain that the server is no
     /// primary and comes back as a standby only.
-    async fn take_over(&self) -> Result<Standing, Error> {
+    pub(crate) async fn take_over(&self) -> Result<Standing, Error> {
         let (channel, hello) = open_channel(&self.environment, &self.far_end, SECOND)
             .await
             .map_err(|trouble| trouble.error(&self.far_end))?;

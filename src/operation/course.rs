@@ -215,6 +215,20 @@ pub fn makes_primary(op: &Op) -> bool {
     }
 }
 
+/// The plan of a switchover that goes on past its point of no return without what the host of the old primary had confirmed for it: that its
+/// server is down, and that the candidate has all of its WAL. Both were so when the mark was written.
+pub fn confirmed(plan: &Plan) -> Plan {
+    let asks_there =
+        |probe: &Probe| matches!(probe, Probe::At { .. } | Probe::HasAll { node_id: Some(_), .. });
+    let mut plan = plan.clone();
+    let steps = plan.phases.iter_mut().flat_map(|phase| &mut phase.steps);
+    for step in steps.filter(|step| step.no_return) {
+        step.requires.retain(|probe| !asks_there(probe));
+        step.requires_on_resume.retain(|probe| !asks_there(probe));
+    }
+    plan
+}
+
 /// The part of the rollback that may be carried out at any later time: it takes back what only this operation has made, and starts nothing.
 ///
 /// `standby.signal` is removed only where the server runs as a primary, so that its next start is one, too; after the point of no return, never.
@@ -424,6 +438,23 @@ mod tests {
         let mut promoted = down(healthy(), 0);
         promote(&mut promoted, 1, 2);
         assert_eq!(went(SWITCHOVER, false, &["promote"], &promoted), Course::Finish);
+    }
+
+    #[test]
+    fn what_was_confirmed_before_the_mark_is_not_asked_of_a_host_that_cannot_say_it_again() {
+        let data_directory = std::path::PathBuf::from("/data");
+        let there = Probe::StaysDown { data_directory: data_directory.clone() };
+        let has_all = Probe::HasAll { on: on(), node_id: Some(1), data_directory };
+        let here = Probe::NoPrimary { on: on() };
+        let mut plan = plan(true);
+        for step in &mut plan.phases[0].steps {
+            step.requires = vec![Probe::At { node_id: 1, probe: Box::new(there.clone()) }, here.clone()];
+            step.requires_on_resume = vec![has_all.clone(), here.clone()];
+        }
+        let confirmed = confirmed(&plan);
+        let [slot, promote] = confirmed.phases[0].steps.as_slice() else { panic!() };
+        assert_eq!(slot, &plan.phases[0].steps[0]);
+        assert_eq!((&promote.requires, &promote.requires_on_resume), (&vec![here.clone()], &vec![here]));
     }
 
     #[test]

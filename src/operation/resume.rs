@@ -1,6 +1,7 @@
 //! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`operation/course.rs`), and finished,
 //! planned anew, or closed.
 
+use crate::plan::far_end::Standing;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
 use crate::operation::announce::{self, error_of, tell_all};
 use crate::operation::carry_out::{conclude, record_end};
-use crate::operation::course::{Course, Left, course, undo};
+use crate::operation::course::{Course, Left, confirmed, course, undo};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Ended, Outcome, StepStatus};
 use crate::operation::{promotion, run};
@@ -248,12 +249,13 @@ async fn world<'a>(
 }
 
 /// How the hosts of other nodes take part in the rest of an operation.
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 enum Way {
     /// Each of them is needed; there may be a channel already.
     Needed(Option<Remote>),
     /// The promotion has happened: what is left is done where it can be done.
     IfThere,
+    /// The server of the old primary was started since, as a standby.
+    Back(Remote),
     /// The host of the old primary was asked for in vain, and that was told.
     Gone,
 }
@@ -277,7 +279,11 @@ async fn go_on(
     held: Option<&Held>,
     way: Way,
 ) -> Result<Report> {
-    let (plan, id) = (&loaded.header.plan, loaded.header.operation_id.as_str());
+    let id = loaded.header.operation_id.as_str();
+    let plan = match way {
+        Way::Back(_) | Way::Gone => &confirmed(&loaded.header.plan),
+        Way::Needed(_) | Way::IfThere => &loaded.header.plan,
+    };
     context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
     if context.global.dry_run {
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
@@ -285,6 +291,7 @@ async fn go_on(
     }
     let far_ends = match way {
         Way::Needed(channel) => FarEnds::open(context, plan, past, channel).await?,
+        Way::Back(channel) => FarEnds::open(context, plan, past, Some(channel)).await?,
         Way::IfThere => {
             let (far_ends, absent) = FarEnds::open_some(context, plan, past).await?;
             absent.iter().for_each(|error| without(context, error));
@@ -489,6 +496,7 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return:
         .hint(format!(
             "Run \"pgbaton cluster show\"; \"pgbaton operation abandon {id}\" closes the operation."
         ))),
+        None if past_no_return && secured.server == Standing::Standby => Ok(Way::Back(channel)),
         None => Ok(Way::Needed(Some(channel))),
     }
 }

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    self, Ledger, Nodes, Observer, Output, Pg, Running, SOON, Side, Stepped, TestServer, envelope, metadata,
-    place, postgres, slow, versions, wait_for,
+    self, Ledger, Nodes, Observer, Output, Pg, Pgbaton, Running, SOON, Side, Stepped, TestServer, envelope,
+    metadata, place, postgres, slow, versions, wait_for,
 };
 
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
@@ -90,7 +90,7 @@ impl Cluster {
 
 /// Types what `cluster show` names, one command after the other, until it calls the cluster healthy.
 #[track_caller]
-fn heal(nodes: &Nodes, on: &TestServer) {
+pub fn heal(nodes: &Nodes, on: &TestServer) {
     let mut typed: Vec<String> = Vec::new();
     loop {
         let begun = Instant::now();
@@ -630,4 +630,181 @@ fn handles(pid: rustix::process::Pid, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
     u64::from_str_radix(mask, 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+}
+
+// ---- a coordinator that is frozen between its look and its effect -------------------------------------------------------
+
+/// The mark of the point of no return.
+const MARK: &str = r#""step":"promote","stage":"forward","mark":"started""#;
+
+/// The request for promotion.
+const REQUEST: &str = "pg_promote(false)";
+
+/// Where the coordinator of a promotion is frozen.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// It has looked at the others, and is about to write the mark.
+    BeforeMark,
+    /// The mark is written; the last look is to come.
+    AfterMark,
+    /// It has looked for the last time, and is about to send the request.
+    BeforeRequest,
+}
+
+impl Place {
+    /// Runs a command up to there.
+    #[track_caller]
+    fn reached_by(self, command: Pgbaton) -> Stepped {
+        let (text, side) = match self {
+            Self::BeforeMark => (MARK, Side::Before),
+            Self::AfterMark => (MARK, Side::After),
+            Self::BeforeRequest => (REQUEST, Side::Before),
+        };
+        let mut running = Stepped::start(command);
+        assert!(running.run_to(text, side), "{self:?} is not on the way");
+        running
+    }
+}
+
+/// What happens meanwhile.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    /// The third node is promoted by hand.
+    Third,
+    /// An operator ends the sessions of the command that hangs, and promotes the third node by a command of its own.
+    ThirdByCommand,
+    /// The old primary is made one again by hand.
+    Old,
+    /// It is started, as the standby that it is by now.
+    OldAsStandby,
+    /// And then it is promoted.
+    OldPromoted,
+}
+
+impl Meanwhile {
+    /// Lets it happen, and takes as long as a coordinator is frozen.
+    #[track_caller]
+    fn happens(self, nodes: &Nodes) {
+        let begun = Instant::now();
+        let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+        match self {
+            Self::Third => three.promote(),
+            Self::ThirdByCommand => {
+                let promote = || three.pgbaton(["standby", "promote", "--force"]).run();
+                promote().code(30).says("another operation is running");
+                for server in [two, three] {
+                    server.psql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+                    server.wait_until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0", SOON);
+                }
+                promote().code(0);
+            }
+            Self::Old => {
+                std::fs::remove_file(one.data.join("standby.signal")).unwrap();
+                one.start();
+            }
+            Self::OldAsStandby => one.start(),
+            Self::OldPromoted => {
+                one.start();
+                one.promote();
+            }
+        }
+        std::thread::sleep(FROZEN.saturating_sub(begun.elapsed()));
+    }
+
+    fn primary(self) -> &'static str {
+        match self {
+            Self::Third | Self::ThirdByCommand => "node3",
+            Self::Old | Self::OldPromoted => "node1",
+            Self::OldAsStandby => "node2",
+        }
+    }
+}
+
+/// Freezes a command of node2 at a place, lets something happen, and returns what comes of the command.
+#[track_caller]
+fn frozen(nodes: &Nodes, words: &[&str], place: Place, meanwhile: Meanwhile) -> Output {
+    let observer = Observer::begin(&nodes.servers);
+    let running = place.reached_by(nodes.node(2).pgbaton(words));
+    meanwhile.happens(nodes);
+    let output = running.go_on(None).wait(2 * SOON);
+    eprintln!("{place:?}, {meanwhile:?}: {output:?}");
+    assert_eq!(nodes.primaries(), [meanwhile.primary()], "{output:?}");
+    observer.assert_never_two();
+    output
+}
+
+/// The command has made no primary, says why, and what it has left is closed by whoever resumes it.
+#[track_caller]
+fn refused(nodes: &Nodes, output: &Output, place: Place, meanwhile: Meanwhile) {
+    let two = nodes.node(2);
+    output.code(8);
+    match (place, meanwhile) {
+        (Place::BeforeRequest, _) => output.says("erminating connection due to administrator command"),
+        (_, Meanwhile::ThirdByCommand) => output.says("Nothing was requested"),
+        _ => output.says(&format!("ode \"{}\"", meanwhile.primary())),
+    };
+    output.says("operation resume");
+    two.pgbaton(["operation", "resume"]).run().code(31).says("overtaken").says("is closed");
+    two.pgbaton(["operation", "resume"]).run().code(1).says("no operation is unfinished");
+    assert_eq!(nodes.primaries(), [meanwhile.primary()]);
+}
+
+#[test]
+fn a_promotion_that_was_frozen_makes_no_second_primary() {
+    let pg = postgres(15).unwrap();
+    for (place, meanwhile) in [
+        (Place::BeforeMark, Meanwhile::Third),
+        (Place::AfterMark, Meanwhile::Third),
+        (Place::AfterMark, Meanwhile::Old),
+        (Place::AfterMark, Meanwhile::ThirdByCommand),
+        (Place::BeforeRequest, Meanwhile::ThirdByCommand),
+    ] {
+        let nodes = Nodes::new(&pg, 2);
+        let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+        for server in [two, three] {
+            server.wait_for_replay_of(one);
+            server.pgbaton(["cluster", "show"]).run().code(0);
+        }
+        one.kill9();
+        let output = frozen(&nodes, &PROMOTE, place, meanwhile);
+        refused(&nodes, &output, place, meanwhile);
+    }
+}
+
+#[test]
+fn a_switchover_that_was_frozen_past_its_mark_makes_no_second_primary() {
+    let pg = postgres(15).unwrap();
+    for (place, meanwhile) in [
+        (Place::AfterMark, Meanwhile::Third),
+        (Place::AfterMark, Meanwhile::Old),
+        (Place::AfterMark, Meanwhile::OldPromoted),
+        (Place::AfterMark, Meanwhile::OldAsStandby),
+        (Place::BeforeRequest, Meanwhile::ThirdByCommand),
+    ] {
+        let nodes = Nodes::new(&pg, 2);
+        for server in &nodes.servers {
+            server.pgbaton(["cluster", "show"]).run().code(0);
+        }
+        let output = frozen(&nodes, &SWITCHOVER, place, meanwhile);
+        if matches!(meanwhile, Meanwhile::OldAsStandby) {
+            output.code(0);
+            heal(&nodes, nodes.node(2));
+        } else {
+            refused(&nodes, &output, place, meanwhile);
+        }
+    }
+}
+
+/// Killed after its mark, while somebody starts the old primary, as the standby that it is: there is nothing to be waited for.
+#[test]
+fn an_old_primary_that_is_back_as_a_standby_does_not_keep_a_switchover_from_being_resumed() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let two = nodes.node(2);
+    let observer = Observer::begin(&nodes.servers);
+    Place::AfterMark.reached_by(two.pgbaton(SWITCHOVER)).kill().wait(SOON);
+    nodes.node(1).start();
+    once_free(two, &["operation", "resume"]).code(0);
+    assert_eq!(nodes.primaries(), ["node2"]);
+    heal(&nodes, two);
+    observer.assert_never_two();
 }

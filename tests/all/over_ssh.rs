@@ -6,8 +6,8 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::support::{
-    Fingerprint, Hosts, Ledger, Observer, Output, SOON, Sshd, StopMode, TestCluster, TestServer, can_unshare,
-    configure, envelope, metadata, postgres, running, script, send, slow, wait_for,
+    Fingerprint, Hosts, Ledger, Observer, Output, SOON, Side, Sshd, Stepped, StopMode, TestCluster,
+    TestServer, can_unshare, configure, envelope, metadata, postgres, running, script, send, slow, wait_for,
 };
 
 const SLOTS: &str = "SELECT coalesce(string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name), '') FROM pg_replication_slots";
@@ -388,5 +388,61 @@ fn configuration_files_that_the_role_may_not_read_come_from_the_host_of_the_sour
         server.start();
         server.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
         server.stop(StopMode::Fast);
+    }
+}
+
+/// Once the promotion may have been requested, a host of the old primary that is gone holds up nothing; before that, it does.
+#[test]
+fn a_host_that_is_gone_holds_up_a_resumed_switchover_until_its_point_of_no_return_and_no_longer() {
+    for (side, is_past) in [(Side::Before, false), (Side::After, true)] {
+        let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 2)) else { return };
+        let observer = Observer::begin(&hosts.nodes.servers);
+        let ledger = Ledger::begin(hosts.node(1), &hosts.nodes.servers);
+        let mut stepped = Stepped::start(hosts.pgbaton_on(2, ["standby", "switchover"]));
+        assert!(stepped.run_to(r#""step":"promote","stage":"forward","mark":"started""#, side));
+        stepped.kill().wait(SOON);
+        hosts.sshd.stop();
+        let far_end = format!("far-end -f {}", hosts.node(1).config().display());
+        wait_for("the far end to end", SOON, || running("pgbaton", &far_end).is_empty());
+        let (one, two, three) = (hosts.node(1), hosts.node(2), hosts.node(3));
+        assert!(!one.is_running() && one.data.join("standby.signal").exists());
+        let resume = || hosts.pgbaton_on(2, ["operation", "resume"]).run();
+        if is_past {
+            let output = resume();
+            output
+                .code(22)
+                .says("the host of node \"node1\" cannot be reached")
+                .says("The point of no return is past: the rest is finished without it.")
+                .says("start \"node1\"");
+        } else {
+            let journal = two.journal();
+            for words in [["operation", "resume"], ["standby", "switchover"]] {
+                let output = hosts.pgbaton_on(2, words).run();
+                output
+                    .code(12)
+                    .says("the host of node \"node1\" cannot be reached")
+                    .says("Nothing was changed; the operation stays open.");
+                assert_eq!(hosts.nodes.primaries(), Vec::<&str>::new());
+                assert_eq!(two.journal(), journal);
+            }
+            hosts.sshd.go();
+            hosts.pgbaton_on(2, ["operation", "resume"]).run().code(0);
+        }
+        assert_eq!(hosts.nodes.primaries(), ["node2"]);
+        three.wait_for_replay_of(two);
+        if is_past {
+            // Whoever starts it gets a standby. As it was told, it is brought back by a rejoin, and then nothing is left.
+            hosts.sshd.go();
+            hosts.pgbaton_on(1, ["node", "rejoin", "--yes"]).run().code(0);
+        }
+        one.wait_for_replay_of(two);
+        let record = ledger.end();
+        observer.assert_never_two();
+        record.assert_kept_by(two);
+        for server in [one, three] {
+            server.wait_for_replay_of(two);
+            record.assert_kept_by(server);
+        }
+        wait_for("health", SOON, || hosts.pgbaton_on(2, ["cluster", "show"]).run().status.code() == Some(0));
     }
 }

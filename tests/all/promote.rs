@@ -721,3 +721,145 @@ fn a_promotion_that_is_requested_and_hangs_counts_as_one() {
     two.pgbaton(["operation", "resume"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node2"]);
 }
+
+/// The host of the old primary is asked again with the last look, before the mark of the point of no return and after it: whatever was
+/// started there since the first look is no standby.
+#[test]
+fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_promotion() {
+    let pg = postgres(15).unwrap();
+    for place in ["\"mark\":\"started\"", r#""step":"promote","stage":"forward","mark":"started""#] {
+        let nodes = Nodes::new(&pg, 1);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        two.pgbaton(["cluster", "show"]).run().code(0);
+        // It does not attach again, which alone would show that the old primary is alive.
+        two.psql("ALTER SYSTEM SET wal_retrieve_retry_interval = '10min'");
+        two.reload();
+        one.kill9();
+        let observer = support::Observer::begin(&nodes.servers);
+        let mut running = Stepped::start(two.pgbaton(["standby", "promote"]));
+        assert!(running.run_to(place, Side::After));
+        std::fs::remove_file(signal(one)).unwrap();
+        one.start();
+        // Nor does it say anything itself.
+        one.freeze();
+        let output = running.go_on(None).wait(2 * SOON);
+        one.thaw();
+        output.code(8).says("Of node \"node1\"").says("as a primary");
+        assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
+        observer.assert_never_two();
+        assert!(!signal(one).exists());
+    }
+}
+
+/// Types what the hints of a command tell to type on a node.
+#[track_caller]
+fn do_as_told(server: &TestServer, output: &Output) {
+    let name = format!("\"{}\"", server.name);
+    let is_meant = |line: &&str| line.starts_with("HINT:") && line.contains(&name);
+    let mut typed = 0;
+    for line in output.stderr.lines().filter(is_meant) {
+        let Some(begin) = line.find("ALTER SYSTEM") else { continue };
+        for statement in line[begin..=line.rfind(';').unwrap()].split_inclusive(';') {
+            server.psql(statement);
+            typed += 1;
+        }
+        assert!(line.contains("\"pgbaton node restart\""), "{line}");
+    }
+    assert!(typed > 0, "nothing is to be typed for {name}: {output:?}");
+    server.pgbaton(["node", "restart"]).run().code(0);
+}
+
+const FIVE: &str = "max_connections = 60\nmax_worker_processes = 12\nmax_wal_senders = 12\n\
+                    max_prepared_transactions = 7\nmax_locks_per_transaction = 70";
+
+fn leads_to(server: &TestServer, upstream: &TestServer) -> bool {
+    server.psql("SHOW primary_conninfo").contains(&format!("port={}", upstream.port))
+}
+
+/// A cluster without a primary needs one now. What keeps a sibling from following is told before, and can be mended afterwards as it says.
+#[test]
+fn siblings_that_cannot_follow_are_named_and_keep_nobody_from_being_promoted() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 4);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let [target, timeline, settings] = [3, 4, 5].map(|id| nodes.node(id));
+    target.append_conf("recovery_target_lsn = 'FFFFFFF/0'");
+    timeline.append_conf("recovery_target_timeline = 'current'");
+    two.append_conf(FIVE);
+    for server in [target, timeline, two] {
+        server.restart();
+        server.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    }
+    for server in &nodes.servers[1..] {
+        server.wait_for_replay_of(one);
+    }
+    one.kill9();
+    let tells = |output: &Output| {
+        for name in ["node3", "node4"] {
+            output.says(&format!("node \"{name}\" will not follow"));
+        }
+        output.says("recovery_target_lsn").says("recovery_target_timeline");
+        for setting in FIVE.lines().map(|line| line.split(' ').next().unwrap()) {
+            output.says(&format!("ALTER SYSTEM SET {setting} = "));
+        }
+        assert!(!output.stderr.contains("\"node5\" will not follow"), "{output:?}");
+        output.says("settings of node \"node5\" are lower");
+    };
+    let dry = two.pgbaton(["standby", "promote", "--dry-run"]).run();
+    tells(dry.code(0));
+    let output = two.pgbaton(["standby", "promote"]).run();
+    tells(output.code(0));
+    assert_eq!(nodes.primaries(), ["node2"]);
+    // They are where they were.
+    for server in [target, timeline] {
+        assert!(leads_to(server, one), "{}", server.name);
+        assert_eq!(
+            two.psql_as(
+                "repmgr",
+                "repmgr",
+                &format!("SELECT upstream_node_id FROM repmgr.nodes WHERE node_name = '{}'", server.name)
+            ),
+            "1"
+        );
+    }
+    two.wait_until("SELECT string_agg(application_name, ' ') FROM pg_stat_replication", "node5", SOON);
+    // The one with the lower settings receives everything, and replays nothing of it.
+    two.psql("CREATE TABLE later ()");
+    settings.wait_until("SELECT pg_get_wal_replay_pause_state()", "paused", SOON);
+    let end = two.psql("SELECT pg_current_wal_lsn()");
+    settings.wait_until(&format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t", SOON);
+    assert_eq!(settings.psql("SELECT to_regclass('later') IS NULL"), "t");
+    for server in [target, timeline, settings] {
+        do_as_told(server, &output);
+    }
+    for server in [target, timeline] {
+        server.pgbaton(["standby", "follow"]).run().code(0);
+    }
+    for server in [target, timeline, settings] {
+        server.wait_for_replay_of(two);
+        assert_eq!(server.psql("SELECT to_regclass('later') IS NULL"), "f", "{}", server.name);
+    }
+}
+
+/// Before PostgreSQL 14 a standby with lower settings than its primary shuts down: it is not led there.
+#[test]
+fn a_sibling_that_would_shut_down_at_the_new_primary_is_not_led_to_it() {
+    let Some(pg) = postgres(13) else { return };
+    let nodes = Nodes::new(&pg, 2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    two.append_conf(FIVE);
+    two.restart();
+    two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
+    two.wait_for_replay_of(one);
+    three.wait_for_replay_of(one);
+    one.kill9();
+    let output = two.pgbaton(["standby", "promote"]).run();
+    output.code(0).says("node \"node3\" will not follow").says("it shuts down");
+    assert_eq!(nodes.primaries(), ["node2"]);
+    assert!(leads_to(three, one));
+    assert_eq!(two.psql("SELECT count(*) FROM pg_stat_replication"), "0");
+    two.psql("CREATE TABLE later ()");
+    do_as_told(three, &output);
+    three.pgbaton(["standby", "follow"]).run().code(0);
+    three.wait_for_replay_of(two);
+    assert_eq!(three.psql("SELECT to_regclass('later') IS NULL"), "f");
+}

@@ -1,7 +1,10 @@
-//! Stopping the program exactly before or after a line of its journal, as a debugger would: there is no hook in the program.
+//! Stopping the program exactly before or after a line of its journal, or a statement that it sends, as a debugger would: there is no hook in
+//! the program.
 //!
 //! The journal is written by the program's first thread, one `write` a line, so only that thread is traced. While it is stopped nothing
 //! else of the program acts either: connections and channels are that thread's.
+
+use std::os::unix::fs::FileExt;
 
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
@@ -64,6 +67,17 @@ impl Stepped {
         false
     }
 
+    /// Lets it run until it writes a line of its journal, or sends a statement, that has this text in it; false if it ended before.
+    #[track_caller]
+    pub fn run_to(&mut self, text: &str, side: Side) -> bool {
+        while self.next_system_call() {
+            if self.inside && self.gives(text) {
+                return side == Side::Before || self.next_system_call();
+            }
+        }
+        false
+    }
+
     /// Returns its children whose command line contains a word.
     pub fn children(&self, word: &str) -> Vec<rustix::process::Pid> {
         processes::children_told(self.running.pid(), word)
@@ -115,19 +129,28 @@ impl Stepped {
         }
     }
 
-    fn writes_to_journal(&self) -> bool {
-        let pid = self.pid.as_raw();
-        // Its number and its arguments, in hexadecimal.
-        let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+    /// Returns the number and the first three arguments of the system call that it is in.
+    fn call(&self) -> Option<(i64, [u64; 3])> {
+        let call = std::fs::read_to_string(format!("/proc/{}/syscall", self.pid)).unwrap();
         let mut words = call.split_whitespace();
-        if words.next() != Some(&libc::SYS_write.to_string()) {
-            return false;
-        }
-        let file = words
-            .next()
-            .and_then(|word| i32::from_str_radix(word.trim_start_matches("0x"), 16).ok())
-            .unwrap();
-        std::fs::read_link(format!("/proc/{pid}/fd/{file}"))
+        let number = words.next()?.parse().ok()?;
+        let arguments = words.map_while(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+        let [first, second, third, ..] = arguments.collect::<Vec<_>>()[..] else { return None };
+        Some((number, [first, second, third]))
+    }
+
+    fn writes_to_journal(&self) -> bool {
+        let Some((libc::SYS_write, [file, ..])) = self.call() else { return false };
+        std::fs::read_link(format!("/proc/{}/fd/{file}", self.pid))
             .is_ok_and(|path| path.extension().is_some_and(|is| is == "jsonl"))
+    }
+
+    /// Says whether it writes or sends something with this text in it.
+    fn gives(&self, text: &str) -> bool {
+        let Some((libc::SYS_write | libc::SYS_sendto, [_, at, length])) = self.call() else { return false };
+        let mut bytes = vec![0; usize::try_from(length).unwrap()];
+        let memory = std::fs::File::open(format!("/proc/{}/mem", self.pid)).unwrap();
+        memory.read_exact_at(&mut bytes, at).is_ok()
+            && bytes.windows(text.len()).any(|part| part == text.as_bytes())
     }
 }

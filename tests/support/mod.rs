@@ -44,6 +44,7 @@
 mod certificates;
 mod claims;
 mod debian;
+mod disks;
 mod fingerprint;
 mod hostile;
 mod lab;
@@ -63,6 +64,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::certificates;
 pub use debian::made_debian;
+pub use disks::Disks;
 pub use fingerprint::Fingerprint;
 pub use hostile::{Attack, Hostile};
 pub use lab::{Host, Lab};

@@ -1,23 +1,26 @@
 //! A real sshd of the test's own user, and servers that are on other hosts as far as pgbaton can see.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use pgbaton::plan::far_end::Reached;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use super::processes::{self, Running, clean_command, run_tool};
 use super::{Nodes, Pg, Pgbaton, SOON, TestCluster, TestServer, can_unshare, installed};
 
+const PROGRAM: &str = "/usr/sbin/sshd";
+
 /// An sshd of the test's own user, with two keys: one as usual, and one whose sessions begin with a greeting.
 pub struct Sshd {
     server: TestServer,
-    running: Running,
+    running: Mutex<Running>,
 }
 
 impl Sshd {
     /// Starts it; None, said so, where none is installed.
     pub fn start(cluster: &TestCluster) -> Option<Self> {
-        let program = installed("/usr/sbin/sshd", "openssh-server")?;
+        let program = installed(PROGRAM, "openssh-server")?;
         // A place with a port.
         let server = cluster.empty("sshd");
         let dir = &server.dir;
@@ -59,11 +62,21 @@ impl Sshd {
             path.display()
         );
         std::fs::write(dir.join("sshd_config"), config).unwrap();
-        let mut command = clean_command(&program);
-        command.current_dir(dir).args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
-        let mut running = Running::start(command);
-        running.wait_for_stderr("Server listening", SOON);
+        let running = Mutex::new(listening(&program, dir));
         Some(Self { server, running })
+    }
+
+    /// Ends it, and all connections: nobody answers at its port any more.
+    pub fn stop(&self) {
+        self.sessions().into_iter().for_each(|pid| processes::send(pid, Signal::KILL));
+        let mut running = self.running.lock().unwrap();
+        running.signal(Signal::KILL);
+        assert!(running.ends_within(SOON));
+    }
+
+    /// Starts it again.
+    pub fn go(&self) {
+        *self.running.lock().unwrap() = listening(Path::new(PROGRAM), &self.server.dir);
     }
 
     /// Returns what stands in `ssh_options`.
@@ -93,7 +106,7 @@ impl Sshd {
     /// Returns the processes of sshd that serve connections, but not what they run.
     pub fn sessions(&self) -> Vec<Pid> {
         let mut found = Vec::new();
-        let mut parents = vec![self.running.pid()];
+        let mut parents = vec![self.running.lock().unwrap().pid()];
         while let Some(parent) = parents.pop() {
             let children = processes::children(parent, "sshd");
             found.extend(&children);
@@ -104,8 +117,17 @@ impl Sshd {
 
     /// Returns how many connections it has let in so far.
     pub fn accepted(&self) -> usize {
-        self.running.stderr_so_far().matches("Accepted publickey").count()
+        self.running.lock().unwrap().stderr_so_far().matches("Accepted publickey").count()
     }
+}
+
+/// Starts sshd with the configuration in a directory.
+fn listening(program: &Path, dir: &Path) -> Running {
+    let mut command = clean_command(program);
+    command.current_dir(dir).args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
+    let mut running = Running::start(command);
+    running.wait_for_stderr("Server listening", SOON);
+    running
 }
 
 /// Nodes that reach each other by ssh only.

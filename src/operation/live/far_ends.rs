@@ -1,5 +1,6 @@
 //! The far ends of an operation: their channels, and what each of them is to do if it is left alone.
 
+use crate::error::sentence;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,6 +117,16 @@ impl FarEnds {
     /// Says whether there is a channel to the host of a node.
     pub fn reaches(&self, node_id: i32) -> bool {
         self.remotes.contains_key(&node_id)
+    }
+
+    /// Makes certain once more that none of their servers is a primary, or comes back as one: this process was stopped, and what they have
+    /// confirmed before is old. Returns what speaks against a promotion, as a whole sentence.
+    pub(crate) async fn objection(&self) -> Option<String> {
+        let asked = self.remotes.values().map(async |remote| match remote.take_over().await {
+            Ok(standing) => standing.objection().map(|why| format!("Of node \"{}\": {why}", remote.name())),
+            Err(error) => Some(sentence(&error.to_string())),
+        });
+        join_all(asked).await.into_iter().flatten().next()
     }
 
     pub(crate) fn get(&self, node_id: i32) -> Option<&Remote> {

@@ -264,11 +264,8 @@ const REQUESTED_OR_PRIMARY: &str =
 
 /// The error of an effect that the last look has forbidden.
 pub(crate) fn challenged(step_exit: Exit, why: &str) -> Error {
-    let mut error = Error::new(
-        step_exit,
-        "another primary, a newer timeline, a requested promotion or more WAL was seen immediately before the effect",
-    )
-    .detail(sentence(why));
+    let mut error = Error::new(step_exit, "the last look, immediately before the effect, forbids it")
+        .detail(sentence(why));
     error.no_effect = true;
     error
 }

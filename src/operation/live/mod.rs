@@ -698,7 +698,8 @@ impl World for Live<'_> {
                 self.value_of(on, sql, &[Some(&id)]).await?.as_deref() == Some("true")
             }
             Probe::Not(inner) => !Box::pin(self.holds(inner)).await?,
-            Probe::At { node_id, probe } => match self.elsewhere(Some(*node_id))? {
+            // A channel that was not opened for this run will not be.
+            Probe::At { node_id, probe } => match self.elsewhere(Some(*node_id)).map_err(Hopeless)? {
                 None => Box::pin(self.holds(probe)).await?,
                 Some(remote) => {
                     let secrets = self.secrets.borrow().clone();

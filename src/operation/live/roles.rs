@@ -116,9 +116,12 @@ impl Live<'_> {
             return Err(error);
         };
         let session = self.holder(look.node_id, on)?;
-        let look = Look { relock: look.relock || self.was_stopped(), ..look.clone() };
+        let stopped = self.was_stopped();
+        let look = Look { relock: look.relock || stopped, ..look.clone() };
+        // The host of the old primary has confirmed that its server is down, and will not again of itself.
+        let objection = if stopped { self.far_ends.objection().await } else { None };
         let seen = self.look(&look).await?;
-        if let Some(why) = seen.objection {
+        if let Some(why) = objection.or(seen.objection) {
             return Err(challenged(Exit::Promotion, &why));
         }
         let unanswered = seen.unanswered.join(", ");

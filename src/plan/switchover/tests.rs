@@ -119,6 +119,7 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
             "wait_until_primary",
             "write_again",
             "remove_upstream",
+            "reload",
             "drop_new_slot_3",
             "drop_new_slot_1"
         ]

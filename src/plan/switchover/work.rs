@@ -237,7 +237,9 @@ impl Work<'_> {
         // What was seen before the stop grows old while it is waited for.
         let is_gone = lasts(Probe::Gone { on: self.on.clone() });
         let over = vec![Probe::Challenged { look: self.look() }, is_back, is_gone];
-        let is_over = Probe::Any(over.clone());
+        // It has ended in another way than it was told to, and has no last WAL to be waited for.
+        let ended = lasts(self.at_primary(Probe::Stopped { data_directory: data_directory.clone() }));
+        let is_over = Probe::Any(over.iter().cloned().chain([ended]).collect());
         // Its receiver ends with the old primary, when it has all; while that one is still on its way down, this means nothing.
         let cut_off = lasts(no_receiver(&self.on));
         let will_not_have_all = Probe::Any(over.into_iter().chain([cut_off]).collect());
@@ -445,19 +447,17 @@ impl Work<'_> {
         );
         let settings: &[&str] = if self.host.has_upstream { &[] } else { &UPSTREAM };
         if let Some(op) = standby::unclear(&self.host.data_directory, &self.host.next, settings) {
-            back(
-                vec!["write_upstream".into()],
-                self.there(
-                    "remove_upstream",
-                    format!("remove the settings of a standby from \"{}\"", self.from()),
-                    op,
-                    QUERY_S,
-                )
-                // One that stays a standby keeps them.
-                .requires(
-                    self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() }))),
-                ),
-            );
+            // One that stays a standby keeps them.
+            let is_none =
+                self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() })));
+            let title = format!("remove the settings of a standby from \"{}\"", self.from());
+            let remove = self.there("remove_upstream", title, op, QUERY_S);
+            back(vec!["write_upstream".into()], remove.requires(is_none.clone()));
+            // It was started with them.
+            let (data_directory, request) = (self.host.data_directory.clone(), Request::Reload);
+            let title = format!("have \"{}\" read its settings again", self.from());
+            let reload = self.there("reload", title, Op::Signal { data_directory, request }, QUERY_S);
+            back(stopped(), reload.requires(is_none));
         }
         for node in self.following.iter().copied().chain([self.primary]) {
             if let Some(slot) = self.slot_there(node) {
