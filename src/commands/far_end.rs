@@ -77,7 +77,6 @@ pub async fn run(context: &Context) -> Result<Report> {
         had_targets: RefCell::default(),
         learned: Notify::new(),
         is_learning: Cell::new(false),
-        present: Present::default(),
     };
     let lines = BufReader::new(tokio::io::stdin()).lines();
     served.serve(lines, tokio::io::stdout()).await;
@@ -111,14 +110,7 @@ struct Served<'a> {
     /// The other nodes have been asked who they are, as long as our own server can tell of them.
     learned: Notify,
     is_learning: Cell<bool>,
-    present: Present,
 }
-
-/// How the server connects to its upstream, and when that was asked: `postgres -C` takes longer than all else of a greeting.
-type Present = RefCell<Option<(Instant, String)>>;
-
-/// How old that may be where a login is only tried.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// Requests that are being worked on.
 type Working<'a> = FuturesUnordered<Abortable<LocalBoxFuture<'a, Option<(u64, Answer)>>>>;
@@ -133,13 +125,6 @@ struct Answer {
 }
 
 impl Served<'_> {
-    /// Returns the present `primary_conninfo`, if it has just been asked for.
-    fn just_seen(&self) -> Option<String> {
-        let present = self.present.borrow();
-        let (at, conninfo) = present.as_ref()?;
-        (at.elapsed() < FRESH).then(|| conninfo.clone())
-    }
-
     async fn serve(&self, mut lines: Lines<impl AsyncBufRead + Unpin>, mut out: impl AsyncWrite + Unpin) {
         let mut working: Working<'_> = FuturesUnordered::new();
         // Those that only look can be dropped with the channel; those that do something cannot.
@@ -258,9 +243,7 @@ impl Served<'_> {
             return Answer { reply: Reply::Void, tells };
         }
         let reply = match call {
-            Call::Hello => {
-                Reply::Hello(Box::new(hello(self.context, &self.state_directory, &self.present).await))
-            }
+            Call::Hello => Reply::Hello(Box::new(hello(self.context, &self.state_directory).await)),
             Call::Lock { command } => done(self.take_lock(command).await.map(|()| None)),
             Call::Perform { step, secrets } => {
                 self.live.learn(secrets);
@@ -276,12 +259,10 @@ impl Served<'_> {
                     Err(error) => no_answer(&error),
                 }
             }
-            Call::Login { upstream } => {
-                match replication_login::to_follow(self.context, &upstream, self.just_seen()).await {
-                    Ok(()) => Reply::Done { note: None },
-                    Err(no) => Reply::Failed(Error::new(Exit::Connection, no.why).into()),
-                }
-            }
+            Call::Login { upstream } => match replication_login::to_follow(self.context, &upstream).await {
+                Ok(()) => Reply::Done { note: None },
+                Err(no) => Reply::Failed(Error::new(Exit::Connection, no.why).into()),
+            },
             Call::ShutdownPosition { data_directory } => {
                 match control_file::shutdown_position(&data_directory) {
                     Ok(position) => {
@@ -515,8 +496,8 @@ fn no_answer(error: &anyhow::Error) -> Reply {
     Reply::Failed(Error::new(Exit::LocalCommand, format!("{error:#}")).into())
 }
 
-/// Says who we are, and takes note of how the server connects to its upstream.
-async fn hello(context: &Context, state_directory: &Path, present: &Present) -> Hello {
+/// Says who we are. It is waited for while there may be no primary: no program is run for what a file tells.
+async fn hello(context: &Context, state_directory: &Path) -> Hello {
     // It was read when the state directory was asked for.
     let Ok(config) = context.config() else { return nobody() };
     let data = &config.data_directory;
@@ -529,12 +510,8 @@ async fn hello(context: &Context, state_directory: &Path, present: &Present) -> 
     let tool = |name: &str| tools::find(config.pg_bindir.as_deref(), major.as_deref()?, name).ok();
     let bindir = tool("pg_ctl").and_then(|path| path.parent().map(Path::to_path_buf));
     let config_directory = context.config_directory(config);
-    let place = config_directory.as_ref().unwrap_or(data);
-    let (data_name, place) = (data.display().to_string(), place.display().to_string());
-    let (in_control, upstream) = tokio::join!(
-        look(tool("pg_controldata"), ["-D", &data_name]),
-        look(tool("postgres"), ["-D", &place, "-C", "primary_conninfo"]),
-    );
+    let data_name = data.display().to_string();
+    let in_control = look(tool("pg_controldata"), ["-D", &data_name]).await;
     let in_control = |label| tools::control_value(in_control.as_deref()?, label);
     let unfinished = journal::unfinished(state_directory).ok().and_then(|entries| {
         let entry = unfinished::blocking(&entries)?;
@@ -546,8 +523,10 @@ async fn hello(context: &Context, state_directory: &Path, present: &Present) -> 
     // Each of them tries the places that it would write to.
     let (start, stop) = (service::facts(context, Action::Start), service::facts(context, Action::Stop));
     let start_checks = start.as_ref().map(|facts| start_checks(facts, Action::Start)).unwrap_or_default();
-    let has_upstream = upstream.as_ref().map(|conninfo| !conninfo.trim().is_empty());
-    *present.borrow_mut() = upstream.map(|conninfo| (Instant::now(), conninfo));
+    let has_upstream = match next.settings.get("primary_conninfo") {
+        Some(set) => Some(!set.is("")),
+        None => next.settings.unread.is_none().then_some(false),
+    };
     Hello {
         node_id: config.node_id,
         node_name: config.node_name.clone(),

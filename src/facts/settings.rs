@@ -99,11 +99,15 @@ impl Set {
     /// Makes one; what may be a secret is left out.
     pub fn new(name: &str, value: &str, place: Place) -> Self {
         let name = name.to_ascii_lowercase();
-        let value = (name != "primary_conninfo").then(|| value.to_string());
+        // There may be a password in it. That it is empty is no secret.
+        let value = if name == "primary_conninfo" { value.trim() } else { value };
+        let hidden = name == "primary_conninfo" && !value.is_empty();
+        let value = (!hidden).then(|| value.to_string());
         Self { name, value, place }
     }
 
-    fn is(&self, value: &str) -> bool {
+    /// Says whether it has this value, whatever the case; never of one that is left out.
+    pub fn is(&self, value: &str) -> bool {
         self.value.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(value))
     }
 

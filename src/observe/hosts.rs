@@ -148,7 +148,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let data = config.data_directory.clone();
     let places = tokio::task::spawn_blocking(move || host::places(&data));
     let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
-        let tried = timeout(within, replication_login::to_follow(context, upstream, None)).await;
+        let tried = timeout(within, replication_login::to_follow(context, upstream)).await;
         let late = || NoLogin { why: "no answer in time".into(), late: true };
         Some((*id, tried.unwrap_or_else(|_| Err(late())).err()?))
     }));

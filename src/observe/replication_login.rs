@@ -124,15 +124,11 @@ impl ReceiverLogin<'_> {
 
 /// Tries the connection that the local server's WAL receiver will make when it is led to another upstream.
 ///
-/// What the server has is asked of `postgres -C`, which tells it wherever it stands, also for a server that is down; unless it is `known`.
+/// What the server has is asked of `postgres -C`, which tells it wherever it stands, also for a server that is down.
 ///
 /// # Errors
 /// Why it does not work.
-pub(crate) async fn to_follow(
-    context: &Context,
-    upstream: &Upstream,
-    known: Option<String>,
-) -> std::result::Result<(), NoLogin> {
+pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), NoLogin> {
     let config = context.config().map_err(|error| error.to_string())?;
     let data = &config.data_directory;
     let major = files::text(data.join("PG_VERSION")).map_err(|error| error.to_string())?;
@@ -140,17 +136,11 @@ pub(crate) async fn to_follow(
         let path = tools::find(config.pg_bindir.as_deref(), major.trim(), name);
         path.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))
     };
-    let present = match known {
-        Some(present) => present,
-        None => {
-            let place =
-                context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
-            let program = Command::new(tool("postgres")?, ["-D", &place, "-C", "primary_conninfo"]);
-            let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
-            let said = process::run(&program, &setting).await.and_then(process::Finished::success);
-            said.map_err(|error| format!("{error:#}"))?.stdout
-        }
-    };
+    let place = context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
+    let program = Command::new(tool("postgres")?, ["-D", &place, "-C", "primary_conninfo"]);
+    let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
+    let said = process::run(&program, &setting).await.and_then(process::Finished::success);
+    let present = said.map_err(|error| format!("{error:#}"))?.stdout;
     let conninfo = receiver_conninfo(config, present.trim_end_matches('\n'), upstream, None)?;
     let login = ReceiverLogin { conninfo: &conninfo, password: conninfo.get("password") };
     login.attempt(context, &tool("psql")?).await

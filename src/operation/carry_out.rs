@@ -368,6 +368,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::Regained => "",
         Ended::BackFailed => "The way back failed in part.",
         Ended::Incomplete => "Everything else was done.",
+        Ended::Unfinished if outcome.exit == Exit::Promotion => {
+            "The rest was left as it is. There may be no primary until the operation is resumed."
+        }
         Ended::Unfinished => "The rest was left as it is.",
         Ended::Done | Ended::NothingToDo => "",
     };

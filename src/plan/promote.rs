@@ -548,6 +548,9 @@ fn nobody_has_more(
     let mut checks = Vec::new();
     let ours = server.wal_end();
     for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
+        if other.facts().is_none() {
+            checks.extend(left_behind(facts, other, candidate, server, options));
+        }
         let Some(theirs) = other.facts().filter(|theirs| theirs.in_recovery) else { continue };
         if theirs.system_identifier != server.system_identifier || facts.cluster.twin_of(other).is_some() {
             continue;
@@ -596,6 +599,33 @@ fn nobody_has_more(
         checks.push(Check::pass(NAME, "no standby that answers has more WAL"));
     }
     checks
+}
+
+/// A node that does not answer and was last seen as a primary on a newer timeline has what this one never received.
+fn left_behind(
+    facts: &PromoteFacts,
+    other: &NodeFacts,
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    options: PromoteOptions,
+) -> Option<Check> {
+    let seen = facts.topology.as_ref()?.node(other.row.node_id)?;
+    let timeline = seen.timeline.filter(|timeline| *timeline > server.timeline)?;
+    if seen.was_primary != Some(true) {
+        return None;
+    }
+    let (name, own) = (&other.row.node_name, &candidate.row.node_name);
+    Some(
+        Check::fail("has_most_wal", format!("node \"{name}\" was last seen as the primary on a newer timeline"))
+            .node(other.row.node_id)
+            .exit(Exit::DataLoss)
+            .detail(format!(
+                "It was on timeline {timeline}, and node \"{own}\" is on timeline {}: what was committed on \"{name}\" since would be lost.",
+                server.timeline
+            ))
+            .hint(format!("Start \"{name}\" if that is possible; else promote \"{own}\" with --accept-data-loss."))
+            .waivable(Waiver::AcceptDataLoss, options.accept_data_loss),
+    )
 }
 
 /// Says what is missing of the WAL of the primary that is gone.

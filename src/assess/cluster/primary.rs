@@ -170,7 +170,9 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns the registered primary, if nothing at all was heard from it, and nobody has left its timeline behind: then it would be refused.
+    /// Returns the last primary, if nothing at all was heard from it, and no other node has left its timeline behind: then it would be refused.
+    ///
+    /// The registered one, unless another node was seen as a primary on a newer timeline: one that was promoted without a record.
     fn silent_primary(&self) -> Option<&NodeRow> {
         let newest = self.facts.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
         let newest = newest.filter_map(|node| Some(node.facts()?.timeline)).max();
@@ -183,9 +185,17 @@ impl Judge<'_> {
             self.facts.nodes.iter().filter(|node| {
                 node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing)
             });
-        let mut primary =
-            silent.map(|node| &node.row).filter(|row| row.node_type == NodeType::Primary && row.active);
-        primary.find(|row| seen(row).is_none() || seen(row) >= newest)
+        let silent: Vec<&NodeRow> = silent.map(|node| &node.row).collect();
+        let is_registered = |row: &&NodeRow| row.node_type == NodeType::Primary && row.active;
+        let registered = silent.iter().copied().find(is_registered);
+        let known = registered.and_then(seen).max(newest);
+        let was_primary = |row: &&NodeRow| {
+            self.view.topology.and_then(|topology| topology.node(row.node_id)?.was_primary) == Some(true)
+        };
+        let unrecorded = silent.into_iter().filter(was_primary).filter(|row| seen(row) > known);
+        unrecorded
+            .max_by_key(|row| seen(row))
+            .or_else(|| registered.filter(|row| seen(row).is_none() || seen(row) >= newest))
     }
 
     /// Says what the primary that was last seen had and the best of the others does not have.
@@ -197,10 +207,15 @@ impl Judge<'_> {
         let (Some((timeline, end, at, name)), Some((own, has))) = (last.max(), best) else {
             return String::new();
         };
-        if timeline != own {
+        let when = ago(self.view.now, at);
+        if timeline > own {
+            return format!(
+                " The primary \"{name}\" was on timeline {timeline} {when}; no node that answers has what it wrote there."
+            );
+        }
+        if timeline < own {
             return String::new();
         }
-        let when = ago(self.view.now, at);
         match end.bytes_since(has).unwrap_or(0) {
             0 => format!(
                 " That is all that the primary \"{name}\" had {when}, and what it wrote later is not known."
@@ -445,6 +460,24 @@ mod tests {
         seen.nodes[2].was_primary = Some(true);
         let (report, _) = assess(&facts, &view(Some(&seen)));
         assert!(!report.cluster.next.iter().any(|line| line.contains("n3")), "{:?}", report.cluster.next);
+    }
+
+    #[test]
+    fn a_node_that_was_promoted_without_a_record_is_the_one_to_start() {
+        let mut facts = healthy();
+        promote(&mut facts, 1, 2);
+        let seen = topology::merge(None, &facts, NOW);
+        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        facts.nodes[1].server = Err(silence(Answered::Nothing));
+        server(&mut facts, 2).receiver = None;
+        let (report, issues) = assess(&facts, &view(Some(&seen)));
+        let next = &report.cluster.next;
+        assert!(next.contains(&"pgbaton node start  # on \"n2\"".to_string()), "{next:?}");
+        assert!(!next.iter().any(|line| line.contains("start  # on \"n1\"")), "{next:?}");
+        let issue = issues.iter().find(|issue| issue.code == "no_primary").unwrap();
+        let detail = issue.detail.as_deref().unwrap();
+        assert!(detail.contains("primary \"n2\" was on timeline 2"), "{detail}");
+        assert!(issue.hint.as_deref().unwrap().contains("If \"n2\" can be started soon"), "{issue:?}");
     }
 
     #[test]

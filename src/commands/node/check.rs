@@ -310,11 +310,9 @@ async fn replication_connection(context: &Context, args: &Args) -> Result<Report
             (Some(remote), Some(own)) => {
                 let version = own.facts().map_or(0, |server| server.version_num);
                 let to = upstream(&remote.row, &own.row, version, None);
-                let tried = tokio::time::timeout(
-                    context.node_deadline(),
-                    replication_login::to_follow(context, &to, None),
-                )
-                .await;
+                let tried =
+                    tokio::time::timeout(context.node_deadline(), replication_login::to_follow(context, &to))
+                        .await;
                 if matches!(tried, Ok(Ok(()))) { "OK" } else { "BAD" }
             }
             _ => "UNKNOWN",

@@ -167,13 +167,11 @@ async fn login(
     let nodes = (held.facts.node(node_id), held.facts.node(target_id));
     let (Some(own), Some(target)) = nodes else { return Ok(()) };
     match own.facts() {
-        Some(server) if target.facts().is_some() && node_id != target_id => replication_login::to_follow(
-            context,
-            &upstream(&target.row, &own.row, server.version_num, None),
-            None,
-        )
-        .await
-        .map_err(|no| no.why),
+        Some(server) if target.facts().is_some() && node_id != target_id => {
+            replication_login::to_follow(context, &upstream(&target.row, &own.row, server.version_num, None))
+                .await
+                .map_err(|no| no.why)
+        }
         _ => Ok(()),
     }
 }

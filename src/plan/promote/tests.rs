@@ -47,6 +47,27 @@ fn server(facts: &mut PromoteFacts, node_id: i32) -> &mut ServerFacts {
     node.server.as_mut().unwrap()
 }
 
+/// Node 3 was promoted without a record and has died: its rows are not discarded without consent.
+#[test]
+fn what_a_silent_node_had_as_the_primary_of_a_newer_timeline_is_not_discarded_without_consent() {
+    let mut facts = facts();
+    let mut before = facts.cluster.clone();
+    let promoted = ServerFacts { in_recovery: false, ..ServerFacts::example(false, 2, 0x900) };
+    before.nodes[2].server = Ok(promoted);
+    facts.topology = Some(crate::facts::topology::merge(None, &before, Timestamp::UNIX_EPOCH));
+    facts.cluster.nodes[2].server = Err(silent(Answered::Nothing));
+    let force = PromoteOptions { force: true, ..ASKED };
+    let lost = Some(("has_most_wal".to_string(), Exit::DataLoss));
+    assert_eq!(stops(&facts, force), lost);
+    assert!(judge(&facts, force).checks.iter().any(|check| check.exit == Exit::DataLoss && check.stops()));
+    assert_eq!(stops(&facts, ALL), None);
+    // On the timeline that the candidate is on it is as far as was seen: told, and not refused.
+    let same = ServerFacts { in_recovery: false, ..ServerFacts::example(false, 1, 0x900) };
+    before.nodes[2].server = Ok(same);
+    facts.topology = Some(crate::facts::topology::merge(None, &before, Timestamp::UNIX_EPOCH));
+    assert_ne!(stops(&facts, force), lost);
+}
+
 const ASKED: PromoteOptions = PromoteOptions { force: false, accept_data_loss: false, siblings_follow: true };
 const ALL: PromoteOptions = PromoteOptions { force: true, accept_data_loss: true, siblings_follow: true };
 
