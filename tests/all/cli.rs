@@ -131,7 +131,7 @@ fn help_of_every_command() {
         let connects = options::of(&command).unwrap().has(Use::Connection);
         assert_eq!(short.contains("-h, --host <HOST>"), connects, "{command}");
     }
-    assert_data_eq!(all, file!["snapshots/help.txt"].raw());
+    assert_data_eq!(all, file!["../snapshots/help.txt"].raw());
 }
 
 /// What means nothing for a command is refused before anything else is looked at, also the configuration.
@@ -594,7 +594,7 @@ DETAIL: It is ignored, as repmgr ignores it. It is in line 5 of "[DIR]/repmgr.co
 "#]]
     );
     let output = ground.run("config show");
-    assert_data_eq!(output.visible(), file!["snapshots/config-show.txt"].raw());
+    assert_data_eq!(output.visible(), file!["../snapshots/config-show.txt"].raw());
     // What it prints is a configuration.
     std::fs::write(ground.path("again.toml"), &output.stdout).unwrap();
     ground.run("-f again.toml config check").code(0);
