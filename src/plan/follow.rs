@@ -16,8 +16,7 @@ use crate::pg::statement::Statement;
 use crate::plan::parts::announce::{self, Other};
 use crate::plan::parts::events;
 use crate::plan::parts::following::{
-    QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, slot_to_make,
-    streams, upstream,
+    QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::parts::standby::{self, Past, replays_late};
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
@@ -470,11 +469,6 @@ fn slot_holders<'a>(facts: &'a FollowFacts, local: &NodeFacts) -> impl Iterator<
         others
             && old.as_deref().is_some_and(|old| node.facts().is_some_and(|server| server.slot(old).is_some()))
     })
-}
-
-/// Says whether the node already has what it needs there.
-pub fn needs_slot(local: &NodeFacts, target: &NodeFacts) -> bool {
-    slot_to_make(&local.row, target).is_some()
 }
 
 #[cfg(test)]

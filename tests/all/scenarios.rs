@@ -447,7 +447,9 @@ fn a_standby_that_was_promoted_by_hand_is_seen_and_led_back() {
     output.code(31).says("node \"node3\" is a primary and alive");
     // The choice is the operator's: it is stopped, and the other lineage goes on.
     three.stop(StopMode::Fast);
-    two.pgbaton(["standby", "promote"]).run().code(0);
+    let output = two.pgbaton(["standby", "promote", "--force"]).run();
+    output.code(32).says("node \"node3\" was last seen as the primary on a newer timeline");
+    two.pgbaton(["standby", "promote", "--accept-data-loss"]).run().code(0);
     // Both are on timeline 2 now, of two histories: no rewind can tell them apart.
     let output = three.pgbaton(["node", "rejoin", "--yes"]).run();
     output.code(32).says("on the timeline that both are on").says("--reclone");
