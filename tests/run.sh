@@ -174,6 +174,8 @@ do_test() (
         triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
         export "CARGO_TARGET_${triple}_RUNNER=$PWD/tests/support/as-user.sh" PGBATON_TEST_USER="$user"
     fi
+    # Most of them wait for servers most of the time.
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + 1))}"
     # Documentation tests are a part of their own: rustdoc builds them where only root can execute them.
     if [ ${#test_arguments[@]} -gt 0 ]; then
         cargo test --locked "${test_arguments[@]}" | tee -a "$results"

@@ -398,7 +398,7 @@ fn a_standby_with_more_wal_that_comes_back_meanwhile_is_not_passed_over() {
         let output = running.go_on([]).wait(SOON);
         output
             .code(8)
-            .says("the last look, immediately before the effect, forbids it")
+            .says("immediately before the effect, forbids it")
             .says("bytes would be lost");
         assert_eq!(nodes.primaries(), Vec::<&str>::new());
         // What is taken up is judged as one of today.
