@@ -396,10 +396,7 @@ fn a_standby_with_more_wal_that_comes_back_meanwhile_is_not_passed_over() {
         assert!(running.run_to_line(1, Side::After));
         three.start();
         let output = running.go_on([]).wait(SOON);
-        output
-            .code(8)
-            .says("immediately before the effect, forbids it")
-            .says("bytes would be lost");
+        output.code(8).says("immediately before the effect, forbids it").says("bytes would be lost");
         assert_eq!(nodes.primaries(), Vec::<&str>::new());
         // What is taken up is judged as one of today.
         promote().run().code(32).says("standby \"node3\" has more WAL");
