@@ -542,7 +542,7 @@ fn own_port(own: &Conninfo, source: &Source, conf_only: bool) -> Option<String> 
 /// Gathers what the plan of a clone depends on for a data directory that is to be moved aside before.
 ///
 /// # Errors
-/// Those of [`run`] before it begins.
+/// Those of the command before it begins.
 pub async fn prepare_anew(
     context: &Context,
     given: &Conninfo,

@@ -137,7 +137,7 @@ fn is_destination(name: &str) -> bool {
 /// Opens a channel to a far end, hears who it is, and closes the channel.
 ///
 /// # Errors
-/// Why there is no answer; [`checks`] says what it means.
+/// Why there is no answer; [`checks`](crate::far_end::checks::checks) says what it means.
 pub async fn greet(context: &Context, far_end: &FarEnd) -> std::result::Result<Hello, Trouble> {
     Remote::open(context, far_end, OPEN).await.map(|(_, hello)| hello)
 }

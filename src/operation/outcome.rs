@@ -14,7 +14,7 @@ use crate::plan::{Phase, Step, Verify};
 ///
 /// All methods may be called while another one is pending.
 pub trait World {
-    /// Performs a step's effect; [`Op::Wait`] never gets here. Returns a note for the narration, if there is one.
+    /// Performs a step's effect; [`Op::Wait`](crate::plan::Op::Wait) never gets here. Returns a note for the narration, if there is one.
     ///
     /// Dropping the future must end the effect: its process is killed, its connection is closed.
     fn perform(&self, step: &Step) -> impl Future<Output = Result<Option<String>, Error>>;

@@ -1,8 +1,8 @@
 //! Plans: what a mutating command is going to do, as a value.
 //!
 //! A planner (`plan/clone`, …) is a pure function from facts and options to a [`Plan`]. The plan is shown, journalled
-//! and executed by [`run`](run::run); `--dry-run` prints the very value that would run. Nothing here touches the world:
-//! effects and questions are carried out by a [`World`](run::World), of which there are two, the live one
+//! and executed by [`run`](crate::operation::run::run); `--dry-run` prints the very value that would run. Nothing here touches the world:
+//! effects and questions are carried out by a [`World`](crate::operation::outcome::World), of which there are two, the live one
 //! (`operation/live`) and the scripted one of the tests.
 //!
 //! The types are closed enums on purpose: the line that is shown is derived from the same value as the effect, a journal
