@@ -1,4 +1,5 @@
-//! The options that are read everywhere, held against the table of what each command uses: nothing is ignored.
+//! The options that are read everywhere, held against the table of what each command uses: nothing is ignored; and the way of a command to
+//! the node that it names.
 
 use crate::cli::options::{Leaf, Node, Use};
 use crate::command_line::{named_node, usage};

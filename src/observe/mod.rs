@@ -1,5 +1,5 @@
 //! What is found out before anything is decided: the cluster, the hosts, the local node, and the facts of each operation. Read-only but for
-//! locks. May use `far_end`, `context` and what is below them; types of `plan`.
+//! locks and the journals of this node. May use `far_end`, `context` and what is below them; types of `plan`.
 
 pub mod clone;
 pub mod clone_places;
@@ -9,7 +9,6 @@ pub mod history;
 pub mod hosts;
 pub mod next_start;
 pub mod node_location;
-pub mod old_primary_host;
 pub mod open_operations;
 pub mod operation_view;
 pub mod own_node;

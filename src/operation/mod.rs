@@ -6,6 +6,7 @@ pub mod carry_out;
 pub mod course;
 pub mod event_hook;
 pub mod live;
+pub mod old_primary_host;
 pub mod outcome;
 pub mod promotion;
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use crate::context::{Context, state_directory};
 use crate::error::Result;
-use crate::observe::old_primary_host::{Hosts, Known};
 use crate::observe::under_locks::Held;
 use crate::operation::carry_out;
+use crate::operation::old_primary_host::{Hosts, Known};
 use crate::plan::Check;
 use crate::plan::parts::repmgr::Beside;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, judge};

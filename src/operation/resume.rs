@@ -1,13 +1,6 @@
 //! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`operation/course.rs`), and finished,
 //! planned anew, or closed.
 
-use crate::plan::far_end::Standing;
-use std::cell::Cell;
-use std::time::{Duration, Instant};
-
-use serde_json::json;
-use tokio::time::sleep;
-
 use crate::command_line::again::again;
 use crate::context::Context;
 use crate::context::state_directory::lock;
@@ -27,12 +20,17 @@ use crate::operation::outcome::{Ended, Outcome, StepStatus};
 use crate::operation::{promotion, run};
 use crate::output::{Data, Report};
 use crate::plan::Plan;
-use crate::plan::far_end::Reached;
+use crate::plan::far_end::{Reached, Standing};
 use crate::plan::parts::events;
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
 
 /// How long an old primary that is coming back is looked at once more, and how often.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -267,7 +265,7 @@ fn without(context: &Context, error: &Error) {
         Level::Warning,
         &error.primary,
         Some(&format!("{detail}The point of no return is past: the rest is finished without it.")),
-        Some("When the host is back, run \"pgbaton node rejoin\" on it; until then its server must not be started as it is."),
+        Some("When the host is back, run \"pgbaton node rejoin\" on it."),
     );
 }
 

@@ -142,7 +142,7 @@ async fn a_change_after_a_kill_and_before_resume_rollback_or_abandon_makes_no_se
             let mut changed = 0;
             let moments = count_moments(async |first| {
                 // At once, and later: every moment of what is typed then, as the kill moves on.
-                for later in std::iter::once(0).chain((1..120).skip(first % 24).step_by(24)) {
+                for later in std::iter::once(0).chain((1..120).skip(first % 20).step_by(20)) {
                     let history = format!(
                         "{scene:?}, killed at {first}, {change:?} {later} later, abandon: {abandons}"
                     );
@@ -167,7 +167,7 @@ async fn a_change_after_a_kill_and_before_resume_rollback_or_abandon_makes_no_se
                 false
             })
             .await;
-            assert!(moments > 10 && changed > 5, "{scene:?} {change:?} {abandons}: {moments} {changed}");
+            assert!(moments > 10 && changed > 10, "{scene:?} {change:?} {abandons}: {moments} {changed}");
         }
     }
 }

@@ -148,7 +148,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::HostFirstAtPromote,
         says: "before standby promote the host of the old primary is secured, where ssh leads to it",
-        kept_by: "observe/old_primary_host.rs: Hosts::look, Hosts::secure",
+        kept_by: "operation/old_primary_host.rs: Hosts::look, Hosts::secure",
         needed_in: OVERRIDDEN,
     },
     Entry {
