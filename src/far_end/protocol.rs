@@ -464,7 +464,7 @@ impl Probe {
             }
             Self::Accepts { on, .. }
             | Self::NoPrimary { on }
-            | Self::Gone { on }
+            | Self::Silent { on, .. }
             | Self::HasAll { on, .. }
             | Self::StaysStandby { on, .. }
             | Self::Announced { on } => on.secret.as_deref().into_iter().collect(),

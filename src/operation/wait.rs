@@ -1,11 +1,11 @@
 //! Waiting: questions that are asked until they are answered.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use futures_util::future::select_all;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Hopeless;
 use crate::operation::outcome::World;
@@ -34,6 +34,8 @@ pub async fn ask<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow
     poll(world, probe, None, within, |_| true).await
 }
 
+/// Polls a question until the answer is enough, or one of the reasons for which it never will be holds. The two are asked side by side: a
+/// question that hangs hides no reason.
 pub(crate) async fn poll<W: World>(
     world: &W,
     probe: &Probe,
@@ -51,15 +53,23 @@ pub(crate) async fn poll<W: World>(
                 Err(error) if error.is::<Hopeless>() => return Err(error),
                 Err(error) => *last.borrow_mut() = Some(error),
             }
-            if let Some(hopeless) = hopeless.filter(|_| begun.elapsed() >= DOUBT)
-                && let Some(reason) = holding(world, hopeless).await
-            {
-                anyhow::bail!("this cannot become true any more: {probe}; the reason is: {reason}");
-            }
             sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;
         }
     };
-    if let Ok(answered) = timeout(within, asking).await {
+    let doubting = async {
+        let Some(hopeless) = hopeless else { return pending().await };
+        sleep(DOUBT).await;
+        let reason = one_that_holds(world, hopeless).await;
+        Err(anyhow::anyhow!("this cannot become true any more: {probe}; the reason is: {reason}"))
+    };
+    let answered = timeout(within, async {
+        tokio::select! {
+            biased;
+            answered = asking => answered,
+            given_up = doubting => given_up,
+        }
+    });
+    if let Ok(answered) = answered.await {
         return answered;
     }
     let message = format!("this did not become true within {} s: {probe}", within.as_secs());
@@ -69,16 +79,19 @@ pub(crate) async fn poll<W: World>(
     })
 }
 
-/// Returns what holds of a question: of several, the first one that does.
-pub(crate) async fn holding<'a, W: World>(world: &W, probe: &'a Probe) -> Option<&'a Probe> {
+/// Returns the first question of several that holds, and asks each of them until then.
+async fn one_that_holds<'a, W: World>(world: &W, probe: &'a Probe) -> &'a Probe {
     let each = match probe {
         Probe::Any(probes) => probes.as_slice(),
         one => std::slice::from_ref(one),
     };
-    for one in each {
-        if matches!(world.holds(one).await, Ok(true)) {
-            return Some(one);
-        }
-    }
-    None
+    let asked = each.iter().map(|one| {
+        Box::pin(async move {
+            while !matches!(world.holds(one).await, Ok(true)) {
+                sleep(POLL.1).await;
+            }
+            one
+        })
+    });
+    select_all(asked).await.0
 }

@@ -114,10 +114,12 @@ pub enum Probe {
         /// The nodes.
         look: Look,
     },
-    /// The host of a server refuses connections to it: nobody listens there, which says more than silence.
-    Gone {
+    /// A server has not answered once in so long, whatever is the reason: it is down, frozen or cut off.
+    Silent {
         /// The server.
         on: Endpoint,
+        /// How long it is asked.
+        seconds: u32,
     },
     /// Something has held each time that it was asked for so long.
     Lasts {
@@ -201,7 +203,7 @@ impl fmt::Display for Probe {
             }
             Self::Unchallenged { .. } => f.write_str("no other node is a primary or on a newer timeline"),
             Self::Challenged { .. } => f.write_str("another node is a primary or on a newer timeline"),
-            Self::Gone { on } => write!(f, "{} refuses connections", on.name),
+            Self::Silent { on, seconds } => write!(f, "{} has not answered for {seconds} s", on.name),
             Self::Lasts { seconds, probe } => write!(f, "for {seconds} s {probe}"),
             Self::Any(probes) => {
                 for (i, probe) in probes.iter().enumerate() {

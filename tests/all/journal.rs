@@ -124,7 +124,7 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::StaysStandby { .. } => 203,
             Probe::Announced { .. } => 204,
             Probe::CommitsAtMost { .. } => 207,
-            Probe::Gone { .. } => 208,
+            Probe::Silent { .. } => 208,
             Probe::Lasts { .. } => 209,
         },
         Op::WriteSecretFile { .. } => 14,

@@ -143,7 +143,7 @@ fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
     let output = switchover_after(&nodes, &dies);
     let answer = output.code(18).json();
     let detail = answer["error"]["detail"].as_str().unwrap();
-    assert!(detail.contains("refuses connections"), "{detail}");
+    assert!(detail.contains("node \"node2\" has not answered for 4 s"), "{detail}");
     assert!(detail.contains("\"node1\" accepts connections as a primary"), "{detail}");
     assert!(detail.contains("Not done of it: drop slot"), "{detail}");
     let issue = &answer["issues"][0];
@@ -157,6 +157,28 @@ fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
     two.start();
     two.pgbaton(["operation", "abandon"]).run().code(0);
     assert_eq!(two.psql(SLOTS), "");
+    two.pgbaton(["standby", "switchover"]).run().code(0);
+    assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+/// Its sockets are there and accept: only an answer shows that there is nobody.
+#[test]
+fn a_candidate_that_is_frozen_is_not_waited_for() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let observer = Observer::begin(&nodes.servers);
+    let pid = two.postmaster().unwrap().as_raw_nonzero();
+    let output =
+        switchover_after(&nodes, &format!("kill -STOP {pid} $(cat /proc/{pid}/task/{pid}/children)"));
+    two.thaw();
+    let detail = &output.code(18).json()["error"]["detail"];
+    assert!(detail.as_str().unwrap().contains("node \"node2\" has not answered for 4 s"), "{detail}");
+    assert_eq!(nodes.primaries(), ["node1"]);
+    assert!(!one.data.join("standby.signal").exists());
+    one.psql("CREATE TABLE after_the_way_back ()");
+    observer.assert_never_two();
+    one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
+    two.pgbaton(["operation", "abandon"]).run();
     two.pgbaton(["standby", "switchover"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node2"]);
 }

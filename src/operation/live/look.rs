@@ -23,6 +23,9 @@ use crate::system::clock;
 /// How long one node may take beside the time that its session needed before: inside an outage nothing is waited for any longer.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// How long this node's own server may take for the question whether it is a standby, before its files are read instead.
+const OWN_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How old the last look may be before this process must have been stopped meanwhile.
 const STOPPED: Duration = Duration::from_secs(2);
 
@@ -211,6 +214,7 @@ impl Live<'_> {
         };
         let said = match session {
             Some(session) => session
+                .within(OWN_PATIENCE)
                 .query_one(REQUESTED_OR_PRIMARY, &[])
                 .await
                 .map(|row| row.get(0).map(str::to_string))

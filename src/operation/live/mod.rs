@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Hopeless, sentence};
@@ -25,11 +25,12 @@ use crate::observe::under_locks::Held;
 use crate::operation::event_hook::{Happening, notify};
 use crate::operation::outcome::{Narration, World};
 use crate::operation::run::Signal;
+use crate::operation::wait::POLL;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
 use crate::pg::endpoint::Endpoint;
-use crate::pg::failure::{Answered, Kind};
+use crate::pg::failure::Answered;
 use crate::pg::provenance;
 use crate::pg::statement::Statement;
 use crate::pg::wal::Wal;
@@ -364,6 +365,33 @@ impl<'a> Live<'a> {
         Ok(row.get(0).map(str::to_string))
     }
 
+    /// Says whether a server does not answer once in so long. An error that it sends is an answer.
+    async fn is_silent(&self, on: &Endpoint, within: Duration) -> bool {
+        let answers = async {
+            while !self.answers(on).await {
+                sleep(POLL.1).await;
+            }
+        };
+        timeout(within, answers).await.is_err()
+    }
+
+    async fn answers(&self, on: &Endpoint) -> bool {
+        let Ok(conninfo) = self.conninfo(on) else { return false };
+        let idle = self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
+        let session = match idle.filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => match self.context.connect(&conninfo).await {
+                Ok(session) => session,
+                Err(error) => return error.answered == Answered::Spoke,
+            },
+        };
+        let answers = session.query_one("SELECT 'here'", &[]).await.is_ok();
+        if answers {
+            self.put_back(on, session);
+        }
+        answers
+    }
+
     /// Returns where the WAL of a server ends that was shut down cleanly; None for one that was not.
     async fn shutdown_position(
         &self,
@@ -505,6 +533,9 @@ impl<'a> Live<'a> {
     }
 }
 
+/// How long a server that was silent is asked once more.
+const LAST_QUESTION: Duration = Duration::from_secs(1);
+
 /// The longest pause between two answers of which the second confirms the first.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 
@@ -523,7 +554,7 @@ async fn start(
         match begun.ended() {
             Some(finished) => return succeeded(command, finished).map(|()| finished.stdout.clone()),
             None if starting.is_over() => return Ok(String::new()),
-            None => tokio::time::sleep(READY).await,
+            None => sleep(READY).await,
         }
     }
 }
@@ -676,9 +707,10 @@ impl World for Live<'_> {
             Probe::Challenged { look } => {
                 self.look(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
             }
-            Probe::Gone { on } => {
-                let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
-                matches!(self.context.connect(&conninfo).await, Err(error) if error.kind == Kind::Refused)
+            Probe::Silent { on, seconds } => {
+                let bound = Duration::from_secs(u64::from(*seconds));
+                // Of a process that was stopped meanwhile the time is over before an answer that has come is read.
+                self.is_silent(on, bound - LAST_QUESTION).await && self.is_silent(on, LAST_QUESTION).await
             }
             Probe::Lasts { seconds, probe } => {
                 let holds = Box::pin(self.holds(probe)).await.unwrap_or(false);

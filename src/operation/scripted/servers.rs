@@ -316,7 +316,7 @@ impl Model for Servers {
                 server.state == State::Down && server.signal
             }
             Probe::StaysStandby { data_directory, .. } => host(data_directory).state == State::Standby,
-            Probe::Gone { on } => self.is(node_of(&on.name), State::Down),
+            Probe::Silent { on, .. } => self.accepts(on).is_err(),
             Probe::NoPrimary { on } => !self.is(node_of(&on.name), State::Primary),
             Probe::Accepts { on, in_recovery } => {
                 let state = self.accepts(on)?;

@@ -66,8 +66,8 @@ impl Work<'_> {
         let replays =
             role.is_none_or(|role| role.apply_delay_ms == 0) && self.server.replay_paused != Some(true);
         if replays {
-            let mut received = announce::received(&self.on, self.facts.bounds.receive_s)
-                .gives_up_if(lasts(Probe::Gone { on: self.on.clone() }));
+            let mut received =
+                announce::received(&self.on, self.facts.bounds.receive_s).gives_up_if(silent(&self.on));
             received.exit = Exit::Switchover;
             steps.push(received);
         }
@@ -235,8 +235,7 @@ impl Work<'_> {
         let is_back =
             self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
         // What was seen before the stop grows old while it is waited for.
-        let is_gone = lasts(Probe::Gone { on: self.on.clone() });
-        let over = vec![Probe::Challenged { look: self.look() }, is_back, is_gone];
+        let over = vec![Probe::Challenged { look: self.look() }, is_back, silent(&self.on)];
         // It has ended in another way than it was told to, and has no last WAL to be waited for.
         let ended = lasts(self.at_primary(Probe::Stopped { data_directory: data_directory.clone() }));
         let is_over = Probe::Any(over.iter().cloned().chain([ended]).collect());
@@ -507,6 +506,11 @@ impl Work<'_> {
 /// Long enough for a server that is started again at once, or a receiver that connects again.
 fn lasts(probe: Probe) -> Probe {
     Probe::Lasts { seconds: 3, probe: Box::new(probe) }
+}
+
+/// Longer than a loaded server needs for an answer, and short beside an outage: without the candidate there is nothing to wait for.
+fn silent(on: &Endpoint) -> Probe {
+    Probe::Silent { on: on.clone(), seconds: 4 }
 }
 
 fn no_receiver(on: &Endpoint) -> Probe {
