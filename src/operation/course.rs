@@ -4,6 +4,7 @@
 //! is planned anew, with today's options. After it, the rest is finished only while the promotion is still the newest one. What a journal of
 //! version 0.1.0 does not say counts as changed.
 
+use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::journal::Past;
@@ -272,7 +273,8 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
             _ => back.push(Back { step: unless_taken_over(step), ..step_back.clone() }),
         }
     }
-    Plan { back, ..plan.clone() }
+    // What the plan says of the primary was concluded on another day, and nothing here stops or starts one.
+    Plan { back, regained: None, back_failed: Exit::Incomplete, ..plan.clone() }
 }
 
 /// What a step of the rollback requires tells whether it is still this operation's own. On another day that is no failure of the rollback: the
@@ -289,7 +291,6 @@ mod tests {
     use super::*;
     use crate::assess::cluster::examples;
     use crate::assess::cluster::examples::{healthy, server, silence};
-    use crate::error::Exit;
     use crate::journal::{Mark, Record, Stage};
     use crate::pg::endpoint::Endpoint;
     use crate::pg::failure::Answered;

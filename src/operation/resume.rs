@@ -159,14 +159,10 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     }
     // What it undoes leaves nothing of the operation, and is a change of this command's own all the same.
     let changed = outcome.changed || outcome.steps.iter().any(|step| step.status == StepStatus::Done);
-    let failed = matches!(outcome.ended, Ended::Regained | Ended::BackFailed);
     let mut left = state_of(held.as_ref());
-    if failed {
-        // What the plan would say of the primary was concluded on another day; what was seen today is added below.
-        let outcome = Outcome { exit: Exit::Incomplete, ..outcome };
-        let mut error =
+    if outcome.ended == Ended::BackFailed {
+        let error =
             conclude(&plan, &id, outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
-        error.exit = Exit::Incomplete;
         return Err(error.detail("The operation is closed all the same.").detail(left.detail));
     }
     let left_to_do: Vec<&str> = (plan.steps())
@@ -352,7 +348,7 @@ async fn overtaken(
     let outcome = run::undo(&plan, &past, &world, &format!("overtaken: {why}")).await;
     record_end(context, &world, &plan, id, &outcome).await;
     let undone = match outcome.ended {
-        Ended::Regained | Ended::BackFailed => "What it had left could be undone only in part",
+        Ended::BackFailed => "What it had left could be undone only in part",
         _ => "What it had left of its own is undone",
     };
     Err(error
@@ -394,7 +390,7 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
     let outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
     world.release().await;
     record_end(context, &world, &plan, id, &outcome).await;
-    if matches!(outcome.ended, Ended::Regained | Ended::BackFailed) {
+    if outcome.ended == Ended::BackFailed {
         return Err(conclude(&plan, id, outcome)
             .err()
             .unwrap_or_else(|| Error::failed("could not undo all")));

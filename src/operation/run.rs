@@ -439,8 +439,11 @@ impl<'a, W: World> Run<'a, W> {
             self.world.narrate(Narration::GoingBack);
         }
         let resumed = self.past.going_back().is_some() || self.ending.is_some();
+        // It would say that the point of no return was not reached; what is undone after it stays past it.
         let record = Record::GoingBack { exit, at: now() };
-        if let Err(cause) = self.world.record(&record, Flush::Now).await {
+        if !self.past_no_return()
+            && let Err(cause) = self.world.record(&record, Flush::Now).await
+        {
             // Not a reason to stay without a primary.
             self.warn(format!("could not record that the operation is going back: {cause:#}"));
         }

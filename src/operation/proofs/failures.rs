@@ -133,7 +133,7 @@ async fn nobody_says_that_there_is_no_primary_who_has_not_looked() {
         assert_eq!(world.ended(), None, "{history}");
         // Given up while the slot still cannot be dropped: said, and no longer open.
         let given_up = abandoned(&world, &plan, &history).await;
-        assert_eq!((given_up.exit, given_up.ended), (Exit::Switchover, Ended::Regained), "{history}");
+        assert_eq!((given_up.exit, given_up.ended), (Exit::Incomplete, Ended::BackFailed), "{history}");
     }
     // It does not answer: nobody has seen that it takes writes.
     let world = servers().trouble("compare-wal", Trouble::Fails).trouble("back-slot", Trouble::Fails);

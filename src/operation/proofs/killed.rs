@@ -76,7 +76,28 @@ async fn an_abandoned_operation_is_over_even_if_it_leaves_something() {
     world.repair();
     world.add_trouble("back-slot", Trouble::Fails);
     let outcome = abandoned(&world, &plan, &history).await;
-    assert_eq!((outcome.exit, outcome.ended), (Exit::NoPrimary, Ended::BackFailed));
+    assert_eq!((outcome.exit, outcome.ended), (Exit::Incomplete, Ended::BackFailed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandonment_that_is_killed_leaves_the_operation_where_it_was() {
+    let plan = switchover();
+    for (id, past_no_return) in [("compare-wal", false), ("promote", true)] {
+        for moment in MOMENTS {
+            let history = format!("{id} killed, the abandonment killed {moment:?}");
+            let (world, _, _) = run_with(id, Trouble::Killed(Moment::AfterEffect)).await;
+            world.repair();
+            world.add_trouble("back-slot", Trouble::Killed(moment));
+            assert!(world.abandon(&plan).await.is_none(), "{history}");
+            world.repair();
+            let outcome = abandoned(&world, &plan, &history).await;
+            assert_eq!(
+                (outcome.ended, outcome.past_no_return),
+                (Ended::WentBack, past_no_return),
+                "{history}"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
