@@ -262,4 +262,10 @@ printf '\n'
 printf '%s\n' "${report[@]}"
 awk '/^test result:/ { ok += $4; bad += $6; skipped += $8 }
     END { if (ok + bad) printf "%d tests passed, %d failed, %d ignored\n", ok, bad, skipped }' "$results"
+# What a reader of the last page wants to know.
+if grep -q '^test .* FAILED$' "$results"; then
+    printf '\n'
+    grep '^test .* FAILED$' "$results"
+    grep -A 8 '^thread .* panicked at ' "$results" | cut -c 1-400
+fi
 [ -z "$failed" ] || exit 1
