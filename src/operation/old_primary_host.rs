@@ -55,11 +55,12 @@ pub(crate) struct Early {
     far_end: FarEnd,
     remote: Remote,
     hello: Hello,
+    secured: Result<Secured, Error>,
 }
 
 impl Early {
-    /// Opens channels to the hosts of those that were the primary when the cluster was last seen, beside the first look at it: if it is needed,
-    /// it has cost no time of its own.
+    /// Opens channels to the hosts of those that were the primary when the cluster was last seen, and looks, beside the first look at the
+    /// cluster: if it is needed, it has cost no time of its own.
     pub(crate) async fn open(context: &Context, node_id: i32) -> Vec<Self> {
         let Some(seen) = state_directory::saved_topology(context).ok().flatten() else { return Vec::new() };
         let former = |row: &NodeRow, was_primary| {
@@ -75,10 +76,17 @@ impl Early {
                 ssh_host: None,
             };
             let far_end = node_location::far_end(context, &known).await.ok()?;
-            let (remote, hello) = Remote::open(context, &far_end, bound(context, &node.row)).await.ok()?;
-            Some(Self { far_end, remote, hello })
+            let within = bound(context, &node.row);
+            timeout(within, Self::at(context, far_end, within)).await.ok()?.ok()
         }));
         opened.await.into_iter().flatten().collect()
+    }
+
+    async fn at(context: &Context, far_end: FarEnd, within: Duration) -> Result<Self, String> {
+        let opened = Remote::open(context, &far_end, within).await;
+        let (remote, hello) = opened.map_err(|trouble| told(&trouble.error(&far_end)))?;
+        let secured = remote.secure(true).await;
+        Ok(Self { far_end, remote, hello, secured })
     }
 }
 
@@ -128,11 +136,14 @@ impl Hosts {
         if needed.is_empty() {
             return Self::default();
         }
-        let early = RefCell::new(early.await);
-        let names = match &known.session {
-            Some(session) => ssh_hosts(session).await.unwrap_or_default(),
-            None => BTreeMap::new(),
+        let names = async {
+            match &known.session {
+                Some(session) => ssh_hosts(session).await.unwrap_or_default(),
+                None => BTreeMap::new(),
+            }
         };
+        let (early, names) = tokio::join!(early, names);
+        let early = RefCell::new(early);
         let asked = join_all(needed.iter().map(|node| async {
             let whereabouts = Whereabouts {
                 row: &node.row,
@@ -260,12 +271,9 @@ async fn examined(
         let at = early.iter().position(|early| early.far_end == far_end);
         at.map(|at| early.swap_remove(at))
     };
-    let (remote, hello) = match opened {
-        Some(early) => (early.remote, early.hello),
-        None => {
-            let opened = Remote::open(context, &far_end, within).await;
-            opened.map_err(|trouble| told(&trouble.error(&far_end)))?
-        }
+    let Early { far_end, remote, hello, secured } = match opened {
+        Some(early) => early,
+        None => Early::at(context, far_end, within).await?,
     };
     // What is at work there is ended, or found, by what follows.
     let wrong = checks(&far_end, &expected, &Ok(hello));
@@ -273,7 +281,6 @@ async fn examined(
         let detail = wrong.detail.map(|detail| format!(" {detail}")).unwrap_or_default();
         return Err(format!("{}{detail}", sentence(&wrong.message)));
     }
-    let secured = remote.secure(true).await;
     Ok((remote, secured))
 }
 
