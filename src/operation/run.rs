@@ -504,12 +504,8 @@ impl<'a, W: World> Run<'a, W> {
                 Err(error) => return self.failed(stage, step, error, begun).await,
             }
         }
-        let required_here = required_all(self.world, step, step.requires_here.iter());
-        let required = async {
-            required(self.world, step, self.past.is_resumed()).await?;
-            required_here.await
-        };
-        if let Err(error) = required.await {
+        let questions = questions(step, self.past.is_resumed()).chain(&step.requires_here);
+        if let Err(error) = required(self.world, step, questions).await {
             // Somebody may have been faster, and what he did is what it requires not to be.
             if let OnResume::AgainUnless(probe) = &step.on_resume
                 && !step.no_return
@@ -656,20 +652,24 @@ impl<'a, W: World> Run<'a, W> {
     }
 }
 
-/// Asks what a step requires.
-async fn required<W: World>(world: &W, step: &Step, resumed: bool) -> Result<(), Error> {
-    let on_resume = step.requires_on_resume.iter().filter(|_| resumed);
-    required_all(world, step, step.requires.iter().chain(on_resume)).await
+/// Returns what a step requires, wherever it is carried out.
+fn questions(step: &Step, resumed: bool) -> impl Iterator<Item = &Probe> {
+    step.requires.iter().chain(step.requires_on_resume.iter().filter(move |_| resumed))
 }
 
-async fn required_all<'a, W: World>(
+/// Asks what a step requires.
+async fn required<'a, W: World>(
     world: &W,
     step: &Step,
     probes: impl Iterator<Item = &'a Probe>,
 ) -> Result<(), Error> {
-    for probe in probes {
+    // All at once: in an outage each round trip counts, and what is true of one host says nothing of another.
+    let asked = join_all(
+        probes.map(async |probe| (probe, ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await)),
+    );
+    for (probe, answer) in asked.await {
         let refusal = || Error::new(step.exit, format!("did not {}", step.title));
-        match ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await {
+        match answer {
             Ok(true) => {}
             Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
             Err(cause) => return Err(unanswered(step, format!("did not {}", step.title), cause)),
@@ -714,7 +714,7 @@ pub async fn alone<W: World>(world: &W, step: &Step) -> Option<Result<Option<Str
     {
         return None;
     }
-    if let Err(error) = required(world, step, true).await {
+    if let Err(error) = required(world, step, questions(step, true)).await {
         return Some(Err(error));
     }
     Some(effect(world, step).await)

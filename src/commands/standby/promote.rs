@@ -56,8 +56,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         let mut looking = pin!(cluster_at_rest(context));
         poll_fn(|waker| {
             // Its time comes later; as long as the cluster is looked at it only gets on.
+            let looked = looking.as_mut().poll(waker);
             let _ready = early.as_mut().poll(waker);
-            looking.as_mut().poll(waker)
+            looked
         })
         .await?
     };
