@@ -51,5 +51,6 @@ mod show;
 mod state;
 mod switchover;
 mod tour;
+mod transcripts;
 mod wal;
 mod witness;

@@ -207,12 +207,12 @@ pub fn script(path: &Path, text: &str) -> PathBuf {
     path.to_path_buf()
 }
 
-/// Writes a repmgr.conf that the real repmgr and pgbaton both read.
+/// Writes a repmgr.conf that the real repmgr and pgbaton both read. How full the disk of the machine is makes no difference.
 pub fn repmgr_conf(server: &TestServer, node_id: i32) -> PathBuf {
     let path = server.dir.join("repmgr.conf");
     let text = format!(
         "node_id={node_id}\nnode_name='{}'\nconninfo='{}'\ndata_directory='{}'\npg_bindir='{}'\n\
-         use_replication_slots=true\nlog_level=NOTICE\n",
+         use_replication_slots=true\nlog_level=NOTICE\nfree_space_warning=1\nfree_space_critical=0\n",
         server.name,
         server.conninfo(),
         server.data.display(),

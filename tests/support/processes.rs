@@ -248,9 +248,15 @@ pub fn behind_network(command: &Command, links: &str) -> Command {
 fn apart(command: &Command, namespace: &str, script: &str) -> Command {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let inner = format!("{script} && exec unshare --user --map-user={uid} --map-group={gid} -- \"$@\"");
-    let mut outer = clean_command(Path::new("/usr/bin/unshare"));
+    let mut outer = surrounded_as(command, Path::new("/usr/bin/unshare"));
     outer.args(["--map-root-user", namespace, "/bin/sh", "-c", &inner, "sh"]);
     outer.arg(command.get_program()).args(command.get_args());
+    outer
+}
+
+/// Makes a command of another program with the environment and the directory of one.
+pub fn surrounded_as(command: &Command, program: &Path) -> Command {
+    let mut outer = clean_command(program);
     outer.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(dir) = command.get_current_dir() {
         outer.current_dir(dir);

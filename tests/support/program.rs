@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::lab::Host;
-use super::processes::{Output, Running, behind, behind_network, clean_command};
+use super::processes::{Output, Running, behind, behind_network, clean_command, surrounded_as};
 
 /// What differs from run to run and can be told by its form. In this order.
 static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -99,6 +99,27 @@ impl Pgbaton {
     /// Has it see another network; see [`behind_network`].
     pub fn behind_network(mut self, links: &str) -> Self {
         self.command = behind_network(&self.command, links);
+        self
+    }
+
+    /// Has it write both outputs into one, in the order in which a person sees them.
+    pub fn merged(mut self) -> Self {
+        let program = self.command.get_program().to_owned();
+        let args: Vec<_> = self.command.get_args().map(ToOwned::to_owned).collect();
+        let mut shell = surrounded_as(&self.command, Path::new("/bin/sh"));
+        shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(program).args(args);
+        self.command = shell;
+        self
+    }
+
+    /// Runs it in a terminal that is so wide. All that it prints is its standard output.
+    pub fn in_terminal(mut self, columns: u32) -> Self {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let words = shell_words::join(words.map(|word| word.to_str().unwrap()));
+        let mut script = surrounded_as(&self.command, Path::new("script"));
+        script.args(["-qec", &format!("stty cols {columns} rows 50; exec {words}"), "/dev/null"]);
+        script.env("NO_COLOR", "1").env("TERM", "dumb").env_remove("COLUMNS");
+        self.command = script;
         self
     }
 

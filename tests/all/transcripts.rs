@@ -1,0 +1,348 @@
+//! What a person sees of each command, whole: the files in `tests/snapshots/transcript`, which are read in every review.
+//!
+//! `SNAPSHOTS=overwrite` writes them anew.
+
+use std::path::Path;
+
+use regex::Regex;
+use rustix::process::Signal;
+
+use crate::support::{
+    self, Nodes, Output, Pgbaton, SOON, Side, Stepped, StopMode, TestServer, postgres, wait_for,
+};
+
+/// One transcript: what is typed on the hosts of a cluster, and what is printed.
+struct Transcript {
+    name: &'static str,
+    text: String,
+}
+
+impl Transcript {
+    fn new(name: &'static str) -> Self {
+        Self { name, text: String::new() }
+    }
+
+    /// Types a command on the host of a node; it ends with this exit code.
+    #[track_caller]
+    fn types(&mut self, title: &str, on: &TestServer, words: &[&str], code: i32) {
+        let output = on.pgbaton(words).merged().run();
+        self.shows(title, on, words, &output, code);
+    }
+
+    /// Types it in a terminal that is so wide.
+    #[track_caller]
+    fn types_in_terminal(&mut self, title: &str, on: &TestServer, words: &[&str], columns: u32, code: i32) {
+        let output = on.pgbaton(words).in_terminal(columns).run();
+        self.shows(&format!("{title}, {columns} columns"), on, words, &output, code);
+    }
+
+    /// Takes down what a command has printed.
+    #[track_caller]
+    fn shows(&mut self, title: &str, on: &TestServer, words: &[&str], output: &Output, code: i32) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        let words = shell_words::join(words.iter().copied());
+        let typed = format!("{}$ pgbaton {words}\n{}", on.name, output.stdout.replace('\r', ""));
+        self.text.push_str(&format!("== {title} ==\n{}", masked(&typed, on)));
+        let exit = output
+            .status
+            .code()
+            .map_or_else(|| output.status.to_string(), |code| format!("exit code {code}"));
+        self.text.push_str(&format!("[{exit}]\n"));
+        output.code(code);
+    }
+
+    /// Compares it with the committed file.
+    #[track_caller]
+    fn end(self) {
+        let file = Path::new("tests/snapshots/transcript").join(format!("{}.txt", self.name));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &self.text).unwrap();
+        }
+        let expected = snapbox::Data::read_from(&path, Some(snapbox::data::DataFormat::Text)).raw();
+        snapbox::Assert::new().eq(self.text, expected);
+    }
+}
+
+/// Gives what differs from run to run the form of an example: directories, ports, times and positions.
+fn masked(text: &str, on: &TestServer) -> String {
+    let root = on.dir.parent().unwrap();
+    let mut text = text
+        .replace(&*root.to_string_lossy(), "/srv")
+        .replace(&*on.pg.bindir.to_string_lossy(), "/usr/lib/postgresql/15/bin")
+        .replace(&*Pgbaton::path().to_string_lossy(), "/usr/bin/pgbaton");
+    for server in root.read_dir().unwrap().flatten() {
+        let name = server.file_name().to_string_lossy().into_owned();
+        let Ok(config) = std::fs::read_to_string(server.path().join("pgbaton.toml")) else { continue };
+        let port = Regex::new(r"port=(\d+)").unwrap();
+        let Some(port) = port.captures(&config).map(|found| found[1].to_string()) else { continue };
+        let number = name.trim_start_matches("node");
+        text = Regex::new(&format!(r"\b{port}\b"))
+            .unwrap()
+            .replace_all(&text, format!("543{number}"))
+            .into_owned();
+    }
+    for (form, shown) in [
+        (r"\b\d{8}T\d{6}\.\d+Z-[0-9a-f]{4}\b", "20261201T120000.000Z-0001"),
+        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| UTC|\+00)?", "2026-12-01 12:00:00 UTC"),
+        (r"\b\d{8}T\d{6}Z\b", "20261201T120000Z"),
+        (r"\b\d\d:\d\d:\d\d\b", "12:00:00"),
+        (r"kept/\d+-settings", "kept/4711-settings"),
+        (r"\b\d+ seconds? ago", "2 seconds ago"),
+        (r"\b\d+ % free for ([^,]*), \d+ GB", "40 % free for $1, 40 GB"),
+        (r"\b[67]\d{18}\b", "7500000000000000000"),
+        (r"\b[0-9A-F]{1,8}/[0-9A-F]{5,8}\b", "0/5000000"),
+        (r"(?i)\b(pid|process)( |=|: ?)\d+\b", "$1${2}4711"),
+        (r"\b\d+(\.\d+)? ms\b", "12 ms"),
+        (r"\b\d+\.\d+ s\b", "0.1 s"),
+        (r"\b\d+ (bytes|kB|MB)\b", "16 $1"),
+        (r"\b15\.\d+\b", "15.1"),
+        (r"with \d+ transactions?", "with 2 transactions"),
+        // Where a long statement is cut depends on the length of directories.
+        (r"(?m)^(.{200}).*(… \(--format json shows all of it\))$", "$1$2"),
+    ] {
+        text = Regex::new(form).unwrap().replace_all(&text, shown).into_owned();
+    }
+    text
+}
+
+/// Runs until its journal has the mark of a step, and no further.
+#[track_caller]
+fn stopped_at(on: &TestServer, words: &[&str], mark: &str) -> Stepped {
+    let mut running = Stepped::start(on.pgbaton(words).merged());
+    assert!(running.run_to(mark, Side::After), "{mark} never came");
+    running
+}
+
+fn streaming(on: &TestServer, count: &str) {
+    on.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", count, SOON);
+}
+
+/// A cluster of which every host has seen the other nodes.
+fn cluster(standbys: usize) -> Nodes {
+    let nodes = Nodes::new(&postgres(15).unwrap(), standbys);
+    nodes.servers[1..].iter().for_each(|server| server.wait_for_replay_of(nodes.node(1)));
+    for (id, server) in (1..).zip(&nodes.servers) {
+        // How full the disk of the machine is makes no difference.
+        nodes.configure(id, "free_space_warning = 1\nfree_space_critical = 0");
+        server.pgbaton(["cluster", "show"]).run().code(0);
+    }
+    nodes
+}
+
+fn free(nodes: &Nodes) {
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    nodes
+        .servers
+        .iter()
+        .filter(|server| server.is_running())
+        .for_each(|server| server.wait_until(locks, "0", SOON));
+}
+
+const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
+const PROMOTE: [&str; 2] = ["standby", "promote"];
+
+#[test]
+fn switchover() {
+    let nodes = cluster(2);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let mut transcript = Transcript::new("switchover");
+    transcript.types("dry run", two, &["standby", "switchover", "--dry-run"], 0);
+    transcript.types("refused on the primary", one, &SWITCHOVER, 1);
+    let receiver = two.process_titled("walreceiver");
+    one.with_configuration(&one.stop_that_freezes(receiver), || {
+        two.with_configuration("wal_receive_check_timeout = 2", || {
+            transcript.types("the last WAL does not arrive: rollback", two, &SWITCHOVER, 18);
+        });
+    });
+    support::send(receiver, Signal::CONT);
+    streaming(one, "2");
+    let output = stopped_at(two, &SWITCHOVER, "\"step\":\"write_signal\"").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C before the point of no return", two, &SWITCHOVER, &output, 130);
+    streaming(one, "2");
+    transcript.types("success", two, &SWITCHOVER, 0);
+    streaming(two, "2");
+    let mut killed = Stepped::start(one.pgbaton(SWITCHOVER).merged());
+    assert!(killed.run_to("\"step\":\"record\"", Side::After));
+    killed.kill().wait(SOON);
+    free(&nodes);
+    transcript.types("the next one was killed after the promotion", one, &["operation", "list"], 0);
+    transcript.types("resume", one, &["operation", "resume"], 0);
+    transcript.end();
+}
+
+#[test]
+fn promote() {
+    let nodes = cluster(2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let mut transcript = Transcript::new("promote");
+    transcript.types("refused while the primary is running", two, &PROMOTE, 31);
+    one.stop(StopMode::Immediate);
+    transcript.types("dry run", two, &["standby", "promote", "--dry-run"], 0);
+    transcript.types("success", two, &PROMOTE, 0);
+    transcript.types("again on the other standby", three, &PROMOTE, 31);
+    one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
+    streaming(two, "2");
+    two.stop(StopMode::Immediate);
+    stopped_at(one, &PROMOTE, "\"step\":\"promote\"").kill().wait(SOON);
+    free(&nodes);
+    transcript.types("the next one was killed at its promotion, and is typed again", one, &PROMOTE, 0);
+    transcript.end();
+}
+
+#[test]
+fn follow() {
+    let nodes = cluster(2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let words = ["standby", "follow", "--upstream-node-id=2"];
+    let mut transcript = Transcript::new("follow");
+    transcript.types("refused on the primary", one, &words, 1);
+    transcript.types("dry run", three, &["standby", "follow", "--upstream-node-id=2", "--dry-run"], 0);
+    let startup = three.process_titled("startup");
+    support::send(startup, Signal::STOP);
+    three.with_configuration("standby_follow_timeout = 2", || {
+        transcript.types("it does not stream in time: rollback", three, &words, 23);
+    });
+    support::send(startup, Signal::CONT);
+    streaming(one, "2");
+    let output = stopped_at(three, &words, "\"step\":\"create_slot").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C", three, &words, &output, 130);
+    transcript.types("success", three, &words, 0);
+    streaming(two, "1");
+    transcript.types("again", three, &words, 0);
+    transcript.end();
+}
+
+#[test]
+fn rejoin() {
+    let nodes = cluster(1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let words = ["node", "rejoin"];
+    let mut transcript = Transcript::new("rejoin");
+    one.stop(StopMode::Fast);
+    two.pgbaton(PROMOTE).run().code(0);
+    transcript.types(
+        "dry run: nothing was written on the old primary",
+        one,
+        &["node", "rejoin", "--dry-run"],
+        0,
+    );
+    transcript.types("success", one, &words, 0);
+    streaming(two, "1");
+    one.promote();
+    one.psql("CHECKPOINT");
+    two.psql_as("repmgr", "repmgr", "CREATE TABLE only_here ()");
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE only_there ()");
+    two.stop(StopMode::Fast);
+    one.pgbaton(["primary", "register", "--force"]).run().code(0);
+    transcript.types("refused: it has transactions of its own", two, &words, 32);
+    let rewind = ["node", "rejoin", "--force-rewind", "--accept-data-loss"];
+    transcript.types("dry run with pg_rewind", two, &["node", "rejoin", "--force-rewind", "--dry-run"], 0);
+    stopped_at(two, &rewind, "\"step\":\"rewind\"").kill().wait(SOON);
+    free(&nodes);
+    transcript.types("the next one was killed during pg_rewind", two, &["operation", "list"], 0);
+    transcript.types("typed again", two, &rewind, 0);
+    streaming(one, "1");
+    transcript.end();
+}
+
+#[test]
+fn clone() {
+    let nodes = cluster(0);
+    let one = nodes.node(1);
+    let two = nodes.cluster.empty("node2");
+    two.node_config(2, "");
+    let port = one.port.to_string();
+    let words = ["standby", "clone", "-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"];
+    let with = |more: &'static str| [&words[..], &[more]].concat();
+    let mut transcript = Transcript::new("clone");
+    transcript.types("dry run", &two, &with("--dry-run"), 0);
+    let output = stopped_at(&two, &words, "\"step\":\"base_backup\"").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C", &two, &words, &output, 130);
+    transcript.types("success", &two, &words, 0);
+    transcript.types("again: there is a data directory", &two, &words, 1);
+    transcript.types("start", &two, &["node", "start"], 0);
+    transcript.types("register, dry run", &two, &["standby", "register", "--dry-run"], 0);
+    transcript.types("register", &two, &["standby", "register"], 0);
+    transcript.types("register again", &two, &["standby", "register"], 0);
+    transcript.types("unregister, dry run", &two, &["standby", "unregister", "--dry-run"], 0);
+    transcript.types("unregister", &two, &["standby", "unregister"], 0);
+    transcript.end();
+}
+
+#[test]
+fn register() {
+    let cluster = support::TestCluster::new(&postgres(15).unwrap());
+    let one = cluster.primary("node1");
+    one.node_config(1, "");
+    let mut transcript = Transcript::new("register");
+    transcript.types("dry run", &one, &["primary", "register", "--dry-run"], 0);
+    transcript.types("success", &one, &["primary", "register"], 0);
+    transcript.types("again", &one, &["primary", "register"], 0);
+    transcript.types("refused: the primary is running", &one, &["primary", "unregister"], 1);
+    let witness = cluster.foreign("node9");
+    witness.node_config(9, "");
+    let port = one.port.to_string();
+    let words = ["witness", "register", "-h", "127.0.0.1", "-p", &port];
+    transcript.types("a witness, dry run", &witness, &[&words[..], &["--dry-run"]].concat(), 0);
+    transcript.types("a witness", &witness, &words, 0);
+    transcript.types("and away again", &witness, &["witness", "unregister"], 0);
+    transcript.end();
+}
+
+#[test]
+fn service() {
+    let nodes = cluster(1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let mut transcript = Transcript::new("service");
+    transcript.types("stop, dry run", two, &["node", "stop", "--dry-run"], 0);
+    transcript.types("stop", two, &["node", "stop"], 0);
+    transcript.types("stop again", two, &["node", "stop"], 0);
+    transcript.types("start", two, &["node", "start"], 0);
+    transcript.types("restart", two, &["node", "restart"], 0);
+    streaming(one, "1");
+    transcript.types("reload", two, &["node", "reload"], 0);
+    one.stop(StopMode::Immediate);
+    two.pgbaton(PROMOTE).run().code(0);
+    std::fs::remove_file(one.data.join("standby.signal")).unwrap();
+    transcript.types("refused: the old primary", one, &["node", "start"], 31);
+    transcript.types("guard", one, &["node", "guard"], 31);
+    transcript.types("guard --demote", one, &["node", "guard", "--demote"], 0);
+    transcript.end();
+}
+
+/// Reading commands in the main states of a cluster.
+#[test]
+fn looking() {
+    let nodes = cluster(2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let mut transcript = Transcript::new("looking");
+    for columns in [80, 120] {
+        transcript.types_in_terminal("a healthy cluster", two, &["cluster", "show"], columns, 0);
+    }
+    for words in [
+        &["cluster", "check"][..],
+        &["cluster", "event"],
+        &["node", "status"],
+        &["node", "check"],
+        &["config", "show"],
+    ] {
+        transcript.types_in_terminal("a healthy cluster", two, words, 120, 0);
+    }
+    three.stop(StopMode::Fast);
+    transcript.types_in_terminal("a standby is down", two, &["cluster", "show"], 80, 25);
+    transcript.types_in_terminal("a standby is down", two, &["cluster", "check"], 120, 2);
+    one.stop(StopMode::Immediate);
+    for columns in [80, 120] {
+        transcript.types_in_terminal("the primary is down", two, &["cluster", "show"], columns, 25);
+    }
+    transcript.types_in_terminal("the primary is down", two, &["node", "check"], 120, 25);
+    two.promote();
+    one.start();
+    wait_for("two primaries", SOON, || nodes.primaries().len() == 2);
+    transcript.types_in_terminal("split brain", two, &["cluster", "show"], 80, 25);
+    transcript.end();
+}
