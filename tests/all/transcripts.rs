@@ -74,11 +74,11 @@ fn masked(text: &str, on: &TestServer) -> String {
         .replace(&*root.to_string_lossy(), "/srv")
         .replace(&*on.pg.bindir.to_string_lossy(), "/usr/lib/postgresql/15/bin")
         .replace(&*Pgbaton::path().to_string_lossy(), "/usr/bin/pgbaton");
+    let port_of = Regex::new(r"port=(\d+)").unwrap();
     for server in root.read_dir().unwrap().flatten() {
         let name = server.file_name().to_string_lossy().into_owned();
         let Ok(config) = std::fs::read_to_string(server.path().join("pgbaton.toml")) else { continue };
-        let port = Regex::new(r"port=(\d+)").unwrap();
-        let Some(port) = port.captures(&config).map(|found| found[1].to_string()) else { continue };
+        let Some(port) = port_of.captures(&config).map(|found| found[1].to_string()) else { continue };
         let number = name.trim_start_matches("node");
         text = Regex::new(&format!(r"\b{port}\b"))
             .unwrap()
