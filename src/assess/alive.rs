@@ -1,7 +1,7 @@
 //! Is a server that does not let itself be asked nevertheless alive?
 //!
 //! Whoever promotes, or registers another primary, must know. A connection that fails proves little: a server whose connections are used
-//! up, that starts up, or that rejects the password, takes writes from others.
+//! up, that starts up, or that rejects the password, may still accept writes from others.
 
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::streams_by;

@@ -1,4 +1,4 @@
-//! What each of several servers that take writes has written since they parted: who has to choose between them needs to know.
+//! What each of several servers that accept writes has written since they parted: who has to choose between them needs to know.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

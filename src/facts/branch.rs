@@ -12,7 +12,7 @@ pub struct Branch<'a> {
     pub timeline: TimelineId,
     /// Where its WAL ends; None for unknown.
     pub end: Option<Lsn>,
-    /// It takes writes, or did when it was stopped.
+    /// It accepts writes, or did when it was stopped.
     pub writes: bool,
     /// It receives WAL, so that its end moves.
     pub streams: bool,

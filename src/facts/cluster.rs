@@ -145,7 +145,7 @@ impl ClusterFacts {
         self.nodes.iter().find(|node| node.row.node_id == node_id)
     }
 
-    /// Returns the nodes that take writes, whatever they are registered as.
+    /// Returns the nodes that accept writes, whatever they are registered as.
     ///
     /// Witnesses do not count, nor do servers of other clusters, and a server that two rows lead to counts once.
     pub fn primaries(&self) -> impl Iterator<Item = (&NodeFacts, &ServerFacts)> {

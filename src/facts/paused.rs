@@ -19,7 +19,7 @@ pub fn advice(name: &str, server: &ServerFacts, primary: Option<&ServerFacts>) -
     let lower = primary.map(|primary| server.lower_than(primary)).unwrap_or_default();
     let (text, resume) = if server.has_recovery_target {
         let text = format!(
-            "Do not resume it: \"{name}\" has a recovery target, at which it would end its recovery and take writes beside the primary, or shut \
+            "Do not resume it: \"{name}\" has a recovery target, at which it would end its recovery and accept writes beside the primary, or shut \
              down (recovery_target_action). Remove the recovery_target settings, then run \"pgbaton node restart\" on \"{name}\"."
         );
         (text, false)

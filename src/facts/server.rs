@@ -54,7 +54,7 @@ pub struct ServerFacts {
     /// `wal_receiver_status_interval` and `wal_receiver_timeout` in seconds; 0 for never.
     #[serde(default)]
     pub receiver_times_s: (f64, f64),
-    /// How many sessions clients have; asked for only where several servers take writes.
+    /// How many sessions clients have; asked for only where several servers accept writes.
     #[serde(default)]
     pub clients: Option<u64>,
     /// What it has written since it parted from the others; asked for only there, too.

@@ -41,7 +41,7 @@ pub struct SeenNode {
     pub row: NodeRow,
     /// When it answered last; None if it never did.
     pub last_seen: Option<Timestamp>,
-    /// It took writes then.
+    /// It accepted writes then.
     pub was_primary: Option<bool>,
     /// Its timeline then.
     pub timeline: Option<TimelineId>,

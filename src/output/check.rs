@@ -33,7 +33,7 @@ pub enum Layout {
 pub struct ClusterState {
     /// As `cluster show` has it.
     pub state: State,
-    /// The node that takes writes, if it is exactly one.
+    /// The node that accepts writes, if it is exactly one.
     pub primary_node_id: Option<i32>,
     /// When this was true.
     pub observed_at: Timestamp,
@@ -141,8 +141,8 @@ impl CheckReport {
                     format!("no node answers, the cluster was last seen {seen}")
                 }
                 (State::NoPrimary | State::SplitBrain, Some(issue)) => issue.message.clone(),
-                (State::NoPrimary, None) => "no node takes writes".to_string(),
-                (State::SplitBrain, None) => "several nodes take writes".to_string(),
+                (State::NoPrimary, None) => "no node accepts writes".to_string(),
+                (State::SplitBrain, None) => "several nodes accept writes".to_string(),
             });
         }
         let made = self.findings().filter(|(_, finding)| !finding.quiet).count();
@@ -444,9 +444,9 @@ mod tests {
         // What is worst is told, and not what happens to be first.
         report.of_cluster = vec![
             issue("several_registered", "two are registered"),
-            issue("no_primary", "no node takes writes"),
+            issue("no_primary", "no node accepts writes"),
         ];
-        assert!(report.headline().starts_with("no node takes writes; "), "{}", report.headline());
+        assert!(report.headline().starts_with("no node accepts writes; "), "{}", report.headline());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct NodeStatus {
     pub conninfo: String,
     /// Shared by all nodes of the cluster.
     pub system_identifier: String,
-    /// `primary` or `standby`, as it is; `witness` for one that is registered as such and takes writes.
+    /// `primary` or `standby`, as it is; `witness` for one that is registered as such and accepts writes.
     pub role: &'static str,
     /// `primary`, `standby`, `witness`, as it is registered; None if it is not.
     pub registered_type: Option<String>,
@@ -61,7 +61,7 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// It takes writes, and so follows nobody.
+    /// It accepts writes, and so follows nobody.
     fn is_primary(&self) -> bool {
         self.role != "standby"
     }

@@ -216,7 +216,7 @@ pub struct Back {
 /// When a way back that failed in part counts as gone: what is left is then no more than a nuisance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Regained {
-    /// What holds then: the old primary is seen to take writes.
+    /// What holds then: the old primary is seen to accept writes.
     pub probe: Probe,
     /// The exit code of a way back that was asked for and leaves something; else it is that of the failure.
     pub exit: Exit,

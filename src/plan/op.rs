@@ -116,7 +116,7 @@ pub enum Op {
         /// The command that starts it.
         start: Command,
     },
-    /// Promote a standby and wait until it takes writes, waking its startup process by reloads.
+    /// Promote a standby and wait until it accepts writes, waking its startup process by reloads.
     Promote {
         /// The standby.
         on: Endpoint,

@@ -393,7 +393,7 @@ fn is_standby(candidate: &NodeFacts, server: &ServerFacts) -> Check {
     }
 }
 
-/// Checks that no other node takes writes, or may.
+/// Checks that no other node accepts writes, or may.
 fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptions) -> Vec<Check> {
     const NAME: &str = "no_other_primary";
     let mut checks = Vec::new();
@@ -406,7 +406,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
             if !server.in_recovery && facts.cluster.twin_of(other).is_none() {
                 checks.push(
                     fail(format!("node \"{name}\" is a primary and alive"))
-                        .detail(format!("It takes writes on timeline {}.", server.timeline))
+                        .detail(format!("It accepts writes on timeline {}.", server.timeline))
                         .hint("To move the role while it is alive, run \"pgbaton standby switchover\"."),
                 );
             }
@@ -452,7 +452,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
     }
     checks.extend(streams_from_a_stranger(facts, candidate));
     if checks.is_empty() {
-        checks.push(Check::pass(NAME, "no other node was seen to take writes"));
+        checks.push(Check::pass(NAME, "no other node was seen to accept writes"));
     }
     checks.extend(notes);
     for (other, why) in silent {

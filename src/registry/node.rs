@@ -61,7 +61,7 @@ impl NodeRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum NodeType {
-    /// Takes writes.
+    /// Accepts writes.
     Primary,
     /// Follows another node.
     Standby,

@@ -59,7 +59,7 @@ fn tour(pg: &Pg) {
     two.pgbaton(["cluster", "show"])
         .run()
         .code(25)
-        .says("\"pgbaton node rejoin\" on \"node1\" brings it back")
+        .says("\"pgbaton node rejoin\" on \"node1\"")
         .says("Next: pgbaton node rejoin  # on \"node1\"");
     // Again: it is a primary already.
     let again = two.pgbaton(["standby", "promote"]).run();

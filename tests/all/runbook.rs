@@ -114,8 +114,8 @@ fn two_primaries() {
     one.pgbaton(["cluster", "show"])
         .run()
         .code(25)
-        .says("2 nodes take writes")
-        .says("No promotion is recorded that says which one is the right one.");
+        .says("2 nodes accept writes")
+        .says("No recorded promotion says which one is the valid primary.");
     entry.types("node1$ pgbaton node stop").code(0);
     entry.types("node1$ pgbaton node rejoin --dry-run").code(0).says("transaction");
     assert!(!one.is_running());

@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
     (Name::ServerRole, 2, Status::Critical, "node is registered as standby but running as primary", |e| {
         promote(&mut e.facts, 1, 2);
     }),
-    (Name::ServerRole, 1, Status::Critical, "node is primary, and 2 nodes take writes", |e| {
+    (Name::ServerRole, 1, Status::Critical, "node is primary, and 2 nodes accept writes", |e| {
         promote(&mut e.facts, 1, 2);
     }),
     (Name::ServerRole, 1, Status::Critical, "node is registered as primary but running as standby", |e| {
@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
     }),
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| e.expected = Some(NodeType::Primary)),
     // Somebody has seen a newer one, though it is gone now.
-    (Name::ServerRole, 1, Status::Critical, "node \"n1\" takes writes on an old timeline", |e| {
+    (Name::ServerRole, 1, Status::Critical, "node \"n1\" accepts writes on an old timeline", |e| {
         e.expected = Some(NodeType::Primary);
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
@@ -119,7 +119,7 @@ const CASES: &[Case] = &[
             e.more(1).archive_ready = Some(129);
         },
     ),
-    (Name::ArchiveReady, 1, Status::Unknown, "the files that wait could not be counted", |e| {
+    (Name::ArchiveReady, 1, Status::Unknown, "the files waiting to be archived could not be counted", |e| {
         e.more(1).archive_ready = None;
         e.more(1).ready_uncounted = Some("canceled".into());
     }),
@@ -136,9 +136,15 @@ const CASES: &[Case] = &[
             server(&mut e.facts, 1).receiver = None;
         },
     ),
-    (Name::Upstream, 2, Status::Unknown, "the role may not see the state of replication", |e| {
-        server(&mut e.facts, 0).sees_senders = false;
-    }),
+    (
+        Name::Upstream,
+        2,
+        Status::Unknown,
+        "the role lacks the privilege to see the state of replication",
+        |e| {
+            server(&mut e.facts, 0).sees_senders = false;
+        },
+    ),
     (
         Name::Upstream,
         2,
@@ -207,9 +213,15 @@ const CASES: &[Case] = &[
             server(&mut e.facts, 0).senders[0].application_name = "walreceiver".into();
         },
     ),
-    (Name::Downstream, 1, Status::Unknown, "the role may not see the state of replication", |e| {
-        server(&mut e.facts, 0).sees_senders = false;
-    }),
+    (
+        Name::Downstream,
+        1,
+        Status::Unknown,
+        "the role lacks the privilege to see the state of replication",
+        |e| {
+            server(&mut e.facts, 0).sees_senders = false;
+        },
+    ),
     (Name::Downstream, 3, Status::Ok, "this node has no downstream nodes", |_| ()),
     (Name::Slots, 1, Status::Critical, "1 of 2 physical replication slots are inactive", |e| {
         server(&mut e.facts, 0).slots = vec![slot("a", true, "reserved", 1), slot("b", false, "reserved", 1)];
@@ -225,10 +237,16 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 0).slots =
             vec![Slot { invalidation_reason: Some("rows_removed".into()), ..logical("l") }];
     }),
-    (Name::LogicalSlots, 1, Status::Critical, "readers of failover slots get nothing from this node", |e| {
-        server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
-        server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into(), "b".into()];
-    }),
+    (
+        Name::LogicalSlots,
+        1,
+        Status::Critical,
+        "subscribers of failover slots receive nothing from this node",
+        |e| {
+            server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
+            server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into(), "b".into()];
+        },
+    ),
     (Name::LogicalSlots, 1, Status::Ok, "1 of 1 logical replication slots are usable", |e| {
         server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
         server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into()];
@@ -237,12 +255,18 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 0).slots = vec![logical("l")];
         server(&mut e.facts, 1).slots = vec![logical("l")];
     }),
-    (Name::LogicalSlots, 2, Status::Warning, "1 of 2 failover slots would not survive on this node", |e| {
-        server(&mut e.facts, 0).slots = vec![logical("l"), logical("m")];
-        server(&mut e.facts, 1).sync_replication_slots = true;
-        let copy = |name| Slot { synced: true, ..logical(name) };
-        server(&mut e.facts, 1).slots = vec![copy("l"), Slot { temporary: true, ..copy("m") }];
-    }),
+    (
+        Name::LogicalSlots,
+        2,
+        Status::Warning,
+        "1 of 2 failover slots would be lost by a promotion of this node",
+        |e| {
+            server(&mut e.facts, 0).slots = vec![logical("l"), logical("m")];
+            server(&mut e.facts, 1).sync_replication_slots = true;
+            let copy = |name| Slot { synced: true, ..logical(name) };
+            server(&mut e.facts, 1).slots = vec![copy("l"), Slot { temporary: true, ..copy("m") }];
+        },
+    ),
     (Name::LogicalSlots, 2, Status::Ok, "1 of 1 failover slots are synchronized", |e| {
         server(&mut e.facts, 0).slots = vec![logical("l")];
         server(&mut e.facts, 1).sync_replication_slots = true;
@@ -278,7 +302,7 @@ const CASES: &[Case] = &[
         "configured \"data_directory\" is \"/data\"; the server that answers does not run on it",
         |e| e.host(1).runs_on_it = Some(false),
     ),
-    (Name::DataDirectory, 1, Status::Unknown, "the file system does not answer", |e| {
+    (Name::DataDirectory, 1, Status::Unknown, "the file system does not respond", |e| {
         let host = e.host(1);
         (host.silent, host.is_servers, host.is_data_directory) = (true, None, false);
     }),
@@ -325,10 +349,10 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 1).version = "14.1".into();
         server(&mut e.facts, 1).version_num = 140_001;
     }),
-    (Name::Timeline, 2, Status::Critical, "its history has parted from that of \"n1\"", |e| {
+    (Name::Timeline, 2, Status::Critical, "it has diverged from \"n1\"", |e| {
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
-    (Name::Timeline, 1, Status::Critical, "node \"n1\" takes writes on an old timeline", |e| {
+    (Name::Timeline, 1, Status::Critical, "node \"n1\" accepts writes on an old timeline", |e| {
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
     (Name::Timeline, 2, Status::Unknown, "its history could not be compared with the primary's", |e| {
@@ -338,7 +362,7 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 1).reads_files = false;
     }),
     // In an old cluster nobody has the first segment any more.
-    (Name::Timeline, 2, Status::Ok, "on timeline 2, and streams from its upstream", |e| {
+    (Name::Timeline, 2, Status::Ok, "on timeline 2, streams from its upstream", |e| {
         for at in [0, 1] {
             let server = server(&mut e.facts, at);
             server.timeline = TimelineId(2);
@@ -377,13 +401,13 @@ const CASES: &[Case] = &[
     (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" keeps is about to be removed", |e| {
         retained(e, "unreserved", 1);
     }),
-    (Name::Archiver, 1, Status::Critical, "the archiver fails, last with 0000000100000000000000A1", failing),
-    (Name::Archiver, 1, Status::Ok, "no file waits to be archived", |e| {
+    (Name::Archiver, 1, Status::Critical, "archiving fails, last for 0000000100000000000000A1", failing),
+    (Name::Archiver, 1, Status::Ok, "no file is waiting to be archived", |e| {
         failing(e);
         e.more(1).archive_ready = Some(0);
     }),
-    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |_| ()),
-    (Name::Archiver, 1, Status::Ok, "the last attempt succeeded", |e| {
+    (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |_| ()),
+    (Name::Archiver, 1, Status::Ok, "the last archiving attempt succeeded", |e| {
         e.more(1).archiver.archived_at = Some("2026-11-21 10:00:00+00".into());
     }),
     (Name::Archiver, 1, Status::Warning, "3 files wait, and nothing archives", |e| {
@@ -393,9 +417,9 @@ const CASES: &[Case] = &[
         stuck(e, 700.0, 650.0);
     }),
     // A file that has just come waits for nobody yet, and an archiver that has just been at work goes on.
-    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |e| stuck(e, 700.0, 5.0)),
-    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |e| stuck(e, 5.0, 700.0)),
-    (Name::Archiver, 1, Status::Critical, "the archiver fails, last with 0000000100000000000000A1", |e| {
+    (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 700.0, 5.0)),
+    (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 5.0, 700.0)),
+    (Name::Archiver, 1, Status::Critical, "archiving fails, last for 0000000100000000000000A1", |e| {
         failing(e);
         e.more(1).archive_ready = None;
     }),
@@ -406,14 +430,14 @@ const CASES: &[Case] = &[
     (Name::PendingRestart, 1, Status::Warning, "waiting for a restart: a, b, c, d, e and 1 more", |e| {
         e.more(1).pending_restart = ["a", "b", "c", "d", "e", "f"].map(str::to_string).into();
     }),
-    (Name::PendingRestart, 1, Status::Unknown, "the role may not see all settings", |e| {
+    (Name::PendingRestart, 1, Status::Unknown, "the role lacks the privilege to see all settings", |e| {
         e.more(1).sees_settings = false;
     }),
     (Name::StandbySettings, 2, Status::Critical, "max_connections is 100 here and 200 on \"n1\"", |e| {
         e.more(1).settings[0].1 = 200;
     }),
     (Name::StandbySettings, 2, Status::Ok, "not lower than on \"n1\"", |e| e.more(2).settings[0].1 = 200),
-    (Name::StandbySettings, 2, Status::Unknown, "the primary could not be asked for its settings", |e| {
+    (Name::StandbySettings, 2, Status::Unknown, "the settings of the primary could not be read", |e| {
         e.asked.get_mut(&1).unwrap().more = Err("no".into());
     }),
     (Name::StandbySettings, 2, Status::Unknown, "there is no primary to compare with", |e| {
@@ -431,7 +455,7 @@ const CASES: &[Case] = &[
         Name::Rewind,
         1,
         Status::Warning,
-        "role \"repmgr\" may not read files of the server, as pg_rewind does",
+        "role \"repmgr\" lacks the privilege to read files of the server, as pg_rewind does",
         |e| {
             e.more(1).forbidden = vec!["pg_ls_dir(text, boolean, boolean)".into()];
         },
@@ -445,10 +469,10 @@ const CASES: &[Case] = &[
             e.host(1).untouchable = Some(vec!["base/1/2".into()]);
         },
     ),
-    (Name::Rewind, 1, Status::Unknown, "its files were not looked at in time", |e| {
+    (Name::Rewind, 1, Status::Unknown, "the check of its files timed out", |e| {
         e.host(1).untouchable = None;
     }),
-    (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
+    (Name::Rewind, 1, Status::Ok, "possible by settings and privileges; files were not checked", |e| {
         e.hosts.insert(1, Err("no ssh".into()));
     }),
     (Name::ReplicationLogin, 1, Status::Warning, "does not work to \"n2\"", |e| {
@@ -469,7 +493,7 @@ const CASES: &[Case] = &[
             e.host(1).other_owner = Some("postgres".into());
         },
     ),
-    (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
+    (Name::Rewind, 1, Status::Ok, "possible by settings and privileges; files were not checked", |e| {
         e.host(1).other_owner = Some("postgres".into());
         e.host(1).untouchable = Some(vec!["base/1/2".into()]);
     }),
@@ -495,16 +519,16 @@ const CASES: &[Case] = &[
     (Name::FreeSpace, 1, Status::Warning, "14 % free for pg_wal, 14 GB", |e| full(e, 14)),
     (Name::FreeSpace, 1, Status::Ok, "15 % free for pg_wal, 15 GB", |e| full(e, 15)),
     (Name::FreeSpace, 1, Status::Critical, "4 % free for pg_wal, 4.0 GB", |e| full(e, 4)),
-    (Name::FreeSpace, 1, Status::Unknown, "the file system does not answer", |e| e.host(1).places = None),
+    (Name::FreeSpace, 1, Status::Unknown, "the file system does not respond", |e| e.host(1).places = None),
     (Name::FreeSpace, 1, Status::Unknown, "pg_wal (/x) cannot be looked at", |e| unseen(e, "pg_wal", false)),
     (Name::FreeSpace, 1, Status::Warning, "14 % free for pg_wal, 14 GB", |e| {
         full(e, 14);
         unseen(e, "tablespaces", false);
     }),
-    (Name::FreeSpace, 1, Status::Critical, "tablespace (/x) is a link that leads nowhere", |e| {
+    (Name::FreeSpace, 1, Status::Critical, "tablespace (/x) is a dangling symbolic link", |e| {
         unseen(e, "tablespace", true);
     }),
-    (Name::FreeSpace, 1, Status::Unknown, "the data directory cannot be looked at", |e| {
+    (Name::FreeSpace, 1, Status::Unknown, "the data directory cannot be examined", |e| {
         e.host(1).places = Some(vec![]);
     }),
     (Name::UnfinishedOperation, 1, Status::Warning, "operation \"standby clone\" is unfinished", |e| {
@@ -710,7 +734,7 @@ fn a_message_is_not_repeated() {
         e.facts.nodes[1].server = Err(silence(Answered::Nothing));
     });
     assert_eq!(found.message, "connection refused");
-    assert_eq!(found.detail.as_deref(), Some("From here it was not seen before."));
+    assert_eq!(found.detail.as_deref(), Some("It has never been seen from this host."));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn relations_on_the_first_timeline() {
     let detached = ServerFacts { receiver: None, ..ServerFacts::example(true, 1, 1100) };
     assert!(evidence(&detached, &primary).starts_with("forked: It has WAL up to 0/44C, and that"));
     let both = evidence(&ServerFacts::example(false, 1, 900), &primary);
-    assert!(both.starts_with("forked: Both take writes on timeline 1."), "{both}");
+    assert!(both.starts_with("forked: Both accept writes on timeline 1."), "{both}");
 }
 
 #[test]
@@ -137,7 +137,10 @@ fn relations_across_timelines() {
     let primary = second(false, SWITCH + 1000, 1);
     assert_eq!(relation(&ServerFacts::example(true, 1, SWITCH), &primary), Relation::Same);
     let beyond = evidence(&ServerFacts::example(true, 1, SWITCH + 8), &primary);
-    assert!(beyond.contains("up to 0/3000150 on timeline 1, which ended at 0/3000148"), "{beyond}");
+    assert!(
+        beyond.contains("up to 0/3000150 on timeline 1, which the reference left at 0/3000148"),
+        "{beyond}"
+    );
     let newer = evidence(&second(true, SWITCH + 8, 1), &ServerFacts::example(false, 1, SWITCH + 8));
     assert!(newer.contains("newer than timeline 1"), "{newer}");
     // Timeline 3 was made from timeline 1 by the reference: timeline 2 is somebody else's.
@@ -152,7 +155,10 @@ fn relations_across_timelines() {
     };
     assert_eq!(relation(&second(true, 0x0300_1000, 1), &third(1)), Relation::Same);
     let twice = evidence(&second(true, 0x0300_1000, 1), &third(2));
-    assert!(twice.contains("Timeline 2 was begun twice, both times at 0/3000148"), "{twice}");
+    assert!(
+        twice.contains("Timeline 2 was started by two different promotions, both at 0/3000148"),
+        "{twice}"
+    );
 }
 
 #[test]
@@ -161,12 +167,15 @@ fn relations_on_one_later_timeline() {
     assert_eq!(relation(&second(true, SWITCH + 1000, 1), &primary), Relation::Same);
     // Identical history files, promoted twice.
     let twice = evidence(&second(true, SWITCH + 500, 2), &primary);
-    assert!(twice.contains("begun twice"), "{twice}");
+    assert!(twice.contains("was started by two different promotions, both at"), "{twice}");
     // It has just heard of the timeline: what its file holds there is no record of it.
     assert_eq!(relation(&second(true, SWITCH, 2), &primary), Relation::Same);
     let elsewhere = with(second(true, SWITCH + 8, 1), "1\t0/3000000\tx\n", Vec::new());
     let differs = evidence(&elsewhere, &primary);
-    assert!(differs.contains("ended at 0/3000000 here and at 0/3000148 for the reference"), "{differs}");
+    assert!(
+        differs.contains("ended at 0/3000000 on this node and at 0/3000148 on the reference"),
+        "{differs}"
+    );
     // Other ancestors: one more, or another one.
     let own = |history: &str, reference: &str| {
         let server = with(ServerFacts::example(true, 4, SWITCH + 8), history, Vec::new());
@@ -174,9 +183,9 @@ fn relations_on_one_later_timeline() {
         evidence(&server, &primary)
     };
     let more = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n");
-    assert!(more.contains("timeline 4 comes from timeline 2 here and from timeline 1"), "{more}");
+    assert!(more.contains("timeline 4 comes from timeline 2 on this node and from timeline 1"), "{more}");
     let other = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n3\t0/2\tx\n");
-    assert!(other.contains("comes from timeline 2 here and from timeline 3"), "{other}");
+    assert!(other.contains("comes from timeline 2 on this node and from timeline 3"), "{other}");
 }
 
 #[test]
@@ -196,7 +205,7 @@ fn where_wal_is_gone_the_recorded_promotions_tell() {
         let reference = primary(files, &[(2, "a")]);
         assert_eq!(relation(&standby(files, &[(1, "z"), (2, "a")]), &reference), Relation::Same);
         let other = evidence(&standby(files, &[(2, "b")]), &reference);
-        assert!(other.starts_with("forked: Timeline 2 was begun by two different promotions."), "{other}");
+        assert!(other.starts_with("forked: Timeline 2 was started by two different promotions."), "{other}");
         // It has not arrived yet, or nobody recorded it.
         assert!(evidence(&standby(files, &[(1, "z")]), &reference).starts_with("unknown"));
         assert!(evidence(&standby(files, &[(2, "a")]), &primary(files, &[])).starts_with("unknown"));
@@ -272,15 +281,15 @@ fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
 fn what_cannot_be_read_is_unknown() {
     let primary = second(false, SWITCH + 1000, 1);
     let gone = with(second(true, SWITCH + 8, 1), HISTORY, Vec::new());
-    assert!(evidence(&gone, &primary).contains("no longer there to compare"));
-    assert!(evidence(&primary, &gone).contains("no longer there to compare"));
+    assert!(evidence(&gone, &primary).contains("so it cannot be compared"));
+    assert!(evidence(&primary, &gone).contains("so it cannot be compared"));
     let blind = ServerFacts { lineage: None, ..second(true, SWITCH + 8, 1) };
     assert!(evidence(&blind, &primary).contains("history of timeline 2 could not be read"));
     assert!(
         evidence(&second(true, SWITCH + 8, 1), &ServerFacts { lineage: None, ..primary.clone() })
             .starts_with("unknown")
     );
-    // That both take writes shows without any file.
+    // That both accept writes shows without any file.
     let blind = ServerFacts { lineage: None, ..second(false, SWITCH + 8, 1) };
-    assert!(evidence(&blind, &primary).contains("Both take writes on timeline 2"));
+    assert!(evidence(&blind, &primary).contains("Both accept writes on timeline 2"));
 }

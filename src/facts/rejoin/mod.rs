@@ -227,7 +227,7 @@ impl Local {
         self.mode & BLOCKED != 0
     }
 
-    /// It took writes when it was stopped.
+    /// It accepted writes when it was stopped.
     pub fn was_primary(&self) -> bool {
         let standby = [ControlState::ShutDownInRecovery, ControlState::InArchiveRecovery];
         !standby.contains(&self.control.state) && !self.backup_label

@@ -53,7 +53,7 @@ pub struct Upstream {
 pub enum Proof {
     /// The operation has succeeded.
     Success,
-    /// The node takes writes.
+    /// The node accepts writes.
     Primary,
     /// This node is recorded as its upstream. Runs no hook: repmgr runs one on the host of each, with the configuration there.
     Upstream(i32),

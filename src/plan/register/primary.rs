@@ -37,7 +37,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
             .detail("It is a standby, or still recovers from a crash.")
             .hint("To register a standby, run \"pgbaton standby register\".")
     } else {
-        Check::pass("server_is_primary", "the server takes writes")
+        Check::pass("server_is_primary", "the server accepts writes")
     });
     // A standby is no primary, whatever else there is to say.
     if !facts.local.in_recovery {
@@ -179,7 +179,7 @@ fn other_primaries(
                 Check::fail(NAME, format!("node \"{name}\" is a primary too"))
                     .node(other.row.node_id)
                     .detail(format!(
-                        "It takes writes on timeline {}, this server on timeline {}.",
+                        "It accepts writes on timeline {}, this server on timeline {}.",
                         server.timeline, local.timeline
                     ))
                     .hint("Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other.")

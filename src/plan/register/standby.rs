@@ -44,7 +44,7 @@ pub fn standby(
     checks.push(if facts.local.in_recovery {
         Check::pass("server_is_standby", "the server is in recovery")
     } else {
-        Check::fail("server_is_standby", format!("the server of node \"{name}\" takes writes"))
+        Check::fail("server_is_standby", format!("the server of node \"{name}\" accepts writes"))
             .detail("It is no standby.")
             .hint("If it is to be the primary, run \"pgbaton primary register\".")
     });

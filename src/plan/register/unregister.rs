@@ -10,7 +10,7 @@ use crate::registry::{NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.
 ///
-/// `primary` is the node that takes writes now, `on` its endpoint; `wanted` what the command is for.
+/// `primary` is the node that accepts writes now, `on` its endpoint; `wanted` what the command is for.
 pub fn unregister(
     cluster: &ClusterFacts,
     target: &NodeFacts,

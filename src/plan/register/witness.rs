@@ -40,7 +40,7 @@ pub struct Here {
 /// What became of the question for the primary.
 #[derive(Debug)]
 pub enum Contact {
-    /// None was named, and none of the nodes that are known here takes writes.
+    /// None was named, and none of the nodes that are known here accepts writes.
     Unknown {
         /// Their names.
         asked: Vec<String>,
@@ -157,10 +157,10 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
 fn is_witness(server: &ServerFacts, name: &str) -> Check {
     if server.in_recovery {
         Check::fail("server_is_primary", format!("the server of node \"{name}\" is in recovery"))
-            .detail("It is a standby. A witness is a server of its own, which takes writes.")
+            .detail("It is a standby. A witness is a server of its own, which accepts writes.")
             .hint("To register a standby, run \"pgbaton standby register\".")
     } else {
-        Check::pass("server_is_primary", "the server takes writes")
+        Check::pass("server_is_primary", "the server accepts writes")
     }
 }
 
@@ -190,7 +190,7 @@ fn the_primary<'a>(
             let check = match asked.as_slice() {
                 [] => check.detail("No other node is known here."),
                 asked => check.detail(format!(
-                    "Of the nodes that are known here, {}, none takes writes.",
+                    "Of the nodes that are known here, {}, none accepts writes.",
                     asked.join(", ")
                 )),
             };
@@ -244,7 +244,7 @@ fn the_primary<'a>(
         }
         ([_, _, ..], _) => {
             checks.push(
-                Check::fail(NAME, format!("{} nodes take writes", primaries.len()))
+                Check::fail(NAME, format!("{} nodes accept writes", primaries.len()))
                     .detail(format!("They are {}.", named.join(", ")))
                     .hint("Run \"pgbaton cluster show\" on one of them to see which is the right one, and stop the other.")
                     .exit(Exit::SecondPrimary),
@@ -264,7 +264,7 @@ fn the_primary<'a>(
                     .hint("Run \"pgbaton primary register\" on it."),
                 Some((name, Err(why))) => check
                     .detail(format!(
-                        "It takes writes, but node \"{name}\" does not let us in at its registered address: {}.",
+                        "It accepts writes, but node \"{name}\" does not let us in at its registered address: {}.",
                         why.message
                     ))
                     .hint("The witness must reach every node by the connection string in its record.")

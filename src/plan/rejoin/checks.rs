@@ -138,7 +138,7 @@ impl Ladder<'_> {
                     format!("cannot tell whether node \"{name}\" and \"{primary}\" have the same history"),
                 )
                 .detail(why.clone())
-                .hint("If it never took writes since it followed a primary, waive this check.")
+                .hint("If it never accepted writes since it followed a primary, waive this check.")
                 .waivable(Waiver::Force, self.options.force);
                 let streams = local.running.is_some() && self.there.sender_of(name).is_some();
                 if self.options.reclone && check.stops() && !streams {

@@ -80,7 +80,7 @@ pub struct RejoinFacts {
     pub cluster: ClusterFacts,
     /// The node that is to rejoin: the local one.
     pub node_id: i32,
-    /// The node that takes writes.
+    /// The node that accepts writes.
     pub primary_id: i32,
     /// What the local files say.
     pub local: Local,

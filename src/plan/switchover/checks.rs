@@ -30,7 +30,7 @@ pub(super) fn ends(
         facts.cluster.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
     if primaries.len() > 1 {
         checks.push(
-            Check::fail("one_primary", format!("{} nodes take writes", primaries.len()))
+            Check::fail("one_primary", format!("{} nodes accept writes", primaries.len()))
                 .detail(format!("They are {}.", primaries.join(", ")))
                 .hint("Stop the wrong one first; \"pgbaton cluster show\" tells them apart.")
                 .exit(Exit::SecondPrimary),
