@@ -134,7 +134,7 @@ fn what_makes_no_sense_is_refused() {
     one.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(1).says("is a primary");
     three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(0);
     let circle = two.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run();
-    circle.code(1).says("gets its WAL from this node");
+    circle.code(1).says("receives its WAL from this node");
     two.stop(StopMode::Fast);
     three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(6).says("does not answer");
 }

@@ -218,7 +218,7 @@ fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped
     let output = two.pgbaton(["standby", "switchover"]).run();
     output
         .code(6)
-        .says("node \"node3\" streams from the primary and could not be asked")
+        .says("node \"node3\" streams from the primary but is unreachable from here")
         .says("waived by --force")
         .says("Nothing was changed.");
     assert_eq!(one.postmaster(), postmaster);

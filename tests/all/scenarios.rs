@@ -394,7 +394,7 @@ fn the_survivor_of_two_losses_says_that_it_cannot_know() {
     output.code(1).says("commits on the new primary would wait for ever").says("waived by --force");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
     let output = three.pgbaton(["--json", "standby", "promote", "--force", "--accept-data-loss"]).run();
-    output.code(0).says("node \"node2\" could not be asked").says("may be missing here");
+    output.code(0).says("node \"node2\" could not be asked").says("may be missing on this node");
     // Unknown is no zero.
     assert!(output.json()["data"]["wal_lost_bytes"].is_null(), "{output:?}");
     three.psql("ALTER SYSTEM SET synchronous_standby_names = ''");

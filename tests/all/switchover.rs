@@ -664,7 +664,7 @@ fn configured_commands_are_used_on_both_sides() {
     // It does not come back: the role has moved, and what is left to do is told.
     std::fs::write(one.dir.join("broken-start"), "").unwrap();
     let output = two.pgbaton(["standby", "switchover"]).run();
-    output.code(22).says("no start today").says("On the host of \"node1\" run \"pgbaton node start\"");
+    output.code(22).says("no start today").says("run \"pgbaton node start\" on the host of \"node1\"");
     assert_eq!(nodes.primaries(), ["node2"]);
     std::fs::remove_file(one.dir.join("broken-start")).unwrap();
     one.pgbaton(["node", "start"]).run().code(0);
@@ -827,7 +827,11 @@ fn a_candidate_that_is_far_behind_is_refused() {
     let behind = || two.pgbaton(["standby", "switchover", "--dry-run"]).run();
     wait_for("the lag to be seen", SOON, || behind().status.code() == Some(1));
     let output = two.pgbaton(["standby", "switchover"]).run();
-    output.code(1).says("node \"node2\" is far behind").says("still has to replay").says("waived by --force");
+    output
+        .code(1)
+        .says("node \"node2\" lags far behind")
+        .says("still has to replay")
+        .says("waived by --force");
     assert_eq!(nodes.primaries(), ["node1"]);
     two.pgbaton(["standby", "switchover", "--force", "--dry-run"]).run().code(0);
     support::send(startup, Signal::CONT);

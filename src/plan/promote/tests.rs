@@ -304,7 +304,10 @@ fn what_is_missing_is_a_number_only_where_it_is_known() {
     let mut cluster = facts.cluster.clone();
     cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
     facts.topology = Some(crate::facts::topology::merge(None, &cluster, Timestamp::UNIX_EPOCH));
-    assert_eq!(said(&facts), ("at least 256 bytes of WAL of \"node1\" are missing here".into(), None));
+    assert_eq!(
+        said(&facts),
+        ("at least 256 bytes of WAL of \"node1\" are missing on this node".into(), None)
+    );
     facts.former_end = Some(Lsn(0x500));
     assert_eq!(said(&facts).1, Some(0));
     facts.former_end = Some(Lsn(0x580));
