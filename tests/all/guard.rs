@@ -741,7 +741,9 @@ fn a_witness_has_a_vote_for_and_against() {
 
     // It was told of the failover, and says so where the new primary is away.
     one.kill9();
-    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0).says("tell witness \"witness\"");
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run())
+        .code(0)
+        .says("update the metadata on witness \"witness\"");
     two.stop(StopMode::Fast);
     let said = supervise(one, &[]);
     answers(&said, 31, "refuse", "newer_primary");

@@ -619,7 +619,8 @@ fn who_starts_a_cluster_of_debian_beside_systemd_is_told() {
     };
     let told = |args: &[&str]| {
         let output = program(args).run();
-        let found = output.code(0).stderr.contains("will not run as \"postgresql@15-main.service\"");
+        let found =
+            output.code(0).stderr.contains("will not run as its systemd unit \"postgresql@15-main.service\"");
         assert_eq!(
             found,
             output.stderr.contains("service_start_command = 'sudo systemctl start postgresql@15-main")

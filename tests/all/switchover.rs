@@ -748,8 +748,8 @@ fn synchronous_commits_go_on_with_the_standbys_that_are_left() {
     let refused = three.pgbaton(["standby", "switchover"]).run();
     refused
         .code(1)
-        .says("commits on the new primary would wait for ever")
-        .says("wants 2 of them, and 1 would be there");
+        .says("commits on the new primary would wait forever")
+        .says("requires 2 synchronous standbys, but only 1 would be connected");
     let fix = "ALTER SYSTEM SET synchronous_standby_names = ''";
     refused.says(fix).says("Nothing was changed.");
     assert_eq!(nodes.primaries(), ["node1"]);
@@ -1044,7 +1044,9 @@ fn a_slot_that_only_looks_like_a_copy_is_told() {
     two.reload();
     two.wait_until("SHOW synchronized_standby_slots", "repmgr_slot_2", SOON);
     let dry = two.pgbaton(["standby", "switchover", "--dry-run"]).run();
-    dry.code(0).says("readers of failover slots would get nothing").says("synchronized_standby_slots = ''");
+    dry.code(0)
+        .says("subscribers of failover slots would receive nothing")
+        .says("synchronized_standby_slots = ''");
 }
 
 #[test]

@@ -96,14 +96,18 @@ fn tour(pg: &Pg, witness_pg: &Pg) {
     // Who comes and who goes is told to the witness at once.
     let node3 = cluster.standby("node3", &node1);
     as_baton(&node3, 3);
-    node3.pgbaton(["standby", "register"]).run().code(0).says("tell witness \"witness\"");
+    node3.pgbaton(["standby", "register"]).run().code(0).says("update the metadata on witness \"witness\"");
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
     node1.pgbaton(["standby", "unregister", "--node-id=3"]).run().code(0);
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
     assert_eq!(sql(&node1, "SELECT count(*) FROM repmgr.nodes"), "3");
     let config = std::fs::read_to_string(node1.config()).unwrap();
     std::fs::write(node1.config(), format!("{config}\nlocation = \"cellar\"\n")).unwrap();
-    node1.pgbaton(["primary", "register", "-F"]).run().code(0).says("tell witness \"witness\"");
+    node1
+        .pgbaton(["primary", "register", "-F"])
+        .run()
+        .code(0)
+        .says("update the metadata on witness \"witness\"");
     assert_eq!(sql(&witness, "SELECT location FROM repmgr.nodes WHERE node_id = 1"), "cellar");
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
 
@@ -512,7 +516,7 @@ fn a_witness_that_was_away_is_named_until_it_is_told() {
 
     witness.stop(StopMode::Fast);
     let moved = two.pgbaton(["standby", "switchover"]).run();
-    moved.code(0).says("witness \"witness\" cannot be told of the new primary");
+    moved.code(0).says("witness \"witness\" cannot be updated with the new primary");
     moved.says("run \"pgbaton witness register --force\" on \"witness\"");
     witness.start();
     for from in [one, two, &witness] {
@@ -529,7 +533,7 @@ fn a_witness_that_was_away_is_named_until_it_is_told() {
     witness.stop(StopMode::Fast);
     two.stop(StopMode::Immediate);
     let promoted = one.pgbaton(["standby", "promote", "--force", "--yes"]).run();
-    promoted.code(0).says("witness \"witness\" cannot be told of the new primary");
+    promoted.code(0).says("witness \"witness\" cannot be updated with the new primary");
     witness.start();
     assert!(told(one).0.contains(&"witness_outdated".into()));
 }

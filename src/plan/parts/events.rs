@@ -1,7 +1,7 @@
-//! What is told when an operation has ended: rows in `repmgr.events`, and the user's hook. Pure.
+//! Event notifications when an operation has ended: rows in `repmgr.events`, and the user's hook. Pure.
 //!
-//! It belongs to the plan, and so to the journal: whoever finishes the operation, perhaps a resume on the next day, tells the same. Who
-//! waits for a promotion to lead clients there hears of every one.
+//! They belong to the plan, and so to the journal: the run that finishes the operation, perhaps a resume on the next day, sends the same. A
+//! hook that redirects clients after a promotion is notified of every one.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,10 @@ use crate::pg::endpoint::Endpoint;
 use crate::plan::{Op, Step};
 use crate::registry::{NodeRow, NodeType};
 
-/// The id of the step that tells of a promotion.
+/// The id of the step that sends the event notification of a promotion.
 pub const STEP: &str = "tell";
 
-/// Seconds that telling may take, more than its parts together: the hook has a minute of them.
+/// Seconds that the notification may take, more than its parts together: the hook has a minute of them.
 const TELL_S: u32 = 180;
 
 /// One event.
@@ -32,7 +32,7 @@ pub struct Tell {
     pub upstream: Option<Upstream>,
     /// By what it is known to have gone well.
     pub proof: Proof,
-    /// That it has not gone well is told, too.
+    /// A failure is notified, too.
     pub failure: bool,
 }
 

@@ -110,13 +110,13 @@ pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Opt
     }
 }
 
-/// Describes an upstream for a node that follows it: where it is, and how a node connects that never followed anybody.
+/// Describes an upstream for a node that follows it: its address, and how a node connects that has never followed another one.
 ///
 /// `slot` is the slot on the upstream, None for none.
 pub fn upstream(of: &NodeRow, follower: &NodeRow, version_num: u32, slot: Option<String>) -> Upstream {
     let mut conninfo =
         Conninfo::parse(&of.conninfo).map(|parsed| parsed.without_secrets()).unwrap_or_default();
-    // What sessions of a WAL receiver are told is not a row's to decide.
+    // A row must not set these for the sessions of a WAL receiver.
     for keyword in ["replication", "fallback_application_name", "target_session_attrs", "options"] {
         conninfo.remove(keyword);
     }
@@ -139,42 +139,49 @@ pub fn slot_of(row: &NodeRow) -> Option<String> {
     row.slot_name.clone().filter(|name| !name.is_empty())
 }
 
-/// Lets a running standby follow, by SQL.
+/// Repoints a running standby by SQL.
 pub fn follow_by_sql(follower: &NodeFacts, upstream: Upstream) -> Step {
     let row = &follower.row;
     Step::new(
         format!("follow_{}", row.node_id),
-        format!("let node \"{}\" follow {}", row.node_name, upstream.name),
+        format!("point node \"{}\" at {}", row.node_name, upstream.name),
         Op::Follow { standby: Standby::Running(crate::plan::register::endpoint(follower)), upstream },
         QUERY_S,
         Exit::Follow,
     )
     .uninterruptible()
-    .hint(format!("When it can be reached, run \"pgbaton standby follow\" on node \"{}\".", row.node_name))
+    .hint(format!("When it is reachable, run \"pgbaton standby follow\" on node \"{}\".", row.node_name))
 }
 
-/// Checks that our role can point a running standby elsewhere by SQL.
+/// Checks that our role can repoint a running standby by SQL.
 pub fn can_follow(row: &NodeRow, version_num: u32, role: Option<&RoleFacts>) -> Check {
     const NAME: &str = "follow_rights";
     let name = &row.node_name;
     let Some(role) = role else {
-        return Check::fail(NAME, format!("could not ask node \"{name}\" what our role may do there"))
+        return Check::fail(NAME, format!("could not query the privileges of the role on node \"{name}\""))
             .node(row.node_id);
     };
     if role.can_follow_by_sql() {
-        return Check::pass(NAME, format!("the role may change the upstream of node \"{name}\""))
-            .node(row.node_id);
+        return Check::pass(
+            NAME,
+            format!("the role has the privileges to change the upstream of node \"{name}\""),
+        )
+        .node(row.node_id);
     }
     let check = Check::fail(
         NAME,
-        format!("role \"{}\" may not change the upstream of node \"{name}\" by SQL", role.role),
+        format!(
+            "role \"{}\" lacks the privileges to change the upstream of node \"{name}\" by SQL",
+            role.role
+        ),
     )
     .node(row.node_id);
     match role.grants_to_follow(version_num) {
         Some(grants) => check.hint(format!("As a superuser, run on the primary: {}", grants.join(" "))),
-        None if !role.alter_system_allowed => check
-            .detail("allow_alter_system is off there, so that only its configuration files can be changed."),
-        None => check.detail("Up to PostgreSQL 14 only a superuser may run ALTER SYSTEM."),
+        None if !role.alter_system_allowed => {
+            check.detail("allow_alter_system is off there, so only its configuration files can be changed.")
+        }
+        None => check.detail("Up to PostgreSQL 14 only a superuser can run ALTER SYSTEM."),
     }
 }
 

@@ -334,7 +334,7 @@ fn what_is_discarded_needs_an_answer() {
         message,
         "20000 bytes of WAL of node \"node1\" with 1 committed transaction would be discarded"
     );
-    assert_eq!(detail, "They are those from 0/3000000 to 0/3004E20. The WAL will be kept in \"/kept\".");
+    assert_eq!(detail, "This is the WAL from 0/3000000 to 0/3004E20. The WAL will be kept in \"/kept\".");
 }
 
 #[test]

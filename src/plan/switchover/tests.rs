@@ -290,7 +290,7 @@ fn a_failover_slot_that_the_old_primary_keeps_is_dropped_at_the_end() {
         server(&mut facts, 2).slots.push(Slot { synced: true, ..logical("cdc") });
         let plan = plan(&facts, FORCED);
         let last = plan.phases.last().unwrap();
-        assert_eq!(last.title, "clear up");
+        assert_eq!(last.title, "clean up");
         let found =
             last.steps.iter().any(|step| matches!(&step.op, Op::DropKeptSlot { slot, .. } if slot == "cdc"));
         let anywhere = plan.steps().any(|step| matches!(&step.op, Op::DropKeptSlot { .. }));
