@@ -316,7 +316,7 @@ fn slots_of_an_old_primary(nodes: &Nodes) {
 
     let dry = one.pgbaton(["--json", "node", "rejoin", "--dry-run"]).run();
     let dropped = ["2", "3"]
-        .map(|id| format!("drop slot \"repmgr_slot_{id}\" on node \"node1\", which nobody uses any more"));
+        .map(|id| format!("drop slot \"repmgr_slot_{id}\" on node \"node1\", which is no longer used"));
     assert_eq!(planned(&dry), dropped);
     assert_eq!(slots(), "barman repmgr_slot_2 repmgr_slot_3");
     one.pgbaton(["node", "rejoin"]).run().code(0);

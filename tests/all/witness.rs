@@ -240,7 +240,7 @@ fn servers_that_are_no_witness() {
         &["a node of another cluster", "other1"],
     );
     metadata(&witness, "UPDATE repmgr.nodes SET conninfo = 'host=127.0.0.1 port=1'");
-    refused(register(&witness, &node1, &[]), 1, &["table_free"], &["records of nodes already"]);
+    refused(register(&witness, &node1, &[]), 1, &["table_free"], &["already has records of nodes"]);
     envelope(&register(&witness, &node1, &["-F"]), "witness register", 0, true);
     assert_eq!(metadata(&witness, RECORD), metadata(&node1, RECORD));
     let json = envelope(&register(&witness, &witness, &["-F"]), "witness register", 1, false);

@@ -80,7 +80,7 @@ impl Tell {
     }
 }
 
-/// A node becomes the primary. `failure` says whether it is told, too, that it did not.
+/// A node becomes the primary. `failure` says whether a failure is notified, too.
 pub fn promotion(row: &NodeRow, failure: bool) -> Tell {
     let (id, name) = (row.node_id, &row.node_name);
     Tell {
@@ -103,16 +103,16 @@ pub fn follow(node_id: i32, upstream: &NodeRow) -> Tell {
     Tell::outcome("standby_follow", node_id, attached(upstream), upstream)
 }
 
-/// Tells of a promotion as soon as it is recorded: a hook that leads clients to the new primary must not wait for anybody else.
+/// Sends the notification of a promotion as soon as it is recorded: a hook that redirects clients must not wait for other nodes.
 ///
-/// A journal keeps that it was told, and a resumed operation does not tell it again. Where this is not reached, it is told at the end.
+/// The journal records that it was sent, and a resumed operation does not send it again. If this step is not reached, it is sent at the end.
 pub fn at_once(on: &Endpoint, row: &NodeRow) -> Step {
-    let title = format!("tell that \"{}\" is the primary", row.node_name);
+    let title = format!("send the event notification for the new primary \"{}\"", row.node_name);
     let op = Op::Tell { on: on.clone(), tell: promotion(row, false) };
     Step::new(STEP, title, op, TELL_S, Exit::Incomplete)
 }
 
-/// Standbys that are led to a new primary, as repmgr records them; `former` becomes a standby otherwise.
+/// Standbys that follow a new primary, as repmgr records them; `former` becomes a standby otherwise.
 pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>) -> Vec<Tell> {
     let others = cluster.nodes.iter().map(|node| &node.row).filter(|row| {
         row.node_type == NodeType::Standby

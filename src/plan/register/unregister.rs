@@ -45,7 +45,7 @@ pub fn unregister(
         Check::fail("no_downstream", format!("other nodes are registered to follow node \"{name}\""))
             .node(row.node_id)
             .detail(format!("They are {}.", below.join(", ")))
-            .hint("Let them follow another node, or unregister them first.")
+            .hint("Point them at another node, or unregister them first.")
     });
     let is_primary = target.row.node_id == primary.row.node_id;
     if is_primary {
@@ -53,14 +53,14 @@ pub fn unregister(
             Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
                 .node(row.node_id)
                 .detail("The metadata would have no primary.")
-                .hint("Make another node the primary first, unless the cluster is given up.")
+                .hint("Make another node the primary first, unless you decommission the cluster.")
                 .waivable(Waiver::Force, options.force),
         );
     } else if wanted == &NodeType::Primary && row.active {
         checks.push(
             Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
                 .node(row.node_id)
-                .hint("If it is gone for good, waive this check.")
+                .hint("If it is gone for good, override this check with --force.")
                 .waivable(Waiver::Force, options.force),
         );
     }
@@ -77,11 +77,11 @@ pub fn unregister(
             )
             .node(primary.row.node_id)
             .detail(format!("The setting is \"{}\".", server.synchronous_standby_names))
-            .hint("Take the name out of the setting, or commits may wait for this node for ever."),
+            .hint("Remove the name from the setting, or commits may wait for this node forever."),
         );
     }
     let mut statements = vec![node::delete(row.node_id)];
-    // Nobody will finish what it had begun.
+    // Its interrupted operations will never be resumed.
     statements.extend(options.records.then(|| operation::close_all_of(row.node_id)));
     let mut steps = vec![Step::new(
         "remove_record",
@@ -95,7 +95,7 @@ pub fn unregister(
         && !is_primary
         && primary.facts().and_then(|server| server.slot(&kept)).is_some_and(|slot| !slot.active)
     {
-        // A promotion has made it, for the former primary to come back.
+        // The promotion created it, so that the former primary can rejoin.
         steps.push(Step::new(
             "drop_slot",
             format!("drop slot \"{kept}\" on \"{}\"", primary.row.node_name),
@@ -108,7 +108,7 @@ pub fn unregister(
     if let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream)
         && let Some(slot) = upstream.facts().and_then(|server| server.slot(slot_name))
     {
-        // Only the slot of its own name: what somebody wrote into the row may be another's.
+        // Only the slot of its own name: the row may have been edited to name another node's slot.
         let own = *slot_name == node::slot_name(row.node_id) && slot.slot_type == "physical";
         if own && !slot.active {
             steps.push(Step::new(
@@ -122,7 +122,9 @@ pub fn unregister(
             checks.push(
                 Check::warning(
                     "slot_kept",
-                    format!("slot \"{slot_name}\" in the record of node \"{name}\" is not one of its own and is kept"),
+                    format!(
+                        "slot \"{slot_name}\" in the record of node \"{name}\" is not its own, and is kept"
+                    ),
                 )
                 .node(upstream.row.node_id)
                 .detail(format!(
