@@ -155,7 +155,7 @@ Error config_invalid_value: invalid value for parameter "priority": "-1"
 Error config_invalid_value: invalid value for parameter "use_replication_slots": "maybe"
     Allowed is true or false. It is in line 5 of "/etc/pgbaton.toml".
 Error config_invalid_value: invalid value for parameter "degraded_monitoring_timeout": "1.5"
-    Allowed is a number of seconds, at least 0, or -1 to switch it off. It is in line 6 of "/etc/pgbaton.toml".
+    Allowed is a number of seconds, at least 0, or -1 to disable it. It is in line 6 of "/etc/pgbaton.toml".
 Error config_unrecognized_parameter: parameter "loglevel" no longer exists
     It is in line 7 of "/etc/pgbaton.toml".
     The parameter is now called "log_level".

@@ -42,7 +42,7 @@ pub struct NodeStatus {
     pub physical_slots: i64,
     /// `max_replication_slots`.
     pub max_replication_slots: i64,
-    /// Physical slots that nobody uses.
+    /// Physical slots that are not in use.
     pub inactive_slots: Vec<String>,
     /// Slots of registered standbys of this node that do not exist.
     pub missing_slots: Vec<String>,
@@ -50,7 +50,7 @@ pub struct NodeStatus {
     pub upstream_node_id: Option<i32>,
     /// That node's name.
     pub upstream_node_name: Option<String>,
-    /// Seconds behind the primary; None for a primary, and where it cannot be told.
+    /// Seconds behind the primary; None for a primary, and if it is unknown.
     pub replication_lag_s: Option<f64>,
     /// End of the WAL received.
     pub receive_lsn: Option<Lsn>,
@@ -61,7 +61,7 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// It accepts writes, and so follows nobody.
+    /// It accepts writes, and so follows no node.
     fn is_primary(&self) -> bool {
         self.role != "standby"
     }

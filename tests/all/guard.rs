@@ -598,9 +598,9 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     std::fs::remove_file(topology(&alone)).unwrap();
     doubted("There is no");
     std::fs::write(topology(&alone), &good[..good.len() / 2]).unwrap();
-    doubted("ould not understand");
+    doubted("ould not parse");
     std::fs::write(topology(&alone), "").unwrap();
-    doubted("ould not understand");
+    doubted("ould not parse");
     edit_topology(&alone, |seen| seen["format"] = json!(99));
     doubted("newer version of pgbaton");
     edit_topology(&alone, |seen| seen["system_identifier"] = json!("1"));

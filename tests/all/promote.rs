@@ -86,7 +86,7 @@ fn a_server_of_another_cluster_at_the_address_of_the_old_primary_is_in_nobodys_w
     let moved = format!("UPDATE repmgr.nodes SET conninfo = '{}' WHERE node_id = 1", foreign.conninfo());
     one.psql_as("repmgr", "repmgr", &moved);
     one.stop(StopMode::Fast);
-    let another = "a server of another cluster is at its address";
+    let another = "a server of another cluster responds at its address";
     two.pgbaton(["standby", "switchover"]).run().code(6).says(another).says("Nothing was changed.");
     two.pgbaton(["standby", "promote"]).run().code(0).says(another);
     assert_eq!(two.psql("SELECT pg_is_in_recovery()"), "f");

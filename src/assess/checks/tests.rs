@@ -446,7 +446,7 @@ const CASES: &[Case] = &[
     (Name::Rewind, 1, Status::Warning, "neither data checksums nor wal_log_hints are on", |e| {
         e.more(1).wal_log_hints = false;
     }),
-    (Name::Rewind, 1, Status::Ok, "possible: settings, rights and files", |e| {
+    (Name::Rewind, 1, Status::Ok, "possible: settings, privileges and files are fine", |e| {
         e.more(1).wal_log_hints = false;
         e.more(1).data_checksums = true;
     }),

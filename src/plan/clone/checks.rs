@@ -627,7 +627,7 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     for file in &facts.external {
         match (&file.contents, &file.problem) {
             (Err(NotRead { why, hint }), _) => checks.push({
-                let way = hint.as_ref().map(|hint| format!(" For the way by its host: {hint}"));
+                let way = hint.as_ref().map(|hint| format!(" To read it through the source's host: {hint}"));
                 Check::fail("external_files", format!("configuration file \"{}\" cannot be read", file.from))
                     .detail(why.clone())
                     .hint(format!(
@@ -652,9 +652,9 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                     format!("configuration file \"{path}\" can be copied, and was read {how}"),
                 ));
                 checks.extend(owner.as_ref().map(|owner| {
-                    Check::warning("external_file_owner", format!("configuration file \"{path}\" changes hands"))
+                    Check::warning("external_file_owner", format!("configuration file \"{path}\" will have another owner"))
                         .detail(format!(
-                            "On the source it belongs to \"{owner}\"; here it will belong to the user that runs pgbaton."
+                            "On the source it belongs to \"{owner}\"; on this host it will belong to the user that runs pgbaton."
                         ))
                 }));
             }
