@@ -77,8 +77,8 @@ impl Milestone {
 
 /// The history file of timeline $1 and the first bytes written on each of its last eight timelines.
 ///
-/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It tells
-/// two promotions apart even where the history files agree to the byte, as they do for two standbys that had both caught up.
+/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It distinguishes
+/// two promotions even where the history files agree to the byte, as they do for two standbys that had both caught up.
 const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file('pg_wal/' || \
          lpad(upper(to_hex($1::integer)), 8, '0') || '.history', 0, 262144, true), 'UTF8') AS text), \
    lines AS (SELECT m.line[1]::bigint AS parent, m.line[2]::pg_lsn AS lsn, row_number() OVER () AS n \

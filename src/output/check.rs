@@ -249,7 +249,7 @@ fn nagios(finding: &Finding) -> String {
     };
     // A bar begins the performance data, and may be nowhere else.
     let message = one_line(&finding.message).replace('|', "/");
-    let told = match (finding.name, &finding.figures, finding.value) {
+    let shown = match (finding.name, &finding.figures, finding.value) {
         (Name::ArchiveReady, _, Some(files)) => {
             format!("{files} pending archive ready files | files={files};{}", limits())
         }
@@ -286,7 +286,7 @@ fn nagios(finding: &Finding) -> String {
         }
         _ => message,
     };
-    format!("{} {}: {}", finding.name.nagios(), finding.status.word(), one_line(&told))
+    format!("{} {}: {}", finding.name.nagios(), finding.status.word(), one_line(&shown))
 }
 
 /// The line that repmgr reads from the repmgr of another node; empty where it reads none.
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_bar_begins_the_performance_data_and_nothing_else() {
-        let told = Finding {
+        let finding = Finding {
             value: Some(1536.0),
             unit: Some("bytes"),
             warning: Some(8.0),
@@ -394,7 +394,7 @@ mod tests {
             ..Finding::new(WalRetained, Status::Critical, "slot \"a|b\" keeps\nmuch")
         };
         let line = "PGBATON_WAL_RETAINED CRITICAL: slot \"a/b\" keeps much | wal_retained=1536.000B;8;9\n";
-        assert_eq!(text(&of(vec![told])), line);
+        assert_eq!(text(&of(vec![finding])), line);
         let free = Finding {
             value: Some(4.25),
             unit: Some("percent"),
@@ -408,8 +408,8 @@ mod tests {
         );
         let unknown = Finding::new(ArchiveReady, Status::Unknown, "unable");
         assert_eq!(text(&of(vec![unknown.clone()])), "REPMGR_ARCHIVE_READY UNKNOWN: unable\n");
-        let told = CheckReport { layout: Layout::OptFormat, ..of(vec![unknown]) };
-        assert_eq!(text(&told), "--status=UNKNOWN\n");
+        let report = CheckReport { layout: Layout::OptFormat, ..of(vec![unknown]) };
+        assert_eq!(text(&report), "--status=UNKNOWN\n");
     }
 
     #[test]

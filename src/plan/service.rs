@@ -419,7 +419,7 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
                 if !facts.pg_ctl_options.iter().any(|option| option == "--silent" || option == "-s") {
                     args.push("--silent".into());
                 }
-                // A restart reads the file itself, unless it is told what to take.
+                // A restart reads the file itself, unless it gets options.
                 let last = &facts.last_start;
                 let options = match action {
                     Action::Restart if last.left_out.is_empty() => None,

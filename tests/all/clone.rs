@@ -690,7 +690,7 @@ fn directories_that_are_not_ours_are_refused() {
     refusal.with(1, &["of another cluster"], |program| program.arg("--force"));
     // Another major version's.
     std::fs::write(node2.data.join("PG_VERSION"), "14\n").unwrap();
-    refusal.with(1, &["of PostgreSQL 14"], |program| program.arg("--force"));
+    refusal.with(1, &["PostgreSQL 14"], |program| program.arg("--force"));
     std::fs::remove_dir_all(&node2.data).unwrap();
     // Its own, with a server running on it, then without.
     node2.base_backup(&node1);

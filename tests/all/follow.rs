@@ -258,7 +258,7 @@ fn where_the_checkpoint_is_gone_what_was_written_last_tells() {
         let there = three.psql(&format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{checkpoint}'"));
         assert_eq!(there, "0", "the new primary still has {checkpoint}");
         let output = two.pgbaton(["node", "rejoin", "--dry-run", "--accept-data-loss"]).run();
-        assert!(!output.stderr.contains("cannot tell whether"), "PostgreSQL {}: {output:?}", pg.major);
+        assert!(!output.stderr.contains("cannot determine whether"), "PostgreSQL {}: {output:?}", pg.major);
         two.pgbaton(["node", "rejoin", "--accept-data-loss"]).run().code(0);
         three.psql("CREATE TABLE later ()");
         two.wait_for_replay_of(three);

@@ -760,7 +760,7 @@ fn frozen_nodes_are_not_waited_for_longer_than_said() {
     // The other one is a majority with us, once there is no more time for this one.
     let said = guard(one, &["--wait", "3"]);
     answers(&said, 0, "start", "majority");
-    said.says("WARNING: node \"node1\" may start").says("Node \"node2\" does not answer");
+    said.says("WARNING: node \"node1\" may start").says("Node \"node2\" does not respond");
     assert!(said.took >= Duration::from_secs(3) && said.took < Duration::from_secs(15), "{said:?}");
     three.freeze();
     let said = supervise(one, &[]);

@@ -318,7 +318,7 @@ fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
     let (new, other) = if behind { (three, two) } else { (two, three) };
     let shown = new.pgbaton(["--json", "cluster", "show"]).run();
     assert_eq!(shown.code(25).json()["data"]["cluster"]["state"], "no_primary", "{shown:?}");
-    new.pgbaton(["standby", "promote"]).run().code(0).says("node \"node1\" could not be asked");
+    new.pgbaton(["standby", "promote"]).run().code(0).says("node \"node1\" is unreachable");
     // One is enough.
     other.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run().code(31);
     other.wait_for_replay_of(new);

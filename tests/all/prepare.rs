@@ -667,7 +667,7 @@ fn a_host_without_a_server_gets_its_password_file() {
     configure(&node2, 2, "node2", &node2.conninfo_as(NEW, NEW), "");
     let json = envelope(&prepare(&node2, &["--json", "--node", "node1"]), "node prepare", 25, false);
     assert_eq!(not_ok(&json), ["pgpass"]);
-    prepare(&node2, &["--apply", "--node", "node1"]).code(1).says("is not known");
+    prepare(&node2, &["--apply", "--node", "node1"]).code(1).says("is unknown");
     prepare(&node2, &["--apply", "--node", "node1", "--generate-password"])
         .code(1)
         .says("generated on the primary");

@@ -661,7 +661,7 @@ fn a_standby_of_another_history_is_refused() {
     let refused = node3.pgbaton(["standby", "register", "--json"]).run();
     let json = envelope(&refused, "standby register", 1, false);
     let text = json.to_string();
-    assert!(text.contains("has parted from that of the primary"), "{json}");
+    assert!(text.contains("this server has diverged from the primary"), "{json}");
     // Waiving the missing attachment does not waive that.
     node3.pgbaton(["standby", "register", "--force"]).run().code(1);
 

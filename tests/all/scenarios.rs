@@ -394,7 +394,7 @@ fn the_survivor_of_two_losses_says_that_it_cannot_know() {
     output.code(1).says("commits on the new primary would wait forever").says("waived by --force");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
     let output = three.pgbaton(["--json", "standby", "promote", "--force", "--accept-data-loss"]).run();
-    output.code(0).says("node \"node2\" could not be asked").says("may be missing on this node");
+    output.code(0).says("node \"node2\" is unreachable").says("may be missing on this node");
     // Unknown is no zero.
     assert!(output.json()["data"]["wal_lost_bytes"].is_null(), "{output:?}");
     three.psql("ALTER SYSTEM SET synchronous_standby_names = ''");
@@ -414,7 +414,7 @@ fn a_standby_in_maintenance_does_not_stop_the_writers() {
     one.wait_until(&format!("SELECT max(n) > {seen} FROM ledger"), "t", SOON);
     // The switchover goes without it, names it, and keeps its place.
     let output = three.pgbaton(["standby", "switchover"]).run();
-    output.code(0).says("node \"node2\" could not be asked").says("pgbaton standby follow");
+    output.code(0).says("node \"node2\" is unreachable").says("pgbaton standby follow");
     two.pgbaton(["node", "start"]).run().code(0);
     let output = two.pgbaton(["standby", "follow"]).run();
     output.code(0);
@@ -597,7 +597,7 @@ fn a_primary_behind_a_black_hole_is_given_up_within_the_time_that_was_given() {
         server.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
     }
     let output = run(&["standby", "promote"]);
-    output.code(0).says("node \"node1\" could not be asked");
+    output.code(0).says("node \"node1\" is unreachable");
     three.wait_for_replay_of(two);
     assert_eq!(nodes.primaries(), ["node2"]);
 }

@@ -134,7 +134,7 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     assert!(!start(&[]).code(0).stderr.contains("could be asked"));
     one.stop(StopMode::Fast);
     three.stop(StopMode::Fast);
-    start(&[]).code(0).says("not all other nodes could be asked").says("Node \"node3\" does not answer");
+    start(&[]).code(0).says("not all other nodes could be asked").says("Node \"node3\" does not respond");
     // Nobody: the operator must be certain.
     one.stop(StopMode::Fast);
     two.stop(StopMode::Fast);

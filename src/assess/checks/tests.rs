@@ -65,12 +65,12 @@ const CASES: &[Case] = &[
         e.expected = Some(NodeType::Primary);
     }),
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| e.expected = Some(NodeType::Primary)),
-    // Somebody has seen a newer one, though it is gone now.
+    // Another node has seen a newer one, which is gone now.
     (Name::ServerRole, 1, Status::Critical, "node \"n1\" accepts writes on an old timeline", |e| {
         e.expected = Some(NodeType::Primary);
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
-    // Where nobody has, and nobody else answers, it is the primary as far as anybody knows.
+    // If none has, and no other node responds, it is the primary as far as is known.
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| {
         e.expected = Some(NodeType::Primary);
         (1..=2).for_each(|at| e.facts.nodes[at].server = Err(silence(Answered::Nothing)));
@@ -361,7 +361,7 @@ const CASES: &[Case] = &[
         }
         server(&mut e.facts, 1).reads_files = false;
     }),
-    // In an old cluster nobody has the first segment any more.
+    // In an old cluster no node has the first segment any more.
     (Name::Timeline, 2, Status::Ok, "on timeline 2, streams from its upstream", |e| {
         for at in [0, 1] {
             let server = server(&mut e.facts, at);
@@ -416,7 +416,7 @@ const CASES: &[Case] = &[
     (Name::Archiver, 1, Status::Warning, "1 file waits, and nothing becomes of it", |e| {
         stuck(e, 700.0, 650.0);
     }),
-    // A file that has just come waits for nobody yet, and an archiver that has just been at work goes on.
+    // A file that has just come is not overdue yet, and an archiver that has just been at work goes on.
     (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 700.0, 5.0)),
     (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 5.0, 700.0)),
     (Name::Archiver, 1, Status::Critical, "archiving fails, last for 0000000100000000000000A1", |e| {
@@ -630,9 +630,9 @@ fn each_check_fails_when_it_should_and_only_then() {
             (*status, *message),
             "{name:?} of {id}: {found:?}"
         );
-        // Who is told that something is wrong is told what to do, or what is behind it.
-        let told = found.detail.is_some() || found.hint.is_some();
-        assert!(told || matches!(status, Status::Ok | Status::Unknown) || !is_new(*name), "{found:?}");
+        // A reported problem comes with what to do, or its cause.
+        let explained = found.detail.is_some() || found.hint.is_some();
+        assert!(explained || matches!(status, Status::Ok | Status::Unknown) || !is_new(*name), "{found:?}");
     }
     // No check was left out.
     for name in Name::ALL {
@@ -698,7 +698,7 @@ fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
     assert_eq!(
         found.detail.as_deref(),
         Some(
-            "They keep WAL that nobody fetches: \"b\". They keep nothing any more, and are of no use: \"lo'st\"."
+            "These retain WAL, but no standby streams from them: \"b\". These are lost and no longer usable: \"lo'st\"."
         )
     );
     let hint = found.hint.unwrap();
@@ -777,7 +777,7 @@ fn the_verdict_knows_of_the_cluster_as_a_whole() {
     let found = example.judge();
     assert_eq!(found.verdict(), Status::Warning);
     assert_eq!(found.next(), ["pgbaton node restart  # on \"n2\""]);
-    // What cannot be told counts, where nobody was missing who could be asked.
+    // What is unknown counts, if no node was missing that could be queried.
     let mut example = Example::healthy();
     example.more(2).sees_settings = false;
     assert_eq!(example.judge().verdict(), Status::Unknown);
@@ -797,7 +797,7 @@ fn all_is_well() {
 
 #[test]
 fn every_issue_of_a_node_belongs_to_a_check() {
-    // Those of other commands, of the configuration and of the whole cluster fall to the role and hurt nobody.
+    // Those of other commands, of the configuration and of the whole cluster fall to the role and do no harm.
     let own = ["slot_missing", "slot_lost", "slot_unused", "slot_inactive", "replication_lag"];
     for (code, _) in ISSUE_CODES {
         assert_eq!(of_issue(code).is_none(), own.contains(code), "{code}");

@@ -495,7 +495,7 @@ mod tests {
         // Without a primary there is nowhere to register.
         assert!(!report.cluster.next.concat().contains("register"), "{:?}", report.cluster.next);
         assert!(issues[0].hint.as_deref().unwrap().contains("promote \"n2\""), "{issues:?}");
-        // Another one may be the primary: it cannot be asked, or it feeds somebody.
+        // Another one may be the primary: it does not respond, or a standby streams from it.
         facts.nodes[2].server = Err(silence(Answered::Nothing));
         assert!(!assess(&facts, &view(None)).0.cluster.next.concat().contains("promote"));
     }
@@ -553,7 +553,7 @@ mod tests {
         let (report, codes) = judged(&facts);
         assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::SplitBrain, None));
         assert_eq!(codes[0], "split_brain");
-        // A promotion that nobody recorded may have been an accident: both sides are shown, and neither is named as the one to stop.
+        // An unrecorded promotion may have been accidental: both sides are shown, and neither is named as the one to stop.
         server(&mut facts, 0).clients = Some(7);
         let (report, issues) = assess(&facts, &view(None));
         assert!(
@@ -567,7 +567,7 @@ mod tests {
         // One that was recorded stays.
         promoted_by_pgbaton(&mut facts, 1);
         assert_eq!(judged(&facts).0.cluster.next[0], "pgbaton node stop  # on \"n1\"");
-        // On one timeline nobody can tell which; the registered one is the one to keep.
+        // On one timeline it is unknown which; the registered one is the one to keep.
         promote(&mut facts, 1, 1);
         let (report, codes) = judged(&facts);
         assert!(codes.contains(&"forked"), "{codes:?}");
@@ -607,7 +607,7 @@ mod tests {
         promoted_by_pgbaton(&mut facts, 2);
         let (report, _) = judged(&facts);
         assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
-        // Or nobody who has seen the newer one answers now.
+        // Or no node that has seen the newer one responds now.
         let mut before = healthy();
         promote(&mut before, 1, 2);
         let seen = topology::merge(None, &before, NOW);

@@ -143,7 +143,7 @@ fn relations_across_timelines() {
     );
     let newer = evidence(&second(true, SWITCH + 8, 1), &ServerFacts::example(false, 1, SWITCH + 8));
     assert!(newer.contains("newer than timeline 1"), "{newer}");
-    // Timeline 3 was made from timeline 1 by the reference: timeline 2 is somebody else's.
+    // Timeline 3 was made from timeline 1 by the reference: timeline 2 belongs to another server.
     let third = with(ServerFacts::example(false, 3, SWITCH + 8), HISTORY, Vec::new());
     let absent = evidence(&second(true, SWITCH + 8, 1), &third);
     assert!(absent.contains("timeline 2 is not in the history of timeline 3"), "{absent}");
@@ -206,11 +206,11 @@ fn where_wal_is_gone_the_recorded_promotions_tell() {
         assert_eq!(relation(&standby(files, &[(1, "z"), (2, "a")]), &reference), Relation::Same);
         let other = evidence(&standby(files, &[(2, "b")]), &reference);
         assert!(other.starts_with("forked: Timeline 2 was started by two different promotions."), "{other}");
-        // It has not arrived yet, or nobody recorded it.
+        // It has not been replicated yet, or was not recorded.
         assert!(evidence(&standby(files, &[(1, "z")]), &reference).starts_with("unknown"));
         assert!(evidence(&standby(files, &[(2, "a")]), &primary(files, &[])).starts_with("unknown"));
     }
-    // Without the history of a later timeline nobody knows where this one ended.
+    // Without the history of a later timeline it is unknown where this one ended.
     let later = knowing(ServerFacts::example(false, 3, SWITCH + 800), false, &[(2, "a")]);
     assert!(evidence(&standby(true, &[(2, "a")]), &later).starts_with("unknown"));
 }
@@ -231,13 +231,13 @@ fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
         server
     };
     let standby = knowing(true, at + 0x1000, Some(milestone(at, 1, 1)));
-    let told = |theirs: Option<Milestone>| {
+    let relation_to = |theirs: Option<Milestone>| {
         evidence(&standby, &knowing(false, at + 0x1000, theirs)).chars().take(22).collect::<String>()
     };
-    assert_eq!(told(Some(milestone(at, 1, 1))), "same");
-    assert_eq!(told(Some(milestone(at, 1, 2))), "forked: The checkpoint");
-    assert_eq!(told(Some(milestone(at, 2, 1))), "forked: The checkpoint");
-    // The end of a transaction tells as well, and the first place that tells decides.
+    assert_eq!(relation_to(Some(milestone(at, 1, 1))), "same");
+    assert_eq!(relation_to(Some(milestone(at, 1, 2))), "forked: The checkpoint");
+    assert_eq!(relation_to(Some(milestone(at, 2, 1))), "forked: The checkpoint");
+    // The end of a transaction is evidence as well, and the first evidence decides.
     let end = |lsn: u64, time: u8| {
         let mut bytes = vec![1; usize::try_from(lsn - segment_begin).unwrap()];
         bytes.extend(wal_record(lsn - 40, 0x00, 1, &[time; 12]));
@@ -265,9 +265,9 @@ fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
     let later = ServerFacts { timeline: TimelineId(3), lineage: Some(lineage), ..primary };
     assert!(evidence(&standby, &later).starts_with("unknown"));
     // Read elsewhere, or not at all.
-    assert_eq!(told(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
-    assert_eq!(told(None), "unknown: The history f");
-    // No record of a checkpoint: it tells nothing.
+    assert_eq!(relation_to(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
+    assert_eq!(relation_to(None), "unknown: The history f");
+    // No record of a checkpoint: it proves nothing.
     let mut broken = milestone(at, 1, 1);
     broken.bytes.replace_range(600..602, "ff");
     let primary = knowing(false, at + 0x1000, Some(broken.clone()));

@@ -130,7 +130,7 @@ fn one_that_knows_better_is_against_us() {
     let knows = with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)));
     says(1, &knows, Says::Against, "a promotion to timeline 2");
     says(2, &with(standby(2, 2), |voice| voice.promoted_to = Some(TimelineId(2))), Says::For, "");
-    // On timeline 1 nobody was promoted before us.
+    // On timeline 1 there was no promotion before us.
     let names_another = |timeline| with(standby(3, timeline), |voice| voice.rows = Ok(promoted(2)));
     says(1, &names_another(1), Says::Against, "names node \"node2\"");
     // Later on it may not have heard of us yet.
@@ -191,7 +191,7 @@ fn whom_it_streams_from_matters() {
     assert_eq!(among(&streaming("h1", Some("streaming")), &two).says, Says::For);
     // A cascade: node 2 says itself what it is.
     assert_eq!(among(&streaming("h2", Some("streaming")), &two).says, Says::For);
-    // From somebody who does not answer us, and whom it was not recorded to follow.
+    // From a server that does not respond to us, and that it was not recorded to follow.
     assert_eq!(among(&streaming("h2", Some("streaming")), &gone).says, Says::Against);
     let cascade = with(streaming("h2", Some("streaming")), |voice| {
         if let Ok(rows) = &mut voice.rows {
@@ -200,7 +200,7 @@ fn whom_it_streams_from_matters() {
     });
     let word = among(&cascade, &gone);
     assert!(word.says == Says::Unclear && word.defers, "{word:?}");
-    // From somebody unknown, or unseen.
+    // From an unknown or unseen server.
     let word = among(&streaming("elsewhere", Some("streaming")), &two);
     assert!(word.says == Says::Unclear && word.defers, "{word:?}");
     let word = among(&streaming("", None), &two);
@@ -211,11 +211,11 @@ fn whom_it_streams_from_matters() {
 
 #[test]
 fn who_says_nothing_of_use_is_not_counted() {
-    let word = says(1, &silent(2, Answered::Nothing), Says::NoAnswer, "does not answer");
+    let word = says(1, &silent(2, Answered::Nothing), Says::NoAnswer, "does not respond");
     assert!(!word.defers);
-    assert!(says(1, &silent(2, Answered::Silent), Says::NoAnswer, "does not answer").defers);
+    assert!(says(1, &silent(2, Answered::Silent), Says::NoAnswer, "does not respond").defers);
     assert!(says(1, &silent(2, Answered::Spoke), Says::Unclear, "does not report its role").defers);
-    assert!(says(1, &with(standby(2, 1), |voice| voice.busy = true), Says::Unclear, "is at work").defers);
+    assert!(says(1, &with(standby(2, 1), |voice| voice.busy = true), Says::Unclear, "is running on").defers);
     let refused = with(standby(2, 1), |voice| voice.rows = Err("permission denied".into()));
     says(1, &refused, Says::Unclear, "permission denied");
     let foreign = with(standby(2, 1), |voice| server(voice).system_identifier = "8".into());
@@ -312,7 +312,7 @@ fn a_majority_is_more_than_half_and_includes_us() {
     // Four: two of them; half is no majority.
     assert_eq!(judged(4, &[], &[(2, For), (3, NoAnswer), (4, NoAnswer)], true), Verdict::Unknown);
     assert_eq!(judged(4, &[], &[(2, For), (3, For), (4, NoAnswer)], false), majority);
-    // An old primary that was taken out does not have to answer, and with nobody else there is nobody who names us.
+    // An old primary that was taken out does not have to respond, and without any other node none confirms us.
     assert_eq!(judged(3, &[3], &[(2, For), (3, NoAnswer)], false), all);
     assert_eq!(judged(2, &[2], &[(2, NoAnswer)], true), Verdict::Unknown);
     assert_eq!(judged(2, &[2], &[(2, For)], false), all);
@@ -335,7 +335,7 @@ fn one_against_is_enough_and_one_that_is_coming_up_is_waited_for() {
     let hung = Word { defers: true, ..word(3, Says::NoAnswer) };
     assert_eq!(judge(1, &words(hung.clone()), &members, false, false), Verdict::Wait);
     assert_eq!(judge(1, &words(hung), &members, false, true), Verdict::Start(Why::Majority));
-    // Somebody who is not registered, too.
+    // An unregistered server, too.
     let named = Word { node_id: None, ..word(9, Against) };
     assert_eq!(judge(1, &words(named), &members, false, false), Verdict::Refuse);
 }
@@ -346,7 +346,7 @@ fn alone_is_only_who_is_known_to_be() {
     assert_eq!(judge(1, &[], &alone, true, false), Verdict::Start(Why::Alone));
     assert_eq!(judge(1, &[], &alone, false, true), Verdict::Unknown);
     assert_eq!(judge(1, &[], &Members::default(), false, true), Verdict::Unknown);
-    // Somebody has said that there are others.
+    // A node has reported that there are others.
     assert_eq!(judge(1, &[], &members(2, &[]), true, true), Verdict::Unknown);
     assert_eq!(judge(1, &[word(2, Says::Against)], &alone, true, false), Verdict::Refuse);
 }
@@ -441,7 +441,7 @@ fn a_primary_at_an_address_of_this_node_is_against_it() {
         assert_eq!(judge(1, &words, &members(3), false, last), Verdict::Refuse);
     }
     assert_eq!(judge(1, &words[..1], &members(1), true, true), Verdict::Refuse);
-    // A standby there, or a server of somebody else, is none.
+    // A standby there, or a server of another cluster, is none.
     says(1, &copy_of_node_1(standby(2, 1)), Says::Unclear, "is a standby of this cluster");
     let foreign = copy_of_node_1(with(standby(2, 1), |voice| {
         server(voice).in_recovery = false;
@@ -465,7 +465,7 @@ fn who_comes_up_at_an_address_of_this_node_is_waited_for_and_a_host_that_is_gone
     for gone in [Answered::Nothing, Answered::Silent] {
         assert_eq!(verdict(&there(gone), false), Verdict::Start(Why::All));
     }
-    // Who starts is told of it.
+    // The command that starts it reports it.
     let all = [there(Answered::Nothing), standby(2, 1), standby(3, 1)];
     let words = strongest(all.iter().map(|voice| heard_among(1, None, voice, &all)).collect());
     let heard = Heard { node_id: 1, words: &words, members: &members, alone: false, seen_newer: None };
