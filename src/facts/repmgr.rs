@@ -75,7 +75,7 @@ const DAEMON: &str = "SELECT json_build_array(coalesce(repmgr.repmgrd_is_running
 pub const IS_REPMGRS: &str = "application_name = 'repmgr' AND datid IS NOT NULL AND pid <> pg_backend_pid() \
     AND current_setting('application_name') <> 'repmgr'";
 
-/// `$1` is [`NEW_S`]. When another role's session began is not for everybody to see, and a daemon's began long ago, mostly.
+/// `$1` is [`NEW_S`]. When another role's session began is not visible to every role, and a daemon's began long ago, mostly.
 const VISITS: &str = "SELECT json_build_array(EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'repmgr'), \
     coalesce(json_agg(json_build_object('pid', pid, \
         'from', 'process ' || pid || coalesce(' from ' || host(client_addr), ''), \

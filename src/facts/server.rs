@@ -200,7 +200,7 @@ impl Slot {
     }
 }
 
-/// Everything that a server says of itself, on 13 to 18 as any role; what a role may not see comes as NULL.
+/// Everything that a server reports, on 13 to 18 as any role; what a role may not see comes as NULL.
 ///
 /// Most of the time goes into what a fresh backend has to learn: each function, operator and type that is named costs it a look into the
 /// catalogs, and each system view, join or subquery a plan. So the functions below the views are called directly, nothing is cast, and

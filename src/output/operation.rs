@@ -28,7 +28,7 @@ pub struct OperationView {
     pub exit_code: Option<u8>,
     /// The point of no return was passed.
     pub past_no_return: bool,
-    /// The way back was begun.
+    /// The rollback was started.
     pub going_back: bool,
     /// Every step and how it stands; only in `operation show`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -43,7 +43,7 @@ pub enum Probe {
         path: PathBuf,
     },
     /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off. Whether
-    /// it lets us in is another question.
+    /// it accepts our connection is another question.
     Ready {
         /// The data directory.
         data_directory: PathBuf,

@@ -92,7 +92,7 @@ impl Judge<'_> {
                 Ok(_) => Finding::unknown(NAME, "the data directory could not be read"),
             });
         };
-        // One that is down is what it is registered as: a former primary with the file comes up as a standby, as it should.
+        // One that is down is what it is registered as: a former primary with the file starts as a standby, which is correct.
         let (is_standby, down) = match server {
             Some(server) => (server.in_recovery, ""),
             None => (row.node_type == NodeType::Standby, ", as soon as its server is started"),

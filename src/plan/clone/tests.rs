@@ -110,7 +110,7 @@ fn running(node: &mut NodeFacts) -> &mut ServerFacts {
 
 type Change = fn(&mut CloneFacts, &mut CloneOptions);
 
-/// Returns what stops the clone after a change: name, exit code, and whether --force waives it.
+/// Returns what stops the clone after a change: name, exit code, and whether --force overrides it.
 fn stopping(change: Change) -> Vec<(String, Exit, bool)> {
     let (mut facts, mut options) = (facts(), options());
     change(&mut facts, &mut options);
@@ -327,7 +327,7 @@ fn an_old_data_directory_is_marked_before_it_loses_anything() {
     assert!(at("take_control_file") < at("take_version_file"));
     assert!(at("take_version_file") < at("clear_data_directory"));
     assert!(at("write_standby_signal") < at("put_in_place"));
-    // On the way back the mark goes after everything that it stands for.
+    // In a rollback the mark goes after everything that it stands for.
     let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["empty_again", "remove_copy", "unclaim", "wait_for_slot_again", "drop_slot"]);
 }

@@ -125,7 +125,7 @@ impl Beside {
     }
 
     /// Looks again whether repmgr rests: what it has begun since we looked first, and whether its daemons are paused indeed.
-    /// And whether the `primary`, if there is to be one, is the primary still: the way back would make it one.
+    /// And whether the `primary`, if there is to be one, is still the primary: the rollback would make it one.
     pub fn look_again(
         &self,
         plan: &mut Plan,

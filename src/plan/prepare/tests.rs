@@ -251,7 +251,7 @@ fn a_role_gets_exactly_what_it_lacks() {
     set_up.version_num = 140_000;
     let work_facts = facts(set_up.clone());
     assert_eq!(Work::of(&work_facts, &wanted()).printed().sql.len(), 3);
-    // A superuser needs nothing but to be let in.
+    // A superuser needs nothing but a connection.
     let all = RoleNow { login: true, superuser: true, ..RoleNow::default() };
     set_up.roles.insert("repmgr".into(), all);
     set_up.database = Some(DatabaseNow { may_connect: true, may_create: true, ..DatabaseNow::default() });

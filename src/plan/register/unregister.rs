@@ -171,7 +171,7 @@ fn empty_copy(
             let check = Check::fail(NAME, format!("could not connect to witness \"{name}\""))
                 .node(id)
                 .detail(format!("{} Its copy of the metadata would stay.", sentence(&why.message)))
-                .hint("Start its server, so that it is emptied; if it is gone for good, waive this check.")
+                .hint("Start its server, so that the copy can be emptied; if it is gone for good, override this check with --force.")
                 .exit(Exit::Connection)
                 .waivable(Waiver::Force, options.force);
             return (None, Some(check));
@@ -181,7 +181,7 @@ fn empty_copy(
     if server.in_recovery || cluster.system_identifier() == Some(server.system_identifier.as_str()) {
         let check = Check::warning(NAME, format!("the server of witness \"{name}\" belongs to the cluster"))
             .node(id)
-            .detail("Its database holds the metadata itself, which is kept.");
+            .detail("Its database contains the metadata itself, which is kept.");
         return (None, Some(check));
     }
     let step = Step::new(
@@ -191,7 +191,7 @@ fn empty_copy(
         QUERY_S,
         Exit::Query,
     )
-    .hint("The record of the witness is gone. On its server, in the same database, run: DELETE FROM repmgr.nodes;");
+    .hint("The record of the witness was removed. On its server, in the same database, run: DELETE FROM repmgr.nodes;");
     let phase = Phase {
         title: "clean up the witness".into(),
         order: Order::InOrder,
@@ -199,7 +199,7 @@ fn empty_copy(
         outage: false,
         steps: vec![step],
     };
-    (Some(phase), Some(Check::pass(NAME, format!("witness \"{name}\" answers"))))
+    (Some(phase), Some(Check::pass(NAME, format!("witness \"{name}\" responds"))))
 }
 
 /// Says whether `synchronous_standby_names` lists a name: PostgreSQL compares without regard to case.
