@@ -31,27 +31,27 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s h -l host -d 'Host name
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s V -l version -d 'Print version'
@@ -59,12 +59,12 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "primary" -d 'Regist
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "master" -d 'Register or unregister a primary'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "standby" -d 'Clone, register or unregister a standby'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "witness" -d 'Register or unregister a witness'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "node" -d 'Look at, start and stop the local node'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "cluster" -d 'Look at the whole cluster'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "operation" -d 'See, resume or abandon what mutating commands did on this node'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "node" -d 'Prepare, inspect, start, stop and re-attach the local node'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "cluster" -d 'Inspect the whole cluster'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "config" -d 'Check or show the configuration'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "man" -d 'Print the manual page, or write one per command into a directory'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -73,31 +73,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -f -a "register" -d 'Create the metadata schema if it is missing, and register this server as the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -f -a "unregister" -d 'Remove a former primary from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -106,27 +106,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -136,31 +136,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from help" -f -a "register" -d 'Create the metadata schema if it is missing, and register this server as the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a former primary from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -169,31 +169,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -f -a "register" -d 'Create the metadata schema if it is missing, and register this server as the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -f -a "unregister" -d 'Remove a former primary from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -202,27 +202,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -232,31 +232,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "register" -d 'Create the metadata schema if it is missing, and register this server as the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a former primary from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -265,36 +265,36 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "register" -d 'Record this standby in the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "register" -d 'Register this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "follow" -d 'Make this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "switchover" -d 'Planned switchover: make this standby the primary and the old primary its standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "rewind" -d 'Rewind a failed or diverged node, and re-attach it as a standby of the current primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-node-id -d 'Node that the standby will follow, if it is not the primary' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l upstream-conninfo -d 'Connection string of the upstream to write into primary_conninfo' -r
@@ -310,40 +310,40 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s c -l fast-checkpoint -d 'Start with an immediate checkpoint; this is the default'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l spread-checkpoint -d 'Let the checkpoint at the start be spread, which is easier on the source and takes minutes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l spread-checkpoint -d 'Start with a spread checkpoint, which puts less load on the source and takes minutes'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l verify-backup -d 'Check the copy against its manifest with pg_verifybackup'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l replication-conf-only -d 'Do not copy; write the replication configuration into an existing, stopped data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l start -d 'Start the server afterwards and wait until it streams'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l register -d 'Start the server afterwards and register it'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l without-barman -d 'Accepted for repmgr\'s sake: pgbaton does not use Barman'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l no-upstream-connection -d 'Known from repmgr, where it goes with Barman; refused'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l without-barman -d 'Accepted for compatibility with repmgr: pgbaton does not use Barman'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l no-upstream-connection -d 'Option of repmgr for Barman; refused'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l upstream-node-id -d 'Node that this standby follows' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-start -d 'Wait this many seconds for the local server to accept connections' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-sync -d 'Wait this many seconds until the record has arrived on this standby' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-sync -d 'Wait this many seconds until the record has been replicated to this standby' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -351,27 +351,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -381,27 +381,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -411,34 +411,34 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l no-siblings-follow -d 'Leave the other standbys where they are'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l no-siblings-follow -d 'Do not repoint the other standbys'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l siblings-follow -d 'The other standbys follow; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l upstream-node-id -d 'Node to follow, if it is not the primary' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s W -l wait -d 'Wait this many seconds for a primary to appear, if there is none yet; without a number, as long as primary_follow_timeout says' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s W -l wait -d 'Wait this many seconds for a primary to appear, if there is none yet (default: primary_follow_timeout)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -446,30 +446,30 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l force-rewind -d 'Accepted for repmgr\'s sake: no rewind is needed' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l force-rewind -d 'Accepted for compatibility with repmgr: no rewind is needed' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -477,38 +477,38 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l no-siblings-follow -d 'Leave the other standbys with the old primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l no-siblings-follow -d 'Do not repoint the other standbys: they stay attached to the old primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l siblings-follow -d 'The other standbys follow; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-force-unpause -d 'Let repmgrd go on afterwards also where it was paused before'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l always-promote -d 'Accepted for repmgr\'s sake: if the last WAL does not arrive, the old primary becomes primary again'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-force-unpause -d 'Unpause repmgrd afterwards even where it was paused before'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l always-promote -d 'Accepted for compatibility with repmgr: if the last WAL does not arrive, the old primary becomes primary again'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l force-rewind -d 'Agree to a rewind, if one is needed; with a path, by that pg_rewind' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-files -d 'Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-archive-dir -d 'Where configuration files are kept during a rewind, instead of the state directory' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s w -l wait -d 'Wait until the node streams; this is the default, and as in repmgr a number changes nothing: node_rejoin_timeout is how long' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l force-rewind -d 'Agree to a rewind, if one is needed; with PATH, use that pg_rewind' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-files -d 'Configuration files in the data directory to keep; all are kept anyway, so this only checks that they exist' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-archive-dir -d 'Directory to keep configuration files in during a rewind, instead of the state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s w -l wait -d 'Wait until the node streams; this is the default. As in repmgr, a number has no effect: node_rejoin_timeout is the limit' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -516,39 +516,39 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l reclone -d 'Clone the node again if nothing else works; the old data directory is moved aside'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l no-check-wal -d 'Do not check whether the WAL that a rewind has to read exists, and do not fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s W -l no-wait -d 'Do not wait until the node streams'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "register" -d 'Record this standby in the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "register" -d 'Register this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "follow" -d 'Make this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "switchover" -d 'Planned switchover: make this standby the primary and the old primary its standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "rewind" -d 'Rewind a failed or diverged node, and re-attach it as a standby of the current primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -557,30 +557,30 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -f -a "register" -d 'Record the local server as a witness, and give it a copy of the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -f -a "register" -d 'Register the local server as a witness, and copy the metadata to it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -f -a "unregister" -d 'Remove a witness from the metadata, and empty its copy'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -590,27 +590,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -620,30 +620,30 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "register" -d 'Record the local server as a witness, and give it a copy of the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "register" -d 'Register the local server as a witness, and copy the metadata to it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "unregister" -d 'Remove a witness from the metadata, and empty its copy'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -653,44 +653,44 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "prepare" -d 'Show what the local server needs to be in a cluster, and set it up'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "status" -d 'Show what the local server is and does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "check" -d 'Check whether this node is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "prepare" -d 'Show what the local server needs for replication, and set it up'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "status" -d 'Show the role and the state of the local server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "check" -d 'Check the health of this node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "restart" -d 'Stop and start the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "reload" -d 'Let the local server read its configuration again'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "reload" -d 'Reload the configuration of the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "guard" -d 'Say by the exit code whether the local server may be started as it is'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node -d 'Let in a node that is not registered yet, too; its port is that of this node unless it is named' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l network -d 'Let in a whole network instead of the address of each node' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l auth-method -d 'How new lines of pg_hba.conf authenticate' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l archive-command -d 'Archive WAL, by this command' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node -d 'Also allow connections from a node that is not registered yet; PORT defaults to the port of this node' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l network -d 'Allow connections from a whole network instead of the address of each node' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l auth-method -d 'Authentication method of new lines in pg_hba.conf' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l archive-command -d 'Archive WAL with this command' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -698,31 +698,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l apply -d 'Do what is missing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l print -d 'Print statements and lines for somebody else to run and to write'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l generate-password -d 'Make a password and keep it in the password file'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l no-password -d 'Do without a password: for trust, peer, ident and certificates'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l print -d 'Print statements to run and lines to write, for an administrator'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l generate-password -d 'Generate a password and store it in the password file'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l no-password -d 'Use no password: for trust, peer, ident and certificates'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -732,31 +732,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l is-shutdown-cleanly -d 'Print one line that says whether the server was shut down cleanly; needs no connection'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l role -d 'It is what it is registered as, and a primary is the only one; with a role, it has this one' -r -f -a "primary\t'Takes writes, as the only one'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l role -d 'Its role is the registered one, and a primary is the only one; with ROLE, its role is this one' -r -f -a "primary\t'The only node that accepts writes'
 standby\t'Follows another node'
 witness\t'Holds no data of the cluster'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l remote-node-id -d 'That node' -r
@@ -767,56 +767,56 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-lag -d 'How far a standby is behind the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archive-ready -d 'WAL files that wait to be archived'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l upstream -d 'A standby streams from the node that it is registered to follow'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l downstream -d 'The standbys that are registered to follow it stream from it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-lag -d 'How far a standby lags behind the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archive-ready -d 'Number of WAL files waiting to be archived'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l upstream -d 'A standby streams from its registered upstream'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l downstream -d 'All standbys registered with it as upstream stream from it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l slots -d 'Its physical replication slots are in use'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l missing-slots -d 'The slots of the standbys that are registered to follow it exist'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l missing-slots -d 'The replication slots of its registered standbys exist'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l data-directory-config -d 'The configuration names the data directory of the running server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l repmgrd -d 'repmgrd is running and not paused; the only check that is made only if it is named'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l db-connection -d 'The server lets pgbaton in'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l identity -d 'Its conninfo leads to a server of this cluster that no other node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l repmgrd -d 'repmgrd is running and not paused; this check runs only if it is requested'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l db-connection -d 'pgbaton can connect to the server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l identity -d 'Its conninfo leads to a server of this cluster that no other node is registered with'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l server-version -d 'It has the same major version as the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeline -d 'Its history is the primary\'s'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeline -d 'It has not diverged from the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replay -d 'Replay of WAL is not paused'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l wal-retained -d 'WAL that replication slots keep, and whether one has lost some'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l logical-slots -d 'Its logical replication slots are usable, or its copies of the primary\'s are'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archiver -d 'The archiver does not fail'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l pending-restart -d 'No setting waits for a restart'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-settings -d 'Settings that must not be lower on a standby than on the primary are not'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l rewind -d 'pg_rewind would be possible: settings, rights and files'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l wal-retained -d 'Size of the WAL retained by replication slots, and whether a slot has lost WAL'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l logical-slots -d 'Its logical replication slots are usable, or on a standby its synchronized copies'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archiver -d 'WAL archiving works'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l pending-restart -d 'No changed setting requires a restart'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-settings -d 'Settings that must be at least as high on a standby as on the primary are so'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l rewind -d 'pg_rewind would be possible: settings, privileges and files'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-login -d 'Its WAL receiver could log in to every other node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l clock -d 'Its clock agrees with the primary\'s'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l free-space -d 'Free space below the data directory, pg_wal and tablespaces'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l unfinished-operation -d 'No operation waits on this node to be resumed or abandoned'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l free-space -d 'Free disk space for the data directory, pg_wal and tablespaces'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l unfinished-operation -d 'No interrupted operation of this node has to be resumed or abandoned'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-signal -d 'A standby has standby.signal and would start as one; a primary has none'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l nagios -d 'Print a line for Nagios, with performance data'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l nagios -d 'Print one line for Nagios, with performance data'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l optformat -d 'Print a line for the repmgr of another node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l has-passfile -d 'Whether passwords can come from a password file'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-connection -d 'Whether the WAL receiver could log in to one node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-config-owner -d 'Whether the configuration that ALTER SYSTEM writes belongs to the user that runs the server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -826,27 +826,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -856,28 +856,28 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -887,28 +887,28 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -918,33 +918,33 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l action -d 'The action' -r -f -a "start\t'Start it'
 stop\t'Stop it'
 restart\t'Stop and start it'
-reload\t'Let it read its configuration again'
+reload\t'Reload its configuration'
 promote\t'Promote it: the same as "standby promote"'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -953,35 +953,35 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l list-actions -d 'Print the command of the action, or of every one, and run none'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l list-actions -d 'Print the command of the action, or of all actions, and run none'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l force-rewind -d 'Agree to a rewind, if one is needed; with a path, by that pg_rewind' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-files -d 'Configuration files in the data directory to keep; all of them are kept, so that this only checks that they are there' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-archive-dir -d 'Where configuration files are kept during a rewind, instead of the state directory' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s w -l wait -d 'Wait until the node streams; this is the default, and as in repmgr a number changes nothing: node_rejoin_timeout is how long' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l force-rewind -d 'Agree to a rewind, if one is needed; with PATH, use that pg_rewind' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-files -d 'Configuration files in the data directory to keep; all are kept anyway, so this only checks that they exist' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-archive-dir -d 'Directory to keep configuration files in during a rewind, instead of the state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s w -l wait -d 'Wait until the node streams; this is the default. As in repmgr, a number has no effect: node_rejoin_timeout is the limit' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -989,34 +989,34 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l reclone -d 'Clone the node again if nothing else helps; the old data directory is moved aside'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l no-check-wal -d 'Do not look whether the WAL that a rewind has to read is there, nor fetch it from the archive'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l reclone -d 'Clone the node again if nothing else works; the old data directory is moved aside'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l no-check-wal -d 'Do not check whether the WAL that a rewind has to read exists, and do not fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s W -l no-wait -d 'Do not wait until the node streams'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l wait -d 'Seconds to ask for, instead of guard_wait' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node -d 'Connection string of a node to ask, beside those that were last seen (can be repeated)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l wait -d 'Seconds to keep querying the other nodes, instead of guard_wait' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node -d 'Connection string of a node to query, in addition to the saved topology (can be repeated)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1024,40 +1024,40 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l demote -d 'If there is a newer primary, make the server a standby of it, and exit with 0'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "prepare" -d 'Show what the local server needs to be in a cluster, and set it up'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show what the local server is and does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check whether this node is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "prepare" -d 'Show what the local server needs for replication, and set it up'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show the role and the state of the local server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check the health of this node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "restart" -d 'Stop and start the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "reload" -d 'Let the local server read its configuration again'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "reload" -d 'Reload the configuration of the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "guard" -d 'Say by the exit code whether the local server may be started as it is'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1066,38 +1066,38 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "check" -d 'Check whether all nodes are well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "event" -d 'Show what happened'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "events" -d 'Show what happened'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "matrix" -d 'Show which node reaches which, as each node\'s own host sees it'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "crosscheck" -d 'Show which node reaches which, asking by way of others where a host cannot be reached from here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "check" -d 'Check the health of all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "event" -d 'List recorded cluster events'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "events" -d 'List recorded cluster events'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "cleanup" -d 'Delete old records of the monitoring history'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l watch -d 'Show again every so many seconds, until interrupted' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l watch -d 'Refresh every SECONDS seconds, until interrupted' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1105,27 +1105,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1135,32 +1135,32 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l no-ssh -d 'Do without ssh: what only another host can tell is not known then'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l no-ssh -d 'Do not use ssh: checks that need another host are then unknown'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l nagios -d 'Print one line for Nagios, with performance data'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l limit -d 'Show at most so many events' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l limit -d 'Show at most this many events' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l event -d 'Only events of this name' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1169,31 +1169,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l all -d 'Show all events'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l limit -d 'Show at most so many events' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l limit -d 'Show at most this many events' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l event -d 'Only events of this name' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1202,28 +1202,28 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l all -d 'Show all events'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1233,27 +1233,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1263,30 +1263,30 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s k -l keep-history -d 'Keep the records of so many days; without it all are deleted' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s k -l keep-history -d 'Keep the records of this many days; without it all are deleted' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1294,34 +1294,34 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check whether all nodes are well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "event" -d 'Show what happened'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "matrix" -d 'Show which node reaches which, as each node\'s own host sees it'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "crosscheck" -d 'Show which node reaches which, asking by way of others where a host cannot be reached from here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check the health of all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "event" -d 'List recorded cluster events'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "cleanup" -d 'Delete old records of the monitoring history'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1331,35 +1331,35 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fis
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "list" -d 'List the operations of this node, newest first'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "show" -d 'Show one operation with every step'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "resume" -d 'Carry on with an unfinished operation'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "resume" -d 'Resume an unfinished operation'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and close it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "cleanup" -d 'Remove the journals of finished operations'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "adopt-state" -d 'Make the state directory this node\'s: move another cluster\'s aside, or bring this node\'s here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "adopt-state" -d 'Make the state directory this node\'s: move the state of another cluster aside, or move this node\'s state here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1368,27 +1368,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1398,27 +1398,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1428,27 +1428,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1458,27 +1458,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l newest -d 'Keep the newest finished operations, this many' -r
@@ -1490,30 +1490,30 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l from -d 'Directory that holds the state of this node, to be moved to its state directory' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l from -d 'Directory with the state of this node, to be moved to its state directory' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1521,35 +1521,35 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the operations of this node, newest first'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show one operation with every step'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Carry on with an unfinished operation'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Resume an unfinished operation'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and close it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "cleanup" -d 'Remove the journals of finished operations'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "adopt-state" -d 'Make the state directory this node\'s: move another cluster\'s aside, or bring this node\'s here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "adopt-state" -d 'Make the state directory this node\'s: move the state of another cluster aside, or move this node\'s state here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1558,31 +1558,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -f -a "check" -d 'Report everything that is wrong with the configuration'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -f -a "show" -d 'Print the configuration in force, as TOML, with the origin of every value'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -f -a "check" -d 'Report all problems in the configuration'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1591,27 +1591,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1621,31 +1621,31 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Report everything that is wrong with the configuration'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the configuration in force, as TOML, with the origin of every value'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Report all problems in the configuration'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1654,27 +1654,27 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s h -l hos
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l directory -d 'Where to write the pages' -r -F
@@ -1685,71 +1685,71 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s h -l host -d 'Ho
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s p -l port -d 'Port of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s U -l username -d 'Role to connect as' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s S -l superuser -d 'Superuser role for the steps that PostgreSQL allows to nobody else' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-id -d 'ID of the node to act on (default: the local node)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l format -d 'What goes to standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s L -l log-level -d 'Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l timeout -d 'Seconds that a server may take to answer; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s F -l force -d 'Waive the checks that the output marks as waivable'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l accept-data-loss -d 'Go on although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s y -l yes -d 'Answer every question with yes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s y -l yes -d 'Answer yes to all questions'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s q -l quiet -d 'Only errors'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s t -l terse -d 'No DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s v -l verbose -d 'More to read'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "primary" -d 'Register or unregister a primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "standby" -d 'Clone, register or unregister a standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "witness" -d 'Register or unregister a witness'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "node" -d 'Look at, start and stop the local node'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "cluster" -d 'Look at the whole cluster'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "operation" -d 'See, resume or abandon what mutating commands did on this node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "node" -d 'Prepare, inspect, start, stop and re-attach the local node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "cluster" -d 'Inspect the whole cluster'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "config" -d 'Check or show the configuration'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "man" -d 'Print the manual page, or write one per command into a directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from primary" -f -a "register" -d 'Make the metadata if it is missing, and record this server as the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from primary" -f -a "unregister" -d 'Remove a primary that is no longer used from the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from primary" -f -a "register" -d 'Create the metadata schema if it is missing, and register this server as the primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from primary" -f -a "unregister" -d 'Remove a former primary from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "register" -d 'Record this standby in the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "register" -d 'Register this standby in the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "unregister" -d 'Remove a standby from the metadata, and its unused slot'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "promote" -d 'Make this standby the primary, after the old one has failed'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "follow" -d 'Let this standby follow the primary, or another standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "switchover" -d 'Move the role of the primary to this standby, while everything is well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "rewind" -d 'Rewind a node that was left behind, and bring it back as a standby of the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from witness" -f -a "register" -d 'Record the local server as a witness, and give it a copy of the metadata'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "follow" -d 'Make this standby follow the primary, or another standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "switchover" -d 'Planned switchover: make this standby the primary and the old primary its standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "rewind" -d 'Rewind a failed or diverged node, and re-attach it as a standby of the current primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from witness" -f -a "register" -d 'Register the local server as a witness, and copy the metadata to it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from witness" -f -a "unregister" -d 'Remove a witness from the metadata, and empty its copy'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "prepare" -d 'Show what the local server needs to be in a cluster, and set it up'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "status" -d 'Show what the local server is and does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "check" -d 'Check whether this node is well'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "prepare" -d 'Show what the local server needs for replication, and set it up'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "status" -d 'Show the role and the state of the local server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "check" -d 'Check the health of this node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "start" -d 'Start the local server and wait until it accepts connections'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "restart" -d 'Stop and start the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "reload" -d 'Let the local server read its configuration again'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "reload" -d 'Reload the configuration of the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "rejoin" -d 'Bring a node that was left behind back as a standby of the primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "guard" -d 'Say by the exit code whether the local server may be started as it is'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "show" -d 'Show all nodes, what they are and whether they replicate'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "check" -d 'Check whether all nodes are well'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "event" -d 'Show what happened'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "matrix" -d 'Show which node reaches which, as each node\'s own host sees it'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "crosscheck" -d 'Show which node reaches which, asking by way of others where a host cannot be reached from here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "check" -d 'Check the health of all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "event" -d 'List recorded cluster events'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "cleanup" -d 'Delete old records of the monitoring history'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "list" -d 'List the operations of this node, newest first'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "show" -d 'Show one operation with every step'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "resume" -d 'Carry on with an unfinished operation'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and forget it'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "resume" -d 'Resume an unfinished operation'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "abandon" -d 'Undo what can be undone of an unfinished operation, and close it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "cleanup" -d 'Remove the journals of finished operations'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "adopt-state" -d 'Make the state directory this node\'s: move another cluster\'s aside, or bring this node\'s here'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Report everything that is wrong with the configuration'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the configuration in force, as TOML, with the origin of every value'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "adopt-state" -d 'Make the state directory this node\'s: move the state of another cluster aside, or move this node\'s state here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Report all problems in the configuration'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'

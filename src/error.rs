@@ -17,7 +17,7 @@ pub enum Exit {
     Failed = 1,
     /// Of a check: critical.
     Critical = 2,
-    /// Of a check or of `node guard`: it cannot be told, or there was an error of any kind.
+    /// Of a check or of `node guard`: the answer is unknown, or there was an error of any kind.
     CannotTell = 3,
     /// PostgreSQL could not be (re)started.
     NoRestart = 4,
@@ -57,11 +57,11 @@ pub enum Exit {
     SecondPrimary = 31,
     /// Refused: data could be lost. Nothing was changed.
     DataLoss = 32,
-    /// No primary: the way back failed too.
+    /// No primary: the rollback failed too.
     NoPrimary = 33,
-    /// Interrupted by SIGINT, after the way back.
+    /// Interrupted by SIGINT, after the rollback.
     Interrupted = 130,
-    /// Interrupted by SIGTERM, after the way back.
+    /// Interrupted by SIGTERM, after the rollback.
     Terminated = 143,
 }
 
@@ -122,7 +122,7 @@ impl Exit {
                 "usage, configuration or a failed precondition; nothing was changed; of a check: warning"
             }
             Self::Critical => "of a check (cluster check, node check with options): critical",
-            Self::CannotTell => "of a check or node guard: it cannot be told, or an error of any kind",
+            Self::CannotTell => "of a check or node guard: unknown, or an error of any kind",
             Self::NoRestart => "PostgreSQL could not be started, stopped or restarted",
             Self::LocalCommand => "a local command failed",
             Self::Connection => "a needed connection failed; nothing was changed",
@@ -133,20 +133,20 @@ impl Exit {
             Self::Internal => "a defect in pgbaton",
             Self::Switchover => "the switchover failed, and the old primary is primary again",
             Self::RegistrationSync => "the registration was not seen on the standby in time",
-            Self::Incomplete => "switched over, but something did not rejoin",
+            Self::Incomplete => "switched over, but a node did not rejoin or follow",
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
             Self::Issues => {
-                "something is not as it should be (cluster show, cluster matrix, node status, node check, node prepare)"
+                "problems were found (cluster show, cluster matrix, node status, node check, node prepare)"
             }
             Self::Pause => "not every daemon could be paused or unpaused",
             Self::Daemon => "the daemon could not be started or stopped",
             Self::Busy => "another operation is running or unfinished; nothing was changed",
             Self::SecondPrimary => "refused: it would make a second primary; nothing was changed",
             Self::DataLoss => "refused: data could be lost; nothing was changed",
-            Self::NoPrimary => "no primary: the way back failed too",
-            Self::Interrupted => "interrupted by SIGINT, after the way back",
-            Self::Terminated => "interrupted by SIGTERM, after the way back",
+            Self::NoPrimary => "no primary: the rollback failed too",
+            Self::Interrupted => "interrupted by SIGINT, after the rollback",
+            Self::Terminated => "interrupted by SIGTERM, after the rollback",
         }
     }
 }
@@ -164,7 +164,7 @@ impl TryFrom<u8> for Exit {
         Self::ALL
             .into_iter()
             .find(|exit| exit.code() == code)
-            .ok_or_else(|| format!("{code} is no exit code of pgbaton"))
+            .ok_or_else(|| format!("{code} is not an exit code of pgbaton"))
     }
 }
 
@@ -174,7 +174,7 @@ impl TryFrom<u8> for Exit {
 pub enum Severity {
     /// Worth knowing; nothing to do.
     Notice,
-    /// Something is not as it should be.
+    /// A problem.
     Warning,
     /// Something is broken, or the command refuses because of it.
     Error,
@@ -198,7 +198,7 @@ pub struct Issue {
 }
 
 impl Issue {
-    /// Whether the message was told when it was found, because it belongs before what was done next.
+    /// Whether the message was already printed when it was found, because it belongs before what was done next.
     pub fn is_told_at_once(&self) -> bool {
         matches!(self.code, "check_warning" | "check_waived")
     }
@@ -206,66 +206,66 @@ impl Issue {
 
 /// Every code that an [`Issue`] may have, and what it means. Codes are never renamed; a test finds those that are missing.
 pub const ISSUE_CODES: &[(&str, &str)] = &[
-    ("node_unreachable", "it does not answer"),
-    ("node_rejects", "it answers but does not let pgbaton in"),
+    ("node_unreachable", "it does not respond"),
+    ("node_rejects", "it responds but rejects the connection"),
     ("running_as_standby", "registered as primary, in recovery"),
-    ("running_as_primary", "registered as standby, takes writes"),
-    ("inactive_but_running", "taken out of the cluster, but up"),
+    ("running_as_primary", "registered as standby, accepts writes"),
+    ("inactive_but_running", "registered as inactive, but running"),
     ("not_attached", "a standby does not stream from its upstream"),
     ("not_streaming", "attached, but not in state \"streaming\""),
-    ("receiver_hangs", "a WAL receiver that is listed, and receives nothing"),
+    ("receiver_hangs", "a WAL receiver is running but receives nothing"),
     ("standby_signal_missing", "a standby without standby.signal: it would start as a primary"),
     ("standby_signal_leftover", "a primary with standby.signal: it would start as a standby"),
     ("promotion_requested", "a promotion was requested and has not happened yet"),
-    ("wrong_server", "conninfo leads to another server than the node's own"),
+    ("wrong_server", "conninfo leads to a server that is not this node's"),
     ("upstream_differs", "streams from another node than registered"),
     ("upstream_missing", "its registered upstream is not registered"),
     ("replay_paused", "replay of WAL is paused"),
-    ("replication_lag", "behind by replication_lag_warning or more"),
+    ("replication_lag", "lags by replication_lag_warning or more"),
     ("slot_missing", "its slot does not exist on its upstream"),
     ("slot_lost", "its slot has lost WAL"),
     ("slot_unused", "it streams without its slot"),
-    ("slot_inactive", "a physical slot that nobody uses"),
-    ("forked", "its history has parted from the primary's"),
+    ("slot_inactive", "a physical slot is not in use"),
+    ("forked", "it has diverged from the primary"),
     ("history_unknown", "its history could not be compared"),
     ("foreign_cluster", "another system identifier"),
     ("same_server", "two records lead to one running server"),
-    ("primary_outdated", "a primary whose timeline another node has left behind"),
+    ("primary_outdated", "a primary on an old timeline: another node is on a newer one"),
     ("witness_outdated", "a witness whose copy of the metadata names another primary, or other nodes"),
     ("witness_in_cluster", "a node registered as a witness belongs to the cluster"),
     ("invalid_conninfo", "its registered connection string cannot be used"),
-    ("application_name_differs", "it streams under another name than its node name"),
-    ("limited_view", "the role may not see what is needed to judge it"),
+    ("application_name_differs", "its application_name is not its node name"),
+    ("limited_view", "the role lacks a privilege that is needed to judge it"),
     ("version_differs", "another major version than the primary"),
-    ("split_brain", "several nodes take writes"),
-    ("no_primary", "no node takes writes"),
-    ("nobody_answers", "what is shown was last seen"),
-    ("several_registered_primaries", "the metadata names several"),
+    ("split_brain", "split brain: several nodes accept writes"),
+    ("no_primary", "no node accepts writes"),
+    ("nobody_answers", "no node responds; the saved topology is shown"),
+    ("several_registered_primaries", "the metadata names several active primaries"),
     ("duplicate_name", "two nodes have one name"),
     ("unrecognized_type", "the metadata holds an unknown type"),
-    ("connection_failed", "a node does not reach another one"),
-    ("host_not_asked", "pgbaton on the host of a node could not be asked from here"),
+    ("connection_failed", "a node cannot connect to another one"),
+    ("host_not_asked", "pgbaton on the host of a node could not be reached from here"),
     ("not_registered", "the local node is not registered"),
     ("not_prepared", "something that a node needs is missing, and pgbaton cannot do it"),
     ("restart_needed", "a setting takes effect at the next restart only"),
     ("operation_open", "an operation of another node has not reported its end"),
     ("operations_not_recorded", "operations cannot be recorded in schema pgbaton"),
-    ("operation_unfinished", "an operation waits to be resumed or abandoned"),
+    ("operation_unfinished", "an interrupted operation has to be resumed or abandoned"),
     ("check_failed", "a check stops the command"),
-    ("check_warning", "a check stops nothing but should be looked at"),
-    ("check_waived", "a failed check was waived by an option"),
-    ("step_failed", "one more step of an operation failed"),
+    ("check_warning", "a check found a problem that does not stop the command"),
+    ("check_waived", "a failed check was overridden by an option"),
+    ("step_failed", "another step of an operation failed"),
     ("config_not_found", "there is no configuration file"),
     ("config_unreadable", "the configuration file cannot be read"),
     ("config_unsafe", "other users could have written the configuration file"),
-    ("config_syntax", "a line cannot be understood"),
+    ("config_syntax", "a syntax error in a line"),
     ("config_include", "an included file cannot be used"),
     ("config_unrecognized_parameter", "no such parameter"),
-    ("config_missing_parameter", "a parameter has to be set"),
+    ("config_missing_parameter", "a required parameter is not set"),
     ("config_invalid_value", "a value is not allowed"),
     ("config_conflict", "two parameters contradict each other"),
-    ("config_node_name", "a node name that makes trouble elsewhere"),
-    ("config_state_directory", "there is no place for state"),
+    ("config_node_name", "a node name that causes problems elsewhere"),
+    ("config_state_directory", "no state directory can be used"),
 ];
 
 /// Why a command ends without having done what was asked.
@@ -408,7 +408,7 @@ pub fn sentence(text: &str) -> String {
     out
 }
 
-/// The error of a question that will have no answer any more, however often it is asked: nobody waits for one.
+/// The error of a query that will never succeed, however often it is repeated: it is not waited for.
 #[derive(Debug)]
 pub struct Hopeless(pub Error);
 

@@ -1,7 +1,7 @@
 //! Streams: the answer on standard output, everything else on standard error.
 //!
 //! The only place that prints. A stream that is gone (a closed terminal, a pipe whose reader has left) is no error: an operation that
-//! has begun must not stop because nobody listens.
+//! has begun must not stop because nothing reads its messages.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -19,13 +19,13 @@ use crate::output::visible::{document, one_line, paragraph};
 /// How important a message is; repmgr's levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For whoever looks for a defect.
+    /// For debugging.
     Debug,
     /// What is being done.
     Info,
     /// What was done, and what is worth knowing.
     Notice,
-    /// Something is not as it should be.
+    /// A problem.
     Warning,
     /// The command fails.
     Error,
@@ -195,7 +195,7 @@ impl Ui {
         self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
     }
 
-    /// Says of each finding that is not as it should be what there is to know and to do; the findings themselves are in the answer.
+    /// Prints detail and hint of each problem found; the findings themselves are in the output.
     pub fn findings(&self, report: &CheckReport, issues: &[Issue]) {
         match report.layout {
             Layout::Nagios | Layout::NodeNagios | Layout::ClusterNagios | Layout::OptFormat => return,
@@ -204,19 +204,19 @@ impl Ui {
         let whole = issues.iter().filter(|issue| issue.node_id.is_none());
         whole.for_each(|issue| self.issue(issue));
         // What is wrong with several nodes alike is said once.
-        let mut told: Vec<(Vec<String>, &Finding)> = Vec::new();
+        let mut shown: Vec<(Vec<String>, &Finding)> = Vec::new();
         for (node, finding) in report.wrong() {
             let name = format!("\"{}\"", node.node_name);
-            let alike = told.iter_mut().find(|(_, other)| {
+            let alike = shown.iter_mut().find(|(_, other)| {
                 (other.name, &other.message, &other.detail, &other.hint)
                     == (finding.name, &finding.message, &finding.detail, &finding.hint)
             });
             match alike {
                 Some((names, _)) => names.push(name),
-                None => told.push((vec![name], finding)),
+                None => shown.push((vec![name], finding)),
             }
         }
-        for (names, finding) in told {
+        for (names, finding) in shown {
             if finding.detail.is_none() && finding.hint.is_none() {
                 continue;
             }
@@ -240,7 +240,7 @@ impl Ui {
             State::NoPrimary => (Level::Warning, "the cluster has no primary".to_string()),
             State::SplitBrain => (Level::Warning, "the cluster has more than one primary".to_string()),
             State::Unknown => {
-                (Level::Warning, "nothing is known of the cluster now: no node answers".to_string())
+                (Level::Warning, "the state of the cluster is unknown: no node responds".to_string())
             }
         };
         let hint = match cluster.next.as_slice() {
@@ -255,8 +255,8 @@ impl Ui {
     /// Says why the command fails, every failed check first.
     pub fn error(&self, error: &Error) {
         // What is wrong with one thing only is the error itself.
-        let told = |issue: &&Issue| issue.is_told_at_once() || issue.message == error.primary;
-        for issue in error.issues.iter().filter(|issue| !told(issue)) {
+        let printed = |issue: &&Issue| issue.is_told_at_once() || issue.message == error.primary;
+        for issue in error.issues.iter().filter(|issue| !printed(issue)) {
             self.judgement(issue);
         }
         self.message(Level::Error, &error.primary, error.detail.as_deref(), error.hint.as_deref());
@@ -270,7 +270,7 @@ impl Ui {
         }
     }
 
-    /// Returns whether somebody can see progress.
+    /// Returns whether progress can be seen.
     pub fn shows_progress(&self) -> bool {
         self.level <= Level::Notice && self.log.borrow().is_none() && std::io::stderr().is_terminal()
     }
@@ -289,7 +289,7 @@ impl Ui {
     /// Writes the answer to standard output.
     ///
     /// # Errors
-    /// Those of writing: the disk is full, or nobody reads any more.
+    /// Those of writing: the disk is full, or the reader has closed the pipe.
     pub fn answer(&self, text: &str) -> std::io::Result<()> {
         self.wipe_progress();
         let mut stdout = std::io::stdout().lock();

@@ -1,7 +1,7 @@
-//! Is a server that does not let itself be asked nevertheless alive?
+//! Is a server that does not respond to queries nevertheless alive?
 //!
-//! Whoever promotes, or registers another primary, must know. A connection that fails proves little: a server whose connections are used
-//! up, that starts up, or that rejects the password, takes writes from others.
+//! A promotion, and the registration of another primary, must know. A connection that fails proves little: a server whose connections are used
+//! up, that starts up, or that rejects the password, may still accept writes from others.
 
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::streams_by;
@@ -10,11 +10,11 @@ use crate::pg::failure::Answered;
 /// Whether a server is alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alive {
-    /// It is. A whole sentence says how that is known.
+    /// It is alive. A whole sentence says how that is known.
     Yes(String),
-    /// Something accepts connections there and then says nothing: hung, or frozen. A whole sentence.
+    /// Something accepts connections there but does not respond: hung, or frozen. A whole sentence.
     CannotTell(String),
-    /// Nothing was heard of it, and nobody streams from it.
+    /// It does not respond, and no standby streams from it.
     NotSeen(String),
 }
 
@@ -23,20 +23,20 @@ pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
     let name = &node.row.node_name;
     let stranger = facts.stranger(node);
     let Some(silence) = node.server.as_ref().err().or(stranger.as_ref()) else {
-        return Alive::Yes(format!("Node \"{name}\" answers."));
+        return Alive::Yes(format!("Node \"{name}\" responds."));
     };
     if silence.answered == Answered::Spoke {
-        return Alive::Yes(format!("Node \"{name}\" answers: {}.", silence.message));
+        return Alive::Yes(format!("Node \"{name}\" responds: {}.", silence.message));
     }
     if let Some(follower) = facts.nodes.iter().find(|other| streams_from(other, node)) {
         return Alive::Yes(format!("Node \"{}\" streams from \"{name}\".", follower.row.node_name));
     }
     match silence.answered {
         Answered::Silent => Alive::CannotTell(format!(
-            "Something accepts connections for node \"{name}\" and then does not answer: {}.",
+            "The address of node \"{name}\" accepts connections but does not respond: {}.",
             silence.message
         )),
-        _ => Alive::NotSeen(format!("Node \"{name}\" does not answer: {}.", silence.message)),
+        _ => Alive::NotSeen(format!("Node \"{name}\" does not respond: {}.", silence.message)),
     }
 }
 

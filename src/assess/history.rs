@@ -1,9 +1,9 @@
-//! Do two servers have the same past?
+//! Do two servers have the same history?
 //!
-//! Positions alone cannot tell. Two standbys that were promoted apart write different WAL at the same positions of timelines with the same
+//! Positions alone do not show it. Two standbys that were promoted independently write different WAL at the same positions of timelines with the same
 //! number; pg_rewind then says that no rewind is required, and one streams from the other with data that differ. So the texts of the
 //! history files are compared, and after them the first record of the timeline, which carries the time of the promotion. Where its segment is
-//! gone, what the metadata recorded of the promotion stands in, and where nobody recorded it, a later checkpoint that both still have.
+//! gone, the promotion record of the metadata is used instead, and if there is none, a later checkpoint that both still have.
 
 use crate::facts::branch::Branch;
 use crate::facts::lineage::{FirstRecord, Milestone};
@@ -12,7 +12,7 @@ use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::wal::{crc32c, is_timed};
 
-/// How the past of one server relates to that of a reference server, usually the primary.
+/// How the history of one server relates to that of a reference server, usually the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relation {
     /// All of its WAL is in the reference's past or present.
@@ -21,10 +21,10 @@ pub enum Relation {
     Forked {
         /// Why, as a whole sentence.
         evidence: String,
-        /// The last position that both share, where it can be told.
+        /// The last position that both share, if it is known.
         at: Option<Lsn>,
     },
-    /// Cannot be told: something could not be read. A whole sentence says what.
+    /// Unknown: something could not be read. A whole sentence says what.
     Unknown(String),
 }
 
@@ -42,7 +42,7 @@ pub fn relation_of(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     };
     match (&found, by_milestone(server, reference)) {
         (Relation::Same, Some(forked @ Relation::Forked { .. })) => forked,
-        (Relation::Unknown(_), Some(told)) => told,
+        (Relation::Unknown(_), Some(known)) => known,
         _ => found,
     }
 }
@@ -86,7 +86,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
         {
             return Relation::Forked {
                 evidence: format!(
-                    "It has WAL up to {end} on timeline {}, which ended at {switch} for the reference.",
+                    "It has WAL up to {end} on timeline {}, which the reference left at {switch}.",
                     server.timeline
                 ),
                 at: Some(switch),
@@ -111,7 +111,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     if let Some((a, b)) = ours.iter().zip(&shared).find(|(a, b)| a.switch != b.switch) {
         return Relation::Forked {
             evidence: format!(
-                "The history files differ: timeline {} ended at {} here and at {} for the reference.",
+                "The history files differ: timeline {} ended at {} on this node and at {} on the reference.",
                 a.timeline, a.switch, b.switch
             ),
             at: Some(a.switch.min(b.switch)),
@@ -130,7 +130,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     match records {
         [Some(ours), Some(theirs)] if ours != theirs => Relation::Forked {
             evidence: format!(
-                "Timeline {} was begun twice, both times at {begin}: the first records differ.",
+                "Timeline {} was started by two different promotions, both at {begin}: the first records differ.",
                 server.timeline
             ),
             at: Some(begin),
@@ -140,7 +140,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     }
 }
 
-/// Compares what the metadata of both say of how the timeline was begun; None where one of them says nothing.
+/// Compares what the metadata of both record about the start of the timeline; None if one of them records nothing.
 ///
 /// The row is written by the promotion that makes a primary and arrives with the data: who has another one streamed from another primary.
 fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
@@ -153,14 +153,14 @@ fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
         Relation::Same
     } else {
         Relation::Forked {
-            evidence: format!("Timeline {timeline} was begun by two different promotions."),
+            evidence: format!("Timeline {timeline} was started by two different promotions."),
             at: None,
         }
     })
 }
 
-/// Compares what stands in the WAL of both at places where the server has a record with a time; None where that was not read, or tells
-/// nothing. The first place that tells decides.
+/// Compares the WAL of both at positions where the server has a record with a time; None if that was not read, or proves
+/// nothing. The first position that proves something decides.
 fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
     server.lineage?.milestones.iter().find_map(|ours| at_milestone(ours, server, reference))
 }
@@ -180,8 +180,8 @@ fn at_milestone(ours: &Milestone, server: &Branch<'_>, reference: &Branch<'_>) -
         .collect();
     if there.iter().any(|(theirs, bytes)| *theirs == before && bytes.starts_with(&wanted)) {
         // One of an earlier timeline says nothing of this one. Nor is it known where the reference has left this one, without its history.
-        let is_told = server.timeline == reference.timeline || switches(reference).is_some();
-        return (ours.timeline == server.timeline && is_told).then_some(Relation::Same);
+        let is_certain = server.timeline == reference.timeline || switches(reference).is_some();
+        return (ours.timeline == server.timeline && is_certain).then_some(Relation::Same);
     }
     // Beyond its end the reference has written nothing yet.
     let is_written = there.iter().any(|(_, bytes)| bytes.len() >= wanted.len())
@@ -216,7 +216,7 @@ fn halves(milestone: &Milestone, segment_bytes: u64) -> Option<(&str, FirstRecor
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
     Relation::Forked {
         evidence: format!(
-            "The history files differ: timeline {timeline} comes from timeline {ours} here and from timeline {theirs} for the reference."
+            "The history files differ: timeline {timeline} comes from timeline {ours} on this node and from timeline {theirs} on the reference."
         ),
         at: None,
     }
@@ -224,23 +224,23 @@ fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -
 
 fn unread(timeline: TimelineId) -> Relation {
     Relation::Unknown(format!(
-        "The history files of timeline {timeline} agree, but the segment with its first record is no longer there to compare."
+        "The history files of timeline {timeline} agree, but the WAL segment with its first record no longer exists, so it cannot be compared."
     ))
 }
 
 /// What positions alone show of two servers on one timeline.
 fn on_one_timeline(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
-    // Wherever they are: somebody removed standby.signal, or both were promoted.
+    // Wherever they are: standby.signal was removed, or both were promoted.
     if server.writes && reference.writes {
         return Some(Relation::Forked {
-            evidence: format!("Both take writes on timeline {}.", server.timeline),
+            evidence: format!("Both accept writes on timeline {}.", server.timeline),
             at: None,
         });
     }
     let (ahead, behind) = (server.end?, reference.end.filter(|_| reference.writes)?);
     // One that streams may have received what was written since the reference was asked.
     (ahead > behind && !server.streams).then(|| Relation::Forked {
-        evidence: format!("It has WAL up to {ahead}, and that of the reference ends at {behind}."),
+        evidence: format!("It has WAL up to {ahead}, but the WAL of the reference ends at {behind}."),
         at: None,
     })
 }

@@ -2,26 +2,26 @@
 
 use clap::{Args, ValueEnum};
 
-/// What of a node is checked, and how it is told.
+/// What is checked on a node, and how it is reported.
 #[derive(Args, Debug, Default)]
 pub struct NodeCheck {
-    /// It is what it is registered as, and a primary is the only one; with a role, it has this one
+    /// Its role is the registered one, and a primary is the only one; with ROLE, its role is this one
     #[arg(long, value_enum, ignore_case = true, value_name = "ROLE", num_args = 0..=1, require_equals = true, help_heading = "Checks")]
     pub role: Option<Option<Role>>,
 
-    /// How far a standby is behind the primary
+    /// How far a standby lags behind the primary
     #[arg(long, help_heading = "Checks")]
     pub replication_lag: bool,
 
-    /// WAL files that wait to be archived
+    /// Number of WAL files waiting to be archived
     #[arg(long, help_heading = "Checks")]
     pub archive_ready: bool,
 
-    /// A standby streams from the node that it is registered to follow
+    /// A standby streams from its registered upstream
     #[arg(long, help_heading = "Checks")]
     pub upstream: bool,
 
-    /// The standbys that are registered to follow it stream from it
+    /// All standbys registered with it as upstream stream from it
     #[arg(long, help_heading = "Checks")]
     pub downstream: bool,
 
@@ -29,7 +29,7 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub slots: bool,
 
-    /// The slots of the standbys that are registered to follow it exist
+    /// The replication slots of its registered standbys exist
     #[arg(long, help_heading = "Checks")]
     pub missing_slots: bool,
 
@@ -37,15 +37,15 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub data_directory_config: bool,
 
-    /// repmgrd is running and not paused; the only check that is made only if it is named
+    /// repmgrd is running and not paused; this check runs only if it is requested
     #[arg(long, help_heading = "Checks")]
     pub repmgrd: bool,
 
-    /// The server lets pgbaton in
+    /// pgbaton can connect to the server
     #[arg(long, help_heading = "Checks")]
     pub db_connection: bool,
 
-    /// Its conninfo leads to a server of this cluster that no other node has
+    /// Its conninfo leads to a server of this cluster that no other node is registered with
     #[arg(long, help_heading = "Checks")]
     pub identity: bool,
 
@@ -53,7 +53,7 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub server_version: bool,
 
-    /// Its history is the primary's
+    /// It has not diverged from the primary
     #[arg(long, help_heading = "Checks")]
     pub timeline: bool,
 
@@ -61,27 +61,27 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub replay: bool,
 
-    /// WAL that replication slots keep, and whether one has lost some
+    /// Size of the WAL retained by replication slots, and whether a slot has lost WAL
     #[arg(long, help_heading = "Checks")]
     pub wal_retained: bool,
 
-    /// Its logical replication slots are usable, or its copies of the primary's are
+    /// Its logical replication slots are usable, or on a standby its synchronized copies
     #[arg(long, help_heading = "Checks")]
     pub logical_slots: bool,
 
-    /// The archiver does not fail
+    /// WAL archiving works
     #[arg(long, help_heading = "Checks")]
     pub archiver: bool,
 
-    /// No setting waits for a restart
+    /// No changed setting requires a restart
     #[arg(long, help_heading = "Checks")]
     pub pending_restart: bool,
 
-    /// Settings that must not be lower on a standby than on the primary are not
+    /// Settings that must be at least as high on a standby as on the primary are so
     #[arg(long, help_heading = "Checks")]
     pub standby_settings: bool,
 
-    /// pg_rewind would be possible: settings, rights and files
+    /// pg_rewind would be possible: settings, privileges and files
     #[arg(long, help_heading = "Checks")]
     pub rewind: bool,
 
@@ -93,11 +93,11 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub clock: bool,
 
-    /// Free space below the data directory, pg_wal and tablespaces
+    /// Free disk space for the data directory, pg_wal and tablespaces
     #[arg(long, help_heading = "Checks")]
     pub free_space: bool,
 
-    /// No operation waits on this node to be resumed or abandoned
+    /// No interrupted operation of this node has to be resumed or abandoned
     #[arg(long, help_heading = "Checks")]
     pub unfinished_operation: bool,
 
@@ -105,7 +105,7 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub standby_signal: bool,
 
-    /// Print a line for Nagios, with performance data
+    /// Print one line for Nagios, with performance data
     #[arg(long)]
     pub nagios: bool,
 
@@ -133,7 +133,7 @@ pub struct NodeCheck {
 /// What a node can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Takes writes, as the only one
+    /// The only node that accepts writes
     #[value(alias = "master")]
     Primary,
     /// Follows another node
@@ -142,10 +142,10 @@ pub enum Role {
     Witness,
 }
 
-/// How a cluster is checked, and how it is told.
+/// How a cluster is checked, and how it is reported.
 #[derive(Args, Debug, Default)]
 pub struct ClusterCheck {
-    /// Do without ssh: what only another host can tell is not known then
+    /// Do not use ssh: checks that need another host are then unknown
     #[arg(long)]
     pub no_ssh: bool,
 

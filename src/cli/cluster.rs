@@ -2,47 +2,47 @@
 
 use clap::{Args, Subcommand};
 
-/// Look at the whole cluster.
+/// Inspect the whole cluster.
 #[derive(Debug, Subcommand)]
 pub enum Cluster {
-    /// Show all nodes, what they are and whether they replicate
+    /// Show all nodes, their roles and the state of replication
     ///
-    /// All nodes are asked at once. Works while the primary, or all nodes but one, are down; when nobody answers, what was last seen is
-    /// shown with its age. Exit code 25 if anything is not as it should be.
+    /// All nodes are queried in parallel. Works while the primary, or all nodes but one, are down; if no node responds, the saved topology
+    /// is shown with its age. Exit code 25 if any problem is found.
     ///
-    /// With --verbose, what repmgrd recorded last of each standby is shown too; in the JSON document it is "monitoring", which is null
-    /// without --verbose and where there is no such record.
+    /// With --verbose, the last monitoring record of repmgrd for each standby is shown too; in the JSON document it is "monitoring", which
+    /// is null without --verbose and if there is no such record.
     Show(Show),
-    /// Check whether all nodes are well
+    /// Check the health of all nodes
     ///
-    /// All checks of "node check" are made on all nodes at once: over SQL, and what only a host can tell, such as free space, by the pgbaton
-    /// there. One verdict, what is not as it should be, and what to type next; the exit code is that of a plugin for Nagios: 0 OK,
-    /// 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error. Works while the primary, or all nodes but one, are down; when nobody answers, the
-    /// verdict is critical, with the age of what was last seen.
+    /// Runs all checks of "node check" on all nodes in parallel: over SQL, and for what only a host can report, such as free space, through
+    /// pgbaton on that host. Prints one verdict, the problems found, and what to type next; the exit code is that of a Nagios plugin: 0 OK,
+    /// 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error. Works while the primary, or all nodes but one, are down; if no node responds, the
+    /// verdict is critical, with the age of the saved topology.
     Check(super::check::ClusterCheck),
-    /// Show what happened
+    /// List recorded cluster events
     #[command(visible_alias = "events")]
     Event(Event),
-    /// Show which node reaches which, as each node's own host sees it
+    /// Show which nodes can connect to which, as seen from each node's own host
     ///
-    /// Every node's pgbaton is asked once, all at once, by ssh where it is on another host, and tries to connect to every registered
-    /// node. `*` it connects, `x` it does not, `?` nobody could be asked. Exit code 25 if a connection failed, 12 if a host could not be
-    /// reached.
+    /// pgbaton on every node's host tries to connect to every registered node; all hosts work in parallel, over ssh if it is another host.
+    /// `*` the connection works, `x` it fails, `?` unknown, as the host could not be queried. Exit code 25 if a connection failed, 12 if a
+    /// host could not be reached.
     Matrix,
-    /// Show which node reaches which, asking by way of others where a host cannot be reached from here
+    /// Show which nodes can connect to which, going through other hosts if a host cannot be reached from here
     ///
-    /// As "cluster matrix": every host is asked once, and `?` stands where nobody could ask it.
+    /// As "cluster matrix": every host is queried once, and `?` means that no host could query it.
     Crosscheck,
     /// Delete old records of the monitoring history
     ///
-    /// On the primary: what repmgrd has recorded in repmgr.monitoring_history. With --node-id or --node-name only that of one standby.
+    /// On the primary: the records of repmgrd in repmgr.monitoring_history. With --node-id or --node-name only those of one standby.
     Cleanup(Cleanup),
 }
 
 /// Delete old records of the monitoring history
 #[derive(Args, Debug, Default)]
 pub struct Cleanup {
-    /// Keep the records of so many days; without it all are deleted
+    /// Keep the records of this many days; without it all are deleted
     #[arg(short = 'k', long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36500))]
     pub keep_history: u32,
 }
@@ -50,15 +50,15 @@ pub struct Cleanup {
 /// Options of `cluster show`.
 #[derive(Args, Debug, Default)]
 pub struct Show {
-    /// Show again every so many seconds, until interrupted
+    /// Refresh every SECONDS seconds, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = false, default_missing_value = "2")]
     pub watch: Option<f64>,
 }
 
-/// Show what happened
+/// List recorded cluster events
 #[derive(Args, Debug, Default)]
 pub struct Event {
-    /// Show at most so many events
+    /// Show at most this many events
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
 

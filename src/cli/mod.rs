@@ -16,8 +16,8 @@ use clap::{ArgAction, Args, Command, CommandFactory as _, Parser, Subcommand, Va
 
 /// Manage PostgreSQL replication: clone, show, promote, switch over, rejoin
 ///
-/// pgbaton wraps pg_basebackup, pg_ctl and pg_rewind and keeps the list of nodes in the database itself. Every command that
-/// changes something shows what it is going to do with --dry-run.
+/// pgbaton runs pg_basebackup, pg_ctl and pg_rewind, and keeps the list of nodes in the database itself. With --dry-run every command
+/// that changes something shows what it would do.
 #[derive(Debug, Parser)]
 #[command(
     name = "pgbaton",
@@ -84,7 +84,7 @@ pub struct Global {
     #[arg(short = 'd', long, value_name = "DBNAME", global = true, help_heading = "Connection")]
     pub dbname: Option<String>,
 
-    /// Superuser role for the steps that PostgreSQL allows to nobody else
+    /// Superuser role for the steps that require a superuser
     #[arg(short = 'S', long, value_name = "NAME", global = true, help_heading = "Connection")]
     pub superuser: Option<String>,
 
@@ -96,11 +96,11 @@ pub struct Global {
     #[arg(long, value_name = "NAME", global = true, help_heading = "Node")]
     pub node_name: Option<String>,
 
-    /// Waive the checks that the output marks as waivable
+    /// Override checks that are reported as overridable (never a second primary, never data loss)
     #[arg(short = 'F', long, global = true, help_heading = "Safety")]
     pub force: bool,
 
-    /// Go on although committed transactions could be lost
+    /// Continue although committed transactions could be lost
     #[arg(long, global = true, help_heading = "Safety")]
     pub accept_data_loss: bool,
 
@@ -108,11 +108,11 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Safety")]
     pub dry_run: bool,
 
-    /// Answer every question with yes
+    /// Answer yes to all questions
     #[arg(short = 'y', long, global = true, help_heading = "Safety")]
     pub yes: bool,
 
-    /// What goes to standard output
+    /// Format of standard output
     #[arg(
         long,
         value_enum,
@@ -135,19 +135,19 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Output")]
     pub compact: bool,
 
-    /// Only errors
+    /// Show errors only
     #[arg(short = 'q', long, global = true, help_heading = "Output")]
     pub quiet: bool,
 
-    /// No DETAIL and HINT lines
+    /// Omit DETAIL and HINT lines
     #[arg(short = 't', long, global = true, help_heading = "Output")]
     pub terse: bool,
 
-    /// More to read
+    /// Show more
     #[arg(short = 'v', long, action = ArgAction::Count, global = true, help_heading = "Output")]
     pub verbose: u8,
 
-    /// Least important message that is shown: DEBUG, INFO, NOTICE, WARNING, ERROR
+    /// Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR
     #[arg(short = 'L', long, value_name = "LEVEL", global = true, help_heading = "Output")]
     pub log_level: Option<String>,
 
@@ -159,7 +159,7 @@ pub struct Global {
     #[arg(long, value_enum, value_name = "WHEN", global = true, help_heading = "Output")]
     pub color: Option<Color>,
 
-    /// Seconds that a server may take to answer; a command that only reads gives up then
+    /// Seconds to wait for a server to respond; a command that only reads gives up then
     #[arg(long, value_name = "SECONDS", global = true, help_heading = "Output")]
     pub timeout: Option<u32>,
 
@@ -204,13 +204,13 @@ pub enum Noun {
     /// Register or unregister a witness
     #[command(subcommand)]
     Witness(witness::Witness),
-    /// Look at, start and stop the local node
+    /// Prepare, inspect, start, stop and re-attach the local node
     #[command(subcommand)]
     Node(node::Node),
-    /// Look at the whole cluster
+    /// Inspect the whole cluster
     #[command(subcommand)]
     Cluster(cluster::Cluster),
-    /// See, resume or abandon what mutating commands did on this node
+    /// List, resume or abandon operations of mutating commands on this node
     #[command(subcommand)]
     Operation(operation::Operation),
     /// Check or show the configuration
@@ -222,7 +222,7 @@ pub enum Noun {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write one per command into a directory
+    /// Print the manual page, or write one page per command into a directory
     Man {
         /// Where to write the pages
         #[arg(long, value_name = "DIR")]
@@ -260,9 +260,9 @@ pub fn far_end(words: &[OsString]) -> Result<Cli, clap::Error> {
 /// Check or show the configuration.
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Report everything that is wrong with the configuration
+    /// Report all problems in the configuration
     Check,
-    /// Print the configuration in force, as TOML, with the origin of every value
+    /// Print the effective configuration as TOML, with the origin of every value
     Show,
 }
 

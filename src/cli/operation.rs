@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// See, resume or abandon what mutating commands did on this node.
+/// List, resume or abandon operations of mutating commands on this node.
 #[derive(Debug, Subcommand)]
 pub enum Operation {
     /// List the operations of this node, newest first
@@ -14,21 +14,21 @@ pub enum Operation {
         /// Its id; the newest one if left out
         id: Option<String>,
     },
-    /// Carry on with an unfinished operation
+    /// Resume an unfinished operation
     Resume {
         /// Its id; the unfinished one if left out
         id: Option<String>,
     },
-    /// Undo what can be undone of an unfinished operation, and forget it
+    /// Undo what can be undone of an unfinished operation, and close it
     Abandon {
         /// Its id; the unfinished one if left out
         id: Option<String>,
     },
     /// Remove the journals of finished operations
     Cleanup(Cleanup),
-    /// Make the state directory this node's: move another cluster's aside, or bring this node's here
+    /// Make the state directory this node's: move the state of another cluster aside, or move this node's state here
     AdoptState {
-        /// Directory that holds the state of this node, to be moved to its state directory
+        /// Directory with the state of this node, to be moved to its state directory
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
     },

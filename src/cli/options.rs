@@ -1,5 +1,5 @@
-//! What each command makes of the options that are read everywhere: the one table that the help, the manual, the completions and the run
-//! obey. An option that means nothing for a command is not shown there, and is refused, not ignored.
+//! Which of the global options each command uses: the one table for the help, the manual, the completions and the run. An option that a
+//! command does not use is not shown there, and is refused, not ignored.
 
 use clap::{Arg, Command};
 
@@ -120,7 +120,7 @@ pub struct Leaf {
     pub node: Node,
     /// The others that it uses.
     pub uses: &'static [Use],
-    /// Options that repmgr has for this command and that have no effect here: taken with a warning, and in no help.
+    /// Options that repmgr has for this command and that have no effect here: accepted with a warning, and in no help.
     pub of_repmgr: &'static [Use],
 }
 

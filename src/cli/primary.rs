@@ -5,12 +5,12 @@ use clap::Subcommand;
 /// Register or unregister a primary.
 #[derive(Debug, Subcommand)]
 pub enum Primary {
-    /// Make the metadata if it is missing, and record this server as the primary
+    /// Create the metadata schema if it is missing, and register this server as the primary
     ///
-    /// Safe to repeat: a second run that has nothing to change says so. Refuses beside another living primary.
+    /// Safe to repeat: a second run that has nothing to change says so. Refuses while another primary is alive.
     Register,
-    /// Remove a primary that is no longer used from the metadata
+    /// Remove a former primary from the metadata
     ///
-    /// Run it on any node, with --node-id or --node-name for a primary that is gone.
+    /// Run it on any node; name a primary that is gone with --node-id or --node-name.
     Unregister,
 }

@@ -4,15 +4,15 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::node::Rejoin;
 
-/// Clone, register, promote, lead elsewhere or unregister a standby.
+/// Clone, register, promote, repoint or unregister a standby.
 #[derive(Debug, Subcommand)]
 pub enum Standby {
     /// Copy a running server into an empty data directory, as its standby
     ///
-    /// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made beside its final place and
-    /// cannot be started before it is complete and a standby; an interrupted clone is taken over by the next one.
+    /// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made next to its final location and
+    /// cannot be started before it is complete and a standby; the next clone takes over an interrupted one.
     Clone(Clone),
-    /// Record this standby in the metadata
+    /// Register this standby in the metadata
     ///
     /// Safe to repeat. The upstream is the node that this standby streams from, unless one is named. The metadata is read from this standby,
     /// or from the node that is named by -h (with -p, -U, -d).
@@ -21,20 +21,20 @@ pub enum Standby {
     Unregister,
     /// Make this standby the primary, after the old one has failed
     ///
-    /// Refused while another primary is alive, and while a standby that answers has more WAL. The other standbys follow at once. To
-    /// move the role while the primary is alive, use "standby switchover".
+    /// Refused while another primary is alive, and while a standby that responds has more WAL. The other standbys follow at once. While
+    /// the primary is alive, use "standby switchover".
     Promote(Promote),
-    /// Let this standby follow the primary, or another standby
+    /// Make this standby follow the primary, or another standby
     ///
-    /// Nothing is restarted: the server is told by a reload. Of its present primary_conninfo only the place that it leads to is
-    /// replaced; password, certificates and the rest stay.
+    /// Nothing is restarted: a reload is enough. In the current primary_conninfo only host, hostaddr and port are replaced; password,
+    /// certificates and the rest stay.
     Follow(Follow),
-    /// Move the role of the primary to this standby, while everything is well
+    /// Planned switchover: make this standby the primary and the old primary its standby
     ///
-    /// Run on the standby that is to become the primary, or anywhere with --node-id naming it. The old primary comes back as a standby,
-    /// and all other standbys follow. If anything fails before the promotion, the old primary is primary again.
+    /// Run it on the standby that is to become the primary, or on any node with --node-id naming it. The old primary rejoins as a standby,
+    /// and all other standbys follow. If anything fails before the promotion, the old primary becomes primary again.
     Switchover(Switchover),
-    /// Rewind a node that was left behind, and bring it back as a standby of the primary
+    /// Rewind a failed or diverged node, and re-attach it as a standby of the current primary
     ///
     /// The same as "node rejoin", except that it rewinds also where following would do.
     Rewind(Rejoin),
@@ -43,7 +43,7 @@ pub enum Standby {
 /// Options of `standby promote`.
 #[derive(Args, Debug, Default)]
 pub struct Promote {
-    /// Leave the other standbys where they are
+    /// Do not repoint the other standbys
     #[arg(long)]
     pub no_siblings_follow: bool,
 
@@ -63,7 +63,7 @@ pub struct Follow {
     #[arg(long, value_name = "N")]
     pub upstream_node_id: Option<i32>,
 
-    /// Wait this many seconds for a primary to appear, if there is none yet; without a number, as long as primary_follow_timeout says
+    /// Wait this many seconds for a primary to appear, if there is none yet (default: primary_follow_timeout)
     #[arg(short = 'W', short_alias = 'w', long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
           default_missing_value = "0")]
     pub wait: Option<u32>,
@@ -92,7 +92,7 @@ pub struct Clone {
     #[arg(short = 'c', long)]
     pub fast_checkpoint: bool,
 
-    /// Let the checkpoint at the start be spread, which is easier on the source and takes minutes
+    /// Start with a spread checkpoint, which puts less load on the source and takes minutes
     #[arg(long, conflicts_with = "fast_checkpoint")]
     pub spread_checkpoint: bool,
 
@@ -102,8 +102,8 @@ pub struct Clone {
 
     /// Also copy configuration files that lie outside the source's data directory
     ///
-    /// They are read over SQL where the role may, on this host if it is the source's, or else by the pgbaton on the source's host,
-    /// which also tells their modes. The checks say which way it is.
+    /// They are read over SQL if the role has the privilege, from this host if it is the source's, or otherwise by pgbaton on the
+    /// source's host, which also reports their modes. The checks say which way is used.
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true,
           default_missing_value = "samepath")]
     pub copy_external_config_files: Option<ExternalFiles>,
@@ -124,11 +124,11 @@ pub struct Clone {
     #[arg(long)]
     pub register: bool,
 
-    /// Accepted for repmgr's sake: pgbaton does not use Barman
+    /// Accepted for compatibility with repmgr: pgbaton does not use Barman
     #[arg(long, hide = true)]
     pub without_barman: bool,
 
-    /// Known from repmgr, where it goes with Barman; refused
+    /// Option of repmgr for Barman; refused
     #[arg(long, hide = true)]
     pub no_upstream_connection: bool,
 
@@ -157,7 +157,7 @@ pub struct Register {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
     pub wait_start: Option<u32>,
 
-    /// Wait this many seconds until the record has arrived on this standby
+    /// Wait this many seconds until the record has been replicated to this standby
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
     pub wait_sync: Option<u32>,
 }
@@ -165,7 +165,7 @@ pub struct Register {
 /// Options of `standby switchover`.
 #[derive(Args, Debug, Default)]
 pub struct Switchover {
-    /// Leave the other standbys with the old primary
+    /// Do not repoint the other standbys: they stay attached to the old primary
     #[arg(long)]
     pub no_siblings_follow: bool,
 
@@ -177,15 +177,15 @@ pub struct Switchover {
     #[arg(long)]
     pub repmgrd_no_pause: bool,
 
-    /// Let repmgrd go on afterwards also where it was paused before
+    /// Unpause repmgrd afterwards even where it was paused before
     #[arg(long, conflicts_with = "repmgrd_no_pause")]
     pub repmgrd_force_unpause: bool,
 
-    /// Accepted for repmgr's sake: no rewind is needed
+    /// Accepted for compatibility with repmgr: no rewind is needed
     #[arg(long, hide = true, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub force_rewind: Option<String>,
 
-    /// Accepted for repmgr's sake: if the last WAL does not arrive, the old primary becomes primary again
+    /// Accepted for compatibility with repmgr: if the last WAL does not arrive, the old primary becomes primary again
     #[arg(long, hide = true)]
     pub always_promote: bool,
 }

@@ -57,7 +57,7 @@ impl Places {
     /// Describes a search that found nothing, for a command that cannot do without a file.
     pub fn not_found(&self) -> ConfigError {
         let places: Vec<_> = self.candidates().iter().map(|path| format!("\"{}\"", path.display())).collect();
-        let problem = Problem::error("config_not_found", "there is no configuration file")
+        let problem = Problem::error("config_not_found", "no configuration file was found")
             .detail(format!("Looked for {}.", places.join(", ")))
             .hint(format!("Name it with \"-f\" or in {VARIABLE}."));
         ConfigError { file: None, problems: vec![problem] }
@@ -65,7 +65,7 @@ impl Places {
 }
 
 /// Finds the file: the one named by `-f`, else by `$PGBATON_CONFIG`, else the first of [`Places::candidates`] that is
-/// there. The path returned is absolute, because other programs and other hosts are told it.
+/// there. The path returned is absolute, because it is passed to other programs and other hosts.
 ///
 /// A candidate that is there but cannot be read is returned all the same: to go on to the next one would mean to run
 /// with another configuration than people think. For the same reason nothing is chosen among several versions of PostgreSQL.
@@ -110,7 +110,7 @@ fn found(places: &Places) -> Result<Option<(PathBuf, NamedBy)>, ConfigError> {
     Ok(Some((path, named)))
 }
 
-/// Tells the syntax by the name: `*.toml`, `*.conf`, and what people call copies of theirs: `repmgr*`.
+/// Returns the syntax by the name: `*.toml`, `*.conf`, and what people call copies of theirs: `repmgr*`.
 pub(super) fn format_by_name(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?;
     match path.extension().and_then(|extension| extension.to_str()) {

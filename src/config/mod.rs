@@ -35,16 +35,16 @@ use crate::system::environment::user_name;
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1024 * 1024;
 
-/// Who named a configuration file. It decides who may have written it: whoever writes the file decides which commands run.
+/// Who named a configuration file. That decides which users may own it: the author of the file decides which commands run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
     /// The user of this process, by `-f` or PGBATON_CONFIG, or a place that only root writes to.
     User,
-    /// Nobody: it was found in the working directory.
+    /// It was not named: it was found in the working directory.
     Found,
     /// A row of the metadata, which is data. The file may belong to this user too.
     Row {
-        /// The owner of the local data directory, beside root and the user of this process.
+        /// The owner of the local data directory, in addition to root and the user of this process.
         owner: Option<u32>,
     },
 }
@@ -70,7 +70,7 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
-    /// Nobody set it.
+    /// It was not set.
     Default,
     /// An option such as `-D`.
     CommandLine,
@@ -184,7 +184,7 @@ impl Outcome {
 /// a connection string, without repeating a password.
 ///
 /// # Errors
-/// Fails if the file itself cannot be read, or may have been written by somebody who must not decide what happens here; what is wrong in
+/// Fails if the file itself cannot be read, or may have been written by a user who must not control this program; what is wrong in
 /// it is in the [`Outcome`].
 pub fn read(
     path: &Path,
@@ -203,7 +203,7 @@ pub fn read(
     let contents = custody::read(path, MOST_BYTES).map_err(|error| unreadable(&error))?;
     let foreign = accept(path, named, &contents.about).map_err(unusable)?;
     let bytes = contents.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&contents.bytes);
-    // Whoever may write the file may as well write what it includes.
+    // A user who can write the file can as well write the files that it includes.
     let trusted = [0, own_uid(), contents.about.uid()];
     let text = std::str::from_utf8(bytes);
     let outcome = |format| {
@@ -261,7 +261,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
             Some(why) => Err(unsafe_file(&why)
                 .detail(format!("{why} It was found in the working directory."))
                 .hint(format!(
-                    "Name it with \"-f\" if it is meant, or run: chown {} {quoted}; chmod go-w {quoted}",
+                    "If it is the intended file, name it with \"-f\", or run: chown {} {quoted}; chmod go-w {quoted}",
                     own_name()
                 ))),
         },
@@ -270,7 +270,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
             match custody::concern(path, about, &trusted) {
                 None => Ok(None),
                 Some(why) => Err(unsafe_file(&why)
-                    .detail(format!("{why} It is named by the metadata of the cluster, which is no proof that it is meant."))
+                    .detail(format!("{why} It is named by the metadata of the cluster, which does not prove that it is the intended file."))
                     .hint(format!(
                         "If it is the file of that node, run on its host: chown {} {quoted}; chmod go-w {quoted}",
                         own_name()
@@ -280,7 +280,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
     }
 }
 
-/// Chooses for a file whose name does not tell its syntax: TOML if it is that, else what has fewer errors.
+/// Chooses for a file whose name does not show its syntax: TOML if it is that, else what has fewer errors.
 fn more_plausible(toml: Outcome, repmgr: Outcome) -> Outcome {
     let errors = |outcome: &Outcome| {
         outcome.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
@@ -308,7 +308,7 @@ fn understand(
         Reader { path, format, foreign, assignments: &assignments, problems, origins: BTreeMap::new() };
     let mut config = Config::build(&mut reader);
     if let Some(config) = config.as_mut().filter(|config| config.origins.foreign.is_some()) {
-        // Whoever the server belongs to decides about its commands anyhow.
+        // The owner of the server controls its commands anyhow.
         let owner = |path: &Path| path.metadata().map(|about| about.uid()).ok();
         if owner(path).is_some() && owner(path) == owner(&config.data_directory) {
             config.origins.foreign = None;
@@ -342,8 +342,9 @@ fn unrecognized(assignment: &Assignment, format: Format) -> Option<Problem> {
     } else {
         // A heading swallows the parameters below it, so it is likely to be one problem and not many.
         let is_heading = format == Format::Toml && matches!(value, Given::Pairs(_) | Given::Other(_));
-        let hint = is_heading
-            .then(|| format!("If \"[{key}]\" is a heading, remove it: all parameters stand at the top."));
+        let hint = is_heading.then(|| {
+            format!("If \"[{key}]\" is a section, remove it: all parameters belong to the top level.")
+        });
         (format!("unrecognized configuration parameter \"{key}\""), hint)
     };
     let mut problem = match format {
@@ -402,7 +403,7 @@ impl Reader<'_> {
                         _ => format!("invalid value for parameter \"{name}\": \"{}\"", assignment.value),
                     };
                     let mut problem = Problem::error("config_invalid_value", message)
-                        .detail(format!("Allowed is {}.", parameter.allowed()));
+                        .detail(format!("The allowed value is {}.", parameter.allowed()));
                     let as_text = Given::Text(assignment.value.to_string());
                     if assignment.value != as_text && T::read(&as_text, parameter).is_some() {
                         problem = problem.hint("Write it in quotes.");
@@ -414,7 +415,7 @@ impl Reader<'_> {
             }
             self.origins.insert(name, assignment.origin.clone());
         }
-        // After a syntax error nobody knows what the file wanted to set.
+        // After a syntax error it is unknown what the file was meant to set.
         let has_syntax_errors =
             self.problems.iter().any(|problem| matches!(problem.code, "config_syntax" | "config_include"));
         if let Some(example) = parameter.required.filter(|_| !is_set && !has_syntax_errors) {
@@ -450,7 +451,7 @@ impl Reader<'_> {
         let mut wrong = |keys: &[&'static str], code, message: &str| {
             let is_wrong = |key: &&str| self.problems.iter().any(|one| one.key.as_deref() == Some(*key));
             if !keys.iter().any(is_wrong) {
-                // The place of the first of them that somebody set.
+                // The place of the first of them that was set.
                 let key = keys.iter().find(|key| config.origin(key) != Origin::Default).or(keys.first());
                 let key = key.copied().unwrap_or_default();
                 found.push(config.origin(key).place(Problem::error(code, message).key(key)));

@@ -189,7 +189,7 @@ parameters! {
     repmgr_bindir: Option<PathBuf> {}
     /// Directory of pgbaton on other hosts; that of the running program, then PATH, if unset.
     pgbaton_bindir: Option<PathBuf> { pgbaton_only: true }
-    /// Directory of journal, lock and last seen topology; /var/lib/pgbaton/<node_name> if unset.
+    /// Directory of the journal, the lock and the saved topology; /var/lib/pgbaton/<node_name> if unset.
     state_directory: Option<PathBuf> { pgbaton_only: true }
     /// Options for ssh to other hosts.
     ssh_options: Option<String> { default: "-q -o ConnectTimeout=10" }
@@ -229,7 +229,7 @@ parameters! {
     use_primary_conninfo_password: bool { default: "false" }
     /// Password file named in primary_conninfo.
     passfile: Option<PathBuf> {}
-    /// Whether a password is sent as it is, without verified TLS, to where only the metadata of the cluster leads.
+    /// Whether a password is sent in clear text, without verified TLS, to an address known only from the metadata of the cluster.
     cleartext_passwords: CleartextPasswords { default: "refuse", pgbaton_only: true }
     /// Host of the Barman server to clone from.
     barman_host: Option<String> {}
@@ -249,7 +249,7 @@ parameters! {
     "Promote, follow, switch over, rejoin":
     /// How long a promotion may take.
     promote_check_timeout: Duration { default: "60", least: 1 }
-    /// How often a promotion is looked at.
+    /// How often the progress of a promotion is checked.
     promote_check_interval: Duration { default: "1", least: 1 }
     /// How long a standby waits for the new primary to appear.
     primary_follow_timeout: Duration { default: "60", least: 1 }
@@ -259,15 +259,15 @@ parameters! {
     standby_follow_restart: bool { default: "false" }
     /// How long the old primary may take to stop in a switchover.
     shutdown_check_timeout: Duration { default: "60", least: 1 }
-    /// How long the old primary may take to come back as a standby; not less than node_rejoin_timeout.
+    /// How long the old primary may take to rejoin as a standby; not less than node_rejoin_timeout.
     standby_reconnect_timeout: Duration { default: "60", least: 1 }
     /// How long the candidate may take to receive the last WAL in a switchover.
     wal_receive_check_timeout: Duration { default: "30", least: 1 }
     /// How long a rejoined node may take to stream.
     node_rejoin_timeout: Duration { default: "60", least: 1 }
-    /// How long a former primary waits for other nodes to answer before it starts.
+    /// How long a former primary waits for other nodes to respond before it starts.
     guard_wait: Duration { default: "60", pgbaton_only: true }
-    /// What a former primary does when too few nodes answer.
+    /// What a former primary does when too few nodes respond.
     guard_on_unknown: GuardOnUnknown { default: "refuse", pgbaton_only: true }
 
     "Checks":
@@ -289,7 +289,7 @@ parameters! {
     slot_wal_critical: u32 { default: "65536", least: 1, unit: "megabytes", pgbaton_only: true }
 
     "Log and events":
-    /// Least important message that is logged.
+    /// Minimum severity of messages that are logged.
     log_level: LogLevel { default: "INFO" }
     /// Where messages go.
     log_facility: LogFacility { default: "STDERR" }
@@ -303,13 +303,13 @@ parameters! {
     event_notifications: Vec<String> {}
 
     "Failover":
-    /// Whether a standby is promoted without being asked.
+    /// Whether a standby is promoted automatically.
     failover: Failover { default: "manual" }
     /// Command by which the daemon promotes this node.
     promote_command: Option<String> {}
-    /// Command by which the daemon follows a new primary, whose number is %n.
+    /// Command by which the daemon follows a new primary, whose ID is %n.
     follow_command: Option<String> {}
-    /// How often the daemon looks at the server.
+    /// How often the daemon checks the server.
     monitor_interval_secs: Duration { default: "2", least: 1 }
     /// How often the daemon tries to reach a lost server again.
     reconnect_attempts: u32 { default: "6" }
@@ -317,11 +317,11 @@ parameters! {
     reconnect_interval: Duration { default: "10" }
     /// Record replication lag in the table monitoring_history.
     monitoring_history: bool { default: "false" }
-    /// How long the daemon goes on without its server; -1 is for ever.
+    /// How long the daemon continues without its server; -1 is forever.
     degraded_monitoring_timeout: Option<Duration> { default: "-1", least: -1 }
     /// How long the daemon waits for an asynchronous query.
     async_query_timeout: Duration { default: "60" }
-    /// How long a standby waits to be told about the new primary.
+    /// How long a standby waits for the notification of a new primary.
     primary_notification_timeout: Duration { default: "60" }
     /// How long the daemon waits for its server when it starts; -1 is standby_reconnect_timeout.
     repmgrd_standby_startup_timeout: Option<Duration> { default: "-1", least: -1 }
@@ -333,15 +333,15 @@ parameters! {
     standby_disconnect_on_failover: bool { default: "false" }
     /// How long to wait until the other standbys have stopped their WAL receivers.
     sibling_nodes_disconnect_timeout: Duration { default: "30" }
-    /// How the daemon finds out whether a server is there.
+    /// How the daemon checks whether a server is available.
     connection_check_type: ConnectionCheck { default: "ping" }
     /// Fail over only if no other standby sees the primary.
     primary_visibility_consensus: bool { default: "false" }
-    /// Promote although the WAL position of another node is not known.
+    /// Promote although the WAL position of another node is unknown.
     always_promote: bool { default: "false" }
     /// Command that decides whether this node may be promoted.
     failover_validation_command: Option<String> {}
-    /// Time until an election is held again after the validation command said no.
+    /// Time until an election is held again after the validation command has refused.
     election_rerun_interval: Duration { default: "15", least: 1 }
     /// How often a witness copies the metadata.
     witness_sync_interval: Duration { default: "15", least: 1 }

@@ -129,7 +129,7 @@ impl From<ConfigError> for Error {
                 result
             }
             (_, others) => Self::failed(error.to_string())
-                .detail(format!("{} errors were found in it; each is listed.", others + 1)),
+                .detail(format!("It has {} errors; each is listed.", others + 1)),
         };
         result.issues = issues;
         result
@@ -161,7 +161,7 @@ mod tests {
             problems: vec![problem.clone(), problem],
         });
         assert_eq!(error.primary, "invalid configuration file \"/etc/pgbaton.toml\"");
-        assert_eq!(error.detail.as_deref(), Some("2 errors were found in it; each is listed."));
+        assert_eq!(error.detail.as_deref(), Some("It has 2 errors; each is listed."));
         assert_eq!(error.issues.len(), 2);
     }
 }

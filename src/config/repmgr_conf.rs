@@ -143,7 +143,7 @@ fn next_token<'a>(rest: &mut &'a str) -> Option<Token<'a>> {
         '=' => (1, |_| Token::Equals),
         '\'' => match quoted_length(rest) {
             Some(length) => (length, Token::Quoted),
-            // Not closed: as in repmgr, the quote itself is what nobody can use.
+            // Not closed: as in repmgr, the quote itself is what cannot be used.
             None => (1, Token::Stray),
         },
         _ if is_letter(first) => {
@@ -503,7 +503,7 @@ loop2.conf:2 could not include "/loop.conf": it includes itself
         assert!(contents.problems[0].message.ends_with("nested more than 10 deep"));
     }
 
-    /// Writes a value as repmgr's documentation tells people to.
+    /// Writes a value as repmgr's documentation says.
     fn quote(value: &str) -> String {
         let escaped = value.replace('\\', "\\\\").replace('\'', "''").replace('\n', "\\n");
         format!("'{escaped}'")

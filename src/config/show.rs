@@ -43,7 +43,7 @@ pub struct ShownParameter {
 pub enum Source {
     /// A line of a file.
     File,
-    /// Nobody set it.
+    /// It was not set.
     Default,
     /// An option.
     CommandLine,
@@ -51,7 +51,7 @@ pub enum Source {
 
 impl Shown {
     /// Collects the parameters. `redact_conninfo` takes the passwords out of a connection string; it leaves out rather
-    /// than masks, so that nobody saves the mask as a password.
+    /// than masks, so that the mask is not saved as a password.
     pub fn new(config: &Config, redact_conninfo: impl Fn(&str) -> String) -> Self {
         let parameters = config.values().filter_map(|(parameter, mut value)| {
             if parameter.name == "conninfo" {

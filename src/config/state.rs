@@ -97,10 +97,9 @@ impl Config {
             _ => {
                 let detail =
                     format!("\"{}\" cannot be written, and there is no home directory.", system.display());
-                let problem =
-                    Problem::error("config_state_directory", "there is no place for a state directory")
-                        .detail(detail)
-                        .hint("Set \"state_directory\" to a directory that this user can write.");
+                let problem = Problem::error("config_state_directory", "no state directory can be used")
+                    .detail(detail)
+                    .hint("Set \"state_directory\" to a directory that this user can write.");
                 Err(self.refuse(problem))
             }
         }
@@ -219,14 +218,14 @@ mod tests {
         assert_eq!(config.state_directory(&environment, root).unwrap(), own);
         fs::create_dir_all(&system).unwrap();
         assert_eq!(config.state_directory(&environment, root).unwrap(), system);
-        // Somebody's file in the way.
+        // Another file in the way.
         fs::rename(root.join("var"), root.join("old")).unwrap();
         fs::File::create(root.join("var")).unwrap();
         assert_eq!(config.state_directory(&environment, root).unwrap(), own);
         let elsewhere = Environment::from_pairs([("XDG_STATE_HOME", "/x")]);
         assert_eq!(config.state_directory(&elsewhere, root).unwrap(), Path::new("/x/pgbaton/node1"));
         let error = config.state_directory(&Environment::from_pairs([]), root).unwrap_err();
-        assert_eq!(error.problems[0].message, "there is no place for a state directory");
+        assert_eq!(error.problems[0].message, "no state directory can be used");
     }
 
     #[test]

@@ -146,21 +146,21 @@ Error config_unrecognized_parameter: unrecognized configuration parameter "node-
     It is in line 1 of "/etc/pgbaton.toml".
     Perhaps you meant "node_id".
 Error config_invalid_value: invalid value for parameter "node_name": "5"
-    Allowed is a text of 1 to 63 bytes. It is in line 2 of "/etc/pgbaton.toml".
+    The allowed value is a string of 1 to 63 bytes. It is in line 2 of "/etc/pgbaton.toml".
     Write it in quotes.
 Error config_invalid_value: invalid value for parameter "conninfo": missing "=" after "nonsense"
     It is in line 3 of "/etc/pgbaton.toml".
 Error config_invalid_value: invalid value for parameter "priority": "-1"
-    Allowed is an integer, at least 0. It is in line 4 of "/etc/pgbaton.toml".
+    The allowed value is an integer, at least 0. It is in line 4 of "/etc/pgbaton.toml".
 Error config_invalid_value: invalid value for parameter "use_replication_slots": "maybe"
-    Allowed is true or false. It is in line 5 of "/etc/pgbaton.toml".
+    The allowed value is true or false. It is in line 5 of "/etc/pgbaton.toml".
 Error config_invalid_value: invalid value for parameter "degraded_monitoring_timeout": "1.5"
-    Allowed is a number of seconds, at least 0, or -1 to switch it off. It is in line 6 of "/etc/pgbaton.toml".
+    The allowed value is a number of seconds, at least 0, or -1 to disable it. It is in line 6 of "/etc/pgbaton.toml".
 Error config_unrecognized_parameter: parameter "loglevel" no longer exists
     It is in line 7 of "/etc/pgbaton.toml".
     The parameter is now called "log_level".
 Error config_invalid_value: invalid value for parameter "log_level": "LOUD"
-    Allowed is one of "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "ALERT", "CRIT", "EMERG". It is in line 8 of "/etc/pgbaton.toml".
+    The allowed value is one of "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "ALERT", "CRIT", "EMERG". It is in line 8 of "/etc/pgbaton.toml".
 Error config_conflict: "archive_ready_critical" must be greater than "archive_ready_warning"
     It is in line 9 of "/etc/pgbaton.toml".
 Error config_conflict: "standby_reconnect_timeout" must not be less than "node_rejoin_timeout"
@@ -170,10 +170,10 @@ Error config_conflict: "barman_host" and "barman_server" must be set together
 Error config_conflict: "state_directory" must not be inside "data_directory"
     It is in line 12 of "/etc/pgbaton.toml".
 Error config_invalid_value: invalid value for parameter "tablespace_mapping": "/a"
-    Allowed is OLD=NEW with two absolute paths, or a table of such paths. It is in line 14 of "/etc/pgbaton.toml".
+    The allowed value is OLD=NEW with two absolute paths, or a table of such paths. It is in line 14 of "/etc/pgbaton.toml".
 Error config_unrecognized_parameter: unrecognized configuration parameter "guard"
     It is in line 15 of "/etc/pgbaton.toml".
-    If "[guard]" is a heading, remove it: all parameters stand at the top.
+    If "[guard]" is a section, remove it: all parameters belong to the top level.
 Error config_missing_parameter: parameter "node_id" is missing
     Number of the node; unique in the cluster and never changed. The file is "/etc/pgbaton.toml".
     Add a line such as: node_id = 1
@@ -199,7 +199,7 @@ fn everything_wrong_in_a_repmgr_conf_is_reported_at_once() {
         report(&outcome(text, Format::RepmgrConf)),
         str![[r#"
 Error config_invalid_value: invalid value for parameter "node_id": "x"
-    Allowed is an integer, at least 1. It is in line 1 of "/etc/repmgr.conf".
+    The allowed value is an integer, at least 1. It is in line 1 of "/etc/repmgr.conf".
 Warning config_unrecognized_parameter: parameter "node" no longer exists
     It is ignored, as repmgr ignores it. It is in line 2 of "/etc/repmgr.conf".
     The parameter is now called "node_id".
@@ -215,9 +215,9 @@ Warning config_unrecognized_parameter: unrecognized configuration parameter "som
 Error config_conflict: "replication_lag_critical" must be greater than "replication_lag_warning"
     It is in line 8 of "/etc/repmgr.conf".
 Error config_invalid_value: invalid value for parameter "reconnect_attempts": "-1"
-    Allowed is an integer, at least 0. It is in line 9 of "/etc/repmgr.conf".
+    The allowed value is an integer, at least 0. It is in line 9 of "/etc/repmgr.conf".
 Error config_invalid_value: invalid value for parameter "data_directory": "data"
-    Allowed is an absolute path. It is in line 10 of "/etc/repmgr.conf".
+    The allowed value is an absolute path. It is in line 10 of "/etc/repmgr.conf".
 Error config_missing_parameter: parameter "conninfo" is missing
     Connection string by which every other node reaches this one. The file is "/etc/repmgr.conf".
     Add a line such as: conninfo = 'host=node1 user=repmgr dbname=repmgr connect_timeout=2'

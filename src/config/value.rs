@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::parameters::Parameter;
 
-/// A value as a file gives it, before anybody knows what it is for.
+/// A value as a file gives it, before its parameter is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Given {
     /// Text, and everything in a repmgr.conf.
@@ -114,7 +114,7 @@ impl Type for i32 {
 }
 
 fn at_least(what: &str, parameter: &Parameter) -> String {
-    let off = if parameter.least < 0 { ", or -1 to switch it off" } else { "" };
+    let off = if parameter.least < 0 { ", or -1 to disable it" } else { "" };
     format!("{what}, at least {}{off}", parameter.least.max(0))
 }
 
@@ -185,8 +185,8 @@ impl Type for String {
 
     fn allowed(parameter: &Parameter) -> String {
         match parameter.longest {
-            usize::MAX => "a text that is not empty".into(),
-            longest => format!("a text of 1 to {longest} bytes"),
+            usize::MAX => "a string that is not empty".into(),
+            longest => format!("a string of 1 to {longest} bytes"),
         }
     }
 }
@@ -263,7 +263,7 @@ impl Type for Vec<String> {
     }
 
     fn allowed(_: &Parameter) -> String {
-        "a list of names, or a text with names separated by commas".into()
+        "a list of names, or a string with names separated by commas".into()
     }
 }
 
@@ -417,9 +417,9 @@ choice! {
         Debug = "DEBUG",
         /// What is going on.
         Info = "INFO",
-        /// What somebody should know.
+        /// Something to know.
         Notice = "NOTICE",
-        /// What is not as it should be.
+        /// A problem.
         Warning = "WARNING",
         /// What failed.
         Error = "ERROR",
@@ -467,7 +467,7 @@ choice! {
 }
 
 choice! {
-    /// Whether a standby is promoted without being asked.
+    /// Whether a standby is promoted automatically.
     Failover {
         /// Only by an operator.
         Manual = "manual",
@@ -499,7 +499,7 @@ choice! {
 }
 
 choice! {
-    /// What a former primary does when too few nodes answer.
+    /// What a former primary does when too few nodes respond.
     GuardOnUnknown {
         /// Not start.
         Refuse = "refuse",
@@ -577,7 +577,7 @@ mod tests {
         }
         assert_eq!(
             find("degraded_monitoring_timeout").unwrap().allowed(),
-            "a number of seconds, at least 0, or -1 to switch it off"
+            "a number of seconds, at least 0, or -1 to disable it"
         );
         assert_eq!(find("failover").unwrap().allowed(), "one of \"manual\", \"automatic\"");
     }

@@ -1,4 +1,4 @@
-//! What each of several servers that take writes has written since they parted: who has to choose between them needs to know.
+//! What each of several servers that accept writes has written since they diverged, for the user who has to choose between them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Written {
     pub last: Option<Timestamp>,
 }
 
-/// Returns the timelines that a server has left; None where it does not tell.
+/// Returns the timelines that a server has left; None if it does not report them.
 fn left(server: &ServerFacts) -> Option<Vec<Switch>> {
     match server.timeline.0 {
         1 => Some(Vec::new()),
@@ -38,7 +38,7 @@ fn left(server: &ServerFacts) -> Option<Vec<Switch>> {
     }
 }
 
-/// Returns where a server parted from the first of the others that it has parted from; None where that cannot be told.
+/// Returns where a server diverged from the first of the others that it has diverged from; None if that is unknown.
 pub fn parted_at<'a>(server: &ServerFacts, others: impl IntoIterator<Item = &'a ServerFacts>) -> Option<Lsn> {
     let own = left(server)?;
     let forks = others.into_iter().filter(|other| *other != server).filter_map(|other| {

@@ -5,14 +5,14 @@ use crate::facts::server::ServerFacts;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::lsn::Lsn;
 
-/// What decides about the past of a server, whether it told it itself or its files were read.
+/// What describes the history of a server, whether the server reported it or its files were read.
 #[derive(Clone, Copy, Debug)]
 pub struct Branch<'a> {
     /// The timeline that it is on.
     pub timeline: TimelineId,
     /// Where its WAL ends; None for unknown.
     pub end: Option<Lsn>,
-    /// It takes writes, or did when it was stopped.
+    /// It accepts writes, or did when it was stopped.
     pub writes: bool,
     /// It receives WAL, so that its end moves.
     pub streams: bool,
@@ -35,7 +35,7 @@ impl<'a> From<&'a ServerFacts> for Branch<'a> {
     }
 }
 
-/// Where two branches have parted, after their histories.
+/// Where two branches have forked, by their histories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fork {
     /// At this position: what comes after it is not shared.

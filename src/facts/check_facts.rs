@@ -1,4 +1,4 @@
-//! What a server is asked for the checks, beyond what every server is asked.
+//! What a server is queried for by the checks, beyond what every server is queried for.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::facts::rejoin::FUNCTIONS;
 use crate::facts::settings::NOT_LOWER;
 use crate::pg::client::{Session, SqlError};
 
-/// What was asked of a server for the checks.
+/// What a server was queried for by the checks.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// The answer, or why there is none.
@@ -29,7 +29,7 @@ pub struct Asked {
 pub struct Clock {
     /// Seconds that it is ahead.
     pub offset_s: f64,
-    /// Seconds by which that may be wrong: nobody knows when within the round trip it was read.
+    /// Seconds by which that may be wrong: it is unknown when within the round trip it was read.
     pub uncertainty_s: f64,
 }
 
@@ -49,10 +49,10 @@ pub struct More {
     /// Finished segments that wait for the archiver; None where the role may not count them.
     #[serde(default)]
     pub archive_ready: Option<u64>,
-    /// Why nobody counted them, where the role may.
+    /// Why they were not counted, although the role has the privilege.
     #[serde(default)]
     pub ready_uncounted: Option<String>,
-    /// Seconds that the oldest of them has waited; None where none waits or nobody counted them.
+    /// Seconds that the oldest of them has waited; None if none waits or they were not counted.
     #[serde(default)]
     pub ready_age_s: Option<f64>,
     /// Settings that were changed and need a restart.
@@ -67,7 +67,7 @@ pub struct More {
     pub full_page_writes: bool,
     /// Functions that pg_rewind calls on its source and that the role must not.
     pub forbidden: Vec<String>,
-    /// Whether repmgrd runs and whether it is paused, as the functions of repmgr say; None where nobody knows.
+    /// Whether repmgrd runs and whether it is paused, as the functions of repmgr say; None if unknown.
     #[serde(default)]
     pub repmgrd: Option<Repmgrd>,
 }
@@ -115,7 +115,7 @@ pub async fn ask(session: &Session, names: &[Name], until: Instant) -> Asked {
     let clock = bounded(until, clock(session)).await.ok().flatten();
     let more = match bounded(until, more(session)).await {
         Ok(mut more) => {
-            // Of very many files the counting takes long, so nobody counts them for nothing.
+            // Counting very many files takes long, so it is done only if needed.
             if names.iter().any(|name| matches!(name, Name::ArchiveReady | Name::Archiver)) {
                 match bounded(until, ready(session)).await {
                     Ok(Some((files, age_s))) => {

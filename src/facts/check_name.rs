@@ -21,18 +21,18 @@ impl Needs {
         matches!(self, Self::Host | Self::Everything)
     }
 
-    /// Says whether all nodes have to be asked.
+    /// Says whether all nodes have to be queried.
     pub fn cluster(self) -> bool {
         matches!(self, Self::Cluster | Self::Everything)
     }
 
-    /// Says whether the node's server has to be asked.
+    /// Says whether the node's server has to be queried.
     pub fn server(self) -> bool {
         self != Self::Host
     }
 }
 
-/// Makes the enum and everything that is told of its members from one table.
+/// Makes the enum and everything that is said about its members from one table.
 macro_rules! names {
     ($($name:ident, $text:literal, $option:literal, $item:literal, $nagios:literal, $needs:ident, $meaning:literal;)+) => {
         /// A check. The names are fixed: monitoring depends on them.
@@ -81,53 +81,53 @@ macro_rules! names {
 // The first eight are the overview of repmgr, with repmgr's words.
 names! {
     ServerRole, "server_role", "--role", "Server role", "REPMGR_SERVER_ROLE", Cluster,
-        "it is what it is registered as, and a primary is the only one";
+        "its role is the registered one, and a primary is the only one";
     ReplicationLag, "replication_lag", "--replication-lag", "Replication lag", "REPMGR_REPLICATION_LAG", Cluster,
-        "how far a standby is behind the primary (replication_lag_warning, replication_lag_critical)";
+        "how far a standby lags behind the primary (replication_lag_warning, replication_lag_critical)";
     ArchiveReady, "archive_ready", "--archive-ready", "WAL archiving", "REPMGR_ARCHIVE_READY", Server,
-        "WAL files that wait to be archived (archive_ready_warning, archive_ready_critical)";
+        "WAL files waiting to be archived (archive_ready_warning, archive_ready_critical)";
     Upstream, "upstream", "--upstream", "Upstream connection", "REPMGR_UPSTREAM_SERVER", Cluster,
-        "a standby streams from the node that it is registered to follow";
+        "a standby streams from its registered upstream";
     Downstream, "downstream", "--downstream", "Downstream servers", "REPMGR_DOWNSTREAM_SERVERS", Cluster,
-        "the standbys that are registered to follow it stream from it";
+        "all standbys registered with it as upstream stream from it";
     Slots, "slots", "--slots", "Replication slots", "REPMGR_INACTIVE_SLOTS", Server,
         "its physical replication slots are in use";
     MissingSlots, "missing_slots", "--missing-slots", "Missing physical replication slots", "REPMGR_MISSING_SLOTS", Cluster,
-        "the slots of the standbys that are registered to follow it exist";
+        "the replication slots of its registered standbys exist";
     DataDirectory, "data_directory", "--data-directory-config", "Configured data directory", "REPMGR_DATA_DIRECTORY", Everything,
         "the configuration names the data directory of the running server";
     Repmgrd, "repmgrd", "--repmgrd", "repmgrd", "REPMGRD", Server,
-        "repmgrd is running and not paused; only if it is asked for";
+        "repmgrd is running and not paused; only if it is requested";
     DbConnection, "db_connection", "--db-connection", "Connection", "PGBATON_CONNECTION", Server,
-        "the server lets pgbaton in";
+        "pgbaton can connect to the server";
     Identity, "identity", "--identity", "Identity", "PGBATON_IDENTITY", Cluster,
-        "its conninfo leads to a server of this cluster that no other node has";
+        "its conninfo leads to a server of this cluster that no other node is registered with";
     ServerVersion, "server_version", "--server-version", "Server version", "PGBATON_SERVER_VERSION", Cluster,
         "the same major version as the primary";
     Timeline, "timeline", "--timeline", "Timeline", "PGBATON_TIMELINE", Cluster,
-        "its history is the primary's";
+        "it has not diverged from the primary";
     Replay, "replay", "--replay", "WAL replay", "PGBATON_REPLAY", Cluster,
         "replay of WAL is not paused";
     WalRetained, "wal_retained", "--wal-retained", "WAL retained by slots", "PGBATON_WAL_RETAINED", Server,
-        "WAL that replication slots keep (slot_wal_warning, slot_wal_critical), and whether one has lost some";
+        "size of the WAL retained by replication slots (slot_wal_warning, slot_wal_critical), and whether a slot has lost WAL";
     LogicalSlots, "logical_slots", "--logical-slots", "Logical replication slots", "PGBATON_LOGICAL_SLOTS", Cluster,
-        "its logical slots are usable, or a standby's copies of the primary's failover slots are";
+        "its logical slots are usable, or on a standby its synchronized copies";
     Archiver, "archiver", "--archiver", "Archiver", "PGBATON_ARCHIVER", Server,
-        "the archiver does not fail";
+        "WAL archiving works";
     PendingRestart, "pending_restart", "--pending-restart", "Settings waiting for a restart", "PGBATON_PENDING_RESTART", Server,
-        "no setting waits for a restart";
+        "no changed setting requires a restart";
     StandbySettings, "standby_settings", "--standby-settings", "Settings against the primary", "PGBATON_STANDBY_SETTINGS", Cluster,
-        "settings that must not be lower on a standby than on the primary are not";
+        "settings that must be at least as high on a standby as on the primary are so";
     Rewind, "rewind", "--rewind", "Rewind", "PGBATON_REWIND", Everything,
-        "pg_rewind would be possible: settings, rights and files";
+        "pg_rewind would be possible: settings, privileges and files";
     ReplicationLogin, "replication_login", "--replication-login", "Replication logins", "PGBATON_REPLICATION_LOGIN", Everything,
         "its WAL receiver could log in to every other node";
     Clock, "clock", "--clock", "Clock", "PGBATON_CLOCK", Cluster,
         "its clock agrees with the primary's (warning from 1 s, critical from 10 s)";
     FreeSpace, "free_space", "--free-space", "Free disk space", "PGBATON_FREE_SPACE", Host,
-        "free space below the data directory, pg_wal and tablespaces (free_space_warning, free_space_critical)";
+        "free disk space for the data directory, pg_wal and tablespaces (free_space_warning, free_space_critical)";
     UnfinishedOperation, "unfinished_operation", "--unfinished-operation", "Unfinished operation", "PGBATON_UNFINISHED_OPERATION", Host,
-        "no operation waits on its host to be resumed or abandoned";
+        "no interrupted operation of it has to be resumed or abandoned";
     StandbySignal, "standby_signal", "--standby-signal", "Role at the next start", "PGBATON_STANDBY_SIGNAL", Host,
         "a standby has standby.signal, and would start as one; a primary has none";
 }

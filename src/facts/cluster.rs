@@ -1,4 +1,4 @@
-//! What all registered nodes say, asked at once.
+//! What all registered nodes report, queried in parallel.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::system::environment::Environment;
 pub struct ClusterFacts {
     /// One per registered node, ordered by node id.
     pub nodes: Vec<NodeFacts>,
-    /// The system identifier of the cluster that is meant, as far as whoever asks knows it: it decides where the nodes are divided.
+    /// The system identifier of the cluster that is meant, if it is known: it decides if the nodes disagree.
     pub meant: Option<String>,
 }
 
@@ -46,15 +46,17 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// The server that answers is no node of this cluster: of the node that was meant, nothing was heard.
+    /// The server that responds is not a node of this cluster: the node itself does not respond.
     pub fn stranger(identifier: &str, own: &str) -> Self {
         Self {
             answered: Answered::Nothing,
             message: format!(
-                "a server of another cluster is at its address (system identifier {identifier}, here it is {own})"
+                "a server of another cluster responds at its address (system identifier {identifier}, expected {own})"
             ),
             detail: None,
-            hint: Some("Compare the connection string in the node's record with where its server is.".into()),
+            hint: Some(
+                "Compare the connection string in the node's record with the address of its server.".into(),
+            ),
         }
     }
 
@@ -81,8 +83,8 @@ impl From<SqlError> for Silence {
     }
 }
 
-/// What is said of a server that let us in and then had no answer.
-pub const LATE: &str = "the server let us in, and then gave no answer in time";
+/// The message for a server that accepted the connection and then did not respond.
+pub const LATE: &str = "connected, but the query timed out";
 
 /// Asks one server, on a connection of its own, all within `deadline`.
 ///
@@ -121,7 +123,7 @@ pub async fn bounded<T>(
 
 /// Asks all registered nodes at once.
 ///
-/// `known` holds what is known already, by node id, so that nobody is asked twice.
+/// `known` holds what is known already, by node id, so that no node is queried twice.
 pub async fn gather(
     rows: &[NodeRow],
     known: &[(i32, ServerFacts)],
@@ -145,7 +147,7 @@ impl ClusterFacts {
         self.nodes.iter().find(|node| node.row.node_id == node_id)
     }
 
-    /// Returns the nodes that take writes, whatever they are registered as.
+    /// Returns the nodes that accept writes, whatever they are registered as.
     ///
     /// Witnesses do not count, nor do servers of other clusters, and a server that two rows lead to counts once.
     pub fn primaries(&self) -> impl Iterator<Item = (&NodeFacts, &ServerFacts)> {

@@ -105,7 +105,7 @@ pub fn look_past_mark(path: &Path) -> Contents {
 
 /// Returns what a clone has left in a data directory that is complete: its mark, and nothing of the copy.
 ///
-/// Whoever made it was ended after the copy was in its place, or before the first file of an old data directory was removed.
+/// The command that made it was killed after the copy was in its place, or before the first file of an old data directory was removed.
 pub fn leftover(path: &Path) -> Option<PathBuf> {
     let staging = path.join(STAGING);
     let complete = path.join("PG_VERSION").exists() && path.join("global/pg_control").exists();
@@ -154,7 +154,7 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
 
 /// Returns the postmaster that runs on a data directory.
 ///
-/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to anybody. A process counts if it exists
+/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to any process. A process counts if it exists
 /// and its working directory is the data directory, as every postmaster's is. Where that cannot be seen, it counts if it belongs to the user
 /// that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program, and what
 /// has started it, may have that number in a container that was started again, and are none.
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_process_that_is_no_postmaster_of_this_directory_does_not_count() {
         let data = made(&["PG_VERSION"]);
-        // Somebody else's, or one that works elsewhere; this program, and what has started it. To root the first one may be nobody else's.
+        // Another user's, or one that works elsewhere; this program, and what has started it. To root processes of all users are visible.
         let first = (!rustix::process::geteuid().is_root()).then_some(1);
         let ours = [std::process::id(), std::os::unix::process::parent_id()];
         for pid in first.into_iter().chain(ours) {

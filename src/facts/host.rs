@@ -1,4 +1,4 @@
-//! What only the host of a node can tell: looked at by the pgbaton there.
+//! What only the host of a node can report: examined by pgbaton there.
 
 use std::path::{Path, PathBuf};
 
@@ -42,9 +42,9 @@ pub struct HostFacts {
     pub silent: bool,
     /// File systems; None where there was no time to find out.
     pub places: Option<Vec<Place>>,
-    /// Places that could not be asked how much is free there.
+    /// Places whose free space could not be determined.
     pub unseen: Vec<Unseen>,
-    /// Files that pg_rewind could not read or write; None where there was no time to look at them all, or nobody wanted to know.
+    /// Files that pg_rewind could not read or write; None if there was no time to check them all, or it was not requested.
     pub untouchable: Option<Vec<String>>,
     /// A rewind was begun and not finished.
     pub half_rewound: bool,
@@ -55,7 +55,7 @@ pub struct HostFacts {
     pub working: Option<u32>,
     /// The data directory has `standby.signal`; None where that was not looked for.
     pub standby_signal: Option<bool>,
-    /// Why nobody knows whether one does.
+    /// Why it is unknown whether one does.
     pub journal_unread: Option<String>,
     /// Nodes that the WAL receiver could not log in to, and why.
     pub logins_failed: Vec<(i32, String)>,
@@ -127,7 +127,7 @@ pub fn look(data: &Path, servers: Option<&Path>) -> Looked {
 
 /// Returns the files that pg_rewind could not read or write. Every file is looked at, which takes as long as there are files.
 pub fn untouchable(data: &Path) -> Vec<String> {
-    // One that is half rewound is open to nobody, and is told so.
+    // A half rewound one is accessible to no server, and is reported.
     let found = if rejoin::is_half_rewound(data) { Vec::new() } else { rejoin::untouchable(data) };
     found.iter().map(|path| path.display().to_string()).collect()
 }

@@ -47,7 +47,7 @@ pub struct Ours<'a> {
     pub data_directory: &'a Path,
     /// The system identifier in the data directory; None where there is none yet, or it cannot be read.
     pub local: Option<&'a str>,
-    /// The cluster, where a server has told it: the source of a clone, the primary of a witness.
+    /// The cluster, if a server has reported it: the source of a clone, the primary of a witness.
     pub cluster: Option<&'a str>,
 }
 
@@ -101,8 +101,8 @@ pub fn path(state_directory: &Path) -> PathBuf {
 pub fn load(state_directory: &Path) -> anyhow::Result<Option<Identity>> {
     let path = path(state_directory);
     let Some(text) = files::read(&path)? else { return Ok(None) };
-    let identity: Identity = serde_json::from_slice(&text)
-        .with_context(|| format!("could not understand \"{}\"", path.display()))?;
+    let identity: Identity =
+        serde_json::from_slice(&text).with_context(|| format!("could not parse \"{}\"", path.display()))?;
     anyhow::ensure!(
         identity.format <= FORMAT,
         "\"{}\" was written by a newer version of pgbaton (format {})",
@@ -135,7 +135,7 @@ impl Ours<'_> {
     pub fn identity(&self, before: Option<&Identity>) -> Identity {
         let own = |text: &str| text.to_string();
         let recorded = before.and_then(|old| old.system_identifier.clone());
-        // What watches a cluster goes on doing so until a server tells otherwise.
+        // A witness keeps watching its cluster until a server reports another one.
         let watched = before.filter(|old| old.own_identifier.is_some()).and(recorded.clone());
         let cluster = self.cluster.map(own).or(watched).or(self.local.map(own)).or(recorded);
         let own_identifier = match self.local {
@@ -179,7 +179,7 @@ fn judge_marked(identity: &Identity, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> O
     let in_use = elsewhere && kept.is_some() && holds(place) == kept;
     let identifier = identity.system_identifier.clone();
     let described = format!(
-        "It belongs to node {} (\"{}\"){} in \"{}\"; this is {}.",
+        "It belongs to node {} (\"{}\"){} in \"{}\", but this is {}.",
         identity.node_id,
         identity.node_name,
         identifier.as_ref().map_or_else(String::new, |identifier| {
@@ -201,7 +201,7 @@ fn judge_marked(identity: &Identity, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> O
     }
     if in_use {
         return foreign(format!(
-            "It belongs to the same node in \"{}\", which still holds a data directory of this cluster; data_directory is now \"{}\".",
+            "It belongs to the same node in \"{}\", which still contains a data directory of this cluster, but data_directory is now \"{}\".",
             place.display(),
             ours.data_directory.display()
         ));
@@ -219,7 +219,7 @@ fn judge_unmarked(topology: Option<&Topology>, open: &[(i32, Option<String>)], o
     let known = ours.cluster.or(ours.local);
     let is_other = |identifier: &str| known.is_some_and(|known| known != identifier);
     let foreign = |why: String, identifier: Option<String>| {
-        let why = format!("{why}; this is {}.", ours.described());
+        let why = format!("{why}, but this is {}.", ours.described());
         Standing::Foreign(Foreign { why, identifier, in_use: false })
     };
     let seen = topology.and_then(|seen| Some((seen.system_identifier.as_deref()?, seen)));
@@ -227,20 +227,21 @@ fn judge_unmarked(topology: Option<&Topology>, open: &[(i32, Option<String>)], o
         && is_other(identifier)
         && !watched(seen)
     {
-        let why = format!("Its topology.json is of the cluster with system identifier {identifier}");
+        let why = format!("Its topology.json belongs to the cluster with system identifier {identifier}");
         return foreign(why, Some(identifier.into()));
     }
     let identifier = seen.map(|(identifier, _)| identifier.to_string());
     for (node_id, cluster) in open {
         if *node_id != ours.node_id {
-            return foreign(format!("It holds an unfinished operation of node {node_id}"), identifier);
+            return foreign(format!("It contains an unfinished operation of node {node_id}"), identifier);
         }
         if let Some(cluster) = cluster
             && is_other(cluster)
             && identifier.as_ref() != Some(cluster)
         {
-            let why =
-                format!("It holds an unfinished operation of the cluster with system identifier {cluster}");
+            let why = format!(
+                "It contains an unfinished operation of the cluster with system identifier {cluster}"
+            );
             return foreign(why, Some(cluster.clone()));
         }
     }

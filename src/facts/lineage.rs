@@ -1,4 +1,4 @@
-//! Where a server's WAL comes from: what tells two servers apart that are on the same timeline, or were.
+//! Where a server's WAL comes from: what distinguishes two servers that are on the same timeline, or were.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct Lineage {
     /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
     #[serde(default)]
     pub promotions: Vec<Promotion>,
-    /// Records of its own with a time, the one that tells best first, or what stands where another server has one: in each file in which that
+    /// Records of its own with a time, the most significant one first, or what stands where another server has one: in each file in which that
     /// may be. Read for a comparison only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<Milestone>,
@@ -28,7 +28,7 @@ pub struct Lineage {
 pub struct Promotion {
     /// The timeline that it began.
     pub timeline: TimelineId,
-    /// What tells it from another one that began a timeline of that number.
+    /// What distinguishes it from another one that started a timeline of that number.
     pub uuid: String,
 }
 
@@ -77,8 +77,8 @@ impl Milestone {
 
 /// The history file of timeline $1 and the first bytes written on each of its last eight timelines.
 ///
-/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It tells
-/// two promotions apart even where the history files agree to the byte, as they do for two standbys that had both caught up.
+/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It distinguishes
+/// two promotions even where the history files agree to the byte, as they do for two standbys that had both caught up.
 const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file('pg_wal/' || \
          lpad(upper(to_hex($1::integer)), 8, '0') || '.history', 0, 262144, true), 'UTF8') AS text), \
    lines AS (SELECT m.line[1]::bigint AS parent, m.line[2]::pg_lsn AS lsn, row_number() OVER () AS n \
@@ -93,7 +93,7 @@ const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file(
          json_build_object('timeline', timeline, 'lsn', lsn::text, 'bytes', \
          encode(pg_read_binary_file('pg_wal/' || segment, at, 256, true), 'hex')) ORDER BY n) FROM places), '[]'))::text";
 
-/// Whether the promotions may be read. Asked first, so that no server's log fills up with errors about a table that nobody made.
+/// Whether the promotions may be read. Asked first, so that no server's log fills up with errors about a missing table.
 const HAS_PROMOTIONS: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = 'pgbaton' AND c.relname = 'promotion' AND has_schema_privilege(n.oid, 'USAGE') \
        AND has_table_privilege(c.oid, 'SELECT'))::text";
@@ -120,7 +120,7 @@ async fn files(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
     session.query_json(LINEAGE, &[Some(&timeline), Some(&segment)]).await.ok()
 }
 
-/// Returns the promotions that the server knows of; none where nobody recorded any or the role may not read them.
+/// Returns the promotions that the server knows of; none if none were recorded or the role lacks the privilege to read them.
 pub(crate) async fn promotions(session: &Session) -> Vec<Promotion> {
     match session.query_json(HAS_PROMOTIONS, &[]).await {
         Ok(true) => session.query_json(PROMOTIONS, &[]).await.unwrap_or_default(),

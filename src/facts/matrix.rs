@@ -45,11 +45,11 @@ pub async fn try_all(
 pub struct Row {
     /// What it has tried.
     pub tried: Vec<Tried>,
-    /// The node that has asked it, where it could not be asked from here.
+    /// The node that has queried it, if it could not be queried from here.
     pub relayed_by: Option<i32>,
 }
 
-/// Why a host could not be asked from here.
+/// Why a host could not be queried from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unasked {
     /// The primary text.
@@ -65,7 +65,7 @@ pub struct Unasked {
 pub struct MatrixFacts {
     /// The rows that are known.
     pub rows: BTreeMap<i32, Row>,
-    /// The hosts that could not be asked from here.
+    /// The hosts that could not be queried from here.
     pub unasked: BTreeMap<i32, Unasked>,
 }
 
@@ -85,11 +85,11 @@ pub struct MatrixNode {
     pub node_id: i32,
     /// Its name.
     pub node_name: String,
-    /// Its host has told what it reaches.
+    /// Its host has reported its connections.
     pub asked: bool,
-    /// The node that has asked it, where it could not be asked from here.
+    /// The node that has queried it, if it could not be queried from here.
     pub relayed_by: Option<i32>,
-    /// Why it could not be asked from here.
+    /// Why it could not be queried from here.
     pub error: Option<String>,
 }
 
@@ -114,7 +114,7 @@ pub enum LinkStatus {
     Ok,
     /// It does not.
     Failed,
-    /// Nobody could be asked.
+    /// No host could be queried.
     Unknown,
 }
 
@@ -147,7 +147,7 @@ pub fn matrix(nodes: &[NodeRow], facts: &MatrixFacts) -> (Matrix, Vec<Issue>, Ex
         let why = facts.unasked.get(&node.node_id)?;
         let relay = facts.rows.get(&node.node_id).and_then(|row| row.relayed_by);
         let relay = nodes.iter().find(|node| Some(node.node_id) == relay);
-        let asked = relay.map(|relay| format!("Node \"{}\" has asked it instead.", relay.node_name));
+        let asked = relay.map(|relay| format!("Node \"{}\" has queried it instead.", relay.node_name));
         let detail: Vec<String> = why.detail.iter().cloned().chain(asked).collect();
         Some(Issue {
             severity: Severity::Warning,
@@ -167,7 +167,7 @@ pub fn matrix(nodes: &[NodeRow], facts: &MatrixFacts) -> (Matrix, Vec<Issue>, Ex
     (matrix, issues, exit)
 }
 
-/// Says what does not connect: of a node that nobody reaches once.
+/// Reports failed connections: for a node that no node can connect to once.
 fn failures(matrix: &Matrix) -> Vec<Issue> {
     let name = |id: i32| {
         let node = matrix.nodes.iter().find(|node| node.node_id == id);
@@ -188,11 +188,15 @@ fn failures(matrix: &Matrix) -> Vec<Issue> {
         let failed: Vec<&&Link> = links.iter().filter(|link| link.status == LinkStatus::Failed).collect();
         if failed.len() == links.len() && links.len() > 1 {
             let error = failed.first().and_then(|link| link.error.as_ref());
-            issues.push(issue(to.node_id, format!("no node reaches node {}", name(to.node_id)), error));
+            issues.push(issue(
+                to.node_id,
+                format!("no node can connect to node {}", name(to.node_id)),
+                error,
+            ));
             continue;
         }
         for link in failed {
-            let message = format!("node {} does not reach node {}", name(link.from), name(link.to));
+            let message = format!("node {} cannot connect to node {}", name(link.from), name(link.to));
             issues.push(issue(link.from, message, link.error.as_ref()));
         }
     }
@@ -257,12 +261,12 @@ mod tests {
         assert_eq!(judged(&facts), ("******???".into(), vec!["no ssh".into()], Exit::Remote));
         facts.rows.insert(2, row(&[1]));
         assert_eq!(judged(&facts).2, Exit::Issues);
-        // Somebody else has asked.
+        // Another node has queried it.
         facts.rows.insert(2, row(&[]));
         facts.rows.insert(5, Row { relayed_by: Some(2), ..row(&[]) });
         let (matrix, issues, exit) = matrix(&nodes(), &facts);
         assert_eq!((exit, matrix.nodes[2].relayed_by), (Exit::Remote, Some(2)));
-        assert_eq!(issues[0].detail.as_deref(), Some("It said: no. Node \"node2\" has asked it instead."));
+        assert_eq!(issues[0].detail.as_deref(), Some("It said: no. Node \"node2\" has queried it instead."));
         assert_eq!(judged(&facts).0, "*********");
     }
 }

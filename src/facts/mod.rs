@@ -1,6 +1,6 @@
 //! What is true now: read-only, gathered from all nodes at once, each with its own deadline.
 //!
-//! A node that does not answer is a value here, not an error.
+//! A node that does not respond is a value here, not an error.
 
 pub mod aside;
 pub mod branch;

@@ -19,7 +19,7 @@ pub fn advice(name: &str, server: &ServerFacts, primary: Option<&ServerFacts>) -
     let lower = primary.map(|primary| server.lower_than(primary)).unwrap_or_default();
     let (text, resume) = if server.has_recovery_target {
         let text = format!(
-            "Do not resume it: \"{name}\" has a recovery target, at which it would end its recovery and take writes beside the primary, or shut \
+            "Do not resume it: \"{name}\" has a recovery target, at which it would end its recovery and accept writes as a second primary, or shut \
              down (recovery_target_action). Remove the recovery_target settings, then run \"pgbaton node restart\" on \"{name}\"."
         );
         (text, false)
@@ -49,17 +49,17 @@ mod tests {
     fn it_is_advised_to_resume_only_where_that_is_harmless() {
         let primary = ServerFacts::example(false, 1, 0x900);
         let standby = ServerFacts::example(true, 1, 0x900);
-        let told = |standby: &ServerFacts, primary: Option<&ServerFacts>| advice("n2", standby, primary);
-        assert!(told(&standby, Some(&primary)).resume);
-        let unknown = told(&standby, None);
+        let advised = |standby: &ServerFacts, primary: Option<&ServerFacts>| advice("n2", standby, primary);
+        assert!(advised(&standby, Some(&primary)).resume);
+        let unknown = advised(&standby, None);
         assert!(!unknown.resume && unknown.text.contains("If it was paused by hand"), "{unknown:?}");
         let limits = |value: i64| vec![("max_connections".to_string(), value)];
         let low = ServerFacts { recovery_limits: limits(10), ..standby.clone() };
         let high = ServerFacts { recovery_limits: limits(20), ..primary.clone() };
-        let lower = told(&low, Some(&high));
+        let lower = advised(&low, Some(&high));
         assert!(!lower.resume && lower.text.contains("max_connections is 10, and 20"), "{lower:?}");
-        assert!(told(&ServerFacts { recovery_limits: limits(20), ..standby.clone() }, Some(&high)).resume);
-        let target = told(&ServerFacts { has_recovery_target: true, ..standby }, Some(&primary));
+        assert!(advised(&ServerFacts { recovery_limits: limits(20), ..standby.clone() }, Some(&high)).resume);
+        let target = advised(&ServerFacts { has_recovery_target: true, ..standby }, Some(&primary));
         assert!(!target.resume && target.text.starts_with("Do not resume it"), "{target:?}");
     }
 }

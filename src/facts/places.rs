@@ -48,7 +48,7 @@ pub fn of_data_directory(data: &Path) -> Vec<Place> {
     let links = data.join("pg_tblspc");
     for name in files::names_in(&links).unwrap_or_default() {
         let link = links.join(name);
-        // Each version has a directory of its own there, and the one around it may belong to somebody else.
+        // Each version has a directory of its own there, and the one around it may belong to another user.
         let versions = files::names_in(&link).unwrap_or_default();
         let own = versions.iter().find(|name| name.to_string_lossy().starts_with("PG_"));
         let place = own.map_or_else(|| link.clone(), |name| link.join(name));

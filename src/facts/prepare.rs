@@ -1,4 +1,4 @@
-//! What a server has of all that it takes to be in a cluster: settings, roles, rights, a database, who is let in.
+//! What a server has of all that replication requires: settings, roles, privileges, a database, allowed connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ pub const SETTINGS: [&str; 12] = [
     "restore_command",
 ];
 
-/// The functions that the role calls in its database and that nobody may call unasked, by what they are for.
+/// The functions that the role calls in its database and that need an explicit privilege, by what they are for.
 pub const ROLE_FUNCTIONS: [&str; 3] =
     ["pg_promote(boolean, integer)", "pg_reload_conf()", "pg_wal_replay_resume()"];
 /// The functions that pg_rewind calls on its source; the last one also compares histories.
@@ -253,7 +253,7 @@ async fn ask_as_superuser(session: &Session, names: Names<'_>, set_up: &mut SetU
     for token in expressions {
         for name in [names.role, names.replication_role, names.database] {
             let expression = token.strip_prefix('/');
-            // One that the server cannot read is told of as an error of its line.
+            // One that the server cannot read is reported as an error of its line.
             let row =
                 session.query_one("SELECT ($1::text ~ $2::text)::text", &[Some(name), expression]).await;
             if row.is_ok_and(|row| row.get(0) == Some("true")) {

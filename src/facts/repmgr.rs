@@ -6,7 +6,7 @@ use crate::pg::client::{Session, SqlError};
 
 /// Seconds for which a session of repmgr counts as new.
 ///
-/// Commands and daemons give their sessions the same name, and nothing else tells them apart from here. But a command that changes roles
+/// Commands and daemons give their sessions the same name, and nothing else distinguishes them from here. But a command that changes roles
 /// opens sessions from its beginning on, and is mostly at its promotion in less than that; a daemon keeps those that it has. Where no
 /// daemon runs, every session is a command's, however long it takes on a busy machine.
 pub const NEW_S: u32 = 10;
@@ -31,7 +31,7 @@ pub enum Daemon {
     Running,
     /// It runs and does nothing.
     Paused,
-    /// The server did not tell.
+    /// The server did not report it.
     #[default]
     Unknown,
 }
@@ -66,16 +66,16 @@ pub fn none_runs<'a>(nodes: impl IntoIterator<Item = Option<&'a Repmgr>>) -> boo
 }
 
 /// Its functions give NULL where the library is not preloaded: then nothing can run. The third is that a process is named, which the server
-/// need not see: it may run as another user, or in a container beside it.
+/// need not see: it may run as another user, or in another container.
 const DAEMON: &str = "SELECT json_build_array(coalesce(repmgr.repmgrd_is_running(), false), \
     coalesce(repmgr.repmgrd_is_paused(), false), coalesce(repmgr.get_repmgrd_pid(), -1) > 0)::text";
 
-/// Which rows of `pg_stat_activity` are sessions of repmgr, as a condition. Somebody whose conninfo gives every session that name cannot be
-/// told from repmgr, so then nobody is taken for it.
+/// Which rows of `pg_stat_activity` are sessions of repmgr, as a condition. If a conninfo gives every session that name, they cannot be
+/// distinguished from repmgr, so then none is taken for it.
 pub const IS_REPMGRS: &str = "application_name = 'repmgr' AND datid IS NOT NULL AND pid <> pg_backend_pid() \
     AND current_setting('application_name') <> 'repmgr'";
 
-/// `$1` is [`NEW_S`]. When another role's session began is not for everybody to see, and a daemon's began long ago, mostly.
+/// `$1` is [`NEW_S`]. When another role's session began is not visible to every role, and a daemon's began long ago, mostly.
 const VISITS: &str = "SELECT json_build_array(EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'repmgr'), \
     coalesce(json_agg(json_build_object('pid', pid, \
         'from', 'process ' || pid || coalesce(' from ' || host(client_addr), ''), \
@@ -86,7 +86,7 @@ const VISITS: &str = "SELECT json_build_array(EXISTS (SELECT FROM pg_catalog.pg_
 /// Asks a server.
 ///
 /// # Errors
-/// Those of the query for its sessions. What it does not tell of its daemon is unknown.
+/// Those of the query for its sessions. What it does not report of its daemon is unknown.
 pub async fn ask(session: &Session) -> Result<Repmgr, SqlError> {
     let query = format!("{VISITS} {IS_REPMGRS}");
     let (extension, visits): (bool, _) = session.query_json(&query, &[Some(&NEW_S.to_string())]).await?;

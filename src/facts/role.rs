@@ -30,7 +30,7 @@ pub struct RoleFacts {
     pub alter_system_allowed: bool,
     /// `recovery_min_apply_delay` in milliseconds.
     pub apply_delay_ms: i64,
-    /// `wal_receiver_timeout` in milliseconds; 0 is for ever.
+    /// `wal_receiver_timeout` in milliseconds; 0 is forever.
     pub wal_receiver_timeout_ms: i64,
     /// `primary_slot_name`; None where it may not be read.
     pub primary_slot_name: Option<String>,

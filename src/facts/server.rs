@@ -1,4 +1,4 @@
-//! What one server says of itself.
+//! What one server reports.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 
-/// What one server says of itself, in one query.
+/// What one server reports, in one query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerFacts {
     /// `server_version`, first word: `15.20`.
@@ -19,7 +19,7 @@ pub struct ServerFacts {
     pub version_num: u32,
     /// Of the data directory's cluster; all nodes of a replication cluster share it.
     pub system_identifier: String,
-    /// `pg_postmaster_start_time()`; with the system identifier it tells one running server from another.
+    /// `pg_postmaster_start_time()`; with the system identifier it identifies a running server.
     pub started_at: String,
     /// A standby, or a server that recovers from a crash.
     pub in_recovery: bool,
@@ -54,10 +54,10 @@ pub struct ServerFacts {
     /// `wal_receiver_status_interval` and `wal_receiver_timeout` in seconds; 0 for never.
     #[serde(default)]
     pub receiver_times_s: (f64, f64),
-    /// How many sessions clients have; asked for only where several servers take writes.
+    /// How many sessions clients have; asked for only where several servers accept writes.
     #[serde(default)]
     pub clients: Option<u64>,
-    /// What it has written since it parted from the others; asked for only there, too.
+    /// What it has written since it diverged from the others; asked for only there, too.
     #[serde(default)]
     pub written: Option<Written>,
     /// The WAL receiver, where one runs.
@@ -175,7 +175,7 @@ impl Slot {
     /// What is not known of the primary's slot is not compared.
     pub fn is_no_copy(&self, plugin: Option<&str>) -> Option<String> {
         if self.slot_type != "logical" {
-            return Some(format!("a {} slot has its name", self.slot_type));
+            return Some(format!("a {} slot has the same name", self.slot_type));
         }
         if !self.synced {
             return Some("a slot of the same name exists that is not synchronized".to_string());
@@ -188,19 +188,19 @@ impl Slot {
         }
         match (&self.plugin, plugin) {
             (Some(here), Some(there)) if here != there => {
-                Some(format!("the slot of its name uses plugin \"{here}\", not \"{there}\""))
+                Some(format!("the slot of the same name uses plugin \"{here}\", not \"{there}\""))
             }
             _ => None,
         }
     }
 
-    /// It keeps nothing, nobody uses it, and it will never be of use again: the WAL that it kept was removed.
+    /// It retains nothing, is not in use, and will never be usable again: the WAL that it retained was removed.
     pub fn is_lost(&self) -> bool {
         !self.active && self.slot_type == "physical" && self.wal_status.as_deref() == Some("lost")
     }
 }
 
-/// Everything that a server says of itself, on 13 to 18 as any role; what a role may not see comes as NULL.
+/// Everything that a server reports, on 13 to 18 as any role; what a role may not see comes as NULL.
 ///
 /// Most of the time goes into what a fresh backend has to learn: each function, operator and type that is named costs it a look into the
 /// catalogs, and each system view, join or subquery a plan. So the functions below the views are called directly, nothing is cast, and
@@ -325,7 +325,7 @@ struct RawSlot {
     wal_status: Option<String>,
     /// From PostgreSQL 17 on.
     invalidation_reason: Option<String>,
-    /// From PostgreSQL 16 on, which tells no reason: rows or wal_level, and no removed WAL.
+    /// From PostgreSQL 16 on, which reports no reason: rows or wal_level, and no removed WAL.
     conflicting: Option<bool>,
     plugin: Option<String>,
     confirmed_flush_lsn: Option<Lsn>,
@@ -524,7 +524,7 @@ async fn ask_files(session: &Session, facts: &mut ServerFacts) {
     }
     let lineage =
         async { if facts.timeline > TimelineId(1) { lineage::ask(session, facts).await } else { None } };
-    // Whoever may read files may look for one; a role that may not would leave an error in the server's log every time.
+    // A role with the privilege to read files looks for it; without the privilege each try would leave an error in the server's log.
     let files = async { if facts.reads_files { signals(session).await.ok() } else { None } };
     let (lineage, files) = tokio::join!(lineage, files);
     facts.lineage = lineage;
@@ -536,7 +536,7 @@ async fn ask_files(session: &Session, facts: &mut ServerFacts) {
 
 /// Returns the timeline of the segment that the received WAL ends in, as the name of its file says.
 ///
-/// The control file of a standby tells of a timeline only after a restartpoint on it, and its WAL receiver is gone with the primary: just
+/// The control file of a standby shows a timeline only after a restartpoint on it, and its WAL receiver is gone with the primary: just
 /// when it matters who has come furthest. A role without `pg_monitor` may not list the files and gets no answer.
 async fn timeline_received(session: &Session, facts: &ServerFacts) -> Option<TimelineId> {
     let last = Lsn(facts.wal_end()?.0.checked_sub(1)?);
@@ -600,13 +600,13 @@ impl ServerFacts {
         // With an interval of 0 it answers only when it is asked to.
         if let Some(age) = age.filter(|age| interval > 0.0 && *age > 2.0 * interval + LATE_S) {
             return Some(format!(
-                "Its WAL receiver last reported to the upstream {age:.0} s ago, and does so every {interval:.0} s (wal_receiver_status_interval)."
+                "Its WAL receiver last reported to the upstream {age:.0} s ago, but should do so every {interval:.0} s (wal_receiver_status_interval)."
             ));
         }
         let age = self.receiver.as_ref().and_then(|receiver| receiver.message_age_s);
         let age = age.filter(|age| timeout > 0.0 && *age > timeout + LATE_S)?;
         Some(format!(
-            "Its WAL receiver has had no message for {age:.0} s, and should have ended after {timeout:.0} s (wal_receiver_timeout): it hangs."
+            "Its WAL receiver has received no message for {age:.0} s, but should have exited after {timeout:.0} s (wal_receiver_timeout): it hangs."
         ))
     }
 
@@ -616,7 +616,7 @@ impl ServerFacts {
             |name: &str| primary.recovery_limits.iter().find(|(of, _)| of == name).map(|(_, value)| *value);
         let lower = self.recovery_limits.iter().filter_map(|(name, here)| {
             let there = there(name).filter(|there| there > here)?;
-            Some(format!("{name} is {here}, and {there} on the primary"))
+            Some(format!("{name} is {here}, but {there} on the primary"))
         });
         lower.collect()
     }

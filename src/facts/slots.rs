@@ -6,10 +6,10 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::streams_by;
 use crate::registry::{NodeRow, node};
 
-/// Returns the names of slots that nobody needs on a node, whether or not it has them: those of registered nodes that follow somebody else.
+/// Returns the names of slots that are not needed on a node, whether or not it has them: those of registered nodes with another upstream.
 /// `upstream_id` is the node that it follows, or is to follow.
 ///
-/// A slot of whoever is no node is nobody's business here.
+/// Slots that belong to no registered node are left alone.
 pub fn of_others(cluster: &ClusterFacts, node_id: i32, upstream_id: i32) -> BTreeSet<String> {
     let here = cluster.node(node_id).map(|node| node.row.conninfo.as_str()).unwrap_or_default();
     let follows_us = |node: &&NodeFacts| {
@@ -23,7 +23,7 @@ pub fn of_others(cluster: &ClusterFacts, node_id: i32, upstream_id: i32) -> BTre
     others.difference(&needed).cloned().collect()
 }
 
-/// Returns the physical slots on a running standby that it has kept from its time as an upstream, and that nobody uses or needs.
+/// Returns the physical slots on a running standby that it has kept from its time as an upstream, and that are neither in use nor needed.
 pub fn stale(cluster: &ClusterFacts, node_id: i32, upstream_id: i32) -> Vec<String> {
     let Some(server) = cluster.node(node_id).and_then(NodeFacts::facts).filter(|server| server.in_recovery)
     else {
@@ -101,7 +101,7 @@ mod tests {
         assert!(with(&|cluster| own(cluster, &|slot| slot.active = true)).is_empty());
         assert!(with(&|cluster| own(cluster, &|slot| slot.slot_type = "logical".into())).is_empty());
         assert!(with(&|cluster| cluster.nodes[0].server.as_mut().unwrap().in_recovery = false).is_empty());
-        // It is recorded as our upstream's standby, and streams from us: somebody led it here.
+        // It is recorded as our upstream's standby, and streams from us: it was repointed here.
         let led_here = with(&|cluster| {
             let receiver = cluster.nodes[2].server.as_mut().unwrap().receiver.as_mut().unwrap();
             receiver.sender_host = Some("h1".into());

@@ -1,6 +1,6 @@
 //! Where the messages of a server go that pg_ctl starts, until the server opens a log of its own.
 //!
-//! They go where those of the running server go: that place exists, and whoever looks after the server knows it. A directory beside the data
+//! They go where those of the running server go: that place exists, and administrators of the server know it. A directory next to the data
 //! directory need not be open to its user.
 
 use std::os::unix::fs::MetadataExt as _;
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(names.len(), 4);
         let first = |name: &str| crate::system::files::bytes(root.path().join("log").join(name)).unwrap()[0];
         assert_eq!((first("start.log"), first("start.log.1"), first("start.log.3")), (5, 4, 2));
-        // Any other log is somebody else's.
+        // Any other log belongs to another program.
         prepare(Path::new("/nowhere/start.log"), root.path()).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The cluster as it was last seen: what is left to look at when nobody answers.
+//! The saved topology: what is shown when no node responds.
 //!
 //! Written to the state directory by every command that has seen the cluster, read when connections fail.
 
@@ -41,7 +41,7 @@ pub struct SeenNode {
     pub row: NodeRow,
     /// When it answered last; None if it never did.
     pub last_seen: Option<Timestamp>,
-    /// It took writes then.
+    /// It accepted writes then.
     pub was_primary: Option<bool>,
     /// Its timeline then.
     pub timeline: Option<TimelineId>,
@@ -82,8 +82,8 @@ pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
     };
-    let mut topology: Topology = serde_json::from_slice(&text)
-        .with_context(|| format!("could not understand \"{}\"", path.display()))?;
+    let mut topology: Topology =
+        serde_json::from_slice(&text).with_context(|| format!("could not parse \"{}\"", path.display()))?;
     anyhow::ensure!(
         topology.format <= FORMAT,
         "\"{}\" was written by a newer version of pgbaton (format {})",
@@ -97,9 +97,9 @@ pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
     Ok(Some(topology))
 }
 
-/// Writes what is seen now; nodes that do not answer keep what was last seen of them.
+/// Saves what is seen now; nodes that do not respond keep their last state.
 ///
-/// The disk is waited for only where more has changed than times and positions, which are other ones every time: whoever looks at a
+/// The disk is waited for only where more has changed than times and positions, which differ every time: a command that looks at a
 /// cluster must not have to wait for the disk of a busy server.
 ///
 /// # Errors

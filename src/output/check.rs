@@ -1,4 +1,4 @@
-//! `node check` and `cluster check`: repmgr's lines, lines for Nagios, CSV, and the table of what is not as it should be.
+//! `node check` and `cluster check`: repmgr's lines, lines for Nagios, CSV, and the table of problems.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::error::Issue;
 use crate::facts::check_name::Name;
 use crate::output::table::{csv_field, draw, one_line, quoted};
 
-/// How the findings are told.
+/// How the findings are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// All checks of a node, a line each.
@@ -22,7 +22,7 @@ pub enum Layout {
     OptFormat,
     /// One line for Nagios about all checks of a node.
     NodeNagios,
-    /// The verdict on a cluster, and what is not as it should be.
+    /// The verdict on a cluster, and the problems.
     Cluster,
     /// One line for Nagios about a cluster.
     ClusterNagios,
@@ -33,13 +33,13 @@ pub enum Layout {
 pub struct ClusterState {
     /// As `cluster show` has it.
     pub state: State,
-    /// The node that takes writes, if it is exactly one.
+    /// The node that accepts writes, if it is exactly one.
     pub primary_node_id: Option<i32>,
     /// When this was true.
     pub observed_at: Timestamp,
 }
 
-/// The findings as they are told.
+/// The findings as they are reported.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The worst of them.
@@ -54,7 +54,7 @@ pub struct CheckReport {
     /// What is wrong with the cluster as a whole.
     #[serde(skip)]
     pub of_cluster: Vec<Issue>,
-    /// How they are told.
+    /// How they are reported.
     #[serde(skip)]
     pub layout: Layout,
     #[serde(skip)]
@@ -131,24 +131,24 @@ impl CheckReport {
         let mut parts = Vec::new();
         if let Some(cluster) = &self.cluster {
             // Other things may be wrong with the whole of it, too, such as two rows that say primary.
-            let told = |issue: &&Issue| matches!(issue.code, "no_primary" | "split_brain");
-            parts.push(match (cluster.state, self.of_cluster.iter().find(told)) {
+            let of_state = |issue: &&Issue| matches!(issue.code, "no_primary" | "split_brain");
+            parts.push(match (cluster.state, self.of_cluster.iter().find(of_state)) {
                 (State::Healthy | State::Degraded, _) => {
                     format!("\"{}\" is the primary", cluster.primary_node_id.and_then(node).unwrap_or("?"))
                 }
                 (State::Unknown, _) => {
                     let seen = self.now.map(|now| ago(now, cluster.observed_at)).unwrap_or_default();
-                    format!("no node answers, the cluster was last seen {seen}")
+                    format!("no node responds, the cluster was last seen {seen}")
                 }
                 (State::NoPrimary | State::SplitBrain, Some(issue)) => issue.message.clone(),
-                (State::NoPrimary, None) => "no node takes writes".to_string(),
-                (State::SplitBrain, None) => "several nodes take writes".to_string(),
+                (State::NoPrimary, None) => "no node accepts writes".to_string(),
+                (State::SplitBrain, None) => "split brain: several nodes accept writes".to_string(),
             });
         }
         let made = self.findings().filter(|(_, finding)| !finding.quiet).count();
         let wrong = self.wrong();
         if wrong.is_empty() {
-            parts.push(format!("{made} checks made, none complains"));
+            parts.push(format!("{made} checks passed"));
         } else {
             let count = |status| wrong.iter().filter(|(_, finding)| finding.weight() == status).count();
             let counted =
@@ -249,7 +249,7 @@ fn nagios(finding: &Finding) -> String {
     };
     // A bar begins the performance data, and may be nowhere else.
     let message = one_line(&finding.message).replace('|', "/");
-    let told = match (finding.name, &finding.figures, finding.value) {
+    let shown = match (finding.name, &finding.figures, finding.value) {
         (Name::ArchiveReady, _, Some(files)) => {
             format!("{files} pending archive ready files | files={files};{}", limits())
         }
@@ -286,7 +286,7 @@ fn nagios(finding: &Finding) -> String {
         }
         _ => message,
     };
-    format!("{} {}: {}", finding.name.nagios(), finding.status.word(), one_line(&told))
+    format!("{} {}: {}", finding.name.nagios(), finding.status.word(), one_line(&shown))
 }
 
 /// The line that repmgr reads from the repmgr of another node; empty where it reads none.
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_bar_begins_the_performance_data_and_nothing_else() {
-        let told = Finding {
+        let finding = Finding {
             value: Some(1536.0),
             unit: Some("bytes"),
             warning: Some(8.0),
@@ -394,7 +394,7 @@ mod tests {
             ..Finding::new(WalRetained, Status::Critical, "slot \"a|b\" keeps\nmuch")
         };
         let line = "PGBATON_WAL_RETAINED CRITICAL: slot \"a/b\" keeps much | wal_retained=1536.000B;8;9\n";
-        assert_eq!(text(&of(vec![told])), line);
+        assert_eq!(text(&of(vec![finding])), line);
         let free = Finding {
             value: Some(4.25),
             unit: Some("percent"),
@@ -408,8 +408,8 @@ mod tests {
         );
         let unknown = Finding::new(ArchiveReady, Status::Unknown, "unable");
         assert_eq!(text(&of(vec![unknown.clone()])), "REPMGR_ARCHIVE_READY UNKNOWN: unable\n");
-        let told = CheckReport { layout: Layout::OptFormat, ..of(vec![unknown]) };
-        assert_eq!(text(&told), "--status=UNKNOWN\n");
+        let report = CheckReport { layout: Layout::OptFormat, ..of(vec![unknown]) };
+        assert_eq!(text(&report), "--status=UNKNOWN\n");
     }
 
     #[test]
@@ -441,12 +441,12 @@ mod tests {
         report.cluster = Some(state);
         report.nodes[0].node_name = "n\n1".into();
         assert_eq!(csv(&report), "1,n 1,timeline,OK,,,,,\"a\"\n");
-        // What is worst is told, and not what happens to be first.
+        // The worst is reported, not what happens to be first.
         report.of_cluster = vec![
             issue("several_registered", "two are registered"),
-            issue("no_primary", "no node takes writes"),
+            issue("no_primary", "no node accepts writes"),
         ];
-        assert!(report.headline().starts_with("no node takes writes; "), "{}", report.headline());
+        assert!(report.headline().starts_with("no node accepts writes; "), "{}", report.headline());
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn marker(node: &NodeView) -> char {
     }
 }
 
-/// The upstream's name; `?` before it where nobody can tell, `!` where the node is not attached to it.
+/// The upstream's name; `?` before it if that is unknown, `!` where the node is not attached to it.
 fn upstream(node: &NodeView) -> String {
     let name = node.upstream_node_name.clone().unwrap_or_default();
     match (&node.node_type, node.attached) {

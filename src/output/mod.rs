@@ -175,9 +175,9 @@ fn config_checked(checked: &Checked) -> String {
 
 /// Returns the JSON document of a command that failed.
 pub fn render_error(command: &str, error: &Error) -> String {
-    let told = json!({ "message": error.primary, "detail": error.detail, "hint": error.hint });
+    let failure = json!({ "message": error.primary, "detail": error.detail, "hint": error.hint });
     let data = if error.data.is_null() { json!({}) } else { error.data.clone() };
-    document(command, error.exit, error.changed, &data, &error.issues, Some(&told))
+    document(command, error.exit, error.changed, &data, &error.issues, Some(&failure))
 }
 
 fn document(

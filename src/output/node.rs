@@ -22,7 +22,7 @@ pub struct NodeStatus {
     pub conninfo: String,
     /// Shared by all nodes of the cluster.
     pub system_identifier: String,
-    /// `primary` or `standby`, as it is; `witness` for one that is registered as such and takes writes.
+    /// `primary` or `standby`, as it is; `witness` for one that is registered as such and accepts writes.
     pub role: &'static str,
     /// `primary`, `standby`, `witness`, as it is registered; None if it is not.
     pub registered_type: Option<String>,
@@ -42,7 +42,7 @@ pub struct NodeStatus {
     pub physical_slots: i64,
     /// `max_replication_slots`.
     pub max_replication_slots: i64,
-    /// Physical slots that nobody uses.
+    /// Physical slots that are not in use.
     pub inactive_slots: Vec<String>,
     /// Slots of registered standbys of this node that do not exist.
     pub missing_slots: Vec<String>,
@@ -50,7 +50,7 @@ pub struct NodeStatus {
     pub upstream_node_id: Option<i32>,
     /// That node's name.
     pub upstream_node_name: Option<String>,
-    /// Seconds behind the primary; None for a primary, and where it cannot be told.
+    /// Seconds behind the primary; None for a primary, and if it is unknown.
     pub replication_lag_s: Option<f64>,
     /// End of the WAL received.
     pub receive_lsn: Option<Lsn>,
@@ -61,7 +61,7 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// It takes writes, and so follows nobody.
+    /// It accepts writes, and so follows no node.
     fn is_primary(&self) -> bool {
         self.role != "standby"
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::output::table::draw;
 
-/// An operation of this node, as its journal tells.
+/// An operation of this node, as its journal says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OperationView {
     /// Its id.
@@ -28,7 +28,7 @@ pub struct OperationView {
     pub exit_code: Option<u8>,
     /// The point of no return was passed.
     pub past_no_return: bool,
-    /// The way back was begun.
+    /// The rollback was started.
     pub going_back: bool,
     /// Every step and how it stands; only in `operation show`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -82,7 +82,7 @@ pub fn text(operation: &OperationView) -> String {
         out.push_str(&format!(" (process {process})"));
     }
     if operation.stopped {
-        out.push_str(", stopped: type \"fg\" in its shell to let it go on");
+        out.push_str(", stopped: type \"fg\" in its shell to continue");
     }
     if let Some(code) = operation.exit_code {
         out.push_str(&format!(", exit code {code}"));
@@ -91,7 +91,7 @@ pub fn text(operation: &OperationView) -> String {
         out.push_str(", past the point of no return");
     }
     if operation.going_back {
-        out.push_str(", on the way back");
+        out.push_str(", rolling back");
     }
     out.push('\n');
     if let Some(problem) = &operation.problem {

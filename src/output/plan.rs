@@ -20,7 +20,7 @@ pub fn text(plan: &Plan) -> String {
     }
     out.push_str(")\n");
     if count == 0 {
-        out.push_str("Nothing is to be done.\n");
+        out.push_str("Nothing to do.\n");
     }
     let mut number = 0;
     for phase in &plan.phases {
@@ -51,7 +51,7 @@ pub fn text(plan: &Plan) -> String {
         }
     }
     if !plan.verify.is_empty() {
-        out.push_str("Then this must hold\n");
+        out.push_str("Final checks\n");
         for verify in &plan.verify {
             out.push_str(&format!("     {} (within {} s)\n", verify.title, verify.timeout_s));
         }

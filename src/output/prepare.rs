@@ -1,4 +1,4 @@
-//! `node prepare` as a table, as a plan with diffs, and as statements and lines for somebody else.
+//! `node prepare` as a table, as a plan with diffs, and as statements and lines for an administrator.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub struct Preparation {
     pub plan: Option<Plan>,
     /// What becomes of files.
     pub files: Vec<FileChange>,
-    /// What somebody else is to do, with `--print`.
+    /// What an administrator has to do, with `--print`.
     pub printed: Option<Printed>,
 }
 
@@ -67,7 +67,7 @@ fn table(requirements: &[Requirement]) -> String {
     draw(&["Requirement", "For", "Has", "Needs", "Status"], requirements.iter().map(row).collect())
 }
 
-/// Writes what somebody else is to do: a script for psql, with the lines for files as comments.
+/// Writes what an administrator has to do: a script for psql, with the lines for files as comments.
 fn lines(printed: &Printed) -> String {
     let mut out = String::new();
     let mut section = |heading: &str, comment: bool, lines: &[String]| {
@@ -79,27 +79,27 @@ fn lines(printed: &Printed) -> String {
             out.push_str(&format!("{}{line}\n", if comment { "--   " } else { "" }));
         }
     };
-    section(&format!("into \"{}\", before the first rule:", printed.pg_hba_file), true, &printed.pg_hba);
+    section(&format!("add to \"{}\", before the first rule:", printed.pg_hba_file), true, &printed.pg_hba);
     section(
-        &format!("into \"{}\" (mode 0600) of the user that runs pgbaton:", printed.pgpass_file),
+        &format!("add to \"{}\" (mode 0600) of the user that runs pgbaton:", printed.pgpass_file),
         true,
         &printed.pgpass,
     );
-    section("as a superuser:", false, &printed.sql);
-    // The last one lets the server read its files again, which takes no database.
+    section("run as a superuser:", false, &printed.sql);
+    // The last one reloads the configuration, which can be run in any database.
     if printed.sql_in_database.len() > 1 {
         let mut lines = vec![connect(&printed.database)];
         lines.extend(printed.sql_in_database.clone());
-        section(&format!("in database \"{}\":", printed.database), false, &lines);
+        section(&format!("run in database \"{}\":", printed.database), false, &lines);
     } else {
-        section("at last:", false, &printed.sql_in_database);
+        section("run last:", false, &printed.sql_in_database);
     }
     if !printed.pending_restart.is_empty() {
         let names = printed.pending_restart.join(", ");
-        out.push_str(&format!("-- then restart the server, for {names}\n"));
+        out.push_str(&format!("-- then restart the server for {names}\n"));
     }
     if out.is_empty() {
-        out.push_str("-- nothing is to be done\n");
+        out.push_str("-- nothing to do\n");
     }
     out
 }
@@ -136,6 +136,6 @@ mod tests {
             "-- then restart the server, for wal_level",
         ];
         assert_eq!(lines(&printed).lines().collect::<Vec<_>>(), expected);
-        assert_eq!(lines(&Printed::default()), "-- nothing is to be done\n");
+        assert_eq!(lines(&Printed::default()), "-- nothing to do\n");
     }
 }

@@ -21,9 +21,9 @@ pub struct Check {
     pub hint: Option<String>,
     /// The exit code if this is what stops the command.
     pub exit: Exit,
-    /// The option that waives this check, if one does.
+    /// The option that overrides this check, if one does.
     pub waiver: Option<Waiver>,
-    /// The failure was waived by that option.
+    /// The failure was overridden by that option.
     #[serde(default)]
     pub waived: bool,
 }
@@ -32,9 +32,9 @@ pub struct Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it should be.
+    /// No problem.
     Pass,
-    /// The operation goes on, but somebody should know.
+    /// The operation continues, but there is something to know.
     Warning,
     /// The operation does not start.
     Fail,
@@ -114,7 +114,7 @@ impl Check {
         self
     }
 
-    /// Lets an option waive the failure; `given` says whether it was.
+    /// Makes an option override the failure; `given` says whether it was given.
     #[must_use]
     pub fn waivable(mut self, waiver: Waiver, given: bool) -> Self {
         self.waiver = Some(waiver);

@@ -22,7 +22,7 @@ pub struct CleanupFacts {
     pub records: Option<u64>,
     /// Which they are.
     pub selection: Selection,
-    /// What is said of the standby that is meant, if it is one.
+    /// The description of the selected standby, if one is selected.
     pub of: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
         Check::pass("history_exists", format!("database \"{database}\" has {TABLE}"))
     } else {
         Check::fail("history_exists", format!("database \"{database}\" has no {TABLE} in schema \"repmgr\""))
-            .detail("Nothing was ever recorded there.")
+            .detail("repmgrd has never recorded anything there.")
             .exit(Exit::Query)
     }];
     if history.exists {
@@ -49,7 +49,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
         let usage =
             if history.may_use { String::new() } else { format!("GRANT USAGE ON SCHEMA repmgr TO {role}; ") };
         checks.push(if lacking.is_empty() && history.may_use {
-            Check::pass("history_writable", "the role may delete records")
+            Check::pass("history_writable", "the role has the privileges to delete records")
         } else {
             let mut grants = usage;
             if !lacking.is_empty() {
@@ -60,7 +60,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
             }
             Check::fail(
                 "history_writable",
-                format!("role {role} may not delete records of the monitoring history"),
+                format!("role {role} lacks the privileges to delete records of the monitoring history"),
             )
             .detail(format!("It lacks privileges on {TABLE} in database \"{database}\"."))
             .hint(format!(
@@ -71,11 +71,11 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
         });
         if !history.may_vacuum && facts.records != Some(0) {
             checks.push(
-                Check::warning("history_vacuum", format!("role {role} may not vacuum the monitoring history, which is skipped"))
-                    .detail("The room of the deleted records is used again after the next autovacuum.")
+                Check::warning("history_vacuum", format!("role {role} lacks the privilege to vacuum the monitoring history, which is skipped"))
+                    .detail("The space of the deleted records is reused after the next autovacuum.")
                     .hint(format!(
                         "From PostgreSQL 17 on, in database \"{database}\" run: GRANT MAINTAIN ON repmgr.monitoring_history TO {role}; \
-                         before, only the owner of the table or of the database may."
+                         before, only the owner of the table or of the database can."
                     )),
             );
         }
@@ -110,7 +110,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
     let mut plan = simple(title, checks, vec![delete], vec![]);
     if history.may_vacuum {
         plan.phases.push(Phase {
-            title: "give the room back".into(),
+            title: "free the space".into(),
             order: Order::InOrder,
             on_failure: OnFailure::Continue,
             outage: false,

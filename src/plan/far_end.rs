@@ -90,7 +90,7 @@ impl Reached {
         match self {
             Self::Local { .. } => words.to_string(),
             Self::Ssh { destination, options, .. } => {
-                // Nobody quotes an equals sign by hand.
+                // An equals sign needs no quotes.
                 let quoted = |word: &String| match word.split_once('=') {
                     Some((name, value)) => {
                         format!("{}={}", shell_words::quote(name), shell_words::quote(value))
@@ -135,7 +135,7 @@ pub enum Standing {
     Standby,
     /// It runs as a primary, or is going to. A whole sentence.
     Running(String),
-    /// It runs, and does not show what it is. A whole sentence.
+    /// It runs, but its role is unknown. A whole sentence.
     Unclear(String),
 }
 

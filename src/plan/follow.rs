@@ -28,7 +28,7 @@ use crate::registry::{NodeRow, NodeType, node};
 
 const AUTO_CONF: &str = "postgresql.auto.conf";
 
-/// Seconds within which a WAL receiver lets go of a slot after it was led elsewhere.
+/// Seconds within which a WAL receiver releases a slot after it was repointed.
 const FREE_S: u32 = 15;
 
 /// What the plan depends on.
@@ -36,9 +36,9 @@ const FREE_S: u32 = 15;
 pub struct FollowFacts {
     /// All nodes.
     pub cluster: ClusterFacts,
-    /// What our role may do on the local node; None where it could not be asked.
+    /// What our role may do on the local node; None if it could not be queried.
     pub role: Option<RoleFacts>,
-    /// What is in force on the primary; None where it could not be asked.
+    /// The settings in force on the primary; None if it could not be queried.
     pub primary: Option<Settings>,
     /// The node that is to follow: the local one.
     pub node_id: i32,
@@ -72,11 +72,11 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         back_failed: Exit::Follow,
         incomplete: Exit::Query,
         announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
-        ..Plan::nothing(format!("let node \"{name}\" follow \"{target_name}\""))
+        ..Plan::nothing(format!("make node \"{name}\" follow \"{target_name}\""))
     };
     let Some((local, server)) = local.and_then(|node| Some((node, node.facts()?))) else {
         plan.checks.push(
-            Check::fail("server_running", format!("the server of node \"{name}\" does not answer"))
+            Check::fail("server_running", format!("the server of node \"{name}\" does not respond"))
                 .hint("Start it: \"pgbaton node start\".")
                 .exit(Exit::Connection),
         );
@@ -85,9 +85,8 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     plan.checks.push(if server.in_recovery {
         Check::pass("server_is_standby", format!("node \"{name}\" is a standby"))
     } else {
-        Check::fail("server_is_standby", format!("node \"{name}\" is a primary")).hint(format!(
-            "To bring it back as a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."
-        ))
+        Check::fail("server_is_standby", format!("node \"{name}\" is a primary"))
+            .hint(format!("To make it a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."))
     });
     plan.tells.extend(target.map(|target| events::follow(facts.node_id, &target.row)));
     let (Some(target), checks) = target_checks(facts, &target_name) else {
@@ -121,7 +120,10 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
             )
             .node(facts.target_id)
             .detail(crate::error::sentence(why))
-            .hint(format!("Let role \"{}\" in: see pg_hba.conf on \"{target_name}\".", target.row.repluser))
+            .hint(format!(
+                "Allow role \"{}\" to connect: see pg_hba.conf on \"{target_name}\".",
+                target.row.repluser
+            ))
             .exit(Exit::Follow),
         );
     }
@@ -167,7 +169,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let mut steps = Vec::new();
     if let Some(slot) = slot.as_deref().filter(|slot| there.slot(slot).is_none()) {
         steps.push(create_slot("create_slot", &on, slot));
-        // Only when its receiver has let go of it: one that is in use would be left, and nobody would know.
+        // Only when its receiver has released it: a slot in use would be left without notice.
         let free = Step::new(
             "wait_until_slot_is_free",
             format!("wait until slot \"{slot}\" on {} is not in use", on.name),
@@ -196,11 +198,11 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
             Exit::Follow,
         )
         .hint(format!(
-            "The server log of \"{name}\" says why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the two have parted."
+            "See the server log of \"{name}\" for why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the nodes have diverged."
         )),
     );
     plan.phases.push(phase(format!("follow \"{target_name}\""), OnFailure::Stop, steps));
-    plan.phases.push(phase("bring the records up to date".into(), OnFailure::Continue, records));
+    plan.phases.push(phase("update the metadata".into(), OnFailure::Continue, records));
     plan.phases.extend(cleared);
     plan
 }
@@ -214,10 +216,11 @@ fn stale_slots(facts: &FollowFacts, local: &NodeFacts) -> Option<Phase> {
     let on = endpoint(local);
     let stale = slots::stale(&facts.cluster, facts.node_id, facts.target_id);
     let steps = stale.iter().map(|slot| drop_stale(&on, &local.row.node_name, slot, Exit::Query)).collect();
-    (!stale.is_empty()).then(|| phase("drop slots that nobody needs".into(), OnFailure::Continue, steps))
+    (!stale.is_empty())
+        .then(|| phase("drop replication slots that are no longer needed".into(), OnFailure::Continue, steps))
 }
 
-/// Checks that it can be pointed elsewhere as it runs, and stays a standby then.
+/// Checks that it can be repointed while it runs, and stays a standby then.
 fn stays_a_standby(facts: &FollowFacts, local: &NodeFacts, force: bool) -> Vec<Check> {
     let Some(role) = &facts.role else { return Vec::new() };
     let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.node_name.as_str());
@@ -225,7 +228,7 @@ fn stays_a_standby(facts: &FollowFacts, local: &NodeFacts, force: bool) -> Vec<C
     checks
         .into_iter()
         .map(|check| match check.name.as_str() {
-            // It pauses replay where it is now, too, and keeps what it receives.
+            // It pauses replay with its current upstream, too, and keeps what it receives.
             "standby_settings" => check.waivable(Waiver::Force, force),
             _ => check,
         })
@@ -243,11 +246,11 @@ fn past_switch(server: &ServerFacts, there: &ServerFacts) -> Option<Past> {
 fn unreachable_target(plan: &mut Plan, facts: &FollowFacts) {
     plan.checks.push(
         Check::fail("target", format!("node {} is not registered", facts.target_id))
-            .hint("\"pgbaton cluster show\" shows who is."),
+            .hint("\"pgbaton cluster show\" lists the registered nodes."),
     );
 }
 
-/// Checks whom it is to follow; None if there is no such node.
+/// Checks the node that it is to follow; None if there is no such node.
 fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&'a NodeFacts>, Vec<Check>) {
     const NAME: &str = "target";
     let Some(target) = facts.cluster.node(facts.target_id) else { return (None, Vec::new()) };
@@ -260,14 +263,16 @@ fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&'a NodeFact
     } else {
         match &target.server {
             Err(silence) => checks.push(
-                fail(format!("node \"{name}\" does not answer"))
+                fail(format!("node \"{name}\" does not respond"))
                     .detail(crate::error::sentence(&silence.message))
                     .exit(Exit::Connection),
             ),
             Ok(server) if server.in_recovery => {
                 if let Some(chain) = comes_back_to(&facts.cluster, facts.target_id, facts.node_id) {
-                    checks.push(fail(format!("node \"{name}\" gets its WAL from this node")).detail(
-                        format!("It does so by way of {chain}: nobody of them would get anything any more."),
+                    checks.push(fail(format!("node \"{name}\" receives its WAL from this node")).detail(
+                        format!(
+                            "It does so through {chain}: none of these nodes would receive WAL any more."
+                        ),
                     ));
                 }
                 if facts.cluster.primaries().next().is_none() {
@@ -308,7 +313,7 @@ fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force:
     let forked = |evidence: String| {
         Check::fail(NAME, format!("this node has WAL that \"{target_name}\" never had"))
             .detail(evidence)
-            .hint("It must not stream as it is. \"pgbaton node rejoin\" shows what would be discarded and leads it back.")
+            .hint("It must not stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and re-attaches it.")
             .exit(Exit::DataLoss)
     };
     let mut checks = Vec::new();
@@ -317,10 +322,10 @@ fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force:
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Unknown(why) => Check::fail(
             NAME,
-            format!("cannot tell whether this node and \"{target_name}\" have the same history"),
+            format!("cannot determine whether this node has diverged from \"{target_name}\""),
         )
         .detail(why)
-        .hint("If it never was a primary, nor followed another one since, waive this check.")
+        .hint("If it has never been a primary, nor followed another one since, override this check with --force.")
         .waivable(Waiver::Force, force),
     });
     checks
@@ -332,22 +337,22 @@ fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> 
     let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
     if !follows && server.senders.len() >= senders {
         checks.push(
-            Check::fail("wal_senders", format!("node \"{name}\" has no WAL sender free"))
+            Check::fail("wal_senders", format!("node \"{name}\" has no free WAL sender"))
                 .detail(format!("max_wal_senders is {senders}, and all are in use."))
-                .hint("Raise max_wal_senders there, which takes a restart; or end a backup that runs.")
+                .hint("Raise max_wal_senders there, which requires a restart; or end a running backup.")
                 .exit(Exit::Follow),
         );
     }
     let Some(slot) = slot else { return checks };
     match server.slot(slot) {
         Some(there) if there.slot_type != "physical" => checks.push(
-            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is a logical one"))
-                .hint("Drop it there, if nobody needs it.")
+            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is a logical slot"))
+                .hint("Drop it there, if it is not needed.")
                 .exit(Exit::Follow),
         ),
         Some(there) if there.active && !follows => checks.push(
-            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is used by somebody else"))
-                .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot.")
+            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is in use by another connection"))
+                .hint("See which one: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot.")
                 .exit(Exit::Follow),
         ),
         Some(_) => {}
@@ -355,9 +360,9 @@ fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> 
             let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
             if server.slots.len() >= slots {
                 checks.push(
-                    Check::fail("slots", format!("node \"{name}\" has no replication slot free"))
-                        .detail(format!("max_replication_slots is {slots}, and all are taken."))
-                        .hint("Raise max_replication_slots there, which takes a restart; or drop a slot that nobody needs.")
+                    Check::fail("slots", format!("node \"{name}\" has no free replication slot"))
+                        .detail(format!("max_replication_slots is {slots}, and all are in use."))
+                        .hint("Raise max_replication_slots there, which requires a restart; or drop a slot that is not needed.")
                         .exit(Exit::Follow),
                 );
             }
@@ -389,7 +394,7 @@ fn reload(facts: &FollowFacts, local: &NodeFacts, suffix: &str) -> Step {
     let data_directory = facts.data_directory.clone();
     Step::new(
         format!("reload{suffix}"),
-        format!("let node \"{}\" read its configuration again", local.row.node_name),
+        format!("reload the configuration of node \"{}\"", local.row.node_name),
         Op::Signal { data_directory, request: Request::Reload },
         QUERY_S,
         Exit::Follow,
@@ -416,7 +421,7 @@ fn records(facts: &FollowFacts, local: &NodeFacts, slot: Option<String>) -> Vec<
         let (on, old) = (endpoint(holder), slot_of(&local.row).unwrap_or_default());
         let mut step = Step::new(
             dropped(holder),
-            format!("drop slot \"{old}\" on {}, which nobody uses any more", on.name),
+            format!("drop slot \"{old}\" on {}, which is no longer used", on.name),
             Op::Sql { on, statements: vec![drop_inactive_slot(&old)] },
             QUERY_S,
             Exit::Query,
@@ -439,7 +444,7 @@ fn slot_is_free(on: &Endpoint, slot: &str) -> Probe {
     }
 }
 
-/// Makes a node's record what it was.
+/// Restores a node's record.
 fn old_record(row: &NodeRow) -> Statement {
     Statement::new(
         "UPDATE repmgr.nodes SET upstream_node_id = $2::integer, type = $3, active = $4::boolean, slot_name = $5 \
@@ -515,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_makes_the_old_slot_and_the_old_record_again() {
+    fn the_rollback_creates_the_old_slot_and_the_old_record_again() {
         let plan = super::plan(&facts(), false);
         assert_eq!(plan.defect(), None);
         let ids: Vec<&str> = plan.steps().map(|step| step.id.as_str()).collect();

@@ -24,22 +24,22 @@ pub struct Demotion {
     pub data_directory: PathBuf,
     /// What its next start will find.
     pub next: NextStart,
-    /// Whom it is to follow; None where no primary is known.
+    /// The primary to follow; None if none is known.
     pub to: Option<NewPrimary>,
 }
 
 /// The primary that there is now.
 #[derive(Clone, Debug)]
 pub struct NewPrimary {
-    /// Its row and what it says of itself.
+    /// Its row and what it reports.
     pub node: NodeFacts,
     /// The node uses a slot.
     pub use_slot: bool,
     /// The role may make slots there.
     pub may_make_slot: bool,
-    /// What is in force there; None where it could not be asked.
+    /// What is in force there; None if it could not be queried.
     pub settings: Option<Settings>,
-    /// The histories have parted: it will not stream before a rejoin.
+    /// The nodes have diverged: it will not stream before a rejoin.
     pub parted: bool,
     /// The program `postgres`.
     pub postgres: String,
@@ -60,7 +60,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         SHORT_S,
         Exit::LocalCommand,
     )
-    // A running primary takes no note of it, and would be a standby at some later start that nobody expects it at.
+    // A running primary ignores it, and would unexpectedly be a standby at some later start.
     .requires(Probe::Stopped { data_directory: data_directory.clone() })
     .stays(format!("Node \"{name}\" starts as a standby only: its standby.signal stays."));
     let phase = |title: &str, on_failure, steps| Phase {
@@ -72,7 +72,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
     };
     // The target first: with a signal and a target, it would promote itself.
     let steps = future.clear(Exit::LocalCommand).into_iter().chain([signal]).collect();
-    let mut phases = vec![phase("make the server a standby", OnFailure::Stop, steps)];
+    let mut phases = vec![phase("configure the server as a standby", OnFailure::Stop, steps)];
     let mut title = format!("make node \"{name}\" a standby for its next start");
     if let Some(to) = to {
         title = format!("make node \"{name}\" a standby of \"{}\" for its next start", to.node.row.node_name);
@@ -84,11 +84,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         steps.push(follow(demotion, to, slot.clone()));
         phases.push(phase("point it at the primary", OnFailure::Stop, steps));
         if !to.parted {
-            phases.push(phase(
-                "bring the record up to date",
-                OnFailure::Continue,
-                vec![record(row, &to.node, slot)],
-            ));
+            phases.push(phase("update the metadata", OnFailure::Continue, vec![record(row, &to.node, slot)]));
         }
     }
     Plan {
@@ -115,7 +111,7 @@ pub fn stay(row: &NodeRow, data_directory: &Path, next: &NextStart) -> Option<Pl
     Some(Plan {
         checks,
         phases: vec![Phase {
-            title: "clear what would end its recovery".into(),
+            title: "clear the recovery target".into(),
             order: Order::InOrder,
             on_failure: OnFailure::Stop,
             outage: false,
@@ -170,7 +166,7 @@ fn follow(demotion: &Demotion, to: &NewPrimary, slot: Option<String>) -> Step {
 fn record(row: &NodeRow, primary: &NodeFacts, slot: Option<String>) -> Step {
     Step::new(
         "record",
-        format!("record node \"{}\" as a standby of \"{}\"", row.node_name, primary.row.node_name),
+        format!("register node \"{}\" as a standby of \"{}\"", row.node_name, primary.row.node_name),
         Op::Sql {
             on: endpoint(primary),
             statements: vec![
@@ -188,7 +184,7 @@ impl NewPrimary {
         self.node.facts().is_some_and(|server| server.slot(slot).is_some())
     }
 
-    /// Returns the slot to use. One that nobody will use for a while, and that would keep WAL meanwhile, is not made.
+    /// Returns the slot to use. A slot that would not be used for a while, and would retain WAL meanwhile, is not created.
     fn slot(&self, row: &NodeRow) -> Option<String> {
         let slot = default_slot(row);
         (self.use_slot && (self.has_slot(&slot) || (self.may_make_slot && !self.parted))).then_some(slot)
@@ -267,10 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_has_parted_leaves_nothing_on_the_primary() {
-        let parted = demotion(true, true, &[]);
-        assert_eq!(steps(&parted), ["standby_signal", "follow"]);
-        assert_eq!(slot_followed(&parted), None);
+    fn a_node_that_has_diverged_leaves_nothing_on_the_primary() {
+        let diverged = demotion(true, true, &[]);
+        assert_eq!(steps(&diverged), ["standby_signal", "follow"]);
+        assert_eq!(slot_followed(&diverged), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::pg::lsn::Lsn;
 pub struct Look {
     /// The node that is to become, or to stay, the one that others are compared with.
     pub node_id: i32,
-    /// The timeline of the cluster that the operation was planned for: a newer one tells of a promotion.
+    /// The timeline of the cluster that the operation was planned for: a newer one proves a promotion.
     pub timeline: TimelineId,
     /// The other data nodes, by node id.
     pub others: Vec<(i32, Endpoint)>,
@@ -51,8 +51,8 @@ impl Look {
             return Some(format!("{} is a primary, on timeline {timeline} or later.", capital(name)));
         }
         if glance.requested == Some(true) {
-            // It cannot be withdrawn, and takes place when the startup process comes to it.
-            return Some(format!("The promotion of {name} is requested."));
+            // It cannot be cancelled, and happens as soon as the startup process handles it.
+            return Some(format!("A promotion of {name} has been requested."));
         }
         if timeline > self.timeline {
             let planned = self.timeline;
@@ -64,7 +64,7 @@ impl Look {
         let compared = self.behind.contains(&node_id) && timeline == self.timeline;
         match (glance.end, ours) {
             (Some(end), Some(ours)) if compared && end > ours => Some(format!(
-                "{} has WAL up to {end}, the node to be promoted up to {ours}: {} bytes would be lost.",
+                "{} has WAL up to {end}, but the node to be promoted only up to {ours}: {} bytes would be lost.",
                 capital(name),
                 end.0 - ours.0
             )),
@@ -101,7 +101,7 @@ mod tests {
         for (other, word) in [
             (Glance { in_recovery: false, ..glance }, "is a primary, on timeline 2"),
             (Glance { timeline: TimelineId(3), ..glance }, "is on timeline 3"),
-            (Glance { requested: Some(true), ..glance }, "is requested"),
+            (Glance { requested: Some(true), ..glance }, "has been requested"),
         ] {
             for ours in [None, Some(Lsn(0x500))] {
                 let says = objection(other, ours);

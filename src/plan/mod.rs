@@ -6,10 +6,9 @@
 //! (`operation/live`) and the scripted one of the tests.
 //!
 //! The types are closed enums on purpose: the line that is shown is derived from the same value as the effect, a journal
-//! written by one version can be read by the next, and whoever adds an effect is told by the compiler where it has to be
-//! printed and performed.
+//! written by one version can be read by the next, and the compiler says where a new effect has to be printed and performed.
 //!
-//! Why there are never two primaries is modelled in `tests/all/role_model.rs`: whoever changes a rule of the commands that change roles changes it
+//! Why there are never two primaries is modelled in `tests/all/role_model.rs`: a changed rule of the commands that change roles has to be changed
 //! there, too. That the plans keep the rules while the world changes under them is proven in `proofs/changed.rs`.
 
 pub mod check;
@@ -48,7 +47,7 @@ pub use probe::Probe;
 ///
 /// Order of execution: `phases` one after the other; then `verify`; and `always` in every case. When a step fails before
 /// the step marked [`Step::no_return`] has been started, `back` restores the old state. Once that step has been started,
-/// `back` is never run again, by nobody.
+/// no run ever executes `back` again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The operation as a sentence without a full stop: `clone standby "node2" from "node1"`.
@@ -57,7 +56,7 @@ pub struct Plan {
     pub checks: Vec<Check>,
     /// The work.
     pub phases: Vec<Phase>,
-    /// The way back from a failure before the point of no return, in order.
+    /// The rollback after a failure before the point of no return, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub back: Vec<Back>,
     /// Done whatever happened, each failure only a warning: unpausing daemons belongs here.
@@ -66,16 +65,16 @@ pub struct Plan {
     /// What must be true at the end, each within its own time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<Verify>,
-    /// The exit code when the way back itself fails.
+    /// The exit code when the rollback itself fails.
     pub back_failed: Exit,
-    /// What shows that a way back that failed in part has reached what matters all the same.
+    /// What shows that a rollback that failed in part has reached what matters all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regained: Option<Regained>,
     /// The exit code when something fails after the point of no return, or in a phase that tolerates failures, or in
     /// `verify`.
     pub incomplete: Exit,
-    /// The primary, where a row in `pgbaton.operation` tells of the operation from before its first effect on, so that every standby
-    /// can be asked what was going on; None where there is no primary to write to.
+    /// The primary, where a row in `pgbaton.operation` records the operation before its first effect, so that every standby has it;
+    /// None if there is no primary to write to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announce_on: Option<Endpoint>,
     /// The cluster that it was planned for. A later run that finds another one does not go on; an operation of version 0.1.0 has none.
@@ -84,10 +83,10 @@ pub struct Plan {
     /// The other nodes on whose hosts something is done or asked, and how they are reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub far_ends: Vec<FarEnd>,
-    /// What is told when it has ended.
+    /// The event notifications when it has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tells: Vec<Tell>,
-    /// Operations of which the nodes that ran them know nothing any more; their rows are closed when this one has ended.
+    /// Operations that are no longer open on the nodes that ran them; their rows are closed when this one has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<String>,
 }
@@ -134,7 +133,7 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// The operation ends: with the way back before the point of no return, as incomplete after it.
+    /// The operation ends: with a rollback before the point of no return, as incomplete after it.
     Stop,
     /// The failure is reported, the following phases still run, and the operation ends as incomplete.
     Continue,
@@ -158,19 +157,19 @@ pub struct Step {
     pub on_resume: OnResume,
     /// What must be true at the moment this step is started, asked in every run: here the journal is not believed.
     ///
-    /// A journal that could not be written any more does not tell of a way back that was run all the same. So a step that
+    /// A journal that could not be written any more has no record of a rollback that was run all the same. So a step that
     /// would do harm on an old state asks for itself: a promotion, whether the old primary is still shut down; the start
     /// of a former primary, whether `standby.signal` is still there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<Probe>,
-    /// The same, as far as only the coordinator can tell it: a far end that is left alone judges by itself.
+    /// The same, as far as only the coordinator can check it: a far end that is left alone judges by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires_here: Vec<Probe>,
     /// What must also be true when a resumed run starts this step. The first run has just seen it, and asking again may take seconds in
-    /// which nobody can write; a resumed one may be hours old.
+    /// which clients cannot write; a resumed one may be hours old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires_on_resume: Vec<Probe>,
-    /// What ends a wait early as a failure: when it holds, what is waited for does not come any more.
+    /// What ends a wait early as a failure: when it holds, the wait would be in vain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gives_up_if: Option<Probe>,
     /// The exit code when this step fails before the point of no return, or is the point of no return.
@@ -178,13 +177,13 @@ pub struct Step {
     /// Starting this step is the point of no return.
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_return: bool,
-    /// What the way back leaves of it on purpose, as a whole sentence; None for a step that is undone or has nothing to undo.
+    /// What the rollback leaves of it on purpose, as a whole sentence; None for a step that is undone or has nothing to undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<String>,
     /// SIGINT and SIGTERM may cut this step short. Not so for pg_rewind: cut short, it leaves a broken directory.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub interruptible: bool,
-    /// What somebody has to do when this step has failed, in whole sentences.
+    /// What the user has to do when this step has failed, in whole sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -197,14 +196,14 @@ pub enum OnResume {
     Again,
     /// Do it again unless this holds, in which case it is done.
     AgainUnless(Probe),
-    /// Nobody can tell what it left: stop, and say what to do.
+    /// Its effect is unknown: stop, and say what to do.
     Stop {
         /// A whole sentence.
         hint: String,
     },
 }
 
-/// A step of the way back.
+/// A step of the rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Back {
     /// Run only if one of these steps was started; always, if empty.
@@ -213,12 +212,12 @@ pub struct Back {
     pub step: Step,
 }
 
-/// When a way back that failed in part counts as gone: what is left is then no more than a nuisance.
+/// When a rollback that failed in part counts as done: what is left is then only a nuisance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Regained {
-    /// What holds then: the old primary is seen to take writes.
+    /// What holds then: the old primary is seen to accept writes.
     pub probe: Probe,
-    /// The exit code of a way back that was asked for and leaves something; else it is that of the failure.
+    /// The exit code of a requested rollback that leaves something; otherwise it is that of the failure.
     pub exit: Exit,
 }
 
@@ -231,7 +230,7 @@ pub struct Verify {
     pub probe: Probe,
     /// Seconds within which the answer must become yes.
     pub timeout_s: u32,
-    /// The step that leads to it: where that has failed, nobody waits for the answer in vain.
+    /// The step that leads to it: if that has failed, the answer is not waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
@@ -284,7 +283,7 @@ impl Plan {
         if self.steps().filter(|step| step.no_return).count() > 1 {
             return Some("two steps are the point of no return".to_string());
         }
-        // Beside other steps "before" and "after" mean nothing, and a failure there must never be passed over.
+        // Among concurrent steps "before" and "after" mean nothing, and a failure there must never be ignored.
         let shared =
             |phase: &&Phase| phase.order == Order::AllAtOnce || phase.on_failure == OnFailure::Continue;
         for phase in self.phases.iter().filter(shared) {
@@ -308,7 +307,7 @@ impl Plan {
         named
             .into_iter()
             .find(|id| !known.contains(id))
-            .map(|id| format!("the way back names a step \"{id}\" that is not in the plan"))
+            .map(|id| format!("the rollback names a step \"{id}\" that is not in the plan"))
     }
 }
 
@@ -362,7 +361,7 @@ impl Step {
         self
     }
 
-    /// Says what makes waiting hopeless.
+    /// Sets what ends the wait early.
     #[must_use]
     pub fn gives_up_if(mut self, probe: Probe) -> Self {
         self.gives_up_if = Some(probe);
@@ -383,21 +382,21 @@ impl Step {
         self
     }
 
-    /// Says what the way back leaves of this step.
+    /// Says what the rollback leaves of this step.
     #[must_use]
     pub fn stays(mut self, sentence: impl Into<String>) -> Self {
         self.stays = Some(sentence.into());
         self
     }
 
-    /// Says what somebody has to do when it has failed.
+    /// Says what the user has to do when it has failed.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Says that this step, once started, must be let finish.
+    /// Says that this step, once started, must not be interrupted.
     #[must_use]
     pub fn uninterruptible(mut self) -> Self {
         self.interruptible = false;

@@ -59,7 +59,7 @@ pub enum Op {
         /// Its permission bits.
         mode: u32,
     },
-    /// Write a file whose contents are a secret that the world knows by name: somebody's configuration may hold passwords.
+    /// Write a file whose contents are a secret that the world knows by name: a user's configuration may hold passwords.
     WriteSecretFile {
         /// The file.
         path: PathBuf,
@@ -116,7 +116,7 @@ pub enum Op {
         /// The command that starts it.
         start: Command,
     },
-    /// Promote a standby and wait until it takes writes, waking its startup process by reloads.
+    /// Promote a standby and wait until it accepts writes, waking its startup process by reloads.
     Promote {
         /// The standby.
         on: Endpoint,
@@ -135,13 +135,13 @@ pub enum Op {
         /// What it is about; None where the table does not have columns for it.
         scope: Option<Scope>,
     },
-    /// Let a standby, or a server that is to start as one, follow another upstream.
+    /// Make a standby, or a server that is to start as one, follow another upstream.
     ///
-    /// Of its present `primary_conninfo` only that is replaced which says where it leads to; a server that has none gets the whole.
+    /// In its current `primary_conninfo` only the address is replaced; a server that has none gets the whole.
     Follow {
         /// The server.
         standby: Standby,
-        /// Whom it is to follow.
+        /// The upstream to follow.
         upstream: Upstream,
     },
     /// Copy files, or symbolic links themselves, from one directory to the same places below another one, replacing what is there. What
@@ -223,11 +223,11 @@ pub enum Op {
         /// The slot.
         slot: String,
     },
-    /// Record an event and run the user's notification command. Neither can fail: what happened has happened.
+    /// Record an event and run the user's notification command. Failures are ignored: what happened has happened.
     Tell {
         /// The primary, where the event is recorded.
         on: Endpoint,
-        /// What is told.
+        /// The event.
         tell: Tell,
     },
     /// Wait until a question is answered with yes.
@@ -250,14 +250,14 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standby {
-    /// A running one, that is told by `ALTER SYSTEM` and a reload.
+    /// A running one, which is changed by `ALTER SYSTEM` and a reload.
     Running(Endpoint),
-    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not told. What would end the recovery of a
+    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not reloaded. What would end the recovery of a
     /// standby that starts there is cleared on that occasion.
     Files {
         /// The data directory.
         data_directory: PathBuf,
-        /// The program `postgres`, which can tell the present setting, wherever it stands.
+        /// The program `postgres`, which can print the current setting, wherever it is set.
         postgres: String,
         /// Where postgresql.conf is, if not there.
         config_directory: Option<PathBuf>,
@@ -373,7 +373,7 @@ impl fmt::Display for Op {
                 }
             }
             Self::KeepWal { data_directory, from, to } => {
-                write!(f, "copy {}/pg_wal from {from} on to {}", data_directory.display(), to.display())
+                write!(f, "copy {}/pg_wal since {from} to {}", data_directory.display(), to.display())
             }
             Self::ReturnWal { kept, data_directory, until } => {
                 write!(

@@ -32,7 +32,7 @@ pub enum Probe {
         /// In recovery (a standby), not in recovery (a primary), or either.
         in_recovery: Option<bool>,
     },
-    /// Nobody answers there as a primary, nor with an error behind which one may stand, as "too many clients" is.
+    /// The server does not respond as a primary, nor with an error that a primary may give, such as "too many clients".
     NoPrimary {
         /// The server.
         on: Endpoint,
@@ -43,7 +43,7 @@ pub enum Probe {
         path: PathBuf,
     },
     /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off. Whether
-    /// it lets us in is another question.
+    /// it accepts our connection is another question.
     Ready {
         /// The data directory.
         data_directory: PathBuf,
@@ -104,7 +104,7 @@ pub enum Probe {
         /// Its data directory.
         data_directory: PathBuf,
     },
-    /// No other node that can be asked is a primary or on a newer timeline.
+    /// No other node that responds is a primary or on a newer timeline.
     Unchallenged {
         /// The nodes.
         look: Look,
@@ -114,14 +114,14 @@ pub enum Probe {
         /// The nodes.
         look: Look,
     },
-    /// A server has not answered once in so long, whatever is the reason: it is down, frozen or cut off.
+    /// A server has not responded once in this time, whatever the reason: it is down, frozen or cut off.
     Silent {
         /// The server.
         on: Endpoint,
         /// How long it is asked.
         seconds: u32,
     },
-    /// Something has held each time that it was asked for so long.
+    /// Something has held at each check during this time.
     Lasts {
         /// How long.
         seconds: u32,
@@ -130,7 +130,7 @@ pub enum Probe {
     },
     /// One of these holds; one without an answer does not.
     Any(Vec<Probe>),
-    /// A standby is a standby, and no promotion of it is requested: by its own answer, or where it does not answer, by its files on this
+    /// A standby is a standby, and no promotion of it is requested: by its own answer, or if it does not respond, by its files on this
     /// host.
     StaysStandby {
         /// The standby.
@@ -166,7 +166,7 @@ impl fmt::Display for Probe {
             Self::Accepts { on, in_recovery: Some(false) } => {
                 write!(f, "{} accepts connections as a primary", on.name)
             }
-            Self::NoPrimary { on } => write!(f, "{} does not answer as a primary", on.name),
+            Self::NoPrimary { on } => write!(f, "{} does not respond as a primary", on.name),
             Self::Exists { path } => write!(f, "\"{}\" exists", path.display()),
             Self::Ready { data_directory } => {
                 write!(f, "the server on \"{}\" is up", data_directory.display())
@@ -184,7 +184,7 @@ impl fmt::Display for Probe {
             Self::StaysDown { data_directory } => {
                 write!(
                     f,
-                    "\"{}\" has been shut down cleanly and can only come back as a standby",
+                    "\"{}\" has been shut down cleanly and can only start as a standby",
                     data_directory.display()
                 )
             }
@@ -203,7 +203,7 @@ impl fmt::Display for Probe {
             }
             Self::Unchallenged { .. } => f.write_str("no other node is a primary or on a newer timeline"),
             Self::Challenged { .. } => f.write_str("another node is a primary or on a newer timeline"),
-            Self::Silent { on, seconds } => write!(f, "{} has not answered for {seconds} s", on.name),
+            Self::Silent { on, seconds } => write!(f, "{} has not responded for {seconds} s", on.name),
             Self::Lasts { seconds, probe } => write!(f, "for {seconds} s {probe}"),
             Self::Any(probes) => {
                 for (i, probe) in probes.iter().enumerate() {
@@ -212,9 +212,9 @@ impl fmt::Display for Probe {
                 Ok(())
             }
             Self::StaysStandby { on, .. } => {
-                write!(f, "{} is a standby, and no promotion of it is requested", on.name)
+                write!(f, "{} is a standby, and no promotion of it has been requested", on.name)
             }
-            Self::Announced { on } => write!(f, "{} has the record of this operation", on.name),
+            Self::Announced { on } => write!(f, "{} has received the record of this operation", on.name),
             Self::Not(probe) => write!(f, "not: {probe}"),
             Self::At { probe, .. } => probe.fmt(f),
         }

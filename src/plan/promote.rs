@@ -1,7 +1,7 @@
 //! The plan of `standby promote`. Pure.
 //!
-//! What it must never do is make a second primary. So everything that answers is believed to be alive, everything that streams has something
-//! to stream from, and a node that could not be asked is named. The point of no return is the request for promotion itself.
+//! It must never make a second primary. So every server that responds counts as alive, every standby that streams has an upstream, and a
+//! node that does not respond is named. The point of no return is the request for promotion itself.
 
 use std::collections::BTreeMap;
 
@@ -43,19 +43,19 @@ use crate::system::command::Command;
 pub struct PromoteFacts {
     /// All nodes, the one to promote included.
     pub cluster: ClusterFacts,
-    /// What our role may do on those that answer.
+    /// What our role may do on those that respond.
     pub roles: BTreeMap<i32, RoleFacts>,
     /// The node to promote.
     pub node_id: i32,
-    /// What there is of metadata; None where it could not be asked.
+    /// What there is of metadata; None if it could not be queried.
     pub metadata: Option<Present>,
     /// The operations of other commands that have not reported their end.
     pub others: Vec<Other>,
-    /// What was last seen of the cluster before.
+    /// The saved topology.
     pub topology: Option<Topology>,
     /// Where the WAL of the dead primary ends, where its own files say so.
     pub former_end: Option<Lsn>,
-    /// What pgbaton on the hosts of the others says, where it was asked.
+    /// What pgbaton on the hosts of the others reports, if it was queried.
     pub hosts: BTreeMap<i32, HostSays>,
     /// What repmgr does meanwhile.
     pub beside: Beside,
@@ -106,10 +106,10 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     checks.extend(no_other_primary(facts, candidate, server, options));
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     checks.extend(announce::checks(&facts.others, server.timeline, &touched, options.force));
-    // Where nobody will be promoted, whatever is said, there is nothing to be lost.
+    // If the promotion is refused anyway, nothing can be lost.
     let gone = former.filter(|_| !checks.iter().any(|check| check.stops() && check.waiver.is_none()));
     let (missing, wal_lost_bytes) = missing(facts, gone, server);
-    checks.extend(nobody_has_more(facts, candidate, server, options));
+    checks.extend(none_has_more(facts, candidate, server, options));
     checks.extend(missing);
     let role = facts.roles.get(&facts.node_id);
     checks.extend(candidate::fit(candidate, server, None, role, options.force));
@@ -139,7 +139,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
             if !refused.iter().any(stays) {
                 following.push(*sibling);
             }
-            // The cluster needs a primary now; the sibling can be led to it later.
+            // The cluster needs a primary now; the sibling can follow it later.
             checks.extend(refused.into_iter().map(|check| match stays(&check) {
                 true => sibling_stays(sibling, &check),
                 false => Check { verdict: Verdict::Warning, ..check },
@@ -151,7 +151,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         checks.push(
             Check::warning(
                 "siblings_stay",
-                format!("{} will not follow, as was asked for", names.join(", ")),
+                format!("{} will not follow the new primary (--no-siblings-follow)", names.join(", ")),
             )
             .hint("Afterwards run \"pgbaton standby follow\" on each of them."),
         );
@@ -231,16 +231,16 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     .on_resume(OnResume::AgainUnless(Probe::Accepts { on: on.clone(), in_recovery: Some(false) }))
     .requires_here(Probe::Unchallenged { look })
     .no_return();
-    // A resumed operation may be hours old, and the dead may have returned.
+    // A resumed operation may be hours old, and a dead primary may have returned.
     let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
-    // One that answers and shows nobody what it is has been judged by other evidence, and will not show more by then.
+    // A server that responds and never reports its role has been judged by other evidence, and will not report more by then.
     for other in others.filter(|node| !only_speaks(node)) {
         promote = promote.requires(Probe::NoPrimary { on: endpoint(other) });
     }
     let install = facts.metadata.as_ref().and_then(Present::own_or_made);
     let title = match install.as_ref().is_some_and(|install| !install.is_empty()) {
-        true => format!("prepare schema pgbaton, and record node \"{name}\" as the primary"),
-        false => format!("record node \"{name}\" as the primary"),
+        true => format!("prepare schema pgbaton, and register node \"{name}\" as the primary"),
+        false => format!("register node \"{name}\" as the primary"),
     };
     let record = |install: Option<Vec<Statement>>| {
         let own_schema = install.is_some();
@@ -259,8 +259,8 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     });
     let op = Op::Sql { on: on.clone(), statements: record(install) };
     let recorded = Step::new("record", title, op, QUERY_S, Exit::Query)
-        .hint(format!("Run \"pgbaton primary register --force\" on \"{name}\": it records it."));
-    // The others are led to it even if it cannot be recorded.
+        .hint(format!("Run \"pgbaton primary register --force\" on \"{name}\", which registers it."));
+    // The others follow it even if it cannot be recorded.
     plan.phases.push(Phase {
         title: "record the roles".into(),
         order: Order::InOrder,
@@ -279,14 +279,14 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
     steps.extend(tell_witnesses(&facts.cluster, &record(None)));
     plan.phases.push(Phase {
-        title: "let the others know".into(),
+        title: "update the other nodes".into(),
         order: Order::AllAtOnce,
         on_failure: OnFailure::Continue,
         outage: false,
         steps,
     });
     plan.verify.push(Verify {
-        title: format!("node \"{name}\" writes a timeline of its own"),
+        title: format!("node \"{name}\" writes a new timeline"),
         probe: on_new_timeline(&on, server),
         timeout_s: QUERY_S,
         after: None,
@@ -313,7 +313,7 @@ pub fn judge(facts: &PromoteFacts, options: PromoteOptions) -> Plan {
         return refused(facts.node_id).plan;
     };
     let mut checks = no_other_primary(facts, candidate, server, options);
-    checks.extend(nobody_has_more(facts, candidate, server, options));
+    checks.extend(none_has_more(facts, candidate, server, options));
     Plan { checks, ..Plan::nothing(title(candidate)) }
 }
 
@@ -333,7 +333,7 @@ fn no_other_primary(
     checks
 }
 
-/// Tells that a sibling will not follow, and what to do about it afterwards.
+/// Reports that a sibling will not follow, and what to do about it afterwards.
 fn sibling_stays(sibling: &NodeFacts, check: &Check) -> Check {
     let name = &sibling.row.node_name;
     let why = crate::error::sentence(&check.message);
@@ -345,7 +345,7 @@ fn sibling_stays(sibling: &NodeFacts, check: &Check) -> Check {
 }
 
 fn refused(node_id: i32) -> Promotion {
-    let check = Check::fail("server_is_standby", format!("the server of node {node_id} does not answer"))
+    let check = Check::fail("server_is_standby", format!("the server of node {node_id} does not respond"))
         .exit(Exit::Connection);
     let plan = Plan {
         title: format!("promote node {node_id}"),
@@ -389,11 +389,11 @@ fn is_standby(candidate: &NodeFacts, server: &ServerFacts) -> Check {
     } else {
         check
             .detail(format!("It is registered as a {}.", candidate.row.node_type))
-            .hint("Run \"pgbaton cluster show\"; if it is to stay the primary, run \"pgbaton primary register -F\" on it.")
+            .hint("Run \"pgbaton cluster show\"; if it should stay the primary, run \"pgbaton primary register -F\" on it.")
     }
 }
 
-/// Checks that no other node takes writes, or may.
+/// Checks that no other node accepts writes, or may.
 fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptions) -> Vec<Check> {
     const NAME: &str = "no_other_primary";
     let mut checks = Vec::new();
@@ -406,13 +406,13 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
             if !server.in_recovery && facts.cluster.twin_of(other).is_none() {
                 checks.push(
                     fail(format!("node \"{name}\" is a primary and alive"))
-                        .detail(format!("It takes writes on timeline {}.", server.timeline))
-                        .hint("To move the role while it is alive, run \"pgbaton standby switchover\"."),
+                        .detail(format!("It accepts writes on timeline {}.", server.timeline))
+                        .hint("While it is alive, use \"pgbaton standby switchover\"."),
                 );
             }
             continue;
         }
-        // Somebody who is registered as a standby and does not answer may have been promoted meanwhile, but nobody was told so.
+        // A registered standby that does not respond may have been promoted meanwhile, without a record.
         let was_primary = hosts::was_primary(facts.topology.as_ref(), other);
         let alive = alive(&facts.cluster, other);
         let unasked = Unasked {
@@ -435,16 +435,16 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
         match alive {
             Alive::Yes(why) if was_primary => checks.push(
                 fail(format!("the primary \"{name}\" is alive")).detail(why).hint(format!(
-                    "To move the role, make it answer queries and run \"pgbaton standby switchover\". If it is to be replaced, stop \
-                     it first. A standby whose primary has vanished without a word goes on streaming for up to wal_receiver_timeout{}; \
-                     then try again.",
+                    "For a switchover, fix the connection to it and run \"pgbaton standby switchover\". To replace it, stop it first. If the \
+                    primary's host is gone, a standby still reports \"streaming\" until wal_receiver_timeout expires{}; then try \
+                    again.",
                     receiver_timeout(facts)
                 )),
             ),
             Alive::CannotTell(why) if was_primary => checks.push(
-                fail(format!("cannot tell whether the primary \"{name}\" is alive"))
+                fail(format!("cannot determine whether the primary \"{name}\" is alive"))
                     .detail(why)
-                    .hint("Make certain that it is stopped, and run the command again; or waive this check.")
+                    .hint("Make sure that it is stopped, and run the command again; or override this check with --force.")
                     .waivable(Waiver::Force, options.force),
             ),
             Alive::Yes(why) | Alive::CannotTell(why) | Alive::NotSeen(why) => silent.push((other, why)),
@@ -452,12 +452,12 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
     }
     checks.extend(streams_from_a_stranger(facts, candidate));
     if checks.is_empty() {
-        checks.push(Check::pass(NAME, "no other node was seen to take writes"));
+        checks.push(Check::pass(NAME, "no other node is known to accept writes"));
     }
     checks.extend(notes);
     for (other, why) in silent {
         checks.push(
-            Check::warning("node_not_asked", format!("node \"{}\" could not be asked", other.row.node_name))
+            Check::warning("node_not_asked", format!("node \"{}\" is unreachable", other.row.node_name))
                 .node(other.row.node_id)
                 .detail(why),
         );
@@ -465,7 +465,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
     checks
 }
 
-/// A promotion that was requested of another standby may take place at any time, and cannot be withdrawn while its server runs.
+/// A requested promotion of another standby may happen at any time, and cannot be cancelled while its server runs.
 fn requested_elsewhere(facts: &PromoteFacts) -> Vec<Check> {
     let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
     let requested =
@@ -473,11 +473,11 @@ fn requested_elsewhere(facts: &PromoteFacts) -> Vec<Check> {
     requested
         .map(|node| {
             let name = &node.row.node_name;
-            Check::fail("promotion_requested", format!("the promotion of node \"{name}\" is requested"))
+            Check::fail("promotion_requested", format!("a promotion of node \"{name}\" has been requested"))
                 .node(node.row.node_id)
-                .detail("It has not happened yet, but may at any time: restore_command may be waiting for an archive.")
+                .detail("It has not happened yet, but may happen at any time: restore_command may be waiting for an archive.")
                 .hint(format!(
-                    "Wait for it; or stop the server of \"{name}\", which withdraws the request, with \"pgbaton node stop\" there."
+                    "Wait for it; or run \"pgbaton node stop\" on \"{name}\": stopping the server cancels the request."
                 ))
                 .exit(Exit::SecondPrimary)
         })
@@ -492,7 +492,7 @@ fn receiver_timeout(facts: &PromoteFacts) -> String {
     }
 }
 
-/// A standby that streams has something to stream from. If that is no node that answers as a standby, it may well be the primary.
+/// A standby that streams has an upstream. If that is no node that responds as a standby, it may be the primary.
 fn streams_from_a_stranger(facts: &PromoteFacts, candidate: &NodeFacts) -> Option<Check> {
     let nodes = &facts.cluster.nodes;
     let stranger = |follower: &&NodeFacts| {
@@ -525,20 +525,20 @@ fn streams_from_a_stranger(facts: &PromoteFacts, candidate: &NodeFacts) -> Optio
         )
         .node(follower.row.node_id)
         .detail(format!("{whose} receives WAL from {place}, which may be the primary under another name."))
-        .hint("Stop that server, or correct the conninfo of the node that it is, then try again.")
+        .hint("Stop that server, or correct the conninfo of its node, then try again.")
         .exit(Exit::SecondPrimary),
     )
 }
 
-/// Returns the nodes whose WAL must not be more than this one's at the last look either. One that does not answer may by then.
+/// Returns the nodes that must not have more WAL than this one at the last look either. One that does not respond may do so by then.
 fn comparable(facts: &PromoteFacts, server: &ServerFacts) -> Vec<i32> {
     let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
-    let parted = |theirs: &ServerFacts| matches!(relation(theirs, server), Relation::Forked { .. });
-    others.filter(|node| !node.facts().is_some_and(parted)).map(|node| node.row.node_id).collect()
+    let diverged = |theirs: &ServerFacts| matches!(relation(theirs, server), Relation::Forked { .. });
+    others.filter(|node| !node.facts().is_some_and(diverged)).map(|node| node.row.node_id).collect()
 }
 
-/// Checks that no reachable standby has WAL that this one has not.
-fn nobody_has_more(
+/// Checks that no reachable standby has WAL that this one lacks.
+fn none_has_more(
     facts: &PromoteFacts,
     candidate: &NodeFacts,
     server: &ServerFacts,
@@ -565,7 +565,7 @@ fn nobody_has_more(
         };
         if theirs.timeline > server.timeline {
             checks.push(fail(format!("standby \"{name}\" is on a newer timeline")).detail(format!(
-                "It is on timeline {}, node \"{}\" is on timeline {}: it followed a primary that this node never did.",
+                "It is on timeline {}, but node \"{}\" is on timeline {}: it followed a primary that this node never followed.",
                 theirs.timeline, candidate.row.node_name, server.timeline
             )));
             continue;
@@ -574,12 +574,12 @@ fn nobody_has_more(
             checks.push(
                 Check::warning(
                     "history_parted",
-                    format!("the history of node \"{name}\" has parted from this one's"),
+                    format!("node \"{name}\" has diverged from this node"),
                 )
                 .node(id)
                 .detail(evidence)
                 .hint(format!(
-                    "It will not be able to follow; \"pgbaton node rejoin\" on \"{name}\" leads it back."
+                    "It will not be able to follow; run \"pgbaton node rejoin\" on \"{name}\" to re-attach it."
                 )),
             );
             continue;
@@ -589,19 +589,19 @@ fn nobody_has_more(
             && end > ours
         {
             checks.push(fail(format!("standby \"{name}\" has more WAL")).detail(format!(
-                "It has WAL up to {end}, node \"{}\" up to {ours}: {} bytes would be lost.",
+                "It has WAL up to {end}, but node \"{}\" only up to {ours}: {} bytes would be lost.",
                 candidate.row.node_name,
                 end.0 - ours.0
             )));
         }
     }
     if checks.is_empty() {
-        checks.push(Check::pass(NAME, "no standby that answers has more WAL"));
+        checks.push(Check::pass(NAME, "no standby that responds has more WAL"));
     }
     checks
 }
 
-/// A node that does not answer and was last seen as a primary on a newer timeline has what this one never received.
+/// A node that does not respond and was last seen as a primary on a newer timeline has WAL that this one never received.
 fn left_behind(
     facts: &PromoteFacts,
     other: &NodeFacts,
@@ -620,15 +620,15 @@ fn left_behind(
             .node(other.row.node_id)
             .exit(Exit::DataLoss)
             .detail(format!(
-                "It was on timeline {timeline}, and node \"{own}\" is on timeline {}: what was committed on \"{name}\" since would be lost.",
+                "It was on timeline {timeline}, but node \"{own}\" is on timeline {}: transactions committed on \"{name}\" since then would be lost.",
                 server.timeline
             ))
-            .hint(format!("Start \"{name}\" if that is possible; else promote \"{own}\" with --accept-data-loss."))
+            .hint(format!("Start \"{name}\" if that is possible; otherwise promote \"{own}\" with --accept-data-loss."))
             .waivable(Waiver::AcceptDataLoss, options.accept_data_loss),
     )
 }
 
-/// Says what is missing of the WAL of the primary that is gone.
+/// Reports which WAL of the failed primary is missing.
 fn missing(
     facts: &PromoteFacts,
     former: Option<&NodeFacts>,
@@ -640,10 +640,10 @@ fn missing(
     if let Some(end) = facts.former_end {
         let missing = end.0.saturating_sub(ours.0);
         let check = if missing == 0 {
-            Check::pass(NAME, format!("all WAL of \"{name}\" is here, up to {end}"))
+            Check::pass(NAME, format!("this node has all WAL of \"{name}\", up to {end}"))
         } else {
-            Check::warning(NAME, format!("{missing} bytes of WAL of \"{name}\" are missing here")).detail(format!(
-                "Its files hold WAL up to {end}, this node has WAL up to {ours}. What was committed in between will be lost."
+            Check::warning(NAME, format!("{missing} bytes of WAL of \"{name}\" are missing on this node")).detail(format!(
+                "Its files contain WAL up to {end}, but this node has WAL up to {ours}. Transactions committed in between will be lost."
             ))
         };
         return (Some(check.node(former.row.node_id)), Some(missing));
@@ -655,10 +655,10 @@ fn missing(
         .find(|seen| seen.row.node_id == former.row.node_id && seen.was_primary == Some(true));
     let Some((end, at)) = seen.and_then(|seen| Some((seen.wal_end?, seen.last_seen?))) else {
         let check =
-            Check::warning(NAME, format!("it is unknown how much of the WAL of \"{name}\" is missing here"))
+            Check::warning(NAME, format!("it is unknown how much WAL of \"{name}\" is missing on this node"))
                 .node(former.row.node_id)
                 .detail(format!(
-                    "This node has WAL up to {ours}; where that of \"{name}\" ended was never seen."
+                    "This node has WAL up to {ours}; where the WAL of \"{name}\" ends is unknown."
                 ));
         return (Some(check), None);
     };
@@ -668,9 +668,12 @@ fn missing(
         "This node has WAL up to {ours}; \"{name}\" was at {end} when it was last seen, {age} s ago, and may have written more since."
     );
     let check = if missing == 0 {
-        Check::warning(NAME, format!("what \"{name}\" wrote last may be missing here"))
+        Check::warning(NAME, format!("the last WAL of \"{name}\" may be missing on this node"))
     } else {
-        Check::warning(NAME, format!("at least {missing} bytes of WAL of \"{name}\" are missing here"))
+        Check::warning(
+            NAME,
+            format!("at least {missing} bytes of WAL of \"{name}\" are missing on this node"),
+        )
     };
     (Some(check.node(former.row.node_id).detail(detail)), None)
 }

@@ -25,7 +25,7 @@ pub enum Action {
     Stop,
     /// Stop and start it.
     Restart,
-    /// Let it read its configuration again.
+    /// Reload its configuration.
     Reload,
 }
 
@@ -49,14 +49,14 @@ impl Action {
 pub enum Checkpoint {
     /// It can, by this connection.
     Possible(Endpoint),
-    /// The role must not; what to run, where there is a privilege for it.
+    /// The role lacks the privilege; what to run, if there is one.
     Denied {
         /// The role.
         role: String,
         /// The statement that gives it the privilege, from PostgreSQL 15 on.
         grant: Option<String>,
     },
-    /// The server could not be asked: why.
+    /// The server could not be queried: why.
     Unknown(String),
 }
 
@@ -132,9 +132,11 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         checks.push(
             Check::warning(
                 "service_manager",
-                format!("the server will not run as \"{unit}\", the service of systemd that it is"),
+                format!("the server will not run as its systemd unit \"{unit}\""),
             )
-            .detail("systemd would not notice its end, nor stop it cleanly when the machine is shut down.")
+            .detail(
+                "systemd would not notice if it exits, nor stop it cleanly when the machine is shut down.",
+            )
             .hint(lines_for(unit, &facts.user)),
         );
     }
@@ -144,12 +146,12 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
                 .hint("Start it: \"pgbaton node start\"."),
         );
     }
-    let cost = "The stop itself writes what is in memory, while clients are refused already.";
+    let cost = "The shutdown checkpoint then has more to write, while connections are rejected already.";
     match &service.checkpoint {
         Some(Checkpoint::Denied { role, grant }) => {
             let mut check = Check::warning(
                 "checkpoint",
-                format!("role \"{role}\" may not write a checkpoint, which is skipped"),
+                format!("role \"{role}\" lacks the privilege to write a checkpoint, which is skipped"),
             )
             .detail(cost);
             if let Some(grant) = grant {
@@ -241,7 +243,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
     }
 }
 
-/// Plans the end of a server that was just started and must not run as a primary: its next start, whoever makes it, is that of a standby.
+/// Plans to stop a server that was just started and must not run as a primary: its next start is that of a standby in any case.
 pub fn take_back(facts: &ServiceFacts) -> Plan {
     let data = &facts.data_directory;
     let name = &facts.node_name;
@@ -265,7 +267,7 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
     ];
     Plan {
         phases: vec![Phase {
-            title: "make it a standby for its next start".into(),
+            title: "configure it as a standby for its next start".into(),
             order: Order::InOrder,
             on_failure: OnFailure::Continue,
             outage: false,
@@ -277,19 +279,19 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
     }
 }
 
-/// Returns why an action is left to somebody else, where it is.
+/// Returns why an action is left to systemd, if it is.
 pub fn refusal(facts: &ServiceFacts, action: Action) -> Option<Check> {
     let Manager::Systemd { unit } = &facts.manager else { return None };
     (action != Action::Reload).then(|| {
         Check::fail("service_manager", format!("the server is run by systemd, as unit \"{unit}\""))
             .detail(
-                "Started or stopped behind its back, systemd would start it again or think that it is down.",
+                "If pgbaton starts or stops it directly, systemd would start it again or take it for down.",
             )
             .hint(lines_for(unit, &facts.user))
     })
 }
 
-/// Checks what a start depends on, besides who may start the server. Asked before anything is stopped.
+/// Checks the preconditions of a start. Done before anything is stopped.
 pub fn start_checks(facts: &ServiceFacts, action: Action) -> Vec<Check> {
     let mut checks = writable(&facts.places, &facts.node_name);
     if matches!(action, Action::Start | Action::Restart) {
@@ -307,14 +309,16 @@ pub fn writable(places: &[Place], node_name: &str) -> Vec<Check> {
             Check::fail(NAME, format!("cannot write to {} of node \"{node_name}\"", place.what))
                 .detail(crate::error::sentence(problem))
                 .hint(
-                    "Correct its owner or mode; if its file system is full or read-only, make room or remount it.",
+                    "Correct its owner or mode; if its file system is full or read-only, free space or remount it.",
                 ),
         )
     };
     let failed: Vec<Check> = places.iter().filter_map(fail).collect();
     if failed.is_empty() && !places.is_empty() {
-        let message =
-            format!("the {} places that are written to on node \"{node_name}\" are writable", places.len());
+        let message = format!(
+            "all {} locations that are written to on node \"{node_name}\" are writable",
+            places.len()
+        );
         return vec![Check::pass(NAME, message)];
     }
     failed
@@ -340,10 +344,9 @@ fn left_out(facts: &ServiceFacts) -> Option<Check> {
     let file = facts.data_directory.join("postmaster.opts");
     let why = match origin {
         Origin::Ordinary => {
-            "They turn protection of the data off, or are no options of a server in normal operation."
-                .to_string()
+            "They turn off protection of the data, or are not meant for normal operation.".to_string()
         }
-        Origin::Upgrade => "They are those of pg_upgrade, which has started the server last.".to_string(),
+        Origin::Upgrade => "They are those of pg_upgrade, which last started the server.".to_string(),
         Origin::Recovery => {
             "They are those of the recovery before a rewind, which accepts no connections.".to_string()
         }
@@ -352,7 +355,7 @@ fn left_out(facts: &ServiceFacts) -> Option<Check> {
         }
     };
     Some(
-        Check::warning("start_options", "options of the server's last start are not used again")
+        Check::warning("start_options", "some options of the server's last start are not used again")
             .detail(format!("\"{}\" has: {}. {why}", file.display(), left_out.join(" ")))
             .hint("If the server needs one of them, set it in postgresql.conf."),
     )
@@ -416,7 +419,7 @@ pub fn command(facts: &ServiceFacts, action: Action) -> Command {
                 if !facts.pg_ctl_options.iter().any(|option| option == "--silent" || option == "-s") {
                     args.push("--silent".into());
                 }
-                // A restart reads the file itself, unless it is told what to take.
+                // A restart reads the file itself, unless it gets options.
                 let last = &facts.last_start;
                 let options = match action {
                     Action::Restart if last.left_out.is_empty() => None,

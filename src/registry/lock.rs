@@ -21,7 +21,7 @@ pub const TRY_LOCK: &str = "SELECT pg_catalog.pg_try_advisory_lock($1::pg_catalo
 /// Gives the lock back; `$1` is [`KEY`].
 pub const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock($1::pg_catalog.int8)::pg_catalog.text";
 
-/// Tells who has the lock; `$1` is [`KEY`]. Columns: application name, client address, pid, and since when its session is.
+/// Returns the holder of the lock; `$1` is [`KEY`]. Columns: application name, client address, pid, and since when its session is.
 ///
 /// An advisory key of 64 bits is shown in two halves, with `objsubid` 1.
 pub const HOLDER: &str = "\
@@ -54,13 +54,13 @@ pub trait Lockable {
 pub enum Attempt<S> {
     /// The lock is held by this session.
     Taken(S),
-    /// Somebody else has it.
+    /// Another session has it.
     Held(Holder),
-    /// The node could not be asked.
+    /// The node could not be queried.
     Unreachable(anyhow::Error),
 }
 
-/// Who has the lock on a node, as far as the node tells.
+/// The holder of the lock on a node, as far as the node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holder {
     /// The application name of the session: the node that runs the command.
@@ -95,14 +95,14 @@ impl fmt::Display for Holder {
 pub struct ClusterLock<S> {
     /// The sessions that hold it, by node.
     pub sessions: Vec<(i32, S)>,
-    /// The nodes that could not be asked, and why.
+    /// The nodes that could not be queried, and why.
     pub unreachable: Vec<(i32, anyhow::Error)>,
 }
 
 /// Takes the lock on all nodes that can be reached, in order of their numbers, one after the other.
 ///
 /// # Errors
-/// If somebody else has it on one node, gives back what was taken, last first, and fails with exit code 30, naming the
+/// If another session has it on one node, gives back what was taken, last first, and fails with exit code 30, naming the
 /// holder. Nothing else is an error here: what an unreachable node means is for the caller to decide.
 pub async fn acquire<N: Lockable>(nodes: &[N]) -> Result<ClusterLock<N::Session>> {
     let mut ordered: Vec<&N> = nodes.iter().collect();

@@ -62,7 +62,7 @@ pub struct History {
     pub role: String,
 }
 
-/// Looks at the table without touching it, so that no server's log fills up with errors about one that nobody made.
+/// Looks at the table without touching it, so that no server's log fills up with errors about a missing one.
 ///
 /// # Errors
 /// Those of the query.

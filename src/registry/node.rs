@@ -9,7 +9,7 @@ use crate::pg::client::{Row, Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::statement::Statement;
 
-/// A registered node, as its row says; what it really is, `facts` tell.
+/// A registered node, as its row says; its actual state is in `facts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRow {
     /// The node's number, unique and never changed.
@@ -61,7 +61,7 @@ impl NodeRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum NodeType {
-    /// Takes writes.
+    /// Accepts writes.
     Primary,
     /// Follows another node.
     Standby,
@@ -120,7 +120,9 @@ const MOST: usize = 1000;
 pub async fn read_all(session: &Session) -> Result<Vec<NodeRow>, SqlError> {
     let rows = session.query(ALL_NODES, &[]).await?;
     if rows.len() > MOST {
-        return Err(SqlError::answer(format!("repmgr.nodes has more than {MOST} rows: this is no cluster")));
+        return Err(SqlError::answer(format!(
+            "repmgr.nodes has more than {MOST} rows: this is not a valid cluster"
+        )));
     }
     let rows = rows.iter().map(|row| serde_json::from_str(row.get(0).unwrap_or("null")));
     let mut rows: Vec<NodeRow> = rows.collect::<Result<_, _>>().map_err(|error| SqlError {
@@ -210,7 +212,7 @@ pub fn holds_password(conninfo: &str) -> bool {
 
 /// Returns the statements that make the table hold these rows and no others: the copy that a witness has. Run them in one transaction.
 ///
-/// Rows are deleted, not truncated, which takes a right less; and nobody else copies meanwhile, as a repmgrd on the witness may.
+/// Rows are deleted, not truncated, which needs one privilege less; and no other process copies meanwhile, as a repmgrd on the witness may.
 pub fn replace_all(rows: &[NodeRow]) -> Vec<Statement> {
     let first = [
         "LOCK TABLE repmgr.nodes IN SHARE ROW EXCLUSIVE MODE",

@@ -1,4 +1,4 @@
-//! Operations as the cluster sees them: rows of `pgbaton.operation`, beside the journal that the node keeps for itself.
+//! Operations as the cluster sees them: rows of `pgbaton.operation`, in addition to the journal of the node.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

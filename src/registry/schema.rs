@@ -149,7 +149,7 @@ impl Present {
         let mut out = Vec::new();
         if !self.install().is_empty() && !self.may_create {
             out.push((
-                format!("make schemas in database \"{}\"", self.database),
+                format!("create schemas in database \"{}\"", self.database),
                 format!(
                     "GRANT CREATE ON DATABASE {} TO {};",
                     quote_ident(&self.database),
@@ -198,7 +198,7 @@ impl Present {
         {
             if needed && !allowed {
                 out.push((
-                    format!("make tables in schema \"{schema}\""),
+                    format!("create tables in schema \"{schema}\""),
                     format!("GRANT ALL ON SCHEMA {schema} TO {role};"),
                 ));
             }
@@ -383,7 +383,7 @@ mod tests {
             occupied: true,
             node_columns: columns,
             events: true,
-            // Nobody but the extension's owner may make tables there, and nobody has to.
+            // Only the extension's owner can create tables there, and that is not needed.
             may_create_in_schema: false,
             ..nothing()
         };

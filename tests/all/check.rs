@@ -103,12 +103,15 @@ fn a_healthy_cluster_is_well_in_every_shape() {
             json["data"]["nodes"].as_array().unwrap().iter().find(|node| node["node_id"] == id).unwrap();
         assert_eq!(node["checks"].as_array().unwrap().len(), 24, "{node:#}");
     }
-    assert_eq!(finding(&json, 2, "replication_login")["message"], "works to 2 of 2 other nodes that answer");
+    assert_eq!(
+        finding(&json, 2, "replication_login")["message"],
+        "login works to 2 of 2 other nodes that respond"
+    );
     let table = nodes.node(1).pgbaton(["cluster", "check"]).run();
-    assert_eq!(table.code(0).stdout, "OK: \"node1\" is the primary; 72 checks made, none complains\n");
+    assert_eq!(table.code(0).stdout, "OK: \"node1\" is the primary; 72 checks passed\n");
     assert_eq!(table.stderr, "");
     let nagios = nodes.node(1).pgbaton(["cluster", "check", "--nagios"]).run();
-    let begin = "PGBATON_CLUSTER OK: \"node1\" is the primary; 72 checks made, none complains | \
+    let begin = "PGBATON_CLUSTER OK: \"node1\" is the primary; 72 checks passed | \
                  nodes=3 reachable=3 critical=0 warning=0 unknown=0 lag=0s;300;600 free=";
     assert!(nagios.code(0).stdout.starts_with(begin), "{nagios:?}");
     let csv = nodes.node(1).pgbaton(["cluster", "check", "--csv"]).run();
@@ -129,10 +132,7 @@ fn a_healthy_cluster_is_well_in_every_shape() {
     let json = envelope(&nodes.node(2).pgbaton(["node", "check", "--json"]).run(), "node check", 0, false);
     assert_eq!(json["data"]["nodes"][0]["node_id"], 2);
     let summary = nodes.node(2).pgbaton(["node", "check", "--nagios"]).run();
-    assert!(
-        summary.code(0).stdout.starts_with("PGBATON_NODE OK: 24 checks made, none complains | "),
-        "{summary:?}"
-    );
+    assert!(summary.code(0).stdout.starts_with("PGBATON_NODE OK: 24 checks passed | "), "{summary:?}");
     // Another node is asked by its own pgbaton.
     let handed = nodes.node(1).pgbaton(["node", "check", "--role", "--node-id", "2"]).run();
     assert_eq!(handed.code(0).stdout, "OK (node is standby)\n");
@@ -162,7 +162,7 @@ fn settings_slots_and_archiving() {
     one.psql("ALTER SYSTEM SET archive_command = ''");
     one.restart();
     two.wait_until("SELECT status FROM pg_stat_wal_receiver", "streaming", SOON);
-    assert_eq!(expect(&nodes, 1, "archiver", "ok")["message"], "nothing was archived yet");
+    assert_eq!(expect(&nodes, 1, "archiver", "ok")["message"], "no WAL has been archived yet");
     one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
     let found = expect(&nodes, 1, "archiver", "warning");
     assert_eq!(found["message"], "1 file waits, and nothing archives");
@@ -172,7 +172,7 @@ fn settings_slots_and_archiving() {
     }
     one.wait_until("SELECT failed_count > 0 FROM pg_stat_archiver", "t", SOON);
     let found = expect(&nodes, 1, "archiver", "critical");
-    assert!(found["message"].as_str().unwrap().starts_with("the archiver fails, last with 0000"), "{found}");
+    assert!(found["message"].as_str().unwrap().starts_with("archiving fails, last for 0000"), "{found}");
     let found = expect(&nodes, 1, "archive_ready", "critical");
     assert!(found["value"].as_i64().unwrap() >= 3 && found["critical"] == 2, "{found}");
     assert_eq!(cluster(two, &[])["data"]["cluster"]["state"], "healthy");
@@ -361,9 +361,9 @@ fn replication_roles_and_identity() {
         assert_eq!(finding(&json, id, "server_role")["status"], "critical", "{json:#}");
     }
     let alone = one.pgbaton(["node", "check", "--role=primary"]).run();
-    assert_eq!(alone.code(2).stdout, "CRITICAL (node is primary, and 2 nodes take writes)\n");
+    assert_eq!(alone.code(2).stdout, "CRITICAL (node is primary, and 2 nodes accept writes)\n");
     let table = one.pgbaton(["cluster", "check"]).run();
-    assert!(table.code(2).stdout.starts_with("CRITICAL: 2 nodes take writes; "), "{table:?}");
+    assert!(table.code(2).stdout.starts_with("CRITICAL: split brain: 2 nodes accept writes; "), "{table:?}");
     // Nobody has recorded the promotion: which of the two is right is the DBA's to say.
     assert!(!table.stdout.contains("pgbaton node stop"), "{table:?}");
     // The old primary is gone, and the others are on different timelines.
@@ -404,7 +404,7 @@ fn a_primary_that_was_replaced_is_none() {
     one.pgbaton(["cluster", "show"]).run().code(25);
     two.stop(StopMode::Fast);
     let single = one.pgbaton(["node", "check", "--role=primary"]).run();
-    assert_eq!(single.code(2).stdout, "CRITICAL (node \"node1\" takes writes on an old timeline)\n");
+    assert_eq!(single.code(2).stdout, "CRITICAL (node \"node1\" accepts writes on an old timeline)\n");
     assert!(single.stderr.contains("on timeline 2"), "{single:?}");
 }
 
@@ -568,7 +568,7 @@ fn what_only_the_host_can_tell() {
     let link = tablespaces.join("99999");
     std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
     let found = expect(&nodes, 2, "free_space", "critical");
-    assert!(found["message"].as_str().unwrap().ends_with("is a link that leads nowhere"), "{found}");
+    assert!(found["message"].as_str().unwrap().ends_with("is a dangling symbolic link"), "{found}");
     std::fs::remove_file(&link).unwrap();
     std::fs::set_permissions(&tablespaces, mode(0o0)).unwrap();
     let found = expect(&nodes, 2, "free_space", "unknown");

@@ -529,14 +529,14 @@ fn a_configuration_with_many_errors() {
 "[DIR]/pgbaton.toml" is invalid
 ------- stderr -------
 ERROR: invalid value for parameter "node_id": "0"
-DETAIL: Allowed is an integer, at least 1. It is in line 1 of "[DIR]/pgbaton.toml".
+DETAIL: The allowed value is an integer, at least 1. It is in line 1 of "[DIR]/pgbaton.toml".
 ERROR: unrecognized configuration parameter "node_nmae"
 DETAIL: It is in line 2 of "[DIR]/pgbaton.toml".
 HINT: Perhaps you meant "node_name".
 ERROR: invalid value for parameter "conninfo": unrecognized connection option "hots"; did you mean "host"?
 DETAIL: It is in line 3 of "[DIR]/pgbaton.toml".
 ERROR: invalid value for parameter "priority": "high"
-DETAIL: Allowed is an integer, at least 0. It is in line 4 of "[DIR]/pgbaton.toml".
+DETAIL: The allowed value is an integer, at least 0. It is in line 4 of "[DIR]/pgbaton.toml".
 ERROR: parameter "node_name" is missing
 DETAIL: Name of the node; also the application_name of its replication connection. The file is "[DIR]/pgbaton.toml".
 HINT: Add a line such as: node_name = "node1"
@@ -552,14 +552,14 @@ HINT: Add a line such as: data_directory = "/var/lib/postgresql/17/main"
         str![[r#"
 ------- stderr -------
 ERROR: invalid value for parameter "node_id": "0"
-DETAIL: Allowed is an integer, at least 1. It is in line 1 of "[DIR]/pgbaton.toml".
+DETAIL: The allowed value is an integer, at least 1. It is in line 1 of "[DIR]/pgbaton.toml".
 ERROR: unrecognized configuration parameter "node_nmae"
 DETAIL: It is in line 2 of "[DIR]/pgbaton.toml".
 HINT: Perhaps you meant "node_name".
 ERROR: invalid value for parameter "conninfo": unrecognized connection option "hots"; did you mean "host"?
 DETAIL: It is in line 3 of "[DIR]/pgbaton.toml".
 ERROR: invalid value for parameter "priority": "high"
-DETAIL: Allowed is an integer, at least 0. It is in line 4 of "[DIR]/pgbaton.toml".
+DETAIL: The allowed value is an integer, at least 0. It is in line 4 of "[DIR]/pgbaton.toml".
 ERROR: parameter "node_name" is missing
 DETAIL: Name of the node; also the application_name of its replication connection. The file is "[DIR]/pgbaton.toml".
 HINT: Add a line such as: node_name = "node1"
@@ -567,7 +567,7 @@ ERROR: parameter "data_directory" is missing
 DETAIL: Data directory of this node. The file is "[DIR]/pgbaton.toml".
 HINT: Add a line such as: data_directory = "/var/lib/postgresql/17/main"
 ERROR: invalid configuration file "[DIR]/pgbaton.toml"
-DETAIL: 6 errors were found in it; each is listed.
+DETAIL: It has 6 errors; each is listed.
 [exit status: 1]
 
 "#]]

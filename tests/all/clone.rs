@@ -208,8 +208,8 @@ fn a_superuser_does_what_the_role_may_not() {
     let clone = |more: &[&str]| node2.pgbaton(words).args(more.iter().copied());
     let before = Fingerprint::of(&[&node1], &[&node2.dir]);
     let refused = clone(&[]).run();
-    refused.code(1).says("role \"poor\" may not create replication slots").says("-S");
-    refused.says("cannot tell whether the source has configuration files elsewhere");
+    refused.code(1).says("role \"poor\" lacks the privilege to create replication slots").says("-S");
+    refused.says("cannot determine whether the source has configuration files elsewhere");
     clone(&["-S", "streamer"]).run().code(1).says("role \"streamer\" is not a superuser");
     clone(&["-S", "nobody"]).run().code(6).says("\"nobody\"");
     before.assert_same(&Fingerprint::of(&[&node1], &[&node2.dir]));
@@ -246,7 +246,7 @@ fn tablespaces_go_where_they_are_mapped() {
     let node2 = cluster.empty("node2");
     node2.node_config(2, "");
     let refused = clone_from(&node2, &node1).run();
-    refused.code(1).says("is that of the source").says("tablespace_mapping");
+    refused.code(1).says("belongs to the source").says("tablespace_mapping");
     assert!(!node2.data.exists());
     let news: Vec<String> = ["new plain", "new=b c", "new'\u{e9}"]
         .iter()
@@ -690,7 +690,7 @@ fn directories_that_are_not_ours_are_refused() {
     refusal.with(1, &["of another cluster"], |program| program.arg("--force"));
     // Another major version's.
     std::fs::write(node2.data.join("PG_VERSION"), "14\n").unwrap();
-    refusal.with(1, &["of PostgreSQL 14"], |program| program.arg("--force"));
+    refusal.with(1, &["PostgreSQL 14"], |program| program.arg("--force"));
     std::fs::remove_dir_all(&node2.data).unwrap();
     // Its own, with a server running on it, then without.
     node2.base_backup(&node1);
@@ -857,7 +857,7 @@ fn names_and_numbers_of_other_nodes_are_refused() {
         node: &node3,
         source: &node1,
     };
-    refusal.with(6, &["the upstream \"node2\" cannot be reached"], |program| {
+    refusal.with(6, &["the upstream \"node2\" is unreachable"], |program| {
         program.args(["--upstream-node-id", "2"])
     });
     node2.start();
@@ -1124,7 +1124,7 @@ fn what_still_writes_for_a_killed_clone_is_ended_by_the_next_one() {
         node2.node_config(2, "");
         clone_from(&node2, &node1).spawn()
     };
-    running.wait_for_stderr("end the base backup that an interrupted clone has left running", SOON);
+    running.wait_for_stderr("end the base backup of an interrupted clone", SOON);
     running.wait_for_stderr("is not in use", SOON);
     left.signal(Signal::KILL);
     assert!(left.ends_within(SOON));
@@ -1273,7 +1273,10 @@ fn a_mark_that_is_left_in_a_complete_clone_is_removed_by_whoever_works_on_it_nex
     // Started by hand, and registered.
     mark();
     let dry = node2.pgbaton(["standby", "register", "--dry-run"]).run();
-    assert!(dry.code(0).stdout.contains("remove the mark of a clone") && staging.exists(), "{dry:?}");
+    assert!(
+        dry.code(0).stdout.contains("remove the marker of the completed clone") && staging.exists(),
+        "{dry:?}"
+    );
     node2.pgbaton(["standby", "register"]).run().code(0);
     assert!(!staging.exists());
     node2.stop(StopMode::Fast);

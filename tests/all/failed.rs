@@ -535,7 +535,7 @@ const FULL: [Full; 9] = [
         node: 1,
         step: Some("promote"),
         code: 22,
-        says: "On the host of \"node1\" run \"pgbaton node start\"",
+        says: "run \"pgbaton node start\" on the host of \"node1\"",
         primary: Some("node2"),
         mend: &[(1, &["node", "start"], 0)],
         healed: "node2",

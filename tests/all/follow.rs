@@ -134,7 +134,7 @@ fn what_makes_no_sense_is_refused() {
     one.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(1).says("is a primary");
     three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(0);
     let circle = two.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run();
-    circle.code(1).says("gets its WAL from this node");
+    circle.code(1).says("receives its WAL from this node");
     two.stop(StopMode::Fast);
     three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(6).says("does not answer");
 }
@@ -258,7 +258,7 @@ fn where_the_checkpoint_is_gone_what_was_written_last_tells() {
         let there = three.psql(&format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{checkpoint}'"));
         assert_eq!(there, "0", "the new primary still has {checkpoint}");
         let output = two.pgbaton(["node", "rejoin", "--dry-run", "--accept-data-loss"]).run();
-        assert!(!output.stderr.contains("cannot tell whether"), "PostgreSQL {}: {output:?}", pg.major);
+        assert!(!output.stderr.contains("cannot determine whether"), "PostgreSQL {}: {output:?}", pg.major);
         two.pgbaton(["node", "rejoin", "--accept-data-loss"]).run().code(0);
         three.psql("CREATE TABLE later ()");
         two.wait_for_replay_of(three);

@@ -105,7 +105,7 @@ fn old_primary(pg: &Pg) {
     let said = supervise(one, &[]);
     answers(&said, 31, "refuse", "newer_primary");
     assert!(words(&said).contains(&say("node3", "against")), "{said:?}");
-    said.says("is a standby on timeline 2, and this node is on timeline 1");
+    said.says("is a standby on timeline 2, but this node is on timeline 1");
 
     // With none up; and the same after it has heard of the newer primary once.
     three.stop(StopMode::Fast);
@@ -316,7 +316,7 @@ fn slots_of_an_old_primary(nodes: &Nodes) {
 
     let dry = one.pgbaton(["--json", "node", "rejoin", "--dry-run"]).run();
     let dropped = ["2", "3"]
-        .map(|id| format!("drop slot \"repmgr_slot_{id}\" on node \"node1\", which nobody uses any more"));
+        .map(|id| format!("drop slot \"repmgr_slot_{id}\" on node \"node1\", which is no longer used"));
     assert_eq!(planned(&dry), dropped);
     assert_eq!(slots(), "barman repmgr_slot_2 repmgr_slot_3");
     one.pgbaton(["node", "rejoin"]).run().code(0);
@@ -382,7 +382,7 @@ fn a_copy_of_the_primary_does_not_start_beside_it() {
     answers(&supervise(one, &[]), 0, "start", "all");
     // Nobody has seen yet that it is back.
     let is_copied = |said: &Output| {
-        said.says("an address of this node, takes writes, on timeline 1").says("one of the two is a copy");
+        said.says("an address of this node, accepts writes, on timeline 1").says("one of the two is a copy");
         assert!(!copy.is_running());
     };
     let said = guard(&copy, &[]);
@@ -479,7 +479,7 @@ fn beside_a_primary_that_was_left_behind_it_does_not_start_either() {
     one.start();
     let said = supervise(two, &[]);
     answers(&said, 31, "refuse", "newer_primary");
-    said.says("Node \"node1\" takes writes, on timeline 1")
+    said.says("Node \"node1\" accepts writes, on timeline 1")
         .says("is on an older timeline than this node. Stop it first");
     // It is nobody to follow.
     let said = supervise(two, &["--demote"]);
@@ -544,7 +544,7 @@ fn where_nobody_has_to_be_asked_the_answer_comes_at_once() {
     assert!(said.took < Duration::from_secs(2), "{said:?}");
     standby.stop(StopMode::Fast);
 
-    // A standby has the signal for one. After a recovery a server takes writes, so it is asked for like any other.
+    // A standby has the signal for one. After a recovery a server accepts writes, so it is asked for like any other.
     std::fs::rename(standby.data.join("standby.signal"), standby.data.join("recovery.signal")).unwrap();
     guard(&standby, &["--wait", "1"]).code(3);
 
@@ -598,9 +598,9 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     std::fs::remove_file(topology(&alone)).unwrap();
     doubted("There is no");
     std::fs::write(topology(&alone), &good[..good.len() / 2]).unwrap();
-    doubted("ould not understand");
+    doubted("ould not parse");
     std::fs::write(topology(&alone), "").unwrap();
-    doubted("ould not understand");
+    doubted("ould not parse");
     edit_topology(&alone, |seen| seen["format"] = json!(99));
     doubted("newer version of pgbaton");
     edit_topology(&alone, |seen| seen["system_identifier"] = json!("1"));
@@ -610,7 +610,7 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     edit_topology(&alone, |seen| seen["nodes"][0]["row"]["node_id"] = json!(7));
     // Then there is somebody: node 7, which does not answer.
     let said = guard(&alone, &[]);
-    said.code(3).says("It knows no node 1 \"node1\"");
+    said.code(3).says("It has no node 1 \"node1\"");
     std::fs::write(topology(&alone), &good).unwrap();
 
     // A witness has a cluster of its own.
@@ -625,7 +625,7 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     alone.start();
     alone.psql("SELECT pg_create_physical_replication_slot('repmgr_slot_2')");
     alone.stop(StopMode::Fast);
-    doubted("has a slot \"repmgr_slot_2\"");
+    doubted("has a replication slot \"repmgr_slot_2\"");
 }
 
 #[test]
@@ -638,7 +638,7 @@ fn without_a_file_somebody_can_be_named() {
     // Written when it was registered, and it knows nobody else.
     let said = guard(one, &[]);
     answers(&said, 3, "unknown", "no_topology");
-    said.says("has a slot \"repmgr_slot_2\"");
+    said.says("has a replication slot \"repmgr_slot_2\"");
     for damaged in [false, true] {
         if damaged {
             std::fs::write(topology(one), "{").unwrap();
@@ -741,7 +741,9 @@ fn a_witness_has_a_vote_for_and_against() {
 
     // It was told of the failover, and says so where the new primary is away.
     one.kill9();
-    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0).says("tell witness \"witness\"");
+    one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run())
+        .code(0)
+        .says("update the metadata on witness \"witness\"");
     two.stop(StopMode::Fast);
     let said = supervise(one, &[]);
     answers(&said, 31, "refuse", "newer_primary");
@@ -758,7 +760,7 @@ fn frozen_nodes_are_not_waited_for_longer_than_said() {
     // The other one is a majority with us, once there is no more time for this one.
     let said = guard(one, &["--wait", "3"]);
     answers(&said, 0, "start", "majority");
-    said.says("WARNING: node \"node1\" may start").says("Node \"node2\" does not answer");
+    said.says("WARNING: node \"node1\" may start").says("Node \"node2\" does not respond");
     assert!(said.took >= Duration::from_secs(3) && said.took < Duration::from_secs(15), "{said:?}");
     three.freeze();
     let said = supervise(one, &[]);
@@ -782,7 +784,7 @@ fn a_node_that_lets_nobody_in_is_no_vote() {
     let said = supervise(one, &["--node", &format!("{} password=wrong", two.conninfo())]);
     answers(&said, 3, "unknown", "too_few_answers");
     assert_eq!(words(&said)[0], say("node2", "unclear"), "{said:?}");
-    said.says("answers, and does not say what it is");
+    said.says("responds but does not report its role");
     assert!(!said.stderr.contains("wrong\"") && !said.stdout.contains("password=wrong"), "{said:?}");
     // A primary that lets nobody in is no vote either, and no proof.
     two.promote();

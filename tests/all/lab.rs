@@ -194,7 +194,7 @@ fn a_primary_that_is_cut_off_for_good_when_it_is_down_can_be_brought_back_later(
     // Each step of the way back is tried as long as it may take.
     let output = running.wait(4 * LONG);
     envelope(&output, "standby switchover", 33, true);
-    output.says("no node takes writes").says("pgbaton operation resume");
+    output.says("no node accepts writes").says("pgbaton operation resume");
     assert_eq!(hosts.nodes.primaries(), none);
     send(receiver, Signal::CONT);
     let shown = two.pgbaton(["cluster", "show", "--json"]).deadline(LONG).run();
@@ -218,7 +218,7 @@ fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped
     let output = two.pgbaton(["standby", "switchover"]).run();
     output
         .code(6)
-        .says("node \"node3\" streams from the primary and could not be asked")
+        .says("node \"node3\" streams from the primary but is unreachable from here")
         .says("waived by --force")
         .says("Nothing was changed.");
     assert_eq!(one.postmaster(), postmaster);
@@ -318,7 +318,7 @@ fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
     let (new, other) = if behind { (three, two) } else { (two, three) };
     let shown = new.pgbaton(["--json", "cluster", "show"]).run();
     assert_eq!(shown.code(25).json()["data"]["cluster"]["state"], "no_primary", "{shown:?}");
-    new.pgbaton(["standby", "promote"]).run().code(0).says("node \"node1\" could not be asked");
+    new.pgbaton(["standby", "promote"]).run().code(0).says("node \"node1\" is unreachable");
     // One is enough.
     other.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run().code(31);
     other.wait_for_replay_of(new);
@@ -338,7 +338,7 @@ fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
     lab.isolate(1);
     one.pgbaton(["node", "guard", "--wait", "2"]).run().code(31).says("was last seen as a primary");
     lab.heal();
-    one.pgbaton(["node", "guard"]).run().code(31).says(&format!("\"{}\" takes writes", new.name));
+    one.pgbaton(["node", "guard"]).run().code(31).says(&format!("\"{}\" accepts writes", new.name));
     // The rows that it could not acknowledge are discarded by nobody but the operator.
     one.pgbaton(["node", "rejoin"]).run().code(32).says("would be discarded");
     one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);

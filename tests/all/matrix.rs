@@ -115,7 +115,7 @@ fn a_host_that_cannot_be_asked_is_unknown_unless_another_one_asks_it() {
     tells(&matrix, 12, "pgbaton on the host of node \"node3\" cannot be reached");
     let before = hosts.sshd.accepted();
     let crossed = run("crosscheck", &["--json"]);
-    tells(&crossed, 12, "Node \"node2\" has asked it instead");
+    tells(&crossed, 12, "Node \"node2\" has queried it instead");
     let json = crossed.json();
     assert_eq!(json["data"]["nodes"][2]["relayed_by"], 2, "{json}");
     let statuses = json["data"]["connections"].as_array().unwrap();

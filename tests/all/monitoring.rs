@@ -117,7 +117,7 @@ fn poor(pg: &Pg) {
     let json = envelope(&output, "cluster cleanup", 0, true);
     assert_eq!(json["data"]["deleted_records"], 48, "{json}");
     assert_eq!(executed(&output).len(), 1);
-    output.says("may not vacuum the monitoring history, which is skipped");
+    output.says("lacks the privilege to vacuum the monitoring history, which is skipped");
     let hint = json["issues"][0]["hint"].as_str().unwrap();
     if pg.major >= 17 {
         as_owner(hint.split_once("run: ").unwrap().1.split_once(';').unwrap().0);

@@ -132,7 +132,7 @@ fn a_password_is_made_and_seen_by_nobody() {
     let refused = prepare(&node1, &["--apply"]);
     refused
         .code(1)
-        .says("the password of role \"keeper\" is not known")
+        .says("the password of role \"keeper\" is unknown")
         .says("--generate-password")
         .says("Nothing was changed");
     assert_eq!(node1.psql(RIGHTS), "");
@@ -191,7 +191,7 @@ fn a_password_is_made_and_seen_by_nobody() {
     assert_eq!(std::fs::read_to_string(pgpass(&cluster)).unwrap(), kept);
     // Somebody who has another password here does not change that of the cluster.
     let other = node1.pgbaton(["node", "prepare", "--apply"]).env("PGPASSWORD", "another").run();
-    other.code(1).says("has another password than the one that was found here");
+    other.code(1).says("differs from the one found on this host");
     assert_eq!(node1.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'keeper'"), stored);
 }
 
@@ -281,7 +281,7 @@ fn a_conninfo_that_insists_on_tls_is_let_in_by_tls_only() {
     configure(&node1, 1, "node1", &format!("{own} sslmode=require"), "");
     closed(&node1, "host all postgres 127.0.0.1/32 trust");
     let none = prepare(&node1, &["--apply", "--generate-password"]);
-    none.code(1).says("the server has no TLS").says("ssl_cert_file");
+    none.code(1).says("TLS is off on the server").says("ssl_cert_file");
     assert!(!hba(&node1).contains("pgbaton"));
     let dir = cluster.dir().join("tls");
     certificates(&dir, "none");
@@ -432,7 +432,7 @@ fn lines_that_the_server_does_not_take_are_taken_back() {
         .code(5)
         .says("has no errors")
         .says("--auth-method")
-        .says("Role \"keeper\" keeps what it was given.");
+        .says("Role \"keeper\" keeps its new privileges.");
     failed.says("What else had been changed was put back.");
     assert_eq!(hba(&node1), old);
     // Carried on, in another way.
@@ -608,7 +608,7 @@ fn a_second_run_carries_on() {
     let failed = prepare(&node1, &["--apply", "--generate-password", "--json"]);
     let json = envelope(&failed, "node prepare", 7, true);
     let detail = json["error"]["detail"].as_str().unwrap();
-    assert!(detail.contains("Role \"keeper\" keeps what it was given."), "{detail}");
+    assert!(detail.contains("Role \"keeper\" keeps its new privileges."), "{detail}");
     assert_eq!(node1.psql(RIGHTS), "f|t|t|f|f|f");
     assert!(!pgpass(&cluster).exists() && !hba(&node1).contains("pgbaton"));
     node1.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'template1'");
@@ -626,7 +626,7 @@ fn networks_and_names_are_let_in() {
     let node1 = bare(&cluster, "replication_user = \"streamer\"\n");
     closed(&node1, "host all postgres 127.0.0.1/32 trust");
     let unknown = prepare(&node1, &["--apply", "--generate-password", "--node", "no-such-host.invalid"]);
-    unknown.code(1).says("the address of \"no-such-host.invalid\" is not known").says("--network");
+    unknown.code(1).says("the address of \"no-such-host.invalid\" is unknown").says("--network");
     let wrong = prepare(&node1, &["--network", "10.0.0.0/40"]);
     wrong.code(1).says("invalid value \"10.0.0.0/40\" for option \"--network\"");
     prepare(&node1, &["--node", "a:b:c:"]).code(25);
@@ -667,10 +667,10 @@ fn a_host_without_a_server_gets_its_password_file() {
     configure(&node2, 2, "node2", &node2.conninfo_as(NEW, NEW), "");
     let json = envelope(&prepare(&node2, &["--json", "--node", "node1"]), "node prepare", 25, false);
     assert_eq!(not_ok(&json), ["pgpass"]);
-    prepare(&node2, &["--apply", "--node", "node1"]).code(1).says("is not known");
+    prepare(&node2, &["--apply", "--node", "node1"]).code(1).says("is unknown");
     prepare(&node2, &["--apply", "--node", "node1", "--generate-password"])
         .code(1)
-        .says("made on the primary");
+        .says("generated on the primary");
     let given = node2
         .pgbaton(["node", "prepare", "--apply", "--node", "node1:5433"])
         .env("PGPASSWORD", "known")

@@ -59,7 +59,7 @@ fn tour(pg: &Pg) {
     two.pgbaton(["cluster", "show"])
         .run()
         .code(25)
-        .says("\"pgbaton node rejoin\" on \"node1\" brings it back")
+        .says("\"pgbaton node rejoin\" on \"node1\"")
         .says("Next: pgbaton node rejoin  # on \"node1\"");
     // Again: it is a primary already.
     let again = two.pgbaton(["standby", "promote"]).run();
@@ -86,7 +86,7 @@ fn a_server_of_another_cluster_at_the_address_of_the_old_primary_is_in_nobodys_w
     let moved = format!("UPDATE repmgr.nodes SET conninfo = '{}' WHERE node_id = 1", foreign.conninfo());
     one.psql_as("repmgr", "repmgr", &moved);
     one.stop(StopMode::Fast);
-    let another = "a server of another cluster is at its address";
+    let another = "a server of another cluster responds at its address";
     two.pgbaton(["standby", "switchover"]).run().code(6).says(another).says("Nothing was changed.");
     two.pgbaton(["standby", "promote"]).run().code(0).says(another);
     assert_eq!(two.psql("SELECT pg_is_in_recovery()"), "f");
@@ -101,7 +101,7 @@ fn while_the_primary_is_alive_it_is_refused() {
         let output = two.pgbaton(args).run();
         output.code(31).says(what).says("Nothing was changed.");
         assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
-        assert!(!output.stderr.contains("missing here"), "{output:?}");
+        assert!(!output.stderr.contains("missing on this node"), "{output:?}");
     };
     refused("is a primary and alive", &["standby", "promote"]);
     refused("is a primary and alive", &["standby", "promote", "--force", "--accept-data-loss"]);
@@ -151,7 +151,10 @@ fn a_hung_primary_whose_host_cannot_be_asked_is_for_the_operator_to_judge() {
     frozen(&nodes);
     one.out_of_reach(|| {
         let output = two.pgbaton(["standby", "promote"]).run();
-        output.code(31).says("cannot tell whether the primary \"node1\" is alive").says("waived by --force");
+        output
+            .code(31)
+            .says("cannot determine whether the primary \"node1\" is alive")
+            .says("waived by --force");
         let output = two.pgbaton(["standby", "promote", "--force"]).run();
         output
             .code(0)
@@ -667,7 +670,7 @@ fn what_a_primary_that_was_shut_down_or_crashed_has_more_is_told_to_the_byte() {
     let end = std::cell::RefCell::new(String::new());
     let position = |server: &TestServer| server.psql("SELECT pg_current_wal_lsn() - '0/0'");
     let stopped = written_alone(&nodes, |one| one.stop(StopMode::Fast));
-    stopped.code(0).says("bytes of WAL of \"node1\" are missing here");
+    stopped.code(0).says("bytes of WAL of \"node1\" are missing on this node");
     assert!(stopped.json()["data"]["wal_lost_bytes"].as_u64().unwrap() > 100, "{stopped:?}");
 
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -675,7 +678,7 @@ fn what_a_primary_that_was_shut_down_or_crashed_has_more_is_told_to_the_byte() {
         *end.borrow_mut() = position(one);
         one.kill9();
     });
-    crashed.code(0).says("bytes of WAL of \"node1\" are missing here");
+    crashed.code(0).says("bytes of WAL of \"node1\" are missing on this node");
     let (new, end) = (nodes.node(2), end.into_inner().parse::<u64>().unwrap());
     // What the new timeline begins with is where the standby's WAL ended.
     let history = std::fs::read_to_string(new.data.join("pg_wal/00000002.history")).unwrap();
@@ -704,7 +707,7 @@ fn a_promotion_that_is_requested_and_hangs_counts_as_one() {
     two.pgbaton(["standby", "promote"]).run().code(8).says("operation resume");
 
     let refused = three.pgbaton(["standby", "promote", "--force"]).run();
-    refused.code(31).says("the promotion of node \"node2\" is requested");
+    refused.code(31).says("a promotion of node \"node2\" has been requested");
     two.pgbaton(["operation", "abandon"]).run().code(31).says("cannot be abandoned yet");
     // Its next start is that of a standby: that was seen to before the request.
     one.pgbaton(["node", "start"]).run().code(0).says("has been started as a standby");

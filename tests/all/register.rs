@@ -291,14 +291,14 @@ fn foreign_tables_and_missing_privileges_are_told_with_what_to_run() {
         .pgbaton(["primary", "register"])
         .run()
         .code(1)
-        .says("holds other tables")
+        .says("contains other tables")
         .says("Use another database");
     node1.psql_as(
         "postgres",
         "other",
         "DROP TABLE repmgr.nodes; CREATE VIEW repmgr.nodes AS SELECT 1 AS node_id",
     );
-    node1.pgbaton(["primary", "register"]).run().code(1).says("holds other tables");
+    node1.pgbaton(["primary", "register"]).run().code(1).says("contains other tables");
     // The columns have the right names and another type.
     node1.psql_as(
         "postgres",
@@ -308,7 +308,7 @@ fn foreign_tables_and_missing_privileges_are_told_with_what_to_run() {
          config_file text); CREATE TABLE repmgr.events (node_id integer, event text, successful boolean,
          event_timestamp timestamptz, details text)",
     );
-    node1.pgbaton(["primary", "register"]).run().code(1).says("holds other tables");
+    node1.pgbaton(["primary", "register"]).run().code(1).says("contains other tables");
 }
 
 // ---- primary register ---------------------------------------------------------------------------------------------------
@@ -424,7 +424,10 @@ fn a_second_primary_is_refused_and_a_dead_one_is_replaced() {
     // It hangs.
     node1.freeze();
     let refused = node2.pgbaton(["primary", "register"]).run();
-    refused.code(31).says("cannot tell whether the registered primary \"node1\" is alive").says("--force");
+    refused
+        .code(31)
+        .says("cannot determine whether the registered primary \"node1\" is alive")
+        .says("--force");
     let dry = node2.pgbaton(["primary", "register", "--force", "--dry-run"]).run();
     dry.code(0).says("waived by --force");
     assert_eq!(metadata(&node2, EVENTS), events);
@@ -658,7 +661,7 @@ fn a_standby_of_another_history_is_refused() {
     let refused = node3.pgbaton(["standby", "register", "--json"]).run();
     let json = envelope(&refused, "standby register", 1, false);
     let text = json.to_string();
-    assert!(text.contains("has parted from that of the primary"), "{json}");
+    assert!(text.contains("this server has diverged from the primary"), "{json}");
     // Waiving the missing attachment does not waive that.
     node3.pgbaton(["standby", "register", "--force"]).run().code(1);
 

@@ -435,7 +435,7 @@ fn a_crashed_standby_that_was_ahead_is_rewound() {
     take_over(two);
     let conninfo = two.conninfo();
     let output = three.pgbaton(["--json", "node", "rejoin", "-d", &conninfo, "--yes"]).run();
-    output.code(0).says("recover from its crash");
+    output.code(0).says("run crash recovery of node");
     assert_eq!(output.json()["data"]["rung"], "rewind");
     two.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (2)");
     three.wait_for_replay_of(two);
@@ -533,7 +533,7 @@ fn the_stop_of_the_node_does_not_recycle_the_wal_that_the_rewind_reads() {
     }
 }
 
-/// The old primary was stopped by somebody else, and the WAL that a rewind needs is gone from it. With an archive, if there is one.
+/// The old primary was stopped by somebody else, and the WAL that a rewind needs no longer has WAL it. With an archive, if there is one.
 fn recycled(archive: bool, more: &[&str]) -> (Nodes, Output) {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -656,7 +656,7 @@ fn what_a_dead_primary_needs_is_kept_until_it_is_back() {
 #[test]
 fn without_an_archive_only_a_new_clone_helps_and_the_old_directory_stays() {
     let (_, output) = recycled(false, &["--yes"]);
-    output.code(1).says("WAL that a rewind of node \"node1\" has to read is gone").says("--reclone");
+    output.code(1).says("WAL that a rewind of node \"node1\" has to read is missing").says("--reclone");
 
     let (nodes, output) = recycled(false, &["--yes", "--reclone"]);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -724,7 +724,7 @@ fn two_promotions_to_the_same_timeline_are_told_apart() {
         let before = seen(&[three]);
         let conninfo = two.conninfo();
         let output = three.pgbaton(["node", "rejoin", "-d", &conninfo, "--yes", "--force"]).run();
-        output.code(32).says("on the timeline that both are on").says("--reclone");
+        output.code(32).says("on the same timeline").says("--reclone");
         before.assert_same(&seen(&[three]));
     }
     let conninfo = two.conninfo();
@@ -745,7 +745,7 @@ fn a_server_that_took_writes_without_its_standby_signal_is_noticed() {
     one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT generate_series(1, 10000) AS a");
     let conninfo = one.conninfo();
     let output = two.pgbaton(["node", "rejoin", "-d", &conninfo, "--yes"]).run();
-    output.code(32).says("on the timeline that both are on").says("--reclone");
+    output.code(32).says("on the same timeline").says("--reclone");
 }
 
 /// As repmgr does with a standby that has crashed: it is recovered as a primary for the sake of pg_rewind, which then finds nothing to do,
@@ -781,7 +781,7 @@ fn a_standby_that_was_recovered_as_a_primary_is_noticed() {
     let refused = |running: bool| {
         let output = rejoin(&[]);
         envelope(&output, "node rejoin", 32, false);
-        output.says("on the timeline that both are on").says("has overwritten it").says("--reclone");
+        output.says("on the same timeline").says("has overwritten it").says("--reclone");
         assert_eq!(two.is_running(), running);
     };
     refused(true);
@@ -893,7 +893,7 @@ fn segments_that_wait_are_archived_unless_they_hold_what_is_discarded() {
     one.psql(&format!("ALTER SYSTEM SET archive_command = 'cp %p {}/%f'", place.display()));
     one.stop(StopMode::Immediate);
     let output = rejoin(&nodes, &["--yes"]);
-    output.code(0).says("archive WAL that waits for it");
+    output.code(0).says("archive the WAL that is waiting for it");
     assert!(place.join(&shared).exists(), "{shared} in {place:?}");
     assert!(!place.join(&alone).exists(), "{alone}");
     assert_rejoined(one, two);
@@ -949,7 +949,7 @@ fn a_role_with_the_four_functions_is_enough() {
     let run = || one.pgbaton(["--json", "node", "rejoin", "--yes", "-d", &conninfo]).run();
     let before = seen(&[one, two]);
     let refused = run();
-    refused.code(1).says("may not read the files of \"node2\"").says("in database \"repmgr\"");
+    refused.code(1).says("lacks the privilege to read the files of \"node2\"").says("in database \"repmgr\"");
     before.assert_same(&seen(&[one, two]));
     // The statements of the hint, as they stand.
     let text = refused.stderr.clone();

@@ -252,7 +252,7 @@ fn every_command_works_on_a_cluster_of_repmgr() {
             lab.repmgr(id, &["service", "pause"]);
         }
         lab.node(3).kill9();
-        lab.pgbaton(1, &["standby", "promote"]).run().code(0).says("was paused before, and stays so");
+        lab.pgbaton(1, &["standby", "promote"]).run().code(0).says("was already paused, and stays paused");
         lab.pgbaton(3, &["node", "rejoin", "--yes"]).run().code(0);
         lab.repmgr(1, &["service", "unpause"]);
         lab.at_work();
@@ -322,7 +322,7 @@ fn a_witness_of_repmgr_goes_along() {
     lab.pgbaton(3, &["standby", "promote"])
         .run()
         .code(0)
-        .says("repmgrd on node \"witness\" was paused before");
+        .says("repmgrd on node \"witness\" was already paused");
     assert_eq!(metadata(&witness, record), metadata(lab.node(3), record));
     lab.pgbaton(2, &["node", "rejoin", "--yes"]).run().code(0);
     lab.repmgr(3, &["service", "unpause"]).code(0);
@@ -451,7 +451,7 @@ fn a_slow_command_of_repmgr_is_given_way_to() {
         let _session = Running::start(command);
         let old = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'repmgr' AND now() - backend_start > interval '11 s'";
         lab.node(1).wait_until(old, "1", SOON);
-        lab.pgbaton(2, &["standby", "switchover"]).run().code(30).says("no repmgrd's");
+        lab.pgbaton(2, &["standby", "switchover"]).run().code(30).says("does not belong to repmgrd");
         assert_eq!(lab.nodes.primaries(), ["node1"]);
     }
 }

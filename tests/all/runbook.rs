@@ -114,8 +114,8 @@ fn two_primaries() {
     one.pgbaton(["cluster", "show"])
         .run()
         .code(25)
-        .says("2 nodes take writes")
-        .says("No promotion is recorded that says which one is the right one.");
+        .says("2 nodes accept writes")
+        .says("No recorded promotion says which one is the valid primary.");
     entry.types("node1$ pgbaton node stop").code(0);
     entry.types("node1$ pgbaton node rejoin --dry-run").code(0).says("transaction");
     assert!(!one.is_running());
@@ -154,7 +154,7 @@ fn a_slot_is_lost() {
     one.wait_until(status, "lost", SOON);
     two.start();
     one.pgbaton(["cluster", "show"]).run().code(25).says("lost");
-    two.pgbaton(["node", "rejoin"]).run().code(1).says("is gone from").says("--reclone");
+    two.pgbaton(["node", "rejoin"]).run().code(1).says("no longer has WAL").says("--reclone");
     let mut entry = Entry::new(&nodes, "A slot is lost");
     entry.types("node2$ pgbaton node rejoin --reclone").code(0);
     entry.ends(one);

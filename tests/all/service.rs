@@ -134,7 +134,7 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     assert!(!start(&[]).code(0).stderr.contains("could be asked"));
     one.stop(StopMode::Fast);
     three.stop(StopMode::Fast);
-    start(&[]).code(0).says("not all other nodes could be asked").says("Node \"node3\" does not answer");
+    start(&[]).code(0).says("not all other nodes could be asked").says("Node \"node3\" does not respond");
     // Nobody: the operator must be certain.
     one.stop(StopMode::Fast);
     two.stop(StopMode::Fast);
@@ -168,11 +168,11 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     assert!(other.ends_within(SOON));
     // Another primary: nothing overrides that, neither for a server that is down nor for one that runs.
     two.promote();
-    no_second_primary(one, &["node", "start"], "takes writes, on timeline 2");
+    no_second_primary(one, &["node", "start"], "accepts writes, on timeline 2");
     no_second_primary(one, &["node", "start", "--force"], "pgbaton node rejoin");
-    no_second_primary(one, &["node", "service", "--action=start", "--force"], "takes writes");
+    no_second_primary(one, &["node", "service", "--action=start", "--force"], "accepts writes");
     one.start();
-    no_second_primary(one, &["node", "restart", "--force"], "takes writes, on timeline 2");
+    no_second_primary(one, &["node", "restart", "--force"], "accepts writes, on timeline 2");
     // With its standby.signal it is a standby, and starts whatever the others say.
     one.stop(StopMode::Fast);
     std::fs::write(one.data.join("standby.signal"), "").unwrap();
@@ -250,11 +250,11 @@ fn a_host_that_knows_no_other_node_finds_one_or_says_what_to_add() {
     one.stop(StopMode::Fast);
     two.promote();
     forgotten();
-    start().code(31).says("takes writes");
+    start().code(31).says("accepts writes");
     // Or where its files say that it would stream from.
     std::fs::remove_file(&passfile).unwrap();
     one.append_conf(&format!("primary_conninfo = 'host=127.0.0.1 port={} user=repmgr'", two.port));
-    start().code(31).says("takes writes");
+    start().code(31).says("accepts writes");
     assert!(!one.is_running());
 }
 
@@ -341,7 +341,7 @@ fn a_running_standby_without_standby_signal_is_not_restarted_as_a_primary() {
         let words: Vec<&str> = ["node", "restart"].iter().chain(more).copied().collect();
         no_second_primary(three, &words, "standby.signal\" first: then it comes back as a standby");
     }
-    no_second_primary(three, &["node", "service", "--action=restart"], "takes writes");
+    no_second_primary(three, &["node", "service", "--action=restart"], "accepts writes");
     // Nor where nobody can say whether there is a primary.
     nodes.node(1).kill9();
     nodes.node(2).kill9();
@@ -619,7 +619,8 @@ fn who_starts_a_cluster_of_debian_beside_systemd_is_told() {
     };
     let told = |args: &[&str]| {
         let output = program(args).run();
-        let found = output.code(0).stderr.contains("will not run as \"postgresql@15-main.service\"");
+        let found =
+            output.code(0).stderr.contains("will not run as its systemd unit \"postgresql@15-main.service\"");
         assert_eq!(
             found,
             output.stderr.contains("service_start_command = 'sudo systemctl start postgresql@15-main")

@@ -241,7 +241,10 @@ fn forked_histories_on_one_timeline() {
     metadata(&nodes[1], "UPDATE repmgr.nodes SET active = false WHERE node_id = 1");
     let document = show(&nodes[1]).json();
     assert!(codes(&document).contains(&"forked"), "{document:#}");
-    assert!(document.to_string().contains("begun twice"), "{document:#}");
+    assert!(
+        document.to_string().contains("was started by two different promotions, both at"),
+        "{document:#}"
+    );
 }
 
 #[test]
@@ -659,6 +662,10 @@ fn short_tour_on_other_versions() {
         let (_cluster, nodes) = promoted_apart(&pg);
         let document = show(&nodes[1]).json();
         assert_eq!(state(&document), "split_brain");
-        assert!(document.to_string().contains("begun twice"), "PostgreSQL {}: {document:#}", pg.major);
+        assert!(
+            document.to_string().contains("was started by two different promotions, both at"),
+            "PostgreSQL {}: {document:#}",
+            pg.major
+        );
     }
 }

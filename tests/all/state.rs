@@ -216,7 +216,7 @@ fn a_data_directory_may_move_and_a_copy_of_it_is_another_node() {
     run_tool(Path::new("/bin/cp"), ["-a".as_ref(), node1.data.as_os_str(), moved.as_os_str()]).code(0);
     reconfigure(&node1, &["data_directory"], &format!("data_directory = \"{}\"", moved.display()));
     let refused = node1.pgbaton(["node", "start"]).run();
-    refused.code(1).says("still holds a data directory of this cluster").says("state_directory");
+    refused.code(1).says("still contains a data directory of this cluster").says("state_directory");
     std::fs::rename(&node1.data, node1.dir.join("old")).unwrap();
     node1.pgbaton(["operation", "list"]).run().code(0);
     let started = node1.pgbaton(["node", "start"]).run();
@@ -322,7 +322,7 @@ fn what_0_1_0_left_is_taken_over_for_its_own_cluster_only() {
         let refused = node1.pgbaton(["node", "reload"]).run();
         refused
             .code(1)
-            .says("Its topology.json is of the cluster with system identifier 7000000000000000001");
+            .says("Its topology.json belongs to the cluster with system identifier 7000000000000000001");
         let adopted = node1.pgbaton(["operation", "adopt-state", "--json"]).run();
         if blocks {
             envelope(&adopted, "operation adopt-state", 1, false);

@@ -664,7 +664,7 @@ fn configured_commands_are_used_on_both_sides() {
     // It does not come back: the role has moved, and what is left to do is told.
     std::fs::write(one.dir.join("broken-start"), "").unwrap();
     let output = two.pgbaton(["standby", "switchover"]).run();
-    output.code(22).says("no start today").says("On the host of \"node1\" run \"pgbaton node start\"");
+    output.code(22).says("no start today").says("run \"pgbaton node start\" on the host of \"node1\"");
     assert_eq!(nodes.primaries(), ["node2"]);
     std::fs::remove_file(one.dir.join("broken-start")).unwrap();
     one.pgbaton(["node", "start"]).run().code(0);
@@ -748,8 +748,8 @@ fn synchronous_commits_go_on_with_the_standbys_that_are_left() {
     let refused = three.pgbaton(["standby", "switchover"]).run();
     refused
         .code(1)
-        .says("commits on the new primary would wait for ever")
-        .says("wants 2 of them, and 1 would be there");
+        .says("commits on the new primary would wait forever")
+        .says("requires 2 synchronous standbys, but only 1 would be connected");
     let fix = "ALTER SYSTEM SET synchronous_standby_names = ''";
     refused.says(fix).says("Nothing was changed.");
     assert_eq!(nodes.primaries(), ["node1"]);
@@ -827,7 +827,11 @@ fn a_candidate_that_is_far_behind_is_refused() {
     let behind = || two.pgbaton(["standby", "switchover", "--dry-run"]).run();
     wait_for("the lag to be seen", SOON, || behind().status.code() == Some(1));
     let output = two.pgbaton(["standby", "switchover"]).run();
-    output.code(1).says("node \"node2\" is far behind").says("still has to replay").says("waived by --force");
+    output
+        .code(1)
+        .says("node \"node2\" lags far behind")
+        .says("still has to replay")
+        .says("waived by --force");
     assert_eq!(nodes.primaries(), ["node1"]);
     two.pgbaton(["standby", "switchover", "--force", "--dry-run"]).run().code(0);
     support::send(startup, Signal::CONT);
@@ -1040,7 +1044,9 @@ fn a_slot_that_only_looks_like_a_copy_is_told() {
     two.reload();
     two.wait_until("SHOW synchronized_standby_slots", "repmgr_slot_2", SOON);
     let dry = two.pgbaton(["standby", "switchover", "--dry-run"]).run();
-    dry.code(0).says("readers of failover slots would get nothing").says("synchronized_standby_slots = ''");
+    dry.code(0)
+        .says("subscribers of failover slots would receive nothing")
+        .says("synchronized_standby_slots = ''");
 }
 
 #[test]

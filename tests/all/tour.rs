@@ -102,7 +102,7 @@ fn tour(pg: &Pg, role: &str) {
     let restart = node3.pgbaton(["node", "restart", "--checkpoint"]).run();
     restart.code(0);
     if role != "repmgr" {
-        restart.says("may not write a checkpoint, which is skipped");
+        restart.says("lacks the privilege to write a checkpoint, which is skipped");
     }
     if role != "repmgr" && pg.major >= 15 {
         node1.psql(restart.stderr.split_once("run: ").unwrap().1.lines().next().unwrap());

@@ -96,14 +96,18 @@ fn tour(pg: &Pg, witness_pg: &Pg) {
     // Who comes and who goes is told to the witness at once.
     let node3 = cluster.standby("node3", &node1);
     as_baton(&node3, 3);
-    node3.pgbaton(["standby", "register"]).run().code(0).says("tell witness \"witness\"");
+    node3.pgbaton(["standby", "register"]).run().code(0).says("update the metadata on witness \"witness\"");
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
     node1.pgbaton(["standby", "unregister", "--node-id=3"]).run().code(0);
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
     assert_eq!(sql(&node1, "SELECT count(*) FROM repmgr.nodes"), "3");
     let config = std::fs::read_to_string(node1.config()).unwrap();
     std::fs::write(node1.config(), format!("{config}\nlocation = \"cellar\"\n")).unwrap();
-    node1.pgbaton(["primary", "register", "-F"]).run().code(0).says("tell witness \"witness\"");
+    node1
+        .pgbaton(["primary", "register", "-F"])
+        .run()
+        .code(0)
+        .says("update the metadata on witness \"witness\"");
     assert_eq!(sql(&witness, "SELECT location FROM repmgr.nodes WHERE node_id = 1"), "cellar");
     assert_eq!(sql(&witness, RECORD), sql(&node1, RECORD));
 
@@ -236,7 +240,7 @@ fn servers_that_are_no_witness() {
         &["a node of another cluster", "other1"],
     );
     metadata(&witness, "UPDATE repmgr.nodes SET conninfo = 'host=127.0.0.1 port=1'");
-    refused(register(&witness, &node1, &[]), 1, &["table_free"], &["records of nodes already"]);
+    refused(register(&witness, &node1, &[]), 1, &["table_free"], &["already has records of nodes"]);
     envelope(&register(&witness, &node1, &["-F"]), "witness register", 0, true);
     assert_eq!(metadata(&witness, RECORD), metadata(&node1, RECORD));
     let json = envelope(&register(&witness, &witness, &["-F"]), "witness register", 1, false);
@@ -512,7 +516,7 @@ fn a_witness_that_was_away_is_named_until_it_is_told() {
 
     witness.stop(StopMode::Fast);
     let moved = two.pgbaton(["standby", "switchover"]).run();
-    moved.code(0).says("witness \"witness\" cannot be told of the new primary");
+    moved.code(0).says("witness \"witness\" cannot be updated with the new primary");
     moved.says("run \"pgbaton witness register --force\" on \"witness\"");
     witness.start();
     for from in [one, two, &witness] {
@@ -529,7 +533,7 @@ fn a_witness_that_was_away_is_named_until_it_is_told() {
     witness.stop(StopMode::Fast);
     two.stop(StopMode::Immediate);
     let promoted = one.pgbaton(["standby", "promote", "--force", "--yes"]).run();
-    promoted.code(0).says("witness \"witness\" cannot be told of the new primary");
+    promoted.code(0).says("witness \"witness\" cannot be updated with the new primary");
     witness.start();
     assert!(told(one).0.contains(&"witness_outdated".into()));
 }

@@ -6,11 +6,11 @@ use crate::facts::host::Unseen;
 use crate::registry::NodeType;
 use crate::units::size;
 
-/// What a host that was not asked does not tell.
-const NOT_LOOKED_AT: &str = "its host was not looked at";
-/// What a file system does not tell that has lost its server.
-const SILENT: &str = "the file system does not answer";
-const NO_TIME: &str = "There was no answer in time.";
+/// A host that was not queried.
+const NOT_LOOKED_AT: &str = "its host was not queried";
+/// A file system that has lost its server.
+const SILENT: &str = "the file system does not respond";
+const NO_TIME: &str = "The query timed out.";
 
 impl Judge<'_> {
     /// Returns what the host of the node says, or why it says nothing.
@@ -18,11 +18,11 @@ impl Judge<'_> {
         match self.evidence.hosts.get(&self.node.row.node_id) {
             Some(Ok(host)) => Ok(host),
             Some(Err(why)) => Err(why),
-            None => Err("Nobody was to be asked there."),
+            None => Err("The query was not requested."),
         }
     }
 
-    /// Nobody answers there: said once for all such nodes, it raises no verdict.
+    /// The host does not respond: reported once for all such nodes, it does not raise the verdict.
     fn not_looked_at(&self, name: Name, why: &str) -> Finding {
         Finding::unknown(name, NOT_LOOKED_AT).detail(why).quiet()
     }
@@ -36,24 +36,24 @@ impl Judge<'_> {
         };
         let configured = host.data_directory.display().to_string();
         let words = format!("configured \"data_directory\" is \"{configured}\"");
-        let told = self.more.and_then(|more| more.data_directory.as_ref());
+        let reported = self.more.and_then(|more| more.data_directory.as_ref());
         let figures = |actual| Figures::Directory { configured: configured.clone(), actual };
         if host.silent {
             return Finding::unknown(NAME, SILENT).detail(NO_TIME).figures(figures(None));
         }
-        match (host.is_servers, told) {
+        match (host.is_servers, reported) {
             // A path of the same name on another host, or a copy behind another server's port.
             (Some(true), _) if host.runs_on_it == Some(false) => Finding::new(
                 NAME,
                 Status::Critical,
-                format!("{words}; the server that answers does not run on it"),
+                format!("{words}; the server that responds does not run on it"),
             )
-            .detail("It names a data directory of that path, and was not started on the one here.")
-            .hint("Look where conninfo leads, and which server was started on the data directory here.")
+            .detail("It reports a data directory with that path, but was not started on the one on this host.")
+            .hint("Check which server conninfo leads to, and which server was started on the data directory on this host.")
             .figures(figures(None)),
             (Some(true), _) => Finding::ok(NAME, words).figures(figures(None)),
-            (Some(false), told) => {
-                let actual = told.map_or_else(|| "another".to_string(), |path| path.display().to_string());
+            (Some(false), reported) => {
+            let actual = reported.map_or_else(|| "another".to_string(), |path| path.display().to_string());
                 Finding::new(
                     NAME,
                     Status::Critical,
@@ -76,7 +76,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether it would start as what it is: its files decide, and a running server takes no note of them.
+    /// Whether it would start in its current role: its files decide, and a running server ignores them.
     pub(crate) fn standby_signal(&self) -> Option<Finding> {
         const NAME: Name = Name::StandbySignal;
         let row = &self.node.row;
@@ -89,10 +89,10 @@ impl Judge<'_> {
         let Some(signal) = here.or_else(|| server.and_then(|server| server.standby_signal)) else {
             return Some(match host {
                 Err(why) => self.not_looked_at(NAME, why),
-                Ok(_) => Finding::unknown(NAME, "the data directory could not be looked into"),
+                Ok(_) => Finding::unknown(NAME, "the data directory could not be read"),
             });
         };
-        // One that is down is what it is registered as: a former primary with the file comes up as a standby, as it should.
+        // One that is down is what it is registered as: a former primary with the file starts as a standby, which is correct.
         let (is_standby, down) = match server {
             Some(server) => (server.in_recovery, ""),
             None => (row.node_type == NodeType::Standby, ", as soon as its server is started"),
@@ -114,11 +114,11 @@ impl Judge<'_> {
             }
             (false, true) if server.is_some() => {
                 Finding::new(NAME, Status::Critical, "a primary that would start as a standby")
-                    .detail("It has standby.signal, which a running server takes no note of: after the next start there would be no primary.")
-                    .hint("If no command of pgbaton is at work, remove the file \"standby.signal\" from its data directory.")
+                    .detail("It has standby.signal, which a running server ignores: after the next start there would be no primary.")
+                    .hint("If no pgbaton command is running, remove the file \"standby.signal\" from its data directory.")
             }
             (true, true) => Finding::ok(NAME, "it would start as a standby"),
-            (false, true) => Finding::ok(NAME, "it would start as a standby, and is down"),
+            (false, true) => Finding::ok(NAME, "it is down, and would start as a standby"),
             (false, false) => Finding::ok(NAME, "it would start as a primary"),
         })
     }
@@ -151,31 +151,31 @@ impl Judge<'_> {
         };
         let late: Vec<String> = host.logins_late.iter().map(late).collect();
         let found = match failed.as_slice() {
-            // A server that is slow today has refused nobody.
+            // A server that is slow today has not rejected the login.
             [] if !late.is_empty() => {
-                Finding::unknown(NAME, format!("could not be tried in time to {}", late.join(", ")))
-                    .detail("There was no answer to the login within the time for it.")
+                Finding::unknown(NAME, format!("the login to {} timed out", late.join(", ")))
+                    .detail("The server did not respond to the login in time.")
             }
             [] if tried == 0 => Finding::ok(NAME, "there is no other node to log in to"),
-            [] => Finding::ok(NAME, format!("works to {tried} of {tried} other nodes that answer")),
+            [] => Finding::ok(NAME, format!("login works to {tried} of {tried} other nodes that respond")),
             failed => {
                 let names: Vec<String> = failed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
                 let said: Vec<String> = failed
                     .iter()
                     .map(|(name, why)| format!("\"{name}\": {}", crate::error::sentence(why)))
                     .collect();
-                Finding::new(NAME, Status::Warning, format!("does not work to {}", names.join(", ")))
-                    .detail(format!("After a change of roles the node could not follow. {}", said.join(" ")))
+                Finding::new(NAME, Status::Warning, format!("login fails to {}", names.join(", ")))
+                    .detail(format!("After a promotion or switchover the node could not follow the new primary. {}", said.join(" ")))
                     .hint(
-                        "Look at pg_hba.conf there (database \"replication\"), and at the password file of the user that \
-                         runs the server here.",
+                        "Check pg_hba.conf there (database \"replication\"), and the password file of the user that runs the \
+                        server on this node.",
                     )
             }
         };
         found.value(count(failed.len()), "nodes")
     }
 
-    /// Whether there is room.
+    /// Whether there is enough free space.
     pub(crate) fn free_space(&self) -> Finding {
         const NAME: Name = Name::FreeSpace;
         let limits = self.evidence.thresholds.free_percent;
@@ -188,7 +188,7 @@ impl Judge<'_> {
         };
         let least = places.iter().min_by(|a, b| a.free_percent().total_cmp(&b.free_percent()));
         let Some(place) = least else {
-            let found = Finding::unknown(NAME, "the data directory cannot be looked at").limits(limits);
+            let found = Finding::unknown(NAME, "the data directory cannot be examined").limits(limits);
             return match &host.other_owner {
                 Some(owner) => as_owner(found, owner),
                 None => found,
@@ -223,15 +223,15 @@ impl Judge<'_> {
         for unseen in &host.unseen {
             let (what, path, why) = (&unseen.what, unseen.path.display(), &unseen.why);
             detail.push_str(&format!(
-                " The {what} ({path}) cannot be looked at: {}",
+                " The {what} ({path}) cannot be examined: {}",
                 crate::error::sentence(why)
             ));
         }
         let words = match status {
             Status::Critical if !broken.is_empty() && percent >= limits.1 => {
-                format!("{} is a link that leads nowhere", named(&broken))
+                format!("{} is a dangling symbolic link", named(&broken))
             }
-            Status::Unknown => format!("{} cannot be looked at", named(&unseen)),
+            Status::Unknown => format!("{} cannot be examined", named(&unseen)),
             _ => format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
         };
         let found = Finding::new(NAME, status, words).detail(detail).value(percent, "percent").limits(limits);
@@ -241,15 +241,15 @@ impl Judge<'_> {
                 Some(owner) => as_owner(found, owner),
                 None => found,
             },
-            _ if percent >= limits.0 => found.hint("Mount what belongs there, and look at the server log."),
+            _ if percent >= limits.0 => found.hint("Mount the missing file system, and check the server log."),
             _ => found.hint(
-                "Never remove files in pg_wal. Look for a slot that keeps WAL and for an archiver that fails: the checks \
-                 wal_retained and archiver.",
+                "Never remove files in pg_wal. Check for a slot that retains WAL and for failing archiving: the checks \
+                wal_retained and archiver.",
             ),
         }
     }
 
-    /// Whether something was begun there and not finished.
+    /// Whether an interrupted operation is left there.
     pub(crate) fn unfinished_operation(&self) -> Finding {
         const NAME: Name = Name::UnfinishedOperation;
         let host = match self.host() {
@@ -278,14 +278,14 @@ impl Judge<'_> {
                 let found = Finding::unknown(NAME, "the journal cannot be read").detail(why);
                 match &host.other_owner {
                     Some(owner) => as_owner(found, owner),
-                    None => found.hint(
-                        "Look at state_directory in the configuration of the node, and at who owns it.",
-                    ),
+                    None => {
+                        found.hint("Check state_directory in the configuration of the node, and its owner.")
+                    }
                 }
             }
             None if host.half_rewound => {
                 Finding::new(NAME, Status::Critical, "a rewind was begun and not finished")
-                    .detail("No server starts on the data directory.")
+                    .detail("No server starts on this data directory.")
                     .hint(format!("Run \"pgbaton node rejoin\" on \"{}\".", self.name()))
                     .next("pgbaton node rejoin", self.node)
             }

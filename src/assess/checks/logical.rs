@@ -1,4 +1,4 @@
-//! Logical replication slots: whether they are usable, and whether a standby has copies of those that are to survive a change of roles.
+//! Logical replication slots: whether they are usable, and whether a standby has copies of the failover slots.
 
 use super::{Finding, Judge, Status, count};
 use crate::facts::check_name::Name;
@@ -34,7 +34,7 @@ impl Judge<'_> {
         if waits && !absent.is_empty() {
             let names: Vec<String> = absent.iter().map(|name| format!("\"{name}\"")).collect();
             let left: Vec<&str> = there.into_iter().map(String::as_str).collect();
-            return Finding::new(NAME, Status::Critical, "readers of failover slots get nothing from this node")
+            return Finding::new(NAME, Status::Critical, "subscribers of failover slots receive nothing from this node")
                 .detail(format!(
                     "synchronized_standby_slots names {}, which is missing or not in use.",
                     names.join(", ")
@@ -61,7 +61,7 @@ impl Judge<'_> {
         };
         let wanted: Vec<&Slot> =
             primary.slots.iter().filter(|slot| slot.failover && slot.is_usable_logical()).collect();
-        // One that was made here, or kept from when it was the primary, ends the synchronization of all.
+        // One that was created here, or kept from when it was the primary, stops the synchronization of all.
         let own = |slot: &&&Slot| server.slot(&slot.slot_name).is_some_and(|here| !here.synced);
         let own: Vec<&str> = wanted.iter().filter(own).map(|slot| slot.slot_name.as_str()).collect();
         if !own.is_empty() {
@@ -80,7 +80,7 @@ impl Judge<'_> {
                 names.join(", ")
             ))
             .hint(format!(
-                "If they are no longer needed, run on node \"{}\": {}",
+                "If they are no longer needed, on node \"{}\" run: {}",
                 self.name(),
                 drop.join(" ")
             ))
@@ -107,10 +107,11 @@ impl Judge<'_> {
             };
             return Finding::ok(NAME, message).value(0.0, "slots");
         }
-        let message = format!("{} of {all} failover slots would not survive on this node", missing.len());
+        let message =
+            format!("{} of {all} failover slots would be lost by a promotion of this node", missing.len());
         Finding::new(NAME, Status::Warning, message)
             .detail(format!("They are {}.", missing.join(", ")))
-            .hint("The server log of this node says what synchronization waits for.")
+            .hint("See the server log of this node for what synchronization waits for.")
             .value(count(missing.len()), "slots")
     }
 }

@@ -1,4 +1,4 @@
-//! What monitoring asks: is this node, is this cluster well? Facts in, findings out; the same code for every node.
+//! The health checks that monitoring runs on a node and on the cluster. Facts in, findings out; the same code for every node.
 //!
 //! What `assess` has found wrong with a node is not judged again: each of its issues belongs to one of the checks (`of_issue`), and makes
 //! it no better than the issue is bad.
@@ -31,10 +31,10 @@ pub use crate::facts::host::{HostFacts, HostQuestion};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// As it should be.
+    /// No problem.
     #[default]
     Ok,
-    /// Cannot be told.
+    /// Cannot be determined.
     Unknown,
     /// To be looked at.
     Warning,
@@ -64,7 +64,7 @@ impl From<Severity> for Status {
     }
 }
 
-/// What else repmgr's line for Nagios tells of a check.
+/// What else repmgr's line for Nagios reports about a check.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Figures {
     /// The value and its limits.
@@ -81,7 +81,7 @@ pub enum Figures {
     Slots {
         /// All of them.
         all: usize,
-        /// Those that nobody uses.
+        /// Those that are not in use.
         inactive: usize,
     },
     /// The names of slots that do not exist.
@@ -122,10 +122,10 @@ pub struct Finding {
     /// A command that helps, with where to type it.
     #[serde(skip)]
     pub next: Option<String>,
-    /// What repmgr's lines tell besides.
+    /// What repmgr's lines report in addition.
     #[serde(skip)]
     pub figures: Figures,
-    /// Nobody was there to be asked, which is said once for all: it raises no verdict.
+    /// The host could not be queried, which is reported once for all such nodes: it does not raise the verdict.
     #[serde(skip)]
     pub quiet: bool,
 }
@@ -240,7 +240,7 @@ pub struct Thresholds {
 /// Seconds by which a clock may differ. Lag is measured with the clocks of two hosts, and nothing else of pgbaton depends on them.
 const CLOCK_S: (f64, f64) = (1.0, 10.0);
 
-/// What there was to be heard from the host of a node.
+/// What the host of a node reports.
 pub type HostAnswer = Result<HostFacts, String>;
 
 /// Everything that findings are made of.
@@ -252,7 +252,7 @@ pub struct Evidence<'a> {
     pub view: &'a Viewpoint<'a>,
     /// What was asked for the checks, by node id.
     pub asked: &'a BTreeMap<i32, Asked>,
-    /// What the hosts say, by node id; or why they say nothing.
+    /// What the hosts report, by node id; or why they do not.
     pub hosts: &'a BTreeMap<i32, HostAnswer>,
     /// From the configuration.
     pub thresholds: &'a Thresholds,
@@ -389,7 +389,7 @@ impl Judge<'_> {
             (Name::UnfinishedOperation, _) => self.unfinished_operation(),
             (Name::ServerRole, _) => self.server_role()?,
             (Name::StandbySignal, _) => self.standby_signal()?,
-            // That it cannot be asked is said once.
+            // That it cannot be queried is reported once.
             (_, None) => return None,
             (_, Some(server)) => self.of_server(name, server)?,
         };
@@ -432,7 +432,7 @@ impl Judge<'_> {
     /// Makes a finding at least as bad as what was found wrong with the node already. Where it is as bad by itself, its own words stay: scripts
     /// know those of repmgr.
     fn raised(&self, mut found: Finding) -> Finding {
-        // One that was replaced is no primary that a job for the primary should run on, whatever its own words say.
+        // A former primary is no primary that a job for the primary should run on, whatever it reports itself.
         let of_role = |issue: &&Issue| issue.code == "primary_outdated" && found.name == Name::ServerRole;
         let of_check = self.issues.iter().copied();
         let of_check = of_check.filter(|issue| of_issue(issue.code) == Some(found.name) || of_role(issue));
@@ -455,7 +455,7 @@ impl Judge<'_> {
         found
     }
 
-    /// Returns the node that takes writes, if it is one.
+    /// Returns the node that accepts writes, if it is one.
     fn primary(&self) -> Option<(&NodeFacts, &ServerFacts)> {
         let mut primaries = self.evidence.facts.primaries();
         primaries.next().filter(|_| primaries.next().is_none())
@@ -465,17 +465,17 @@ impl Judge<'_> {
         &self.node.row.node_name
     }
 
-    /// The finding of a check for which there was no answer of the server.
+    /// The finding of a check for which the server gave no answer.
     fn not_asked(&self, name: Name) -> Finding {
         match self.evidence.asked.get(&self.node.row.node_id).map(|asked| &asked.more) {
             Some(Err(why)) => {
-                Finding::unknown(name, "could not ask the server").detail(crate::error::sentence(why))
+                Finding::unknown(name, "could not query the server").detail(crate::error::sentence(why))
             }
-            _ => Finding::unknown(name, "the server was not asked"),
+            _ => Finding::unknown(name, "the server was not queried"),
         }
     }
 
-    /// The finding of a check that takes a right that the role does not have.
+    /// The finding of a check that requires a privilege that the role lacks.
     fn no_right(&self, name: Name, message: &str, grant: &str) -> Finding {
         Finding::unknown(name, message).hint(format!("On the primary run: GRANT {grant} TO {};", self.role()))
     }

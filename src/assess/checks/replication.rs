@@ -1,4 +1,4 @@
-//! A node among the others: its role, its past, how far it is, and who streams from whom.
+//! A node among the others: its role, its history, its lag, and which node streams from which.
 
 use super::{CLOCK_S, Figures, Finding, Judge, Status, count};
 use crate::assess::alive::streams_from;
@@ -11,10 +11,10 @@ use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_literal;
 use crate::registry::NodeType;
 
-const NO_SENDERS: &str = "the role may not see the state of replication";
+const NO_SENDERS: &str = "the role lacks the privilege to see the state of replication";
 
 impl Judge<'_> {
-    /// Whether the server lets us in at all.
+    /// Whether pgbaton can connect at all.
     pub(crate) fn db_connection(&self) -> Finding {
         const NAME: Name = Name::DbConnection;
         match &self.node.server {
@@ -23,7 +23,7 @@ impl Judge<'_> {
                 match self.evidence.asked.get(&self.node.row.node_id) {
                     Some(asked) if asked.exposed_password => {
                         Finding::new(NAME, Status::Warning, format!("{connected}, with the password in clear text"))
-                            .detail("The server asks for the password itself, and the connection has no TLS: who is on the way can read it.")
+                            .detail("The server asks for the password in clear text, and the connection has no TLS: the network path can read it.")
                             .hint("Use scram-sha-256 in pg_hba.conf of that server, or TLS.")
                     }
                     _ => Finding::ok(NAME, connected),
@@ -34,13 +34,13 @@ impl Judge<'_> {
                 if self.node.row.active {
                     found
                 } else {
-                    found.detail("It is registered as inactive: it was replaced as the primary, or a repmgrd has found it down.")
+                    found.detail("It is registered as inactive: it is a former primary, or a repmgrd has found it down.")
                 }
             }
         }
     }
 
-    /// Whether it is what it is registered as, or what it was said that it must be; a primary must be the only one.
+    /// Whether its role is the registered one, or the expected one; a primary must be the only one.
     pub(crate) fn server_role(&self) -> Option<Finding> {
         const NAME: Name = Name::ServerRole;
         let critical = |message: String| Finding::new(NAME, Status::Critical, message);
@@ -48,7 +48,7 @@ impl Judge<'_> {
         let server = match (self.node.facts(), self.expected) {
             (Some(server), _) => server,
             (None, Some(expected)) => {
-                return Some(critical(format!("node does not answer, and is to be {expected}")));
+                return Some(critical(format!("node does not respond; its role should be {expected}")));
             }
             (None, None) => return None,
         };
@@ -78,27 +78,27 @@ impl Judge<'_> {
                 self.evidence.facts.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name));
             let names: Vec<String> = names.collect();
             return Some(
-                critical(format!("node is primary, and {} nodes take writes", names.len()))
+                critical(format!("node is primary, and {} nodes accept writes", names.len()))
                     .detail(format!("They are {}.", names.join(", ")))
-                    .hint("Run \"pgbaton cluster show\" to see which of them is the right one."),
+                    .hint("Run \"pgbaton cluster show\" to see which of them is the valid primary."),
             );
         }
-        // Registered as one does not mean that it is used as one: what was taken out comes with an issue of its own.
+        // Registered as one does not mean that it is used as one: an inactive node has an issue of its own.
         Some(found)
     }
 
-    /// Whether its conninfo leads to a server of its own in this cluster; `assess` complains if not.
+    /// Whether its conninfo leads to a server of its own in this cluster; `assess` reports it if not.
     pub(crate) fn identity(&self) -> Finding {
         let server = self.node.facts().map_or("", |server| server.system_identifier.as_str());
         Finding::ok(Name::Identity, format!("a server of its own, system identifier {server}"))
     }
 
-    /// Whether it has the primary's major version; `assess` complains if not.
+    /// Whether it has the primary's major version; `assess` reports it if not.
     pub(crate) fn server_version(&self, server: &ServerFacts) -> Finding {
         Finding::ok(Name::ServerVersion, format!("PostgreSQL {}", server.version))
     }
 
-    /// Whether replay goes on; `assess` complains if not.
+    /// Whether replay is not paused; `assess` reports it if it is.
     pub(crate) fn replay(&self, server: &ServerFacts) -> Finding {
         Finding::ok(
             Name::Replay,
@@ -120,7 +120,7 @@ impl Judge<'_> {
         // A clock that is behind makes it negative, and what is rounded to nothing is no "-0".
         let Some(lag) = self.view.replay_lag_s.map(|lag| lag.round().max(0.0) + 0.0) else {
             let why = match self.primary() {
-                None => "No primary can be asked.",
+                None => "No primary responds.",
                 Some(_)
                     if self
                         .evidence
@@ -130,10 +130,10 @@ impl Judge<'_> {
                         .filter_map(NodeFacts::facts)
                         .any(|up| !up.sees_senders) =>
                 {
-                    "The role may not see how far the standbys are: GRANT pg_monitor."
+                    "The role lacks the privilege to see the positions of the standbys: GRANT pg_monitor."
                 }
                 Some(_) => {
-                    "Its history is not the primary's, or it has replayed no transaction since it was started."
+                    "It has diverged from the primary, or it has replayed no transaction since it was started."
                 }
             };
             return found(Status::Unknown, "unable to query replication lag".into()).detail(why);
@@ -181,7 +181,7 @@ impl Judge<'_> {
                 Finding::new(NAME, Status::Critical, format!("{own} is not attached to {name}"))
             }
             (None, _) => {
-                Finding::unknown(NAME, format!("{own} has a WAL receiver, and {name} cannot be asked"))
+                Finding::unknown(NAME, format!("{own} has a WAL receiver, but {name} does not respond"))
             }
         }
     }
@@ -193,7 +193,7 @@ impl Judge<'_> {
         })
     }
 
-    /// Whether those who should stream from it do.
+    /// Whether all nodes that should stream from it do.
     pub(crate) fn downstream(&self, server: &ServerFacts) -> Finding {
         const NAME: Name = Name::Downstream;
         let hangs = |node: &NodeFacts| node.facts()?.hangs(server.sender_of(&node.row.node_name));
@@ -237,7 +237,7 @@ impl Judge<'_> {
                     renamed.join(", ")
                 ),
             )
-            .detail("They are not found by their names where synchronous standbys are chosen.")
+            .detail("synchronous_standby_names does not match them by their node names.")
             .hint("Set application_name in primary_conninfo of each of them to its node name and reload it."),
             (_, []) => Finding::ok(NAME, format!("{there} of {all} downstream nodes attached")),
             (_, gone) => Finding::new(
@@ -249,7 +249,7 @@ impl Judge<'_> {
                     gone.join(", ")
                 ),
             )
-            .hint("The server log of each of them says why it cannot stream."),
+            .hint("See the server log of each of them for why it cannot stream."),
         };
         let found = if why.is_empty() { found } else { found.detail(why.join(" ")) };
         found.value(count(missing.len()), "nodes").figures(Figures::Downstream { attached: there, missing })
@@ -275,13 +275,13 @@ impl Judge<'_> {
                 Status::Critical,
                 format!("{many} physical replication slots are missing: {}", missing.join(", ")),
             )
-            .detail("A standby that is configured with a slot that is missing does not stream.")
+            .detail("A standby whose configured slot is missing cannot stream.")
             .hint(format!("On node \"{}\" run: {}", self.name(), sql.join(" ")))
         };
         found.value(count(missing.len()), "slots").figures(Figures::MissingSlots(missing))
     }
 
-    /// Whether its past is the primary's; of one that has parted from it, `assess` complains.
+    /// Whether its history is the primary's; `assess` reports a node that has diverged.
     pub(crate) fn timeline(&self, server: &ServerFacts) -> Finding {
         const NAME: Name = Name::Timeline;
         let own = server.timeline;
@@ -296,7 +296,7 @@ impl Judge<'_> {
                     Relation::Forked { evidence, .. } => Finding::new(
                         NAME,
                         Status::Critical,
-                        format!("its history has parted from that of \"{name}\""),
+                        format!("it has diverged from \"{name}\""),
                     )
                     .detail(evidence),
                     Relation::Same if own == there.timeline => {
@@ -304,7 +304,7 @@ impl Judge<'_> {
                     }
                     Relation::Same => Finding::ok(
                         NAME,
-                        format!("on timeline {own}, from which timeline {} of \"{name}\" comes", there.timeline),
+                        format!("on timeline {own}, an ancestor of timeline {} of \"{name}\"", there.timeline),
                     ),
                     Relation::Unknown(why) if server.reads_files && there.reads_files => {
                         self.uncompared(own, self.view.attached == Some(true), &why)
@@ -326,8 +326,7 @@ impl Judge<'_> {
     fn uncompared(&self, own: TimelineId, streams: bool, why: &str) -> Finding {
         const NAME: Name = Name::Timeline;
         if streams {
-            return Finding::ok(NAME, format!("on timeline {own}, and streams from its upstream"))
-                .detail(why);
+            return Finding::ok(NAME, format!("on timeline {own}, streams from its upstream")).detail(why);
         }
         Finding::unknown(NAME, "its history could not be compared with the primary's").detail(why)
     }
@@ -339,8 +338,8 @@ impl Judge<'_> {
         let Some(own) = clock_of(self.node.row.node_id) else {
             return Finding::unknown(NAME, "its clock could not be read").limits(CLOCK_S);
         };
-        let everybody = self.evidence.facts.nodes.iter().map(|node| &node.row);
-        let first = self.primary().map(|(node, _)| &node.row).into_iter().chain(everybody);
+        let all_nodes = self.evidence.facts.nodes.iter().map(|node| &node.row);
+        let first = self.primary().map(|(node, _)| &node.row).into_iter().chain(all_nodes);
         let reference = first.filter_map(|row| Some((row, clock_of(row.node_id)?))).next();
         let Some((other, there)) = reference.filter(|(row, _)| row.node_id != self.node.row.node_id) else {
             return Finding::ok(NAME, "the others are compared with its clock")
@@ -349,7 +348,7 @@ impl Judge<'_> {
         };
         let name = &other.node_name;
         let difference = own.offset_s - there.offset_s;
-        // Of a slow network nothing is concluded.
+        // A slow network proves nothing.
         let certain = (difference.abs() - own.uncertainty_s - there.uncertainty_s).max(0.0);
         let way = if difference < 0.0 { "behind" } else { "ahead of" };
         let status = match certain {
@@ -365,7 +364,7 @@ impl Judge<'_> {
                 format!("its clock is {:.1} seconds {way} that of \"{name}\"", difference.abs()),
             )
             .detail("Lag in seconds and the times of events are wrong by as much.")
-            .hint("Look at the time synchronisation of both hosts, for example with \"chronyc tracking\"."),
+            .hint("Check the time synchronization of both hosts, for example with \"chronyc tracking\"."),
         };
         found.value(certain, "seconds").limits(CLOCK_S)
     }

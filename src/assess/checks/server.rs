@@ -20,7 +20,7 @@ impl Judge<'_> {
         let limits = self.evidence.thresholds.archive_ready;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         if let Some(why) = &more.ready_uncounted {
-            return Finding::unknown(NAME, "the files that wait could not be counted")
+            return Finding::unknown(NAME, "the files waiting to be archived could not be counted")
                 .detail(crate::error::sentence(why))
                 .limits(limits);
         }
@@ -53,46 +53,54 @@ impl Judge<'_> {
             _ => {}
         }
         let archiver = &more.archiver;
-        // What failed was archived by somebody else, or is gone: the statistics never hear of it.
+        // What failed was archived by another program, or is gone: the statistics do not show that.
         let nothing_waits = more.archive_ready == Some(0);
         let waits = more.archive_ready.unwrap_or_default();
         if !archiver.failing && waits > 0 {
             let files = if waits == 1 { "1 file waits".to_string() } else { format!("{waits} files wait") };
             if !archiver.has_command {
-                return Finding::new(NAME, Status::Warning, format!("{files}, and nothing archives"))
-                    .detail("archive_mode is on, and archive_command is empty. WAL piles up in pg_wal.")
-                    .hint("Set archive_command, or turn archive_mode off.");
+                return Finding::new(
+                    NAME,
+                    Status::Warning,
+                    format!("{files} to be archived, but archive_command is empty"),
+                )
+                .detail("archive_mode is on, so WAL accumulates in pg_wal.")
+                .hint("Set archive_command, or turn archive_mode off.");
             }
             let stuck = |seconds: Option<f64>| seconds.is_some_and(|seconds| seconds > STUCK_S);
             if stuck(archiver.idle_s) && stuck(more.ready_age_s) {
-                return Finding::new(NAME, Status::Warning, format!("{files}, and nothing becomes of it"))
-                    .detail(format!(
-                        "For {:.0} minutes no file was archived, and none failed.",
-                        archiver.idle_s.unwrap_or_default() / 60.0
-                    ))
-                    .hint("Look whether archive_command hangs, and whether the archiver process runs.");
+                return Finding::new(
+                    NAME,
+                    Status::Warning,
+                    format!("{files} to be archived, but the archiver makes no progress"),
+                )
+                .detail(format!(
+                    "For {:.0} minutes no file was archived, and no attempt failed.",
+                    archiver.idle_s.unwrap_or_default() / 60.0
+                ))
+                .hint("Check whether archive_command hangs, and whether the archiver process is running.");
             }
         }
         if archiver.archived_at.is_none() && archiver.failed_at.is_none() {
-            return Finding::ok(NAME, "nothing was archived yet");
+            return Finding::ok(NAME, "no WAL has been archived yet");
         }
         if !archiver.failing {
-            return Finding::ok(NAME, "the last attempt succeeded");
+            return Finding::ok(NAME, "the last archiving attempt succeeded");
         }
         if nothing_waits {
-            return Finding::ok(NAME, "no file waits to be archived");
+            return Finding::ok(NAME, "no file is waiting to be archived");
         }
         let file = archiver.failed_wal.as_deref().unwrap_or("?");
         let since = match &archiver.archived_at {
-            Some(at) => format!("A file was archived last at {at}."),
-            None => "No file was archived since the statistics were reset.".to_string(),
+            Some(at) => format!("The last file was archived at {at}."),
+            None => "No file has been archived since the statistics were reset.".to_string(),
         };
-        Finding::new(NAME, Status::Critical, format!("the archiver fails, last with {file}"))
+        Finding::new(NAME, Status::Critical, format!("archiving fails, last for {file}"))
             .detail(format!(
-                "That was at {}. {since} Until it succeeds WAL piles up in pg_wal.",
+                "It failed at {}. {since} Until it succeeds, WAL accumulates in pg_wal.",
                 archiver.failed_at.as_deref().unwrap_or("an unknown time")
             ))
-            .hint("The server log has what archive_command says.")
+            .hint("See the server log for the output of archive_command.")
     }
 
     /// Whether its physical slots are in use.
@@ -104,16 +112,17 @@ impl Judge<'_> {
         let (all, inactive) = (physical.len(), idle.len());
         let lost = |name: &&str| server.slot(name).is_some_and(Slot::is_lost);
         let (lost, keeping): (Vec<&str>, Vec<&str>) = idle.iter().copied().partition(lost);
-        // A promotion has made it, so that the former primary can rejoin.
+        // The promotion created it, so that the former primary can rejoin.
         let (awaited, keeping): (Vec<&str>, Vec<&str>) =
             keeping.into_iter().partition(|name| self.former_primary_of(name, server).is_some());
-        let told = [
-            ("They keep WAL that nobody fetches", &keeping),
-            ("They keep nothing any more, and are of no use", &lost),
-            ("They keep the WAL that a former primary needs to rejoin", &awaited),
+        let groups = [
+            ("These retain WAL, but no standby streams from them", &keeping),
+            ("These are lost and no longer usable", &lost),
+            ("These retain WAL that a former primary needs to rejoin", &awaited),
         ];
-        let told = told.iter().filter(|(_, names)| !names.is_empty());
-        let told: Vec<String> = told.map(|(words, names)| format!("{words}: {}.", quoted(names))).collect();
+        let groups = groups.iter().filter(|(_, names)| !names.is_empty());
+        let detail: Vec<String> =
+            groups.map(|(words, names)| format!("{words}: {}.", quoted(names))).collect();
         let rejoin: Vec<String> = awaited
             .iter()
             .filter_map(|name| self.former_primary_of(name, server))
@@ -130,22 +139,25 @@ impl Judge<'_> {
             (_, 0) => Finding::ok(NAME, format!("{all} of {all} physical replication slots are active")),
             _ => {
                 let drop = (!useless.is_empty()).then(|| {
-                    format!("Start who uses it; if nobody is to come back, run: {}", drop_slots(&useless))
+                    format!(
+                        "Start the standby that uses the slot; if it is gone for good, run: {}",
+                        drop_slots(&useless)
+                    )
                 });
                 Finding::new(
                     NAME,
                     if useless.is_empty() { Status::Warning } else { Status::Critical },
                     format!("{inactive} of {all} physical replication slots are inactive"),
                 )
-                .detail(told.join(" "))
+                .detail(detail.join(" "))
                 .hint(rejoin.into_iter().chain(drop).collect::<Vec<_>>().join(" "))
             }
         };
         found.value(count(inactive), "slots").figures(Figures::Slots { all, inactive })
     }
 
-    /// Returns the former primary that a slot belongs to: the promotion that has made the slot has also registered it as inactive. A row that
-    /// was seen before that says that it is the primary, and it cannot be beside this one.
+    /// Returns the former primary that a slot belongs to: the promotion that created the slot has also registered it as inactive. A row that
+    /// was read before that says that it is the primary, which it cannot be while this node is.
     fn former_primary_of(&self, slot: &str, server: &ServerFacts) -> Option<&NodeRow> {
         let rows = self.evidence.facts.nodes.iter().map(|node| &node.row);
         rows.filter(|row| row.node_type == NodeType::Primary && row.node_id != self.node.row.node_id)
@@ -180,8 +192,8 @@ impl Judge<'_> {
             _ if !lost.is_empty() => Finding::new(NAME, Status::Critical, lost_words(&lost, &lost_names))
                 .detail(lost_because(&lost))
                 .hint(format!(
-                    "A standby that needs what is lost gets it from the archive, or has to be cloned again. Where nobody \
-                     needs the slot, run: {}",
+                    "A standby that needs the lost WAL must get it from the archive, or be cloned again. If the slot is not \
+                    needed, run: {}",
                     drop_slots(&lost_names)
                 )),
             _ if !endangered.is_empty() => Finding::new(
@@ -189,12 +201,12 @@ impl Judge<'_> {
                 Status::Critical,
                 format!("WAL that {} keeps is about to be removed", slots_named(&endangered_names)),
             )
-            .detail("It is more than max_slot_wal_keep_size, and goes with the next checkpoint.")
+            .detail("It exceeds max_slot_wal_keep_size, and the next checkpoint removes it.")
             .hint("Let its standby catch up now, or raise max_slot_wal_keep_size."),
             Some((_, slot)) if value >= limits.0 => {
                 let status = if value >= limits.1 { Status::Critical } else { Status::Warning };
                 Finding::new(NAME, status, keeps(slot))
-                    .detail("pg_wal cannot become smaller before it is fetched.")
+                    .detail("pg_wal cannot shrink until that WAL has been received.")
                     .hint(format!(
                         "Let its standby catch up, or drop the slot: {} max_slot_wal_keep_size limits what slots keep.",
                         drop_slots(&[&slot.slot_name])
@@ -212,14 +224,20 @@ impl Judge<'_> {
         let Some(more) = self.more else { return self.not_asked(NAME) };
         let names: Vec<&str> = more.pending_restart.iter().map(String::as_str).collect();
         let found = match names.as_slice() {
-            [] if !more.sees_settings => {
-                self.no_right(NAME, "the role may not see all settings", "pg_read_all_settings")
-            }
-            [] => Finding::ok(NAME, "no setting waits for a restart"),
-            names => Finding::new(NAME, Status::Warning, format!("waiting for a restart: {}", listed(names)))
-                .detail("What is in the configuration file is not what is in force, and comes with the next restart.")
-                .hint(format!("Run \"pgbaton node restart\" on \"{}\" when clients can bear it.", self.name()))
-                .next("pgbaton node restart", self.node),
+            [] if !more.sees_settings => self.no_right(
+                NAME,
+                "the role lacks the privilege to see all settings",
+                "pg_read_all_settings",
+            ),
+            [] => Finding::ok(NAME, "no changed setting requires a restart"),
+            names => Finding::new(
+                NAME,
+                Status::Warning,
+                format!("settings that require a restart: {}", listed(names)),
+            )
+            .detail("Their values in the configuration file take effect at the next restart.")
+            .hint(format!("Run \"pgbaton node restart\" on \"{}\" in a maintenance window.", self.name()))
+            .next("pgbaton node restart", self.node),
         };
         found.value(count(names.len()), "settings")
     }
@@ -235,7 +253,7 @@ impl Judge<'_> {
             return Finding::unknown(NAME, "there is no primary to compare with");
         };
         let Some(Ok(theirs)) = self.evidence.asked.get(&primary.row.node_id).map(|asked| &asked.more) else {
-            return Finding::unknown(NAME, "the primary could not be asked for its settings");
+            return Finding::unknown(NAME, "the settings of the primary could not be read");
         };
         let name = &primary.row.node_name;
         let there =
@@ -251,55 +269,59 @@ impl Judge<'_> {
         let found = match lower.as_slice() {
             [] => Finding::ok(NAME, format!("not lower than on \"{name}\"")),
             lower => Finding::new(NAME, Status::Critical, lower.join(", "))
-                .detail("A standby stops replaying WAL, and does not start, with less than its primary.")
+                .detail(
+                    "With a lower value than its primary a standby stops replaying WAL, and does not start.",
+                )
                 .hint(format!("Raise it on \"{}\", and restart that server.", self.name())),
         };
         found.value(count(lower.len()), "settings")
     }
 
-    /// Whether the node could be brought back by pg_rewind, should it be left behind one day.
+    /// Whether the node could rejoin with pg_rewind, should it ever diverge.
     pub(crate) fn rewind(&self) -> Finding {
         const NAME: Name = Name::Rewind;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         let warning = |message: String| Finding::new(NAME, Status::Warning, message);
         if !more.data_checksums && !more.wal_log_hints {
             return warning("neither data checksums nor wal_log_hints are on".into())
-                .detail("Without one of them, since before the histories part, pg_rewind refuses.")
+                .detail("pg_rewind refuses unless one of them has been on since before the divergence.")
                 .hint("Set wal_log_hints = on on all nodes and restart them, or enable data checksums.");
         }
         if !more.full_page_writes {
             return warning("full_page_writes is off".into())
-                .detail("pg_rewind copies files while they are written to, and relies on it.")
+                .detail("pg_rewind requires it, as it copies files while they are written to.")
                 .hint("Set full_page_writes = on and reload.");
         }
         if !more.forbidden.is_empty() {
             let role = self.node.facts().map_or("repmgr", |server| &server.role);
-            return warning(format!("role \"{role}\" may not read files of the server, as pg_rewind does"))
-                .hint(format!(
-                    "As a superuser, run in database \"{}\" on the primary: {}",
-                    more.database,
-                    grants_to_rewind(role, &more.forbidden)
-                ));
+            return warning(format!(
+                "role \"{role}\" lacks the privilege to read files of the server, as pg_rewind does"
+            ))
+            .hint(format!(
+                "As a superuser, run in database \"{}\" on the primary: {}",
+                more.database,
+                grants_to_rewind(role, &more.forbidden)
+            ));
         }
         let Ok(host) = self.host() else {
-            return Finding::ok(NAME, "possible: settings and rights; files were not looked at");
+            return Finding::ok(NAME, "possible by settings and privileges; files were not checked");
         };
         match &host.untouchable {
             _ if host.other_owner.is_some() => {
-                Finding::ok(NAME, "possible: settings and rights; files were not looked at")
+                Finding::ok(NAME, "possible by settings and privileges; files were not checked")
             }
-            None => Finding::unknown(NAME, "its files were not looked at in time")
-                .detail("Settings and rights are as they should be."),
+            None => Finding::unknown(NAME, "the check of its files timed out")
+                .detail("Settings and privileges are sufficient."),
             Some(files) if !files.is_empty() => {
                 let files: Vec<&str> = files.iter().map(String::as_str).collect();
                 warning("pg_rewind could not read or write all files of the data directory".into())
                     .detail(format!(
-                        "They are not open to this user, or are links that should be none: {}.",
+                        "This user cannot access them, or they are unexpected symbolic links: {}.",
                         listed(&files)
                     ))
                     .hint("Correct their owner and mode, or move them out of the data directory.")
             }
-            Some(_) => Finding::ok(NAME, "possible: settings, rights and files"),
+            Some(_) => Finding::ok(NAME, "possible: settings, privileges and files are fine"),
         }
     }
 
@@ -322,33 +344,33 @@ impl Judge<'_> {
 fn lost_words(slots: &[&Slot], names: &[&str]) -> String {
     let by_size = |slot: &&Slot| matches!(slot.invalidation_reason.as_deref(), None | Some("wal_removed"));
     match slots.iter().all(by_size) {
-        true if names.len() == 1 => format!("WAL that {} was to keep is lost", slots_named(names)),
-        true => format!("WAL that {} were to keep is lost", slots_named(names)),
+        true if names.len() == 1 => format!("WAL that {} had to retain is lost", slots_named(names)),
+        true => format!("WAL that {} had to retain is lost", slots_named(names)),
         false if names.len() == 1 => format!("{} is invalid", slots_named(names)),
         false => format!("{} are invalid", slots_named(names)),
     }
 }
 
-/// Says why slots were given up by the server, each reason once. Which there are, and whether it tells, depends on its version.
+/// Says why the server invalidated slots, each reason once. Which reasons there are, and whether it reports them, depends on its version.
 fn lost_because(slots: &[&Slot]) -> String {
-    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for slot in slots {
         let why = match slot.invalidation_reason.as_deref() {
             None | Some("wal_removed") => "WAL was removed because of max_slot_wal_keep_size".to_string(),
-            Some("rows_removed") => "rows were removed that it needs".to_string(),
-            Some("wal_level_insufficient") => "wal_level became too low for it".to_string(),
+            Some("rows_removed") => "rows that it needs were removed".to_string(),
+            Some("wal_level_insufficient") => "wal_level is too low for it".to_string(),
             Some("idle_timeout") => {
                 "it was not used for longer than idle_replication_slot_timeout".to_string()
             }
             Some("conflicting") => "it was in conflict with recovery".to_string(),
-            Some(other) => format!("the server says \"{other}\""),
+            Some(other) => format!("the server reports \"{other}\""),
         };
-        match told.iter_mut().find(|(other, _)| *other == why) {
+        match reasons.iter_mut().find(|(other, _)| *other == why) {
             Some((_, names)) => names.push(&slot.slot_name),
-            None => told.push((why, vec![&slot.slot_name])),
+            None => reasons.push((why, vec![&slot.slot_name])),
         }
     }
-    let each = told.iter().map(|(why, names)| format!("Of {}: {why}.", slots_named(names)));
+    let each = reasons.iter().map(|(why, names)| format!("For {}: {why}.", slots_named(names)));
     each.collect::<Vec<_>>().join(" ")
 }
 

@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
     (Name::ServerRole, 2, Status::Critical, "node is registered as standby but running as primary", |e| {
         promote(&mut e.facts, 1, 2);
     }),
-    (Name::ServerRole, 1, Status::Critical, "node is primary, and 2 nodes take writes", |e| {
+    (Name::ServerRole, 1, Status::Critical, "node is primary, and 2 nodes accept writes", |e| {
         promote(&mut e.facts, 1, 2);
     }),
     (Name::ServerRole, 1, Status::Critical, "node is registered as primary but running as standby", |e| {
@@ -65,12 +65,12 @@ const CASES: &[Case] = &[
         e.expected = Some(NodeType::Primary);
     }),
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| e.expected = Some(NodeType::Primary)),
-    // Somebody has seen a newer one, though it is gone now.
-    (Name::ServerRole, 1, Status::Critical, "node \"n1\" takes writes on an old timeline", |e| {
+    // Another node has seen a newer one, which is gone now.
+    (Name::ServerRole, 1, Status::Critical, "node \"n1\" accepts writes on an old timeline", |e| {
         e.expected = Some(NodeType::Primary);
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
-    // Where nobody has, and nobody else answers, it is the primary as far as anybody knows.
+    // If none has, and no other node responds, it is the primary as far as is known.
     (Name::ServerRole, 1, Status::Ok, "node is primary", |e| {
         e.expected = Some(NodeType::Primary);
         (1..=2).for_each(|at| e.facts.nodes[at].server = Err(silence(Answered::Nothing)));
@@ -119,7 +119,7 @@ const CASES: &[Case] = &[
             e.more(1).archive_ready = Some(129);
         },
     ),
-    (Name::ArchiveReady, 1, Status::Unknown, "the files that wait could not be counted", |e| {
+    (Name::ArchiveReady, 1, Status::Unknown, "the files waiting to be archived could not be counted", |e| {
         e.more(1).archive_ready = None;
         e.more(1).ready_uncounted = Some("canceled".into());
     }),
@@ -136,9 +136,15 @@ const CASES: &[Case] = &[
             server(&mut e.facts, 1).receiver = None;
         },
     ),
-    (Name::Upstream, 2, Status::Unknown, "the role may not see the state of replication", |e| {
-        server(&mut e.facts, 0).sees_senders = false;
-    }),
+    (
+        Name::Upstream,
+        2,
+        Status::Unknown,
+        "the role lacks the privilege to see the state of replication",
+        |e| {
+            server(&mut e.facts, 0).sees_senders = false;
+        },
+    ),
     (
         Name::Upstream,
         2,
@@ -207,9 +213,15 @@ const CASES: &[Case] = &[
             server(&mut e.facts, 0).senders[0].application_name = "walreceiver".into();
         },
     ),
-    (Name::Downstream, 1, Status::Unknown, "the role may not see the state of replication", |e| {
-        server(&mut e.facts, 0).sees_senders = false;
-    }),
+    (
+        Name::Downstream,
+        1,
+        Status::Unknown,
+        "the role lacks the privilege to see the state of replication",
+        |e| {
+            server(&mut e.facts, 0).sees_senders = false;
+        },
+    ),
     (Name::Downstream, 3, Status::Ok, "this node has no downstream nodes", |_| ()),
     (Name::Slots, 1, Status::Critical, "1 of 2 physical replication slots are inactive", |e| {
         server(&mut e.facts, 0).slots = vec![slot("a", true, "reserved", 1), slot("b", false, "reserved", 1)];
@@ -225,10 +237,16 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 0).slots =
             vec![Slot { invalidation_reason: Some("rows_removed".into()), ..logical("l") }];
     }),
-    (Name::LogicalSlots, 1, Status::Critical, "readers of failover slots get nothing from this node", |e| {
-        server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
-        server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into(), "b".into()];
-    }),
+    (
+        Name::LogicalSlots,
+        1,
+        Status::Critical,
+        "subscribers of failover slots receive nothing from this node",
+        |e| {
+            server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
+            server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into(), "b".into()];
+        },
+    ),
     (Name::LogicalSlots, 1, Status::Ok, "1 of 1 logical replication slots are usable", |e| {
         server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
         server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into()];
@@ -237,12 +255,18 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 0).slots = vec![logical("l")];
         server(&mut e.facts, 1).slots = vec![logical("l")];
     }),
-    (Name::LogicalSlots, 2, Status::Warning, "1 of 2 failover slots would not survive on this node", |e| {
-        server(&mut e.facts, 0).slots = vec![logical("l"), logical("m")];
-        server(&mut e.facts, 1).sync_replication_slots = true;
-        let copy = |name| Slot { synced: true, ..logical(name) };
-        server(&mut e.facts, 1).slots = vec![copy("l"), Slot { temporary: true, ..copy("m") }];
-    }),
+    (
+        Name::LogicalSlots,
+        2,
+        Status::Warning,
+        "1 of 2 failover slots would be lost by a promotion of this node",
+        |e| {
+            server(&mut e.facts, 0).slots = vec![logical("l"), logical("m")];
+            server(&mut e.facts, 1).sync_replication_slots = true;
+            let copy = |name| Slot { synced: true, ..logical(name) };
+            server(&mut e.facts, 1).slots = vec![copy("l"), Slot { temporary: true, ..copy("m") }];
+        },
+    ),
     (Name::LogicalSlots, 2, Status::Ok, "1 of 1 failover slots are synchronized", |e| {
         server(&mut e.facts, 0).slots = vec![logical("l")];
         server(&mut e.facts, 1).sync_replication_slots = true;
@@ -278,7 +302,7 @@ const CASES: &[Case] = &[
         "configured \"data_directory\" is \"/data\"; the server that answers does not run on it",
         |e| e.host(1).runs_on_it = Some(false),
     ),
-    (Name::DataDirectory, 1, Status::Unknown, "the file system does not answer", |e| {
+    (Name::DataDirectory, 1, Status::Unknown, "the file system does not respond", |e| {
         let host = e.host(1);
         (host.silent, host.is_servers, host.is_data_directory) = (true, None, false);
     }),
@@ -325,10 +349,10 @@ const CASES: &[Case] = &[
         server(&mut e.facts, 1).version = "14.1".into();
         server(&mut e.facts, 1).version_num = 140_001;
     }),
-    (Name::Timeline, 2, Status::Critical, "its history has parted from that of \"n1\"", |e| {
+    (Name::Timeline, 2, Status::Critical, "it has diverged from \"n1\"", |e| {
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
-    (Name::Timeline, 1, Status::Critical, "node \"n1\" takes writes on an old timeline", |e| {
+    (Name::Timeline, 1, Status::Critical, "node \"n1\" accepts writes on an old timeline", |e| {
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
     (Name::Timeline, 2, Status::Unknown, "its history could not be compared with the primary's", |e| {
@@ -337,8 +361,8 @@ const CASES: &[Case] = &[
         }
         server(&mut e.facts, 1).reads_files = false;
     }),
-    // In an old cluster nobody has the first segment any more.
-    (Name::Timeline, 2, Status::Ok, "on timeline 2, and streams from its upstream", |e| {
+    // In an old cluster no node has the first segment any more.
+    (Name::Timeline, 2, Status::Ok, "on timeline 2, streams from its upstream", |e| {
         for at in [0, 1] {
             let server = server(&mut e.facts, at);
             server.timeline = TimelineId(2);
@@ -377,13 +401,13 @@ const CASES: &[Case] = &[
     (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" keeps is about to be removed", |e| {
         retained(e, "unreserved", 1);
     }),
-    (Name::Archiver, 1, Status::Critical, "the archiver fails, last with 0000000100000000000000A1", failing),
-    (Name::Archiver, 1, Status::Ok, "no file waits to be archived", |e| {
+    (Name::Archiver, 1, Status::Critical, "archiving fails, last for 0000000100000000000000A1", failing),
+    (Name::Archiver, 1, Status::Ok, "no file is waiting to be archived", |e| {
         failing(e);
         e.more(1).archive_ready = Some(0);
     }),
-    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |_| ()),
-    (Name::Archiver, 1, Status::Ok, "the last attempt succeeded", |e| {
+    (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |_| ()),
+    (Name::Archiver, 1, Status::Ok, "the last archiving attempt succeeded", |e| {
         e.more(1).archiver.archived_at = Some("2026-11-21 10:00:00+00".into());
     }),
     (Name::Archiver, 1, Status::Warning, "3 files wait, and nothing archives", |e| {
@@ -392,10 +416,10 @@ const CASES: &[Case] = &[
     (Name::Archiver, 1, Status::Warning, "1 file waits, and nothing becomes of it", |e| {
         stuck(e, 700.0, 650.0);
     }),
-    // A file that has just come waits for nobody yet, and an archiver that has just been at work goes on.
-    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |e| stuck(e, 700.0, 5.0)),
-    (Name::Archiver, 1, Status::Ok, "nothing was archived yet", |e| stuck(e, 5.0, 700.0)),
-    (Name::Archiver, 1, Status::Critical, "the archiver fails, last with 0000000100000000000000A1", |e| {
+    // A file that has just come is not overdue yet, and an archiver that has just been at work goes on.
+    (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 700.0, 5.0)),
+    (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 5.0, 700.0)),
+    (Name::Archiver, 1, Status::Critical, "archiving fails, last for 0000000100000000000000A1", |e| {
         failing(e);
         e.more(1).archive_ready = None;
     }),
@@ -406,14 +430,14 @@ const CASES: &[Case] = &[
     (Name::PendingRestart, 1, Status::Warning, "waiting for a restart: a, b, c, d, e and 1 more", |e| {
         e.more(1).pending_restart = ["a", "b", "c", "d", "e", "f"].map(str::to_string).into();
     }),
-    (Name::PendingRestart, 1, Status::Unknown, "the role may not see all settings", |e| {
+    (Name::PendingRestart, 1, Status::Unknown, "the role lacks the privilege to see all settings", |e| {
         e.more(1).sees_settings = false;
     }),
     (Name::StandbySettings, 2, Status::Critical, "max_connections is 100 here and 200 on \"n1\"", |e| {
         e.more(1).settings[0].1 = 200;
     }),
     (Name::StandbySettings, 2, Status::Ok, "not lower than on \"n1\"", |e| e.more(2).settings[0].1 = 200),
-    (Name::StandbySettings, 2, Status::Unknown, "the primary could not be asked for its settings", |e| {
+    (Name::StandbySettings, 2, Status::Unknown, "the settings of the primary could not be read", |e| {
         e.asked.get_mut(&1).unwrap().more = Err("no".into());
     }),
     (Name::StandbySettings, 2, Status::Unknown, "there is no primary to compare with", |e| {
@@ -422,7 +446,7 @@ const CASES: &[Case] = &[
     (Name::Rewind, 1, Status::Warning, "neither data checksums nor wal_log_hints are on", |e| {
         e.more(1).wal_log_hints = false;
     }),
-    (Name::Rewind, 1, Status::Ok, "possible: settings, rights and files", |e| {
+    (Name::Rewind, 1, Status::Ok, "possible: settings, privileges and files are fine", |e| {
         e.more(1).wal_log_hints = false;
         e.more(1).data_checksums = true;
     }),
@@ -431,7 +455,7 @@ const CASES: &[Case] = &[
         Name::Rewind,
         1,
         Status::Warning,
-        "role \"repmgr\" may not read files of the server, as pg_rewind does",
+        "role \"repmgr\" lacks the privilege to read files of the server, as pg_rewind does",
         |e| {
             e.more(1).forbidden = vec!["pg_ls_dir(text, boolean, boolean)".into()];
         },
@@ -445,10 +469,10 @@ const CASES: &[Case] = &[
             e.host(1).untouchable = Some(vec!["base/1/2".into()]);
         },
     ),
-    (Name::Rewind, 1, Status::Unknown, "its files were not looked at in time", |e| {
+    (Name::Rewind, 1, Status::Unknown, "the check of its files timed out", |e| {
         e.host(1).untouchable = None;
     }),
-    (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
+    (Name::Rewind, 1, Status::Ok, "possible by settings and privileges; files were not checked", |e| {
         e.hosts.insert(1, Err("no ssh".into()));
     }),
     (Name::ReplicationLogin, 1, Status::Warning, "does not work to \"n2\"", |e| {
@@ -469,7 +493,7 @@ const CASES: &[Case] = &[
             e.host(1).other_owner = Some("postgres".into());
         },
     ),
-    (Name::Rewind, 1, Status::Ok, "possible: settings and rights; files were not looked at", |e| {
+    (Name::Rewind, 1, Status::Ok, "possible by settings and privileges; files were not checked", |e| {
         e.host(1).other_owner = Some("postgres".into());
         e.host(1).untouchable = Some(vec!["base/1/2".into()]);
     }),
@@ -495,16 +519,16 @@ const CASES: &[Case] = &[
     (Name::FreeSpace, 1, Status::Warning, "14 % free for pg_wal, 14 GB", |e| full(e, 14)),
     (Name::FreeSpace, 1, Status::Ok, "15 % free for pg_wal, 15 GB", |e| full(e, 15)),
     (Name::FreeSpace, 1, Status::Critical, "4 % free for pg_wal, 4.0 GB", |e| full(e, 4)),
-    (Name::FreeSpace, 1, Status::Unknown, "the file system does not answer", |e| e.host(1).places = None),
+    (Name::FreeSpace, 1, Status::Unknown, "the file system does not respond", |e| e.host(1).places = None),
     (Name::FreeSpace, 1, Status::Unknown, "pg_wal (/x) cannot be looked at", |e| unseen(e, "pg_wal", false)),
     (Name::FreeSpace, 1, Status::Warning, "14 % free for pg_wal, 14 GB", |e| {
         full(e, 14);
         unseen(e, "tablespaces", false);
     }),
-    (Name::FreeSpace, 1, Status::Critical, "tablespace (/x) is a link that leads nowhere", |e| {
+    (Name::FreeSpace, 1, Status::Critical, "tablespace (/x) is a dangling symbolic link", |e| {
         unseen(e, "tablespace", true);
     }),
-    (Name::FreeSpace, 1, Status::Unknown, "the data directory cannot be looked at", |e| {
+    (Name::FreeSpace, 1, Status::Unknown, "the data directory cannot be examined", |e| {
         e.host(1).places = Some(vec![]);
     }),
     (Name::UnfinishedOperation, 1, Status::Warning, "operation \"standby clone\" is unfinished", |e| {
@@ -606,9 +630,9 @@ fn each_check_fails_when_it_should_and_only_then() {
             (*status, *message),
             "{name:?} of {id}: {found:?}"
         );
-        // Who is told that something is wrong is told what to do, or what is behind it.
-        let told = found.detail.is_some() || found.hint.is_some();
-        assert!(told || matches!(status, Status::Ok | Status::Unknown) || !is_new(*name), "{found:?}");
+        // A reported problem comes with what to do, or its cause.
+        let explained = found.detail.is_some() || found.hint.is_some();
+        assert!(explained || matches!(status, Status::Ok | Status::Unknown) || !is_new(*name), "{found:?}");
     }
     // No check was left out.
     for name in Name::ALL {
@@ -674,7 +698,7 @@ fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
     assert_eq!(
         found.detail.as_deref(),
         Some(
-            "They keep WAL that nobody fetches: \"b\". They keep nothing any more, and are of no use: \"lo'st\"."
+            "These retain WAL, but no standby streams from them: \"b\". These are lost and no longer usable: \"lo'st\"."
         )
     );
     let hint = found.hint.unwrap();
@@ -710,7 +734,7 @@ fn a_message_is_not_repeated() {
         e.facts.nodes[1].server = Err(silence(Answered::Nothing));
     });
     assert_eq!(found.message, "connection refused");
-    assert_eq!(found.detail.as_deref(), Some("From here it was not seen before."));
+    assert_eq!(found.detail.as_deref(), Some("It has never been seen from this host."));
 }
 
 #[test]
@@ -753,7 +777,7 @@ fn the_verdict_knows_of_the_cluster_as_a_whole() {
     let found = example.judge();
     assert_eq!(found.verdict(), Status::Warning);
     assert_eq!(found.next(), ["pgbaton node restart  # on \"n2\""]);
-    // What cannot be told counts, where nobody was missing who could be asked.
+    // What is unknown counts, if no node was missing that could be queried.
     let mut example = Example::healthy();
     example.more(2).sees_settings = false;
     assert_eq!(example.judge().verdict(), Status::Unknown);
@@ -773,7 +797,7 @@ fn all_is_well() {
 
 #[test]
 fn every_issue_of_a_node_belongs_to_a_check() {
-    // Those of other commands, of the configuration and of the whole cluster fall to the role and hurt nobody.
+    // Those of other commands, of the configuration and of the whole cluster fall to the role and do no harm.
     let own = ["slot_missing", "slot_lost", "slot_unused", "slot_inactive", "replication_lag"];
     for (code, _) in ISSUE_CODES {
         assert_eq!(of_issue(code).is_none(), own.contains(code), "{code}");

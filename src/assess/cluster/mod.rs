@@ -1,4 +1,4 @@
-//! From facts to a verdict: what the cluster is, what is wrong with it, and what to type next. Pure.
+//! From facts to a verdict: the state of the cluster, its problems, and what to type next. Pure.
 
 #[cfg(test)]
 pub(crate) mod examples;
@@ -53,7 +53,7 @@ pub type Copies = BTreeMap<i32, Vec<NodeRow>>;
 pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec<Issue>) {
     let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new(), undecided: false };
     let primaries: Vec<(&NodeFacts, &ServerFacts)> = facts.primaries().collect();
-    let anybody = facts.nodes.iter().any(|node| node.server.is_ok());
+    let any_responds = facts.nodes.iter().any(|node| node.server.is_ok());
     let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
     let reference = primaries
         .iter()
@@ -65,7 +65,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     judge.rights();
     let waits_for = judge.open_operations();
     match primaries.as_slice() {
-        [] => judge.no_primary(anybody),
+        [] => judge.no_primary(any_responds),
         [(node, server)] => {
             judge.outdated(node, server);
             judge.replaced_primaries();
@@ -73,13 +73,13 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
         _ => judge.split_brain(&primaries),
     }
     let state = match primaries.len() {
-        0 if anybody => State::NoPrimary,
+        0 if any_responds => State::NoPrimary,
         0 => State::Unknown,
         1 if judge.issues.iter().all(|issue| issue.severity == Severity::Notice) => State::Healthy,
         1 => State::Degraded,
         _ => State::SplitBrain,
     };
-    // The most urgent advice first; the same words twice help nobody.
+    // The most urgent advice first, and no advice twice.
     // Before single nodes comes the cluster as a whole.
     judge.issues.sort_by_key(|issue| (std::cmp::Reverse(issue.severity), issue.node_id.is_some()));
     let mut next: Vec<String> = Vec::new();
@@ -106,7 +106,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
                 .map(str::to_string)
                 .or_else(|| view.topology.and_then(|seen| seen.system_identifier.clone())),
             timeline: newest_timeline(facts),
-            observed_at: if anybody {
+            observed_at: if any_responds {
                 view.now
             } else {
                 view.topology.map_or(view.now, |seen| seen.observed_at)
@@ -136,7 +136,7 @@ struct Judge<'a> {
     view: &'a Viewpoint<'a>,
     issues: Vec<Issue>,
     next: Vec<String>,
-    /// There are several primaries, and no record says which one is the right one: nothing is measured by one of them.
+    /// There are several primaries, and no record says which one is valid: none of them is a reference.
     undecided: bool,
 }
 
@@ -186,24 +186,24 @@ impl Judge<'_> {
         }
     }
 
-    /// What the role may not see, said once.
+    /// What the role lacks the privilege to see, reported once.
     fn rights(&mut self) {
         let blind: Vec<(&NodeFacts, &ServerFacts)> = self
             .facts
             .nodes
             .iter()
-            // Nobody streams from a witness.
+            // No standby streams from a witness.
             .filter(|node| node.row.node_type != NodeType::Witness)
             .filter_map(|node| Some((node, node.facts()?)))
             .filter(|(_, server)| !server.sees_senders)
             .collect();
         if !blind.is_empty() {
-            let message = "the role may not see the state of replication".to_string();
+            let message = "the role lacks the privilege to see the state of replication".to_string();
             let names: Vec<String> =
                 blind.iter().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
             let roles = roles(blind.iter().map(|(_, server)| *server));
             let issue = self.issue(Severity::Notice, "limited_view", None, message);
-            issue.detail = Some(format!("That is so on {}.", names.join(", ")));
+            issue.detail = Some(format!("This applies to {}.", names.join(", ")));
             issue.hint = Some(format!("On the primary run: GRANT pg_monitor TO {roles};"));
         }
     }

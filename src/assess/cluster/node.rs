@@ -1,4 +1,4 @@
-//! One node: what it says, against what it is registered as.
+//! One node: what it reports, compared with what it is registered as.
 
 use super::{Judge, NodeView, Role, ago};
 use crate::error::{Severity, sentence};
@@ -62,7 +62,7 @@ impl Judge<'_> {
             Ok(server) => {
                 out.last_seen = Some(self.view.now);
                 self.answering(node, server, &mut out);
-                self.led_elsewhere(row, server);
+                self.registered_elsewhere(row, server);
                 if row.node_type != NodeType::Witness && self.elsewhere(node, server) {
                     // What that server is, is not what this node is.
                     out.observed_role = Role::Unknown;
@@ -89,7 +89,7 @@ impl Judge<'_> {
     }
 
     /// Whether conninfo of the configuration and the record of the same node lead to different servers.
-    fn led_elsewhere(&mut self, row: &NodeRow, server: &ServerFacts) {
+    fn registered_elsewhere(&mut self, row: &NodeRow, server: &ServerFacts) {
         let Some((here, local)) = self.local_server(row) else { return };
         let which = |server: &ServerFacts| (server.system_identifier.clone(), server.started_at.clone());
         if which(local) == which(server) {
@@ -98,25 +98,25 @@ impl Judge<'_> {
         let name = &row.node_name;
         let what = |server: &ServerFacts| match server.in_recovery {
             true => "is a standby",
-            false => "takes writes",
+            false => "accepts writes",
         };
         let there = Conninfo::parse(&row.conninfo).map(|there| there.place().to_string()).unwrap_or_default();
         let mut detail = format!(
-            "The server at \"{here}\", where conninfo of the configuration leads to, {}; the one at \"{there}\", which is registered, {}.",
+            "The server at \"{here}\" (conninfo in the configuration) {}; the server at \"{there}\" (registered conninfo) {}.",
             what(local),
             what(server)
         );
         let two =
             local.system_identifier == server.system_identifier && !local.in_recovery && !server.in_recovery;
         let hint = if two {
-            detail.push_str(" Both have the same system identifier: one of them is a copy, and what is written to one is not on the other.");
+            detail.push_str(" Both have the same system identifier: one of them is a copy, and writes to one are not on the other.");
             format!(
-                "Decide which one is \"{name}\", and stop the other one at once. If it is the one of the configuration, record it after that: \
-                 \"pgbaton primary register --force\"."
+                "Decide which one is \"{name}\", and stop the other one at once. If \"{name}\" is the one in the configuration, register it after \
+                that: \"pgbaton primary register --force\"."
             )
         } else {
             format!(
-                "Correct conninfo in the configuration, or register \"{name}\" again with --force where it was moved."
+                "Correct conninfo in the configuration; or, if \"{name}\" was moved, register it again with --force."
             )
         };
         let message = format!("conninfo and the record of node \"{name}\" lead to different servers");
@@ -124,7 +124,7 @@ impl Judge<'_> {
         (issue.detail, issue.hint) = (Some(detail), Some(hint));
     }
 
-    /// Says of a record that leads nowhere where its server is.
+    /// If the server of a record was moved, reports where it is.
     fn has_moved(&mut self, row: &NodeRow) {
         let Some((here, local)) = self.local_server(row) else { return };
         if self.facts.system_identifier().is_some_and(|own| own != local.system_identifier) {
@@ -136,7 +136,7 @@ impl Judge<'_> {
             (_, false) => "pgbaton primary register --force",
         };
         let text = format!(
-            "Conninfo of the configuration leads to a server, at \"{here}\". If \"{}\" was moved, record where it is: \"{command}\" on it.",
+            "A server responds at \"{here}\" (conninfo in the configuration). If \"{}\" was moved, run \"{command}\" on it.",
             row.node_name
         );
         if let Some(issue) = self.issues.last_mut().filter(|issue| issue.node_id == Some(row.node_id)) {
@@ -157,23 +157,23 @@ impl Judge<'_> {
         let seen = self.last_seen(row);
         let detail = format!("{} {seen}", sentence(&full(&silence.message, silence.detail.as_deref())));
         let mut hint = silence.hint.clone();
-        // A repmgrd marks a node so, too, and a promotion the old primary. Whoever is gone for good is unregistered.
+        // A repmgrd marks a node as inactive, too, and a promotion the old primary. A node that is gone for good is unregistered.
         let severity = if row.active { Severity::Error } else { Severity::Warning };
         let name = &row.node_name;
         let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
-            hint = Some(format!("Register \"{name}\" again with --force, which writes its record anew."));
+            hint = Some(format!("Register \"{name}\" again with --force, which replaces its record."));
             ("invalid_conninfo", format!("the record of node \"{name}\" has no valid connection string"))
         } else if spoke && silence.message == LATE {
-            ("node_rejects", format!("node \"{name}\" lets pgbaton in but does not answer"))
+            ("node_rejects", format!("node \"{name}\" accepts the connection but does not respond"))
         } else if spoke {
-            ("node_rejects", format!("node \"{}\" answers but does not let pgbaton in", row.node_name))
+            ("node_rejects", format!("node \"{}\" responds but rejects the connection", row.node_name))
         } else {
-            ("node_unreachable", format!("node \"{}\" cannot be reached", row.node_name))
+            ("node_unreachable", format!("node \"{}\" is unreachable", row.node_name))
         };
         if !row.active && row.node_type == NodeType::Primary && silence.answered == Answered::Nothing {
             hint = Some(format!(
-                "It was replaced as the primary. Do not start it as it is: \"pgbaton node rejoin\" on \"{name}\" brings it back. If it is \
-                 gone for good, remove its record: \"pgbaton primary unregister --node-id={}\".",
+                "It is a former primary. Do not start it as a primary: run \"pgbaton node rejoin\" on \"{name}\". If it is gone for good, remove \
+                its record: \"pgbaton primary unregister --node-id={}\".",
                 row.node_id
             ));
         }
@@ -185,7 +185,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Says how primaries that were replaced come back, after all that the others need.
+    /// Advises how former primaries rejoin, after all that the others need.
     pub(crate) fn replaced_primaries(&mut self) {
         for node in &self.facts.nodes {
             let gone = node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing);
@@ -199,7 +199,7 @@ impl Judge<'_> {
     fn last_seen(&self, row: &NodeRow) -> String {
         let seen = self.view.topology.and_then(|seen| seen.node(row.node_id));
         let Some((seen, at)) = seen.and_then(|seen| Some((seen, seen.last_seen?))) else {
-            return "From here it was not seen before.".to_string();
+            return "It has never been seen from this host.".to_string();
         };
         let role = match seen.was_primary {
             Some(true) if row.node_type != NodeType::Witness => "as primary, ",
@@ -210,7 +210,7 @@ impl Judge<'_> {
             (Some(timeline), Some(end)) => format!(", at {end} on timeline {timeline}"),
             _ => String::new(),
         };
-        format!("It answered last {role}{}{place}.", ago(self.view.now, at))
+        format!("It last responded {role}{}{place}.", ago(self.view.now, at))
     }
 
     /// Whether a row leads to a server that is not this node's: another cluster's, or another node's.
@@ -221,11 +221,11 @@ impl Judge<'_> {
             let message = format!("node \"{name}\" belongs to another cluster");
             let issue = self.issue(Severity::Error, "foreign_cluster", Some(row), message);
             issue.detail = Some(format!(
-                "Its system identifier is {}, that of the other nodes is {own}.",
+                "Its system identifier is {}, but that of the other nodes is {own}.",
                 server.system_identifier
             ));
             issue.hint =
-                Some(format!("Compare its connection string with where the server of \"{name}\" is."));
+                Some(format!("Compare its connection string with the address of the server of \"{name}\"."));
             return true;
         }
         let Some(twin) = self.facts.twin_of(node).map(|twin| twin.row.node_name.clone()) else {
@@ -233,13 +233,14 @@ impl Judge<'_> {
         };
         let message = format!("nodes \"{twin}\" and \"{name}\" are registered with the same server");
         let issue = self.issue(Severity::Error, "same_server", Some(row), message);
-        issue.detail =
-            Some(format!("Both connection strings lead to it. Nothing is known of \"{name}\" itself."));
+        issue.detail = Some(format!(
+            "Both connection strings lead to that server. The state of \"{name}\" itself is unknown."
+        ));
         issue.hint = Some(format!("Register \"{name}\" again, on its own host and with its own conninfo."));
         true
     }
 
-    /// What a node is, against what it is registered as.
+    /// What a node is, compared with what it is registered as.
     fn answering(&mut self, node: &NodeFacts, server: &ServerFacts, out: &mut NodeView) {
         let row = &node.row;
         out.timeline = Some(server.timeline);
@@ -272,7 +273,8 @@ impl Judge<'_> {
                 format!("node \"{}\" is registered as witness but belongs to the cluster", row.node_name);
             let issue = self.issue(Severity::Error, "witness_in_cluster", Some(row), message);
             issue.detail = Some("A witness is a server of its own, with no data of the cluster.".into());
-            issue.hint = Some(format!("Register \"{}\" again as what it is, with --force.", row.node_name));
+            issue.hint =
+                Some(format!("Register \"{}\" again with its actual type, with --force.", row.node_name));
         }
         if !row.active {
             let issue = self.issue(
@@ -342,7 +344,7 @@ impl Judge<'_> {
                     let mut recorded = promotions.filter(|promotion| promotion.timeline == server.timeline);
                     issue.detail = Some(match recorded.next() {
                         Some(_) => "Its own copy of the metadata has a record of a promotion to its timeline.".into(),
-                        None => "It was promoted without pgbaton, or started without standby.signal, beside another primary.".into(),
+                        None => "It was promoted without pgbaton, or started without standby.signal, while there was another primary.".into(),
                     });
                 } else {
                     issue.detail = Some("It was promoted without pgbaton.".into());
@@ -363,36 +365,35 @@ impl Judge<'_> {
         let name = row.node_name.clone();
         match (server.in_recovery, server.standby_signal) {
             (true, Some(false)) => {
-                let message = format!("node \"{name}\" is a standby, and would start as a primary");
+                let message = format!("node \"{name}\" is a standby, but would start as a primary");
                 let issue = self.issue(Severity::Error, "standby_signal_missing", Some(row), message);
-                issue.detail = Some(
-                    "Its standby.signal was removed. Its next start would make a second primary.".into(),
-                );
+                issue.detail =
+                    Some("standby.signal is missing: its next start would make a second primary.".into());
                 issue.hint = Some(format!(
                     "Create the empty file \"standby.signal\" in the data directory of \"{name}\" before its server is stopped."
                 ));
             }
             (false, Some(true)) => {
-                let message = format!("node \"{name}\" is a primary, and would start as a standby");
+                let message = format!("node \"{name}\" is a primary, but would start as a standby");
                 let issue = self.issue(Severity::Error, "standby_signal_leftover", Some(row), message);
                 issue.detail = Some(
-                    "It has standby.signal, which a running server takes no note of: after its next start there would be no primary.".into(),
+                    "It has standby.signal, which a running server ignores: after its next start there would be no primary.".into(),
                 );
                 issue.hint = Some(format!(
-                    "If no command of pgbaton is at work, remove the file \"standby.signal\" from the data directory of \"{name}\"."
+                    "If no pgbaton command is running, remove the file \"standby.signal\" from the data directory of \"{name}\"."
                 ));
             }
             _ => {}
         }
         if server.promotion_requested == Some(true) {
-            let message = format!("node \"{name}\" was asked to become the primary, and has not done so yet");
+            let message = format!("a promotion of node \"{name}\" was requested but has not happened yet");
             let issue = self.issue(Severity::Error, "promotion_requested", Some(row), message);
             issue.detail = Some(
-                "The file \"promote\" is in its data directory. It is promoted as soon as recovery lets it; restore_command may hang.".into(),
+                "The file \"promote\" is in its data directory. The promotion happens as soon as recovery can end; restore_command may hang.".into(),
             );
             issue.hint = Some(format!(
-                "Wait, or withdraw the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or promote \
-                 another node."
+                "Wait, or cancel the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or promote \
+                another node."
             ));
         }
     }
@@ -414,12 +415,12 @@ mod tests {
     use crate::pg::history::TimelineId;
 
     #[test]
-    fn who_lets_us_in_and_is_late_does_not_reject() {
+    fn a_server_that_accepts_the_connection_and_is_late_does_not_reject() {
         let mut facts = healthy();
         facts.nodes[1].server = Err(Silence { message: LATE.into(), ..silence(Answered::Spoke) });
         let (_, issues) = assess(&facts, &view(None));
         assert_eq!(issues[0].code, "node_rejects");
-        assert_eq!(issues[0].message, "node \"n2\" lets pgbaton in but does not answer");
+        assert_eq!(issues[0].message, "node \"n2\" accepts the connection but does not respond");
     }
 
     #[test]
@@ -460,10 +461,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_leads_to_another_server_than_conninfo_is_told() {
+    fn a_record_that_leads_to_another_server_than_conninfo_is_reported() {
         let mut facts = healthy();
         let copy = ServerFacts { started_at: "later".into(), ..facts.nodes[0].facts().unwrap().clone() };
-        let told = |facts: &crate::facts::cluster::ClusterFacts, server: &ServerFacts, id| {
+        let issues_of = |facts: &crate::facts::cluster::ClusterFacts, server: &ServerFacts, id| {
             let local = ("host=h9 port=5432".to_string(), server.clone());
             let view =
                 super::super::Viewpoint { local_server: Some(&local), local_node_id: Some(id), ..view(None) };
@@ -471,19 +472,19 @@ mod tests {
             (report.cluster.state, issues)
         };
         let itself = facts.nodes[0].facts().unwrap().clone();
-        assert_eq!(told(&facts, &itself, 1).1, []);
-        let (state, issues) = told(&facts, &copy, 1);
+        assert_eq!(issues_of(&facts, &itself, 1).1, []);
+        let (state, issues) = issues_of(&facts, &copy, 1);
         assert_eq!((state, issues[0].code, issues[0].node_id), (State::Degraded, "wrong_server", Some(1)));
         let detail = issues[0].detail.as_deref().unwrap();
         assert!(detail.contains("\"host=h9 port=5432\"") && detail.contains("\"host=h1 port=5432\""));
         assert!(detail.contains("one of them is a copy"));
         // Where it leads to another node's, nothing was copied.
         let other = facts.nodes[2].facts().unwrap().clone();
-        let issue = &told(&facts, &other, 1).1[0];
+        let issue = &issues_of(&facts, &other, 1).1[0];
         assert!(issue.code == "wrong_server" && !issue.detail.as_deref().unwrap().contains("copy"));
-        // Nobody is where it is registered.
+        // No server is where it is registered.
         facts.nodes[0].server = Err(silence(Answered::Nothing));
-        let issues = told(&facts, &copy, 1).1;
+        let issues = issues_of(&facts, &copy, 1).1;
         let issue = issues.iter().find(|issue| issue.code == "node_unreachable").unwrap();
         assert!(issue.hint.as_deref().unwrap().contains("pgbaton primary register --force"));
     }

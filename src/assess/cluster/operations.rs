@@ -6,9 +6,9 @@ use crate::registry::NodeRow;
 use crate::registry::operation::OpenOperation;
 
 impl Judge<'_> {
-    /// Tells of the operations that are open on the present timeline, and returns what to type about them.
+    /// Reports the operations that are open on the current timeline, and returns what to type about them.
     ///
-    /// Those of the local node that wait are told by its own journals. A row of an earlier timeline, or without one, holds nothing up.
+    /// Interrupted operations of the local node are in its own journals. A row of an earlier timeline, or without one, blocks nothing.
     pub(crate) fn open_operations(&mut self) -> Vec<String> {
         let newest = newest_timeline(self.facts);
         let identifier = self.facts.system_identifier();
@@ -16,7 +16,7 @@ impl Judge<'_> {
             row.timeline.is_some()
                 && row.timeline == newest
                 && (row.node_id != self.view.local_node_id || self.runs_here(row).is_some())
-                // Of a node that is none nobody can be asked, and it holds up nothing.
+                // A node that is not registered cannot be queried, and its operation blocks nothing.
                 && row.node_id.is_some_and(|id| self.facts.node(id).is_some())
                 && (row.system_identifier.is_none() || row.system_identifier.as_deref() == identifier)
         };
@@ -35,7 +35,7 @@ impl Judge<'_> {
                     .collect();
                 format!(" It changes {}.", names.join(", "))
             });
-            // A row is written by whoever may write the table: what is to be typed is one word.
+            // Any role with the privilege on the table may have written the row: the id is quoted as one shell word.
             let id = shell_words::quote(&row.operation_id);
             let began =
                 format!("It began at {:.0} (operation {id}).{}", row.started_at, changes.unwrap_or_default());
@@ -45,12 +45,12 @@ impl Judge<'_> {
                 }
                 None => (
                     format!("\"{}\" of node \"{name}\" has not reported its end", row.command),
-                    format!("{began} It may be running at this moment, or it was interrupted."),
+                    format!("{began} It may still be running, or it was interrupted."),
                 ),
             };
             let hint = format!(
-                "On \"{name}\" run \"pgbaton operation show {id}\": if it does not run, resume or abandon it there. If the host of \"{name}\" is \
-                 gone for good, \"pgbaton operation abandon {id} --force\" closes its record."
+                "On \"{name}\" run \"pgbaton operation show {id}\": if it is not running, resume or abandon it there. If the host of \"{name}\" is \
+                gone for good, \"pgbaton operation abandon {id} --force\" closes its record."
             );
             let command = format!("pgbaton operation show {id}");
             next.extend(node.map(|node: &NodeRow| typed_on(&command, node)));
@@ -60,7 +60,7 @@ impl Judge<'_> {
         next
     }
 
-    /// The process of this node that is at work on an operation.
+    /// The process on this node that runs an operation.
     fn runs_here(&self, row: &OpenOperation) -> Option<u32> {
         let (id, process) = self.view.own_operation.as_ref()?;
         process.filter(|_| *id == row.operation_id)
@@ -87,17 +87,17 @@ mod tests {
     }
 
     #[test]
-    fn an_open_operation_of_another_node_is_told_and_is_what_to_look_at() {
+    fn an_open_operation_of_another_node_is_reported_and_is_what_to_look_at() {
         let rows = [row(2, Some(1))];
         let mut facts = healthy();
         facts.nodes[0].server = Err(super::super::examples::silence(crate::pg::failure::Answered::Silent));
         for local in [None, Some(3)] {
             let (report, issues) =
                 assess(&facts, &Viewpoint { operations: &rows, local_node_id: local, ..view(None) });
-            let told = issues.iter().find(|issue| issue.code == "operation_open").unwrap();
-            assert!(told.message.contains("\"standby switchover\" of node \"n2\""), "{told:?}");
-            assert!(told.detail.as_ref().unwrap().contains("\"n1\", \"n2\", ID 9"), "{told:?}");
-            // Nothing that it may be doing at this moment is advised beside it.
+            let issue = issues.iter().find(|issue| issue.code == "operation_open").unwrap();
+            assert!(issue.message.contains("\"standby switchover\" of node \"n2\""), "{issue:?}");
+            assert!(issue.detail.as_ref().unwrap().contains("\"n1\", \"n2\", ID 9"), "{issue:?}");
+            // Nothing that it may be doing at this moment is advised.
             assert_eq!(report.cluster.next, ["pgbaton operation show x1  # on \"n2\""]);
         }
         let (report, _) = assess(&healthy(), &Viewpoint { operations: &rows, ..view(None) });
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_date_or_this_nodes_own_is_not_told() {
+    fn what_is_out_of_date_or_this_nodes_own_is_not_reported() {
         let foreign = OpenOperation { system_identifier: Some("another".into()), ..row(2, Some(1)) };
         for row in [row(2, None), row(2, Some(7)), row(3, Some(1)), row(8, Some(1)), foreign] {
             let rows = [row];

@@ -1,4 +1,4 @@
-//! Who takes writes: nobody, one that was replaced, or several.
+//! Which nodes accept writes: none, a former primary, or several.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
 impl Judge<'_> {
-    /// Whether the only primary there is has been replaced: somebody has seen a newer one.
+    /// Whether the only primary is a former one: another node has seen a newer one.
     pub(crate) fn outdated(&mut self, node: &NodeFacts, server: &ServerFacts) {
         let own = self.facts.system_identifier();
         let witnesses = self.facts.nodes.iter().filter_map(|other| Some((&other.row, other.facts()?)));
@@ -44,29 +44,29 @@ impl Judge<'_> {
             return;
         };
         let name = &node.row.node_name;
-        let message = format!("node \"{name}\" takes writes on an old timeline");
+        let message = format!("node \"{name}\" accepts writes on an old timeline");
         let issue = self.issue(Severity::Error, "primary_outdated", Some(&node.row), message);
-        issue.detail = Some(format!("{evidence}, \"{name}\" is on timeline {}.", server.timeline));
+        issue.detail = Some(format!("{evidence}; \"{name}\" is on timeline {}.", server.timeline));
         if recorded {
             issue.hint = Some(format!(
-                "There is, or was, a newer primary: find it before anything else is written to \"{name}\"."
+                "There is, or was, a newer primary: find it before more is written to \"{name}\"."
             ));
             self.type_first_on("pgbaton node stop", &node.row);
         } else {
             issue.hint = Some(format!(
-                "That promotion is not recorded: it may have been an accident, and \"{name}\" the primary that clients use. Decide which of \
-                 the two is the right one; run \"pgbaton node rejoin\" on the other one, and it shows what would be discarded."
+                "That promotion is not recorded: it may have been accidental, and \"{name}\" may be the primary that clients use. Decide which of \
+                the two stays the primary, and run \"pgbaton node rejoin\" on the other one; it shows what would be discarded."
             ));
         }
     }
 
-    pub(crate) fn no_primary(&mut self, anybody: bool) {
-        if !anybody {
+    pub(crate) fn no_primary(&mut self, any_responds: bool) {
+        if !any_responds {
             let age = self.view.topology.map(|seen| ago(self.view.now, seen.observed_at));
-            let issue = self.issue(Severity::Error, "nobody_answers", None, "no node answers".into());
+            let issue = self.issue(Severity::Error, "nobody_answers", None, "no node responds".into());
             issue.detail = Some(match age {
-                Some(age) => format!("What is shown was last seen {age}."),
-                None => "The cluster was never seen from here.".into(),
+                Some(age) => format!("The topology shown was saved {age}."),
+                None => "The cluster has never been seen from this host.".into(),
             });
             self.start_primary();
             return;
@@ -94,7 +94,7 @@ impl Judge<'_> {
             node.row.node_type == NodeType::Primary
                 && node.server.as_ref().is_err_and(|silence| silence.answered != Answered::Nothing)
         });
-        // Nobody is left who could be the primary.
+        // No node is left that could be the primary.
         let all_are_standbys = self
             .facts
             .nodes
@@ -111,23 +111,23 @@ impl Judge<'_> {
         let best_name =
             best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
         let lost = self.missing(best.and_then(|(_, server)| Some((server.timeline, server.wal_end()?))));
-        let issue = self.issue(Severity::Error, "no_primary", None, "no node takes writes".into());
+        let issue = self.issue(Severity::Error, "no_primary", None, "no node accepts writes".into());
         issue.detail = best_name.as_ref().map(|(name, timeline, end)| {
             format!(
-                "Of the nodes that answer, \"{name}\" has the most WAL: up to {} on timeline {timeline}.{lost}",
+                "Of the nodes that respond, \"{name}\" has the most WAL: up to {} on timeline {timeline}.{lost}",
                 end.map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
             )
         });
         if let Some(row) = requested {
             issue.hint = Some(format!(
-                "A promotion of \"{}\" was requested and has not happened yet: wait for it, or stop that server, which withdraws it.",
+                "A promotion of \"{}\" was requested but has not happened yet: wait for it, or stop that server, which cancels it.",
                 row.node_name
             ));
             self.type_first_on("pgbaton node stop", &row);
         } else if streaming || answering {
             issue.hint = Some(
-                "The primary seems to be alive although it cannot be asked from here: look there before anything is \
-                 promoted."
+                "The primary seems to be alive although it does not respond from here: check it before you promote \
+                anything."
                     .into(),
             );
         } else if let Some(row) = best_row.filter(|_| all_are_standbys) {
@@ -141,36 +141,36 @@ impl Judge<'_> {
             let issue_hint = match &can_start {
                 Some(primary) => format!(
                     "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is gone \
-                     for good, promote \"{name}\": what \"{name}\" has not received is lost, and \"{primary}\" comes back by \"pgbaton node rejoin\"."
+                    for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton node rejoin\"."
                 ),
                 None => format!(
-                    "If the primary can be started, start it. If it is gone for good, \"{name}\" is the one to promote."
+                    "If the primary can be started, start it. If it is gone for good, promote \"{name}\"."
                 ),
             };
             if let Some(issue) = self.issues.iter_mut().find(|issue| issue.code == "no_primary") {
                 issue.hint = Some(issue_hint);
             }
-            // Where another node may be the primary, and cannot be asked, nobody is to be promoted.
+            // If another node may be the primary, and does not respond, no promotion is advised.
             if let (Some(row), Some(primary)) = (row, can_start) {
                 let line = typed_on("pgbaton standby promote", &row);
                 self.next.insert(0, format!("{line}, if \"{primary}\" stays down"));
             }
             self.start_primary();
         } else {
-            issue.detail = Some("Of all nodes only a witness answers, which has none of the data.".into());
-            issue.hint = Some("Start the primary, or else a standby: only those have the data.".into());
+            issue.detail = Some("Only a witness responds, which has none of the data.".into());
+            issue.hint = Some("Start the primary, or a standby: only those have the data.".into());
             self.start_primary();
         }
     }
 
-    /// Advises to start the registered primary, if nothing at all was heard from it.
+    /// Advises to start the registered primary, if it does not respond at all.
     fn start_primary(&mut self) {
         if let Some(row) = self.silent_primary().cloned() {
             self.type_first_on("pgbaton node start", &row);
         }
     }
 
-    /// Returns the last primary, if nothing at all was heard from it, and no other node has left its timeline behind: then it would be refused.
+    /// Returns the last primary, if it does not respond at all, and no other node is on a newer timeline: then its start would be refused.
     ///
     /// The registered one, unless another node was seen as a primary on a newer timeline: one that was promoted without a record.
     fn silent_primary(&self) -> Option<&NodeRow> {
@@ -210,7 +210,7 @@ impl Judge<'_> {
         let when = ago(self.view.now, at);
         if timeline > own {
             return format!(
-                " The primary \"{name}\" was on timeline {timeline} {when}; no node that answers has what it wrote there."
+                " The primary \"{name}\" was on timeline {timeline} {when}; no node that responds has the WAL of that timeline."
             );
         }
         if timeline < own {
@@ -218,10 +218,10 @@ impl Judge<'_> {
         }
         match end.bytes_since(has).unwrap_or(0) {
             0 => format!(
-                " That is all that the primary \"{name}\" had {when}, and what it wrote later is not known."
+                " That is all WAL that the primary \"{name}\" had {when}; what it wrote later is unknown."
             ),
             bytes => format!(
-                " The primary \"{name}\" had {bytes} bytes more {when}, and what it wrote later is not known."
+                " The primary \"{name}\" had {bytes} bytes more {when}; what it wrote later is unknown."
             ),
         }
     }
@@ -261,42 +261,42 @@ impl Judge<'_> {
             Severity::Error,
             "split_brain",
             None,
-            format!("{} nodes take writes", primaries.len()),
+            format!("split brain: {} nodes accept writes", primaries.len()),
         );
         issue.detail = Some(format!("They are {}.{sides}", all.join(", ")));
         issue.hint = Some(if names.is_empty() {
-            "No promotion is recorded that says which one is the right one. Keep clients away from all but one, the one whose data you \
-             decide to keep; then stop each other one by \"pgbaton node stop\" and bring it back by \"pgbaton node rejoin\", which shows what would \
-             be discarded."
+            "No recorded promotion says which one is the valid primary. Decide whose data you keep, and disconnect clients from all others; \
+            then stop each other one with \"pgbaton node stop\" and re-attach it with \"pgbaton node rejoin\", which shows what would be \
+            discarded."
                 .into()
         } else {
             let why = match older {
-                true => "went on on an older timeline",
-                false => "is not the one that is recorded",
+                true => "continued on an older timeline",
+                false => "is not the recorded primary",
             };
             format!(
-                "{} {why}: stop it now, with \"pgbaton node stop\" there. What it alone has is lost \
-                 when it is rejoined.",
+                "{} {why}: stop it now, with \"pgbaton node stop\" there. Transactions that only it has are lost \
+                when it rejoins.",
                 names.join(", ")
             )
         });
         stops.iter().for_each(|row| self.type_first_on("pgbaton node stop", row));
-        // To whom others are to be brought back is decided with that.
+        // That also decides which primary the others rejoin.
         if stops.is_empty() {
             self.next.retain(|command| !command.starts_with("pgbaton node rejoin"));
         }
     }
 
-    /// Says what speaks for each of several primaries: what it has written since they parted, who streams from it, and who uses it.
+    /// Reports for each of several primaries: what it has written since they diverged, which standbys stream from it, and its clients.
     fn sides(&self, primaries: &[(&NodeFacts, &ServerFacts)]) -> String {
         let sides = primaries.iter().map(|(node, server)| {
             let since = parted_at(server, primaries.iter().map(|(_, other)| *other));
             let written = match since.zip(server.current_lsn) {
                 Some((fork, end)) => {
                     let bytes = end.bytes_since(fork).unwrap_or(0);
-                    format!("has written {bytes} bytes of WAL since they parted, {}", transactions(server))
+                    format!("has written {bytes} bytes of WAL since they diverged, {}", transactions(server))
                 }
-                None => "has written an unknown amount of WAL since they parted".to_string(),
+                None => "has written an unknown amount of WAL since they diverged".to_string(),
             };
             let followers: Vec<String> =
                 server.senders.iter().map(|sender| format!("\"{}\"", sender.application_name)).collect();
@@ -318,11 +318,11 @@ impl Judge<'_> {
     }
 }
 
-/// Returns which of several primaries is the right one, if the records say so, from whatever node they are read.
+/// Returns which of several primaries is the valid one, if the records say so, from whatever node they are read.
 ///
 /// The one on the newest timeline, if its promotion was recorded. Of several on that timeline, the one whose promotion alone was recorded, or if
-/// they share their past, the one that is registered. Else nobody but the operator knows which one is the accident: a standby that was promoted
-/// by mistake is on the newest timeline, too; and of two that were promoted apart each has a record of its own.
+/// they share their history, the one that is registered. Otherwise only the operator can decide: a standby that was promoted by mistake is on
+/// the newest timeline, too; and of two that were promoted independently each has a record of its own.
 pub(crate) fn right_one<'a>(
     primaries: &[(&'a NodeFacts, &'a ServerFacts)],
 ) -> Option<(&'a NodeFacts, &'a ServerFacts)> {
@@ -351,13 +351,13 @@ fn is_registered(row: &NodeRow) -> bool {
     row.active && row.node_type == NodeType::Primary
 }
 
-/// Says whether it was recorded that a server was made the primary, by pgbaton or by repmgr: else it was promoted by hand, perhaps by mistake.
+/// Says whether the promotion of a server was recorded, by pgbaton or by repmgr: otherwise it was promoted by hand, perhaps by mistake.
 fn is_recorded(row: &NodeRow, server: &ServerFacts) -> bool {
     let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
     is_registered(row) || promotions.into_iter().any(|promotion| promotion.timeline == server.timeline)
 }
 
-/// Says how many transactions a server has committed since it parted from the others, and until when.
+/// Says how many transactions a server has committed since it diverged from the others, and until when.
 fn transactions(server: &ServerFacts) -> String {
     let Some(written) = &server.written else {
         return "in which transactions could not be counted".to_string();
@@ -383,12 +383,12 @@ mod tests {
     use crate::facts::topology;
 
     #[test]
-    fn of_two_that_were_promoted_apart_none_is_named() {
+    fn of_two_that_were_promoted_independently_none_is_named() {
         let recorded = |uuid: &str| {
             let promotions = vec![Promotion { timeline: TimelineId(2), uuid: uuid.into() }];
             Some(Lineage { promotions, ..Lineage::default() })
         };
-        let told = |one: Option<&str>, other: Option<&str>| {
+        let next = |one: Option<&str>, other: Option<&str>| {
             let mut facts = healthy();
             facts.nodes[0].server = Err(silence(Answered::Nothing));
             for (at, uuid) in [(1, one), (2, other)] {
@@ -398,12 +398,12 @@ mod tests {
             assess(&facts, &view(None)).0.cluster.next
         };
         // Each has a record of its own.
-        assert_eq!(told(Some("a"), Some("b")), Vec::<String>::new());
+        assert_eq!(next(Some("a"), Some("b")), Vec::<String>::new());
         // One was promoted by hand.
-        assert_eq!(told(Some("a"), None), ["pgbaton node stop  # on \"n3\""]);
-        assert_eq!(told(None, Some("b")), ["pgbaton node stop  # on \"n2\""]);
+        assert_eq!(next(Some("a"), None), ["pgbaton node stop  # on \"n3\""]);
+        assert_eq!(next(None, Some("b")), ["pgbaton node stop  # on \"n2\""]);
         // One past, and the registered one is down.
-        assert_eq!(told(Some("a"), Some("a")), Vec::<String>::new());
+        assert_eq!(next(Some("a"), Some("a")), Vec::<String>::new());
     }
 
     #[test]
@@ -427,7 +427,7 @@ mod tests {
             detail.contains("\"n3\" has the most WAL") && detail.contains("had 998 bytes more"),
             "{detail}"
         );
-        // Something answers there, or streams from there: nobody is to be promoted, and nothing started.
+        // A server responds there, or a standby streams from it: no promotion and no start is advised.
         facts.nodes[0].server = Err(silence(Answered::Silent));
         let (report, issues) = assess(&facts, &view(Some(&seen)));
         assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
@@ -455,7 +455,7 @@ mod tests {
         assert_eq!(report.cluster.next, both);
         let issue = issues.iter().find(|issue| issue.code == "no_primary").unwrap();
         assert!(issue.hint.as_deref().unwrap().contains("If \"n3\" can be started soon"), "{issue:?}");
-        // Last seen as the primary of a timeline that n2 has left behind, it was replaced by somebody who is not recorded.
+        // Last seen as the primary of a timeline that n2 has left behind, it was replaced by an unrecorded promotion.
         let mut seen = seen;
         seen.nodes[2].was_primary = Some(true);
         let (report, _) = assess(&facts, &view(Some(&seen)));
@@ -495,7 +495,7 @@ mod tests {
         // Without a primary there is nowhere to register.
         assert!(!report.cluster.next.concat().contains("register"), "{:?}", report.cluster.next);
         assert!(issues[0].hint.as_deref().unwrap().contains("promote \"n2\""), "{issues:?}");
-        // Another one may be the primary: it cannot be asked, or it feeds somebody.
+        // Another one may be the primary: it does not respond, or a standby streams from it.
         facts.nodes[2].server = Err(silence(Answered::Nothing));
         assert!(!assess(&facts, &view(None)).0.cluster.next.concat().contains("promote"));
     }
@@ -553,7 +553,7 @@ mod tests {
         let (report, codes) = judged(&facts);
         assert_eq!((report.cluster.state, report.cluster.primary_node_id), (State::SplitBrain, None));
         assert_eq!(codes[0], "split_brain");
-        // A promotion that nobody recorded may have been an accident: both sides are shown, and neither is named as the one to stop.
+        // An unrecorded promotion may have been accidental: both sides are shown, and neither is named as the one to stop.
         server(&mut facts, 0).clients = Some(7);
         let (report, issues) = assess(&facts, &view(None));
         assert!(
@@ -567,7 +567,7 @@ mod tests {
         // One that was recorded stays.
         promoted_by_pgbaton(&mut facts, 1);
         assert_eq!(judged(&facts).0.cluster.next[0], "pgbaton node stop  # on \"n1\"");
-        // On one timeline nobody can tell which; the registered one is the one to keep.
+        // On one timeline it is unknown which; the registered one is the one to keep.
         promote(&mut facts, 1, 1);
         let (report, codes) = judged(&facts);
         assert!(codes.contains(&"forked"), "{codes:?}");
@@ -607,7 +607,7 @@ mod tests {
         promoted_by_pgbaton(&mut facts, 2);
         let (report, _) = judged(&facts);
         assert_eq!(report.cluster.next[0], "pgbaton node stop  # on \"n1\"");
-        // Or nobody who has seen the newer one answers now.
+        // Or no node that has seen the newer one responds now.
         let mut before = healthy();
         promote(&mut before, 1, 2);
         let seen = topology::merge(None, &before, NOW);

@@ -1,11 +1,11 @@
-//! The records of the nodes: what they say among themselves, whatever the servers are.
+//! The records of the nodes: whether they are consistent with each other, whatever the servers are.
 
 use super::Judge;
 use crate::error::Severity;
 use crate::registry::{NodeRow, NodeType};
 
 impl Judge<'_> {
-    /// What the rows say among themselves, whatever the servers are.
+    /// Whether the rows are consistent with each other, whatever the servers are.
     pub(crate) fn registrations(&mut self) {
         let active: Vec<&NodeRow> = self
             .facts
@@ -19,7 +19,7 @@ impl Judge<'_> {
             let message = format!("{} nodes are registered as active primary", active.len());
             let issue = self.issue(Severity::Error, "several_registered_primaries", None, message);
             issue.detail = Some(format!("They are {}.", names.join(", ")));
-            issue.hint = Some("Run \"pgbaton primary register --force\" on the one that is.".into());
+            issue.hint = Some("Run \"pgbaton primary register --force\" on the actual primary.".into());
         }
         let rows: Vec<NodeRow> = self.facts.nodes.iter().map(|node| node.row.clone()).collect();
         for (i, row) in rows.iter().enumerate() {
@@ -38,14 +38,14 @@ impl Judge<'_> {
                     row.node_name
                 );
                 let issue = self.issue(Severity::Warning, "unrecognized_type", Some(row), message);
-                issue.detail = Some("It is one of primary, standby and witness.".into());
+                issue.detail = Some("Valid types are primary, standby and witness.".into());
                 issue.hint =
-                    Some(format!("Register \"{}\" again as what it is, with --force.", row.node_name));
+                    Some(format!("Register \"{}\" again with its actual type, with --force.", row.node_name));
             }
         }
     }
 
-    /// Whether a standby's upstream is there, and does not lead back to the standby.
+    /// Whether a standby's upstream exists, and does not lead back to the standby.
     fn upstream_of(&mut self, row: &NodeRow) {
         if row.node_type != NodeType::Standby || !row.active {
             return;
@@ -55,7 +55,7 @@ impl Judge<'_> {
         let message = loop {
             let next = at.upstream_node_id.map(|id| (id, self.facts.node(id).map(|node| &node.row)));
             match next {
-                // What is wrong further up is said of the node that it is wrong with.
+                // A problem further up is reported for the node that has it.
                 Some((_, Some(up))) if up.node_type != NodeType::Standby => return,
                 Some((_, Some(up))) if up.node_id == row.node_id && names.len() == 1 => {
                     break format!("node \"{name}\" is registered to follow itself");

@@ -1,4 +1,4 @@
-//! A standby: how far it is, what it is attached to, and whether its past is that of the primary.
+//! A standby: its lag, what it is attached to, and whether it has diverged from the primary.
 
 use super::{Judge, NodeView, roles, typed_on};
 use crate::assess::alive::streams_from;
@@ -12,7 +12,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
-/// Seconds without a word of a standby, which has one to say every ten unless `wal_receiver_status_interval` is changed.
+/// Seconds without a status message of a standby, which sends one every ten unless `wal_receiver_status_interval` is changed.
 const SILENT_S: f64 = 30.0;
 
 impl Judge<'_> {
@@ -37,7 +37,7 @@ impl Judge<'_> {
         out.replay_lag_s = self.lag_s(&out.node_name, server, written, self.facts.nodes.len());
     }
 
-    /// How many seconds a standby's state is older than what the primary has written; None where it cannot be told. `hops` bounds the
+    /// How many seconds a standby's state is older than what the primary has written; None if that is unknown. `hops` bounds the
     /// way up, which rows written by hand can make a circle.
     fn lag_s(&self, name: &str, server: &ServerFacts, written: Lsn, hops: usize) -> Option<f64> {
         if server.replay_lsn? >= written {
@@ -51,7 +51,7 @@ impl Judge<'_> {
         };
         let sender = from.sender_of(name)?;
         match sender.state.as_deref() {
-            // The role may not see it.
+            // The role lacks the privilege to see it.
             None => return None,
             Some("streaming") => {}
             Some(_) => return server.last_replay_age_s,
@@ -61,7 +61,7 @@ impl Judge<'_> {
             (Some(silent), Some(age)) => silent.min(age).max(measured),
             _ => measured,
         };
-        // Whoever keeps up with a standby that is behind is as far behind.
+        // A standby that keeps up with a lagging standby lags as much.
         let before = match from.in_recovery && hops > 0 {
             true => self.lag_s(&upstream.row.node_name, from, written, hops - 1)?,
             false => 0.0,
@@ -84,9 +84,10 @@ impl Judge<'_> {
             false => "pgbaton node rejoin".to_string(),
         };
         let names: Vec<String> = stale.iter().map(|slot| format!("\"{slot}\"")).collect();
-        let message = format!("node \"{name}\" has slots of nodes that do not stream from it");
+        let message = format!("node \"{name}\" has replication slots of nodes that do not stream from it");
         let issue = self.issue(Severity::Warning, "slot_inactive", Some(&node.row), message);
-        issue.detail = Some(format!("They keep WAL that nobody fetches: {}.", names.join(", ")));
+        issue.detail =
+            Some(format!("They retain WAL, but no standby streams from them: {}.", names.join(", ")));
         issue.hint = Some(format!("\"{command}\" on \"{name}\" drops them."));
         self.type_on(&command, &node.row);
     }
@@ -105,12 +106,12 @@ impl Judge<'_> {
             return;
         }
         let name = node.row.node_name.clone();
-        // A standby of another primary has that one's history.
+        // A standby of another primary shares the history of that one.
         let of_another = self.undecided
             && server.in_recovery
             && self.facts.primaries().any(|(_, other)| other.sender_of(&name).is_some());
         if of_another {
-            // Positions of two histories have no distance.
+            // There is no lag between diverged nodes.
             (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
             return;
         }
@@ -118,7 +119,7 @@ impl Judge<'_> {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
                 if server.in_recovery {
-                    // Positions of two histories have no distance.
+                    // There is no lag between diverged nodes.
                     (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
                 }
                 let chief_name = chief.row.node_name.clone();
@@ -127,21 +128,21 @@ impl Judge<'_> {
                     Severity::Error,
                     "forked",
                     Some(&node.row),
-                    format!("the history of node \"{name}\" has parted from that of \"{chief_name}\""),
+                    format!("node \"{name}\" has diverged from \"{chief_name}\""),
                 );
-                let shared = at.map(|lsn| format!(" They share everything up to {lsn}.")).unwrap_or_default();
+                let shared = at.map(|lsn| format!(" The timelines forked at {lsn}.")).unwrap_or_default();
                 issue.detail = Some(format!("{evidence}{shared}"));
                 let is_standby = server.in_recovery;
                 issue.hint = Some(if undecided {
-                    "Decide first which of the primaries stays.".into()
+                    "Decide first which of the primaries stays the primary.".into()
                 } else {
                     format!(
-                        "What \"{name}\" has alone will be lost when it becomes a standby of \"{chief_name}\" again; look at \
-                     it first. Do not let it stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and asks."
+                        "Transactions that only \"{name}\" has are lost when it becomes a standby of \"{chief_name}\" again. Do not \
+                        make it stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and asks."
                     )
                 });
                 if is_standby && !undecided {
-                    // That is the cure for whatever else is wrong with it.
+                    // That fixes its other problems, too.
                     self.next.truncate(typed);
                     self.type_on("pgbaton node rejoin", &node.row);
                 }
@@ -153,7 +154,7 @@ impl Judge<'_> {
                     Severity::Notice,
                     "history_unknown",
                     Some(&node.row),
-                    format!("the history of node \"{name}\" could not be compared"),
+                    format!("the timeline history of node \"{name}\" could not be compared"),
                 );
                 issue.detail = Some(why);
                 let unread: Vec<&ServerFacts> =
@@ -208,8 +209,8 @@ impl Judge<'_> {
                     let issue = self.issue(Severity::Error, "receiver_hangs", Some(row), message);
                     issue.detail = hangs;
                     issue.hint = Some(format!(
-                        "It falls behind. Look at that process and at its connection on the host of \"{name}\"; \"pgbaton node restart\" there \
-                         starts it anew."
+                        "The standby falls behind. Check that process and its connection on the host of \"{name}\"; \"pgbaton node restart\" there \
+                        starts a new one."
                     ));
                     self.type_on("pgbaton node restart", row);
                 }
@@ -219,7 +220,7 @@ impl Judge<'_> {
                         other.row.node_name, up.row.node_name
                     );
                     let hint = format!(
-                        "To record what is, run \"pgbaton standby register --force --upstream-node-id={}\" on \"{name}\".",
+                        "To register the actual upstream, run \"pgbaton standby register --force --upstream-node-id={}\" on \"{name}\".",
                         other.row.node_id
                     );
                     let next =
@@ -235,7 +236,7 @@ impl Judge<'_> {
                     );
                     let issue = self.issue(Severity::Warning, "application_name_differs", Some(row), message);
                     issue.detail =
-                        Some("It is not found by its name where synchronous standbys are chosen.".into());
+                        Some("synchronous_standby_names does not match it by its node name.".into());
                     issue.hint = Some(format!(
                         "\"pgbaton standby follow\" on \"{name}\" sets application_name in its primary_conninfo to its node name."
                     ));
@@ -249,7 +250,7 @@ impl Judge<'_> {
                         Some(receiver) => format!(
                             "Its WAL receiver is connected to {}.",
                             receiver.sender_host.as_deref().map_or_else(
-                                || "a server that this role may not see".to_string(),
+                                || "a server that this role lacks the privilege to see".to_string(),
                                 |host| match receiver.sender_port {
                                     Some(port) => format!("host \"{host}\", port {port}"),
                                     None => format!("host \"{host}\""),
@@ -258,30 +259,30 @@ impl Judge<'_> {
                         ),
                         None => "It has no WAL receiver.".into(),
                     });
-                    issue.hint = Some(format!("The server log of \"{name}\" says why it cannot stream."));
-                    // Without a WAL receiver it may be led to a place where it is not let in any more: to follow what is recorded
-                    // is the cure, or is refused with the reason.
+                    issue.hint = Some(format!("See the server log of \"{name}\" for why it cannot stream."));
+                    // Without a WAL receiver its primary_conninfo may lead to a server that rejects it: following the registered
+                    // upstream fixes that, or is refused with the reason.
                     match (reference, &server.receiver) {
                         (Some((primary, _)), None) => self.type_on(&follow(&up.row, &primary.row), row),
                         _ => self.type_on("pgbaton node status", row),
                     }
                 }
-                // Without any primary that is said already.
+                // Without any primary that is reported already.
                 (Some(up), None, ..) if server.receiver.is_none() && reference.is_some() => {
                     let upstream = up.row.node_name.clone();
                     let message = format!("node \"{name}\" is not attached to its upstream \"{upstream}\"");
                     let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
                     issue.detail = Some(format!(
-                        "It has no WAL receiver, and \"{upstream}\" cannot be asked. It falls behind."
+                        "It has no WAL receiver, and \"{upstream}\" does not respond. It falls behind."
                     ));
                     issue.hint = Some(if up.row.node_type == NodeType::Primary {
                         format!(
-                            "Let \"{name}\" follow the primary; \"{upstream}\" must not be started as it is."
+                            "Make \"{name}\" follow the primary; \"{upstream}\" must not be started as a primary."
                         )
                     } else {
-                        format!("Start \"{upstream}\", or let \"{name}\" follow another node.")
+                        format!("Start \"{upstream}\", or make \"{name}\" follow another node.")
                     });
-                    // A standby between is to be started; a former primary, of which nobody knows as what it would start, is not.
+                    // A cascading standby is to be started; a former primary, which may start in any role, is not.
                     if !(up.row.active && up.row.node_type == NodeType::Standby) {
                         self.type_on("pgbaton standby follow", row);
                     }
@@ -298,7 +299,7 @@ impl Judge<'_> {
             }
         }
         self.replay(row, server, reference.map(|(_, server)| server), out);
-        // Where it streams from another one than its record says, that comes first: a slot on the one of the record is of no use to it.
+        // If it streams from another node than its record says, that comes first: a slot on the recorded one is of no use to it.
         let streams_elsewhere = sender.is_none() && observed.is_some();
         let of_slot = upstream.filter(|_| !streams_elsewhere);
         self.slot(row, of_slot, reference.map(|(primary, _)| &primary.row), out);
@@ -306,7 +307,7 @@ impl Judge<'_> {
             && server.version_num / 10_000 != primary.version_num / 10_000
         {
             let message = format!(
-                "node \"{name}\" runs PostgreSQL {}, the primary {}",
+                "node \"{name}\" runs PostgreSQL {}, the primary runs {}",
                 server.version, primary.version
             );
             self.issue(Severity::Error, "version_differs", Some(row), message);
@@ -326,7 +327,7 @@ impl Judge<'_> {
                 Some(row),
                 format!("WAL replay is paused on node \"{name}\""),
             );
-            issue.detail = Some(format!("{waiting} bytes of WAL that it has received are not replayed."));
+            issue.detail = Some(format!("{waiting} bytes of received WAL are not replayed."));
             let Advice { text, resume } = advice(name, server, primary);
             issue.hint = Some(text);
             if resume {
@@ -340,12 +341,12 @@ impl Judge<'_> {
                 Severity::Warning,
                 "replication_lag",
                 Some(row),
-                format!("node \"{name}\" is {lag:.0} seconds behind"),
+                format!("node \"{name}\" lags by {lag:.0} seconds"),
             );
             issue.detail = Some(match server.apply_delay_s {
                 0.0 => format!("{bytes} bytes of WAL are not replayed."),
                 delay => format!(
-                    "{bytes} bytes of WAL are not replayed. It is to be {delay:.0} seconds behind (recovery_min_apply_delay)."
+                    "{bytes} bytes of WAL are not replayed. A delay of {delay:.0} seconds is configured (recovery_min_apply_delay)."
                 ),
             });
         }
@@ -376,7 +377,7 @@ impl Judge<'_> {
             );
             let command = primary.map(|primary| follow(&upstream.row, primary));
             if let Some(command) = command {
-                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which makes the slot."));
+                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which creates the slot."));
                 self.type_on(&command, row);
             }
             return;
@@ -394,11 +395,11 @@ impl Judge<'_> {
             issue.detail =
                 Some("The WAL that the node needs next was removed (max_slot_wal_keep_size).".into());
             issue.hint = Some(format!(
-                "If the archive does not have it, copy \"{name}\" again: \"pgbaton node rejoin --reclone\" there."
+                "If the archive does not have it, clone \"{name}\" again: \"pgbaton node rejoin --reclone\" there."
             ));
             // To follow would be refused.
-            let led = primary.map(|primary| typed_on(&follow(&upstream.row, primary), row));
-            self.next.retain(|line| Some(line) != led.as_ref());
+            let advised = primary.map(|primary| typed_on(&follow(&upstream.row, primary), row));
+            self.next.retain(|line| Some(line) != advised.as_ref());
             self.type_on("pgbaton node rejoin --reclone", row);
         } else if !slot.active && out.attached == Some(true) {
             let issue = self.issue(
@@ -407,16 +408,17 @@ impl Judge<'_> {
                 Some(row),
                 format!("node \"{name}\" streams without its slot \"{slot_name}\""),
             );
-            issue.detail = Some(format!("The slot keeps WAL on \"{place}\" that nobody fetches."));
+            issue.detail =
+                Some(format!("The slot retains WAL on \"{place}\", but the node does not stream from it."));
             if let Some(command) = primary.map(|primary| follow(&upstream.row, primary)) {
-                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which lets it use the slot."));
+                issue.hint = Some(format!("Run \"{command}\" on \"{name}\", which makes it use the slot."));
                 self.type_on(&command, row);
             }
         }
     }
 }
 
-/// Writes the command that leads a standby to an upstream.
+/// Writes the command that makes a standby follow an upstream.
 fn follow(upstream: &NodeRow, primary: &NodeRow) -> String {
     let named = match upstream.node_id == primary.node_id {
         true => String::new(),

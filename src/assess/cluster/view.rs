@@ -1,4 +1,4 @@
-//! What is told of a cluster and its nodes.
+//! What is reported about a cluster and its nodes.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,13 +14,13 @@ use crate::registry::monitoring::Monitoring;
 pub enum State {
     /// One primary, everything attached to where it should be.
     Healthy,
-    /// One primary, but something is wrong.
+    /// One primary, but there are problems.
     Degraded,
-    /// Nodes answer, and none of them takes writes.
+    /// Nodes respond, but none of them accepts writes.
     NoPrimary,
-    /// More than one node takes writes.
+    /// More than one node accepts writes.
     SplitBrain,
-    /// Nobody answers.
+    /// No node responds.
     Unknown,
 }
 
@@ -28,13 +28,13 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Takes writes.
+    /// Accepts writes.
     Primary,
     /// In recovery.
     Standby,
     /// Registered as a witness, and a primary of its own.
     Witness,
-    /// It does not answer.
+    /// It does not respond.
     Unknown,
 }
 
@@ -45,7 +45,7 @@ pub struct ClusterReport {
     pub cluster: ClusterView,
     /// Its nodes, ordered by node id.
     pub nodes: Vec<NodeView>,
-    /// What a daemon recorded last of the standbys; None where nobody asked for it, and where it cannot be read.
+    /// The last monitoring records of a daemon; None if not requested, and if they cannot be read.
     pub monitoring: Option<Vec<Monitoring>>,
 }
 
@@ -54,7 +54,7 @@ pub struct ClusterReport {
 pub struct ClusterView {
     /// In one word.
     pub state: State,
-    /// The node that takes writes, if it is exactly one.
+    /// The node that accepts writes, if it is exactly one.
     pub primary_node_id: Option<i32>,
     /// Shared by all nodes.
     pub system_identifier: Option<String>,
@@ -80,9 +80,9 @@ pub struct NodeView {
     pub node_type: NodeType,
     /// Registered as active.
     pub active: bool,
-    /// It answered, and let us ask.
+    /// It responded, and accepted the connection.
     pub reachable: bool,
-    /// It answered something, if only that it does not let us in.
+    /// It responded, if only by rejecting the connection.
     #[serde(skip)]
     pub answered: bool,
     /// What it was seen to be.
@@ -93,7 +93,7 @@ pub struct NodeView {
     pub upstream_node_id: Option<i32>,
     /// That node's name.
     pub upstream_node_name: Option<String>,
-    /// It streams from that node; None where nobody can tell, and for a primary.
+    /// It streams from that node; None if that is unknown, and for a primary.
     pub attached: Option<bool>,
     /// Its location.
     pub location: String,
@@ -127,10 +127,10 @@ pub struct NodeView {
     pub slot_retained_bytes: Option<i64>,
     /// Its version.
     pub server_version: Option<String>,
-    /// When it answered last.
+    /// When it last responded.
     pub last_seen: Option<Timestamp>,
     /// How to reach it, passwords hidden.
     pub conninfo: String,
-    /// Why it did not answer.
+    /// Why it did not respond.
     pub error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! A witness: whether its copy of the metadata is what the primary has.
+//! A witness: whether its copy of the metadata is up to date.
 
 use super::Judge;
 use crate::error::Severity;
@@ -9,7 +9,7 @@ impl Judge<'_> {
     /// Whether the copy of a witness names the nodes that there are, and the primary. An old one lets a former primary start.
     pub(crate) fn copy(&mut self, node: &NodeFacts) {
         let row = &node.row;
-        // Where the metadata itself is old, that is said already.
+        // If the metadata itself is out of date, that is reported already.
         let is_registered = |row: &&NodeRow| row.active && row.node_type == NodeType::Primary;
         let Some(primary) = self.facts.primaries().map(|(node, _)| &node.row).find(is_registered) else {
             return;
@@ -18,12 +18,12 @@ impl Judge<'_> {
         let Some(what) = difference(copy, self.facts.nodes.iter().map(|node| &node.row), primary) else {
             return;
         };
-        let message = format!("the copy of the metadata on witness \"{}\" is old", row.node_name);
+        let message = format!("the copy of the metadata on witness \"{}\" is out of date", row.node_name);
         let issue = self.issue(Severity::Warning, "witness_outdated", Some(row), message);
         issue.detail = Some(what);
         issue.hint = Some(format!(
-            "Until it is brought up to date with \"pgbaton witness register --force\" on \"{}\", a former primary may be allowed \
-             to start by what it says.",
+            "Run \"pgbaton witness register --force\" on \"{}\". Until then \"node guard\" may allow a former primary to start because of \
+            this copy.",
             row.node_name
         ));
         self.type_on("pgbaton witness register --force", row);
@@ -40,10 +40,10 @@ fn difference<'a>(
     if named.is_none_or(|named| named.node_id != primary.node_id) {
         return Some(match named {
             Some(named) => format!(
-                "It names \"{}\" as the primary, which is \"{}\".",
+                "It names \"{}\" as the primary, but the primary is \"{}\".",
                 named.node_name, primary.node_name
             ),
-            None => format!("It names no primary, which is \"{}\".", primary.node_name),
+            None => format!("It names no primary, but the primary is \"{}\".", primary.node_name),
         });
     }
     let what = |row: &NodeRow| (row.node_id, row.node_name.clone(), row.conninfo.clone());
@@ -56,8 +56,8 @@ fn difference<'a>(
         names.collect::<Vec<_>>().join(", ")
     };
     (copied != there).then(|| match (names(&there, &copied), names(&copied, &there)) {
-        (missing, old) if missing.is_empty() => format!("It has nodes that there are no more: {old}."),
-        (missing, _) => format!("It lacks, or knows by another name or connection string: {missing}."),
+        (missing, old) if missing.is_empty() => format!("It has nodes that are no longer registered: {old}."),
+        (missing, _) => format!("These are missing, or have another name or connection string: {missing}."),
     })
 }
 
@@ -93,14 +93,14 @@ mod tests {
             copy[0].active = false;
             copy[1].node_type = NodeType::Primary;
         });
-        assert_eq!(detail.unwrap(), "It names \"n2\" as the primary, which is \"n1\".");
+        assert_eq!(detail.unwrap(), "It names \"n2\" as the primary, but the primary is \"n1\".");
         assert_eq!(next, ["pgbaton witness register --force  # on \"w\""]);
         let of = |change: &dyn Fn(&mut Vec<crate::registry::NodeRow>)| found(change).0.unwrap_or_default();
-        assert!(of(&|copy| drop(copy.remove(1))).contains("lacks"));
+        assert!(of(&|copy| drop(copy.remove(1))).contains("missing"));
         assert!(of(&|copy| copy[1].conninfo = "host=elsewhere".into()).contains("\"n2\""));
         assert!(
             of(&|copy| copy.push(crate::registry::NodeRow { node_id: 9, ..copy[1].clone() }))
-                .contains("no more")
+                .contains("no longer")
         );
         assert!(of(&|copy| copy[0].active = false).starts_with("It names no primary"));
     }

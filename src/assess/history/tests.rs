@@ -129,7 +129,7 @@ fn relations_on_the_first_timeline() {
     let detached = ServerFacts { receiver: None, ..ServerFacts::example(true, 1, 1100) };
     assert!(evidence(&detached, &primary).starts_with("forked: It has WAL up to 0/44C, and that"));
     let both = evidence(&ServerFacts::example(false, 1, 900), &primary);
-    assert!(both.starts_with("forked: Both take writes on timeline 1."), "{both}");
+    assert!(both.starts_with("forked: Both accept writes on timeline 1."), "{both}");
 }
 
 #[test]
@@ -137,10 +137,13 @@ fn relations_across_timelines() {
     let primary = second(false, SWITCH + 1000, 1);
     assert_eq!(relation(&ServerFacts::example(true, 1, SWITCH), &primary), Relation::Same);
     let beyond = evidence(&ServerFacts::example(true, 1, SWITCH + 8), &primary);
-    assert!(beyond.contains("up to 0/3000150 on timeline 1, which ended at 0/3000148"), "{beyond}");
+    assert!(
+        beyond.contains("up to 0/3000150 on timeline 1, which the reference left at 0/3000148"),
+        "{beyond}"
+    );
     let newer = evidence(&second(true, SWITCH + 8, 1), &ServerFacts::example(false, 1, SWITCH + 8));
     assert!(newer.contains("newer than timeline 1"), "{newer}");
-    // Timeline 3 was made from timeline 1 by the reference: timeline 2 is somebody else's.
+    // Timeline 3 was made from timeline 1 by the reference: timeline 2 belongs to another server.
     let third = with(ServerFacts::example(false, 3, SWITCH + 8), HISTORY, Vec::new());
     let absent = evidence(&second(true, SWITCH + 8, 1), &third);
     assert!(absent.contains("timeline 2 is not in the history of timeline 3"), "{absent}");
@@ -152,7 +155,10 @@ fn relations_across_timelines() {
     };
     assert_eq!(relation(&second(true, 0x0300_1000, 1), &third(1)), Relation::Same);
     let twice = evidence(&second(true, 0x0300_1000, 1), &third(2));
-    assert!(twice.contains("Timeline 2 was begun twice, both times at 0/3000148"), "{twice}");
+    assert!(
+        twice.contains("Timeline 2 was started by two different promotions, both at 0/3000148"),
+        "{twice}"
+    );
 }
 
 #[test]
@@ -161,12 +167,15 @@ fn relations_on_one_later_timeline() {
     assert_eq!(relation(&second(true, SWITCH + 1000, 1), &primary), Relation::Same);
     // Identical history files, promoted twice.
     let twice = evidence(&second(true, SWITCH + 500, 2), &primary);
-    assert!(twice.contains("begun twice"), "{twice}");
+    assert!(twice.contains("was started by two different promotions, both at"), "{twice}");
     // It has just heard of the timeline: what its file holds there is no record of it.
     assert_eq!(relation(&second(true, SWITCH, 2), &primary), Relation::Same);
     let elsewhere = with(second(true, SWITCH + 8, 1), "1\t0/3000000\tx\n", Vec::new());
     let differs = evidence(&elsewhere, &primary);
-    assert!(differs.contains("ended at 0/3000000 here and at 0/3000148 for the reference"), "{differs}");
+    assert!(
+        differs.contains("ended at 0/3000000 on this node and at 0/3000148 on the reference"),
+        "{differs}"
+    );
     // Other ancestors: one more, or another one.
     let own = |history: &str, reference: &str| {
         let server = with(ServerFacts::example(true, 4, SWITCH + 8), history, Vec::new());
@@ -174,9 +183,9 @@ fn relations_on_one_later_timeline() {
         evidence(&server, &primary)
     };
     let more = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n");
-    assert!(more.contains("timeline 4 comes from timeline 2 here and from timeline 1"), "{more}");
+    assert!(more.contains("timeline 4 comes from timeline 2 on this node and from timeline 1"), "{more}");
     let other = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n3\t0/2\tx\n");
-    assert!(other.contains("comes from timeline 2 here and from timeline 3"), "{other}");
+    assert!(other.contains("comes from timeline 2 on this node and from timeline 3"), "{other}");
 }
 
 #[test]
@@ -196,12 +205,12 @@ fn where_wal_is_gone_the_recorded_promotions_tell() {
         let reference = primary(files, &[(2, "a")]);
         assert_eq!(relation(&standby(files, &[(1, "z"), (2, "a")]), &reference), Relation::Same);
         let other = evidence(&standby(files, &[(2, "b")]), &reference);
-        assert!(other.starts_with("forked: Timeline 2 was begun by two different promotions."), "{other}");
-        // It has not arrived yet, or nobody recorded it.
+        assert!(other.starts_with("forked: Timeline 2 was started by two different promotions."), "{other}");
+        // It has not been replicated yet, or was not recorded.
         assert!(evidence(&standby(files, &[(1, "z")]), &reference).starts_with("unknown"));
         assert!(evidence(&standby(files, &[(2, "a")]), &primary(files, &[])).starts_with("unknown"));
     }
-    // Without the history of a later timeline nobody knows where this one ended.
+    // Without the history of a later timeline it is unknown where this one ended.
     let later = knowing(ServerFacts::example(false, 3, SWITCH + 800), false, &[(2, "a")]);
     assert!(evidence(&standby(true, &[(2, "a")]), &later).starts_with("unknown"));
 }
@@ -222,13 +231,13 @@ fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
         server
     };
     let standby = knowing(true, at + 0x1000, Some(milestone(at, 1, 1)));
-    let told = |theirs: Option<Milestone>| {
+    let relation_to = |theirs: Option<Milestone>| {
         evidence(&standby, &knowing(false, at + 0x1000, theirs)).chars().take(22).collect::<String>()
     };
-    assert_eq!(told(Some(milestone(at, 1, 1))), "same");
-    assert_eq!(told(Some(milestone(at, 1, 2))), "forked: The checkpoint");
-    assert_eq!(told(Some(milestone(at, 2, 1))), "forked: The checkpoint");
-    // The end of a transaction tells as well, and the first place that tells decides.
+    assert_eq!(relation_to(Some(milestone(at, 1, 1))), "same");
+    assert_eq!(relation_to(Some(milestone(at, 1, 2))), "forked: The checkpoint");
+    assert_eq!(relation_to(Some(milestone(at, 2, 1))), "forked: The checkpoint");
+    // The end of a transaction is evidence as well, and the first evidence decides.
     let end = |lsn: u64, time: u8| {
         let mut bytes = vec![1; usize::try_from(lsn - segment_begin).unwrap()];
         bytes.extend(wal_record(lsn - 40, 0x00, 1, &[time; 12]));
@@ -256,9 +265,9 @@ fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
     let later = ServerFacts { timeline: TimelineId(3), lineage: Some(lineage), ..primary };
     assert!(evidence(&standby, &later).starts_with("unknown"));
     // Read elsewhere, or not at all.
-    assert_eq!(told(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
-    assert_eq!(told(None), "unknown: The history f");
-    // No record of a checkpoint: it tells nothing.
+    assert_eq!(relation_to(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
+    assert_eq!(relation_to(None), "unknown: The history f");
+    // No record of a checkpoint: it proves nothing.
     let mut broken = milestone(at, 1, 1);
     broken.bytes.replace_range(600..602, "ff");
     let primary = knowing(false, at + 0x1000, Some(broken.clone()));
@@ -272,15 +281,15 @@ fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
 fn what_cannot_be_read_is_unknown() {
     let primary = second(false, SWITCH + 1000, 1);
     let gone = with(second(true, SWITCH + 8, 1), HISTORY, Vec::new());
-    assert!(evidence(&gone, &primary).contains("no longer there to compare"));
-    assert!(evidence(&primary, &gone).contains("no longer there to compare"));
+    assert!(evidence(&gone, &primary).contains("so it cannot be compared"));
+    assert!(evidence(&primary, &gone).contains("so it cannot be compared"));
     let blind = ServerFacts { lineage: None, ..second(true, SWITCH + 8, 1) };
     assert!(evidence(&blind, &primary).contains("history of timeline 2 could not be read"));
     assert!(
         evidence(&second(true, SWITCH + 8, 1), &ServerFacts { lineage: None, ..primary.clone() })
             .starts_with("unknown")
     );
-    // That both take writes shows without any file.
+    // That both accept writes shows without any file.
     let blind = ServerFacts { lineage: None, ..second(false, SWITCH + 8, 1) };
-    assert!(evidence(&blind, &primary).contains("Both take writes on timeline 2"));
+    assert!(evidence(&blind, &primary).contains("Both accept writes on timeline 2"));
 }

@@ -1,10 +1,10 @@
-//! What follows from what was heard, by who asks.
+//! The decision from the answers of the other nodes, depending on which command asks.
 
 use serde::Serialize;
 
 use super::{Count, Members, Says, Verdict, Word, judge};
 
-/// Who asks whether a server that is registered as the primary may start, or stay, as one.
+/// The command that asks whether a server that is registered as the primary may start, or stay, as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asker {
@@ -24,11 +24,11 @@ pub enum Asker {
 pub enum May {
     /// It may.
     Yes,
-    /// It may; who did not answer is to be named.
+    /// It may; nodes that did not respond are to be named.
     YesNaming,
     /// It may not: exit code 31.
     No {
-        /// `--force` overrides it: nobody who answers objects.
+        /// `--force` overrides it: no node that responds objects.
         overridable: bool,
     },
     /// It cannot be determined, and nothing overrides that here.
@@ -36,13 +36,13 @@ pub enum May {
 }
 
 impl May {
-    /// It may, whether or not somebody has to be named.
+    /// It may, whether or not nodes have to be named.
     pub fn is_yes(self) -> bool {
         matches!(self, Self::Yes | Self::YesNaming)
     }
 }
 
-/// What was heard in one round.
+/// The answers of one round.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard<'a> {
     /// The node that it is about.
@@ -64,7 +64,7 @@ pub struct Judgement {
     pub may: May,
     /// What each of the other nodes says.
     pub words: Vec<Word>,
-    /// How many nodes name this one, and of how many.
+    /// How many nodes confirm this one, and of how many.
     pub count: Count,
     /// No other node is registered.
     pub alone: bool,
@@ -72,7 +72,7 @@ pub struct Judgement {
     pub seen_newer: Option<String>,
 }
 
-/// Decides who asks what.
+/// Decides for the command that asks.
 pub fn decide(asker: Asker, heard: &Heard<'_>) -> Judgement {
     let Heard { node_id, words, members, alone, seen_newer } = *heard;
     Judgement {
@@ -178,23 +178,23 @@ mod tests {
     const UNKNOWN: May = May::Unknown;
 
     #[test]
-    fn nobody_makes_a_primary_beside_one_that_answers() {
+    fn no_command_makes_a_primary_while_another_one_responds() {
         let words = [word(2, Says::For, true), word(3, Says::Against, true)];
         assert_eq!(with(&words, false, None), [NEVER; 4]);
-        // What was seen at another time counts until that node answers; a person may know better.
+        // What was seen at another time counts until that node responds; a person may know better.
         assert_eq!(with(&[word(2, Says::For, true)], false, Some("Seen.")), [NOT; 4]);
         assert_eq!(with(&[], true, Some("Seen.")), [NOT; 4]);
     }
 
     #[test]
-    fn what_is_not_known_is_judged_by_who_asks() {
+    fn what_is_unknown_is_judged_by_the_command_that_asks() {
         let all = with(&[word(2, Says::For, true), word(3, Says::For, true)], false, None);
         assert_eq!(all, [YES; 4]);
         let majority = with(&[word(2, Says::For, true), word(3, Says::NoAnswer, false)], false, None);
         assert_eq!(majority, [NAMING; 4]);
-        let nobody = with(&[word(2, Says::NoAnswer, false), word(3, Says::NoAnswer, false)], false, None);
-        assert_eq!(nobody, [UNKNOWN, NOT, NAMING, NAMING]);
-        // Who answers, and tells nothing, is no vote.
+        let none = with(&[word(2, Says::NoAnswer, false), word(3, Says::NoAnswer, false)], false, None);
+        assert_eq!(none, [UNKNOWN, NOT, NAMING, NAMING]);
+        // A node that responds and confirms nothing is no vote.
         let unclear = with(&[word(2, Says::Unclear, true), word(3, Says::Unclear, true)], false, None);
         assert_eq!(unclear, [UNKNOWN, NOT, YES, YES]);
     }

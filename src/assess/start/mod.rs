@@ -1,11 +1,11 @@
-//! May a server that is registered as the primary start, or stay, as one? What the other nodes say of it, and what follows. Pure.
+//! May a server that is registered as the primary start, or stay, as one? The answers of the other nodes, and the decision. Pure.
 //!
-//! Everything that could start such a server asks it, immediately before the effect, with who asks: see [`Asker`] and [`decide`]. Whether a
+//! Everything that could start such a server checks this immediately before the effect, as an [`Asker`]: see [`decide`]. Whether a
 //! standby may become the primary is judged by [`crate::plan::promote`], under the locks of all nodes that answer; also when an operation is
 //! resumed.
 //!
-//! One node that knows of a newer primary is enough to refuse: such a thing is not forgotten. That nobody knows of one proves nothing, for a
-//! node that was cut off has not heard of it. So a majority must name this node, as only one of two nodes can have one.
+//! One node that knows of a newer primary is enough to refuse: such a fact never becomes outdated. That no node knows of one proves nothing, as
+//! a node that was cut off has not heard of it. So a majority must confirm this node, as only one of two nodes can have one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,26 +35,26 @@ pub use self::decide::{Asker, Heard, Judgement, May, decide};
 pub struct Ours<'a> {
     /// Its row as the configuration has it.
     pub row: &'a NodeRow,
-    /// Whose cluster its data are.
+    /// The system identifier of its data.
     pub system_identifier: &'a str,
-    /// What its files say of its past.
+    /// What its files say about its history.
     pub branch: Branch<'a>,
-    /// Where its WAL ends, if that was looked for and can be told.
+    /// Where its WAL ends, if that was looked for and is known.
     pub end: Option<Lsn>,
 }
 
-/// What one server was asked and has said.
+/// A server that was queried, and its answers.
 #[derive(Clone, Debug)]
 pub struct Voice {
-    /// The node, and what its server says of itself.
+    /// The node, and what its server reports.
     pub node: NodeFacts,
-    /// It is asked as a registered node; else it was only named by somebody, and has no vote.
+    /// It is queried as a registered node; otherwise it was only named by the user, and has no vote.
     pub registered: bool,
     /// Its copy of the metadata, or why there is none.
     pub rows: Result<Vec<NodeRow>, String>,
     /// The newest timeline that its copy of the metadata records a promotion to.
     pub promoted_to: Option<TimelineId>,
-    /// A command that changes roles, and not the one that asks, holds its lock.
+    /// A command that changes roles, other than the asking one, holds its lock.
     pub busy: bool,
     /// Operations that its copy of the metadata has as begun and not ended.
     pub operations: Vec<OpenOperation>,
@@ -77,9 +77,9 @@ pub struct OpenOperation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Says {
-    /// It does not answer.
+    /// It does not respond.
     NoAnswer,
-    /// It answers, and that tells nothing.
+    /// It responds, but that proves nothing.
     Unclear,
     /// It knows this node as the primary, and nothing newer; where a standby is to become the primary, only that it knows nothing newer.
     For,
@@ -100,16 +100,16 @@ pub struct Word {
     pub timeline: Option<TimelineId>,
     /// Why, as a whole sentence.
     pub detail: String,
-    /// It may be alive, and more may be heard of it in a moment: a majority without it waits.
+    /// It may be alive, and may respond in a moment: a majority without it waits.
     #[serde(skip)]
     pub defers: bool,
-    /// It takes writes, in this cluster.
+    /// It accepts writes, in this cluster.
     #[serde(skip)]
     pub is_primary: bool,
     /// It is about an address of this node itself, where another server may be: that one is no node, and has no vote.
     #[serde(skip)]
     pub own_address: bool,
-    /// Tells one running server from another.
+    /// Identifies a running server.
     #[serde(skip)]
     pub server: Option<(String, String)>,
 }
@@ -123,7 +123,7 @@ pub enum Verdict {
     Refuse,
     /// Ask again.
     Wait,
-    /// The time is over, and it cannot be told.
+    /// The time is over, and the answer is unknown.
     Unknown,
 }
 
@@ -132,16 +132,16 @@ pub enum Verdict {
 pub enum Why {
     /// There is no other node.
     Alone,
-    /// All registered nodes name it.
+    /// All registered nodes confirm it.
     All,
-    /// A majority names it, and nobody anything newer.
+    /// A majority confirms it, and no node knows anything newer.
     Majority,
 }
 
-/// How many nodes name this node, it included, and how many there are.
+/// How many nodes confirm this node, including itself, and how many there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Those that name it.
+    /// Those that confirm it.
     pub named: usize,
     /// All that count.
     pub of: usize,
@@ -157,9 +157,9 @@ impl Count {
     }
 }
 
-/// Who is registered, after everybody who has said something about it.
+/// The registered nodes, by all copies of the metadata that were read.
 ///
-/// Nobody knows whose copy is the newest, so a node counts as soon as one copy has it as active: that asks for more votes, never for fewer.
+/// It is unknown which copy is the newest, so a node counts as soon as one copy has it as active: that requires more votes, never fewer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
     active: BTreeMap<i32, bool>,
@@ -180,7 +180,7 @@ impl Members {
 
     /// Counts votes; a node counts once, and so does a server that two rows lead to.
     ///
-    /// A node that was taken out, an old primary for instance, counts on both sides or not at all.
+    /// An inactive node, an old primary for instance, counts on both sides or not at all.
     pub fn count(&self, node_id: i32, words: &[Word]) -> Count {
         let mut servers = BTreeSet::new();
         let voters: BTreeSet<i32> = words
@@ -200,7 +200,7 @@ impl Members {
     }
 }
 
-/// Decides from what was heard in one round. `alone` says that it is known for certain that there is no other node; `last` that the time is
+/// Decides from the answers of one round. `alone` says that it is known for certain that there is no other node; `last` that the time is
 /// over.
 pub fn judge(node_id: i32, words: &[Word], members: &Members, alone: bool, last: bool) -> Verdict {
     if words.iter().any(|word| word.says == Says::Against) {
@@ -217,12 +217,12 @@ pub fn judge(node_id: i32, words: &[Word], members: &Members, alone: bool, last:
     }
     let count = members.count(node_id, words);
     let heard = count.named > 1;
-    // They name this node, and not the server that is asked about: while another one comes up at an address of it, that may be the one.
+    // They confirm this node, not the server in question: while another one comes up at an address of it, that may be the one.
     let comes_up = |word: &Word| word.own_address && word.defers && !last;
     if heard && count.is_all() && !words.iter().any(comes_up) {
         return Verdict::Start(Why::All);
     }
-    // What is coming up just now may be a newer primary. What answers, if only that it lets nobody in, is alive, and may be one for good.
+    // A server that is starting up may be a newer primary. A server that responds, if only by rejecting connections, is alive, and may be one.
     let in_the_way = |word: &Word| word.defers && (!last || word.says == Says::Unclear);
     if heard && count.is_majority() && !words.iter().any(in_the_way) {
         return Verdict::Start(Why::Majority);
@@ -241,7 +241,7 @@ pub fn strongest(words: Vec<Word>) -> Vec<Word> {
             None => out.push(word),
         }
     }
-    // A server that was named and is a registered node has said everything as that.
+    // A server that was named and is a registered node counts as that node.
     let registered: BTreeSet<(String, String)> =
         out.iter().filter(|word| word.node_id.is_some()).filter_map(|word| word.server.clone()).collect();
     out.retain(|word| {
@@ -251,7 +251,7 @@ pub fn strongest(words: Vec<Word>) -> Vec<Word> {
     out
 }
 
-/// Says what an answer means.
+/// Interprets an answer.
 pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
     let own_address = is_at_own_address(ours, voice);
     let name = match own_address {
@@ -274,9 +274,9 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
         Err(silence) => {
             word.detail = match silence.answered {
                 Answered::Spoke => {
-                    format!("{name} answers, and does not say what it is: {}", silence.message)
+                    format!("{name} responds but does not report its role: {}", silence.message)
                 }
-                _ => format!("{name} does not answer: {}", silence.message),
+                _ => format!("{name} does not respond: {}", silence.message),
             };
             word.detail = sentence(&word.detail);
             (word.says, word.defers) = match silence.answered {
@@ -303,11 +303,14 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
     } else if voice.node.row.node_type == NodeType::Witness {
         Opinion::unclear(format!("{name} is a server of another cluster."))
     } else {
-        // The node itself is not heard.
+        // The node itself does not respond.
         word.timeline = None;
         Opinion::new(
             Says::NoAnswer,
-            format!("{name} is a server of another cluster: it does not answer itself."),
+            format!(
+                "A server of another cluster responds at the address of {}: the node itself does not respond.",
+                lower(&name)
+            ),
         )
     };
     Word { says: opinion.says, detail: opinion.detail, defers: opinion.defers, ..word }
@@ -328,7 +331,7 @@ impl Opinion {
         Self::new(Says::Unclear, detail)
     }
 
-    /// What may look otherwise in a moment.
+    /// What may change in a moment.
     fn passing(detail: String) -> Self {
         Self { defers: true, ..Self::unclear(detail) }
     }
@@ -341,7 +344,7 @@ fn title(voice: &Voice) -> String {
     }
 }
 
-/// Says whether a server was asked because its address is one of this node: it is another one than the one that is asked about.
+/// Says whether a server was queried because its address is one of this node: it is another server than the one in question.
 fn is_at_own_address(ours: &Ours<'_>, voice: &Voice) -> bool {
     !voice.registered && voice.node.row.node_id == ours.row.node_id
 }
@@ -352,8 +355,8 @@ fn of_an_own_address(name: &str, server: &ServerFacts, is_ours: bool) -> Opinion
         (true, false) => Opinion::new(
             Says::Against,
             format!(
-                "{name} takes writes, on timeline {}. It does not run on the local data directory, and has the same system identifier: \
-                 one of the two is a copy.",
+                "{name} accepts writes, on timeline {}. It does not run on the local data directory, but has the same system identifier: \
+                one of the two is a copy.",
                 server.timeline
             ),
         ),
@@ -372,16 +375,17 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     let timeline = ours.branch.timeline;
     let against = |detail| Opinion::new(Says::Against, detail);
     if !server.in_recovery {
-        return against(format!("{name} takes writes, on timeline {}.", server.timeline));
+        return against(format!("{name} accepts writes, on timeline {}.", server.timeline));
     }
     if server.promotion_requested == Some(true) {
         return against(format!(
-            "{name} was asked to become the primary, and does so as soon as it can: file \"promote\" is in its data directory."
+            "A promotion of {} was requested and happens as soon as possible: file \"promote\" is in its data directory.",
+            lower(&name)
         ));
     }
     if server.timeline > timeline {
         return against(format!(
-            "{name} is a standby on timeline {}, and this node is on timeline {timeline}.",
+            "{name} is a standby on timeline {}, but this node is on timeline {timeline}.",
             server.timeline
         ));
     }
@@ -391,7 +395,7 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     // What it has received may end in the middle of a record; what it has replayed, and is not here, is compared below.
     let reference = Branch { end: None, ..ours.branch };
     if let Relation::Forked { evidence, .. } = relation_of(&server.into(), &reference) {
-        let detail = format!("The history of {} is not that of this node. {evidence}", lower(&name));
+        let detail = format!("{name} has diverged from this node. {evidence}");
         return if server.timeline == timeline { against(detail) } else { Opinion::unclear(detail) };
     }
     if server.timeline == timeline
@@ -399,14 +403,14 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
         && theirs > end
     {
         return against(format!(
-            "{name} has replayed WAL up to {theirs}, and that of this node ends at {end}."
+            "{name} has replayed WAL up to {theirs}, but the WAL of this node ends at {end}."
         ));
     }
     if let Some(opinion) = of_its_upstream(ours, voice, server, all) {
         return opinion;
     }
     if voice.busy {
-        return Opinion::passing(format!("A command that changes roles is at work on {}.", lower(&name)));
+        return Opinion::passing(format!("A command that changes roles is running on {}.", lower(&name)));
     }
     if let Some(opinion) = of_an_operation(ours, voice, all) {
         return opinion;
@@ -414,8 +418,8 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     names(ours, voice, server.timeline == timeline)
 }
 
-/// Looks for an operation on the present timeline that another node coordinates, and that cannot be asked about: it may be making that
-/// node, or one that it leads, the primary just now.
+/// Looks for an operation on the current timeline whose coordinating node does not respond: it may be promoting that node, or a standby of
+/// it, at this moment.
 fn of_an_operation(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Option<Opinion> {
     let is_open = |operation: &&OpenOperation| {
         let coordinator = all.iter().find(|other| other.node.row.node_id == operation.node_id);
@@ -425,7 +429,7 @@ fn of_an_operation(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Option<Opin
     };
     let open = voice.operations.iter().find(is_open)?;
     Some(Opinion::passing(format!(
-        "{} has operation {} (\"{}\") as begun and not ended, on a node that does not answer (ID {}).",
+        "{} records operation {} (\"{}\") as not ended, on a node that does not respond (ID {}).",
         title(voice),
         open.operation_id,
         open.command,
@@ -443,20 +447,20 @@ fn newer_promotion(ours: &Ours<'_>, voice: &Voice) -> Option<Opinion> {
     Some(Opinion::new(
         Says::Against,
         format!(
-            "{} knows of a promotion to timeline {newest}, and this node is on timeline {}.",
+            "{} knows of a promotion to timeline {newest}, but this node is on timeline {}.",
             title(voice),
             ours.branch.timeline
         ),
     ))
 }
 
-/// Looks at whom a standby streams from. It is not this node, which does not run; unless the standby has not noticed that yet.
+/// Examines the server that a standby streams from. It is not this node, which is down; unless the standby has not noticed that yet.
 fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]) -> Option<Opinion> {
     let name = title(voice);
     let receiver = server.receiver.as_ref()?;
     let Some(status) = receiver.status.as_deref() else {
         return Some(Opinion::passing(format!(
-            "{name} has a WAL receiver, and role \"{}\" may not see from whom: GRANT pg_monitor.",
+            "{name} has a WAL receiver, but role \"{}\" lacks the privilege to see its sender: GRANT pg_monitor.",
             server.role
         )));
     };
@@ -469,21 +473,21 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
         return None;
     }
     let others = || all.iter().filter(|other| streams_by(server, &other.node.row.conninfo));
-    // It says itself what it is.
+    // It reports its role itself.
     if others().any(|other| other.node.facts().is_some()) {
         return None;
     }
     let host = receiver.sender_host.as_deref().unwrap_or("?");
     let port = receiver.sender_port.unwrap_or_default();
-    // Who streams from there names whoever is there, and not a server elsewhere.
+    // A standby that streams from there confirms the server there, not one elsewhere.
     if registered() {
         return Some(Opinion::passing(format!(
-            "{name} streams from host \"{host}\", port {port}, which is registered for this node, and conninfo leads elsewhere."
+            "{name} streams from host \"{host}\", port {port}, which is registered for this node, but conninfo leads elsewhere."
         )));
     }
     let Some(from) = others().next() else {
         return Some(Opinion::passing(format!(
-            "{name} streams from host \"{host}\", port {port}, which is none of the registered nodes."
+            "{name} streams from host \"{host}\", port {port}, which is not a registered node."
         )));
     };
     let from = &from.node.row;
@@ -493,22 +497,26 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
         let is_standby = |row: &NodeRow| row.node_id == from.node_id && row.node_type == NodeType::Standby;
         upstream == Some(from.node_id) && rows.iter().any(is_standby)
     });
-    let detail = format!("{name} streams from node \"{}\", which does not answer here.", from.node_name);
+    let detail =
+        format!("{name} streams from node \"{}\", which does not respond from here.", from.node_name);
     Some(if cascades { Opinion::passing(detail) } else { Opinion::new(Says::Against, detail) })
 }
 
-/// Reads whom the metadata names. `is_current` says that they are not older than our timeline, as far as can be told.
+/// Reads the primary that the metadata names. `is_current` says that they are not older than our timeline, as far as is known.
 fn names(ours: &Ours<'_>, voice: &Voice, is_current: bool) -> Opinion {
     let name = title(voice);
     let rows = match &voice.rows {
         Ok(rows) => rows,
         Err(why) => {
-            return Opinion::passing(sentence(&format!("{name} does not show its metadata: {why}")));
+            return Opinion::passing(sentence(&format!(
+                "the metadata of {} cannot be read: {why}",
+                lower(&name)
+            )));
         }
     };
     let Some(known) = rows.iter().find(|row| is_same(row, ours.row)) else {
         return Opinion::unclear(format!(
-            "{name} knows no node {} \"{}\".",
+            "{name} has no record of node {} \"{}\".",
             ours.row.node_id, ours.row.node_name
         ));
     };
@@ -519,14 +527,14 @@ fn names(ours: &Ours<'_>, voice: &Voice, is_current: bool) -> Opinion {
             let place = |conninfo: &str| Conninfo::parse(conninfo).ok().map(|parsed| parsed.place());
             let at = place(&known.conninfo).filter(|at| Some(at) != place(&ours.row.conninfo).as_ref());
             let at = at.map(|at| format!(", at \"{at}\"")).unwrap_or_default();
-            Opinion::new(Says::For, format!("{name} names this node as the primary{at}."))
+            Opinion::new(Says::For, format!("{name} confirms this node as the primary{at}."))
         }
-        // Nobody was promoted before timeline 1, so this was recorded after we were the primary, or we never were.
+        // There was no promotion before timeline 1, so this was recorded after we were the primary, or we never were.
         [one] if is_current && ours.branch.timeline == TimelineId(1) => {
             Opinion::new(Says::Against, format!("{name} names node \"{}\" as the primary.", one.node_name))
         }
         [one] => Opinion::unclear(format!(
-            "{name} names node \"{}\" as the primary, which may be old.",
+            "{name} names node \"{}\" as the primary, which may be out of date.",
             one.node_name
         )),
         [] => Opinion::unclear(format!("{name} names no primary.")),

@@ -1,4 +1,4 @@
-//! What the file of the last seen topology is worth to a server that is to start. Pure.
+//! What the saved topology is worth to a server that is to start. Pure.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::registry::{NodeType, node};
 /// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no slot.
 const OLD: Duration = Duration::from_secs(24 * 3600);
 
-/// The same where nodes use no slots, so that nothing in the data directory tells of them.
+/// The same if nodes use no slots, so that nothing in the data directory shows them.
 const OLD_WITHOUT_SLOTS: Duration = Duration::from_secs(5 * 60);
 
 /// What the file is worth.
@@ -54,13 +54,13 @@ pub fn judge(
                 }),
                 is_foreign: true,
                 ..doubt(format!(
-                    "It is of another cluster: its system identifier is {theirs}, that of the data directory is {}.",
+                    "It belongs to another cluster: its system identifier is {theirs}, but that of the data directory is {}.",
                     ours.system_identifier
                 ))
             };
         }
         Some(_) => {}
-        None => return doubt("It does not say of which cluster it is.".into()),
+        None => return doubt("It does not say which cluster it belongs to.".into()),
     }
     let timeline = ours.branch.timeline;
     let is_newer = |seen: &&SeenNode| {
@@ -71,7 +71,7 @@ pub fn judge(
     let newer = topology.nodes.iter().filter(is_newer).filter_map(|seen| {
         let role = if seen.was_primary == Some(true) { "a primary" } else { "a standby" };
         let sentence = format!(
-            "Node \"{}\" was last seen as {role} on timeline {}, and this node is on timeline {timeline}.",
+            "Node \"{}\" was last seen as {role} on timeline {}, but this node is on timeline {timeline}.",
             seen.row.node_name, seen.timeline?
         );
         Some((seen.row.node_id, sentence))
@@ -90,7 +90,7 @@ fn not_believed(
 ) -> Option<String> {
     let (id, name) = (ours.row.node_id, &ours.row.node_name);
     if topology.node(id).is_none_or(|seen| seen.row.node_name != *name) {
-        return Some(format!("It knows no node {id} \"{name}\"."));
+        return Some(format!("It has no node {id} \"{name}\"."));
     }
     let unknown = |slot: &&String| {
         let prefix = node::slot_name(0);
@@ -98,17 +98,19 @@ fn not_believed(
         number.is_some_and(|number: i32| number != id && topology.node(number).is_none())
     };
     if let Some(slot) = slots.iter().find(unknown) {
-        return Some(format!("The data directory has a slot \"{slot}\", of a node that it does not know."));
+        return Some(format!(
+            "The data directory has a replication slot \"{slot}\" of a node that is missing in it."
+        ));
     }
     let age = ran_until.map(|until| until.duration_since(topology.observed_at));
-    let (old, told) = if uses_slots {
+    let (old, limit) = if uses_slots {
         (OLD, "a day")
     } else {
         (OLD_WITHOUT_SLOTS, "5 minutes, and its nodes use no slots")
     };
     if age.is_some_and(|age| age.unsigned_abs() > old && age.is_positive()) {
         return Some(format!(
-            "It is of {}, and the server ran after that for more than {told}.",
+            "It was saved at {}, and the server ran after that for more than {limit}.",
             topology.observed_at.strftime("%Y-%m-%d %H:%M:%S UTC")
         ));
     }
@@ -176,7 +178,7 @@ mod tests {
         const SOON_AFTER: &str = "2026-11-21T20:00:00Z";
         let fine = Seen::default();
         assert_eq!(judged(&topology(), &[], SOON_AFTER), fine);
-        // Slots of registered nodes, of the node itself, and of somebody who is no node.
+        // Slots of registered nodes, of the node itself, and of another program.
         let slots = ["repmgr_slot_1", "repmgr_slot_2", "barman", "repmgr_slot_x", "repmgr_slot_"];
         assert_eq!(judged(&topology(), &slots, SOON_AFTER), fine);
         // Seen after the server was stopped, however long after.
@@ -188,7 +190,7 @@ mod tests {
         };
         assert!(doubt(&|_| {}, &["repmgr_slot_30"], SOON_AFTER).contains("\"repmgr_slot_30\""));
         assert!(doubt(&|_| {}, &[], "2026-11-22T10:00:01Z").contains("more than a day"));
-        assert!(doubt(&|seen| seen.system_identifier = None, &[], SOON_AFTER).contains("of which cluster"));
+        assert!(doubt(&|seen| seen.system_identifier = None, &[], SOON_AFTER).contains("which cluster"));
         assert!(
             doubt(&|seen| seen.nodes[0].row.node_name = "x".into(), &[], SOON_AFTER)
                 .contains("no node 1 \"node1\"")

@@ -97,7 +97,7 @@ fn with(voice: Voice, change: impl FnOnce(&mut Voice)) -> Voice {
 #[test]
 fn a_standby_that_remembers_us_is_for_us() {
     for timeline in [1, 2] {
-        let word = says(timeline, &standby(2, timeline), Says::For, "names this node");
+        let word = says(timeline, &standby(2, timeline), Says::For, "confirms this node");
         assert!(!word.defers && !word.is_primary);
     }
     // One that was cut off before we were promoted, and has followed us since some time before.
@@ -111,7 +111,7 @@ fn a_standby_that_remembers_us_is_for_us() {
         let server = server(voice);
         (server.replay_lsn, server.receive_lsn) = (Some(Lsn(0x0200_0000)), Some(Lsn(0x0200_0000)));
     });
-    says(2, &behind, Says::For, "names this node");
+    says(2, &behind, Says::For, "confirms this node");
 }
 
 #[test]
@@ -122,19 +122,19 @@ fn one_that_knows_better_is_against_us() {
             voice.rows = Ok(promoted(2));
         })
     };
-    // Whatever its timeline: two would take writes.
+    // Whatever its timeline: two would accept writes.
     for timeline in [1, 2, 3] {
-        assert!(says(2, &primary(timeline), Says::Against, "takes writes").is_primary);
+        assert!(says(2, &primary(timeline), Says::Against, "accepts writes").is_primary);
     }
     says(1, &standby(2, 2), Says::Against, "is a standby on timeline 2");
     let knows = with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)));
     says(1, &knows, Says::Against, "a promotion to timeline 2");
     says(2, &with(standby(2, 2), |voice| voice.promoted_to = Some(TimelineId(2))), Says::For, "");
-    // On timeline 1 nobody was promoted before us.
+    // On timeline 1 there was no promotion before us.
     let names_another = |timeline| with(standby(3, timeline), |voice| voice.rows = Ok(promoted(2)));
     says(1, &names_another(1), Says::Against, "names node \"node2\"");
     // Later on it may not have heard of us yet.
-    says(2, &names_another(2), Says::Unclear, "which may be old");
+    says(2, &names_another(2), Says::Unclear, "which may be out of date");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn another_history_is_against_us_if_it_is_as_new() {
     says(2, &forked("1\t0/3000000\tx\n"), Says::For, "");
     says(2, &forked("1\t0/2800000\tx\n"), Says::Against, "The history files differ");
     // One that was left behind has no say.
-    says(2, &standby(2, 1), Says::Unclear, "timeline 1, which ended at");
+    says(2, &standby(2, 1), Says::Unclear, "timeline 1, which the reference left at");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn whom_it_streams_from_matters() {
     assert_eq!(among(&streaming("h1", Some("streaming")), &two).says, Says::For);
     // A cascade: node 2 says itself what it is.
     assert_eq!(among(&streaming("h2", Some("streaming")), &two).says, Says::For);
-    // From somebody who does not answer us, and whom it was not recorded to follow.
+    // From a server that does not respond to us, and that it was not recorded to follow.
     assert_eq!(among(&streaming("h2", Some("streaming")), &gone).says, Says::Against);
     let cascade = with(streaming("h2", Some("streaming")), |voice| {
         if let Ok(rows) = &mut voice.rows {
@@ -200,7 +200,7 @@ fn whom_it_streams_from_matters() {
     });
     let word = among(&cascade, &gone);
     assert!(word.says == Says::Unclear && word.defers, "{word:?}");
-    // From somebody unknown, or unseen.
+    // From an unknown or unseen server.
     let word = among(&streaming("elsewhere", Some("streaming")), &two);
     assert!(word.says == Says::Unclear && word.defers, "{word:?}");
     let word = among(&streaming("", None), &two);
@@ -211,25 +211,30 @@ fn whom_it_streams_from_matters() {
 
 #[test]
 fn who_says_nothing_of_use_is_not_counted() {
-    let word = says(1, &silent(2, Answered::Nothing), Says::NoAnswer, "does not answer");
+    let word = says(1, &silent(2, Answered::Nothing), Says::NoAnswer, "does not respond");
     assert!(!word.defers);
-    assert!(says(1, &silent(2, Answered::Silent), Says::NoAnswer, "does not answer").defers);
-    assert!(says(1, &silent(2, Answered::Spoke), Says::Unclear, "does not say what it is").defers);
-    assert!(says(1, &with(standby(2, 1), |voice| voice.busy = true), Says::Unclear, "is at work").defers);
+    assert!(says(1, &silent(2, Answered::Silent), Says::NoAnswer, "does not respond").defers);
+    assert!(says(1, &silent(2, Answered::Spoke), Says::Unclear, "does not report its role").defers);
+    assert!(says(1, &with(standby(2, 1), |voice| voice.busy = true), Says::Unclear, "is running on").defers);
     let refused = with(standby(2, 1), |voice| voice.rows = Err("permission denied".into()));
     says(1, &refused, Says::Unclear, "permission denied");
     let foreign = with(standby(2, 1), |voice| server(voice).system_identifier = "8".into());
     says(1, &foreign, Says::NoAnswer, "another cluster");
-    // Even if that one takes writes.
+    // Even if that one accepts writes.
     let foreign = with(foreign, |voice| server(voice).in_recovery = false);
     assert!(!says(1, &foreign, Says::NoAnswer, "another cluster").is_primary);
-    says(1, &with(standby(2, 1), |voice| voice.rows = Ok(Vec::new())), Says::Unclear, "knows no node 1");
+    says(
+        1,
+        &with(standby(2, 1), |voice| voice.rows = Ok(Vec::new())),
+        Says::Unclear,
+        "has no record of node 1",
+    );
     let renamed = with(standby(2, 1), |voice| {
         if let Ok(rows) = &mut voice.rows {
             rows[0].node_name = "other".into();
         }
     });
-    says(1, &renamed, Says::Unclear, "knows no node 1 \"node1\"");
+    says(1, &renamed, Says::Unclear, "has no record of node 1 \"node1\"");
     let none = with(standby(2, 1), |voice| {
         if let Ok(rows) = &mut voice.rows {
             rows[0].active = false;
@@ -254,11 +259,11 @@ fn a_witness_votes_by_its_metadata() {
             voice.rows = Ok(rows);
         })
     };
-    assert!(!says(1, &witness(rows()), Says::For, "names this node").is_primary);
-    says(2, &witness(rows()), Says::For, "names this node");
+    assert!(!says(1, &witness(rows()), Says::For, "confirms this node").is_primary);
+    says(2, &witness(rows()), Says::For, "confirms this node");
     says(1, &witness(promoted(2)), Says::Against, "names node \"node2\"");
     // It may have been away when we were promoted.
-    says(2, &witness(promoted(2)), Says::Unclear, "which may be old");
+    says(2, &witness(promoted(2)), Says::Unclear, "which may be out of date");
     let knows = with(witness(promoted(2)), |voice| voice.promoted_to = Some(TimelineId(3)));
     says(2, &knows, Says::Against, "a promotion to timeline 3");
     says(1, &witness(Vec::new()), Says::Unclear, "another cluster");
@@ -307,7 +312,7 @@ fn a_majority_is_more_than_half_and_includes_us() {
     // Four: two of them; half is no majority.
     assert_eq!(judged(4, &[], &[(2, For), (3, NoAnswer), (4, NoAnswer)], true), Verdict::Unknown);
     assert_eq!(judged(4, &[], &[(2, For), (3, For), (4, NoAnswer)], false), majority);
-    // An old primary that was taken out does not have to answer, and with nobody else there is nobody who names us.
+    // An old primary that was taken out does not have to respond, and without any other node none confirms us.
     assert_eq!(judged(3, &[3], &[(2, For), (3, NoAnswer)], false), all);
     assert_eq!(judged(2, &[2], &[(2, NoAnswer)], true), Verdict::Unknown);
     assert_eq!(judged(2, &[2], &[(2, For)], false), all);
@@ -330,7 +335,7 @@ fn one_against_is_enough_and_one_that_is_coming_up_is_waited_for() {
     let hung = Word { defers: true, ..word(3, Says::NoAnswer) };
     assert_eq!(judge(1, &words(hung.clone()), &members, false, false), Verdict::Wait);
     assert_eq!(judge(1, &words(hung), &members, false, true), Verdict::Start(Why::Majority));
-    // Somebody who is not registered, too.
+    // An unregistered server, too.
     let named = Word { node_id: None, ..word(9, Against) };
     assert_eq!(judge(1, &words(named), &members, false, false), Verdict::Refuse);
 }
@@ -341,7 +346,7 @@ fn alone_is_only_who_is_known_to_be() {
     assert_eq!(judge(1, &[], &alone, true, false), Verdict::Start(Why::Alone));
     assert_eq!(judge(1, &[], &alone, false, true), Verdict::Unknown);
     assert_eq!(judge(1, &[], &Members::default(), false, true), Verdict::Unknown);
-    // Somebody has said that there are others.
+    // A node has reported that there are others.
     assert_eq!(judge(1, &[], &members(2, &[]), true, true), Verdict::Unknown);
     assert_eq!(judge(1, &[word(2, Says::Against)], &alone, true, false), Verdict::Refuse);
 }
@@ -385,7 +390,7 @@ fn of_several_words_of_a_node_the_strongest_stays() {
 #[test]
 fn a_request_that_stands_is_as_good_as_a_primary() {
     let asked = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
-    says(1, &asked, Says::Against, "was asked to become the primary");
+    says(1, &asked, Says::Against, "promotion");
     let unknown = with(standby(2, 1), |voice| server(voice).promotion_requested = None);
     says(1, &unknown, Says::For, "");
 }
@@ -423,7 +428,7 @@ fn copy_of_node_1(voice: Voice) -> Voice {
 fn a_primary_at_an_address_of_this_node_is_against_it() {
     let primary = copy_of_node_1(with(standby(2, 1), |voice| server(voice).in_recovery = false));
     let word =
-        says(1, &primary, Says::Against, "at \"host=h9 port=5432\", an address of this node, takes writes");
+        says(1, &primary, Says::Against, "at \"host=h9 port=5432\", an address of this node, accepts writes");
     assert!(word.own_address && word.is_primary && word.node_id.is_none());
     // Also where all others name this node: they name the place.
     let words = [word, heard_among(1, None, &standby(2, 1), &[]), heard_among(1, None, &standby(3, 1), &[])];
@@ -436,7 +441,7 @@ fn a_primary_at_an_address_of_this_node_is_against_it() {
         assert_eq!(judge(1, &words, &members(3), false, last), Verdict::Refuse);
     }
     assert_eq!(judge(1, &words[..1], &members(1), true, true), Verdict::Refuse);
-    // A standby there, or a server of somebody else, is none.
+    // A standby there, or a server of another cluster, is none.
     says(1, &copy_of_node_1(standby(2, 1)), Says::Unclear, "is a standby of this cluster");
     let foreign = copy_of_node_1(with(standby(2, 1), |voice| {
         server(voice).in_recovery = false;
@@ -460,7 +465,7 @@ fn who_comes_up_at_an_address_of_this_node_is_waited_for_and_a_host_that_is_gone
     for gone in [Answered::Nothing, Answered::Silent] {
         assert_eq!(verdict(&there(gone), false), Verdict::Start(Why::All));
     }
-    // Who starts is told of it.
+    // The command that starts it reports it.
     let all = [there(Answered::Nothing), standby(2, 1), standby(3, 1)];
     let words = strongest(all.iter().map(|voice| heard_among(1, None, voice, &all)).collect());
     let heard = Heard { node_id: 1, words: &words, members: &members, alone: false, seen_newer: None };
@@ -486,7 +491,7 @@ fn who_streams_from_the_registered_address_does_not_vouch_for_a_server_elsewhere
         })
     };
     // Our own conninfo is host=h1: it has not noticed yet that its primary is down.
-    says(1, &streams_from("h1"), Says::For, "names this node as the primary, at \"host=h9 port=5432\"");
+    says(1, &streams_from("h1"), Says::For, "confirms this node as the primary, at \"host=h9 port=5432\"");
     let word = says(1, &streams_from("h9"), Says::Unclear, "which is registered for this node");
     assert!(word.defers);
 }

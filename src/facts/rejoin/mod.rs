@@ -23,7 +23,7 @@ use crate::system::{custody, files, inspect};
 /// This bit in the mode of a data directory says that a rewind has begun and not ended.
 ///
 /// PostgreSQL starts no server on such a directory ("has invalid permissions"), whatever its files say, and without the right to enter it
-/// nobody else can do anything with the right to write. Half-way through, pg_rewind leaves files that a server would start from.
+/// no other user can use the write permission. Half-way through, pg_rewind leaves files that a server would start from.
 pub const BLOCKED: u32 = 0o002;
 
 /// The file by which a server knows that it is a standby.
@@ -83,7 +83,7 @@ pub struct Local {
     pub checksums: bool,
     /// The timeline that it is on.
     pub timeline: TimelineId,
-    /// Where its WAL ends, once that was looked for; None where that cannot be told.
+    /// Where its WAL ends, once that was looked for; None if that is unknown.
     pub end: Option<Lsn>,
     /// What was counted beyond a fork on that occasion.
     pub counted: Option<Loss>,
@@ -227,13 +227,13 @@ impl Local {
         self.mode & BLOCKED != 0
     }
 
-    /// It took writes when it was stopped.
+    /// It accepted writes when it was stopped.
     pub fn was_primary(&self) -> bool {
         let standby = [ControlState::ShutDownInRecovery, ControlState::InArchiveRecovery];
         !standby.contains(&self.control.state) && !self.backup_label
     }
 
-    /// The server was stopped as it should be.
+    /// The server was shut down cleanly.
     pub fn is_clean(&self) -> bool {
         [ControlState::ShutDown, ControlState::ShutDownInRecovery].contains(&self.control.state)
     }
@@ -258,12 +258,12 @@ impl Local {
         Wal::open(&self.data_directory, self.timeline, self.switches.clone(), more)
     }
 
-    /// Returns where it has parted from another history.
+    /// Returns where it has diverged from another history.
     pub fn fork_from(&self, theirs: &[Switch], timeline: TimelineId) -> Fork {
         fork((&self.switches, self.timeline), (theirs, timeline))
     }
 
-    /// Says what of its WAL another server does not have that parted from it at `fork`.
+    /// Returns which of its WAL a server lacks that diverged from it at `fork`.
     ///
     /// # Errors
     /// Fails where the WAL cannot be read.
@@ -328,7 +328,7 @@ impl Local {
     /// Says that its last checkpoint is not where it should be, if it is not.
     pub fn overwritten_evidence(&self) -> Option<String> {
         let (at, timeline) = (self.control.checkpoint, self.control.timeline);
-        let how = if self.was_primary() { "" } else { " any more: what it has received has overwritten it" };
+        let how = if self.was_primary() { "" } else { " any more: received WAL has overwritten it" };
         self.overwritten.then(|| {
             format!("Its own last checkpoint, at {at} on timeline {timeline}, is not in its WAL{how}.")
         })
@@ -385,7 +385,7 @@ impl Local {
         Some(bytes.iter().take(read).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Sorts the files: those that are kept, those that are in the way, those that nobody can do anything about.
+    /// Sorts the files: those that are kept, those that are in the way, those that cannot be handled.
     fn find_files(&mut self) {
         let found = Files::of(&self.data_directory);
         self.own_files = found.kept;
@@ -504,7 +504,7 @@ fn history_of(data: &Path, timeline: TimelineId) -> anyhow::Result<(Option<Strin
 
 /// Returns the timeline that a standby has received WAL of, which it goes on with at its next start.
 ///
-/// Its control file tells of a timeline only after a restartpoint on it. The history of each timeline comes first and the WAL of those
+/// Its control file shows a timeline only after a restartpoint on it. The history of each timeline comes first and the WAL of those
 /// before it next, so it takes a segment too.
 fn received(data: &Path, control: TimelineId) -> TimelineId {
     let wal = data.join("pg_wal");
@@ -523,7 +523,7 @@ fn received(data: &Path, control: TimelineId) -> TimelineId {
 
 fn mode(path: &Path) -> anyhow::Result<u32> {
     let metadata = std::fs::metadata(path)
-        .with_context(|| format!("could not look at data directory \"{}\"", path.display()))?;
+        .with_context(|| format!("could not read data directory \"{}\"", path.display()))?;
     Ok(metadata.permissions().mode() & 0o7777)
 }
 

@@ -1,4 +1,4 @@
-//! What is asked of the primary that a node is to rejoin, beyond what every server is asked.
+//! What the primary that a node is to rejoin is queried for, beyond what every server is queried for.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub struct Target {
     pub control_timeline: u32,
     /// `full_page_writes`.
     pub full_page_writes: bool,
-    /// The text of its history files, by the number of the timeline, as far as the replication connection or the files told.
+    /// The text of its history files, by the number of the timeline, as far as the replication connection or the files show it.
     #[serde(skip)]
     pub switches: Vec<Switch>,
 }

@@ -1,4 +1,4 @@
-//! What is examined before a clone begins. All checks are made, so that all failures are told at once.
+//! What is examined before a clone begins. All checks are run, so that all failures are reported at once.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub(super) fn extra_options(words: &[String]) -> Vec<Check> {
         };
         let value = || word.trim_start_matches("--format").trim_start_matches("-F").trim_start_matches('=');
         if is("-D", "--pgdata") {
-            checks.push(refuse(word, "pgbaton decides where the copy goes.", "Set data_directory."));
+            checks.push(refuse(word, "pgbaton chooses the location of the copy.", "Set data_directory."));
         } else if is("-T", "--tablespace-mapping") {
             checks.push(refuse(word, "pgbaton maps tablespaces itself.", "Set tablespace_mapping."));
         } else if is("-F", "--format") {
@@ -80,22 +80,23 @@ fn versions(facts: &CloneFacts) -> Check {
             Check::fail(NAME, format!("PostgreSQL {} is not supported", facts.source.version))
                 .detail("pgbaton supports PostgreSQL 13 to 18.")
         }
-        Err(why) => {
-            Check::fail(NAME, format!("the programs of PostgreSQL {major} were not found on this host"))
-                .detail(why.clone())
-                .hint(
-                    "Set pg_bindir in the configuration, or install the package, for instance \"postgresql-"
-                        .to_string()
-                        + &major.to_string()
-                        + "\".",
-                )
-        }
+        Err(why) => Check::fail(NAME, format!("the PostgreSQL {major} programs were not found on this host"))
+            .detail(why.clone())
+            .hint(
+                "Set pg_bindir in the configuration, or install the package, for example \"postgresql-"
+                    .to_string()
+                    + &major.to_string()
+                    + "\".",
+            ),
         Ok(tools) if *tools != major => Check::fail(
             NAME,
-            format!("pg_basebackup is of PostgreSQL {tools}, the source runs {}", facts.source.version),
+            format!(
+                "pg_basebackup belongs to PostgreSQL {tools}, but the source runs {}",
+                facts.source.version
+            ),
         )
-        .hint(format!("Set pg_bindir to the programs of PostgreSQL {major}.")),
-        Ok(_) => Check::pass(NAME, format!("source and programs are of PostgreSQL {major}")),
+        .hint(format!("Set pg_bindir to the directory of the PostgreSQL {major} programs.")),
+        Ok(_) => Check::pass(NAME, format!("source and programs have version PostgreSQL {major}")),
     }
 }
 
@@ -115,7 +116,7 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
         }
         Contents::DataDirectory { major: found, .. } if options.conf_only => {
             if *found != major.to_string() {
-                Check::fail(NAME, format!("data directory \"{path}\" is of PostgreSQL {found}"))
+                Check::fail(NAME, format!("data directory \"{path}\" belongs to PostgreSQL {found}"))
                     .detail(format!("The source runs PostgreSQL {}.", facts.source.version))
             } else if facts.directory_identifier.as_deref() != Some(&facts.source.system_identifier) {
                 foreign(facts, &path.to_string())
@@ -125,17 +126,17 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
         }
         _ if options.conf_only => Check::fail(NAME, format!("\"{path}\" is not a data directory"))
             .detail("It has no PG_VERSION.")
-            .hint("Leave out --replication-conf-only to make a clone there."),
+            .hint("Leave out --replication-conf-only to create a clone there."),
         Contents::Missing | Contents::Empty => {
-            Check::pass(NAME, format!("\"{path}\" is empty or can be made"))
+            Check::pass(NAME, format!("\"{path}\" is empty or can be created"))
         }
         Contents::UnfinishedClone(_) => {
-            Check::pass(NAME, format!("\"{path}\" holds an unfinished clone, which is taken over"))
+            Check::pass(NAME, format!("\"{path}\" contains an interrupted clone, which is taken over"))
         }
         Contents::DataDirectory { major: found, .. } if *found != major.to_string() => {
-            Check::fail(NAME, format!("\"{path}\" is a data directory of PostgreSQL {found}"))
+            Check::fail(NAME, format!("\"{path}\" is a PostgreSQL {found} data directory"))
                 .detail(format!(
-                    "The source runs PostgreSQL {}; nothing is removed that is not of this cluster.",
+                    "The source runs PostgreSQL {}; pgbaton never removes data of another cluster.",
                     facts.source.version
                 ))
                 .hint(format!("If it is not needed, move it away: mv {path} {path}.old"))
@@ -144,19 +145,19 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
             if facts.directory_identifier.as_deref() == Some(&facts.source.system_identifier) =>
         {
             Check::fail(NAME, format!("\"{path}\" is already a data directory of this cluster"))
-                .detail("It may be a former primary with transactions that nobody else has.")
-                .hint("Make sure that nobody needs what is in it: the clone removes it.")
+                .detail("It may be a former primary with transactions that no other node has.")
+                .hint("Make sure that its contents are not needed: the clone removes them.")
                 .waivable(Waiver::Force, options.force)
         }
         Contents::DataDirectory { .. } => foreign(facts, &path.to_string()),
         Contents::Other(names) => Check::fail(NAME, format!("directory \"{path}\" is not empty"))
             .detail(format!(
-                "It holds {}, and is no data directory: pgbaton does not remove what is not PostgreSQL's.",
+                "It contains {}, and is not a data directory: pgbaton removes only PostgreSQL data.",
                 quoted(names)
             ))
             .hint("Set data_directory to another path; below a mount point, to a subdirectory of it."),
         Contents::Unreadable(why) => {
-            Check::fail(NAME, format!("could not look into directory \"{path}\"")).detail(why.clone())
+            Check::fail(NAME, format!("could not read directory \"{path}\"")).detail(why.clone())
         }
     }
 }
@@ -164,7 +165,7 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
 fn foreign(facts: &CloneFacts, path: &str) -> Check {
     Check::fail("data_directory", format!("\"{path}\" is a data directory of another cluster"))
         .detail(format!(
-            "Its system identifier is {}, that of the source is {}.",
+            "Its system identifier is {}, but that of the source is {}.",
             facts.directory_identifier.as_deref().unwrap_or("unknown"),
             facts.source.system_identifier
         ))
@@ -175,19 +176,19 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// Who is who in the metadata.
+/// The nodes in the metadata.
 fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFacts>) -> Vec<Check> {
     let mut checks = Vec::new();
     match facts.present.verdict() {
         SchemaVerdict::Missing | SchemaVerdict::Foreign => {
             checks.push(
-                Check::fail("metadata", format!("database \"{}\" of the source has no metadata", facts.present.database))
-                    .hint("Run \"pgbaton primary register\" on the primary first, or name the right database with -d.")
+                Check::fail("metadata", format!("database \"{}\" of the source has no metadata schema", facts.present.database))
+                    .hint("Run \"pgbaton primary register\" on the primary first, or name the correct database with -d.")
                     .waivable(Waiver::Force, options.force),
             );
             return checks;
         }
-        _ => checks.push(Check::pass("metadata", "the source has the metadata")),
+        _ => checks.push(Check::pass("metadata", "the source has the metadata schema")),
     }
     let is_witness = facts
         .source_id
@@ -196,14 +197,14 @@ fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&Node
     if is_witness {
         checks.push(
             Check::fail("source_role", format!("\"{}\" is a witness", facts.source_name))
-                .detail("A witness does not hold the cluster's data.")
+                .detail("A witness does not have the cluster's data.")
                 .hint("Clone from the primary or from a standby."),
         );
     } else if facts.source.in_recovery && facts.cluster.primaries().next().is_none() {
         checks.push(
-            Check::fail("source_role", "the primary cannot be reached")
+            Check::fail("source_role", "the primary is unreachable")
                 .detail(format!(
-                    "\"{}\" is a standby: what it holds may be behind, and nobody can record the clone.",
+                    "\"{}\" is a standby: it may lag behind, and the clone cannot be registered.",
                     facts.source_name
                 ))
                 .waivable(Waiver::Force, options.force),
@@ -223,7 +224,7 @@ fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&Node
                 )
                 .node(row.node_id)
                 .detail(format!(
-                    "The source's system identifier is {}, that of \"{}\" is {}.",
+                    "The source's system identifier is {}, but that of \"{}\" is {}.",
                     facts.source.system_identifier,
                     row.node_name,
                     server.map_or("", |server| &server.system_identifier)
@@ -248,7 +249,7 @@ fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&Node
                     format!("node ID {} belongs to node \"{}\"", row.node_id, row.node_name),
                 )
                 .node(row.node_id)
-                .hint("Choose another node_id, or waive this check if the node was renamed.")
+                .hint("Choose another node_id, or override this check with --force if the node was renamed.")
                 .waivable(Waiver::Force, options.force),
             );
         }
@@ -259,7 +260,7 @@ fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&Node
                     format!("node \"{}\" is running at its registered address", row.node_name),
                 )
                 .node(row.node_id)
-                .detail("A clone would be a second server with its number, name and slot.")
+                .detail("A clone would be a second server with its ID, name and slot.")
                 .hint("Stop that server, or choose another node_id and node_name."),
             );
         }
@@ -276,9 +277,9 @@ fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&Node
                 .hint("Choose another --upstream-node-id."),
         ),
         (Some(node), _) => match &node.server {
-            Ok(_) => checks.push(Check::pass("upstream", format!("the upstream \"{}\" answers", node.row.node_name))),
+            Ok(_) => checks.push(Check::pass("upstream", format!("the upstream \"{}\" responds", node.row.node_name))),
             Err(silence) => checks.push(
-                Check::fail("upstream", format!("the upstream \"{}\" cannot be reached", node.row.node_name))
+                Check::fail("upstream", format!("the upstream \"{}\" is unreachable", node.row.node_name))
                     .node(node.row.node_id)
                     .detail(format!("{}.", silence.message))
                     .exit(Exit::Connection),
@@ -286,7 +287,7 @@ fn membership(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&Node
         },
         (None, Some(id)) => checks.push(
             Check::fail("upstream", format!("upstream node {id} is not registered"))
-                .hint("Run \"pgbaton cluster show\" to see the nodes that are."),
+                .hint("Run \"pgbaton cluster show\" to see the registered nodes."),
         ),
         (None, None) => checks.push(
             Check::fail("upstream", "no primary is registered")
@@ -310,7 +311,7 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     if !details.hot_standby {
         checks.push(
             Check::fail("hot_standby", "hot_standby is off on the source")
-                .detail("A standby with this setting accepts no connections, so it cannot be registered or watched.")
+                .detail("A standby with this setting accepts no connections, so it cannot be registered or monitored.")
                 .hint("On the source run: ALTER SYSTEM SET hot_standby = on; then restart it."),
         );
     }
@@ -320,14 +321,14 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     if details.archive_mode != "off" && nothing_archives {
         checks.push(
             Check::fail("archive_command", "archive_mode is on but archive_command is empty on the source")
-                .detail("WAL piles up there until the disk is full.")
+                .detail("WAL accumulates there until the disk is full.")
                 .hint("Set archive_command and reload, or set archive_mode = off and restart.")
                 .waivable(Waiver::Force, options.force),
         );
     }
     if !details.data_checksums && !details.wal_log_hints {
         checks.push(
-            Check::warning("rewind_possible", "pg_rewind will not be able to bring a failed primary back")
+            Check::warning("rewind_possible", "pg_rewind will not work on a failed primary")
                 .detail("The source has neither data checksums nor wal_log_hints.")
                 .hint("On the source run: ALTER SYSTEM SET wal_log_hints = on; then restart it."),
         );
@@ -335,7 +336,7 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     if !details.full_page_writes {
         checks.push(
             Check::warning("full_page_writes", "full_page_writes is off on the source")
-                .detail("pg_rewind needs it, and a base backup of a standby does too.")
+                .detail("pg_rewind requires it, and so does a base backup of a standby.")
                 .hint("On the source run: ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf();"),
         );
     }
@@ -358,7 +359,7 @@ fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     checks
 }
 
-/// Settings of the source that a standby depends on and that a copy of its files does not bring, or brings where they matter.
+/// Settings of the source that a standby depends on and that a copy of its files does not include, or includes with an effect.
 fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     let name = &options.node_name;
     let settings = &facts.details.settings;
@@ -375,7 +376,7 @@ fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
         checks.push(
             Check::warning("standby_settings", "settings on the command line of the source are not copied")
                 .detail(format!(
-                    "{}. A standby with less than its primary pauses replay; before PostgreSQL 14 it shuts down.",
+                    "{}. A standby with lower values than its primary pauses replay; before PostgreSQL 14 it shuts down.",
                     on_command_line.join(" ")
                 ))
                 .hint(format!("Start the server of node \"{name}\" with the same options, or set them in its configuration.")),
@@ -393,7 +394,7 @@ fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
         checks.push(
             Check::warning(
                 "apply_delay",
-                format!("node \"{name}\" will replay with the delay of the source's configuration"),
+                format!("node \"{name}\" will replay with the delay configured on the source"),
             )
             .detail(format!("{set}."))
             .hint("Set recovery_min_apply_delay in the configuration of pgbaton, \"0\" for none."),
@@ -402,7 +403,7 @@ fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     checks
 }
 
-/// Whether the upstream has room for a slot, and the role may make one.
+/// Whether the upstream has a free slot, and the role may create one.
 fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&NodeFacts>) -> Vec<Check> {
     let mut checks = Vec::new();
     let Some(server) = slot_server(facts, upstream) else { return checks };
@@ -416,42 +417,43 @@ fn upstream_ready(facts: &CloneFacts, options: &CloneOptions, upstream: Option<&
     }
     let slot_name = node::slot_name(options.node_id);
     let used = i64::try_from(server.slots.len()).unwrap_or(i64::MAX);
-    let check =
-        match server.slot(&slot_name) {
-            Some(slot) if slot.active && !is_taken_over(facts) => {
-                Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is in use"))
-                    .detail("Another server streams with the slot of this node's number.")
-                    .hint("Stop that server, or choose another node_id.")
-            }
-            Some(slot) if slot.slot_type != "physical" => {
-                Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is a logical one"))
-                    .hint("Choose another node_id, or set use_replication_slots = false.")
-            }
-            Some(slot) if slot.is_lost() => Check::pass(
-                "slot_free",
-                format!("slot \"{slot_name}\" on \"{name}\" has lost its WAL, and is made again"),
-            ),
-            Some(_) => {
-                Check::pass("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is there and unused"))
-            }
-            None if used >= server.max_replication_slots => Check::fail(
-                "slot_free",
-                format!("\"{name}\" has no free replication slot"),
-            )
-            .detail(format!("max_replication_slots is {}, and {used} exist.", server.max_replication_slots))
-            .hint(format!(
-                "Drop an unused slot there (SELECT pg_drop_replication_slot(...)), or run on \"{name}\": \
+    let check = match server.slot(&slot_name) {
+        Some(slot) if slot.active && !is_taken_over(facts) => {
+            Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is in use"))
+                .detail("Another server streams with the slot of this node's ID.")
+                .hint("Stop that server, or choose another node_id.")
+        }
+        Some(slot) if slot.slot_type != "physical" => {
+            Check::fail("slot_free", format!("slot \"{slot_name}\" on \"{name}\" is a logical slot"))
+                .hint("Choose another node_id, or set use_replication_slots = false.")
+        }
+        Some(slot) if slot.is_lost() => Check::pass(
+            "slot_free",
+            format!("slot \"{slot_name}\" on \"{name}\" has lost its WAL, and is created again"),
+        ),
+        Some(_) => {
+            Check::pass("slot_free", format!("slot \"{slot_name}\" on \"{name}\" exists and is unused"))
+        }
+        None if used >= server.max_replication_slots => {
+            Check::fail("slot_free", format!("\"{name}\" has no free replication slot"))
+                .detail(format!(
+                    "max_replication_slots is {}, and {used} slots exist.",
+                    server.max_replication_slots
+                ))
+                .hint(format!(
+                    "Drop an unused slot there (SELECT pg_drop_replication_slot(...)), or run on \"{name}\": \
                      ALTER SYSTEM SET max_replication_slots = {}; then restart it.",
-                server.max_replication_slots + 4
-            )),
-            None => Check::pass("slot_free", format!("\"{name}\" has a free replication slot")),
-        };
+                    server.max_replication_slots + 4
+                ))
+        }
+        None => Check::pass("slot_free", format!("\"{name}\" has a free replication slot")),
+    };
     checks.push(on(check));
     if !facts.details.role_replicates && options.slot_on.is_none() {
         checks.push(
             Check::fail(
                 "role_replicates",
-                format!("role \"{}\" may not create replication slots", facts.details.role),
+                format!("role \"{}\" lacks the privilege to create replication slots", facts.details.role),
             )
             .hint(format!(
                 "Name a superuser with -S, or as one, run: ALTER ROLE {} REPLICATION;",
@@ -484,7 +486,7 @@ fn login(
     }
 }
 
-/// Advice for the commonest reasons why a replication connection is refused.
+/// Advice for the most common reasons why a replication connection is rejected.
 ///
 /// `why` is what libpq printed: its first words and PostgreSQL's are the same in every version, as the tools run in the C locale.
 fn login_hint(why: &str, who: &str) -> String {
@@ -504,22 +506,22 @@ fn login_hint(why: &str, who: &str) -> String {
     }
     if why.contains("no password supplied") || why.contains("password authentication failed") {
         return if who == "WAL receiver" {
-            "Put a line for database \"replication\" into ~/.pgpass (mode 0600) of the user that the server runs as, or into a \
-             file named by passfile; or set use_primary_conninfo_password = true and PGPASSWORD."
+            "Add a line for database \"replication\" to ~/.pgpass (mode 0600) of the user that the server runs as, or to a file \
+            named by passfile; or set use_primary_conninfo_password = true and PGPASSWORD."
                 .into()
         } else {
-            "Set PGPASSWORD, or put a line for database \"replication\" into ~/.pgpass (mode 0600).".into()
+            "Set PGPASSWORD, or add a line for database \"replication\" to ~/.pgpass (mode 0600).".into()
         };
     }
     if why.contains("number of requested standby connections exceeds max_wal_senders") {
         return "Raise max_wal_senders there and restart.".into();
     }
-    "Try it by hand: psql 'replication=true …' -c IDENTIFY_SYSTEM".into()
+    "Try it manually: psql 'replication=true …' -c IDENTIFY_SYSTEM".into()
 }
 
 /// Whether what goes to one file system fits on it: the data directory, tablespaces and WAL may share one.
 fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
-    // WAL is streamed beside the copy while it is made: one segment at the least.
+    // WAL is streamed next to the copy meanwhile: at least one segment.
     let wal = 2 * facts.source.wal_segment_bytes;
     let outside: u64 = facts.tablespaces.iter().filter_map(|target| target.bytes).sum();
     let mut checks = Vec::new();
@@ -531,8 +533,8 @@ fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
             places.push((&options.data_directory, needed, facts.room));
         }
         None => checks.push(
-            Check::warning("disk_space", "cannot tell whether the clone fits on the disk")
-                .detail("The source could not count the bytes of its databases in time."),
+            Check::warning("disk_space", "cannot determine whether the clone fits on the disk")
+                .detail("The query for the size of the source's databases timed out."),
         ),
     }
     places.extend(
@@ -555,8 +557,8 @@ fn fits(places: &[(&Path, u64, Room)], free_bytes: u64) -> Check {
     let names = quoted(&places.iter().map(|(path, ..)| path.display().to_string()).collect::<Vec<_>>());
     if free < needed {
         Check::fail(NAME, format!("the disk of {names} is too small for the clone"))
-            .detail(format!("The clone needs {} MB there, {} MB are free.", mb(needed), mb(free)))
-            .hint("Make room, or set data_directory (or tablespace_mapping) to a larger disk.")
+            .detail(format!("The clone needs {} MB there, but only {} MB are free.", mb(needed), mb(free)))
+            .hint("Free space, or set data_directory (or tablespace_mapping) to a larger disk.")
     } else {
         Check::pass(NAME, format!("{} MB are free in {names}, {} MB are needed", mb(free), mb(needed)))
     }
@@ -568,17 +570,17 @@ fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
         .map(|target| {
             let path = target.to.display();
             match &target.contents {
-                Contents::Missing | Contents::Empty => Check::pass("tablespaces", format!("\"{path}\" is empty or can be made")),
-                _ if target.ours => Check::pass("tablespaces", format!("\"{path}\" was filled by the unfinished clone")),
+                Contents::Missing | Contents::Empty => Check::pass("tablespaces", format!("\"{path}\" is empty or can be created")),
+                _ if target.ours => Check::pass("tablespaces", format!("\"{path}\" was filled by the interrupted clone")),
                 _ if facts.source_is_local && target.to == Path::new(&target.from) => {
-                    Check::fail("tablespaces", format!("tablespace directory \"{path}\" is that of the source"))
+                    Check::fail("tablespaces", format!("tablespace directory \"{path}\" belongs to the source"))
                         .detail("Source and clone are on one host.")
                         .hint(format!("Set in the configuration: tablespace_mapping = [\"{path}={path}_{}\"]", options.node_name))
                 }
                 Contents::Other(names) if names.iter().all(|name| name.starts_with("PG_")) => {
                     Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
-                        .detail(format!("It holds {}.", quoted(names)))
-                        .hint("Map the tablespace with tablespace_mapping, or make sure that nobody needs what is in it: the clone removes it.")
+                        .detail(format!("It contains {}.", quoted(names)))
+                        .hint("Map the tablespace with tablespace_mapping, or make sure that its contents are not needed: the clone removes them.")
                         .waivable(Waiver::Force, options.force)
                 }
                 Contents::DataDirectory { .. } => {
@@ -599,9 +601,12 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
             checks.push(
                 Check::warning(
                     "external_files",
-                    "cannot tell whether the source has configuration files elsewhere",
+                    "cannot determine whether the source has configuration files elsewhere",
                 )
-                .detail(format!("Role \"{}\" may not see where its files are.", facts.details.role))
+                .detail(format!(
+                    "Role \"{}\" lacks the privilege to see the location of its files.",
+                    facts.details.role
+                ))
                 .hint(format!(
                     "Name a superuser with -S, or as one, run: GRANT pg_monitor TO {};",
                     quote_ident(&facts.details.role)
@@ -615,14 +620,14 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
         checks.push(
             Check::warning("external_files", "the source has configuration files outside its data directory")
                 .detail(format!("They are {}; they are not copied.", quoted(&names)))
-                .hint("This node needs its own, or use --copy-external-config-files."),
+                .hint("Create them for this node, or use --copy-external-config-files."),
         );
         return checks;
     }
     for file in &facts.external {
         match (&file.contents, &file.problem) {
             (Err(NotRead { why, hint }), _) => checks.push({
-                let way = hint.as_ref().map(|hint| format!(" For the way by its host: {hint}"));
+                let way = hint.as_ref().map(|hint| format!(" To read it through the source's host: {hint}"));
                 Check::fail("external_files", format!("configuration file \"{}\" cannot be read", file.from))
                     .detail(why.clone())
                     .hint(format!(
@@ -647,9 +652,9 @@ fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
                     format!("configuration file \"{path}\" can be copied, and was read {how}"),
                 ));
                 checks.extend(owner.as_ref().map(|owner| {
-                    Check::warning("external_file_owner", format!("configuration file \"{path}\" changes hands"))
+                    Check::warning("external_file_owner", format!("configuration file \"{path}\" will have another owner"))
                         .detail(format!(
-                            "On the source it belongs to \"{owner}\"; here it will belong to the user that runs pgbaton."
+                            "On the source it belongs to \"{owner}\"; on this host it will belong to the user that runs pgbaton."
                         ))
                 }));
             }

@@ -1,9 +1,9 @@
 //! The plan of `standby clone`. Pure.
 //!
 //! The order makes an abort at any point harmless. pg_basebackup would leave a directory that starts as a second primary on the same
-//! timeline if somebody started it before `standby.signal` is written. So the copy is made in a directory inside the data directory
+//! timeline if it was started before `standby.signal` is written. So the copy is made in a directory inside the data directory
 //! (`facts::directory::STAGING`), completed there, and moved up: `standby.signal` first, `global` with the control file and `PG_VERSION`
-//! last. Until the last rename there is nothing that pg_ctl would start, whoever is killed and whenever.
+//! last. Until the last rename there is nothing that pg_ctl would start, whatever is killed and whenever.
 
 mod checks;
 mod places;
@@ -37,9 +37,9 @@ const SHORT_S: u32 = 60;
 const SLOT_S: u32 = 75;
 /// Seconds that a base backup may take in all. Its real bound is `silent_at_most_s`.
 const BACKUP_S: u32 = 14 * 24 * 3600;
-/// Seconds for which pg_basebackup may show no progress: it syncs a large copy to disk without a word.
+/// Seconds for which pg_basebackup may show no progress: it syncs a large copy to disk without output.
 const SILENT_S: u32 = 1800;
-/// The same with a spread checkpoint, which it waits for without a word.
+/// The same with a spread checkpoint, which it waits for without output.
 const SILENT_SPREAD_S: u32 = 2 * 3600;
 
 /// Everything that the plan depends on.
@@ -49,7 +49,7 @@ pub struct CloneFacts {
     pub source: ServerFacts,
     /// More about it.
     pub details: Source,
-    /// How to name it to people: its node name if it is registered.
+    /// Its name in messages: its node name if it is registered.
     pub source_name: String,
     /// Its node id, if it is registered.
     pub source_id: Option<i32>,
@@ -61,7 +61,7 @@ pub struct CloneFacts {
     pub upstream_id: Option<i32>,
     /// The data directory to fill.
     pub directory: Contents,
-    /// What an earlier clone has left in it beside a complete data directory.
+    /// What an earlier clone has left in it next to a complete data directory.
     pub leftover: Option<PathBuf>,
     /// The system identifier found in it, where it is a data directory.
     pub directory_identifier: Option<String>,
@@ -151,7 +151,7 @@ pub struct ExternalCopy {
 pub struct FileRead {
     /// The secret that holds its contents.
     pub secret: String,
-    /// Its mode, where the way there tells.
+    /// Its mode, if it could be read.
     pub mode: Option<u32>,
     /// The user that it belongs to on the source, where that is another one than it will belong to here.
     pub owner: Option<String>,
@@ -275,11 +275,11 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
             .no_return()
             .on_resume(OnResume::AgainUnless(Probe::Exists { path: data.join("PG_VERSION") })),
         );
-        phases.push(phase("make it a standby", finish));
+        phases.push(phase("configure it as a standby", finish));
         back.extend(emptied_again(facts, options));
         let mut after = vec![Step::new(
             "remove_marker",
-            "remove the mark of an unfinished clone",
+            "remove the marker of an unfinished clone",
             Op::RemoveDirectory { path: staging },
             SHORT_S,
             Exit::LocalCommand,
@@ -287,7 +287,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         after.extend(record_slot(facts, options, slot.as_deref()));
         phases.push(Phase { on_failure: OnFailure::Continue, ..phase("finish", after) });
     }
-    // Last: the base backup that was ended lets go of the slot a moment later.
+    // Last: the base backup that was ended releases the slot a moment later.
     back.extend(undo_slot);
     let always = options.service_file.as_ref().map(|(path, _)| {
         Step::new(
@@ -315,7 +315,7 @@ fn phase(title: &str, steps: Vec<Step>) -> Phase {
     Phase { title: title.into(), order: Order::InOrder, on_failure: OnFailure::Stop, outage: false, steps }
 }
 
-/// Makes the slot; on the way back it is dropped if it was not there before.
+/// Creates the slot; the rollback drops it if it did not exist before.
 fn slot_steps(
     slot: &str,
     facts: &CloneFacts,
@@ -325,9 +325,9 @@ fn slot_steps(
     let on =
         options.slot_on.clone().unwrap_or_else(|| upstream.map_or_else(|| options.source.clone(), endpoint));
     let present = slot_server(facts, upstream).and_then(|server| server.slot(slot));
-    // One that was made in advance keeps nothing until somebody connects. Only by making it again it begins to.
+    // One that was created in advance retains nothing until the first connection. Only creating it again changes that.
     let keeps_nothing = present.is_some_and(|slot| slot.restart_lsn.is_none() || slot.is_lost());
-    // A clone that was killed has left it: it is ours, and nobody else needs it.
+    // A killed clone has left it: it is ours, and nothing else needs it.
     let left = is_taken_over(facts);
     let create = |reserve: bool| {
         Statement::new(
@@ -339,7 +339,7 @@ fn slot_steps(
     };
     let title = match present {
         None => format!("create slot \"{slot}\" on {}", on.name),
-        Some(_) if keeps_nothing => format!("let the unused slot \"{slot}\" on {} keep WAL", on.name),
+        Some(_) if keeps_nothing => format!("make the unused slot \"{slot}\" on {} retain WAL", on.name),
         Some(_) => format!("keep the unused slot \"{slot}\" on {}", on.name),
     };
     let mut statements = Vec::new();
@@ -373,7 +373,7 @@ fn slot_steps(
     let undo = match present {
         Some(_) if keeps_nothing && !left => Some((
             "release_slot",
-            format!("let slot \"{slot}\" on {} keep nothing again", on.name),
+            format!("make slot \"{slot}\" on {} retain nothing again", on.name),
             vec![drop_inactive_slot(slot), create(false)],
         )),
         Some(_) if !left => None,
@@ -421,13 +421,13 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     let staging = data.join(STAGING);
     steps.push(local(
         "make_data_directory",
-        format!("make \"{}\"", data.display()),
+        format!("create \"{}\"", data.display()),
         Op::MakeDirectory { path: data.clone(), mode },
         SHORT_S,
     ));
     steps.push(local(
         "make_staging",
-        format!("make \"{}\"", staging.display()),
+        format!("create \"{}\"", staging.display()),
         Op::MakeDirectory { path: staging.clone(), mode: 0o700 },
         SHORT_S,
     ));
@@ -464,7 +464,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         ));
         steps.push(local(
             "clear_copy",
-            "remove what an earlier clone had copied".into(),
+            "remove the copy of an earlier clone".into(),
             Op::RemoveDirectory { path: staging.join(COPY) },
             3600,
         ));
@@ -501,14 +501,14 @@ fn end_writers(options: &CloneOptions, writers: &[i32]) -> Step {
     args.extend(writers.iter().map(ToString::to_string));
     Step::new(
         "end_writers",
-        "end the base backup that an interrupted clone has left running",
+        "end the base backup of an interrupted clone",
         Op::Run(Command::new("/bin/sh", args)),
         SHORT_S,
         Exit::LocalCommand,
     )
 }
 
-/// Empties again what the clone has filled. The mark goes last: whoever is cut short here is taken over by the next clone.
+/// Empties again what the clone has filled. The mark goes last: the next clone takes over an interrupted rollback.
 fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
     let data = &options.data_directory;
     let staging = data.join(STAGING);
@@ -546,7 +546,7 @@ fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
         remove,
         Op::RemoveDirectory { path: copy },
     ));
-    let mark = "remove the mark of an unfinished clone".to_string();
+    let mark = "remove the marker of an unfinished clone".to_string();
     steps.push(back(
         vec!["make_staging".into()],
         "unclaim".into(),
@@ -605,12 +605,12 @@ fn base_backup(
     command.silent_at_most_s = Some(if options.spread_checkpoint { SILENT_SPREAD_S } else { SILENT_S });
     Step::new("base_backup", format!("copy \"{source_name}\""), Op::Run(command), BACKUP_S, Exit::BaseBackup).on_resume(
         OnResume::Stop {
-            hint: "A base backup cannot be continued: run \"pgbaton standby clone\" again, it takes the directory over.".into(),
+            hint: "A base backup cannot be resumed: run \"pgbaton standby clone\" again, which takes over the directory.".into(),
         },
     )
 }
 
-/// Says whether WAL is streamed beside the copy, given the options for pg_basebackup.
+/// Says whether WAL is streamed next to the copy, given the options for pg_basebackup.
 fn streams(extra_options: &[String]) -> bool {
     let mut words = extra_options.iter();
     while let Some(word) = words.next() {
@@ -673,7 +673,7 @@ fn configuration(
     if !options.conf_only {
         steps.push(local(
             "remove_copied_mark",
-            "remove what an unfinished clone has left in the source".into(),
+            "remove the marker that an interrupted clone has left in the source".into(),
             Op::RemoveDirectory { path: directory.join(STAGING) },
         ));
     }
@@ -697,14 +697,14 @@ fn configuration(
 pub fn remove_leftover(staging: &Path) -> Step {
     Step::new(
         "remove_leftover",
-        "remove the mark of a clone, which is complete",
+        "remove the marker of the completed clone",
         Op::RemoveDirectory { path: staging.to_path_buf() },
         SHORT_S,
         Exit::LocalCommand,
     )
 }
 
-/// Brings the slot in an existing record of this node up to date.
+/// Updates the slot in an existing record of this node.
 fn record_slot(facts: &CloneFacts, options: &CloneOptions, slot: Option<&str>) -> Option<Step> {
     let own = facts.cluster.node(options.node_id)?;
     let (primary, _) = facts.cluster.primaries().next()?;

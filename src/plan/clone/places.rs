@@ -31,7 +31,7 @@ pub(super) fn overlaps(filled: &[Filled], foreign: &[Foreign]) -> Vec<Check> {
     let mut checks = Vec::new();
     for (i, one) in filled.iter().enumerate() {
         for other in filled.iter().skip(i + 1) {
-            // What can be mapped elsewhere is what is complained of.
+            // The directory that can be mapped elsewhere is the one that is reported.
             let (moved, stays) =
                 if one.from.is_some() && other.from.is_none() { (one, other) } else { (other, one) };
             if let Some(how) = lies(&moved.real, &stays.real) {
@@ -62,10 +62,10 @@ fn overlap(filled: &Filled, how: &str, other: &str) -> Check {
     let path = given.display();
     let check = Check::fail("places", format!("the {what} \"{path}\" {how} {other}"));
     let check = if given == real {
-        check.detail("The clone would write into it, or remove what is in it.")
+        check.detail("The clone would write into it, or remove its contents.")
     } else {
         check.detail(format!(
-            "\"{path}\" leads to \"{}\". The clone would write into it, or remove what is in it.",
+            "\"{path}\" leads to \"{}\". The clone would write into it, or remove its contents.",
             real.display()
         ))
     };

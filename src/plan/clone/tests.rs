@@ -110,7 +110,7 @@ fn running(node: &mut NodeFacts) -> &mut ServerFacts {
 
 type Change = fn(&mut CloneFacts, &mut CloneOptions);
 
-/// Returns what stops the clone after a change: name, exit code, and whether --force waives it.
+/// Returns what stops the clone after a change: name, exit code, and whether --force overrides it.
 fn stopping(change: Change) -> Vec<(String, Exit, bool)> {
     let (mut facts, mut options) = (facts(), options());
     change(&mut facts, &mut options);
@@ -244,7 +244,7 @@ fn target(contents: Contents) -> TablespaceTarget {
 fn what_goes_to_one_file_system_must_fit_there_together() {
     const GB: u64 = 1 << 30;
     // Ten in the data directory, five each in two tablespaces.
-    let told = |devices: [u64; 3], free: u64, change: fn(&mut CloneFacts)| -> Vec<(bool, String)> {
+    let reported = |devices: [u64; 3], free: u64, change: fn(&mut CloneFacts)| -> Vec<(bool, String)> {
         let mut facts = facts();
         let [data, first, second] = devices.map(|device| Room { device, free_bytes: free, ..ROOM });
         facts.details.total_bytes = Some(20 * GB);
@@ -264,7 +264,7 @@ fn what_goes_to_one_file_system_must_fit_there_together() {
         checks.map(|check| (check.stops(), check.message)).collect()
     };
     let stops = |devices, free, change| -> Vec<bool> {
-        told(devices, free, change).into_iter().map(|(stops, _)| stops).collect()
+        reported(devices, free, change).into_iter().map(|(stops, _)| stops).collect()
     };
     assert_eq!(stops([1, 2, 3], 11 * GB, |_| {}), [false, false, false]);
     assert_eq!(stops([1, 2, 2], 11 * GB, |_| {}), [false, false]);
@@ -273,7 +273,7 @@ fn what_goes_to_one_file_system_must_fit_there_together() {
     assert_eq!(stops([1, 1, 1], 20 * GB, |_| {}), [true]);
     assert_eq!(stops([1, 1, 1], 21 * GB, |_| {}), [false]);
     assert_eq!(
-        told([1, 1, 1], 20 * GB, |_| {})[0].1,
+        reported([1, 1, 1], 20 * GB, |_| {})[0].1,
         "the disk of \"/data\", \"/ts1\", \"/ts2\" is too small for the clone"
     );
     // What is removed there makes room; WAL may be what is too much.
@@ -327,7 +327,7 @@ fn an_old_data_directory_is_marked_before_it_loses_anything() {
     assert!(at("take_control_file") < at("take_version_file"));
     assert!(at("take_version_file") < at("clear_data_directory"));
     assert!(at("write_standby_signal") < at("put_in_place"));
-    // On the way back the mark goes after everything that it stands for.
+    // In a rollback the mark goes after everything that it stands for.
     let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["empty_again", "remove_copy", "unclaim", "wait_for_slot_again", "drop_slot"]);
 }

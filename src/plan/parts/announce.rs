@@ -1,4 +1,4 @@
-//! Telling the cluster of an operation before its first effect, and heeding what others have told. Pure.
+//! Recording an operation in the cluster before its first effect, and heeding the records of others. Pure.
 //!
 //! The row of `pgbaton.operation` is replicated, so a standby that is cut off from everything else still knows that another node was being
 //! made the primary. A row counts only as long as the cluster is on the timeline on which it was written: a promotion settles the matter.
@@ -44,26 +44,26 @@ pub fn record(present: Option<&Present>, on: &Endpoint, scope: &Scope) -> Record
 
 /// Waits until a standby that is to be promoted knows of the operation, too. One that does not receive it would not receive the last WAL either.
 pub fn received(on: &Endpoint, within_s: u32) -> Step {
-    let title = format!("wait until the record has reached {}", on.name);
+    let title = format!("wait until {} has received the record", on.name);
     Step::new("announced", title, Op::Wait(Probe::Announced { on: on.clone() }), within_s, Exit::Query)
 }
 
-/// Refuses to work beside another open operation on one of the nodes that a change of a standby touches, the first of which it is, and
-/// notes what the change is planned for.
+/// Refuses to work while another operation is open on one of the nodes that a change of a standby touches (the standby first), and
+/// records what the change is planned for.
 pub fn heed(plan: &mut Plan, others: &[Other], scope: Scope, primary: i32, touched: &[i32], force: bool) {
     plan.checks.extend(checks(others, scope.timeline, touched, force));
     plan.settled = settled(others);
     plan.origin = Some(Origin { scope, primary: Some(primary) });
 }
 
-/// Returns the operations whose nodes know nothing of them any more: their rows are closed when this operation has ended.
+/// Returns the operations that are no longer open on their nodes: their rows are closed when this operation has ended.
 pub fn settled(others: &[Other]) -> Vec<String> {
     let over = others.iter().filter(|other| other.standing == Standing::Over);
     over.map(|other| other.row.operation_id.clone()).collect()
 }
 
-/// Makes what is missing of the tables before the first effect of a change of a standby, if there is one and the role may: on a cluster
-/// that repmgr has led so far, or pgbaton 0.1.0. Without them the change goes on, too.
+/// Creates missing tables before the first effect of a change of a standby, if the role may: on a cluster that was managed by repmgr or
+/// pgbaton 0.1.0 so far. Without them the change continues, too.
 pub fn prepare(plan: &mut Plan, present: Option<&Present>) {
     let (Some(on), Some(origin)) = (&plan.announce_on, &plan.origin) else { return };
     if plan.phases.is_empty() {
@@ -91,7 +91,7 @@ pub fn not_recorded(present: &Present) -> Option<Check> {
 fn cannot_record(present: &Present) -> Check {
     let grants: Vec<String> = present.lacking().into_iter().map(|(_, grant)| grant).collect();
     let check = Check::warning("operations_not_recorded", "the operation cannot be recorded in schema \"pgbaton\"")
-        .detail("Without the record, a command on a node that is cut off meanwhile does not know of it; the locks and the journal remain.");
+        .detail("Without the record, a command on a node that is cut off meanwhile does not know of this operation; the locks and the journal still protect it.");
     match grants.is_empty() {
         true => check,
         false => check.hint(format!(
@@ -107,7 +107,7 @@ fn cannot_record(present: &Present) -> Check {
 pub enum Standing {
     /// Its node says so: a whole sentence.
     Open(String),
-    /// Its node cannot be asked for its journal: a whole sentence. It counts as open.
+    /// The journal of its node cannot be read: a whole sentence. It counts as open.
     Unknown(String),
     /// Its node knows of no such open operation.
     Over,
@@ -130,7 +130,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
     let mut out = Vec::new();
     for other in others {
         let row = &other.row;
-        // A row is written by whoever may write the table: what is to be typed is one word.
+        // Any role with the privilege on the table may have written the row: the id is quoted as one shell word.
         let id = shell_words::quote(&row.operation_id);
         let changes = row.nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|id| touched.contains(id)));
         let how = match &other.standing {
@@ -143,11 +143,11 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
         let message = format!("\"{}\" of node \"{}\" has not reported its end", row.command, other.node_name);
         let began = format!("It began at {} (operation {}).", row.started_at, row.operation_id);
         if row.timeline != Some(timeline) {
-            // A promotion has come since, or nobody knows: it may hold nothing up.
+            // There was a promotion since, or that is unknown: it must not block anything.
             out.push(
                 Check::warning(NAME, message)
                     .detail(format!(
-                        "{began} It is of an earlier timeline, or of pgbaton 0.1.0, and does not count."
+                        "{began} It belongs to an earlier timeline, or to pgbaton 0.1.0, and is ignored."
                     ))
                     .hint(format!("\"pgbaton operation abandon {id} --force\" closes its record.")),
             );
@@ -157,7 +157,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
             .detail(format!("{began} {}{}", sentence(how), at_this_moment(row, &other.node_name)))
             .hint(format!(
                 "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\". If \
-                 its host is gone for good: \"pgbaton operation abandon {id} --force\" here.",
+                 its host is gone for good: \"pgbaton operation abandon {id} --force\" on this node.",
                 other.node_name
             ))
             .exit(Exit::Busy)
@@ -174,7 +174,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
 fn at_this_moment(row: &OpenOperation, name: &str) -> String {
     match row.command.as_str() {
         "standby switchover" | "standby promote" => {
-            format!(" It may be making \"{name}\" the primary at this moment.")
+            format!(" It may be promoting \"{name}\" at this moment.")
         }
         _ => String::new(),
     }

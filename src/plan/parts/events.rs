@@ -1,7 +1,7 @@
-//! What is told when an operation has ended: rows in `repmgr.events`, and the user's hook. Pure.
+//! Event notifications when an operation has ended: rows in `repmgr.events`, and the user's hook. Pure.
 //!
-//! It belongs to the plan, and so to the journal: whoever finishes the operation, perhaps a resume on the next day, tells the same. Who
-//! waits for a promotion to lead clients there hears of every one.
+//! They belong to the plan, and so to the journal: the run that finishes the operation, perhaps a resume on the next day, sends the same. A
+//! hook that redirects clients after a promotion is notified of every one.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,10 @@ use crate::pg::endpoint::Endpoint;
 use crate::plan::{Op, Step};
 use crate::registry::{NodeRow, NodeType};
 
-/// The id of the step that tells of a promotion.
+/// The id of the step that sends the event notification of a promotion.
 pub const STEP: &str = "tell";
 
-/// Seconds that telling may take, more than its parts together: the hook has a minute of them.
+/// Seconds that the notification may take, more than its parts together: the hook has a minute of them.
 const TELL_S: u32 = 180;
 
 /// One event.
@@ -32,7 +32,7 @@ pub struct Tell {
     pub upstream: Option<Upstream>,
     /// By what it is known to have gone well.
     pub proof: Proof,
-    /// That it has not gone well is told, too.
+    /// A failure is notified, too.
     pub failure: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct Upstream {
 pub enum Proof {
     /// The operation has succeeded.
     Success,
-    /// The node takes writes.
+    /// The node accepts writes.
     Primary,
     /// This node is recorded as its upstream. Runs no hook: repmgr runs one on the host of each, with the configuration there.
     Upstream(i32),
@@ -80,7 +80,7 @@ impl Tell {
     }
 }
 
-/// A node becomes the primary. `failure` says whether it is told, too, that it did not.
+/// A node becomes the primary. `failure` says whether a failure is notified, too.
 pub fn promotion(row: &NodeRow, failure: bool) -> Tell {
     let (id, name) = (row.node_id, &row.node_name);
     Tell {
@@ -103,16 +103,16 @@ pub fn follow(node_id: i32, upstream: &NodeRow) -> Tell {
     Tell::outcome("standby_follow", node_id, attached(upstream), upstream)
 }
 
-/// Tells of a promotion as soon as it is recorded: a hook that leads clients to the new primary must not wait for anybody else.
+/// Sends the notification of a promotion as soon as it is recorded: a hook that redirects clients must not wait for other nodes.
 ///
-/// A journal keeps that it was told, and a resumed operation does not tell it again. Where this is not reached, it is told at the end.
+/// The journal records that it was sent, and a resumed operation does not send it again. If this step is not reached, it is sent at the end.
 pub fn at_once(on: &Endpoint, row: &NodeRow) -> Step {
-    let title = format!("tell that \"{}\" is the primary", row.node_name);
+    let title = format!("send the event notification for the new primary \"{}\"", row.node_name);
     let op = Op::Tell { on: on.clone(), tell: promotion(row, false) };
     Step::new(STEP, title, op, TELL_S, Exit::Incomplete)
 }
 
-/// Standbys that are led to a new primary, as repmgr records them; `former` becomes a standby otherwise.
+/// Standbys that follow a new primary, as repmgr records them; `former` becomes a standby otherwise.
 pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>) -> Vec<Tell> {
     let others = cluster.nodes.iter().map(|node| &node.row).filter(|row| {
         row.node_type == NodeType::Standby

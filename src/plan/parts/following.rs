@@ -15,11 +15,11 @@ use crate::registry::{NodeRow, node};
 /// Seconds that one statement may take.
 pub const QUERY_S: u32 = 60;
 
-/// Seconds in which a standby that has been told streams: a failed attempt is repeated after `wal_retrieve_retry_interval`, 5 s by default.
+/// Seconds in which a repointed standby streams: a failed attempt is repeated after `wal_retrieve_retry_interval`, 5 s by default.
 pub const STREAMS_S: u32 = 30;
 
-/// Makes a slot, or keeps one that nobody uses; one that has lost its WAL is made again. It keeps WAL from now on: without that nothing is kept
-/// until somebody connects.
+/// Creates a slot, or keeps an unused one; one that has lost its WAL is created again. It retains WAL from now on: otherwise it would retain
+/// nothing until the first connection.
 pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     Step::new(
         id,
@@ -42,12 +42,12 @@ pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
         QUERY_S,
         Exit::Query,
     )
-    // Once sent, the server carries it out, and a way back that came first would drop nothing.
+    // Once sent, the server executes it, and a rollback that came first would drop nothing.
     .uninterruptible()
 }
 
 /// Does the same for a standby that has replayed so far. On a standby, a slot keeps WAL from its last restartpoint on, and where that is
-/// more than max_slot_wal_keep_size, the next checkpoint would make it lost: so it is led to what the standby needs.
+/// more than max_slot_wal_keep_size, the next checkpoint would make it lost: so it is advanced to what the standby needs.
 pub fn create_slot_for(id: impl Into<String>, on: &Endpoint, slot: &str, replayed: Option<Lsn>) -> Step {
     let mut step = create_slot(id, on, slot);
     if let (Op::Sql { statements, .. }, Some(replayed)) = (&mut step.op, replayed) {
@@ -63,7 +63,7 @@ pub fn create_slot_for(id: impl Into<String>, on: &Endpoint, slot: &str, replaye
     step
 }
 
-/// Drops a slot that nobody uses.
+/// Drops an unused slot.
 pub fn drop_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     Step::new(
         id,
@@ -74,11 +74,11 @@ pub fn drop_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     )
 }
 
-/// Drops a slot that a standby has kept from its time as an upstream. Slots of others are nobody's business here.
+/// Drops a slot that a standby has kept from its time as an upstream. Slots of others are left alone.
 pub fn drop_stale(on: &Endpoint, node_name: &str, slot: &str, exit: Exit) -> Step {
     Step::new(
         format!("drop_{slot}"),
-        format!("drop slot \"{slot}\" on node \"{node_name}\", which nobody uses any more"),
+        format!("drop slot \"{slot}\" on node \"{node_name}\", which is no longer used"),
         Op::Sql { on: on.clone(), statements: vec![crate::plan::register::drop_inactive_slot(slot)] },
         QUERY_S,
         exit,
@@ -87,7 +87,7 @@ pub fn drop_stale(on: &Endpoint, node_name: &str, slot: &str, exit: Exit) -> Ste
 
 /// A node streams from a server, and has replayed what makes it a standby of it; without `past`, what it has replayed does not matter.
 ///
-/// Where our role may not see the state of the connection, the connection is all there is to see.
+/// If our role lacks the privilege to see the state of the connection, the connection is all there is to see.
 pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Option<Past>) -> Probe {
     let come = match past {
         None => String::new(),
@@ -110,13 +110,13 @@ pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Opt
     }
 }
 
-/// Describes an upstream for a node that follows it: where it is, and how a node connects that never followed anybody.
+/// Describes an upstream for a node that follows it: its address, and how a node connects that has never followed another one.
 ///
 /// `slot` is the slot on the upstream, None for none.
 pub fn upstream(of: &NodeRow, follower: &NodeRow, version_num: u32, slot: Option<String>) -> Upstream {
     let mut conninfo =
         Conninfo::parse(&of.conninfo).map(|parsed| parsed.without_secrets()).unwrap_or_default();
-    // What sessions of a WAL receiver are told is not a row's to decide.
+    // A row must not set these for the sessions of a WAL receiver.
     for keyword in ["replication", "fallback_application_name", "target_session_attrs", "options"] {
         conninfo.remove(keyword);
     }
@@ -139,42 +139,49 @@ pub fn slot_of(row: &NodeRow) -> Option<String> {
     row.slot_name.clone().filter(|name| !name.is_empty())
 }
 
-/// Lets a running standby follow, by SQL.
+/// Repoints a running standby by SQL.
 pub fn follow_by_sql(follower: &NodeFacts, upstream: Upstream) -> Step {
     let row = &follower.row;
     Step::new(
         format!("follow_{}", row.node_id),
-        format!("let node \"{}\" follow {}", row.node_name, upstream.name),
+        format!("point node \"{}\" at {}", row.node_name, upstream.name),
         Op::Follow { standby: Standby::Running(crate::plan::register::endpoint(follower)), upstream },
         QUERY_S,
         Exit::Follow,
     )
     .uninterruptible()
-    .hint(format!("When it can be reached, run \"pgbaton standby follow\" on node \"{}\".", row.node_name))
+    .hint(format!("When it is reachable, run \"pgbaton standby follow\" on node \"{}\".", row.node_name))
 }
 
-/// Checks that our role can point a running standby elsewhere by SQL.
+/// Checks that our role can repoint a running standby by SQL.
 pub fn can_follow(row: &NodeRow, version_num: u32, role: Option<&RoleFacts>) -> Check {
     const NAME: &str = "follow_rights";
     let name = &row.node_name;
     let Some(role) = role else {
-        return Check::fail(NAME, format!("could not ask node \"{name}\" what our role may do there"))
+        return Check::fail(NAME, format!("could not query the privileges of the role on node \"{name}\""))
             .node(row.node_id);
     };
     if role.can_follow_by_sql() {
-        return Check::pass(NAME, format!("the role may change the upstream of node \"{name}\""))
-            .node(row.node_id);
+        return Check::pass(
+            NAME,
+            format!("the role has the privileges to change the upstream of node \"{name}\""),
+        )
+        .node(row.node_id);
     }
     let check = Check::fail(
         NAME,
-        format!("role \"{}\" may not change the upstream of node \"{name}\" by SQL", role.role),
+        format!(
+            "role \"{}\" lacks the privileges to change the upstream of node \"{name}\" by SQL",
+            role.role
+        ),
     )
     .node(row.node_id);
     match role.grants_to_follow(version_num) {
         Some(grants) => check.hint(format!("As a superuser, run on the primary: {}", grants.join(" "))),
-        None if !role.alter_system_allowed => check
-            .detail("allow_alter_system is off there, so that only its configuration files can be changed."),
-        None => check.detail("Up to PostgreSQL 14 only a superuser may run ALTER SYSTEM."),
+        None if !role.alter_system_allowed => {
+            check.detail("allow_alter_system is off there, so only its configuration files can be changed.")
+        }
+        None => check.detail("Up to PostgreSQL 14 only a superuser can run ALTER SYSTEM."),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What the hosts of nodes say that do not let themselves be asked, before another node is promoted. Pure.
+//! What the hosts of nodes that do not respond report, before another node is promoted. Pure.
 //!
-//! The host of the last known primary decides more than its server can: a server that hangs is running, and one that is down can be kept from
-//! coming back as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a standby.
+//! The host of the last known primary shows more than its server can: a server that hangs is running, and one that is down can be prevented from
+//! starting as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a standby.
 
 use crate::assess::alive::Alive;
 use crate::error::Exit;
@@ -16,11 +16,11 @@ use crate::registry::NodeType;
 /// What pgbaton on the host of a node says of its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostSays {
-    /// It was looked at there.
+    /// It was examined there.
     Seen(Standing),
-    /// Another command is at work there, or what an earlier one has left could not be ended; whole sentences.
+    /// Another command is running there, or an interrupted one could not be ended; whole sentences.
     Busy(String),
-    /// The host answers, but the node's lock could not be taken or its server not be kept down; whole sentences.
+    /// The host responds, but the node's lock could not be taken or its server not be kept down; whole sentences.
     Unsure(String),
     /// The host could not be reached; whole sentences.
     Nothing(String),
@@ -33,11 +33,11 @@ pub enum Word {
     Stops(Check),
     /// The server is no primary. Whole sentences.
     NoPrimary(String),
-    /// It says nothing about that. There may be something to tell.
+    /// It proves nothing. There may be something to report.
     Nothing(Option<Check>),
 }
 
-/// A node that cannot be asked.
+/// A node that does not respond.
 #[derive(Debug)]
 pub struct Unasked<'a> {
     /// The node.
@@ -50,7 +50,7 @@ pub struct Unasked<'a> {
     pub was_standby: bool,
 }
 
-/// Says whether a server answers, and refuses to show what it is.
+/// Says whether a server responds, but does not report its role.
 pub fn only_speaks(node: &NodeFacts) -> bool {
     node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Spoke)
 }
@@ -73,7 +73,7 @@ pub fn was_standby(topology: Option<&Topology>, node: &NodeFacts, timeline: Time
         })
 }
 
-/// Judges a node that cannot be asked by what its host says.
+/// Judges a node that does not respond by what its host reports.
 pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Word {
     let Unasked { node, alive, was_primary, was_standby } = *unasked;
     let (id, name) = (node.row.node_id, &node.row.node_name);
@@ -90,16 +90,16 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
         Some(HostSays::Seen(Standing::Running(why))) => {
             let what = if was_primary { "the primary" } else { "node" };
             return Word::Stops(
-                second(format!("the server of {what} \"{name}\" is running"))
-                    .detail(why.clone())
-                    .hint("If it is to be replaced, stop it on its host first; if it hangs, with an immediate stop."),
+                second(format!("the server of {what} \"{name}\" is running")).detail(why.clone()).hint(
+                    "To replace it, stop it on its host first; if it hangs, with an immediate shutdown.",
+                ),
             );
         }
         Some(HostSays::Seen(Standing::Unclear(why))) if was_primary => {
             return Word::Stops(
                 second(format!("the server of the primary \"{name}\" is running"))
                     .detail(why.clone())
-                    .hint("Wait until it is up or down; if it is to be replaced, stop it on its host."),
+                    .hint("Wait until it is up or down; to replace it, stop it on its host."),
             );
         }
         Some(HostSays::Seen(Standing::Standby)) => {
@@ -121,13 +121,11 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
             return Word::Stops(
                 Check::fail(
                     "far_end_busy",
-                    format!("cannot make certain that \"{name}\" does not come back as a primary"),
+                    format!("cannot make sure that \"{name}\" does not start as a primary"),
                 )
                 .node(id)
                 .detail(why.clone())
-                .hint(
-                    "Make certain that no command is at work on its host and that its server does not start.",
-                )
+                .hint("Make sure that no command is running on its host and that its server does not start.")
                 .exit(Exit::Busy)
                 .waivable(Waiver::Force, force),
             );
@@ -153,7 +151,7 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
     if was_standby {
         return Word::NoPrimary(format!("{shows} It is registered, and was last seen, as a standby."));
     }
-    let told = match host {
+    let from_host = match host {
         Some(HostSays::Seen(Standing::Unclear(why)) | HostSays::Busy(why) | HostSays::Nothing(why)) => {
             format!(" {why}")
         }
@@ -161,9 +159,9 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
     };
     Word::Stops(
         second(format!("cannot determine whether node \"{name}\" is a primary"))
-            .detail(format!("{shows}{told} The saved topology does not show it as a standby."))
+            .detail(format!("{shows}{from_host} The saved topology does not show it as a standby."))
             .hint(format!(
-                "Look at the data directory on the host of \"{name}\": a standby has standby.signal, and pg_controldata says \
+                "Check the data directory on the host of \"{name}\": a standby has standby.signal, and pg_controldata says \
                  \"in archive recovery\". Or stop its server."
             ))
             .waivable(Waiver::Force, force),
@@ -215,7 +213,7 @@ mod tests {
     #[test]
     fn a_server_that_runs_as_a_primary_stops_it_whatever_else_is_known() {
         for answered in [Answered::Spoke, Answered::Silent, Answered::Nothing] {
-            // Of a former primary that answers, its own answer is told.
+            // For a former primary that responds, its own answer is reported.
             for who in [FORMER, SIBLING, KNOWN]
                 .into_iter()
                 .filter(|who| (answered, *who) != (Answered::Spoke, FORMER))

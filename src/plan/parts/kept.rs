@@ -16,7 +16,7 @@ pub struct Kept {
     pub slot: Option<String>,
 }
 
-/// Decides it. A slot is made only where its size is limited: nobody knows when, or whether, the former primary comes back, and a full disk
+/// Decides it. A slot is made only where its size is limited: it is unknown when, or whether, the former primary comes back, and a full disk
 /// stops the new one. `more` is how many slots are made besides.
 pub fn for_former(
     former: &NodeFacts,

@@ -1,5 +1,5 @@
-//! Logical replication slots in a change of roles: what of them survives, what would hold their readers back afterwards, and what a former
-//! primary must not keep. Pure.
+//! Logical replication slots in a change of roles: which survive, what would block their subscribers afterwards, and which a former primary must
+//! not keep. Pure.
 
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
@@ -31,7 +31,7 @@ pub fn lost(old: &ServerFacts, candidate: &ServerFacts) -> Vec<(String, String)>
     judged.collect()
 }
 
-/// The same for the slots of a primary that is gone, as far as they were ever seen.
+/// The same for the slots of a failed primary, as far as they were ever seen.
 pub fn lost_as_seen(seen: &SeenNode, candidate: &ServerFacts) -> Vec<(String, String)> {
     let judged = seen.logical_slots.iter().filter_map(|name| {
         let known = seen.slots.iter().find(|slot| slot.name == *name);
@@ -51,17 +51,18 @@ pub fn behind(candidate: &NodeFacts, server: &ServerFacts, seen: &SeenNode) -> O
         let copy =
             server.slot(&slot.name).filter(|copy| copy.is_no_copy(slot.plugin.as_deref()).is_none())?;
         let (here, there) = (copy.confirmed_flush_lsn?, slot.confirmed_flush_lsn?);
-        (here < there).then(|| format!("\"{}\" is at {here}, its readers had confirmed {there}", slot.name))
+        (here < there)
+            .then(|| format!("\"{}\" is at {here}, but its subscribers had confirmed {there}", slot.name))
     });
     let each: Vec<String> = each.collect();
     (!each.is_empty()).then(|| {
         Check::warning(
             "logical_slots",
-            format!("copies of logical replication slots on node \"{}\" are behind", candidate.row.node_name),
+            format!("copies of logical replication slots on node \"{}\" lag behind", candidate.row.node_name),
         )
         .node(candidate.row.node_id)
-        .detail(format!("{}. Readers are sent what is in between once more.", each.join("; ")))
-        .hint("Subscriptions of PostgreSQL pass over what they have; make sure that other readers do.")
+        .detail(format!("{}. Subscribers receive the changes in between again.", each.join("; ")))
+        .hint("PostgreSQL subscriptions skip changes that they already have; make sure that other readers do, too.")
     })
 }
 
@@ -78,8 +79,8 @@ pub fn survive(candidate: &NodeFacts, lost: &[(String, String)], force: bool) ->
             .detail(format!("After the promotion these cannot be used: {}.", each.join(", ")))
             .hint(
                 "Subscribers and other readers of these slots would have to be set up again. On PostgreSQL 17 and later a slot survives if it was \
-                 made with failover = true and the standby has sync_replication_slots = on; pg_replication_slots there shows whether it is \
-                 synchronized.",
+                created with failover = true and the standby has sync_replication_slots = on; pg_replication_slots there shows whether it is \
+                synchronized.",
             )
             .waivable(Waiver::Force, force)
     })
@@ -102,7 +103,7 @@ pub fn held_back<'a>(
         let left: Vec<&str> = there.into_iter().map(String::as_str).collect();
         Check::warning(
             "synchronized_standby_slots",
-            format!("readers of failover slots would get nothing from node \"{node}\" as the primary"),
+            format!("subscribers of failover slots would receive nothing from node \"{node}\" as the primary"),
         )
         .node(candidate.row.node_id)
         .detail(format!(
@@ -208,7 +209,7 @@ mod tests {
         let (lost, behind) = judged(slot("cdc", "pgoutput", 0x400), true);
         assert!(lost.is_empty());
         let detail = behind.unwrap().detail.unwrap();
-        assert!(detail.contains("\"cdc\" is at 0/400, its readers had confirmed 0/500"), "{detail}");
+        assert!(detail.contains("\"cdc\" is at 0/400, but its subscribers had confirmed 0/500"), "{detail}");
         assert_eq!(judged(slot("other", "pgoutput", 0x500), true).0[0].1, "it has no copy");
     }
 }

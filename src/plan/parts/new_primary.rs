@@ -1,4 +1,4 @@
-//! What promote and switchover share: whom the role may go to, who follows, and the record of it. Pure.
+//! What promote and switchover share: which node can become the primary, which standbys follow, and the record of it. Pure.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::plan::{Check, Op, Probe, Scope, Step, Waiver};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::units::size;
 
-/// Seconds that a checkpoint after the promotion may take; nobody waits for it but this command.
+/// Seconds that a checkpoint after the promotion may take; only this command waits for it.
 const CHECKPOINT_S: u32 = 600;
 
 /// Checks what makes a standby a doubtful choice.
@@ -40,13 +40,13 @@ pub fn fit(
         checks.push(
             doubtful("apply_delay", format!("node \"{name}\" replays with a delay"))
                 .detail(format!("recovery_min_apply_delay is {} s.{left}", delay / 1000))
-                .hint("The delay is given up by the promotion: what it was to protect from is replayed."),
+                .hint("Promotion ends the delay: all received WAL is replayed, including changes the delay was meant to hold back."),
         );
     }
     if server.replay_paused == Some(true) {
         checks.push(
             doubtful("replay_paused", format!("replay is paused on node \"{name}\""))
-                .detail("The promotion ends the pause and replays the WAL that is waiting.")
+                .detail("The promotion ends the pause and replays all received WAL.")
                 .hint(advice(name, server, primary).text),
         );
     }
@@ -62,7 +62,7 @@ pub fn fit(
     if candidate.row.priority == 0 {
         checks.push(
             doubtful("priority", format!("node \"{name}\" has priority 0"))
-                .detail("It was set apart as a node that is not to become primary."),
+                .detail("It is configured not to become the primary."),
         );
     }
     checks
@@ -120,13 +120,13 @@ fn clients_can_write(candidate: &NodeFacts, role: &RoleFacts) -> Option<Check> {
             .node(candidate.row.node_id)
             .detail(format!("{SETTING} is on {}.", whom.join(", ")))
             .hint(format!(
-                "If that is not intended, run there when it is the primary (in a session after SET {SETTING} = off): {}",
+                "If that is not intended, run there once it is the primary (in a session after SET {SETTING} = off): {}",
                 how.join(" ")
             ))
     })
 }
 
-/// A check that fails, and that `--force` waives.
+/// A check that fails, and that `--force` overrides.
 fn doubtful(candidate: &NodeFacts, check: &str, message: String, force: bool) -> Check {
     Check::fail(check, message).node(candidate.row.node_id).waivable(Waiver::Force, force)
 }
@@ -151,11 +151,11 @@ pub fn synchronous_standbys(
         doubtful(
             candidate,
             "synchronous_names",
-            "commits on the new primary would wait for ever".into(),
+            "commits on the new primary would wait forever".into(),
             force,
         )
         .detail(format!(
-            "synchronous_standby_names is \"{}\", which wants {wanted} of them, and {count} would be there.",
+            "synchronous_standby_names is \"{}\", which requires {wanted} synchronous standbys, but only {count} would be connected.",
             server.synchronous_standby_names
         ))
         .hint(format!(
@@ -165,7 +165,7 @@ pub fn synchronous_standbys(
     })
 }
 
-/// Reads `synchronous_standby_names`: how many it wants, and of whom. None if it wants nobody.
+/// Reads `synchronous_standby_names`: how many standbys it requires, and their names. None if it requires none.
 pub fn parse_synchronous_names(text: &str) -> Option<(usize, Vec<String>)> {
     let text = text.trim();
     let (wanted, list) = match text.split_once('(') {
@@ -183,7 +183,7 @@ pub fn parse_synchronous_names(text: &str) -> Option<(usize, Vec<String>)> {
     (!names.is_empty() && wanted > 0).then_some((wanted, names))
 }
 
-/// Returns the standbys that followed the primary that is gone, or nobody.
+/// Returns the standbys that followed the failed primary, or no node.
 pub fn siblings<'a>(
     cluster: &'a ClusterFacts,
     candidate: &NodeFacts,
@@ -224,7 +224,7 @@ pub fn scope(cluster: &ClusterFacts, server: &ServerFacts) -> Scope {
     }
 }
 
-/// Checks that the candidate has room for those who are to follow.
+/// Checks that the candidate has enough WAL senders and replication slots for all standbys.
 pub fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts]) -> Check {
     const NAME: &str = "room_for_siblings";
     let name = &candidate.row.node_name;
@@ -233,28 +233,31 @@ pub fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts
     let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
     let new_slots = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();
     if server.senders.len() + more > senders {
-        Check::warning(NAME, format!("node \"{name}\" has too few WAL senders for all that are to follow"))
+        Check::warning(NAME, format!("node \"{name}\" has too few WAL senders for all standbys"))
             .detail(format!(
-                "max_wal_senders is {senders}, {} are in use, {more} more are wanted.",
+                "max_wal_senders is {senders}, {} are in use, {more} more are needed.",
                 server.senders.len()
             ))
-            .hint("Raise max_wal_senders there; it takes a restart.")
+            .hint("Raise max_wal_senders there, which requires a restart.")
     } else if server.slots.len() + new_slots > slots {
         Check::warning(
             NAME,
-            format!("node \"{name}\" has too few replication slots for all that are to follow"),
+            format!("node \"{name}\" has too few replication slots for all standbys"),
         )
         .detail(format!(
-            "max_replication_slots is {slots}, {} are there, {new_slots} more are wanted.",
+            "max_replication_slots is {slots}, {} exist, {new_slots} more are needed.",
             server.slots.len()
         ))
-        .hint("Raise max_replication_slots there, which takes a restart; or drop slots that nobody needs.")
+        .hint("Raise max_replication_slots there, which requires a restart; or drop slots that are not needed.")
     } else {
-        Check::pass(NAME, format!("node \"{name}\" has room for those who are to follow"))
+        Check::pass(
+            NAME,
+            format!("node \"{name}\" has enough WAL senders and replication slots for all standbys"),
+        )
     }
 }
 
-/// Returns the statements that make a node the primary in the metadata. A witness belongs to whoever is the primary.
+/// Returns the statements that make a node the primary in the metadata. A witness belongs to the current primary.
 pub fn new_primary(row: &NodeRow, own_schema: bool) -> Vec<Statement> {
     let mut out = vec![
         node::deactivate_other_primaries(row.node_id),
@@ -292,7 +295,7 @@ pub fn checkpoint(role: Option<&RoleFacts>, on: &Endpoint) -> Option<Step> {
     })
 }
 
-/// Names the witnesses that cannot be told now, and what brings them up to date.
+/// Names the witnesses that cannot be updated now, and how to update them.
 pub fn silent_witnesses(cluster: &ClusterFacts) -> Vec<Check> {
     let silent =
         cluster.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness && node.row.active);
@@ -301,10 +304,10 @@ pub fn silent_witnesses(cluster: &ClusterFacts) -> Vec<Check> {
             let name = &node.row.node_name;
             let why = sentence(&node.server.as_ref().err()?.message);
             Some(
-                Check::warning("witness_not_told", format!("witness \"{name}\" cannot be told of the new primary"))
+                Check::warning("witness_not_told", format!("witness \"{name}\" cannot be updated with the new primary"))
                     .node(node.row.node_id)
                     .detail(format!(
-                        "{why} Its copy of the metadata goes on naming the old one, which may be allowed to start by that."
+                        "{why} Until it is updated, its copy names the old primary, and \"node guard\" may let that server start."
                     ))
                     .hint(format!("When it is back, run \"pgbaton witness register --force\" on \"{name}\".")),
             )
@@ -312,8 +315,8 @@ pub fn silent_witnesses(cluster: &ClusterFacts) -> Vec<Check> {
         .collect()
 }
 
-/// Tells the witnesses, each of which has its own copy of the metadata, all that is recorded on the new primary: a witness may have been
-/// away the last time, or know nothing of a node that came later.
+/// Updates the witnesses, each of which has its own copy of the metadata, with all records of the new primary: a witness may have been
+/// unreachable the last time, or not know a node that was registered later.
 ///
 /// What is registered as a witness and belongs to the cluster has no copy: there it is the metadata itself.
 pub fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Vec<Step> {
@@ -334,7 +337,7 @@ pub fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Vec<Step>
             let (id, name) = (node.row.node_id, &node.row.node_name);
             Step::new(
                 format!("tell_witness_{id}"),
-                format!("tell witness \"{name}\""),
+                format!("update the metadata on witness \"{name}\""),
                 Op::Sql { on: endpoint(node), statements: statements.clone() },
                 QUERY_S,
                 Exit::Query,

@@ -1,7 +1,7 @@
-//! What promote and switchover do about a repmgr that is at work in the same cluster. Pure.
+//! What promote and switchover do about repmgr running in the same cluster. Pure.
 //!
-//! Its daemons are paused, and afterwards do what they did before. Its commands cannot be held up: they know nothing of our locks. So we
-//! give way to one that runs, and look again at the last moment before which nothing has happened.
+//! Its daemons are paused, and unpaused afterwards. Its commands cannot be blocked: they do not know our locks. So pgbaton refuses while one
+//! is running, and looks again at the last moment before the first effect.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::registry::lock::KEY;
 pub struct Beside {
     /// The real repmgr can change roles here.
     pub possible: bool,
-    /// What it does, by node id, on those that answer.
+    /// What it does, by node id, on those that respond.
     pub nodes: BTreeMap<i32, Repmgr>,
     /// None of its daemons ran when one looked before the locks. It stays true of the sessions when a server is stopped meanwhile.
     pub none_ran: bool,
@@ -59,11 +59,11 @@ impl Beside {
             checks.push(
                 Check::fail("repmgr_rests", "a command of repmgr may be running in this cluster")
                     .detail(format!(
-                        "It has a session that is not older than {NEW_S} s, or is no repmgrd's, on {}. It does not know of \
-                         pgbaton, and both must not change roles at the same time.",
+                        "It has a session that is not older than {NEW_S} s, or does not belong to repmgrd, on {}. It does not know of \
+                        pgbaton, and both must not change roles at the same time.",
                         at_work.join(" and on ")
                     ))
-                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same, and so does one that no node knows of.")
+                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same, and so does one that no node knows.")
                     .exit(Exit::Busy)
                     .waivable(Waiver::Force, force),
             );
@@ -73,14 +73,14 @@ impl Beside {
             checks.push(
                 Check::warning(
                     "repmgrd_paused",
-                    format!("repmgrd on node \"{}\" was paused before, and stays so", node.row.node_name),
+                    format!("repmgrd on node \"{}\" was already paused, and stays paused", node.row.node_name),
                 )
                 .node(node.row.node_id)
                 .detail(
-                    "A command of repmgr that failed leaves all of them paused: then nobody fails over. One that still runs has paused \
-                     them, too.",
+                    "A failed repmgr command leaves all daemons paused: then there is no automatic failover. A running repmgr command pauses \
+                    them, too.",
                 )
-                .hint("See that nobody is changing roles with repmgr. If nobody wants the pause, run \"repmgr service unpause\"."),
+                .hint("Make sure that no repmgr command is changing roles. If the pause is not intended, run \"repmgr service unpause\"."),
             );
         }
         checks
@@ -125,7 +125,7 @@ impl Beside {
     }
 
     /// Looks again whether repmgr rests: what it has begun since we looked first, and whether its daemons are paused indeed.
-    /// And whether the `primary`, if there is to be one, is the primary still: the way back would make it one.
+    /// And whether the `primary`, if there is to be one, is still the primary: the rollback would make it one.
     pub fn look_again(
         &self,
         plan: &mut Plan,
@@ -139,7 +139,7 @@ impl Beside {
         let paused = self.daemons(cluster);
         let mut steps = Vec::new();
         if let Some(node) = primary {
-            let title = format!("see that node \"{}\" is the primary still", node.row.node_name);
+            let title = format!("check that node \"{}\" is still the primary", node.row.node_name);
             let probe = Probe::Accepts { on: endpoint(node), in_recovery: Some(false) };
             steps.push(Step::new("primary_still", title, Op::Wait(probe), REST_S, exit));
         }
@@ -148,11 +148,11 @@ impl Beside {
             let (id, name) = (node.row.node_id, &node.row.node_name);
             let is_paused = paused.iter().any(|other| other.row.node_id == id);
             let says = format!("no command of repmgr runs on node \"{name}\"");
-            let probe = Probe::Sql { says, on: endpoint(node), statement: nobody_since(repmgr) };
-            let title = format!("see that repmgr rests on node \"{name}\"");
+            let probe = Probe::Sql { says, on: endpoint(node), statement: no_session_since(repmgr) };
+            let title = format!("check that no repmgr command runs on node \"{name}\"");
             steps.push(
                 Step::new(format!("repmgr_rests_{id}"), title, Op::Wait(probe), REST_S, exit)
-                    .hint("Wait for the end of what repmgr does, and run the command again."),
+                    .hint("Wait for the end of the repmgr command, and run the command again."),
             );
             if is_paused {
                 let probe = Probe::Sql {
@@ -160,24 +160,24 @@ impl Beside {
                     on: endpoint(node),
                     statement: Statement::new("SELECT repmgr.repmgrd_is_paused()::text"),
                 };
-                let title = format!("see that repmgrd is paused on node \"{name}\"");
+                let title = format!("check that repmgrd is paused on node \"{name}\"");
                 steps.push(
                     Step::new(format!("paused_{id}"), title, Op::Wait(probe), REST_S, exit)
                         .hint(instead(node)),
                 );
             }
         }
-        plan.phases.push(phase("look what repmgr does", steps));
+        plan.phases.push(phase("check for repmgr commands", steps));
     }
 }
 
 /// Seconds that a command of repmgr may take that only looks; `node check` is over in less than one.
 const REST_S: u32 = 5;
 
-/// What to do about a daemon that does not let itself be paused.
+/// What to do about a daemon that cannot be paused.
 fn instead(node: &NodeFacts) -> String {
     format!(
-        "Stop repmgrd on \"{}\" for the time being; --repmgrd-no-pause leaves it running, and then it may promote another node.",
+        "Stop repmgrd on \"{}\" for the time being; --repmgrd-no-pause leaves it running, but then it may promote another node.",
         node.row.node_name
     )
 }
@@ -185,7 +185,7 @@ fn instead(node: &NodeFacts) -> String {
 /// A question whose answer is yes while repmgr has no session that was opened after those that were there when we looked first.
 ///
 /// A resumed operation has looked long ago, but holds the lock since a moment: older sessions than that are the daemon's.
-fn nobody_since(seen: &Repmgr) -> Statement {
+fn no_session_since(seen: &Repmgr) -> Statement {
     let known: Vec<String> = seen.visits.iter().map(|visit| visit.pid.to_string()).collect();
     Statement::new(format!(
         "SELECT (count(*) = 0)::text FROM pg_stat_activity WHERE {IS_REPMGRS} AND pid <> ALL (string_to_array($1, ',')::integer[]) \
@@ -268,7 +268,7 @@ mod tests {
         // That of a node that does not answer may have it.
         let silent = beside.nodes.remove(&1);
         assert_eq!(refused(&beside, false), None);
-        // Unless it did answer when one looked before, and had none: somebody stops it just now.
+        // Unless it responded at the first look, and had none: it is being stopped just now.
         beside.none_ran = true;
         assert_eq!(refused(&beside, false), Some(Exit::Busy));
         beside.none_ran = false;

@@ -1,7 +1,7 @@
-//! What makes a server a standby of another node: one piece, which all planners use. Pure.
+//! What makes a server a standby of another node: one part, which all planners use. Pure.
 //!
-//! `standby.signal`, where it streams from, no recovery target, and the modes that files in that directory have. What stands on the server's
-//! command line no file overrides, so it is refused before anything stops.
+//! `standby.signal`, where it streams from, no recovery target, and the modes that files in that directory have. No file
+//! overrides options on the server's command line, so they are refused before anything stops.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ const SHORT_S: u32 = 60;
 /// A standby that has more than this to replay is not waited for until it has replayed it.
 const FAR_BEHIND: u64 = 64 << 20;
 
-/// Returns the assignments that let a standby go on for ever: those of the settings that end a recovery, with the value that does not. Where
+/// Returns the assignments that keep a standby in recovery forever: those of the settings that end a recovery, with the value that does not. Where
 /// not everything could be read, it is all that every version knows.
 pub fn cleared(found: &Settings) -> Vec<(String, String)> {
     let mut names = found.clearable();
@@ -88,7 +88,7 @@ pub fn ends_recovery(name: &str, data_directory: &Path, next: &NextStart) -> Vec
                 format!("node \"{name}\" has settings of a past recovery, which are cleared"),
             )
             .detail(format!("{} {}", listed(&stops), effect(settings, &stops)))
-            .hint("They are overridden in postgresql.auto.conf; remove them where they stand."),
+            .hint("They are overridden in postgresql.auto.conf; remove them from the file that sets them."),
         );
     }
     if let Some(why) = &settings.unread {
@@ -143,13 +143,13 @@ impl Future<'_> {
         }
     }
 
-    /// Clears what would end the recovery; None where nothing would. It comes before `standby.signal`: with the signal and a target whoever
-    /// starts the server gets a second primary.
+    /// Clears what would end the recovery; None where nothing would. It comes before `standby.signal`: with the signal and a target a
+    /// start would make a second primary.
     pub fn clear(&self, exit: Exit) -> Option<Step> {
         clear_step(&self.row.node_name, self.data_directory, self.next, exit)
     }
 
-    /// Checks what it needs as a standby. `running` is what the server says of itself, where it runs; `primary` is the name of the future
+    /// Checks what it needs as a standby. `running` is what the server reports, if it runs; `primary` is the name of the future
     /// primary and what is in force there.
     pub fn checks(
         &self,
@@ -177,7 +177,9 @@ impl Future<'_> {
                     ),
                 )
                 .detail(next.get("hot_standby").map(|set| format!("{set}.")).unwrap_or_default())
-                .hint(format!("Turn it on in the configuration of \"{name}\", or override this check."))
+                .hint(format!(
+                    "Turn it on in the configuration of \"{name}\", or override this check with --force."
+                ))
                 .waivable(Waiver::Force, force),
             );
         }
@@ -191,7 +193,7 @@ impl Future<'_> {
     }
 }
 
-/// Tells of a command that becomes active on a standby.
+/// Reports a command that becomes active on a standby.
 pub fn cleanup(name: &str, set: &Set) -> Check {
     Check::warning("archive_cleanup_command", format!("as a standby, node \"{name}\" runs archive_cleanup_command"))
         .detail(format!(
@@ -212,8 +214,8 @@ fn on_command_line(name: &str, fixed: &[&Set]) -> Option<Check> {
             listed(fixed)
         ))
         .hint(format!(
-            "Take them out of what starts the server of \"{name}\" (pg_ctl -o, the arguments of a container, a unit), restart it, and run \
-             the command again. Where it streams from belongs in postgresql.auto.conf."
+            "Remove them from the command that starts the server of \"{name}\" (pg_ctl -o, the arguments of a container, a unit), restart it, \
+            and run the command again. primary_conninfo belongs in postgresql.auto.conf."
         ))
     })
 }
@@ -225,7 +227,7 @@ fn lower(name: &str, here: &Settings, primary_name: &str, there: &Settings) -> O
         .iter()
         .map(|(setting, ours, theirs)| {
             let place = here.get(setting).map(|set| format!(" ({})", set.place)).unwrap_or_default();
-            format!("{setting} is {ours}{place} and {theirs} on \"{primary_name}\"")
+            format!("{setting} is {ours}{place}, but {theirs} on \"{primary_name}\"")
         })
         .collect();
     (!lower.is_empty()).then(|| {
@@ -234,7 +236,7 @@ fn lower(name: &str, here: &Settings, primary_name: &str, there: &Settings) -> O
             format!("settings of node \"{name}\" are lower than those of \"{primary_name}\""),
         )
         .detail(format!(
-            "{}. A standby with less than its primary pauses replay; before PostgreSQL 14 it shuts down.",
+            "{}. A standby with lower values than its primary pauses replay; before PostgreSQL 14 it shuts down.",
             texts.join("; ")
         ))
     })
@@ -299,7 +301,7 @@ fn effect(all: &Settings, stops: &[&Set]) -> String {
         out.push("A standby does not follow its upstream to a newer timeline.");
     }
     if stops.iter().any(|set| set.name == settings::TRIGGER_FILE) {
-        out.push("A standby promotes itself when the trigger file is there.");
+        out.push("A standby promotes itself when the trigger file exists.");
     }
     out.join(" ")
 }
@@ -311,7 +313,7 @@ pub fn running(row: &NodeRow, here: &Settings, primary: Option<(&str, &Settings)
     let name = &row.node_name;
     let mut checks: Vec<Check> = on_command_line(name, &here.fixed()).into_iter().collect();
     let stops: Vec<&Set> = here.stops().into_iter().filter(|set| set.place != Place::CommandLine).collect();
-    // A trigger file that is configured is no danger before somebody makes it, and then that is what he wants.
+    // A configured trigger file is no danger before it is created, and then a promotion is intended.
     let stops: Vec<&Set> = stops.into_iter().filter(|set| set.name != settings::TRIGGER_FILE).collect();
     if !stops.is_empty() {
         let sql: Vec<String> = stops
@@ -338,7 +340,7 @@ pub fn running(row: &NodeRow, here: &Settings, primary: Option<(&str, &Settings)
     checks.into_iter().map(|check| check.node(row.node_id)).collect()
 }
 
-/// Returns what keeps a running standby from being pointed at another upstream by SQL and from staying a standby there.
+/// Returns what prevents a running standby from being repointed by SQL and from staying a standby there.
 pub fn refuses_to_follow(
     row: &NodeRow,
     version_num: u32,
@@ -356,7 +358,7 @@ pub fn in_force<'a>(row: &'a NodeRow, role: Option<&'a RoleFacts>) -> Option<(&'
     role.map(|role| (row.node_name.as_str(), &role.settings))
 }
 
-/// How far a standby must have come to be one.
+/// How far a standby must have replayed to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Past {
     /// The position: that of the switch to the present timeline; None for the last checkpoint of the upstream, which a new primary writes on

@@ -1,4 +1,4 @@
-//! Who is let in, and how nodes know the password: `pg_hba.conf` and the password files.
+//! Which connections are allowed, and how nodes know the password: `pg_hba.conf` and the password files.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::pg::passfile::{Entry, Standing};
 use crate::plan::{Check, Waiver};
 
 impl Work<'_> {
-    /// Returns all connections that have to be let in.
+    /// Returns all connections that have to be allowed.
     pub(super) fn connections(&self) -> Vec<Connection> {
         let wanted = self.wanted;
         let mut out = Vec::new();
@@ -53,7 +53,7 @@ impl Work<'_> {
                 Requirement {
                     name: "pg_hba".into(),
                     uses: Use::ALL.to_vec(),
-                    has: format!("not to be seen by \"{}\"", set_up.asked_as),
+                    has: format!("not visible to \"{}\"", set_up.asked_as),
                     needs: "lines for every node".into(),
                     status: Status::Cannot,
                     how: Some("Name a superuser with -S or -U.".into()),
@@ -66,7 +66,7 @@ impl Work<'_> {
             if let Some(error) = &rule.error {
                 self.checks.push(
                     Check::fail("pg_hba_errors", format!("{} has an error: {error}", rule.place(&main)))
-                        .detail("The server does not read a pg_hba.conf with errors, nor would it take over what is added.")
+                        .detail("The server does not load a pg_hba.conf with errors, so new lines would have no effect either.")
                         .hint("Correct the line, then run the command again."),
                 );
             }
@@ -77,7 +77,7 @@ impl Work<'_> {
             Err(why) => {
                 self.checks.push(
                     Check::fail("pg_hba_block", format!("in \"{main}\" {why}"))
-                        .hint("Remove or complete the marks; the lines between them are pgbaton's."),
+                        .hint("Remove or complete the markers; the lines between them belong to pgbaton."),
                 );
                 None
             }
@@ -100,23 +100,23 @@ impl Work<'_> {
             let own: Vec<&Connection> =
                 connections.iter().filter(|connection| connection.of == name).collect();
             let mut lines = Vec::new();
-            let mut told = BTreeSet::new();
+            let mut found = BTreeSet::new();
             for connection in &own {
                 let at = |rule: &Rule| rules.iter().position(|other| std::ptr::eq(other, rule));
                 let wins = match decide(rules, connection, &self.facts.around, &self.wanted.method) {
                     Decision::LetIn(rule) => {
-                        told.insert(Found::Line(
+                        found.insert(Found::Line(
                             rule.line_number,
                             rule.auth_method.clone().unwrap_or_default(),
                         ));
                         continue;
                     }
                     Decision::NoRule => {
-                        told.insert(Found::Nothing);
+                        found.insert(Found::Nothing);
                         None
                     }
                     Decision::Otherwise(rule) => {
-                        told.insert(Found::Refusal(
+                        found.insert(Found::Refusal(
                             rule.line_number,
                             rule.auth_method.clone().unwrap_or_default(),
                         ));
@@ -145,14 +145,14 @@ impl Work<'_> {
             } else {
                 format!("{name} ({addresses})")
             };
-            let told = told.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let how = lines.iter().map(|line| line.rule.clone()).collect::<Vec<_>>().join("\n");
             self.add(
                 Requirement {
                     name: "pg_hba".into(),
                     uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
-                    has: told,
-                    needs: format!("lets in {who}"),
+                    has: found,
+                    needs: format!("allows {who}"),
                     status: if ok { Status::Ok } else { Status::Missing },
                     how: (!ok).then_some(how),
                 },
@@ -165,18 +165,18 @@ impl Work<'_> {
             let method = &self.wanted.method;
             self.checks.push(
                 Check::fail("no_password", format!("new lines in pg_hba.conf would ask for a password by {method}"))
-                    .detail("With --no-password there is none.")
-                    .hint("Name another method with --auth-method, such as cert or trust, or leave out --no-password."),
+                    .detail("--no-password excludes that.")
+                    .hint("Choose another method with --auth-method, such as cert or trust, or leave out --no-password."),
             );
         }
     }
 
-    /// Returns the line that lets a connection in.
+    /// Returns the line that allows a connection.
     fn line(&self, connection: &Connection) -> String {
         connection.line(&self.wanted.method, self.facts.around.ssl)
     }
 
-    /// Where a conninfo insists on TLS, the server has to have it.
+    /// If a conninfo requires TLS, the server must support it.
     fn tls(&mut self) {
         let Some(node) = self.wanted.nodes.iter().find(|node| node.tls == Tls::Always) else { return };
         let ssl = self.facts.around.ssl;
@@ -187,7 +187,7 @@ impl Work<'_> {
                 name: "ssl".into(),
                 uses: Use::ALL.to_vec(),
                 has: if ssl { "on" } else { "off" }.into(),
-                needs: format!("on: the conninfo of {} insists on TLS", node.name),
+                needs: format!("on: the conninfo of {} requires TLS", node.name),
                 status: if ssl { Status::Ok } else { Status::Cannot },
                 how: (!ssl).then(|| how.to_string()),
             },
@@ -195,8 +195,8 @@ impl Work<'_> {
         );
         if !ssl {
             self.checks.push(
-                Check::fail("ssl", "the server has no TLS")
-                    .detail(format!("The conninfo of \"{}\" insists on it by sslmode.", node.name))
+                Check::fail("ssl", "TLS is off on the server")
+                    .detail(format!("The conninfo of \"{}\" requires it (sslmode).", node.name))
                     .hint(how),
             );
         }
@@ -207,31 +207,31 @@ impl Work<'_> {
         self.to_top = self.wanted.force;
         self.in_the_way(
             rule,
-            "decides before the lines of pgbaton",
+            "takes precedence over the lines of pgbaton",
             format!(
-                "It is about connections of \"{}\" ({}) as \"{}\".",
+                "It matches connections from \"{}\" ({}) as \"{}\".",
                 connection.of, connection.from, connection.role
             ),
-            "Move the block of pgbaton above it, or that rule below the block; --force moves the block before the first rule.",
+            "Move the block of pgbaton above that rule; --force moves the block before the first rule.",
             main,
         );
     }
 
-    /// A rule that somebody has made for just this connection would no longer decide about it.
+    /// A rule made for exactly this connection would no longer match it first.
     fn overrides(&mut self, rule: &Rule, main: &str, connection: &Connection) {
         self.in_the_way(
             rule,
-            "is meant for connections that pgbaton needs",
+            "matches exactly connections that pgbaton needs",
             format!(
-                "The lines of pgbaton would stand before it and let in \"{}\" ({}) as \"{}\".",
+                "The lines of pgbaton would precede it and allow \"{}\" ({}) as \"{}\".",
                 connection.of, connection.from, connection.role
             ),
-            "Correct or remove that rule if those connections are to be let in.",
+            "Correct or remove that rule if those connections should be allowed.",
             main,
         );
     }
 
-    /// Names a rule once, however many connections it is about.
+    /// Names a rule once, however many connections it matches.
     fn in_the_way(&mut self, rule: &Rule, what: &str, detail: String, hint: &str, main: &str) {
         let method = rule.auth_method.as_deref().unwrap_or_default();
         let message = format!("{} {what}, by \"{method}\"", rule.place(main));
@@ -246,7 +246,7 @@ impl Work<'_> {
         );
     }
 
-    /// Nodes whose addresses are not known cannot be let in.
+    /// Nodes whose addresses are unknown cannot be allowed.
     fn unresolved(&mut self) {
         for Node { name, sources, .. } in &self.wanted.nodes {
             let Err(why) = sources else { continue };
@@ -255,15 +255,15 @@ impl Work<'_> {
                     name: "pg_hba".into(),
                     uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
                     has: format!("no address: {why}"),
-                    needs: format!("lets in {name}"),
+                    needs: format!("allows {name}"),
                     status: Status::Cannot,
-                    how: Some("Name its network with --network, or add hostaddr to its conninfo.".into()),
+                    how: Some("Give its network with --network, or add hostaddr to its conninfo.".into()),
                 },
                 None,
             );
             self.checks.push(
-                Check::fail("node_address", format!("the address of \"{name}\" is not known: {why}"))
-                    .hint("Correct the name, or let its network in with --network CIDR."),
+                Check::fail("node_address", format!("the address of \"{name}\" is unknown: {why}"))
+                    .hint("Correct the name, or allow its network with --network CIDR."),
             );
         }
     }
@@ -297,10 +297,10 @@ impl Work<'_> {
                 self.checks.push(
                     Check::fail("pgpass_line", format!("line {line} of \"{path}\" has another password"))
                         .detail(format!(
-                            "It is what libpq uses for \"{}\" at \"{}\", port {}.",
+                            "libpq uses that line for \"{}\" at \"{}\", port {}.",
                             entry.user, entry.host, entry.port
                         ))
-                        .hint("Correct or remove that line; pgbaton changes none that is there."),
+                        .hint("Correct or remove that line; pgbaton does not change existing lines."),
                 );
             }
             let count = self.entries().len();
@@ -326,7 +326,7 @@ impl Work<'_> {
         }
         if self.facts.passfiles.is_empty() {
             self.checks.push(
-                Check::fail("pgpass", "there is no place for a password file")
+                Check::fail("pgpass", "no location for a password file was found")
                     .detail("This user has no home directory.")
                     .hint("Set passfile in the configuration, or HOME."),
             );
@@ -334,8 +334,8 @@ impl Work<'_> {
         let generates = matches!(self.wanted.password(&self.wanted.role), Password::Generated(_));
         if self.facts.set_up.as_ref().is_none_or(|set_up| set_up.in_recovery) && generates {
             self.checks.push(
-                Check::fail("password", "a password is made on the primary, not here")
-                    .hint("Give the one that was made there, by PGPASSWORD or on a terminal, instead of --generate-password."),
+                Check::fail("password", "a password is generated on the primary, not on this node")
+                    .hint("Give the password that was generated there, with PGPASSWORD or on a terminal, instead of --generate-password."),
             );
         }
         if self.facts.set_up.is_none() && matches!(self.wanted.password(&self.wanted.role), Password::Missing)
@@ -386,7 +386,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// The server names its file as it was told to; ours has no symbolic links in it.
+/// The server names its file as it was configured; ours has no symbolic links in it.
 fn same_file(named: &str, main: &str) -> bool {
     let named = std::path::Path::new(named);
     named.display().to_string() == main

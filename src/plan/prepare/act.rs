@@ -1,4 +1,4 @@
-//! What meets the requirements: as a plan, as diffs, as lines for somebody else.
+//! What meets the requirements: as a plan, as diffs, as lines for an administrator.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub struct FileChange {
     pub new: String,
 }
 
-/// What somebody else is to run and to write.
+/// What an administrator has to run and to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Printed {
     /// Statements for a superuser, in any database.
@@ -98,8 +98,8 @@ impl Work<'_> {
             let asked_as = self.facts.set_up.as_ref().map_or("", |set_up| &set_up.asked_as);
             making.checks.push(
                 Check::fail("superuser", format!("\"{asked_as}\" is not a superuser"))
-                    .detail("PostgreSQL lets nobody else see and change what has to be changed.")
-                    .hint("Name a superuser with -S or -U, or let one run what --print prints."),
+                    .detail("Only a superuser can see and change the settings.")
+                    .hint("Name a superuser with -S or -U, or have one run the output of --print."),
             );
         } else {
             making.checks.push(Check::pass("superuser", "a superuser is connected"));
@@ -115,7 +115,7 @@ impl Work<'_> {
                 .hint(requirement.how.clone().unwrap_or_default()),
             );
         }
-        // What others have to say first: where one of these stops, nothing has been opened to anybody yet.
+        // Steps that may fail first: if one of them stops, no access has been granted yet.
         making.roles(self);
         making.passfiles(self);
         making.passwords(self);
@@ -123,7 +123,7 @@ impl Work<'_> {
         if reloads {
             making.step(
                 "reload",
-                "let the server read its configuration again",
+                "reload the configuration of the server",
                 Op::Sql {
                     on: places.server.clone(),
                     statements: vec![Statement::new("SELECT pg_catalog.pg_reload_conf()")],
@@ -155,7 +155,7 @@ impl Work<'_> {
         Prepared { plan, files: making.files, secrets: making.secrets }
     }
 
-    /// Returns what somebody else is to do.
+    /// Returns what an administrator has to do.
     pub fn printed(&self) -> Printed {
         let mut out = Printed {
             database: self.wanted.database.clone(),
@@ -201,7 +201,7 @@ impl Work<'_> {
         if lacks(&self.wanted.role) && !self.facts.set_up.as_ref().is_some_and(|set_up| set_up.in_recovery) {
             out.sql.push(format!("\\password {}", quote_ident(&self.wanted.role)));
         }
-        // What creates comes before what grants; the order of the requirements sees to that, except for settings, which hurt nobody.
+        // What creates comes before what grants; the order of the requirements sees to that, except for settings, which do no harm.
         if !out.sql.is_empty() || !out.pg_hba.is_empty() {
             out.sql_in_database.push("SELECT pg_reload_conf();".into());
         }
@@ -234,7 +234,7 @@ impl Making<'_> {
                     self.checks.push(
                         Check::fail("writable", message)
                             .detail(why.clone())
-                            .hint("Run the command as the user that owns it, or let somebody who may do what --print prints."),
+                            .hint("Run the command as the user that owns it, or have that user apply the output of --print."),
                     );
                 }
             }
@@ -265,8 +265,8 @@ impl Making<'_> {
         let server = self.places.server.clone();
         if !statements.is_empty() {
             let op = Op::Sql { on: server.clone(), statements: sql(&statements) };
-            let step = self.step("role", &format!("give role \"{role}\" what it needs"), op);
-            step.stays = Some(format!("Role \"{role}\" keeps what it was given."));
+            let step = self.step("role", &format!("grant role \"{role}\" its privileges"), op);
+            step.stays = Some(format!("Role \"{role}\" keeps its new privileges."));
         }
         if let Some(statement) = made {
             let database = &work.wanted.database;
@@ -277,15 +277,15 @@ impl Making<'_> {
                     .bind(database),
             };
             let op = Op::Sql { on: server, statements: sql(&[statement]) };
-            let step = self.step("database", &format!("make database \"{database}\""), op);
+            let step = self.step("database", &format!("create database \"{database}\""), op);
             step.on_resume = OnResume::AgainUnless(there);
             step.stays = Some(format!("Database \"{database}\" stays."));
         }
         if !inside.is_empty() {
             let op = Op::Sql { on: self.places.database.clone(), statements: sql(&inside) };
-            let title =
-                format!("let role \"{role}\" call functions in database \"{}\"", work.wanted.database);
-            self.step("execute", &title, op).stays = Some("It may call these functions.".into());
+            let title = format!("grant role \"{role}\" functions in database \"{}\"", work.wanted.database);
+            self.step("execute", &title, op).stays =
+                Some("It keeps the privilege to call these functions.".into());
         }
     }
 
@@ -359,7 +359,7 @@ impl Making<'_> {
         true
     }
 
-    /// Where ALTER SYSTEM is not to be had: a file of our own, which the server's includes.
+    /// If ALTER SYSTEM is not available: a file of our own, which the server's includes.
     fn settings_by_file(&mut self, wanted: &[(&str, &str)]) {
         let Some(set_up) = &self.facts.set_up else { return };
         let auto = |name: &str| {
@@ -373,7 +373,7 @@ impl Making<'_> {
                         "auto_conf",
                         format!("{name} is set in line {} of \"{}\"", line.line, line.file.display()),
                     )
-                    .detail("That file wins over all others, and ALTER SYSTEM is not to be had.")
+                    .detail("That file overrides all others, and ALTER SYSTEM is not available.")
                     .hint("Remove the line, or allow ALTER SYSTEM, then run the command again."),
                 );
             }
@@ -442,7 +442,7 @@ impl Making<'_> {
             );
             let step = self.step(
                 &format!("last_{name}"),
-                &format!("see that {name} is the last word"),
+                &format!("check that no later line sets {name}"),
                 Op::Wait(probe),
             );
             step.timeout_s = CHECK_S;
@@ -488,14 +488,15 @@ impl Making<'_> {
                 "SELECT (NOT EXISTS (SELECT FROM pg_hba_file_rules WHERE error IS NOT NULL))::text",
             ),
         };
-        let step = self.step("pg_hba_errors", &format!("see that \"{path}\" has no errors"), Op::Wait(probe));
+        let step =
+            self.step("pg_hba_errors", &format!("check that \"{path}\" has no errors"), Op::Wait(probe));
         step.timeout_s = CHECK_S;
         step.hint = Some(
-            "The server does not take the lines as they are: look at --auth-method, and at what --dry-run shows.".into(),
+            "The server rejects the new lines: check --auth-method, and the output of --dry-run.".into(),
         );
         let step = Step::new(
             "pg_hba_back",
-            format!("put \"{path}\" back"),
+            format!("restore \"{path}\""),
             write(HBA_OLD),
             STEP_S,
             Exit::LocalCommand,
@@ -547,11 +548,11 @@ fn with_include(conf: &str, name: &str) -> String {
 }
 
 /// Returns the directory that a configuration includes all files of, if it does.
-pub fn included_directory(conf: &str, beside: &Path) -> Option<std::path::PathBuf> {
+pub fn included_directory(conf: &str, base: &Path) -> Option<std::path::PathBuf> {
     let directory = |line: &str| {
         let value = line.trim_start().strip_prefix("include_dir")?.trim_start_matches([' ', '\t', '=']);
         let value = value.strip_prefix('\'')?.split('\'').next()?;
-        (!value.is_empty()).then(|| beside.join(value))
+        (!value.is_empty()).then(|| base.join(value))
     };
     conf.lines().find_map(directory)
 }
@@ -572,7 +573,7 @@ fn without_secrets(text: &str) -> String {
 }
 
 impl Wanted {
-    /// Says whether any role needs a password that nobody has given.
+    /// Says whether any role needs a password that was not given.
     pub fn lacks_password(&self) -> bool {
         self.roles().iter().any(|role| matches!(self.password(role), super::Password::Missing))
     }

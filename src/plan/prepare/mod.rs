@@ -1,7 +1,7 @@
-//! `node prepare`: what a server has and needs to be in a cluster, and the plan that gives it what is missing.
+//! `node prepare`: what a server has and needs for replication, and the plan that adds what is missing.
 //!
 //! [`Work::of`] judges facts, requirement by requirement, and keeps with each one what would meet it; the table, the plan, the
-//! diffs and what is printed for somebody else are all made of that one value.
+//! diffs and what is printed for an administrator are all made of that one value.
 
 mod access;
 mod act;
@@ -150,7 +150,7 @@ pub struct FileNow {
     pub closed: Option<String>,
 }
 
-/// A node that has to be let in and to be reached.
+/// A node that must be allowed to connect and must be reachable.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// Its name, or the host that was named.
@@ -172,9 +172,9 @@ pub struct Node {
 pub enum Password {
     /// It was found where libpq finds it, or typed.
     Known(Secret),
-    /// It was made just now.
+    /// It was generated just now.
     Generated(Secret),
-    /// Nobody knows it here.
+    /// It is not known on this host.
     Missing,
     /// There is to be none.
     Unwanted,
@@ -205,7 +205,7 @@ pub struct Wanted {
     pub database: String,
     /// All nodes, this one first.
     pub nodes: Vec<Node>,
-    /// Networks that are let in instead of the addresses of nodes.
+    /// Networks that may connect instead of the addresses of nodes.
     pub networks: Vec<Network>,
     /// How new lines authenticate.
     pub method: String,
@@ -312,7 +312,7 @@ impl<'a> Work<'a> {
         self.items.iter().filter(waits).map(|item| item.requirement.name.clone()).collect()
     }
 
-    /// Says whether a password is needed that nobody has given.
+    /// Says whether a password is needed that was not given.
     pub fn lacks_password(&self) -> bool {
         self.checks.iter().any(|check| check.name == "password") && self.wanted.lacks_password()
     }
@@ -326,7 +326,7 @@ impl<'a> Work<'a> {
         let Some(set_up) = &self.facts.set_up else {
             return !matches!(self.wanted.password(&self.wanted.role), Password::Unwanted);
         };
-        // Who may not see the rules cannot tell.
+        // Without the privilege to see the rules this is unknown.
         let Some(rules) = &set_up.rules else { return false };
         let by_rule = |connection: &Connection| match decide(
             rules,

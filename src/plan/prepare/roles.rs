@@ -1,4 +1,4 @@
-//! The roles with exactly the rights that they need, their passwords, and the database.
+//! The roles with exactly the privileges that they need, their passwords, and the database.
 
 use super::{Change, Password, Requirement, Status, Use, Work};
 use crate::facts::prepare::{REWIND_FUNCTIONS, ROLE_FUNCTIONS, RoleNow, SetUp};
@@ -16,8 +16,8 @@ impl Work<'_> {
             self.role("replication_role", &wanted.replication_role, other);
         }
         let name = quote_ident(&wanted.role);
-        let nobody = RoleNow::default();
-        let role = role.unwrap_or(&nobody);
+        let no_role = RoleNow::default();
+        let role = role.unwrap_or(&no_role);
         self.grant(
             "pg_monitor",
             &Use::ALL,
@@ -35,8 +35,8 @@ impl Work<'_> {
                 Requirement {
                     name: "alter_system".into(),
                     uses: vec![Use::Standby],
-                    has: "a superuser's right before PostgreSQL 15".into(),
-                    needs: "pgbaton on each host: it writes the file".into(),
+                    has: "superuser only before PostgreSQL 15".into(),
+                    needs: "pgbaton on each host, which writes the file".into(),
                     status: Status::Ok,
                     how: None,
                 },
@@ -99,12 +99,12 @@ impl Work<'_> {
                 "none".to_string(),
                 Some(Change::Database(format!("CREATE DATABASE {database} OWNER {role};"))),
             ),
-            // It may be somebody's own, with other things in it: its owner stays.
+            // It may contain other data: its owner stays.
             Some(now) if !now.may_connect || !now.may_create => (
-                format!("one of \"{}\"", now.owner),
+                format!("owned by \"{}\"", now.owner),
                 Some(Change::Role(vec![format!("GRANT CONNECT, CREATE ON DATABASE {database} TO {role};")])),
             ),
-            Some(now) => (format!("one of \"{}\"", now.owner), None),
+            Some(now) => (format!("owned by \"{}\"", now.owner), None),
         };
         let how = change.as_ref().map(|change| match change {
             Change::Database(statement) => statement.clone(),
@@ -116,7 +116,7 @@ impl Work<'_> {
                 name: "database".into(),
                 uses: Use::ALL.to_vec(),
                 has,
-                needs: format!("\"{}\", where the role may make schemas", self.wanted.database),
+                needs: format!("\"{}\", where the role can create schemas", self.wanted.database),
                 status: if change.is_some() { Status::Missing } else { Status::Ok },
                 how,
             },
@@ -161,7 +161,7 @@ impl Work<'_> {
         );
     }
 
-    /// The passwords that the server has stored, against those that are known here.
+    /// The passwords that the server has stored, compared with those known on this host.
     pub(super) fn passwords(&mut self, set_up: &SetUp) {
         let needed = self.asks_for_password();
         if !set_up.superuser {
@@ -182,11 +182,11 @@ impl Work<'_> {
                 (_, Password::Unwanted) => continue,
                 (Some(_), _) if matches == Some(false) || generated => {
                     self.checks.push(self.other_password(role, generated, set_up.in_recovery));
-                    ("another one than is known here", Status::Missing, !set_up.in_recovery)
+                    ("differs from the one known on this host", Status::Missing, !set_up.in_recovery)
                 }
                 (Some(_), _) => ("one", Status::Ok, false),
                 (None, _) if set_up.in_recovery => ("none", Status::Cannot, false),
-                (None, Password::Missing) => ("none, and none is known here", Status::Missing, false),
+                (None, Password::Missing) => ("none, and none is known on this host", Status::Missing, false),
                 (None, _) => ("none", Status::Missing, true),
             };
             let needs = format!("one for \"{role}\"");
@@ -195,7 +195,7 @@ impl Work<'_> {
                 Status::Cannot => Some("Run \"pgbaton node prepare --apply\" on the primary.".to_string()),
                 Status::Missing => Some(
                     "\"pgbaton node prepare --apply\" sets the one from ~/.pgpass, PGPASSWORD or the conninfo; \
-                     --generate-password makes one."
+                    --generate-password generates one."
                         .to_string(),
                 ),
             };
@@ -225,21 +225,21 @@ impl Work<'_> {
         }
     }
 
-    /// The role has a password, and another one is known here or was to be made.
+    /// The role has a password, but another one is known on this host or was to be generated.
     fn other_password(&self, role: &str, generated: bool, in_recovery: bool) -> Check {
         let (message, hint) = if generated {
             (
                 format!("role \"{role}\" has a password already"),
-                "Put it into ~/.pgpass, or give it by PGPASSWORD, instead of --generate-password.",
+                "Add it to ~/.pgpass, or give it with PGPASSWORD, instead of --generate-password.",
             )
         } else {
             (
-                format!("role \"{role}\" has another password than the one that was found here"),
+                format!("the password of role \"{role}\" differs from the one found on this host"),
                 "Correct it in ~/.pgpass, in PGPASSWORD or in the conninfo.",
             )
         };
         let check = Check::fail("password", message)
-            .detail("Other nodes and sessions may use the password that it has.")
+            .detail("Other nodes and sessions may use its current password.")
             .hint(hint);
         if in_recovery { check } else { check.waivable(Waiver::Force, self.wanted.force) }
     }
@@ -247,10 +247,10 @@ impl Work<'_> {
 
 /// The check of a command that has no password where one is needed.
 pub(super) fn no_password(role: &str) -> Check {
-    Check::fail("password", format!("the password of role \"{role}\" is not known"))
-        .detail("The rules of pg_hba.conf ask for one.")
+    Check::fail("password", format!("the password of role \"{role}\" is unknown"))
+        .detail("The rules of pg_hba.conf require one.")
         .hint(
-            "Give it by PGPASSWORD, put it into ~/.pgpass, let --generate-password make one, run the command on a terminal \
-             to be asked for it, or, where trust, peer, ident or certificates do without, add --no-password.",
+            "Give it with PGPASSWORD, add it to ~/.pgpass, generate one with --generate-password, or run the command on a terminal \
+            to be asked for it; for trust, peer, ident or certificates add --no-password.",
         )
 }

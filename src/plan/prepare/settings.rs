@@ -1,4 +1,4 @@
-//! Settings: what is in force, what the files say, what it takes.
+//! Settings: what is in force, what the files say, what is required.
 
 use super::{Change, Requirement, Status, Use, Work};
 use crate::facts::prepare::{SetUp, SettingNow};
@@ -26,7 +26,7 @@ impl Work<'_> {
         for error in &set_up.file_errors {
             self.checks.push(
                 Check::fail("configuration_files", format!("a configuration file has an error: {error}"))
-                    .detail("PostgreSQL takes over no new setting from files with errors.")
+                    .detail("PostgreSQL loads no new setting from files with errors.")
                     .hint("Correct it, then run the command again."),
             );
         }
@@ -71,7 +71,7 @@ impl Work<'_> {
             let library = now("archive_library").value;
             self.checks.push(
                 Check::fail("archive_library", format!("archive_library is set to \"{library}\""))
-                    .detail("PostgreSQL refuses to archive by a library and by a command.")
+                    .detail("PostgreSQL does not allow both archive_library and archive_command.")
                     .hint("Leave out --archive-command, or reset archive_library first."),
             );
         }
@@ -127,7 +127,7 @@ impl Work<'_> {
         out.push(need(
             "wal_log_hints",
             &[RewindTarget],
-            if checksums { "any: data checksums do" } else { "on, or data checksums" },
+            if checksums { "any, as data checksums are on" } else { "on, or data checksums" },
             "on",
             Box::new(move |value| checksums || is_on(value)),
         ));
@@ -175,7 +175,7 @@ impl Work<'_> {
         let value = match now.as_deref() {
             _ if hosts.iter().all(is_local) => "localhost".to_string(),
             None | Some("" | "localhost") => "*".to_string(),
-            // Somebody has chosen where to listen, and nowhere else is opened. A name may mean another address on this host than
+            // The listen addresses were chosen, and no others are opened. A name may mean another address on this host than
             // on others.
             Some(chosen) => {
                 let is_address = |host: &&String| host.parse::<std::net::IpAddr>().is_ok() && !is_local(host);
@@ -217,7 +217,7 @@ fn judge(setting: &SettingNow, need: &Need) -> (Status, Option<String>) {
     let by_hand = setting.source == "command line" || setting.source == "environment variable";
     if by_hand && !now {
         let how = format!(
-            "It is set by the server's {}, which wins over every file; take it away there.",
+            "It is set by the server's {}, which overrides every file; remove it there.",
             setting.source
         );
         return (Status::Cannot, Some(how));

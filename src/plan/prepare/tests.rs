@@ -157,7 +157,7 @@ fn settings_are_judged_by_what_is_in_force_and_by_what_the_files_say() {
     assert_eq!(with("wal_level", "minimal", None), "wal_level missing");
     assert_eq!(with("wal_level", "minimal", file("Logical")), "wal_level restart");
     assert_eq!(with("wal_level", "logical", None), "");
-    // Somebody has lowered it for the next start.
+    // It was lowered for the next start.
     assert_eq!(with("wal_level", "replica", file("minimal")), "wal_level missing");
     assert_eq!(with("full_page_writes", "off", file("on")), "full_page_writes missing");
     assert_eq!(with("hot_standby", "off", file("YES")), "hot_standby restart");
@@ -251,7 +251,7 @@ fn a_role_gets_exactly_what_it_lacks() {
     set_up.version_num = 140_000;
     let work_facts = facts(set_up.clone());
     assert_eq!(Work::of(&work_facts, &wanted()).printed().sql.len(), 3);
-    // A superuser needs nothing but to be let in.
+    // A superuser needs nothing but a connection.
     let all = RoleNow { login: true, superuser: true, ..RoleNow::default() };
     set_up.roles.insert("repmgr".into(), all);
     set_up.database = Some(DatabaseNow { may_connect: true, may_create: true, ..DatabaseNow::default() });
@@ -262,7 +262,7 @@ fn a_role_gets_exactly_what_it_lacks() {
     assert_eq!(unmet(&facts(set_up), &wanted()), [""; 0]);
 }
 
-/// Rules that let nobody in.
+/// Rules that allow no connection.
 fn refused() -> SetUp {
     SetUp { rules: Some(vec![rule(1, "reject")]), ..set_up() }
 }
@@ -368,7 +368,7 @@ fn a_rule_that_was_made_for_our_connections_is_not_overridden_unasked() {
         let work_facts = facts(SetUp { rules: Some(vec![rule]), ..set_up() });
         failed(&work_facts, &Wanted { force, ..wanted() })
     };
-    // What nobody has thought of may be refused by default.
+    // Unknown cases may be refused by default.
     assert_eq!(with(rule(1, "reject"), false), [""; 0]);
     let anywhere =
         Rule { address: Some("0.0.0.0".into()), netmask: Some("0.0.0.0".into()), ..rule(1, "reject") };
@@ -410,7 +410,7 @@ fn a_conninfo_that_insists_on_tls_gets_lines_for_tls_and_a_server_that_has_it() 
     let made = Work::of(&work_facts, &asked).prepared(&places());
     let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
     assert!(hba.new.contains("10.0.0.1/32 scram") && hba.new.contains("# node2"), "{}", hba.new);
-    // Whoever does not insist is let in by either.
+    // A client that does not require it is allowed by either.
     assert!(Work::of(&work_facts, &wanted()).printed().pg_hba.iter().all(|line| line.starts_with("host ")));
 }
 

@@ -11,7 +11,7 @@ fn silent(answered: Answered) -> Silence {
     Silence { answered, message: "no luck".into(), detail: None, hint: None }
 }
 
-/// A primary that is gone, node 2 to be promoted, node 3 beside it; nobody streams.
+/// A failed primary, node 2 to be promoted, node 3 another standby; no node streams.
 fn facts() -> PromoteFacts {
     let standby = |end| ServerFacts {
         receiver: None,
@@ -61,7 +61,7 @@ fn what_a_silent_node_had_as_the_primary_of_a_newer_timeline_is_not_discarded_wi
     assert_eq!(stops(&facts, force), lost);
     assert!(judge(&facts, force).checks.iter().any(|check| check.exit == Exit::DataLoss && check.stops()));
     assert_eq!(stops(&facts, ALL), None);
-    // On the timeline that the candidate is on it is as far as was seen: told, and not refused.
+    // On the timeline that the candidate is on it is as far as was seen: reported, and not refused.
     let same = ServerFacts { in_recovery: false, ..ServerFacts::example(false, 1, 0x900) };
     before.nodes[2].server = Ok(same);
     facts.topology = Some(crate::facts::topology::merge(None, &before, Timestamp::UNIX_EPOCH));
@@ -100,7 +100,7 @@ fn a_server_of_another_cluster_at_the_address_of_the_primary_is_not_the_primary(
     let said = plan.checks.iter().find(|check| check.name == "node_not_asked").unwrap();
     assert!(said.detail.as_ref().unwrap().contains("another cluster"), "{said:?}");
 
-    // Where there are but two, whoever asks knows which cluster is meant.
+    // With only two nodes, the local node decides which cluster is meant.
     facts.cluster.nodes.truncate(2);
     facts.cluster.nodes[0].server = foreign();
     assert_eq!(facts.cluster.system_identifier(), Some("8"));
@@ -109,7 +109,7 @@ fn a_server_of_another_cluster_at_the_address_of_the_primary_is_not_the_primary(
     assert_eq!(facts.cluster.disown_strangers(Some(2)), [1]);
     assert_eq!(stops(&facts, ASKED), None);
 
-    // One that answers and lets nobody in has not said whose it is.
+    // A server that responds and rejects every connection has not shown its cluster.
     facts.cluster.nodes[0].server = Err(silent(Answered::Spoke));
     assert_eq!(facts.cluster.disown_strangers(Some(2)), Vec::<i32>::new());
     assert_eq!(stops(&facts, ALL), second_primary());
@@ -136,7 +136,7 @@ fn what_the_former_primary_needs_is_kept_from_before_the_promotion_on() {
     let back: Vec<&str> = kept.back.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["drop_slot_3", "drop_slot_1"]);
     assert_eq!(kept.defect(), None);
-    // While it lives nobody is promoted, and nothing is said of it.
+    // While it is alive there is no promotion, and nothing is reported about it.
     facts.cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
     let said = plan(&facts, ALL).plan.checks;
     assert!(said.iter().all(|check| check.name != "kept_wal"), "{said:?}");
@@ -211,7 +211,7 @@ fn what_answers_or_is_streamed_from_is_alive_whatever_is_forced() {
     assert_eq!(stops(&facts, ALL), second_primary());
     facts.cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
     assert_eq!(stops(&facts, ALL), second_primary());
-    // Nobody answers, but node 3 streams from there.
+    // It does not respond, but node 3 streams from there.
     facts.cluster.nodes[0].server = Err(silent(Answered::Nothing));
     assert_eq!(stops(&facts, ALL), None);
     let receiver = |host: &str| {
@@ -225,7 +225,7 @@ fn what_answers_or_is_streamed_from_is_alive_whatever_is_forced() {
     };
     server(&mut facts, 3).receiver = receiver("h1");
     assert_eq!(stops(&facts, ALL), second_primary());
-    // So does one that streams from nobody knows whom; but not one that is cascaded.
+    // So does one that streams from an unknown server; but not a cascaded one.
     server(&mut facts, 3).receiver = receiver("elsewhere");
     assert_eq!(stops(&facts, ALL), second_primary());
     server(&mut facts, 3).receiver = receiver("h2");
@@ -287,7 +287,7 @@ fn a_doubtful_candidate_is_waived_by_force() {
     let mut facts = facts();
     server(&mut facts, 2).synchronous_standby_names = "ANY 1 (node1, \"node3\")".into();
     assert_eq!(stops(&facts, ASKED), None);
-    // One that is not told to follow is none that confirms anything.
+    // One that is not repointed confirms nothing.
     let alone = PromoteOptions { siblings_follow: false, ..ASKED };
     assert_eq!(stops(&facts, alone), Some(("synchronous_names".into(), Exit::Failed)));
 }
@@ -304,7 +304,10 @@ fn what_is_missing_is_a_number_only_where_it_is_known() {
     let mut cluster = facts.cluster.clone();
     cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
     facts.topology = Some(crate::facts::topology::merge(None, &cluster, Timestamp::UNIX_EPOCH));
-    assert_eq!(said(&facts), ("at least 256 bytes of WAL of \"node1\" are missing here".into(), None));
+    assert_eq!(
+        said(&facts),
+        ("at least 256 bytes of WAL of \"node1\" are missing on this node".into(), None)
+    );
     facts.former_end = Some(Lsn(0x500));
     assert_eq!(said(&facts).1, Some(0));
     facts.former_end = Some(Lsn(0x580));

@@ -53,7 +53,7 @@ fn names<'a>(
                         format!("node ID {} belongs to node \"{}\"", row.node_id, other.node_name),
                     )
                     .detail(format!("The configuration says that it is \"{}\".", row.node_name))
-                    .hint("Choose another node_id, or waive this check if the node was renamed.")
+                    .hint("Choose another node_id, or override this check with --force if the node was renamed.")
                     .waivable(Waiver::Force, options.force),
                 );
             }
@@ -69,10 +69,10 @@ fn names<'a>(
                         format!("node ID {} is in use by another running server", row.node_id),
                     )
                     .detail(format!(
-                        "It is registered as \"{}\" and answers at its registered address.",
+                        "It is registered as \"{}\" and responds at its registered address.",
                         other.node_name
                     ))
-                    .hint("Choose another node_id, or waive this check if this server replaces that one.")
+                    .hint("Choose another node_id, or override this check with --force if this server replaces that one.")
                     .waivable(Waiver::Force, options.force),
                 );
             }
@@ -104,7 +104,7 @@ fn names<'a>(
     checks
 }
 
-/// Returns the statement that drops a slot unless somebody uses it or it is gone.
+/// Returns the statement that drops a slot unless it is in use or does not exist.
 pub fn drop_inactive_slot(slot_name: &str) -> Statement {
     Statement::new(
         "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots \
@@ -113,7 +113,7 @@ pub fn drop_inactive_slot(slot_name: &str) -> Statement {
     .bind(slot_name)
 }
 
-/// Names a registered node as a place to run statements; a password in its conninfo is named, not told.
+/// Names a registered node as a place to run statements; a password in its conninfo is named, not contained.
 pub fn endpoint(node: &NodeFacts) -> Endpoint {
     let secret = node::holds_secret(&node.row.conninfo).then(|| node::conninfo_secret(node.row.node_id));
     let conninfo = Conninfo::parse(&node.row.conninfo)
@@ -122,11 +122,11 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
     Endpoint { name: format!("node \"{}\"", node.row.node_name), conninfo, secret }
 }
 
-/// Tells the witnesses, which have copies of their own, what was recorded; None where there is none. What fails there undoes nothing.
+/// Updates the witnesses, which have copies of the metadata; None if there is none. A failure there undoes nothing.
 fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase> {
     let steps = new_primary::tell_witnesses(cluster, record);
     (!steps.is_empty()).then(|| Phase {
-        title: "tell the witnesses".into(),
+        title: "update the witnesses".into(),
         order: Order::AllAtOnce,
         on_failure: OnFailure::Continue,
         outage: false,
@@ -134,7 +134,7 @@ fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase>
     })
 }
 
-/// A plan of one phase whose steps need no way back: each is a transaction, or is done again by the next run.
+/// A plan of one phase whose steps need no rollback: each is a transaction, or is done again by the next run.
 pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
     Plan {
         checks,

@@ -34,10 +34,10 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     let mut checks = vec![];
     checks.push(if facts.local.in_recovery {
         Check::fail("server_is_primary", format!("the server of node \"{name}\" is in recovery"))
-            .detail("It is a standby, or still recovers from a crash.")
+            .detail("It is a standby, or crash recovery is still running.")
             .hint("To register a standby, run \"pgbaton standby register\".")
     } else {
-        Check::pass("server_is_primary", "the server takes writes")
+        Check::pass("server_is_primary", "the server accepts writes")
     });
     // A standby is no primary, whatever else there is to say.
     if !facts.local.in_recovery {
@@ -55,10 +55,12 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     let Present { database, role, .. } = &facts.present;
     let (by, install, title) = match &facts.superuser {
         Some(superuser) => {
-            let title = format!("give role \"{role}\" the metadata in database \"{database}\"");
+            let title = format!("create the metadata schema for role \"{role}\" in database \"{database}\"");
             (superuser, facts.present.install_as_superuser(), title)
         }
-        None => (on, facts.present.install(), format!("make the metadata in database \"{database}\"")),
+        None => {
+            (on, facts.present.install(), format!("create the metadata schema in database \"{database}\""))
+        }
     };
     let old = facts.cluster.node(row.node_id).map(|node| &node.row);
     let others = facts.cluster.nodes.iter().any(|node| {
@@ -77,7 +79,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     if facts.lacks_term {
         steps.push(Step::new(
             "set_voting_term",
-            "write the first term of elections",
+            "write the first election term",
             Op::Sql { on: on.clone(), statements: vec![first_term()] },
             QUERY_S,
             Exit::Query,
@@ -88,7 +90,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     if is_new {
         steps.push(Step::new(
             "record_node",
-            format!("record node \"{name}\" (ID {}) as primary", row.node_id),
+            format!("register node \"{name}\" (ID {}) as primary", row.node_id),
             Op::Sql { on: on.clone(), statements: record.clone() },
             QUERY_S,
             Exit::Query,
@@ -115,16 +117,17 @@ pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
             .detail("pgbaton works with the tables of repmgr 5.")
             .hint("Install the package of repmgr 5, and run in that database: ALTER EXTENSION repmgr UPDATE;")
         }
-        SchemaVerdict::Foreign if present.extension.is_some() => {
-            Check::fail(NAME, format!("the repmgr extension in database \"{database}\" has lost its tables"))
-                .detail(
-                    "Its tables \"nodes\" and \"events\" are not there, or not with the columns of repmgr 5.",
-                )
-                .hint("Use another database for the metadata, or drop the extension and create it again.")
-        }
+        SchemaVerdict::Foreign if present.extension.is_some() => Check::fail(
+            NAME,
+            format!("the repmgr extension in database \"{database}\" has lost its tables"),
+        )
+        .detail("Its tables \"nodes\" and \"events\" are missing, or do not have the columns of repmgr 5.")
+        .hint("Use another database for the metadata, or drop the extension and create it again."),
         SchemaVerdict::Foreign => {
-            Check::fail(NAME, format!("schema \"repmgr\" in database \"{database}\" holds other tables"))
-                .detail("Tables \"nodes\" or \"events\" exist there, but not with the columns of repmgr 5.")
+            Check::fail(NAME, format!("schema \"repmgr\" in database \"{database}\" contains other tables"))
+                .detail(
+                    "Tables \"nodes\" or \"events\" exist there, but do not have the columns of repmgr 5.",
+                )
                 .hint("Use another database for the metadata, or rename that schema.")
         }
         _ if !present.lacking().is_empty() && superuser.is_none() => {
@@ -144,10 +147,10 @@ pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
             ))
         }
         _ if !present.lacking().is_empty() => {
-            Check::pass(NAME, format!("a superuser can give role \"{role}\" the metadata"))
+            Check::pass(NAME, format!("a superuser can create the metadata schema for role \"{role}\""))
         }
-        SchemaVerdict::Complete => Check::pass(NAME, "the metadata is there and can be written"),
-        _ => Check::pass(NAME, format!("the metadata can be made in database \"{database}\"")),
+        SchemaVerdict::Complete => Check::pass(NAME, "the metadata schema exists and can be written"),
+        _ => Check::pass(NAME, format!("the metadata schema can be created in database \"{database}\"")),
     }
 }
 
@@ -179,20 +182,20 @@ fn other_primaries(
                 Check::fail(NAME, format!("node \"{name}\" is a primary too"))
                     .node(other.row.node_id)
                     .detail(format!(
-                        "It takes writes on timeline {}, this server on timeline {}.",
+                        "It accepts writes on timeline {}, and this server on timeline {}.",
                         server.timeline, local.timeline
                     ))
-                    .hint("Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other.")
+                    .hint("Run \"pgbaton cluster show\" to see which of them is the valid primary, and stop the other one.")
                     .exit(Exit::SecondPrimary),
             ),
             Err(_) if other.row.node_type != NodeType::Primary || !other.row.active => {}
             Err(_) if Conninfo::parse(&other.row.conninfo).is_err() => checks.push(
-                Check::fail(NAME, format!("cannot tell whether the registered primary \"{name}\" is alive"))
+                Check::fail(NAME, format!("cannot determine whether the registered primary \"{name}\" is alive"))
                     .node(other.row.node_id)
-                    .detail("The connection string in its record is invalid, so that it could not be asked.")
+                    .detail("The connection string in its record is invalid, so it could not be queried.")
                     .hint(format!(
                         "Correct it on this server with UPDATE repmgr.nodes SET conninfo = '...' WHERE node_id = {}; or make \
-                         certain that its server is stopped, and waive this check.",
+                        sure that its server is stopped, and override this check with --force.",
                         other.row.node_id
                     ))
                     .exit(Exit::SecondPrimary)
@@ -203,14 +206,14 @@ fn other_primaries(
                     Check::fail(NAME, format!("the registered primary \"{name}\" is alive"))
                         .node(other.row.node_id)
                         .detail(why)
-                        .hint("Make it answer queries, or stop it, then try again.")
+                        .hint("Fix the connection to it, or stop it, then try again.")
                         .exit(Exit::SecondPrimary),
                 ),
                 Alive::CannotTell(why) => checks.push(
-                    Check::fail(NAME, format!("cannot tell whether the registered primary \"{name}\" is alive"))
+                    Check::fail(NAME, format!("cannot determine whether the registered primary \"{name}\" is alive"))
                         .node(other.row.node_id)
                         .detail(why)
-                        .hint("Make certain that it is stopped, and run the command again; or waive this check.")
+                        .hint("Make sure that it is stopped, and run the command again; or override this check with --force.")
                         .exit(Exit::SecondPrimary)
                         .waivable(Waiver::Force, options.force),
                 ),

@@ -44,9 +44,9 @@ pub fn standby(
     checks.push(if facts.local.in_recovery {
         Check::pass("server_is_standby", "the server is in recovery")
     } else {
-        Check::fail("server_is_standby", format!("the server of node \"{name}\" takes writes"))
-            .detail("It is no standby.")
-            .hint("If it is to be the primary, run \"pgbaton primary register\".")
+        Check::fail("server_is_standby", format!("the server of node \"{name}\" accepts writes"))
+            .detail("It is not a standby.")
+            .hint("If it should be the primary, run \"pgbaton primary register\".")
     });
     checks.extend(names(
         facts.cluster.nodes.iter().map(|node| &node.row),
@@ -70,7 +70,7 @@ pub fn standby(
     if is_new {
         steps.push(Step::new(
             "record_node",
-            format!("record node \"{name}\" (ID {}) as a standby of node {upstream_id}", row.node_id),
+            format!("register node \"{name}\" (ID {}) as a standby of node {upstream_id}", row.node_id),
             Op::Sql { on: on.clone(), statements: vec![row.upsert()] },
             QUERY_S,
             Exit::Query,
@@ -80,7 +80,7 @@ pub fn standby(
     let mut verify = Vec::new();
     if let Some(timeout_s) = options.wait_sync_s {
         verify.push(Verify {
-            title: format!("the record of node \"{name}\" has arrived on it"),
+            title: format!("the record of node \"{name}\" has been replicated to it"),
             probe: arrived(&row, here),
             timeout_s,
             after: None,
@@ -96,7 +96,7 @@ pub fn standby(
 /// Asks whether a node's record has arrived on a standby as it was written.
 fn arrived(row: &NodeRow, here: &Endpoint) -> Probe {
     Probe::Sql {
-        says: format!("the record of node \"{}\" has arrived", row.node_name),
+        says: format!("the record of node \"{}\" has been replicated", row.node_name),
         on: here.clone(),
         statement: Statement::new(
             "SELECT (EXISTS (SELECT FROM repmgr.nodes WHERE node_id = $1::integer AND node_name = $2 AND type = $3 \
@@ -121,7 +121,7 @@ pub fn same_cluster(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) 
     } else {
         Check::fail("same_cluster", format!("this server belongs to another cluster than \"{their_name}\""))
             .detail(format!(
-                "Its system identifier is {}, that of \"{their_name}\" is {}.",
+                "Its system identifier is {}, but that of \"{their_name}\" is {}.",
                 ours.system_identifier, theirs.system_identifier
             ))
             .hint("Check conninfo and data_directory of this node's configuration.")
@@ -133,11 +133,9 @@ pub fn same_history(ours: &ServerFacts, theirs: &ServerFacts) -> Option<Check> {
     const NAME: &str = "same_history";
     Some(match relation(ours, theirs) {
         Relation::Same => Check::pass(NAME, "the histories agree"),
-        Relation::Forked { evidence, .. } => {
-            Check::fail(NAME, "the history of this server has parted from that of the primary")
-                .detail(evidence)
-                .hint("It must not stream as it is: what it alone has would stay in it unseen.")
-        }
+        Relation::Forked { evidence, .. } => Check::fail(NAME, "this server has diverged from the primary")
+            .detail(evidence)
+            .hint("It must not stream as it is: transactions that only it has would remain undetected."),
         Relation::Unknown(why) => Check::warning(NAME, "the histories could not be compared").detail(why),
     })
 }
@@ -166,7 +164,7 @@ fn upstream(
         if seen.contains(&id) {
             return Check::fail(
                 NAME,
-                format!("node \"{up_name}\" follows \"{name}\", directly or over others"),
+                format!("node \"{up_name}\" follows \"{name}\", directly or through other nodes"),
             )
             .hint("Choose another upstream.");
         }
@@ -181,28 +179,28 @@ fn upstream(
             NAME,
             format!("node \"{name}\" streams from \"{}\", not from \"{up_name}\"", node.row.node_name),
         )
-        .hint("Leave out --upstream-node-id to record what is, or waive this check.")
+        .hint("Leave out --upstream-node-id to register the actual upstream, or override this check with --force.")
         .waivable(Waiver::Force, options.force),
         (None, Some(server)) => {
             let seen: Vec<String> =
                 server.senders.iter().map(|sender| format!("\"{}\"", sender.application_name)).collect();
             let seen = if seen.is_empty() {
-                "Nothing streams from it.".into()
+                "No standby streams from it.".into()
             } else {
-                format!("There stream from it: {}.", seen.join(", "))
+                format!("These stream from it: {}.", seen.join(", "))
             };
             Check::fail(NAME, format!("node \"{name}\" is not attached to its upstream \"{up_name}\""))
                 .detail(seen)
                 .hint(format!(
-                    "Its primary_conninfo must lead to \"{up_name}\" with application_name={}; its server log says why it \
-                     cannot stream. Or waive this check.",
+                    "Its primary_conninfo must lead to \"{up_name}\" with application_name={}; see its server log for why it \
+                    cannot stream. Or override this check with --force.",
                     crate::pg::conninfo::quote_value(name)
                 ))
                 .waivable(Waiver::Force, options.force)
         }
         (None, None) => Check::fail(
             NAME,
-            format!("upstream \"{up_name}\" cannot be asked whether \"{name}\" is attached"),
+            format!("cannot determine whether \"{name}\" is attached: upstream \"{up_name}\" does not respond"),
         )
         .waivable(Waiver::Force, options.force),
     }

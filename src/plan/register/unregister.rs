@@ -10,7 +10,7 @@ use crate::registry::{NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.
 ///
-/// `primary` is the node that takes writes now, `on` its endpoint; `wanted` what the command is for.
+/// `primary` is the node that accepts writes now, `on` its endpoint; `wanted` what the command is for.
 pub fn unregister(
     cluster: &ClusterFacts,
     target: &NodeFacts,
@@ -45,7 +45,7 @@ pub fn unregister(
         Check::fail("no_downstream", format!("other nodes are registered to follow node \"{name}\""))
             .node(row.node_id)
             .detail(format!("They are {}.", below.join(", ")))
-            .hint("Let them follow another node, or unregister them first.")
+            .hint("Point them at another node, or unregister them first.")
     });
     let is_primary = target.row.node_id == primary.row.node_id;
     if is_primary {
@@ -53,14 +53,14 @@ pub fn unregister(
             Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
                 .node(row.node_id)
                 .detail("The metadata would have no primary.")
-                .hint("Make another node the primary first, unless the cluster is given up.")
+                .hint("Make another node the primary first, unless you decommission the cluster.")
                 .waivable(Waiver::Force, options.force),
         );
     } else if wanted == &NodeType::Primary && row.active {
         checks.push(
             Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
                 .node(row.node_id)
-                .hint("If it is gone for good, waive this check.")
+                .hint("If it is gone for good, override this check with --force.")
                 .waivable(Waiver::Force, options.force),
         );
     }
@@ -77,11 +77,11 @@ pub fn unregister(
             )
             .node(primary.row.node_id)
             .detail(format!("The setting is \"{}\".", server.synchronous_standby_names))
-            .hint("Take the name out of the setting, or commits may wait for this node for ever."),
+            .hint("Remove the name from the setting, or commits may wait for this node forever."),
         );
     }
     let mut statements = vec![node::delete(row.node_id)];
-    // Nobody will finish what it had begun.
+    // Its interrupted operations will never be resumed.
     statements.extend(options.records.then(|| operation::close_all_of(row.node_id)));
     let mut steps = vec![Step::new(
         "remove_record",
@@ -95,7 +95,7 @@ pub fn unregister(
         && !is_primary
         && primary.facts().and_then(|server| server.slot(&kept)).is_some_and(|slot| !slot.active)
     {
-        // A promotion has made it, for the former primary to come back.
+        // The promotion created it, so that the former primary can rejoin.
         steps.push(Step::new(
             "drop_slot",
             format!("drop slot \"{kept}\" on \"{}\"", primary.row.node_name),
@@ -108,7 +108,7 @@ pub fn unregister(
     if let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream)
         && let Some(slot) = upstream.facts().and_then(|server| server.slot(slot_name))
     {
-        // Only the slot of its own name: what somebody wrote into the row may be another's.
+        // Only the slot of its own name: the row may have been edited to name another node's slot.
         let own = *slot_name == node::slot_name(row.node_id) && slot.slot_type == "physical";
         if own && !slot.active {
             steps.push(Step::new(
@@ -122,7 +122,9 @@ pub fn unregister(
             checks.push(
                 Check::warning(
                     "slot_kept",
-                    format!("slot \"{slot_name}\" in the record of node \"{name}\" is not one of its own and is kept"),
+                    format!(
+                        "slot \"{slot_name}\" in the record of node \"{name}\" is not its own, and is kept"
+                    ),
                 )
                 .node(upstream.row.node_id)
                 .detail(format!(
@@ -169,7 +171,7 @@ fn empty_copy(
             let check = Check::fail(NAME, format!("could not connect to witness \"{name}\""))
                 .node(id)
                 .detail(format!("{} Its copy of the metadata would stay.", sentence(&why.message)))
-                .hint("Start its server, so that it is emptied; if it is gone for good, waive this check.")
+                .hint("Start its server, so that the copy can be emptied; if it is gone for good, override this check with --force.")
                 .exit(Exit::Connection)
                 .waivable(Waiver::Force, options.force);
             return (None, Some(check));
@@ -179,7 +181,7 @@ fn empty_copy(
     if server.in_recovery || cluster.system_identifier() == Some(server.system_identifier.as_str()) {
         let check = Check::warning(NAME, format!("the server of witness \"{name}\" belongs to the cluster"))
             .node(id)
-            .detail("Its database holds the metadata itself, which is kept.");
+            .detail("Its database contains the metadata itself, which is kept.");
         return (None, Some(check));
     }
     let step = Step::new(
@@ -189,7 +191,7 @@ fn empty_copy(
         QUERY_S,
         Exit::Query,
     )
-    .hint("The record of the witness is gone. On its server, in the same database, run: DELETE FROM repmgr.nodes;");
+    .hint("The record of the witness was removed. On its server, in the same database, run: DELETE FROM repmgr.nodes;");
     let phase = Phase {
         title: "clean up the witness".into(),
         order: Order::InOrder,
@@ -197,7 +199,7 @@ fn empty_copy(
         outage: false,
         steps: vec![step],
     };
-    (Some(phase), Some(Check::pass(NAME, format!("witness \"{name}\" answers"))))
+    (Some(phase), Some(Check::pass(NAME, format!("witness \"{name}\" responds"))))
 }
 
 /// Says whether `synchronous_standby_names` lists a name: PostgreSQL compares without regard to case.

@@ -14,7 +14,7 @@ use crate::registry::{NodeRow, NodeType, node};
 /// What `witness register` decides from.
 #[derive(Debug)]
 pub struct WitnessFacts {
-    /// The local server, the witness; why it does not answer otherwise.
+    /// The local server, the witness; otherwise why it does not respond.
     pub here: Result<Here, Silence>,
     /// The primary.
     pub primary: Contact,
@@ -37,24 +37,24 @@ pub struct Here {
     pub strangers: ClusterFacts,
 }
 
-/// What became of the question for the primary.
+/// The result of looking for the primary.
 #[derive(Debug)]
 pub enum Contact {
-    /// None was named, and none of the nodes that are known here takes writes.
+    /// None was named, and none of the nodes that are known here accepts writes.
     Unknown {
         /// Their names.
         asked: Vec<String>,
     },
-    /// It does not let us in.
+    /// It rejects the connection or does not respond.
     Silent {
         /// How to name it.
         whom: String,
         /// Why.
         why: Silence,
     },
-    /// It answers, and its metadata could not be read.
+    /// It responds, but its metadata could not be read.
     Unreadable(Error),
-    /// It has answered.
+    /// It has responded.
     Asked(Box<There>),
 }
 
@@ -123,7 +123,7 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
         steps.push(Step::new(
             "record_node",
             format!(
-                "record node \"{name}\" (ID {}) as a witness on \"{}\"",
+                "register node \"{name}\" (ID {}) as a witness on \"{}\"",
                 row.node_id, primary.row.node_name
             ),
             Op::Sql { on: to.clone(), statements: vec![row.upsert()] },
@@ -157,10 +157,10 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
 fn is_witness(server: &ServerFacts, name: &str) -> Check {
     if server.in_recovery {
         Check::fail("server_is_primary", format!("the server of node \"{name}\" is in recovery"))
-            .detail("It is a standby. A witness is a server of its own, which takes writes.")
+            .detail("It is a standby. A witness is a server of its own, which accepts writes.")
             .hint("To register a standby, run \"pgbaton standby register\".")
     } else {
-        Check::pass("server_is_primary", "the server takes writes")
+        Check::pass("server_is_primary", "the server accepts writes")
     }
 }
 
@@ -188,9 +188,9 @@ fn the_primary<'a>(
         Contact::Unknown { asked } => {
             let check = Check::fail("primary_known", "no primary was named, and none was found");
             let check = match asked.as_slice() {
-                [] => check.detail("No other node is known here."),
+                [] => check.detail("This host knows no other node."),
                 asked => check.detail(format!(
-                    "Of the nodes that are known here, {}, none takes writes.",
+                    "This host knows the nodes {}, but none of them accepts writes.",
                     asked.join(", ")
                 )),
             };
@@ -214,8 +214,7 @@ fn the_primary<'a>(
     let named: Vec<String> = primaries.iter().map(|node| format!("\"{}\"", node.row.node_name)).collect();
     let (whom, server) = (&there.whom, &there.server);
     if server.in_recovery {
-        let check =
-            Check::fail(NAME, format!("{whom} is not the primary")).detail("It is in recovery, a standby.");
+        let check = Check::fail(NAME, format!("{whom} is not the primary")).detail("It is a standby.");
         checks.push(match primaries.as_slice() {
             [one] => check.hint(format!(
                 "The primary is {}: name it with -d {}.",
@@ -244,9 +243,9 @@ fn the_primary<'a>(
         }
         ([_, _, ..], _) => {
             checks.push(
-                Check::fail(NAME, format!("{} nodes take writes", primaries.len()))
+                Check::fail(NAME, format!("{} nodes accept writes", primaries.len()))
                     .detail(format!("They are {}.", named.join(", ")))
-                    .hint("Run \"pgbaton cluster show\" on one of them to see which is the right one, and stop the other.")
+                    .hint("Run \"pgbaton cluster show\" on one of them to see which is the valid primary, and stop the other one.")
                     .exit(Exit::SecondPrimary),
             );
             None
@@ -257,14 +256,14 @@ fn the_primary<'a>(
                 .nodes
                 .iter()
                 .find(|node| node.row.active && node.row.node_type == NodeType::Primary);
-            let check = Check::fail(NAME, format!("{whom} is not reached as a registered primary"));
+            let check = Check::fail(NAME, format!("{whom} is not a registered primary"));
             checks.push(match registered.map(|node| (&node.row.node_name, &node.server)) {
                 None => check
                     .detail("Its metadata names no primary.")
                     .hint("Run \"pgbaton primary register\" on it."),
                 Some((name, Err(why))) => check
                     .detail(format!(
-                        "It takes writes, but node \"{name}\" does not let us in at its registered address: {}.",
+                        "It accepts writes, but the connection to node \"{name}\" at its registered address fails: {}.",
                         why.message
                     ))
                     .hint("The witness must reach every node by the connection string in its record.")
@@ -283,9 +282,9 @@ fn other_cluster(here: &ServerFacts, there: &ServerFacts, primary: &str) -> Chec
     if here.system_identifier == there.system_identifier {
         Check::fail(NAME, format!("this server belongs to the same cluster as \"{primary}\""))
             .detail(format!("The system identifier of both is {}.", here.system_identifier))
-            .hint("A witness is a server of its own: make it with initdb, on a host that holds no node of the cluster.")
+            .hint("A witness is a server of its own: create it with initdb, on a host without any node of the cluster.")
     } else {
-        Check::pass(NAME, "the server is a cluster of its own")
+        Check::pass(NAME, "the server is a database cluster of its own")
     }
 }
 
@@ -320,18 +319,18 @@ fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Chec
         }
         Some(_) => Check::fail(NAME, format!("node \"{name}\" (ID {}) is registered already", row.node_id))
             .node(row.node_id)
-            .hint("To bring its record and its copy of the metadata up to date, waive this check.")
+            .hint("To update its record and its copy of the metadata, override this check with --force.")
             .waivable(Waiver::Force, options.force),
-        // What is wrong with a server of the cluster itself has been said.
+        // A problem with a server of the cluster itself has been reported.
         None if !here.rows.is_empty() && here.server.system_identifier != there.server.system_identifier => {
             let known: Vec<String> = here.rows.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
-            Check::fail("table_free", "the local server has records of nodes already")
+            Check::fail("table_free", "the local server already has records of nodes")
                 .detail(format!(
-                    "They are those of {}, in database \"{}\".",
+                    "They are the records of {}, in database \"{}\".",
                     known.join(", "),
                     here.present.database
                 ))
-                .hint("If they are of no use any more, waive this check: they are replaced.")
+                .hint("If they are no longer needed, override this check with --force: they are replaced.")
                 .waivable(Waiver::Force, options.force)
         }
         None => Check::pass(NAME, "the node is not registered yet"),
@@ -363,8 +362,8 @@ fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
         return vec![if here.offered.may_install || here.superuser.is_some() {
             Check::pass(NAME, format!("the repmgr extension can be created in database \"{database}\""))
         } else {
-            Check::fail(NAME, format!("role \"{role}\" may not create the repmgr extension in database \"{database}\""))
-                .detail("The primary has its metadata in that extension, and it is available here. Only a superuser creates it.")
+            Check::fail(NAME, format!("role \"{role}\" lacks the privilege to create the repmgr extension in database \"{database}\""))
+                .detail("The primary has its metadata in that extension, and it is available on this host. Only a superuser can create it.")
                 .hint(format!(
                     "Name one with -S, or as one, in that database, run: CREATE EXTENSION repmgr; GRANT USAGE ON SCHEMA repmgr \
                      TO {0}; GRANT ALL ON ALL TABLES IN SCHEMA repmgr TO {0};",
@@ -377,8 +376,8 @@ fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
         && here.present.verdict() == SchemaVerdict::Missing
     {
         let offered = match &here.offered.version {
-            Some(other) => format!("here it is available in version {other}"),
-            None => "here it is not available".to_string(),
+            Some(other) => format!("on this host version {other} is available"),
+            None => "on this host it is not available".to_string(),
         };
         checks.push(
             Check::warning(
@@ -386,9 +385,9 @@ fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
                 "the witness gets plain tables instead of the repmgr extension",
             )
             .detail(format!(
-                "The primary has version {version} of it, {offered}. repmgrd does not run without it."
+                "The primary has version {version} of it; {offered}. repmgrd does not run without it."
             ))
-            .hint("If repmgrd is to run here, install the package of repmgr 5 first."),
+            .hint("If repmgrd should run on this host, install the package of repmgr 5 first."),
         );
     }
     checks
@@ -401,10 +400,13 @@ fn make_metadata(here: &Here, there: &There, on: &Endpoint) -> Option<Step> {
     let (statements, title) = if wants_extension(&here.present, &here.offered, &there.present) {
         (here.present.install_extension(), format!("create the repmgr extension in database \"{database}\""))
     } else if here.superuser.is_some() {
-        let title = format!("give role \"{}\" the metadata in database \"{database}\"", here.present.role);
+        let title = format!(
+            "create the metadata schema for role \"{}\" in database \"{database}\"",
+            here.present.role
+        );
         (here.present.install_as_superuser(), title)
     } else {
-        (here.present.install(), format!("make the metadata in database \"{database}\""))
+        (here.present.install(), format!("create the metadata schema in database \"{database}\""))
     };
     (!statements.is_empty()).then(|| {
         Step::new("make_metadata", title, Op::Sql { on: by.clone(), statements }, QUERY_S, Exit::Query)
@@ -510,14 +512,14 @@ mod tests {
         // A copy that is behind is brought up to date, and nothing else.
         here(&mut facts).rows.pop();
         assert_eq!(ids(&planned(&facts, true)), ["copy_nodes"]);
-        // Somebody else under that number is not replaced.
+        // Another node under that number is not replaced.
         let nodes = &mut there(&mut facts).cluster.nodes;
         nodes.last_mut().unwrap().row.node_type = NodeType::Standby;
         assert_eq!(stops(&planned(&facts, true)), [("not_registered", 1)]);
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let mut facts = facts();
         facts.primary = Contact::Unknown { asked: vec![] };
         let why =
@@ -555,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_with_records_is_replaced_only_when_told_so() {
+    fn a_table_with_records_is_replaced_only_with_force() {
         let mut facts = facts();
         here(&mut facts).present = present(None, true);
         here(&mut facts).rows = vec![NodeRow::example(4, NodeType::Primary)];
@@ -574,7 +576,7 @@ mod tests {
         there(&mut facts).present.extension = Some("5.3".into());
         let first = |facts: &WitnessFacts| planned(facts, false).steps().next().unwrap().title.clone();
         // Not available: plain tables, with a word about it.
-        assert!(first(&facts).starts_with("make the metadata"));
+        assert!(first(&facts).starts_with("create the metadata schema"));
         assert!(planned(&facts, false).checks.iter().any(|check| check.name == "extension_available"));
         here(&mut facts).offered = Offered { version: Some("5.5".into()), may_install: false };
         assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
@@ -585,7 +587,7 @@ mod tests {
         );
         // One of another kind is not ours to use.
         here(&mut facts).offered.version = Some("4.4".into());
-        assert!(first(&facts).starts_with("make the metadata"));
+        assert!(first(&facts).starts_with("create the metadata schema"));
         here(&mut facts).present = Present { extension: Some("4.4".into()), ..present(None, true) };
         assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
     }

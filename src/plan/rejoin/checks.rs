@@ -1,4 +1,4 @@
-//! Which rung it is to be, and whether it can be taken.
+//! Which method to use, and whether its preconditions are met.
 
 use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, stale_slots, within};
 use crate::assess::alive::streams_from;
@@ -13,7 +13,7 @@ use crate::plan::{Check, Waiver};
 use crate::registry::node;
 use crate::units::size;
 
-/// Judges what is to be done and whether it can be done.
+/// Decides what is to be done and whether it can be done.
 pub(super) fn judge(
     facts: &RejoinFacts,
     options: &RejoinOptions,
@@ -70,7 +70,7 @@ fn same_cluster(facts: &RejoinFacts, there: &ServerFacts, name: &str) -> Check {
     }
     Check::fail(NAME, format!("the local data directory belongs to another cluster than \"{name}\""))
         .detail(format!(
-            "Its system identifier is {ours}, that of \"{name}\" is {}.",
+            "Its system identifier is {ours}, but that of \"{name}\" is {}.",
             there.system_identifier
         ))
         .hint("Check data_directory in the configuration, and the server named by -d.")
@@ -82,8 +82,9 @@ fn same_major(facts: &RejoinFacts, there: &ServerFacts, name: &str) -> Check {
     if ours == theirs {
         return Check::pass(NAME, format!("both are PostgreSQL {ours}"));
     }
-    Check::fail(NAME, format!("node \"{name}\" has another major version"))
-        .detail(format!("The local data directory is one of PostgreSQL {ours}, \"{name}\" runs {theirs}."))
+    Check::fail(NAME, format!("node \"{name}\" has another major version")).detail(format!(
+        "The local data directory belongs to PostgreSQL {ours}, but \"{name}\" runs {theirs}."
+    ))
 }
 
 struct Ladder<'a> {
@@ -103,17 +104,17 @@ impl Ladder<'_> {
         &self.primary.row.node_name
     }
 
-    /// Climbs.
+    /// Takes the least invasive method that works.
     fn decide(&self) -> (Option<Decision>, Vec<Check>) {
         let (name, primary) = (self.name(), self.primary_name());
         let local = &self.facts.local;
         if local.is_half_rewound() {
-            let why = format!("a rewind of node \"{name}\" was begun and not finished");
+            let why = format!("a rewind of node \"{name}\" was interrupted");
             return self.reclone_or(
                 &why,
                 Check::fail("unfinished_rewind", &why)
                     .detail(
-                        "Its files are neither the old state nor the new one, and no server starts on them.",
+                        "Its files are a mixture of the old and the new state, and no server starts on them.",
                     )
                     .hint("Add --reclone: the data directory is moved aside, and the node is cloned again."),
             );
@@ -135,10 +136,10 @@ impl Ladder<'_> {
             Relation::Unknown(why) => {
                 let check = Check::fail(
                     "same_history",
-                    format!("cannot tell whether node \"{name}\" and \"{primary}\" have the same history"),
+                    format!("cannot determine whether node \"{name}\" has diverged from \"{primary}\""),
                 )
                 .detail(why.clone())
-                .hint("If it never took writes since it followed a primary, waive this check.")
+                .hint("If it has never accepted writes since it followed a primary, override this check with --force.")
                 .waivable(Waiver::Force, self.options.force);
                 let streams = local.running.is_some() && self.there.sender_of(name).is_some();
                 if self.options.reclone && check.stops() && !streams {
@@ -152,10 +153,10 @@ impl Ladder<'_> {
         if local.timeline == self.there.timeline {
             let check = Check::fail(
                 "same_history",
-                format!("node \"{name}\" has parted from \"{primary}\" on the timeline that both are on"),
+                format!("node \"{name}\" has diverged from \"{primary}\" on the same timeline"),
             )
             .detail(format!(
-                "{evidence} pg_rewind would say that no rewind is required, and leave the difference in it."
+                "{evidence} pg_rewind would report that no rewind is required, and leave the differences in place."
             ))
             .hint("Add --reclone: the data directory is moved aside, and the node is cloned again.")
             .exit(Exit::DataLoss);
@@ -166,10 +167,10 @@ impl Ladder<'_> {
             checks.push(
                 Check::fail(
                     "timeline",
-                    format!("node \"{name}\" is on a later timeline than \"{primary}\", which it would follow"),
+                    format!("node \"{name}\" is on a newer timeline than \"{primary}\", which it would follow"),
                 )
-                .detail(format!("{ours}; \"{primary}\" is on timeline {}. It was promoted later than that one.", self.there.timeline))
-                .hint("Make sure which of the two is the right primary. It is the other one that should rejoin.")
+                .detail(format!("{ours}; \"{primary}\" is on timeline {}. Node \"{name}\" was promoted later.", self.there.timeline))
+                .hint("Find out which of the two is the valid primary, and run \"node rejoin\" on the other one.")
                 .exit(Exit::DataLoss)
                 .waivable(Waiver::AcceptDataLoss, self.options.accept_data_loss),
             );
@@ -186,7 +187,7 @@ impl Ladder<'_> {
         (Some(Decision { rung, why }), checks)
     }
 
-    /// The lowest rungs.
+    /// The least invasive methods.
     fn no_rewind_needed(&self, why: &str, checks: Vec<Check>) -> (Option<Decision>, Vec<Check>) {
         let streams = self.facts.local.running.is_some() && self.there.sender_of(self.name()).is_some();
         // The last checkpoint of a primary that still runs would be WAL of its own.
@@ -202,13 +203,13 @@ impl Ladder<'_> {
             let (name, primary) = (self.name(), self.primary_name());
             let check = Check::fail(
                 "standby_wal",
-                format!("WAL that node \"{name}\" has to replay next is gone from \"{primary}\""),
+                format!("\"{primary}\" no longer has WAL that node \"{name}\" has to replay next"),
             )
             .detail(format!(
-                "{why}. Segment {} is no longer there, and there is no restore_command to fetch it by.",
+                "{why}. Segment {} no longer exists there, and there is no restore_command to fetch it.",
                 self.facts.gone.join(", ")
             ))
-            .hint("Set restore_command, if there is an archive. Else add --reclone: the data directory is moved aside, and the node is cloned again.");
+            .hint("Set restore_command, if there is an archive. Otherwise add --reclone: the data directory is moved aside, and the node is cloned again.");
             let (decision, more) = self.reclone_or(why, check);
             return (decision, checks.into_iter().chain(more).collect());
         } else {
@@ -217,7 +218,7 @@ impl Ladder<'_> {
         (Some(Decision { rung, why: why.into() }), checks)
     }
 
-    /// The highest rung, where it was asked for; else the reason why nothing below it will do.
+    /// A new clone, if it was requested; otherwise the reason why no less invasive method works.
     fn reclone_or(&self, why: &str, check: Check) -> (Option<Decision>, Vec<Check>) {
         if self.options.reclone {
             return (Some(Decision { rung: Rung::Reclone, why: why.into() }), Vec::new());
@@ -225,7 +226,7 @@ impl Ladder<'_> {
         (None, vec![check])
     }
 
-    /// Says what keeps pg_rewind from doing it right.
+    /// Says what prevents a correct pg_rewind.
     fn can_rewind(&self) -> Result<(), Box<Check>> {
         let (name, primary) = (self.name(), self.primary_name());
         let reclone = "Add --reclone: the data directory is moved aside, and the node is cloned again.";
@@ -239,21 +240,21 @@ impl Ladder<'_> {
             return fail(
                 "rewind_possible",
                 format!("node \"{name}\" cannot be rewound: it had neither data checksums nor wal_log_hints"),
-                "Changes that the server makes to its files without WAL would stay in them unseen. To turn wal_log_hints on now is too late."
+                "Changes to its files without WAL would remain undetected. Turning wal_log_hints on now is too late."
                     .into(),
             );
         }
         if !self.facts.target.full_page_writes {
             return Err(Box::new(
                 Check::fail("rewind_possible", format!("full_page_writes is off on \"{primary}\""))
-                    .detail("pg_rewind copies files while they are written to, and relies on it.")
-                    .hint("Turn it on there."),
+                    .detail("pg_rewind requires it, as it copies files while they are written to.")
+                    .hint("Turn it on on that node."),
             ));
         }
         match &self.facts.needed {
             Some(Needed::Missing(segment)) => fail(
                 "rewind_wal",
-                format!("WAL that a rewind of node \"{name}\" has to read is gone"),
+                format!("WAL that a rewind of node \"{name}\" has to read is missing"),
                 format!(
                     "Segment {segment} is no longer in its pg_wal, and {}.",
                     if self.facts.restores {
@@ -265,14 +266,14 @@ impl Ladder<'_> {
             ),
             _ if !self.facts.gone.is_empty() && !self.facts.restores => fail(
                 "rewind_wal",
-                format!("WAL that node \"{name}\" has to replay after a rewind is gone from \"{primary}\""),
+                format!("\"{primary}\" no longer has WAL that node \"{name}\" has to replay after a rewind"),
                 format!("Segment {} is no longer in its pg_wal.", self.facts.gone.join(", ")),
             ),
             _ => Ok(()),
         }
     }
 
-    /// Nobody may be left behind.
+    /// No standby of this node may be cut off.
     fn followers(&self, rung: Rung) -> Option<Check> {
         if matches!(rung, Rung::None | Rung::Follow) {
             return None;
@@ -287,8 +288,8 @@ impl Ladder<'_> {
             .collect();
         (!names.is_empty()).then(|| {
             Check::fail("followers", format!("{} streams from node \"{}\"", names.join(", "), self.name()))
-                .detail("What would be discarded here is there too, and it would stream no more.")
-                .hint("Let it follow the primary first: \"pgbaton standby follow\" or \"pgbaton node rejoin\" on it.")
+                .detail("It has the transactions that would be discarded on this node, and could no longer stream from it.")
+                .hint("Point it at the primary first: \"pgbaton standby follow\" or \"pgbaton node rejoin\" on it.")
                 .exit(Exit::DataLoss)
                 .waivable(Waiver::AcceptDataLoss, self.options.accept_data_loss)
         })
@@ -302,9 +303,9 @@ impl Ladder<'_> {
         let streams = there.sender_of(self.name()).is_some();
         if !streams && there.senders.len() >= senders {
             checks.push(
-                Check::fail("wal_senders", format!("node \"{primary}\" has no WAL sender free"))
+                Check::fail("wal_senders", format!("node \"{primary}\" has no free WAL sender"))
                     .detail(format!("max_wal_senders is {senders}, and all are in use."))
-                    .hint("Raise max_wal_senders there, which takes a restart; or end a backup that runs."),
+                    .hint("Raise max_wal_senders there, which requires a restart; or end a running backup."),
             );
         }
         if !self.options.use_slot {
@@ -316,25 +317,37 @@ impl Ladder<'_> {
         let own = receiver.is_some_and(|receiver| receiver.slot_name.as_deref() == Some(&slot));
         match there.slot(&slot) {
             Some(found) if found.slot_type != "physical" => checks.push(
-                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is a logical one"))
-                    .hint("Drop it there, if nobody needs it."),
+                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is a logical slot"))
+                    .hint("Drop it there, if it is not needed."),
             ),
             Some(found) if found.active && !streams && !own => checks.push(
-                Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is used by somebody else"))
-                    .hint("Find out who it is: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot."),
+                Check::fail(
+                    "slot",
+                    format!("slot \"{slot}\" on \"{primary}\" is in use by another connection"),
+                )
+                .hint("See which one: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot."),
             ),
             Some(_) => {}
             None if !self.facts.target.may_replicate => checks.push(
-                Check::fail("slot", format!("role \"{}\" may not make a slot on \"{primary}\"", self.facts.target.role))
-                    .hint(format!("As a superuser, run: ALTER ROLE {} REPLICATION;", quote_ident(&self.facts.target.role))),
+                Check::fail(
+                    "slot",
+                    format!(
+                        "role \"{}\" lacks the privilege to create a replication slot on \"{primary}\"",
+                        self.facts.target.role
+                    ),
+                )
+                .hint(format!(
+                    "As a superuser, run: ALTER ROLE {} REPLICATION;",
+                    quote_ident(&self.facts.target.role)
+                )),
             ),
             None => {
                 let slots = usize::try_from(there.max_replication_slots).unwrap_or(0);
                 if there.slots.len() >= slots {
                     checks.push(
-                        Check::fail("slots", format!("node \"{primary}\" has no replication slot free"))
-                            .detail(format!("max_replication_slots is {slots}, and all are taken."))
-                            .hint("Raise max_replication_slots there, which takes a restart; or drop a slot that nobody needs."),
+                        Check::fail("slots", format!("node \"{primary}\" has no free replication slot"))
+                            .detail(format!("max_replication_slots is {slots}, and all are in use."))
+                            .hint("Raise max_replication_slots there, which requires a restart; or drop a slot that is not needed."),
                     );
                 }
             }
@@ -342,7 +355,7 @@ impl Ladder<'_> {
         checks
     }
 
-    /// Refuses what cannot be passed on.
+    /// Refuses a secret that cannot be passed on.
     fn secret(&self) -> Option<Check> {
         let conninfo = &self.primary.row.conninfo;
         (node::holds_secret(conninfo) && !node::holds_password(conninfo)).then(|| {
@@ -355,7 +368,7 @@ impl Ladder<'_> {
         })
     }
 
-    /// Checks that pg_rewind may read the primary's files.
+    /// Checks that the role has the privileges to read the primary's files.
     fn rewind_rights(&self) -> Vec<Check> {
         let target = &self.facts.target;
         let mut checks = Vec::new();
@@ -364,7 +377,7 @@ impl Ladder<'_> {
                 Check::fail(
                     "rewind_rights",
                     format!(
-                        "role \"{}\" may not read the files of \"{}\", as pg_rewind does",
+                        "role \"{}\" lacks the privilege to read the files of \"{}\", as pg_rewind does",
                         target.role,
                         self.primary_name()
                     ),
@@ -380,19 +393,19 @@ impl Ladder<'_> {
             let check = Check::warning(
                 "checkpoint",
                 format!(
-                    "\"{}\" was just promoted, and role \"{}\" may not write a checkpoint there",
+                    "\"{}\" was just promoted, and role \"{}\" lacks the privilege to write a checkpoint there",
                     self.primary_name(),
                     target.role
                 ),
             )
-            .detail("The rewind waits for the next one, which may take as long as checkpoint_timeout.");
+            .detail("The rewind waits for the next checkpoint, which may take as long as checkpoint_timeout.");
             checks.push(if self.there.version_num >= 150_000 {
                 check.hint(format!(
                     "As a superuser, run: GRANT pg_checkpoint TO {};",
                     quote_ident(&target.role)
                 ))
             } else {
-                check.hint("Let a superuser run CHECKPOINT there.")
+                check.hint("As a superuser, run CHECKPOINT there.")
             });
         }
         checks
@@ -415,7 +428,7 @@ impl Ladder<'_> {
                 "pg_rewind could not read or write all files of the data directory".to_string(),
             )
             .detail(format!(
-                "These are not open to this user, or are links that should be none: {}{more}.",
+                "This user cannot access them, or they are unexpected symbolic links: {}{more}.",
                 names.join(", ")
             ))
             .hint("Correct their owner and mode, or move them out of the data directory.")
@@ -430,18 +443,24 @@ impl Ladder<'_> {
         if within(&self.options.kept, &self.facts.local.data_directory)
             || within(&self.options.kept_files, &self.facts.local.data_directory)
         {
-            return Check::fail(NAME, "what a rewind destroys cannot be kept in the data directory itself")
-                .hint("Set state_directory, or --config-archive-dir, to a directory outside of it.");
+            return Check::fail(
+                NAME,
+                "files that a rewind destroys cannot be kept in the data directory itself",
+            )
+            .hint("Set state_directory, or --config-archive-dir, to a directory outside of it.");
         }
         if wanted <= free {
-            return Check::pass(NAME, format!("there is room for {} in \"{place}\"", size(wanted)));
+            return Check::pass(
+                NAME,
+                format!("there is enough free space for {} in \"{place}\"", size(wanted)),
+            );
         }
-        Check::fail(NAME, format!("there is no room to keep {} in \"{place}\"", size(wanted)))
-            .detail(format!("{} are free there.", size(free)))
-            .hint("Set state_directory in the configuration to where there is room.")
+        Check::fail(NAME, format!("there is not enough free space to keep {} in \"{place}\"", size(wanted)))
+            .detail(format!("Only {} are free there.", size(free)))
+            .hint("Set state_directory in the configuration to a directory with enough free space.")
     }
 
-    /// Names slots that are gone after a rewind and belong to nobody in the cluster.
+    /// Names slots that a rewind removes and that belong to no node of the cluster.
     fn lost_slots(&self) -> Option<Check> {
         let ours = stale_slots(self.facts);
         let lost: Vec<String> = self
@@ -455,10 +474,10 @@ impl Ladder<'_> {
         (!lost.is_empty()).then(|| {
             Check::warning(
                 "slots_lost",
-                format!("the replication slots of node \"{}\" will be gone", self.name()),
+                format!("the replication slots of node \"{}\" will be lost", self.name()),
             )
             .detail(format!("A rewind removes them: {}.", lost.join(", ")))
-            .hint("Make those that are still needed again afterwards.")
+            .hint("Afterwards create those again that are still needed.")
         })
     }
 
@@ -466,12 +485,15 @@ impl Ladder<'_> {
     fn unarchived(&self) -> Option<Check> {
         let waiting = self.facts.local.unarchived.len();
         (waiting > 0 && self.facts.archive_command.is_none()).then(|| {
-            Check::warning("unarchived", format!("{waiting} WAL files wait to be archived, and will not be"))
-                .detail("There is no archive_command for them. What pg_rewind removes of them is kept.")
+            Check::warning(
+                "unarchived",
+                format!("{waiting} WAL files are waiting to be archived, and will not be archived"),
+            )
+            .detail("There is no archive_command for them. Those that pg_rewind removes are kept.")
         })
     }
 
-    /// What only this node has may go only if somebody said so.
+    /// Transactions that only this node has are discarded only with consent.
     fn consent(&self) -> Option<Check> {
         const NAME: &str = "discarded_wal";
         if self.facts.local.is_half_rewound() {
@@ -491,7 +513,7 @@ impl Ladder<'_> {
         } else {
             Check::fail(NAME, message)
                 .detail(detail)
-                .hint("Look at it first; then say so with --yes, --force-rewind or --accept-data-loss.")
+                .hint("Examine it first; then confirm with --yes, --force-rewind or --accept-data-loss.")
                 .exit(Exit::DataLoss)
                 .waivable(Waiver::AcceptDataLoss, false)
         })
@@ -500,10 +522,12 @@ impl Ladder<'_> {
 
 /// Says in words what is discarded, and where it is kept.
 pub(super) fn discarded(loss: &Loss, name: &str, kept: &str, consent: bool) -> (String, String) {
-    let verb = if consent { "is" } else { "would be" };
+    let verb = if consent { "are" } else { "would be" };
     if loss.end.0 == 0 {
         return (
-            format!("what node \"{name}\" alone has {verb} discarded, and nobody can tell how much that is"),
+            format!(
+                "transactions that only node \"{name}\" has {verb} discarded, and their number is unknown"
+            ),
             "The old data directory is moved aside, and not removed.".into(),
         );
     }
@@ -517,7 +541,7 @@ pub(super) fn discarded(loss: &Loss, name: &str, kept: &str, consent: bool) -> (
         loss.bytes(),
         if consent { "are" } else { "would be" }
     );
-    let mut detail = format!("They are those from {} to {}", loss.fork, loss.end);
+    let mut detail = format!("This is the WAL from {} to {}", loss.fork, loss.end);
     if let Some((first, last)) = loss.between {
         detail.push_str(&format!(", committed between {first:.0} and {last:.0}"));
     }

@@ -1,7 +1,7 @@
 //! The plan of `node rejoin` and `standby rewind`. Pure.
 //!
-//! A ladder: nothing to do, follow, rewind, rewind with WAL from the archive, clone again. The lowest rung that leads to one history is taken.
-//! A rewind is the delicate one. From its first write to its last the files are neither the old state nor the new one, and a server that is
+//! Methods, least invasive first: nothing to do, follow, rewind, rewind with WAL from the archive, clone again. The first one that works is
+//! used. A rewind is the delicate one. From its first write to its last the files are neither the old state nor the new one, and a server that is
 //! started on them damages them for good; so the data directory is made unstartable by its mode before, and startable after everything is in
 //! place, `standby.signal` included. pg_rewind also destroys what it would need to be run again, so that is copied first.
 
@@ -51,21 +51,21 @@ const RECOVERY_S: u32 = 24 * 3600;
 const KEEP_S: u32 = 6 * 3600;
 /// Seconds that a rewind may take in all. Its real bound is that it must show progress.
 const REWIND_S: u32 = 14 * 24 * 3600;
-/// Seconds for which pg_rewind may show no progress: it reads WAL and syncs files without a word.
+/// Seconds for which pg_rewind may show no progress: it reads WAL and syncs files without output.
 const SILENT_S: u32 = 1800;
 
 /// `wal_keep_size` while the local server writes its last checkpoints: they recycle the very WAL that pg_rewind reads.
 const KEEP_ALL: &str = "1TB";
 
-/// A rung of the ladder.
+/// A method, less invasive ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
     /// It streams already.
     None,
-    /// It has nothing that the primary does not have.
+    /// It has no WAL that the primary does not have.
     Follow,
-    /// What it alone has is undone.
+    /// Transactions that only it has are discarded.
     Rewind,
     /// The same, with WAL that only the archive has any more.
     RewindArchive,
@@ -80,17 +80,17 @@ pub struct RejoinFacts {
     pub cluster: ClusterFacts,
     /// The node that is to rejoin: the local one.
     pub node_id: i32,
-    /// The node that takes writes.
+    /// The node that accepts writes.
     pub primary_id: i32,
     /// What the local files say.
     pub local: Local,
-    /// What the primary says beyond what every server is asked.
+    /// What the primary reports beyond what every server is asked for.
     pub target: Target,
     /// How the local history relates to the primary's.
     pub relation: Relation,
-    /// What the local node alone has; None where the histories have not parted, or nobody can tell where.
+    /// The WAL that only the local node has; None if the nodes have not diverged, or the fork is unknown.
     pub loss: Option<Loss>,
-    /// Where it has parted from the primary, or will when it is stopped.
+    /// Where it has diverged from the primary, or will when it is stopped.
     pub parts_at: Option<Lsn>,
     /// The WAL that pg_rewind has to read.
     pub needed: Option<Needed>,
@@ -127,15 +127,15 @@ pub struct RejoinOptions {
     pub use_slot: bool,
     /// Rewind even where it is not needed.
     pub forced: bool,
-    /// It was agreed that what the local node alone has may go.
+    /// The user agreed to discard the transactions that only the local node has.
     pub consent: bool,
-    /// It was given to what was told, and to nothing more.
+    /// The consent covers what was shown, and nothing more.
     pub asked: bool,
     /// `--accept-data-loss`.
     pub accept_data_loss: bool,
     /// `--force`.
     pub force: bool,
-    /// Clone again where nothing else helps.
+    /// Clone again if nothing else works.
     pub reclone: bool,
     /// Do not wait until it streams.
     pub no_wait: bool,
@@ -167,7 +167,7 @@ pub struct Decision {
 /// A plan and the decision that it carries out.
 #[derive(Debug)]
 pub struct Rejoin {
-    /// The decision; None where there is no way.
+    /// The decision; None if no method works.
     pub decision: Option<Decision>,
     /// The plan.
     pub plan: Plan,
@@ -253,7 +253,7 @@ pub fn drop_kept(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions) 
     let (Some(local), Some((primary, there))) = (facts.node(), facts.primary()) else { return };
     let steps = Nodes { facts, options, local, primary, there }.drop_kept_slots();
     if !steps.is_empty() && !plan.is_empty() {
-        plan.phases.push(phase("clear up", OnFailure::Continue, steps));
+        plan.phases.push(phase("clean up", OnFailure::Continue, steps));
     }
 }
 
@@ -287,22 +287,22 @@ impl Nodes<'_> {
         Step::new(id, title, op, timeout_s, Exit::Rejoin)
     }
 
-    /// Starts a node that has nothing of its own as a standby.
+    /// Starts a node that has not diverged as a standby.
     fn follow(&self, plan: &mut Plan) {
         self.slot_phase(plan);
         let mut steps: Vec<Step> = self.future().clear(Exit::Rejoin).into_iter().collect();
         steps.push(self.standby_signal());
         steps.push(self.point_at_primary());
-        plan.phases.push(phase("make it a standby", OnFailure::Stop, steps));
+        plan.phases.push(phase("configure it as a standby", OnFailure::Stop, steps));
         self.start_and_verify(plan);
     }
 
-    /// Undoes what the node alone has, and starts it as a standby.
+    /// Discards the transactions that only the node has, and starts it as a standby.
     fn rewind(&self, plan: &mut Plan) {
         self.slot_phase(plan);
         plan.phases.extend(self.source_phase());
         self.stop_phase(plan);
-        plan.phases.push(phase("keep what would be lost", OnFailure::Stop, self.keep()));
+        plan.phases.push(phase("keep files that would be lost", OnFailure::Stop, self.keep()));
         plan.phases.push(phase("rewind", OnFailure::Stop, self.rewind_steps()));
         self.start_and_verify(plan);
     }
@@ -351,13 +351,13 @@ impl Nodes<'_> {
             Op::Wait(agrees),
             CHECKPOINT_S,
         ));
-        Some(phase("make the primary ready", OnFailure::Stop, steps))
+        Some(phase("prepare the primary", OnFailure::Stop, steps))
     }
 
     /// Stops the server, or lets it recover from its crash, without losing the WAL that is needed.
     fn stop_phase(&self, plan: &mut Plan) {
         let (data, name) = (self.data(), self.name());
-        // Before all else: from here on the server may be started as a standby, by us or by somebody else.
+        // Before all else: from here on the server may be started as a standby, by us or by another program.
         let mut steps: Vec<Step> = self.future().clear(Exit::Rejoin).into_iter().collect();
         if self.facts.local.running.is_some() {
             let kept = self.options.kept.join("settings");
@@ -367,12 +367,12 @@ impl Nodes<'_> {
             };
             let reload = |id: &str| {
                 let op = Op::Signal { data_directory: data.clone(), request: Request::Reload };
-                self.step(id, format!("let node \"{name}\" read its configuration again"), op, SHORT_S)
+                self.step(id, format!("reload the configuration of node \"{name}\""), op, SHORT_S)
             };
             steps.push(settings("copy_settings", "copy its settings aside", data.clone(), kept.clone()));
             steps.push(self.step(
                 "keep_all_wal",
-                format!("let node \"{name}\" keep all its WAL"),
+                format!("make node \"{name}\" keep all its WAL"),
                 Op::WriteSettings {
                     path: data.join(AUTO_CONF),
                     remove: Vec::new(),
@@ -393,11 +393,11 @@ impl Nodes<'_> {
                 steps.push(self.step("wait_for_reload", title, Op::Wait(probe), SHORT_S));
             }
             steps.extend(self.stop_steps());
-            steps.push(settings("put_settings_back", "put its settings back", kept.clone(), data.clone()));
+            steps.push(settings("put_settings_back", "restore its settings", kept.clone(), data.clone()));
             let back = |step: Step| Back { if_started: vec!["keep_all_wal".into()], step };
             plan.back.push(back(settings(
                 "put_settings_back_again",
-                "put its settings back",
+                "restore its settings",
                 kept,
                 data.clone(),
             )));
@@ -437,7 +437,7 @@ impl Nodes<'_> {
             timeout_s.saturating_add(40),
         );
         vec![
-            // A running primary ignores it, and whoever starts the server from now on gets a standby.
+            // A running primary ignores it, and every start from now on makes it a standby.
             self.standby_signal_as("standby_signal_before_stop"),
             stop.uninterruptible()
                 .on_resume(OnResume::AgainUnless(stopped.clone()))
@@ -451,13 +451,13 @@ impl Nodes<'_> {
         ]
     }
 
-    /// Ends what a crash has left: pg_rewind wants a directory of a server that was shut down cleanly.
+    /// Recovers from a crash: pg_rewind requires the directory of a server that was shut down cleanly.
     ///
-    /// A crashed primary recovers as a single process, which is quick and lets nobody in. That knows no standbys, so a crashed standby is
-    /// started as one, without a connection to anybody.
+    /// A crashed primary recovers as a single process, which is quick and accepts no connections. That mode does not support standbys, so a
+    /// crashed standby is started as one, without a connection to any server.
     fn recover(&self) -> Vec<Step> {
         let name = self.name();
-        let title = format!("let node \"{name}\" recover from its crash");
+        let title = format!("run crash recovery of node \"{name}\"");
         let keep = format!("wal_keep_size={KEEP_ALL}");
         let data = self.data().display().to_string();
         if !self.facts.local.is_standby && self.facts.local.control.state != ControlState::InArchiveRecovery {
@@ -473,7 +473,7 @@ impl Nodes<'_> {
         let settings = [
             keep.as_str(),
             "listen_addresses=",
-            // In the data directory, which nobody else may enter.
+            // In the data directory, which no other user can access.
             "unix_socket_directories=.",
             "hot_standby=on",
             "primary_conninfo=",
@@ -519,7 +519,7 @@ impl Nodes<'_> {
         let fork = self.fork();
         if let Some(command) = &facts.archive_command {
             let op = Op::ArchiveWal { data_directory: data.clone(), command: command.clone(), until: fork };
-            steps.push(self.step("archive", "archive WAL that waits for it".into(), op, KEEP_S));
+            steps.push(self.step("archive", "archive the WAL that is waiting for it".into(), op, KEEP_S));
         }
         steps.push(self.keep_wal("keep_wal"));
         steps.push(self.step(
@@ -543,23 +543,23 @@ impl Nodes<'_> {
         };
         self.step(
             id,
-            format!("copy the WAL from {from} on to \"{}\"", self.options.kept.display()),
+            format!("copy the WAL since {from} to \"{}\"", self.options.kept.display()),
             Op::KeepWal { data_directory: self.data(), from, to: self.options.kept.clone() },
             KEEP_S,
         )
     }
 
-    /// Where the histories have parted.
+    /// Where the timelines forked.
     fn fork(&self) -> Lsn {
         self.facts.loss.map_or(self.facts.local.control.checkpoint, |loss| loss.fork)
     }
 
-    /// A server that runs goes on accepting writes until it is stopped, and consent was given to what had been told before.
-    fn no_more_than_was_told(&self) -> Option<Probe> {
+    /// A running server accepts writes until it is stopped, but the consent covers what was shown before.
+    fn no_more_than_was_shown(&self) -> Option<Probe> {
         let after = self.facts.parts_at?;
         let count = match (self.options.consent, self.options.asked, self.facts.loss) {
             (true, false, _) => return None,
-            (true, true, Some(told)) => told.commits?,
+            (true, true, Some(shown)) => shown.commits?,
             (_, _, _) => 0,
         };
         let local = &self.facts.local;
@@ -585,29 +585,32 @@ impl Nodes<'_> {
             mode: 0o600,
         };
         let begin = self
-            .step("begin", "note that the rewind begins".into(), op, SHORT_S)
+            .step("begin", "record the start of the rewind".into(), op, SHORT_S)
             .requires(Probe::Stopped { data_directory: data.clone() })
             .requires(Probe::Clean { data_directory: data.clone() })
             .no_return()
             .on_resume(OnResume::AgainUnless(Probe::Exists { path: begun }));
         let mut steps = Vec::new();
-        if let Some(probe) = self.no_more_than_was_told() {
-            let title = format!("see that node \"{}\" has no more of its own than was told", self.name());
+        if let Some(probe) = self.no_more_than_was_shown() {
+            let title = format!(
+                "check that node \"{}\" has no more transactions of its own than were shown",
+                self.name()
+            );
             steps.push(
                 self.step("look_again", title, Op::Wait(probe), KEEP_S)
-                    .hint("Run the command again: it says what would be discarded now."),
+                    .hint("Run the command again: it shows what would be discarded now."),
             );
         }
         steps.extend([
             begin,
-            set_mode("block", format!("let no server start on \"{}\"", data.display()), mode | BLOCKED),
+            set_mode("block", format!("prevent a server start on \"{}\"", data.display()), mode | BLOCKED),
         ]);
         if let Some(Needed::There { fetched, .. }) = &self.facts.needed
             && !fetched.is_empty()
         {
             steps.push(self.step(
                 "place_wal",
-                format!("put {} WAL segments from the archive in place", fetched.len()),
+                format!("copy {} WAL segments from the archive into pg_wal", fetched.len()),
                 Op::CopyFiles {
                     from: self.options.fetched.clone(),
                     to: data.join("pg_wal"),
@@ -619,7 +622,7 @@ impl Nodes<'_> {
         for (number, path) in (1..).zip(&self.facts.local.in_the_way) {
             steps.push(self.step(
                 &format!("put_aside_{number}"),
-                format!("put \"{}\" aside, which pg_rewind could not write", path.display()),
+                format!("move \"{}\" aside, which pg_rewind could not write", path.display()),
                 Op::RemoveFile { path: data.join(path) },
                 SHORT_S,
             ));
@@ -628,7 +631,7 @@ impl Nodes<'_> {
             self.step(
                 "rewind",
                 format!(
-                    "rewind node \"{}\" to where it parted from \"{}\"",
+                    "rewind node \"{}\" to where it diverged from \"{}\"",
                     self.name(),
                     self.primary.row.node_name
                 ),
@@ -642,14 +645,14 @@ impl Nodes<'_> {
         if let Some(loss) = self.facts.loss {
             steps.push(self.step(
                 "return_wal",
-                "put WAL back that the primary no longer has".into(),
+                "restore WAL that the primary no longer has".into(),
                 Op::ReturnWal { kept: kept.clone(), data_directory: data.clone(), until: loss.fork },
                 KEEP_S,
             ));
         }
         steps.push(self.step(
             "put_back_files",
-            "put the configuration back".into(),
+            "restore the configuration files".into(),
             Op::PutBack {
                 from: self.options.kept_files.clone(),
                 data_directory: data.clone(),
@@ -660,7 +663,7 @@ impl Nodes<'_> {
         steps.push(self.standby_signal_as("standby_signal_again"));
         steps.push(self.point_at_primary());
         let mut unblock =
-            set_mode("unblock", format!("let a server start on \"{}\" again", data.display()), mode)
+            set_mode("unblock", format!("allow a server start on \"{}\" again", data.display()), mode)
                 .requires(Probe::Exists { path: data.join(STANDBY_SIGNAL) });
         if self.facts.loss.is_some() {
             // Otherwise pg_rewind has found nothing to do, and has left no trace.
@@ -743,7 +746,7 @@ impl Nodes<'_> {
         after.extend(self.drop_stale_slots());
         after.extend(self.drop_kept_slots());
         after.extend(self.drop_unused_slot());
-        plan.phases.push(phase("bring the records up to date", OnFailure::Continue, after));
+        plan.phases.push(phase("update the metadata", OnFailure::Continue, after));
         if self.options.no_wait {
             return;
         }
@@ -784,7 +787,7 @@ impl Nodes<'_> {
         let slot = self.slot();
         self.step(
             "record",
-            format!("record node \"{}\" as a standby of \"{}\"", self.name(), self.primary.row.node_name),
+            format!("register node \"{}\" as a standby of \"{}\"", self.name(), self.primary.row.node_name),
             Op::Sql {
                 on,
                 statements: vec![
@@ -802,10 +805,10 @@ impl Nodes<'_> {
             && row.node_type == NodeType::Standby
             && row.active
             && slot_of(row) == self.slot();
-        (!right).then(|| phase("bring the records up to date", OnFailure::Stop, vec![self.record()]))
+        (!right).then(|| phase("update the metadata", OnFailure::Stop, vec![self.record()]))
     }
 
-    /// Drops the slot that a promotion has made on the primary for this node, if it uses none.
+    /// Drops the slot that a promotion has created on the primary for this node, if it uses none.
     fn drop_unused_slot(&self) -> Option<Step> {
         let slot = default_slot(&self.local.row);
         let unused = !self.options.use_slot && self.there.slot(&slot).is_some_and(|slot| !slot.active);
@@ -840,12 +843,13 @@ impl Nodes<'_> {
     /// Does the same on a node that streams already, however it came back.
     fn stale_slots_of_running(&self) -> Option<Phase> {
         let stale = slots::stale(&self.facts.cluster, self.facts.node_id, self.facts.primary_id);
-        (!stale.is_empty())
-            .then(|| phase("drop slots that nobody needs", OnFailure::Continue, self.drop(&stale)))
+        (!stale.is_empty()).then(|| {
+            phase("drop replication slots that are no longer needed", OnFailure::Continue, self.drop(&stale))
+        })
     }
 }
 
-/// Returns the slots on the local node that belong to nodes which follow somebody else.
+/// Returns the slots on the local node that belong to nodes with another upstream.
 fn stale_slots(facts: &RejoinFacts) -> Vec<String> {
     let names = slots::of_others(&facts.cluster, facts.node_id, facts.primary_id);
     names.into_iter().filter(|slot| facts.local.slots.contains(slot)).collect()

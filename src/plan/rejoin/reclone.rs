@@ -1,4 +1,4 @@
-//! The highest rung: the data directory is moved aside, and the node is cloned again.
+//! The most invasive method: the data directory is moved aside, and the node is cloned again.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub struct Aside {
     pub link: Option<PathBuf>,
 }
 
-/// Completes the plan of a rejoin for which nothing but a new clone will do.
+/// Completes the plan of a rejoin for which only a new clone works.
 pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, anew: Anew) {
     let (Some(local), Some((primary, there))) = (facts.node(), facts.primary()) else { return };
     let nodes = Nodes { facts, options, local, primary, there };
@@ -104,7 +104,7 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     if let Some((from, files)) = &anew.configuration {
         steps.push(nodes.step(
             "put_back_files",
-            "put the node's own configuration in place".into(),
+            "restore the node's own configuration".into(),
             Op::PutBack { from: from.clone(), data_directory: nodes.data(), files: files.clone() },
             SHORT_S,
         ));

@@ -310,9 +310,9 @@ fn a_source_with_an_old_control_file_writes_a_checkpoint_first() {
     facts.target.may_checkpoint = false;
     assert!(!all(&facts).contains(" checkpoint "));
     let rejoin = plan(&facts, &options());
-    let told = rejoin.plan.checks.iter().find(|check| check.name == "checkpoint").unwrap();
-    assert_eq!(told.verdict, Verdict::Warning);
-    assert!(told.hint.as_ref().unwrap().contains("GRANT pg_checkpoint"));
+    let check = rejoin.plan.checks.iter().find(|check| check.name == "checkpoint").unwrap();
+    assert_eq!(check.verdict, Verdict::Warning);
+    assert!(check.hint.as_ref().unwrap().contains("GRANT pg_checkpoint"));
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn what_is_discarded_needs_an_answer() {
         message,
         "20000 bytes of WAL of node \"node1\" with 1 committed transaction would be discarded"
     );
-    assert_eq!(detail, "They are those from 0/3000000 to 0/3004E20. The WAL will be kept in \"/kept\".");
+    assert_eq!(detail, "This is the WAL from 0/3000000 to 0/3004E20. The WAL will be kept in \"/kept\".");
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn what_the_operator_may_decide() {
         }),
         []
     );
-    // That nobody can compare the histories is waived by --force, and by nothing else.
+    // Only --force overrides that the histories cannot be compared.
     let unknown = |facts: &mut RejoinFacts| {
         facts.relation = Relation::Unknown("No.".into());
         facts.loss = None;

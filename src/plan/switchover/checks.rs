@@ -1,4 +1,4 @@
-//! What has to be true before a switchover begins.
+//! The preconditions of a switchover.
 
 use super::{SwitchoverFacts, SwitchoverOptions};
 use crate::assess::history::{Relation, relation};
@@ -30,9 +30,9 @@ pub(super) fn ends(
         facts.cluster.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
     if primaries.len() > 1 {
         checks.push(
-            Check::fail("one_primary", format!("{} nodes take writes", primaries.len()))
+            Check::fail("one_primary", format!("{} nodes accept writes", primaries.len()))
                 .detail(format!("They are {}.", primaries.join(", ")))
-                .hint("Stop the wrong one first; \"pgbaton cluster show\" tells them apart.")
+                .hint("Stop the wrong one first; \"pgbaton cluster show\" says which one is valid.")
                 .exit(Exit::SecondPrimary),
         );
     }
@@ -40,7 +40,7 @@ pub(super) fn ends(
     match relation(server, old) {
         Relation::Same => {}
         Relation::Forked { evidence, .. } => checks.push(
-            Check::fail("same_history", format!("the histories of \"{to}\" and \"{from}\" have parted"))
+            Check::fail("same_history", format!("node \"{to}\" has diverged from \"{from}\""))
                 .detail(evidence)
                 .hint(format!("Run \"pgbaton node rejoin\" on \"{to}\"."))
                 .exit(Exit::DataLoss),
@@ -52,12 +52,12 @@ pub(super) fn ends(
     let sender = old.sender_of(to);
     let state = sender.and_then(|sender| sender.state.as_deref());
     checks.push(match (sender, state) {
-        // What is listed as streaming, and has not been heard of for long, would end the outage only when it is noticed.
+        // A receiver that is listed as streaming but hangs would prolong the outage until that is noticed.
         (Some(_), Some("streaming") | None) if server.hangs(sender).is_some() => {
             Check::fail("candidate_streams", format!("the WAL receiver of node \"{to}\" hangs"))
                 .node(facts.candidate)
                 .detail(format!(
-                    "{} What the primary writes last would not reach it.",
+                    "{} The last WAL of the primary would not reach it.",
                     server.hangs(sender).unwrap_or_default()
                 ))
                 .hint(format!("Run \"pgbaton node restart\" on \"{to}\" first."))
@@ -70,18 +70,18 @@ pub(super) fn ends(
             format!("node \"{to}\" does not stream yet: it is in state \"{other}\""),
         )
         .node(facts.candidate)
-        .hint("Wait until it has caught up; \"pgbaton cluster show\" shows how far it is."),
+        .hint("Wait until it has caught up; \"pgbaton cluster show\" shows its lag."),
         (None, _) => {
             Check::fail("candidate_streams", format!("node \"{to}\" does not stream from \"{from}\""))
                 .node(facts.candidate)
-                .detail("What the primary writes last would not reach it.")
+                .detail("The last WAL of the primary would not reach it.")
                 .hint(format!("Run \"pgbaton standby follow\" on \"{to}\" first."))
         }
     });
     checks
 }
 
-/// Sorts the siblings into those that will follow and what to say of the others.
+/// Sorts the siblings into those that will follow and what to report about the others.
 pub(super) fn followers<'a>(
     facts: &'a SwitchoverFacts,
     candidate: &NodeFacts,
@@ -96,7 +96,7 @@ pub(super) fn followers<'a>(
             checks.push(
                 Check::warning(
                     "sibling_stays",
-                    format!("node \"{name}\" will go on following the old primary"),
+                    format!("node \"{name}\" will stay attached to the old primary"),
                 )
                 .node(id)
                 .hint(format!("Afterwards run \"pgbaton standby follow\" on \"{name}\".")),
@@ -121,7 +121,7 @@ pub(super) fn followers<'a>(
     (following, checks)
 }
 
-/// In a promotion everything goes on without room; here there is time to make room first.
+/// A promotion continues without free slots or WAL senders; here there is time to fix that first.
 pub(super) fn as_failure(check: Check) -> Check {
     match check.verdict {
         Verdict::Warning => Check { verdict: Verdict::Fail, ..check },
@@ -129,7 +129,7 @@ pub(super) fn as_failure(check: Check) -> Check {
     }
 }
 
-/// Checks that the candidate is not far behind: what it still has to receive and replay is a part of the outage.
+/// Checks the lag of the candidate: what it still has to receive and replay is a part of the outage.
 pub(super) fn lag(
     facts: &SwitchoverFacts,
     candidate: &NodeFacts,
@@ -144,19 +144,21 @@ pub(super) fn lag(
     let detail = format!("It still has to replay {} ({seconds:.0} s).", size(behind));
     let (warning, critical) = facts.bounds.lag_s;
     Some(if seconds >= f64::from(critical) {
-        Check::fail(NAME, format!("node \"{name}\" is far behind"))
+        Check::fail(NAME, format!("node \"{name}\" lags far behind"))
             .node(facts.candidate)
             .detail(detail)
-            .hint("Wait until it has caught up: nobody could write for so long.")
+            .hint(
+                "Wait until it has caught up; otherwise clients cannot write until the backlog is replayed.",
+            )
             .waivable(Waiver::Force, force)
     } else if seconds >= f64::from(warning) {
-        Check::warning(NAME, format!("node \"{name}\" is behind")).node(facts.candidate).detail(detail)
+        Check::warning(NAME, format!("node \"{name}\" lags behind")).node(facts.candidate).detail(detail)
     } else {
-        Check::pass(NAME, format!("node \"{name}\" keeps up"))
+        Check::pass(NAME, format!("node \"{name}\" has caught up"))
     })
 }
 
-/// Checks what runs on the old primary and would be cut short, or would keep its postmaster from ending.
+/// Checks for activity on the old primary that would be aborted, or would delay its shutdown.
 pub(super) fn backups_and_archive(
     facts: &SwitchoverFacts,
     primary: &NodeFacts,
@@ -170,33 +172,33 @@ pub(super) fn backups_and_archive(
         checks.push(
             Check::fail("backup_running", format!("a base backup of \"{name}\" is running"))
                 .node(facts.primary)
-                .detail("The stop would end it.")
-                .hint("Wait for its end, or waive this check.")
+                .detail("Stopping the server would abort it.")
+                .hint("Wait for its end, or override this check with --force.")
                 .waivable(Waiver::Force, force),
         );
     }
     let Some(ready) = facts.host.as_ref().and_then(|host| host.archive_ready) else { return checks };
     let (warning, critical) = facts.bounds.archive_ready;
     let detail = format!(
-        "{ready} segments wait for it. The old primary ends only when all are archived, and comes back as a standby after that."
+        "{ready} WAL segments are waiting to be archived. The old primary shuts down only after that and will rejoin late."
     );
     if ready >= critical {
         checks.push(
-            Check::fail("archive_ready", format!("the archiver of \"{name}\" is far behind"))
+            Check::fail("archive_ready", format!("the archiver of \"{name}\" lags far behind"))
                 .node(facts.primary)
                 .detail(detail)
-                .hint("Look into pg_stat_archiver there, and mend archive_command first.")
+                .hint("Check pg_stat_archiver there, and fix archive_command first.")
                 .waivable(Waiver::Force, force),
         );
     } else if ready >= warning {
-        let message = format!("the archiver of \"{name}\" is behind");
+        let message = format!("the archiver of \"{name}\" lags behind");
         checks.push(Check::warning("archive_ready", message).node(facts.primary).detail(detail));
     }
     checks
 }
 
-/// Names the nodes that could not be asked. One that streams from the primary is alive, and only cannot be reached from here: it would be
-/// left behind.
+/// Names the nodes that do not respond. One that streams from the primary is alive, and only unreachable from here: it would be left
+/// behind.
 pub(super) fn silent_nodes(
     facts: &SwitchoverFacts,
     old: &ServerFacts,
@@ -209,16 +211,16 @@ pub(super) fn silent_nodes(
             let silence = node.server.as_ref().err()?;
             let name = &node.row.node_name;
             let check = if options.siblings_follow && old.sender_of(name).is_some() {
-                let message = format!("node \"{name}\" streams from the primary and could not be asked");
+                let message = format!("node \"{name}\" streams from the primary but is unreachable from here");
                 Check::fail("node_not_asked", message)
                     .hint(format!(
-                        "It could not be led to the new primary. Mend the network first, or run \"pgbaton standby follow\" on \"{name}\" \
-                         afterwards."
+                        "It could not be pointed at the new primary. Fix the network first, or run \"pgbaton standby follow\" on \"{name}\" \
+                        afterwards."
                     ))
                     .exit(Exit::Connection)
                     .waivable(Waiver::Force, options.force)
             } else {
-                Check::warning("node_not_asked", format!("node \"{name}\" could not be asked"))
+                Check::warning("node_not_asked", format!("node \"{name}\" is unreachable"))
                     .hint(format!("When it is back, run \"pgbaton standby follow\" on \"{name}\"."))
             };
             Some(check.node(node.row.node_id).detail(crate::error::sentence(&silence.message)))

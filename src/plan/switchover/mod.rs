@@ -1,8 +1,8 @@
 //! The plan of `standby switchover`. Pure.
 //!
 //! Everything that can be done while clients still write is done first. The last of it makes the old primary a standby on the disk: it runs on
-//! as a primary, but whoever starts it from then on gets a standby. So nothing that happens between its stop and the promotion makes a second
-//! primary: not a supervisor, not a colleague, not a crash of the host. From the stop on every step counts, because nobody can write.
+//! as a primary, but every start from then on makes it a standby. So nothing that happens between its stop and the promotion makes a second
+//! primary: no supervisor, no colleague, no crash of the host. From the stop on every step counts, because clients cannot write.
 
 mod checks;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub struct Host {
     /// Where its first messages go then, if not where they went before.
     #[serde(default)]
     pub start_note: Option<String>,
-    /// Segments that wait to be archived; None where that is not known.
+    /// Segments waiting to be archived; None if that is unknown.
     pub archive_ready: Option<u64>,
     /// The server has a `primary_conninfo` from an earlier life as a standby.
     pub has_upstream: bool,
@@ -79,7 +79,7 @@ pub struct Bounds {
 pub struct SwitchoverFacts {
     /// All nodes.
     pub cluster: ClusterFacts,
-    /// What our role may do on those that answer.
+    /// What our role may do on those that respond.
     pub roles: BTreeMap<i32, RoleFacts>,
     /// The candidate: the local node.
     pub candidate: i32,
@@ -91,7 +91,7 @@ pub struct SwitchoverFacts {
     pub metadata: Option<Present>,
     /// The operations of other commands that have not reported their end.
     pub others: Vec<Other>,
-    /// The old primary's host; None where it could not be asked, which `checks` say.
+    /// The old primary's host; None if it could not be queried, which `checks` say.
     pub host: Option<Host>,
     /// What was examined on other hosts: whether they can be reached, whether logins work.
     pub checks: Vec<Check>,
@@ -128,7 +128,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     });
     let [Some((candidate, server)), Some((primary, old))] = both else {
         plan.checks.push(
-            Check::fail("servers_answer", format!("\"{from}\" and \"{to}\" must both answer"))
+            Check::fail("servers_answer", format!("\"{from}\" and \"{to}\" must both respond"))
                 .exit(Exit::Connection),
         );
         return plan;
@@ -169,7 +169,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     if plan.checks.iter().any(Check::stops) {
         return plan;
     }
-    // What waits for a promotion, to lead clients to the new primary, hears of this one, too.
+    // A hook that waits for a promotion, to redirect clients to the new primary, is notified of this one, too.
     plan.tells.push(events::promotion(&candidate.row, false));
     let details = format!(
         "node \"{to}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",

@@ -15,7 +15,7 @@ fn sender(node_id: i32) -> Sender {
     }
 }
 
-/// Node 1 the primary, node 2 the candidate, node 3 beside it.
+/// Node 1 the primary, node 2 the candidate, node 3 another standby.
 fn facts() -> SwitchoverFacts {
     let primary =
         ServerFacts { senders: vec![sender(2), sender(3)], ..ServerFacts::example(false, 1, 0x500) };
@@ -128,7 +128,7 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
     // Every start after the point of no return asks for standby.signal.
     let step = |id: &str| plan.steps().find(|step| step.id == id).unwrap();
     assert!(step("start").requires.iter().any(|probe| probe.to_string().contains("standby.signal")));
-    // Somebody who starts the old primary gets a standby: it is not waited for in vain, nor started twice.
+    // A start of the old primary makes it a standby: it is not waited for in vain, nor started twice.
     for id in ["wait_until_down", "wait_until_received"] {
         let hopeless = step(id).gives_up_if.as_ref().unwrap().to_string();
         assert!(hopeless.contains("runs on \"/data\" as a standby"), "{hopeless}");
@@ -274,8 +274,8 @@ fn a_logical_slot_survives_only_as_a_copy_that_can_be_used() {
         ("a physical slot", Some(Slot { slot_type: "physical".into(), ..copy() })),
     ];
     for (says, here) in cases {
-        let told = judge(here, logical("cdc")).unwrap_or_default();
-        assert!(told.contains("\"cdc\"") && told.contains(says), "{says}: {told}");
+        let found = judge(here, logical("cdc")).unwrap_or_default();
+        assert!(found.contains("\"cdc\"") && found.contains(says), "{says}: {found}");
     }
     // What is of no use now cannot get lost.
     assert_eq!(judge(None, Slot { temporary: true, ..logical("cdc") }), None);
@@ -290,7 +290,7 @@ fn a_failover_slot_that_the_old_primary_keeps_is_dropped_at_the_end() {
         server(&mut facts, 2).slots.push(Slot { synced: true, ..logical("cdc") });
         let plan = plan(&facts, FORCED);
         let last = plan.phases.last().unwrap();
-        assert_eq!(last.title, "clear up");
+        assert_eq!(last.title, "clean up");
         let found =
             last.steps.iter().any(|step| matches!(&step.op, Op::DropKeptSlot { slot, .. } if slot == "cdc"));
         let anywhere = plan.steps().any(|step| matches!(&step.op, Op::DropKeptSlot { .. }));
@@ -344,7 +344,7 @@ fn it_is_told_when_clients_could_not_write_afterwards() {
         ("ALTER ROLE \"web\" IN DATABASE \"app\" RESET", false, vec![of(Some("app"), Some("web"))]),
         ("ALTER ROLE ALL RESET", false, vec![of(None, None)]),
     ] {
-        let told = judge(read_only, each).unwrap();
-        assert!(told.contains(hint), "{told}");
+        let found = judge(read_only, each).unwrap();
+        assert!(found.contains(hint), "{found}");
     }
 }

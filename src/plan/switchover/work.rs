@@ -1,4 +1,4 @@
-//! The steps of a switchover, the way back, and what must hold at its end.
+//! The steps of a switchover, the rollback, and what must hold at its end.
 
 use std::path::PathBuf;
 
@@ -102,7 +102,7 @@ impl Work<'_> {
         Probe::At { node_id: self.facts.primary, probe: Box::new(probe) }
     }
 
-    /// What must not be true of the other standbys when the candidate is promoted, or the old primary is brought back.
+    /// What must not hold on the other standbys when the candidate is promoted, or the old primary is brought back.
     fn look(&self) -> Look {
         let ends = [self.facts.candidate, self.facts.primary];
         let cluster = &self.facts.cluster;
@@ -116,7 +116,7 @@ impl Work<'_> {
             timeline: self.server.timeline,
             others: others.map(|node| (node.row.node_id, endpoint(node))).collect(),
             relock: false,
-            // What the old primary wrote last is waited for, and nobody has more.
+            // The last WAL of the old primary is waited for, and no standby has more.
             behind: Vec::new(),
         }
     }
@@ -160,22 +160,16 @@ impl Work<'_> {
             plan.checks.push(
                 Check::warning(
                     "checkpoint",
-                    format!("the role may not write a checkpoint on \"{}\"", self.from()),
+                    format!("the role lacks the privilege to write a checkpoint on \"{}\"", self.from()),
                 )
-                .detail("The stop itself writes what is in memory, while nobody can write.")
+                .detail("The shutdown checkpoint then has more to write while clients cannot write.")
                 .hint("From PostgreSQL 15 on a superuser can GRANT pg_checkpoint to the role."),
             );
         }
         if may(&self.facts.candidate) {
             checkpoints.push(write("restartpoint", &self.on));
         }
-        plan.phases.push(phase(
-            "write out what is in memory",
-            Order::InOrder,
-            OnFailure::Stop,
-            false,
-            checkpoints,
-        ));
+        plan.phases.push(phase("write checkpoints", Order::InOrder, OnFailure::Stop, false, checkpoints));
         // After the restartpoint: a slot made before it would keep WAL from the last one on, and where that is more than
         // max_slot_wal_keep_size, be lost by this one.
         let mut slots = Vec::new();
@@ -187,10 +181,10 @@ impl Work<'_> {
         for step in &mut slots {
             step.exit = Exit::Switchover;
         }
-        plan.phases.push(phase("make slots", Order::AllAtOnce, OnFailure::Stop, false, slots));
+        plan.phases.push(phase("create replication slots", Order::AllAtOnce, OnFailure::Stop, false, slots));
     }
 
-    /// The last thing while clients still write: from here on whoever starts the old primary gets a standby.
+    /// The last thing while clients still write: from here on every start makes the old primary a standby.
     fn standby_on_disk(&self, plan: &mut Plan) {
         let standby = Standby::Files {
             data_directory: self.host.data_directory.clone(),
@@ -201,14 +195,14 @@ impl Work<'_> {
             upstream(&self.candidate.row, &self.primary.row, self.server.version_num, self.own_slot());
         let signal = self.future.signal();
         plan.phases.push(phase(
-            &format!("make \"{}\" a standby for the next start", self.from()),
+            &format!("configure \"{}\" as a standby for its next start", self.from()),
             Order::InOrder,
             OnFailure::Stop,
             false,
             vec![
                 self.there(
                     "write_upstream",
-                    format!("point \"{}\" at \"{}\", for its next start", self.from(), self.to()),
+                    format!("point \"{}\" at \"{}\" for its next start", self.from(), self.to()),
                     Op::Follow { standby, upstream: wanted },
                     QUERY_S,
                 ),
@@ -231,12 +225,12 @@ impl Work<'_> {
         };
         let is_down = Probe::ShutDown { data_directory: data_directory.clone() };
         let is_standby = self.at_primary(Probe::Exists { path: self.standby_signal() });
-        // Somebody has started it again, by hand or because that is his task: as a standby, which cannot be waited for.
+        // It was started again, by hand or by a supervisor: as a standby, which cannot be waited for.
         let is_back =
             self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
-        // What was seen before the stop grows old while it is waited for.
+        // What was seen before the stop becomes outdated while it is waited for.
         let over = vec![Probe::Challenged { look: self.look() }, is_back, silent(&self.on)];
-        // It has ended in another way than it was told to, and has no last WAL to be waited for.
+        // It did not end by a clean shutdown, and has no last WAL to be waited for.
         let ended = lasts(self.at_primary(Probe::Stopped { data_directory: data_directory.clone() }));
         let is_over = Probe::Any(over.iter().cloned().chain([ended]).collect());
         // Its receiver ends with the old primary, when it has all; while that one is still on its way down, this means nothing.
@@ -292,7 +286,7 @@ impl Work<'_> {
                 .gives_up_if(is_over),
                 self.step(
                     "wait_until_received",
-                    format!("wait until \"{}\" has all of it", self.to()),
+                    format!("wait until \"{}\" has received all WAL", self.to()),
                     Op::Wait(has_all),
                     self.facts.bounds.receive_s,
                 )
@@ -303,13 +297,13 @@ impl Work<'_> {
         ));
         let record = Step::new(
             "record",
-            format!("record \"{}\" as the primary", self.to()),
+            format!("register \"{}\" as the primary", self.to()),
             Op::Sql { on: self.on.clone(), statements },
             QUERY_S,
             Exit::Query,
         )
-        .hint(format!("Run \"pgbaton primary register --force\" on \"{}\": it records it.", self.to()));
-        // The others are led to the new primary even if it cannot be recorded.
+        .hint(format!("Run \"pgbaton primary register --force\" on \"{}\", which registers it.", self.to()));
+        // The others follow the new primary even if it cannot be recorded.
         plan.phases.push(phase("record the roles", Order::InOrder, OnFailure::Continue, true, vec![record]));
     }
 
@@ -344,12 +338,12 @@ impl Work<'_> {
             .collect();
         steps.push(self.step(
             "wait_until_gone",
-            format!("wait until the server of \"{}\" has ended", self.from()),
+            format!("wait until the server of \"{}\" has shut down", self.from()),
             Op::Wait(Probe::Not(Box::new(runs(false)))),
             self.facts.bounds.shutdown_s,
         ));
         plan.phases.push(phase(
-            "lead the others to the new primary",
+            "repoint the other standbys",
             Order::AllAtOnce,
             OnFailure::Continue,
             false,
@@ -365,14 +359,14 @@ impl Work<'_> {
                 Op::Run(self.host.start.clone()),
                 self.facts.bounds.reconnect_s.saturating_add(5),
             )
-            // Asked on its host: over the network, one that is down gives no answer.
+            // Checked on its host: over the network, a server that is down does not respond.
             .on_resume(OnResume::AgainUnless(runs(true)))
             // Whatever has happened meanwhile: never as a primary.
             .requires(self.at_primary(Probe::Exists { path: self.standby_signal() }))
             .requires(self.at_primary(Probe::Stopped { data_directory: self.host.data_directory.clone() }));
         start.exit = Exit::Incomplete;
         start.hint = Some(format!(
-            "On the host of \"{0}\" run \"pgbaton node start\", when its server has ended: it comes back as a standby of \"{1}\".",
+            "When its server has shut down, run \"pgbaton node start\" on the host of \"{0}\": it starts as a standby of \"{1}\".",
             self.from(),
             self.to()
         ));
@@ -381,7 +375,7 @@ impl Work<'_> {
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
         steps.extend(tell_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(
-            "bring the old primary back",
+            "start the old primary as a standby",
             Order::AllAtOnce,
             OnFailure::Continue,
             false,
@@ -396,7 +390,7 @@ impl Work<'_> {
             .map(|(id, slot)| drop_slot(format!("drop_stale_slot_{id}"), &self.was, &slot))
             .collect();
         stale.extend(logical::drop_kept(self.primary, self.old, self.candidate));
-        plan.phases.push(phase("clear up", Order::AllAtOnce, OnFailure::Continue, false, stale));
+        plan.phases.push(phase("clean up", Order::AllAtOnce, OnFailure::Continue, false, stale));
     }
 
     /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it back
@@ -411,7 +405,7 @@ impl Work<'_> {
             signalled(),
             self.may_go_back(self.there(
                 "revive",
-                format!("bring \"{}\" back as the primary", self.from()),
+                format!("restore \"{}\" as the primary", self.from()),
                 Op::Revive {
                     data_directory: self.host.data_directory.clone(),
                     start: self.host.start.clone(),
@@ -428,7 +422,7 @@ impl Work<'_> {
                 Op::Wait(is_primary),
                 self.facts.bounds.reconnect_s,
             )
-            // Then it was not started, and is not waited for.
+            // Then it was not started, and there is nothing to wait for.
             .gives_up_if(self.at_primary(Probe::Exists { path: self.standby_signal() })),
         );
         let touch = "UPDATE repmgr.nodes SET active = active WHERE node_id = $1::integer";
@@ -454,7 +448,7 @@ impl Work<'_> {
             back(vec!["write_upstream".into()], remove.requires(is_none.clone()));
             // It was started with them.
             let (data_directory, request) = (self.host.data_directory.clone(), Request::Reload);
-            let title = format!("have \"{}\" read its settings again", self.from());
+            let title = format!("reload the configuration of \"{}\"", self.from());
             let reload = self.there("reload", title, Op::Signal { data_directory, request }, QUERY_S);
             back(stopped(), reload.requires(is_none));
         }
@@ -471,7 +465,7 @@ impl Work<'_> {
 
     fn expectations(&self) -> Vec<Verify> {
         let mut out = vec![Verify {
-            title: format!("\"{}\" writes a timeline of its own", self.to()),
+            title: format!("\"{}\" writes a new timeline", self.to()),
             probe: on_new_timeline(&self.on, self.server),
             timeout_s: QUERY_S,
             after: None,
@@ -508,7 +502,7 @@ fn lasts(probe: Probe) -> Probe {
     Probe::Lasts { seconds: 3, probe: Box::new(probe) }
 }
 
-/// Longer than a loaded server needs for an answer, and short beside an outage: without the candidate there is nothing to wait for.
+/// Longer than a loaded server needs to respond, and short compared with an outage: without the candidate there is nothing to wait for.
 fn silent(on: &Endpoint) -> Probe {
     Probe::Silent { on: on.clone(), seconds: 4 }
 }

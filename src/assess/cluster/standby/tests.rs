@@ -88,7 +88,7 @@ fn lag_is_told_only_where_there_is_some() {
         lag(&|facts| server(facts, 1).receiver.as_mut().unwrap().message_age_s = Some(90.0)).2,
         ["receiver_hangs"]
     );
-    // Nobody has said how long it may be silent.
+    // It is unknown how long it may be silent.
     assert_eq!(
         lag(&|facts| {
             server(facts, 0).senders[0].reply_age_s = Some(45.0);
@@ -113,7 +113,7 @@ fn lag_is_told_only_where_there_is_some() {
         server(facts, 0).recovery_limits = vec![("max_connections".into(), 200)];
     });
     assert!(!advised && hint.contains("max_connections is 100, and 200 on the primary"), "{hint}");
-    // A role that may see little cannot tell, and raises no alarm.
+    // A role that lacks privileges cannot determine it, and raises no alarm.
     assert_eq!(
         lag(&|facts| {
             written(facts);
@@ -134,7 +134,7 @@ fn attachment_and_slots() {
     let (report, codes) = judged(&facts);
     assert_eq!((report.nodes[1].attached, codes), (Some(false), vec!["not_attached"]));
     assert_eq!(report.cluster.next, ["pgbaton standby follow  # on \"n2\""]);
-    // Somewhere that nobody knows.
+    // At an unknown address.
     server(&mut facts, 1).receiver = server(&mut healthy(), 1).receiver.take();
     server(&mut facts, 1).receiver.as_mut().unwrap().sender_port = Some(1);
     assert_eq!(judged(&facts).0.cluster.next, ["pgbaton node status  # on \"n2\""]);
