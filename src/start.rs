@@ -39,7 +39,7 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
 /// Turns a panic into an error. What the panic says is on standard error already.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Error::new(Exit::Internal, "pgbaton has a defect and stopped").hint(
+        Err(Error::new(Exit::Internal, "internal error: pgbaton stopped").hint(
             "Please report it with the command and the messages above. \"pgbaton operation list\" shows what it had begun.",
         ))
     })
@@ -251,7 +251,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document["exit_code"], 15);
         assert_eq!(document["ok"], false);
-        assert_eq!(document["error"]["message"], "pgbaton has a defect and stopped");
+        assert_eq!(document["error"]["message"], "internal error: pgbaton stopped");
         assert_eq!(text.lines().count(), 1);
     }
 

@@ -226,7 +226,7 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
             if NOT_YET.contains(&full.to_lowercase().as_str()) {
                 suggested.clear();
                 out.detail(format!(
-                    "pgbaton {} does not have it yet. A repmgrd that runs here goes on to work, and so does \"repmgr {full}\".",
+                    "pgbaton {} does not have it yet. A repmgrd that runs here continues to work, and so does \"repmgr {full}\".",
                     env!("CARGO_PKG_VERSION")
                 ))
             } else if let Some((_, why)) = NO_COMMAND.iter().find(|(name, _)| *name == full.to_lowercase()) {

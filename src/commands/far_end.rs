@@ -189,7 +189,7 @@ impl Served<'_> {
                 }
                 () = sleep(BEAT) => {
                     if self.silence() >= SILENCE {
-                        self.context.ui.say(Level::Warning, "the coordinator has fallen silent");
+                        self.context.ui.say(Level::Warning, "the coordinator does not respond");
                         break;
                     }
                 }
@@ -331,7 +331,7 @@ impl Served<'_> {
         let own = self.context.local_conninfo()?;
         let session = self.context.connect(&own).await.map_err(|error| not_connected("the server", error))?;
         let uses = source::uses_file(&session, path).await.map_err(|error| {
-            Error::new(Exit::Query, "could not ask the server for its files")
+            Error::new(Exit::Query, "could not query the server for its configuration files")
                 .detail(sentence(&error.to_string()))
         })?;
         if !uses {
@@ -439,7 +439,7 @@ impl Served<'_> {
 
     async fn perform(&self, step: &Step) -> Result<Option<String>> {
         if matches!(step.op, Op::Wait(_)) {
-            return Err(Error::new(Exit::Internal, "a far end was told to wait"));
+            return Err(Error::new(Exit::Internal, "a far end was requested to wait"));
         }
         self.acted.set(true);
         if let Op::RemoveFile { path } = &step.op
@@ -461,7 +461,7 @@ impl Served<'_> {
         let _none = ui.log_to(&self.state_directory.join("far-end.log"));
         ui.say(
             Level::Warning,
-            "the channel to the coordinator has closed before the shutdown was told; going back",
+            "the channel to the coordinator was closed before the shutdown was reported; rolling back",
         );
         let steps = self.armed.take();
         for step in &steps {
@@ -471,7 +471,7 @@ impl Served<'_> {
                 patient.timeout_s = patient.timeout_s.max(SHUTDOWN_S);
             }
             match alone(&self.live, &patient).await {
-                None => ui.say(Level::Notice, &format!("it is so already: {}", step.title)),
+                None => ui.say(Level::Notice, &format!("already done: {}", step.title)),
                 Some(Ok(_)) => ui.say(Level::Notice, &format!("done: {}", step.title)),
                 Some(Err(error)) => ui.message(
                     Level::Error,
@@ -481,7 +481,7 @@ impl Served<'_> {
                 ),
             }
         }
-        ui.say(Level::Notice, "the way back has ended");
+        ui.say(Level::Notice, "the rollback has ended");
     }
 }
 

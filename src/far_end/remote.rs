@@ -271,7 +271,7 @@ impl Remote {
         let name = &self.far_end.node_name;
         let error = trouble.error(&self.far_end);
         let primary = match trouble {
-            Trouble::Silent { .. } => format!("pgbaton on the host of node \"{name}\" does not answer"),
+            Trouble::Silent { .. } => format!("pgbaton on the host of node \"{name}\" does not respond"),
             Trouble::Void => error.primary,
             _ => format!("the channel to pgbaton on the host of node \"{name}\" is closed"),
         };
@@ -280,8 +280,11 @@ impl Remote {
 
     fn unexpected(&self, what: &str) -> Error {
         let name = &self.far_end.node_name;
-        Error::new(Exit::Remote, format!("pgbaton on the host of node \"{name}\" gave an unexpected answer"))
-            .detail(crate::error::sentence(what))
+        Error::new(
+            Exit::Remote,
+            format!("pgbaton on the host of node \"{name}\" returned an unexpected response"),
+        )
+        .detail(crate::error::sentence(what))
     }
 
     pub(crate) async fn done(
@@ -322,7 +325,7 @@ impl Remote {
         if let OnResume::AgainUnless(probe) = &step.on_resume
             && self.holds(probe, known, mode).await.unwrap_or(false)
         {
-            return Ok(Some(format!("it is so already: {}", step.title)));
+            return Ok(Some(format!("already done: {}", step.title)));
         }
         self.done(&call, within, mode).await
     }

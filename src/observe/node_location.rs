@@ -151,7 +151,7 @@ fn host_of(conninfo: &str) -> Option<String> {
 }
 
 fn no_host(row: &NodeRow) -> Error {
-    Error::failed(format!("it is not known on which host node \"{}\" is", row.node_name))
+    Error::failed(format!("it is unknown on which host node \"{}\" is", row.node_name))
         .detail("Its conninfo names no host, and its configuration file and data directory were not found here.")
         .hint(format!(
             "In the database of the metadata run: INSERT INTO pgbaton.node (node_id, ssh_host) VALUES ({}, 'HOST') \

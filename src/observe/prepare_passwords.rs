@@ -39,7 +39,7 @@ pub(crate) fn find(
             _ if args.no_password => Password::Unwanted,
             Some(password) => Password::Known(password),
             None if args.generate_password => Password::Generated(verifier::generate().map_err(|error| {
-                Error::from_cause(Exit::Failed, "could not make a password", &error)
+                Error::from_cause(Exit::Failed, "could not generate a password", &error)
                     .detail("Nothing was changed.")
             })?),
             None => Password::Missing,

@@ -56,10 +56,10 @@ pub(crate) async fn gather(
     let (Some(primary), Some(there), Some(session)) =
         (primary, primary.and_then(|node| node.facts()), held.session(primary_id))
     else {
-        return Err(Error::new(Exit::Connection, "the primary does not answer any more"));
+        return Err(Error::new(Exit::Connection, "the primary no longer responds"));
     };
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, "could not ask the primary").detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
     };
     let data = &config.data_directory;
     if !context.global.dry_run {
@@ -68,8 +68,8 @@ pub(crate) async fn gather(
     let instead =
         Conninfo::parse(&primary.row.conninfo).map(|conninfo| conninfo.without_secrets().to_string());
     let clone_instead = format!(
-        "If nothing of it is of use any more, move it aside and clone the node again: \
-         \"pgbaton standby clone -d {} --start --register --force\".",
+        "If the data directory is no longer needed, move it aside and clone the node again: \"pgbaton standby clone -d {} --start \
+         --register --force\".",
         shell_words::quote(&instead.unwrap_or_default())
     );
     let unusable = |error: Error| error.hint(clone_instead.clone());
@@ -163,7 +163,7 @@ pub(crate) async fn gather(
         );
     }
 
-    start.places.push(Place::directory("the place for WAL and files that are kept", &options.kept_files));
+    start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
         node_id: config.node_id,

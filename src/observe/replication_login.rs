@@ -65,7 +65,7 @@ impl Login {
         }
         if let Some(passphrase) = conninfo.get("sslpassword") {
             if conninfo.get("service").is_some() {
-                return Err(Error::failed("cannot pass sslpassword on beside a connection service")
+                return Err(Error::failed("cannot pass sslpassword on together with a connection service")
                     .detail("PostgreSQL's programs read it from a service file, and there can be only one.")
                     .hint("Write sslpassword into that service's section of the service file."));
             }
@@ -225,5 +225,5 @@ async fn try_login(
     };
     let bounded = tokio::time::timeout(Duration::from_secs(LOGIN_S), attempts).await;
     bounded
-        .unwrap_or_else(|_| Err(NoLogin { why: format!("no answer within {LOGIN_S} seconds"), late: true }))
+        .unwrap_or_else(|_| Err(NoLogin { why: format!("no response within {LOGIN_S} seconds"), late: true }))
 }

@@ -50,7 +50,7 @@ impl AtRest {
     async fn wait(&mut self, context: &Context) {
         if !self.told {
             self.told = true;
-            let waits = "a command of repmgr may be running here: waiting for the end of it";
+            let waits = "a repmgr command may be running here: waiting for it to finish";
             context.ui.say(Level::Notice, waits);
         }
         tokio::time::sleep(PACE).await;

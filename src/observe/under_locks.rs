@@ -173,7 +173,7 @@ pub(crate) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -
     match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
         Ok(row) if row.get(0) == Some("true") => Ok(Some(session)),
         Ok(_) => {
-            Err(Error::new(Exit::Busy, format!("another command has taken the lock of {name} meanwhile")))
+            Err(Error::new(Exit::Busy, format!("another command has acquired the lock of {name} meanwhile")))
         }
         Err(_) => Ok(None),
     }
@@ -251,6 +251,6 @@ pub fn own<'a>(facts: &'a ClusterFacts, node_id: i32, node_name: &str) -> Result
     facts.node(node_id).ok_or_else(|| {
         Error::new(Exit::Failed, format!("node \"{node_name}\" (ID {node_id}) is not registered"))
             .detail("Nothing was changed.")
-            .hint("Run \"pgbaton standby register\" on it; \"pgbaton cluster show\" shows who is registered.")
+            .hint("Run \"pgbaton standby register\" on it; \"pgbaton cluster show\" shows the registered nodes.")
     })
 }

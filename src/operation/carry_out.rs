@@ -177,7 +177,7 @@ async fn act(
 pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, statements: &[Statement]) {
     let Some(on) = &plan.announce_on else { return };
     if let Err(error) = world.sql(on, statements, ANNOUNCE_S).await {
-        context.debug(&format!("could not tell the cluster of the operation: {error}"));
+        context.debug(&format!("could not record the operation in the cluster: {error}"));
     }
 }
 
@@ -222,7 +222,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
             Verdict::Fail if check.waived => context.ui.message(
                 Level::Warning,
                 &format!(
-                    "waived by {}: {}",
+                    "overridden by {}: {}",
                     check.waiver.map_or("", crate::plan::Waiver::option),
                     check.message
                 ),
@@ -271,7 +271,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
 
 /// Returns a check's hint, with the option that would waive it.
 fn told_hint(check: &Check) -> Option<String> {
-    let waiver = check.waiver.map(|waiver| format!("This check is waived by {}.", waiver.option()));
+    let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
     match (&check.hint, waiver) {
         (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
         (hint, waiver) => hint.clone().or(waiver),
@@ -328,7 +328,7 @@ fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Iss
     let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
     let hint = match resumable {
         Some(id) => Some(format!(
-            "When that is mended, \"pgbaton operation abandon {id}\" does it; a new \"pgbaton standby switchover\" does it first."
+            "When the cause is fixed, \"pgbaton operation abandon {id}\" does it; a new \"pgbaton standby switchover\" does it first."
         )),
         None => by_hand,
     };
@@ -360,13 +360,13 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
             }
         }
         Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
-        Ended::WentBack if outcome.changed => "What else had been changed was put back.",
-        Ended::WentBack => "What had been changed was put back.",
+        Ended::WentBack if outcome.changed => "All other changes were rolled back.",
+        Ended::WentBack => "What had been changed was undone.",
         Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
-            "The way back failed in part, and perhaps no node takes writes: \"pgbaton cluster show\" tells."
+            "The rollback failed in part; there may be no writable primary. Run \"pgbaton cluster show\"."
         }
         Ended::Regained => "",
-        Ended::BackFailed => "The way back failed in part.",
+        Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
             "The rest was left as it is. There may be no primary until the operation is resumed."
@@ -428,8 +428,10 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
     };
     if let Some(regained) = regained {
-        error = error
-            .detail(format!("The way back was run, and {}. Not done of it: {not_done}.", regained.probe));
+        error = error.detail(format!(
+            "The rollback was run, and {}. Rollback steps not done: {not_done}.",
+            regained.probe
+        ));
     }
     for sentence in stays {
         error = error.detail(sentence);

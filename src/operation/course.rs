@@ -73,7 +73,7 @@ pub fn course(left: &Left<'_>) -> Course {
             )),
             (Some(_), None) => Course::Promote,
             (None, _) => Course::Unclear(format!(
-                "Step \"{}\" was begun, and this node does not answer: whether it was promoted cannot be determined.",
+                "Step \"{}\" was begun, and this node does not respond: whether it was promoted cannot be determined.",
                 promotes.title
             )),
         };

@@ -102,7 +102,7 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
             Err(error) => format!("{error:#}"),
         },
         Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => format!("it did not end within {HOOK_S} seconds, and was ended"),
+        Err(_) => format!("it did not finish within {HOOK_S} seconds and was terminated"),
     };
     context.ui.message(
         Level::Warning,

@@ -152,7 +152,7 @@ impl Hosts {
                 ssh_host: names.get(&node.row.node_id).map(String::as_str),
             };
             let within = bound(context, &node.row);
-            let late = || Err(format!("Its host did not answer within {} s.", within.as_secs()));
+            let late = || Err(format!("Its host did not respond within {} s.", within.as_secs()));
             let examined = examined(context, &whereabouts, within, &early);
             timeout(within, examined).await.unwrap_or_else(|_| late())
         }))

@@ -56,7 +56,7 @@ pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Resul
         match once(context, entry, words, &passes).await {
             // The far end of the run before may be bringing the old primary back at this moment.
             Err(error) if passes.get() && error.exit == Exit::SecondPrimary && Instant::now() < until => {
-                context.debug(&format!("looking once more: {error}"));
+                context.debug(&format!("checking once more: {error}"));
                 sleep(LOOK).await;
             }
             taken_up => return taken_up,
@@ -81,7 +81,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
         }),
         None => Course::Anew,
     };
-    context.debug(&format!("operation {id} is taken up: {course:?}"));
+    context.debug(&format!("operation {id} is resumed: {course:?}"));
     match course {
         Course::Unclear(why) => Err(Error::new(
             Exit::Failed,
@@ -171,7 +171,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         .collect();
     if !left_to_do.is_empty() {
         left.detail = format!("{} Not done: {}.", left.detail, left_to_do.join("; "));
-        left.hint = left.hint.or(Some("\"pgbaton cluster show\" names what is to be typed.".into()));
+        left.hint = left.hint.or(Some("\"pgbaton cluster show\" names the commands to run.".into()));
     }
     let exit = if left_to_do.is_empty() { Exit::Done } else { Exit::Incomplete };
     context.ui.message(
@@ -211,7 +211,7 @@ fn readable(entry: &Entry) -> Result<&Loaded> {
     entry.journal.as_ref().map_err(|_| {
         let id = &entry.operation_id;
         Error::failed(format!("the journal of operation \"{id}\" is damaged and cannot be resumed"))
-            .hint("Look at what the operation did; then abandon it.")
+            .hint("Check what the operation did; then abandon it.")
     })
 }
 

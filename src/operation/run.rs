@@ -263,10 +263,10 @@ impl<'a, W: World> Run<'a, W> {
     fn note(&self, ended: Ended) -> String {
         match (ended, self.signal()) {
             (Ended::Done | Ended::NothingToDo, _) => "done".to_string(),
-            (Ended::WentBack, Some(_)) => "interrupted; the way back was run".to_string(),
-            (Ended::WentBack, None) => "the way back was run".to_string(),
-            (Ended::Regained, _) => "the way back was run, and left something".to_string(),
-            (Ended::BackFailed, _) => "the way back failed".to_string(),
+            (Ended::WentBack, Some(_)) => "interrupted; the rollback was run".to_string(),
+            (Ended::WentBack, None) => "the rollback was run".to_string(),
+            (Ended::Regained, _) => "the rollback was run, but not all changes were undone".to_string(),
+            (Ended::BackFailed, _) => "the rollback failed".to_string(),
             (Ended::Incomplete | Ended::Unfinished, _) => "incomplete".to_string(),
         }
     }
@@ -407,7 +407,8 @@ impl<'a, W: World> Run<'a, W> {
                 Mark::Done
             }
             Err(cause) => {
-                let primary = format!("waited {} s in vain until {}", verify.timeout_s, verify.title);
+                let primary =
+                    format!("timed out after {} s waiting until {}", verify.timeout_s, verify.title);
                 let mut error = Error::new(self.plan.incomplete, primary);
                 // The first link of the chain says that the time is over, which was said.
                 let why: Vec<String> = cause.chain().skip(1).map(ToString::to_string).collect();
@@ -445,7 +446,7 @@ impl<'a, W: World> Run<'a, W> {
             && let Err(cause) = self.world.record(&record, Flush::Now).await
         {
             // Not a reason to stay without a primary.
-            self.warn(format!("could not record that the operation is going back: {cause:#}"));
+            self.warn(format!("could not record that the rollback begins: {cause:#}"));
         }
         let mut restored = true;
         let of = self.plan.back.len();
@@ -595,7 +596,8 @@ impl<'a, W: World> Run<'a, W> {
                 Ok(true) => Ok(LeftOver::Done),
                 Ok(false) => Ok(LeftOver::Repeat),
                 Err(cause) => {
-                    let primary = format!("could not tell whether an earlier run did this: {}", step.title);
+                    let primary =
+                        format!("could not determine whether an earlier run did this: {}", step.title);
                     Err(Error::from_cause(step.exit, primary, &cause))
                 }
             },
@@ -671,7 +673,7 @@ async fn required_all<'a, W: World>(
         let refusal = || Error::new(step.exit, format!("did not {}", step.title));
         match ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await {
             Ok(true) => {}
-            Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
+            Ok(false) => return Err(refusal().detail(format!("Precondition not met: {probe}."))),
             Err(cause) => return Err(unanswered(step, format!("did not {}", step.title), cause)),
         }
     }

@@ -94,7 +94,9 @@ impl Failure {
         let closed = "server closed the connection unexpectedly";
         match gone.contains(&error.kind()) {
             true => Self::stop(Kind::Closed, watch, closed),
-            false => Self::stop(Kind::Closed, watch, format!("could not talk to the server: {error}")),
+            false => {
+                Self::stop(Kind::Closed, watch, format!("could not communicate with the server: {error}"))
+            }
         }
     }
 }
@@ -334,7 +336,7 @@ fn not_started(
         return withheld_from(target, watch, method);
     }
     if let Some(method) = refused {
-        let text = format!("server asks for {method}, which \"require_auth\" does not allow");
+        let text = format!("server requests {method}, which \"require_auth\" does not allow");
         return Failure::stop(Kind::Authentication, watch, text);
     }
     if let Some(excess) = excess {
@@ -351,7 +353,8 @@ fn not_started(
             failure
         }
         Some(2 | 6 | 7 | 9) => {
-            let text = "server asks for an authentication method that pgbaton does not have (GSSAPI, SSPI)";
+            let text =
+                "server requests an authentication method that pgbaton does not support (GSSAPI, SSPI)";
             Failure::stop(Kind::Authentication, watch, text)
         }
         Some(_) if !error.is_closed() && io_error(error).is_none() => {
@@ -370,11 +373,13 @@ fn withheld_from(target: &Target, watch: &Watch, method: &str) -> Failure {
     let mut failure = Failure::stop(
         Kind::Authentication,
         watch,
-        format!("server asks for {method}, which is not sent where only the metadata leads"),
+        format!(
+            "server requests {method}, which pgbaton does not send to a server known only from the metadata"
+        ),
     );
     failure.error.detail = Some(
-        "The connection string is a registered one, and not that of the configuration or the command line; whoever may write the metadata \
-         could have written it."
+        "The connection string is a registered one, and not that of the configuration or the command line; any role that can write to \
+         the metadata could have written it."
             .into(),
     );
     let allow = "or set cleartext_passwords = \"allow\" in the configuration";

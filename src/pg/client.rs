@@ -333,7 +333,7 @@ impl Session {
         };
         let both = async { tokio::join!(biased; told, call).1 };
         let late = || {
-            let primary = format!("no answer within {} s", self.deadline.as_secs_f64());
+            let primary = format!("no response within {} s", self.deadline.as_secs_f64());
             SqlError::new(SqlErrorKind::TimedOut, primary)
         };
         match timeout(self.deadline, both).await {

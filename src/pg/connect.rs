@@ -308,9 +308,9 @@ impl Search<'_> {
 /// Says what a timeout tells.
 fn silence(answered: Answered) -> &'static str {
     match answered {
-        Answered::Nothing => "Nobody accepted the connection.",
-        Answered::Silent => "The connection was accepted, but no answer came.",
-        Answered::Spoke => "The server answered at first, and then no more.",
+        Answered::Nothing => "No server accepted the connection.",
+        Answered::Silent => "The connection was accepted, but the server did not respond.",
+        Answered::Spoke => "The server responded at first, and then no longer.",
     }
 }
 

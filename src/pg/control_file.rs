@@ -86,7 +86,7 @@ pub fn read(data: &Path) -> anyhow::Result<ControlFile> {
     let mut bytes = [0; 64];
     file.read_exact_at(&mut bytes, 0)
         .with_context(|| format!("could not read file \"{}\"", path.display()))?;
-    parse(&bytes).with_context(|| format!("could not make sense of file \"{}\"", path.display()))
+    parse(&bytes).with_context(|| format!("could not interpret file \"{}\"", path.display()))
 }
 
 fn parse(bytes: &[u8; 64]) -> anyhow::Result<ControlFile> {
@@ -134,7 +134,7 @@ pub fn end_of_record(data: &Path, timeline: TimelineId, start: Lsn) -> anyhow::R
     let (segment_bytes, page) = wal::sizes(&directory)?;
     let name = timeline
         .segment_file_name(start, segment_bytes)
-        .with_context(|| format!("{segment_bytes} is no length of a WAL segment"))?;
+        .with_context(|| format!("{segment_bytes} is not a valid WAL segment size"))?;
     let path = directory.join(&name);
     let mut length = [0; 4];
     custody::open(&path)

@@ -61,7 +61,7 @@ fn find(text: &str, service: &str, file: &Path) -> Result<Option<Conninfo>, Stri
         let Some(definition) = &mut found else { continue };
         let wrong = |what: &str| format!("{what} in service file \"{}\", line {number}", file.display());
         if line.starts_with("ldap") {
-            return Err(wrong("LDAP lookup, which pgbaton does not have,"));
+            return Err(wrong("LDAP lookup, which pgbaton does not support,"));
         }
         let (keyword, value) = line.split_once('=').ok_or_else(|| wrong("syntax error"))?;
         if keyword == "service" {

@@ -168,7 +168,7 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
         if !directory.is_dir() {
             return Err(format!("certificate revocation list directory \"{shown}\" does not exist"));
         }
-        let name = directory.to_str().ok_or_else(|| format!("\"{shown}\" is no valid UTF-8"))?;
+        let name = directory.to_str().ok_or_else(|| format!("\"{shown}\" is not valid UTF-8"))?;
         let lookup = store.add_lookup(X509Lookup::hash_dir());
         lookup.and_then(|lookup| lookup.add_dir(name, SslFiletype::PEM)).map_err(|error| {
             format!("could not use certificate revocation list directory \"{shown}\": {}", reason(&error))

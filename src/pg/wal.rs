@@ -215,7 +215,7 @@ impl Wal {
             .map_or(self.timeline, |switch| switch.timeline);
         timeline
             .segment_file_name(at, self.segment_bytes)
-            .with_context(|| format!("{} is no length of a WAL segment", self.segment_bytes))
+            .with_context(|| format!("{} is not a valid WAL segment size", self.segment_bytes))
     }
 
     /// Says whether a segment is there.

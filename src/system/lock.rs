@@ -85,7 +85,7 @@ impl LocalLock {
     /// Fails if the file is there and cannot be opened or locked.
     pub fn holder(state_directory: &Path) -> anyhow::Result<Option<Holder>> {
         let path = path(state_directory);
-        let failed = || format!("could not look at lock \"{}\"", path.display());
+        let failed = || format!("could not check lock \"{}\"", path.display());
         let mut file = match custody::open(&path) {
             Ok((file, _)) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -84,7 +84,7 @@ pub fn end_while_looking(last_words: impl FnOnce(Signal) -> u8 + Send + 'static)
 }
 
 /// Ends the process at a signal that has arrived, unless it acts.
-#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that nobody wants any more")]
+#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that is no longer needed")]
 pub fn end_at(signal: Signal) {
     // Kept to the end: what is looked at now does not become an act meanwhile.
     let mut doing = doing();

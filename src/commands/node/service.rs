@@ -41,14 +41,14 @@ pub async fn run(
 ) -> Result<Report> {
     let config = context.config()?;
     let Some(action) = of(action) else {
-        return Err(Error::new(Exit::Internal, "a promotion is no work of the service manager"));
+        return Err(Error::new(Exit::Internal, "the service manager does not promote servers"));
     };
     let facts = facts(context, action)?;
     let data = &facts.data_directory;
     if action == Action::Start && is_half_rewound(data) {
-        return Err(Error::failed(format!("a rewind of \"{}\" was begun and not finished", data.display()))
-            .detail("Its files are neither the old state nor the new one.")
-            .hint("Run \"pgbaton node rejoin\" again: it goes on."));
+        return Err(Error::failed(format!("a rewind of \"{}\" was begun but not finished", data.display()))
+            .detail("Its files are in an inconsistent state.")
+            .hint("Run \"pgbaton node rejoin\" again: it continues the rewind."));
     }
     if matches!(action, Action::Start | Action::Restart) && !context.global.dry_run {
         wait_until_reaped(context, data).await?;
@@ -92,7 +92,7 @@ pub async fn run(
         Action::Start => ("has been started", "is running already"),
         Action::Stop => ("has been stopped", "is not running"),
         Action::Restart => ("has been restarted", ""),
-        Action::Reload => ("reads its configuration again", ""),
+        Action::Reload => ("has reloaded its configuration", ""),
     };
     if done.acted {
         // What the server has become is decided by what lay there, not by who typed the command.
@@ -125,7 +125,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
         let check = Check::fail(
             "own_server",
-            format!("conninfo and data_directory of node \"{name}\" are not of one server"),
+            format!("conninfo and data_directory of node \"{name}\" do not belong to the same server"),
         )
         .detail(why)
         .hint("Correct conninfo or data_directory in the configuration.");
@@ -151,7 +151,7 @@ async fn see_who_answers(context: &Context) -> Result<()> {
     if let Some(why) = own_server::is_elsewhere(context, &session).await {
         context.ui.message(
             Level::Warning,
-            &format!("conninfo of node \"{name}\" leads to another server"),
+            &format!("conninfo of node \"{name}\" reaches another server"),
             Some(&why),
             Some("Correct conninfo or data_directory in the configuration."),
         );
@@ -256,8 +256,8 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
     {
         if is_stopping(&facts.data_directory) {
             return error.detail("The server is still shutting down.").hint(
-                "It goes on without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; \
-                 the server's log and its processes show what it waits for.",
+                "The shutdown continues without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; the \
+                 server's log and its processes show what it waits for.",
             );
         }
         return error.detail("The server runs as before.");

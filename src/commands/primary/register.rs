@@ -25,7 +25,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     let session = context.connect_local().await?;
     let whom = format!("node \"{}\"", config.node_name);
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let local = server::ask(&session).await.map_err(broken)?;
     context.is_of_cluster(&local.system_identifier)?;

@@ -151,17 +151,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             let name = &former.row.node_name;
             let state = if hosts.keeps_down(former.row.node_id) {
                 format!(
-                    "the old primary \"{name}\" can start as a standby only: standby.signal is in its data directory"
+                    "the old primary \"{name}\" can start only as a standby: standby.signal is in its data directory"
                 )
             } else {
-                format!("the old primary \"{name}\" must not be started as it is")
+                format!("the old primary \"{name}\" must not be started as a primary")
             };
             context.ui.message(
                 Level::Notice,
                 &state,
                 None,
                 Some(&format!(
-                    "When its host is back, run \"pgbaton node rejoin\" on it: it brings \"{name}\" back as a standby."
+                    "When its host is back, run \"pgbaton node rejoin\" on it: it re-attaches \"{name}\" as a standby."
                 )),
             );
         }

@@ -28,7 +28,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     let own = context.local_conninfo()?;
     let whom = format!("node \"{}\"", config.node_name);
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let named = context.given_conninfo()?.map(|given| completed(given, &own));
     let (local, mut primary) = tokio::join!(context.connect(&own), async {
@@ -74,7 +74,7 @@ pub async fn run(context: &Context) -> Result<Report> {
             Ok(Here { server, present, offered, superuser, rows, strangers })
         }
         (None, Err(error)) => Err(Silence::from(error.clone())),
-        (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not asked")),
+        (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not queried")),
     };
     if let Some(there) = there {
         context.belongs_to(&there.server.system_identifier);
@@ -172,7 +172,7 @@ async fn contact(context: &Context, conninfo: &Conninfo) -> Contact {
 
 async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There> {
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let (server, present) = tokio::join!(server::ask(session), schema::look(session));
     let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);

@@ -199,10 +199,10 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
         TOLD.call_once(|| {
             context.ui.message(
                 Level::Warning,
-                "could not keep what was seen of the cluster",
+                "could not save the topology of the cluster",
                 Some(&without_state(&error)),
                 Some(error.hint.as_deref().unwrap_or(
-                    "Without it nothing can be shown when no node answers. See state_directory in the configuration.",
+                    "Without it nothing can be shown when no node responds. See state_directory in the configuration.",
                 )),
             );
         });
@@ -223,7 +223,7 @@ pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
             TOLD.call_once(|| {
                 context.ui.message(
                     Level::Warning,
-                    "could not read what was last seen of the cluster",
+                    "could not read the saved topology",
                     Some(&without_state(&error)),
                     error.hint.as_deref(),
                 );
@@ -284,8 +284,8 @@ fn no_metadata(whom: &str, error: &SqlError, server: Option<&ServerFacts>) -> Er
     let hint = match role.filter(|_| error.sqlstate.as_deref() == Some("42501")) {
         // What the primary has made a moment ago may be on its way.
         _ if missing && server.is_some_and(|server| server.in_recovery) => {
-            "It is a standby, and has what it has received. Run \"pgbaton primary register\" on the primary; if that is done, see that this \
-             standby streams, and run the command again. Or name the right database in conninfo."
+            "It is a standby, and may not have received the metadata yet. Run \"pgbaton primary register\" on the primary; if that is \
+             done, check that this standby streams, and run the command again. Or name the right database in conninfo."
                 .into()
         }
         _ if missing => {
@@ -317,7 +317,7 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                     Err(silence) => format!("Node \"{}\": {}.", node.row.node_name, silence.message),
                     Ok(_) => match facts.stranger(node) {
                         Some(stranger) => {
-                            format!("Node \"{}\" does not answer: {}.", node.row.node_name, stranger.message)
+                            format!("Node \"{}\" does not respond: {}.", node.row.node_name, stranger.message)
                         }
                         None => format!("Node \"{}\" is in recovery.", node.row.node_name),
                     },
@@ -325,20 +325,21 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                 .collect();
             Err(Error::new(Exit::Connection, "no primary can be reached")
                 .detail(if registered.is_empty() {
-                    "None is registered. Nothing was changed.".to_string()
+                    "No primary is registered. Nothing was changed.".to_string()
                 } else {
                     format!("{} Nothing was changed.", registered.join(" "))
                 })
-                .hint("Run \"pgbaton cluster show\" to see what there is."))
+                .hint("Run \"pgbaton cluster show\" to see the state of the nodes."))
         }
         several => {
             let names: Vec<String> =
                 several.iter().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
-            Err(Error::new(Exit::SecondPrimary, format!("{} nodes take writes", several.len()))
-                .detail(format!("They are {}. Nothing was changed.", names.join(", ")))
-                .hint(
-                    "Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other.",
-                ))
+            Err(Error::new(
+                Exit::SecondPrimary,
+                format!("split brain: {} nodes accept writes", several.len()),
+            )
+            .detail(format!("They are {}. Nothing was changed.", names.join(", ")))
+            .hint("Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other."))
         }
     }
 }

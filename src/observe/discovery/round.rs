@@ -242,7 +242,7 @@ impl<'a> Round<'a> {
                 Some(Err(silence)) => Err(silence.clone()),
                 None => Err(Silence {
                     answered: Answered::Silent,
-                    message: "there was no time to ask it".into(),
+                    message: "there was no time to query it".into(),
                     detail: None,
                     hint: None,
                 }),

@@ -159,8 +159,9 @@ impl<'a> Live<'a> {
 
     fn secret(&self, name: &str) -> Result<Secret, Error> {
         self.secrets.borrow().get(name).cloned().ok_or_else(|| {
-            Error::new(Exit::Internal, format!("\"{name}\" is not known any more"))
-                .detail("It was given on the command line or in the environment of the command that began the operation, and is written nowhere.")
+            Error::new(Exit::Internal, format!("\"{name}\" is no longer known"))
+                .detail("It was given on the command line or in the environment of the command that began the operation, and is not \
+                    stored.")
                 .hint("Run the original command again.")
         })
     }
@@ -341,8 +342,8 @@ impl<'a> Live<'a> {
                 tokio::select! {
                     finished = running => finished,
                     () = silent => {
-                        return Err(Error::new(Exit::LocalCommand, "the program shows no progress any more")
-                            .detail(format!("Nothing new came from `{command}` for {seconds} seconds; it was ended.")));
+                        return Err(Error::new(Exit::LocalCommand, "the program makes no progress")
+                            .detail(format!("`{command}` printed nothing new for {seconds} seconds and was terminated.")));
                     }
                 }
             }
@@ -525,10 +526,8 @@ impl<'a> Live<'a> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Error::new(Exit::LocalCommand, "a file operation failed")
                 .detail(sentence(&format!("{error:#}")))),
-            Err(error) => {
-                Err(Error::new(Exit::Internal, "a file operation broke off")
-                    .detail(sentence(&error.to_string())))
-            }
+            Err(error) => Err(Error::new(Exit::Internal, "a file operation was aborted")
+                .detail(sentence(&error.to_string()))),
         }
     }
 }
@@ -679,15 +678,15 @@ impl World for Live<'_> {
                     Ok(stretch) if stretch.commits <= count => true,
                     // There will not be fewer.
                     Ok(stretch) => {
-                        let error = Error::new(Exit::DataLoss, "more was committed here before the server was stopped")
+                        let error = Error::new(Exit::DataLoss, "more transactions were committed here before the server was stopped")
                             .detail(format!(
-                                "{} transactions were committed after {after}; when it was looked at there were {count}. None of them is \
-                                 discarded.",
+                                "{} transactions were committed after {after}; the check before the shutdown counted {count}. None of \
+                                 them is discarded.",
                                 stretch.commits
                             ));
                         return Err(Hopeless(error).into());
                     }
-                    Err(segment) => anyhow::bail!("WAL segment \"{segment}\" is not there any more"),
+                    Err(segment) => anyhow::bail!("WAL segment \"{segment}\" no longer exists"),
                 }
             }
             Probe::HasAll { on, node_id, data_directory } => {
@@ -774,33 +773,33 @@ impl World for Live<'_> {
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
             }
-            Narration::PastNoReturn => ui.say(Level::Debug, "there is no way back from here"),
+            Narration::PastNoReturn => ui.say(Level::Debug, "point of no return"),
             Narration::GoingBack => {
                 self.far_ends.go_back();
-                ui.say(Level::Notice, "going back to the old state");
+                ui.say(Level::Notice, "rolling back");
             }
             Narration::Undoing => self.far_ends.go_back(),
             Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
-            Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),
+            Narration::Met(verify) => ui.say(Level::Debug, &format!("condition met: {}", verify.title)),
             Narration::NotMet { error, .. } => {
                 ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);
             }
             Narration::Interrupted { past_no_return, .. } => ui.say(
                 Level::Notice,
                 if past_no_return {
-                    "interrupted: the running step is finished, the rest is left"
+                    "interrupted: the running step is finished, the remaining steps are not run"
                 } else {
                     "interrupted"
                 },
             ),
             Narration::Finishing(_) => ui.message(
                 Level::Notice,
-                "the promotion is done or requested: the rest is finished first",
+                "the promotion is done or requested: the remaining steps are finished first",
                 None,
-                Some("Press Ctrl-C again to stop after the running step and leave the rest to \"pgbaton operation resume\"."),
+                Some("Press Ctrl-C again to stop after the running step and leave the remaining steps to \"pgbaton operation resume\"."),
             ),
             Narration::StillGoing(_) => {
-                ui.say(Level::Notice, "what goes on now must be finished; it will not take long");
+                ui.say(Level::Notice, "the running step must be finished; it will not take long");
             }
             Narration::Warning(text) => ui.say(Level::Warning, &text),
         }

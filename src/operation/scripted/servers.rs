@@ -267,7 +267,7 @@ impl Servers {
     fn accepts(&self, on: &Endpoint) -> Result<State, Error> {
         match self.server(node_of(&on.name)).state {
             state @ (State::Primary | State::Standby) => Ok(state),
-            _ => Err(Error::new(Exit::Connection, format!("{} does not answer", on.name))),
+            _ => Err(Error::new(Exit::Connection, format!("{} does not respond", on.name))),
         }
     }
 }
@@ -357,7 +357,7 @@ impl Model for Servers {
                 });
                 if further {
                     self.with(id, |server| server.signal = true);
-                    return Err(refused(Exit::SecondPrimary, "another node has gone further"));
+                    return Err(refused(Exit::SecondPrimary, "another node is ahead of it"));
                 }
                 Ok(())
             }

@@ -298,7 +298,7 @@ fn methods(text: &str) -> Result<Methods> {
         scram: agreed("scram-sha-256"),
     };
     if methods == (Methods { none: false, password: false, md5: false, scram: false }) {
-        return Err(ConnectError::not_supported("require_auth", "pgbaton has none of these methods"));
+        return Err(ConnectError::not_supported("require_auth", "pgbaton supports none of these methods"));
     }
     Ok(methods)
 }
@@ -358,7 +358,7 @@ fn tls(values: &Values, environment: &Environment) -> Result<TlsOptions> {
     if send == Send::Always {
         return Err(ConnectError::not_supported(
             "sslcertmode",
-            "pgbaton cannot tell whether the server asked for a certificate",
+            "pgbaton cannot determine whether the server requested a certificate",
         ));
     }
     let key = values.text("sslkey");

@@ -46,34 +46,34 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
     let (level, text, detail, hint) = match (primary, &relation, failed) {
         (_, _, Some(failed)) => (
             Level::Warning,
-            format!("node \"{name}\" comes up as a standby, but it was not pointed at the primary"),
+            format!("node \"{name}\" will start as a standby, but it was not pointed at the primary"),
             failed,
-            Some("When it runs, \"pgbaton node rejoin\" brings it back."),
+            Some("After it has started, run \"pgbaton node rejoin\" on it."),
         ),
         (None, ..) => (
             Level::Warning,
-            format!("node \"{name}\" comes up as a standby that follows nobody: no newer primary answers"),
+            format!("node \"{name}\" will start as a standby without an upstream: no newer primary responds"),
             judged.evidence(),
-            Some("When there is a primary, \"pgbaton node rejoin\" brings it back."),
+            Some("When there is a primary, run \"pgbaton node rejoin\" on this node."),
         ),
         (Some(primary), Some(Relation::Forked { evidence, .. }), None) => (
             Level::Warning,
             format!(
-                "node \"{name}\" comes up as a standby of \"{}\", and does not stream before it is rejoined",
+                "node \"{name}\" will start as a standby of \"{}\", but cannot stream until it is rejoined",
                 primary.row.node_name
             ),
-            format!("Its history has parted from that of the primary. {evidence}"),
-            Some("When it runs, \"pgbaton node rejoin\" brings it back."),
+            format!("It has diverged from the primary. {evidence}"),
+            Some("After it has started, run \"pgbaton node rejoin\" on it."),
         ),
         (Some(primary), Some(Relation::Unknown(why)), None) => (
             Level::Warning,
-            format!("node \"{name}\" comes up as a standby of \"{}\"", primary.row.node_name),
-            format!("Whether its history has parted from that of the primary cannot be told. {why}"),
-            Some("If it does not stream, \"pgbaton node rejoin\" brings it back."),
+            format!("node \"{name}\" will start as a standby of \"{}\"", primary.row.node_name),
+            format!("It cannot be determined whether it has diverged from the primary. {why}"),
+            Some("If it does not stream, run \"pgbaton node rejoin\" on it."),
         ),
         (Some(primary), ..) => (
             Level::Notice,
-            format!("node \"{name}\" comes up as a standby of \"{}\"", primary.row.node_name),
+            format!("node \"{name}\" will start as a standby of \"{}\"", primary.row.node_name),
             judged.evidence(),
             None,
         ),
@@ -111,7 +111,7 @@ pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     ];
     context.ui.message(
         Level::Warning,
-        &format!("node \"{name}\" starts as a standby, but may become a primary by itself"),
+        &format!("node \"{name}\" starts as a standby, but may promote itself"),
         Some(&detail.into_iter().flatten().collect::<Vec<_>>().join(" ")),
         Some("Settings of a past recovery are cleared by \"pgbaton node start\" and \"pgbaton node guard --demote\"."),
     );
@@ -130,12 +130,13 @@ pub(super) async fn without_primary(
         context.ui.message(
             Level::Warning,
             &format!(
-                "node \"{}\" comes up as a standby that follows nobody: it cannot be told whether there is a newer primary",
+                "node \"{}\" will start as a standby without an upstream: it cannot be determined whether there is a newer primary",
                 judged.own.node_name
             ),
             Some(&format!("{detail} guard_on_unknown is \"demote\".")),
             Some(
-                "If it is to be the primary again: \"pgbaton standby promote\" on it. If another node is: \"pgbaton node rejoin\".",
+                "If it should be the primary again, run \"pgbaton standby promote\" on it. If another node is the primary, run \"pgbaton \
+                 node rejoin\" on it.",
             ),
         );
     }

@@ -64,7 +64,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     if !still {
         return Err(Error::new(
             Exit::Connection,
-            "the primary does not answer any more, or is none any more",
+            "the primary no longer responds, or is no longer a primary",
         )
         .detail("Nothing was changed."));
     }
@@ -102,7 +102,7 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
         Ok(led) => led,
         // A directory that cannot be read is told of by whoever copies it.
         Err(error) => {
-            context.debug(&format!("no other node was looked for: {error}"));
+            context.debug(&format!("other nodes were not searched for: {error}"));
             known::Led { facts: None, dismissed: Vec::new() }
         }
     };
@@ -125,8 +125,12 @@ fn nobody_known(context: &Context, dismissed: &[String]) -> Error {
     let dbname = own.get("dbname").unwrap_or(&user).to_string();
     let place = known::password_file(context);
     let asked = match dismissed {
-        [] => "Neither what was seen of the cluster, nor the password file, nor primary_conninfo names another node.".to_string(),
-        several => format!("The password file and primary_conninfo lead to no node of this cluster. {}", several.join(" ")),
+        [] => "Neither the saved topology, nor the password file, nor primary_conninfo names another node."
+            .to_string(),
+        several => format!(
+            "The password file and primary_conninfo lead to no node of this cluster. {}",
+            several.join(" ")
+        ),
     };
     let line = place.map(|place| {
         format!(
@@ -169,9 +173,9 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
         Err(error)
             if error.exit == Exit::Connection && others.nodes.iter().any(|node| node.server.is_ok()) =>
         {
-            Err(Error::new(Exit::DataLoss, "no other node takes writes")
+            Err(Error::new(Exit::DataLoss, "no other node accepts writes")
                 .detail(
-                    "Those that answer are standbys. A node can rejoin a primary only. Nothing was changed.",
+                    "The nodes that respond are standbys. A node can rejoin a primary only. Nothing was changed.",
                 )
                 .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
         }
@@ -275,13 +279,13 @@ async fn carry_out(
         } else if rewinds(rung) {
             context.ui.say(
                 Level::Notice,
-                &format!("what the rewind has replaced is kept in \"{}\"", options.kept.display()),
+                &format!("the files that the rewind replaced are kept in \"{}\"", options.kept.display()),
             );
         }
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" streams from \"{primary_name}\" already; nothing was changed"),
+            &format!("node \"{name}\" already streams from \"{primary_name}\"; nothing was changed"),
         );
     }
     Ok(done.report)
@@ -337,5 +341,5 @@ fn tell_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
         Some(_) => error,
         None => error.detail("The server is not running."),
     };
-    error.detail(format!("What was copied aside is in \"{}\".", kept.display()))
+    error.detail(format!("The copied files are in \"{}\".", kept.display()))
 }
