@@ -109,7 +109,7 @@ fn run(
     });
     match rendered {
         Ok((text, report)) => {
-            // Whoever sends the answer to a full disk must not take an empty file for one. What was changed stays changed.
+            // If the answer goes to a full disk, an empty file must not be taken for one. What was changed stays changed.
             if let Err(error) = context.ui.answer(&text)
                 && !report.changed
                 && error.kind() != std::io::ErrorKind::BrokenPipe
@@ -158,7 +158,7 @@ fn fail(ui: &Ui, command: &str, words: &[OsString], mut error: Error, style: Sty
 }
 
 fn answer_error(ui: &Ui, command: &str, words: &[OsString], error: &Error, style: Style) -> u8 {
-    // The exit code tells of a failure, also where nobody reads the answer.
+    // The exit code reports a failure, also where the answer is not read.
     let _gone = match usage::nagios_label(command, words) {
         _ if style.format == output::Format::Json => ui.answer(&render_error(command, error)),
         // Of standard error Nagios shows nothing.
@@ -176,7 +176,7 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
         ErrorKind::DisplayHelp => "help",
         ErrorKind::DisplayVersion => "version",
         _ if words.len() <= 1 => {
-            // Whoever types only the name wants to know what it is, but a script has made a mistake.
+            // A user who types only the name wants to know what it is, but a script has made a mistake.
             ui.plain(&text);
             return Exit::Failed.code();
         }

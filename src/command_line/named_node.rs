@@ -112,7 +112,7 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
 /// out: over there it is the local one.
 ///
 /// # Errors
-/// Exit code 12 if nobody answers there: then nothing was begun. 5 if the connection was lost: then nobody knows.
+/// Exit code 12 if there is no response: then nothing was begun. 5 if the connection was lost: then the state is unknown.
 pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> Result<Report> {
     let words = usage::for_another_node(&context.command, args);
     if words.iter().any(|word| word.contains("********")) {
@@ -142,7 +142,7 @@ pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> 
             tokio::select! {
                 status = &mut ended => break status,
                 signal = signals.next() => match terminal {
-                    // The terminal has told the other side as well.
+                    // The terminal has signalled the other side as well.
                     true => {}
                     false if by_ssh => context.ui.message(
                         Level::Notice,

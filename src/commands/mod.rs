@@ -208,7 +208,7 @@ mod tests {
         let error = judge(0, "pgbaton node stop -D /nowhere -v").unwrap_err();
         assert_eq!(error.exit, crate::Exit::Failed);
         assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
-        // Whoever starts servers at boot is root.
+        // The process that starts servers at boot runs as root.
         let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err();
         assert_eq!(
             crate::command_line::usage::exit_code_of("node guard", &[], error.exit),

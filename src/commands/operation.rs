@@ -110,7 +110,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
             context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
             return Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))));
         }
-        // A damaged journal cannot be written to either: it is put aside, so that nobody takes it for an open operation.
+        // A damaged journal cannot be written to either: it is moved aside, so that it is not taken for an open operation.
         let aside = entry.path.with_extension("jsonl.damaged");
         crate::system::files::rename(&entry.path, &aside).map_err(|error| {
             Error::from_cause(Exit::LocalCommand, "could not move the journal aside", &error)

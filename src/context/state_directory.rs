@@ -389,7 +389,7 @@ fn other_user(config: &Config) -> Option<String> {
     }
 }
 
-/// Fails where another user than the owner of the data directory would look for state, and find none or his own.
+/// Fails where another user than the owner of the data directory would look for state, and find none or another one.
 ///
 /// # Errors
 /// Exit code 1, naming the user.
@@ -411,7 +411,7 @@ pub fn refuse_other_user(context: &Context) -> Result<()> {
 /// Takes the lock of the state directory; it is made if it is not there, and says from then on whose it is.
 ///
 /// # Errors
-/// Exit code 1 if it cannot be made or is another's, 30 if somebody has the lock.
+/// Exit code 1 if it cannot be made or is another's, 30 if the lock is held.
 pub async fn lock_as(context: &Context, me: &Holder) -> Result<LocalLock> {
     refuse_other_user(context)?;
     let mut state = context.state()?;
@@ -433,7 +433,7 @@ pub async fn lock_as(context: &Context, me: &Holder) -> Result<LocalLock> {
     Ok(lock)
 }
 
-/// Moves a state directory while nobody else uses it.
+/// Moves a state directory while no other command uses it.
 async fn move_to(context: &Context, from: &Path, to: &Path, me: &Holder) -> Result<()> {
     let _lock = LocalLock::acquire(from, me).await?;
     files::rename(from, to).map_err(|error| {
@@ -597,7 +597,7 @@ pub fn notice_other_user(context: &Context) {
     }
 }
 
-/// Fails where another user looks at the journals of this node, and would see none or his own.
+/// Fails where another user looks at the journals of this node, and would see none or other ones.
 ///
 /// # Errors
 /// Exit code 1, naming the user.
@@ -787,7 +787,7 @@ pub async fn lock(context: &Context) -> Result<LocalLock> {
 /// Exit code 1 if it cannot be made.
 pub fn prepare_state_directory(directory: &Path) -> Result<()> {
     let made = crate::system::files::make_directory(directory, 0o700)
-        // Whoever copies the command that starts a server needs it, too.
+        // A user who copies the command that starts a server needs it, too.
         .and_then(|()| crate::system::files::make_directory(&directory.join(start_log::DIRECTORY), 0o700));
     made.map_err(|error| {
         Error::from_cause(Exit::Failed, "could not create the state directory", &error)

@@ -22,7 +22,7 @@ pub enum Trouble {
     },
     /// It has ended.
     Ended {
-        /// Its exit status, or that of ssh; None if a signal ended it, or if nobody knows.
+        /// Its exit status, or that of ssh; None if a signal ended it, or if it is unknown.
         status: Option<i32>,
         /// The end of its standard error.
         said: String,
@@ -284,7 +284,7 @@ fn wrong_configuration(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> 
     }
 }
 
-/// Compares two paths by their parts; which of them is a symbolic link, only that host could tell.
+/// Compares two paths by their parts; which of them is a symbolic link, only that host knows.
 fn same_place(a: &Path, b: &Path) -> bool {
     a.components().eq(b.components())
 }
@@ -416,8 +416,8 @@ mod tests {
             }
         });
         one(systemd, "service_manager", Exit::Failed, "sudo systemctl stop postgresql.service");
-        let nobody = other(|hello| hello.service = Err("There is no pg_ctl.".into()));
-        one(nobody, "service_manager", Exit::Failed, "service_start_command");
+        let unmanaged = other(|hello| hello.service = Err("There is no pg_ctl.".into()));
+        one(unmanaged, "service_manager", Exit::Failed, "service_start_command");
 
         let found = found(other(|hello| hello.locked_by = Some("Process 7 has it.".into())));
         assert_eq!((found.len(), found[0].exit), (1, Exit::Busy));
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_told_with_the_way_to_try_it() {
+    fn a_far_end_that_does_not_respond_is_reported_with_a_way_to_try_it() {
         let said = || "Permission denied (publickey).\n".to_string();
         let ssh = "ssh -p 2222 -o BatchMode=yes db1";
         one(Err(Trouble::NotStarted("no ssh".into())), "far_end", Exit::Remote, ssh);

@@ -274,7 +274,7 @@ async fn slot_as_superuser(
     }
     let row = match upstream {
         Some(node) if node.facts().is_some() => &node.row,
-        // That it does not answer is told by the check.
+        // The check reports that it does not respond.
         Some(_) => return Ok(None),
         None => return Ok(asked.superuser.as_ref().map(|superuser| superuser.on.clone())),
     };
@@ -484,7 +484,7 @@ fn waldir(data: &Path, extra_options: &[String], directory: &Contents) -> Option
     })
 }
 
-/// Measures the room in a directory, or where it would be made; none where nobody can tell.
+/// Measures the room in a directory, or where it would be created; none if it cannot be determined.
 fn room(path: &Path, contents: &Contents) -> Room {
     Room {
         device: inspect::device(nearest_existing(path)),
@@ -496,7 +496,7 @@ fn room(path: &Path, contents: &Contents) -> Room {
     }
 }
 
-/// Says why a data directory cannot be used, or a place beside it that the clone fills, if one cannot.
+/// Says why a data directory cannot be used, or another place that the clone fills, if one cannot.
 fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
     let unwritable = [data].iter().chain(others).find_map(|path| trial::directory(path).err());
     if let Some(error) = unwritable {
@@ -530,7 +530,7 @@ fn settings(config: &Config, args: &Args) -> Result<Vec<(String, String)>> {
     Ok(out)
 }
 
-/// Returns the port that the clone must be told, because it would start on the source's.
+/// Returns the port that must be set for the clone, because it would start on the source's.
 ///
 /// Only where this node's conninfo leads to this host itself: elsewhere a port may be mapped on the way, as in containers.
 fn own_port(own: &Conninfo, source: &Source, conf_only: bool) -> Option<String> {

@@ -1,4 +1,4 @@
-//! What `node check` and `cluster check` have in common: limits, and what only a host can tell.
+//! What `node check` and `cluster check` have in common: limits, and what only a host knows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The operations of other commands, as the rows of the cluster tell of them, and what their nodes say.
+//! The operations of other commands, as recorded in the cluster, and what their nodes say.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

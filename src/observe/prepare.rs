@@ -338,7 +338,7 @@ async fn nodes(
     }
     let mut targets = Vec::new();
     for (name, text) in &texts {
-        // A row with a conninfo that is none is told of by other commands; it cannot be let in.
+        // A row with an invalid conninfo is reported by other commands; no entry can be written for it.
         let Ok(conninfo) = Conninfo::parse(text) else { continue };
         let Ok(resolved) = resolve(&conninfo, &context.environment) else { continue };
         let tls = match resolved.tls.mode {

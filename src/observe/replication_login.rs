@@ -30,7 +30,7 @@ const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
 pub(crate) struct NoLogin {
     /// In the words of libpq, where there are any.
     pub(crate) why: String,
-    /// There was no answer in time: nobody has refused anything.
+    /// There was no answer in time: nothing was refused.
     pub(crate) late: bool,
 }
 
@@ -122,9 +122,9 @@ impl ReceiverLogin<'_> {
     }
 }
 
-/// Tries the connection that the local server's WAL receiver will make when it is led to another upstream.
+/// Tries the connection that the local server's WAL receiver will make when it is pointed at another upstream.
 ///
-/// What the server has is asked of `postgres -C`, which tells it wherever it stands, also for a server that is down.
+/// The server's settings are read by `postgres -C`, which finds them in whichever file they are, also for a server that is down.
 ///
 /// # Errors
 /// Why it does not work.
@@ -193,7 +193,7 @@ async fn try_login(
         [
             "-XAtqw".to_string(),
             // As the WAL receiver and pg_basebackup do, which look for the password of a database of this name. Under a name of
-            // its own, so that nobody takes it for the standby.
+            // its own, so that it is not taken for the standby.
             format!("--dbname={conninfo} dbname=replication replication=true application_name=pgbaton"),
             "--command=IDENTIFY_SYSTEM".to_string(),
         ],

@@ -17,7 +17,7 @@ use crate::plan::service::{Action, ServiceFacts};
 use crate::ui::Level;
 use crate::units::seconds;
 
-/// How long somebody may take to take note of the end of a postmaster.
+/// How long the parent process may take to reap a postmaster.
 pub const REAPED: Duration = Duration::from_secs(10);
 
 /// Waits until the operating system has forgotten a postmaster that was killed: until then no other one starts on its data directory.

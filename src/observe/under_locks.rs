@@ -44,7 +44,7 @@ pub struct Held {
 /// Takes the locks and asks all nodes.
 ///
 /// # Errors
-/// Exit code 30 if somebody else holds one of them, naming the holder.
+/// Exit code 30 if another command holds one of them, naming the holder.
 pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
     hold_over(context, rows, &[]).await
 }
@@ -131,7 +131,7 @@ impl Held {
         self.roles.get(&primary.row.node_id).map(|role| role.settings.clone())
     }
 
-    /// Looks further into the WAL of two nodes where nothing else tells whether they have the same past.
+    /// Looks further into the WAL of two nodes where nothing else shows whether they have the same history.
     pub async fn compare(&mut self, node_id: i32, reference_id: i32) {
         let server = |id| self.facts.node(id).and_then(|node| node.facts()).cloned();
         let (Some(mut ours), Some(mut theirs)) = (server(node_id), server(reference_id)) else { return };

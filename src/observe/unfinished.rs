@@ -74,7 +74,7 @@ pub fn own_seen(context: &Context) -> Option<Own> {
     own(&context.state_directory().ok()?).ok().flatten()
 }
 
-/// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been told.
+/// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been announced.
 pub fn note_told(context: &Context) {
     let note = || {
         let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;

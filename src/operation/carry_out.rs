@@ -170,7 +170,7 @@ async fn act(
     Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
 }
 
-/// Tells the cluster of an operation, where there is a primary to tell.
+/// Records an operation in the cluster, if there is a primary to record it on.
 ///
 /// Never stops the operation: the node's own journal is what counts. Reading roles, and tables of an older version, are no reason to
 /// refuse work either.
@@ -203,7 +203,7 @@ pub async fn record_end(context: &Context, world: &Live<'_>, plan: &Plan, id: &s
     }
 }
 
-/// Tells warnings and waived checks, and fails if any check stops the operation.
+/// Reports warnings and overridden checks, and fails if any check stops the operation.
 ///
 /// # Errors
 /// That of the check that matters most.
@@ -269,7 +269,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     Err(error)
 }
 
-/// Returns a check's hint, with the option that would waive it.
+/// Returns a check's hint, with the option that would override it.
 fn told_hint(check: &Check) -> Option<String> {
     let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
     match (&check.hint, waiver) {
@@ -322,7 +322,7 @@ pub fn step_s(result: &Result<Done>, id: &str) -> Option<f64> {
     steps.iter().find(|step| step["id"] == id && step["status"] == "done")?["wall_s"].as_f64()
 }
 
-/// Says what a way back has left that nobody has to hurry for, and what removes it.
+/// Says what a rollback has left that is not urgent, and what removes it.
 fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Issue {
     let back = plan.back.iter().find(|back| back.step.id == failure.id);
     let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
@@ -369,12 +369,12 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
-            "The rest was left as it is. There may be no primary until the operation is resumed."
+            "The operation is unfinished: not all steps were run. There may be no primary until the operation is resumed."
         }
-        Ended::Unfinished => "The rest was left as it is.",
+        Ended::Unfinished => "The operation is unfinished: not all steps were run.",
         Ended::Done | Ended::NothingToDo => "",
     };
-    // What the way back leaves on purpose.
+    // What the rollback leaves on purpose.
     let mut stays: Vec<&str> = Vec::new();
     if outcome.ended == Ended::WentBack && !plan.back.is_empty() {
         let in_vain =
@@ -441,7 +441,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     }
     if outcome.resumable {
         error = error.hint(format!(
-            "Run \"pgbaton operation resume {operation_id}\" to go on, or \"pgbaton operation abandon {operation_id}\"."
+            "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
         ));
     }
     error.issues = left;

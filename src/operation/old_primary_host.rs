@@ -59,7 +59,7 @@ pub(crate) struct Early {
 }
 
 impl Early {
-    /// Opens channels to the hosts of those that were the primary when the cluster was last seen, and looks, beside the first look at the
+    /// Opens channels to the hosts of those that were the primary in the saved topology, and looks, at the same time as the first look at the
     /// cluster: if it is needed, it has cost no time of its own.
     pub(crate) async fn open(context: &Context, node_id: i32) -> Vec<Self> {
         let Some(seen) = state_directory::saved_topology(context).ok().flatten() else { return Vec::new() };

@@ -48,7 +48,7 @@ pub enum TakenUp {
 /// Goes on with an unfinished operation; `words` is the command line with which it would begin anew.
 ///
 /// # Errors
-/// Exit code 31 if the role has gone to another node since; 30 if somebody else is at work; else those of the operation.
+/// Exit code 31 if the role has gone to another node since; 30 if another command is running; else those of the operation.
 pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Result<TakenUp> {
     let until = Instant::now() + SETTLES;
     loop {
@@ -126,7 +126,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
 ///
 /// # Errors
 /// Exit code 31 while a promotion is requested that cannot be withdrawn; 12 without a way to the host of the old primary, unless forced; 30
-/// if somebody else is at work.
+/// if another command is running.
 pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
@@ -250,17 +250,17 @@ enum Way {
     IfThere,
     /// The server of the old primary was started since, as a standby.
     Back(Remote),
-    /// The host of the old primary was asked for in vain, and that was told.
+    /// The host of the old primary did not respond, and that was reported.
     Gone,
 }
 
-/// Tells that a host takes no part in what is left of an operation.
+/// Reports that a host takes no part in the remaining steps of an operation.
 fn without(context: &Context, error: &Error) {
     let detail = error.detail.as_deref().map(|detail| format!("{detail} ")).unwrap_or_default();
     context.ui.message(
         Level::Warning,
         &error.primary,
-        Some(&format!("{detail}The point of no return is past: the rest is finished without it.")),
+        Some(&format!("{detail}The point of no return is past: the remaining steps are run without it.")),
         Some("When the host is back, run \"pgbaton node rejoin\" on it."),
     );
 }
@@ -292,8 +292,8 @@ async fn go_on(
             far_ends
         }
         Way::Gone => {
-            let nobody = Plan { far_ends: Vec::new(), ..plan.clone() };
-            FarEnds::open_some(context, &nobody, past).await?.0
+            let without_hosts = Plan { far_ends: Vec::new(), ..plan.clone() };
+            FarEnds::open_some(context, &without_hosts, past).await?.0
         }
     };
     let (world, past) = world(context, loaded, past, held, far_ends).await?;
@@ -315,7 +315,7 @@ async fn finished(
         record_end(context, world, plan, id, &outcome).await;
     }
     let told = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
-    // What was put back is told as these commands tell it.
+    // What was rolled back is reported as these commands report it.
     let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
     let result = conclude(plan, id, outcome);
     if result.is_ok() {
@@ -409,7 +409,7 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
     let run = (rehearsal.dispatch)(&rehearsal, &noun);
     match run.await {
         Ok(_) => Ok(()),
-        // Whether WAL may be discarded is asked, of whoever types it.
+        // Whether WAL may be discarded is asked of the user.
         Err(error) if error.exit == Exit::DataLoss && !context.global.dry_run && context.ui.can_ask() => {
             Ok(())
         }

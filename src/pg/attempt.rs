@@ -115,7 +115,7 @@ pub async fn connect(
 ) -> Result<(Raw, Encryption), Failure> {
     use Encryption::{Off, Required, Wanted};
     let (first, second) = match (address, common.resolved.tls.mode) {
-        // On a Unix socket there is nobody to hide from; sslmode is ignored, however strict it is.
+        // On a Unix socket there is no third party to hide from; sslmode is ignored, however strict it is.
         (Address::Socket(_), _) | (_, SslMode::Disable) => (Off, None),
         (_, SslMode::Allow) => (Off, Some(Wanted)),
         (_, SslMode::Prefer) => (Wanted, Some(Off)),
@@ -168,7 +168,7 @@ pub async fn open(
 ) -> Result<Stream, Failure> {
     watch.start_again();
     let resolved = &common.resolved;
-    // Nobody else can read what is sent, and this user's own server or root's reads it.
+    // No other user can read what is sent, and this user's own server or root's reads it.
     let mut protected = false;
     let socket: Box<dyn Io> = match address {
         Address::Tcp(address) => {
@@ -222,7 +222,8 @@ pub async fn open(
                     Err(Failure::stop(Kind::Closed, watch, text))
                 }
                 _ => {
-                    let text = "received invalid response to SSL negotiation: this is no PostgreSQL server";
+                    let text =
+                        "received invalid response to SSL negotiation: this is not a PostgreSQL server";
                     Err(Failure::stop(Kind::Closed, watch, text))
                 }
             }
@@ -231,7 +232,7 @@ pub async fn open(
 }
 
 /// Sends an SSLRequest and reads the one byte that answers it. Not a byte more: the next one belongs to TLS, and bytes that
-/// somebody put there in clear text must not be taken for the server's (CVE-2021-23222).
+/// an attacker put there in clear text must not be taken for the server's (CVE-2021-23222).
 async fn ask_for_tls(socket: &mut Box<dyn Io>) -> io::Result<u8> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
     socket.write_all(&SSL_REQUEST).await?;
@@ -412,7 +413,7 @@ fn not_connected(watch: &Watch, error: &io::Error) -> Failure {
         E::HostUnreachable => (Kind::Unreachable, Answered::Nothing, "no route to host".into()),
         E::NetworkUnreachable => (Kind::Unreachable, Answered::Nothing, "network is unreachable".into()),
         E::TimedOut => (Kind::TimedOut, Answered::Nothing, "connection timed out".into()),
-        // Somebody has the socket open and does not take connections from its full queue.
+        // A process has the socket open and does not accept connections from its full queue.
         E::WouldBlock => (Kind::TimedOut, Answered::Silent, "the socket's queue is full".into()),
         // Reset before it was accepted, no permission, no more descriptors: says nothing about the server.
         _ => (Kind::Other(None), Answered::Silent, error.to_string()),

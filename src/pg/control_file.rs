@@ -1,6 +1,6 @@
 //! `pg_control` and the end of the WAL of a server that was shut down, read without starting a program.
 //!
-//! In a switchover nobody can write while these are asked for, every few milliseconds; a start of pg_controldata or pg_waldump takes as long
+//! In a switchover no client can write while these are asked for, every few milliseconds; a start of pg_controldata or pg_waldump takes as long
 //! as the promotion itself. What is read here lies where it has lain in every version from 13 to 18 (`ControlFileData` in pg_control.h,
 //! `XLogRecord` in xlogrecord.h, the page headers in `xlog_internal.h`), in the machine's byte order. Everything else is asked of the programs.
 

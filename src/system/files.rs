@@ -268,7 +268,7 @@ pub fn remove_file(path: &Path) -> anyhow::Result<()> {
 /// Makes a directory with its parents, unless it is there, and sets its mode in both cases.
 ///
 /// # Errors
-/// Fails if it cannot be made, is no directory, or belongs to somebody else.
+/// Fails if it cannot be created, is not a directory, or belongs to another user.
 pub fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
     let failed = || format!("could not create directory \"{}\"", path.display());
     if !path.is_dir() {
@@ -498,7 +498,7 @@ impl AppendFile {
         let _ = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, bytes);
     }
 
-    /// Appends lines, which must end with a line end, and waits for the disk if told so.
+    /// Appends lines, which must end with a line end, and waits for the disk if requested.
     ///
     /// # Errors
     /// Fails if that is not so when it returns; the lines are then taken away again, as far as that is possible.

@@ -1,4 +1,4 @@
-//! Ending a process that somebody else has started, for certain, and no other one.
+//! Ending a process that another program has started, for certain, and no other one.
 
 use std::time::Duration;
 

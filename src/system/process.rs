@@ -4,7 +4,7 @@
 //! with everything it started; no standard input; messages in English, because they are quoted; and no `PG*` variable of
 //! ours unless it was asked for, because those would redirect PostgreSQL's tools unseen.
 //!
-//! A deadline is the caller's: dropping the future kills the whole group. A program that tells its progress, a base backup,
+//! A deadline is the caller's: dropping the future kills the whole group. A program that reports its progress, a base backup,
 //! must not outlive us either if we are killed: see `leash`.
 
 use std::collections::BTreeMap;
@@ -423,7 +423,7 @@ mod tests {
     }
 
     fn is_running(pid: &str) -> bool {
-        // A killed orphan may stay a zombie until somebody reaps it.
+        // A killed orphan may stay a zombie until its parent reaps it.
         let stat = crate::system::files::text(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(')')
             .next()

@@ -418,7 +418,7 @@ fn a_host_that_is_gone_holds_up_a_resumed_switchover_until_its_point_of_no_retur
             output
                 .code(22)
                 .says("the host of node \"node1\" cannot be reached")
-                .says("The point of no return is past: the rest is finished without it.")
+                .says("The point of no return is past: the remaining steps are run without it.")
                 .says("start \"node1\"");
         } else {
             let journal = two.journal();

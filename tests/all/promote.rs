@@ -747,7 +747,7 @@ fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_p
         one.freeze();
         let output = running.go_on(None).wait(2 * SOON);
         one.thaw();
-        output.code(8).says("Of node \"node1\"").says("as a primary");
+        output.code(8).says("Node \"node1\"").says("as a primary");
         assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
         observer.assert_never_two();
         assert!(!signal(one).exists());

@@ -329,7 +329,7 @@ fn a_primary_with_a_leftover_standby_signal_is_not_restarted_as_a_standby() {
     std::fs::write(node1.data.join("standby.signal"), "").unwrap();
     let before = node1.postmaster();
     let output = node1.pgbaton(["node", "restart"]).run();
-    output.code(1).says("would come up as a standby").says("standby.signal\" first");
+    output.code(1).says("would start as a standby").says("standby.signal\" first");
     assert_eq!(node1.postmaster(), before);
     node1.pgbaton(["node", "restart", "--force"]).run().code(0);
     assert_eq!(node1.psql("SELECT pg_is_in_recovery()"), "t");

@@ -91,7 +91,7 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
         let missing = others.iter().filter(|node| facts.unasked.contains_key(&node.row.node_id));
         let relayed = join_all(missing.map(|node| async {
             let id = node.row.node_id;
-            // Whoever reaches its server is the one most likely to reach its host.
+            // A node that reaches its server is the one most likely to reach its host.
             let reaches = |relay: i32| {
                 facts.rows.get(&relay).is_some_and(|row| {
                     row.tried.iter().any(|tried| tried.node_id == id && tried.error.is_none())

@@ -109,7 +109,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
     } else {
         Ok((alone(config, Err(not_asked())), More::default()))
     };
-    // What takes no server is told also of one that is down, where it was asked for by name.
+    // What needs no running server is reported also for one that is down, where it was requested by name.
     let on_the_host = |name: &&Name| !name.needs().server();
     let ((found, more), failed) = match asked {
         Err(error) if layout != Layout::OptFormat && named.iter().any(|name| on_the_host(&name)) => {
@@ -271,7 +271,7 @@ fn not_asked() -> Silence {
     Silence { answered: Answered::Nothing, message: "it was not queried".into(), detail: None, hint: None }
 }
 
-/// The node as its configuration describes it, with nobody beside it.
+/// The node as its configuration describes it, without any other node.
 fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silence>) -> Found {
     let row = NodeRow {
         node_id: config.node_id,

@@ -97,7 +97,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     Ok(Permission { checks: vec![check], held, asked: true })
 }
 
-/// Takes the locks of all nodes that answer, and asks again: what decides is what they say under their locks, and nobody is promoted there
+/// Takes the locks of all nodes that answer, and asks again: what decides is what they say under their locks, and no node is promoted there
 /// until the second look. None where a restart or start is refused anyway.
 async fn under_locks(context: &Context, judged: &mut Judged) -> Result<Option<Held>> {
     if judged.judgement.may == (May::No { overridable: false }) {
@@ -136,7 +136,7 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
     if is_standby {
         let check = Check::fail(
             "standby_signal",
-            format!("node \"{name}\" is a primary, and would come up as a standby: it has {STANDBY_SIGNAL}"),
+            format!("node \"{name}\" is a primary, and would start as a standby: it has {STANDBY_SIGNAL}"),
         )
         .detail("A running server ignores the file, but at its next start the server becomes a standby.")
         .hint(format!(
@@ -191,7 +191,7 @@ fn undetermined(name: &str, judged: &Judged) -> Check {
         format!("it cannot be determined whether another node is the primary instead of \"{name}\""),
     )
     .exit(Exit::SecondPrimary);
-    if judged.knows_nobody() {
+    if judged.knows_no_other_node() {
         detail.push(
             "This host knows no other node: there is none in its password file nor in primary_conninfo."
                 .into(),
@@ -228,7 +228,7 @@ fn answering(judged: &Judged) -> Vec<NodeRow> {
     rows
 }
 
-/// Looks once more, now that the server runs: what was promoted in between, where nobody could see it, is seen now. Then the server that was
+/// Looks once more, now that the server runs: what was promoted in between, unseen, is seen now. Then the server that was
 /// just started is ended at once, and its next start is that of a standby.
 ///
 /// # Errors

@@ -61,12 +61,12 @@ pub async fn run(
         None
     };
     if stops && !context.global.dry_run {
-        // What the next start is judged by: the server that is stopped now cannot tell of the other nodes then. Asking is remembering.
+        // What the next start is judged by: the server that is stopped now cannot name the other nodes then. Asking is remembering.
         let _seen = tokio::time::timeout(REMEMBERS, discovery::cluster(context)).await;
     }
     let service = Service { action, checkpoint, on: local_endpoint(config) };
     let mut plan = plan(&facts, &service);
-    // What the service manager says comes first: it may be somebody else's work altogether.
+    // What the service manager says comes first: it may be unrelated to this command.
     let permission = match plan.checks.iter().any(Check::stops) {
         true => None,
         false => Some(permission::ask(context, &facts, action).await?),
@@ -116,7 +116,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     let name = &context.config()?.node_name;
     let options =
         ConnectOptions { deadline: SAYS_WHO, query_deadline: SAYS_WHO, ..ConnectOptions::default() };
-    // One that lets nobody in, or hangs, has to be stopped and started all the same.
+    // One that rejects all connections, or hangs, has to be stopped and started all the same.
     let Ok(session) = connect(&context.local_conninfo()?, &context.environment, &options).await else {
         return Ok(None);
     };
@@ -133,7 +133,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     }))
 }
 
-/// Connects as every other command will: a server that is up may let nobody in, and conninfo may lead to another one.
+/// Connects as every other command will: a server that is up may reject all connections, and conninfo may reach another one.
 async fn see_who_answers(context: &Context) -> Result<()> {
     let config = context.config()?;
     let name = &config.node_name;
@@ -162,7 +162,7 @@ async fn see_who_answers(context: &Context) -> Result<()> {
 /// How long a stop waits for what the other nodes say before it.
 const REMEMBERS: Duration = Duration::from_secs(3);
 
-/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`. If it may not,
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on a member of `pg_checkpoint`. If it may not,
 /// the superuser does it that was named.
 async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<planned::Checkpoint> {
     let config = context.config()?;
@@ -197,7 +197,7 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
     })
 }
 
-/// Tells the command of an action, or of all of them, as `node service --list-actions` does.
+/// Prints the command of an action, or of all of them, as `node service --list-actions` does.
 ///
 /// # Errors
 /// Exit code 1 without a configuration.

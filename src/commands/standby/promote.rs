@@ -67,7 +67,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     under_locks::own(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
-    // The far end may do what a switchover has left to it; beside the locks, so that a host that is dead takes no time of its own.
+    // The far end may finish what a switchover has left to it; at the same time as the locks, so that a dead host takes no extra time.
     let known = Known::of(&rest, config.node_id);
     let (held, former_end, mut hosts) = tokio::join!(
         hold_at_rest(context, &mut rest),
@@ -185,7 +185,7 @@ async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> 
     if running_postmaster(&data).is_some() {
         return None;
     }
-    // After a crash all WAL since the last checkpoint is read, which may be much, while nobody can write.
+    // After a crash all WAL since the last checkpoint is read, which may be much, while no client can write.
     let read = tokio::task::spawn_blocking(move || rejoin::end_of_wal(&data));
     tokio::time::timeout(END_OF_WAL, read).await.ok()?.ok()?.ok()?
 }

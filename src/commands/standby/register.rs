@@ -142,7 +142,7 @@ async fn not_seen(error: &mut Error, name: &str, session: &Session, primary: &No
     }
 }
 
-/// Connects to the local server; with `--wait-start` again and again until it lets us in.
+/// Connects to the local server; with `--wait-start` again and again until it accepts the connection.
 async fn connect(context: &Context, wait_start: Option<u32>, whom: &str) -> Result<Session> {
     let conninfo = context.local_conninfo()?;
     let until = Instant::now() + Duration::from_secs(u64::from(wait_start.unwrap_or(0)));

@@ -308,7 +308,7 @@ fn host_of(hello: &Hello) -> Option<Host> {
         start: service.start.clone(),
         start_note: service.start_note.clone(),
         archive_ready: hello.archive_ready,
-        // Where it cannot be told, what is there stays.
+        // Where it cannot be determined, what is there stays.
         has_upstream: hello.has_upstream.unwrap_or(true),
         next: hello.next.clone(),
     })

@@ -21,7 +21,7 @@ use crate::ui::Level;
 /// Registers the local server as a witness.
 ///
 /// # Errors
-/// Exit code 6 without the local server or the primary, 31 beside two primaries, 1 for any other failed check, 7 if something cannot be
+/// Exit code 6 without the local server or the primary, 31 if there are two primaries, 1 for any other failed check, 7 if something cannot be
 /// written.
 pub async fn run(context: &Context) -> Result<Report> {
     let config = context.config()?;
@@ -86,7 +86,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     finish(context, config, &facts, &plan, known).await
 }
 
-/// Carries the plan out, and tells of it.
+/// Carries the plan out, and reports it.
 async fn finish(
     context: &Context,
     config: &Config,
@@ -180,7 +180,7 @@ async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There
     Ok(There { whom: whom.to_string(), server, present, cluster })
 }
 
-/// Looks for the primary among the nodes that were last seen, and those that a copy of the metadata on the witness names.
+/// Looks for the primary among the nodes of the saved topology, and those that a copy of the metadata on the witness names.
 async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
     let seen = state_directory::saved_topology(context).ok().flatten();
     let mut rows: Vec<NodeRow> = Vec::new();

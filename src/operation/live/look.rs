@@ -20,7 +20,7 @@ use crate::pg::lsn::Lsn;
 use crate::plan::{Glance, Look};
 use crate::system::clock;
 
-/// How long one node may take beside the time that its session needed before: inside an outage nothing is waited for any longer.
+/// How long one node may take in addition to the time that its session needed before: inside an outage nothing is waited for any longer.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long this node's own server may take for the question whether it is a standby, before its files are read instead.
@@ -254,7 +254,7 @@ impl Live<'_> {
 async fn word_of(host: &Remote) -> Word {
     match timeout(PATIENCE + host.round_trip(), host.secure(true)).await {
         Ok(Ok(secured)) => match secured.server.objection() {
-            Some(why) => Word::Objects(format!("Of node \"{}\": {why}", host.name())),
+            Some(why) => Word::Objects(format!("Node \"{}\": {why}", host.name())),
             None => Word::Agrees,
         },
         Ok(Err(error)) => Word::Objects(sentence(&error.to_string())),

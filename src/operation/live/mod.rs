@@ -54,7 +54,7 @@ pub struct Live<'a> {
     journal: RefCell<Option<Journal>>,
     secrets: RefCell<Secrets>,
     signals: Signals,
-    /// Sessions that nobody uses at the moment, by server. A new connection costs more than most questions.
+    /// Sessions that are idle, by server. A new connection costs more than most questions.
     idle: RefCell<BTreeMap<String, Vec<Session>>>,
     /// The program that was begun last and left to itself.
     begun: RefCell<Option<process::Begun>>,
@@ -166,7 +166,7 @@ impl<'a> Live<'a> {
         })
     }
 
-    /// Returns a session on a server: one that is open already, or a new one. Whoever is done with it and saw no error puts it back.
+    /// Returns a session on a server: one that is open already, or a new one. The caller returns it after use, unless there was an error.
     async fn session(&self, on: &Endpoint) -> Result<Session, Error> {
         let idle = || self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
         while let Some(session) = idle() {
@@ -285,7 +285,7 @@ impl<'a> Live<'a> {
         self.sql(on, &statements, timeout_s).await
     }
 
-    /// Starts a program that nobody waits for.
+    /// Starts a program without waiting for it.
     fn begin(&self, command: &Command) -> Result<(), Error> {
         self.ready(command)?;
         let setting = process::Surroundings {
@@ -653,7 +653,7 @@ impl World for Live<'_> {
             }
             Probe::ShutDown { data_directory } => {
                 let down = control_file::read(data_directory)?.state == ControlState::ShutDown;
-                // Whoever waits for it in vain wants to know what the command for it has said.
+                // If the wait times out, the output of its command is needed.
                 if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Begun::failure) {
                     anyhow::bail!("{why}");
                 }
@@ -817,7 +817,7 @@ pub(crate) fn stays_down(data_directory: &Path) -> anyhow::Result<bool> {
 /// What was received says nothing of WAL that came from an archive, what was replayed nothing of WAL that waits.
 const HAS_ALL: &str = "SELECT coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) >= $1::pg_lsn, false)::text";
 
-/// Tells one server from another.
+/// Distinguishes one server from another.
 fn key(on: &Endpoint) -> String {
     format!("{} {}", on.name, on.conninfo)
 }

@@ -156,7 +156,7 @@ impl Live<'_> {
                 .await
                 .map_err(|error| sql_failed(on, error))?;
             if row.get(0) == Some("false") {
-                // It cannot be taken back. But it is told. A standby of this server may be on its new timeline already.
+                // It cannot be undone, but it is reported. A standby of this server may be on its new timeline already.
                 let any = TimelineId(u32::MAX);
                 if self.was_stopped()
                     && let Ok(Seen { objection: Some(why), .. }) = self
@@ -242,7 +242,7 @@ impl Live<'_> {
         loop {
             while running_postmaster(data).is_some() {
                 match postmaster_status(data).as_deref() {
-                    // Somebody has started it while `standby.signal` was there. It has nothing of its own to write.
+                    // It was started by another command while `standby.signal` was there. It has nothing of its own to write.
                     Some("standby" | "ready") if is_standby(data).is_ok_and(|is_standby| is_standby) => {
                         signal(data, Request::ImmediateShutdown)?;
                     }
@@ -252,7 +252,7 @@ impl Live<'_> {
                         return remove(data.join(STANDBY_SIGNAL)).await;
                     }
                     Some("stopping") => signal(data, Request::ImmediateShutdown)?,
-                    // It is starting: somebody was faster.
+                    // It is starting: another command was faster.
                     _ => {}
                 }
                 sleep(LOOK).await;
@@ -260,7 +260,7 @@ impl Live<'_> {
             self.may_be_primary(data).await?;
             remove(data.join(STANDBY_SIGNAL)).await?;
             match self.run(start).await {
-                // Somebody was faster still; as what it runs is to be seen.
+                // Another command was faster still; whether it runs as a primary has to be checked.
                 Err(_) if running_postmaster(data).is_some() => {}
                 said => {
                     said?;

@@ -91,7 +91,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
 }
 
 /// Looks for what would end the recovery of a server that has `standby.signal`: it starts as a standby, and must not become a primary by
-/// itself. With `--demote` that is cleared, else told.
+/// itself. With `--demote` that is cleared, else reported.
 pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     let config = context.config()?;
     let next = next_start::look(&config.data_directory, context.config_directory(config).as_deref());
@@ -118,7 +118,7 @@ pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Makes the server a standby of nobody: read-only it does no harm.
+/// Makes the server a standby without an upstream: read-only it does no harm.
 pub(super) async fn without_primary(
     context: &Context,
     judged: &Judged,
@@ -143,7 +143,7 @@ pub(super) async fn without_primary(
     Ok(done.report(judged, reason, json!({ "on_unknown": "demote", "to_node_id": null, "parted": null })))
 }
 
-/// Returns the node that takes writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
+/// Returns the node that accepts writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
 fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
     let is_primary = |node: &&NodeFacts| {
         let said = |word: &crate::assess::start::Word| {

@@ -80,7 +80,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 
 /// What was found out.
 enum Found {
-    /// The answer, without asking anybody.
+    /// The answer, without asking any node.
     Answer(Report),
     /// What the others say.
     Judged(Box<Judged>),
@@ -100,7 +100,7 @@ struct Judged {
     count: Count,
     /// What was seen at other times, and is newer.
     seen_newer: Option<String>,
-    /// What is wrong with the file of the last seen topology.
+    /// What is wrong with the file of the saved topology.
     doubt: Option<String>,
     waited: Duration,
 }
@@ -222,7 +222,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
     out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
 }
 
-/// Returns the answer where nobody has to be asked for it.
+/// Returns the answer where no node has to be asked for it.
 ///
 /// # Errors
 /// Exit code 3 where there is something that must not be started, or cannot be looked at.
@@ -319,7 +319,7 @@ fn unfinished(context: &Context) -> Result<Option<String>> {
 /// Returns the command that starts this server as the primary that it was, because it has not made another one.
 ///
 /// A switchover holds this node's lock from before it stops the old primary. Until it has given up it has `standby.signal` in place, and
-/// after that it promotes nobody.
+/// after that it promotes no node.
 fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> {
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let holder = LocalLock::holder(&directory)
@@ -364,7 +364,7 @@ impl Judged {
         Report::new(Data::Done(self.data(decision, reason)))
     }
 
-    /// Tells the answer, and does what follows.
+    /// Reports the answer, and acts on it.
     async fn conclude(self, context: &Context, args: &Args) -> Result<Report> {
         let name = &self.own.node_name;
         match self.verdict {
@@ -467,12 +467,12 @@ impl Judged {
         Err(error)
     }
 
-    /// Another server has an address of this node, and takes writes.
+    /// Another server has an address of this node, and accepts writes.
     fn is_copied(&self) -> bool {
         self.words.iter().any(|word| word.own_address && word.says == Says::Against)
     }
 
-    /// Returns the node that takes writes on a timeline which this node has left behind, if that is all there is.
+    /// Returns the node that accepts writes on an older timeline than that of this node, if there is no other.
     fn outdated(&self) -> Option<&str> {
         let mut against = self.words.iter().filter(|word| word.says == Says::Against).peekable();
         against.peek()?;
@@ -539,7 +539,7 @@ impl Judged {
         }
     }
 
-    /// Keeps what was seen, so that this node knows of the newer primary when nobody answers.
+    /// Keeps what was seen, so that this node knows of the newer primary when no node responds.
     fn remember(&self, context: &Context) {
         let facts = self.cluster();
         if facts.nodes.iter().any(|node| node.server.is_ok()) {
@@ -547,7 +547,7 @@ impl Judged {
         }
     }
 
-    /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of whoever is furthest.
+    /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of the most advanced node.
     fn cluster(&self) -> ClusterFacts {
         let ours = |voice: &&Voice| {
             voice.node.facts().is_some_and(|server| server.system_identifier == self.system_identifier)

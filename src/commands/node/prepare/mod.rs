@@ -13,7 +13,7 @@ use crate::plan::Verdict;
 use crate::plan::prepare::{Status, Work};
 use crate::ui::Level;
 
-/// Shows what is missing, does it, or prints it for somebody else.
+/// Shows what is missing, does it, or prints it for another administrator.
 ///
 /// # Errors
 /// Exit code 6 without a connection, 1 for a failed check, 5 or 7 for a failed step.
@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     let restarts = work.restarts();
     let made = work.prepared(&seen.places);
     if !apply {
-        // A failed check that has no line in the table would be seen by nobody. The password is asked for when it is set.
+        // A failed check that has no line in the table would not be seen. The password is asked for when it is set.
         let failed = made.plan.checks.iter().filter(|check| check.stops() && check.name != "password");
         let issues: Vec<Issue> = failed
             .filter(|check| check.name != "superuser" || args.print)
