@@ -590,7 +590,7 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     let doubted = |why: &str| {
         let said = guard(&alone, &[]);
         answers(&said, 3, "unknown", "no_topology");
-        said.says("is not believed").says(why).says("Name a node to ask with --node");
+        said.says("saved topology is not used").says(why).says("Name a node to ask with --node");
         // There is nobody to wait for.
         assert!(said.took < Duration::from_secs(2), "{said:?}");
         std::fs::write(topology(&alone), &good).unwrap();

@@ -574,7 +574,7 @@ fn standbys_are_registered_with_the_upstream_that_is_seen() {
     // Not a standby.
     let refused = node1.pgbaton(["standby", "register", "--json"]).run();
     envelope(&refused, "standby register", 1, false);
-    refused.says("takes writes").says("pgbaton primary register");
+    refused.says("accepts writes").says("pgbaton primary register");
 
     // Not attached: the walreceiver's connection has another name.
     node2.psql(&format!(

@@ -131,7 +131,7 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     let start = |more: &[&str]| one.pgbaton(["node", "start"].iter().chain(more)).run();
     // All others, then a majority; who could not be asked is named.
     one.stop(StopMode::Fast);
-    assert!(!start(&[]).code(0).stderr.contains("could be asked"));
+    assert!(!start(&[]).code(0).stderr.contains("could be queried"));
     one.stop(StopMode::Fast);
     three.stop(StopMode::Fast);
     start(&[]).code(0).says("not all other nodes could be queried").says("Node \"node3\" does not answer");
@@ -216,7 +216,7 @@ fn a_standby_does_not_become_a_primary_by_being_started() {
         two.stop(StopMode::Fast);
         set_again();
         let output = two.pgbaton(["node", "guard", "--demote"]).run();
-        assert!(!output.code(0).stderr.contains("may become a primary"), "{output:?}");
+        assert!(!output.code(0).stderr.contains("may promote itself"), "{output:?}");
         two.start();
         stays_a_standby("node guard --demote");
         // No file overrides the command line.
