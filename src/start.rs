@@ -39,7 +39,7 @@ pub fn main(mut words: Vec<OsString>, environment: Environment) -> u8 {
 /// Turns a panic into an error. What the panic says is on standard error already.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Error::new(Exit::Internal, "pgbaton has a defect and stopped").hint(
+        Err(Error::new(Exit::Internal, "internal error: pgbaton stopped").hint(
             "Please report it with the command and the messages above. \"pgbaton operation list\" shows what it had begun.",
         ))
     })
@@ -109,7 +109,7 @@ fn run(
     });
     match rendered {
         Ok((text, report)) => {
-            // Whoever sends the answer to a full disk must not take an empty file for one. What was changed stays changed.
+            // If the answer goes to a full disk, an empty file must not be taken for one. What was changed stays changed.
             if let Err(error) = context.ui.answer(&text)
                 && !report.changed
                 && error.kind() != std::io::ErrorKind::BrokenPipe
@@ -158,7 +158,7 @@ fn fail(ui: &Ui, command: &str, words: &[OsString], mut error: Error, style: Sty
 }
 
 fn answer_error(ui: &Ui, command: &str, words: &[OsString], error: &Error, style: Style) -> u8 {
-    // The exit code tells of a failure, also where nobody reads the answer.
+    // The exit code reports a failure, also where the answer is not read.
     let _gone = match usage::nagios_label(command, words) {
         _ if style.format == output::Format::Json => ui.answer(&render_error(command, error)),
         // Of standard error Nagios shows nothing.
@@ -176,7 +176,7 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
         ErrorKind::DisplayHelp => "help",
         ErrorKind::DisplayVersion => "version",
         _ if words.len() <= 1 => {
-            // Whoever types only the name wants to know what it is, but a script has made a mistake.
+            // A user who types only the name wants to know what it is, but a script has made a mistake.
             ui.plain(&text);
             return Exit::Failed.code();
         }
@@ -251,7 +251,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document["exit_code"], 15);
         assert_eq!(document["ok"], false);
-        assert_eq!(document["error"]["message"], "pgbaton has a defect and stopped");
+        assert_eq!(document["error"]["message"], "internal error: pgbaton stopped");
         assert_eq!(text.lines().count(), 1);
     }
 

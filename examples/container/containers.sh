@@ -174,7 +174,7 @@ pgbaton 2 standby promote
 say "The container of node1 comes up as a standby that cannot follow: it has what node2 has not."
 forget 1
 start_container 1
-wait_until "node1 says what it needs" t said 1 'does not stream before it is rejoined'
+wait_until "node1 says what it needs" t said 1 'cannot stream until it is rejoined'
 wait_until "node1 is up" t ask 1 'SELECT pg_is_in_recovery()'
 expect "primaries" "$(primaries)" node2
 

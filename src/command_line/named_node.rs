@@ -76,7 +76,7 @@ fn reason(option: Use, leaf: &Leaf) -> &'static str {
         Use::Connection | Use::Timeout => "It connects to no server.",
         Use::Superuser => "Nothing that it does requires a superuser.",
         Use::Node => "It is about no single node.",
-        Use::Force => "It makes no check that could be overridden.",
+        Use::Force => "It has no check that could be overridden.",
         Use::AcceptDataLoss => "Nothing that it does can lose transactions.",
         Use::DryRun => "It changes nothing.",
         Use::Yes => "It asks no question.",
@@ -112,12 +112,12 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
 /// out: over there it is the local one.
 ///
 /// # Errors
-/// Exit code 12 if nobody answers there: then nothing was begun. 5 if the connection was lost: then nobody knows.
+/// Exit code 12 if there is no response: then nothing was begun. 5 if the connection was lost: then the state is unknown.
 pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> Result<Report> {
     let words = usage::for_another_node(&context.command, args);
     if words.iter().any(|word| word.contains("********")) {
         return Err(Error::failed("a password on the command line cannot be handed to another host")
-            .detail("It would be seen in the list of processes there.")
+            .detail("It would be visible in the process list there.")
             .hint("Leave it out, and put it into the .pgpass of the user that runs pgbaton there."));
     }
     let answer = greet(context, far_end).await;
@@ -142,12 +142,12 @@ pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> 
             tokio::select! {
                 status = &mut ended => break status,
                 signal = signals.next() => match terminal {
-                    // The terminal has told the other side as well.
+                    // The terminal has signalled the other side as well.
                     true => {}
                     false if by_ssh => context.ui.message(
                         Level::Notice,
-                        "the command goes on",
-                        Some(&format!("It runs on the host of node \"{}\", where a signal from here does not get.", far_end.node_name)),
+                        "the command continues",
+                        Some(&format!("It runs on the host of node \"{}\", where a signal from here does not reach it.", far_end.node_name)),
                         None,
                     ),
                     false => attached.send(match signal {
@@ -164,7 +164,7 @@ pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> 
             format!("the connection to the host of node \"{}\" was lost", far_end.node_name),
         )
         .detail(detail)
-        .detail("What the command has done there is not known; it goes on without this connection.")
+        .detail("What the command has done there is unknown; it continues without this connection.")
         .hint(format!("On that host: pgbaton -f {} operation list", shell_words::quote(config_file(far_end))))
         .changed()
     };

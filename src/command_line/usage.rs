@@ -137,7 +137,7 @@ pub fn for_another_node(command: &str, words: &[String]) -> Vec<String> {
 }
 
 /// Returns the exit code that an error has in a command, of a command line that may be wrong: one that answers by its exit code has none for
-/// failures but "cannot be told". `command` is what [`name_of`] returned.
+/// failures but "cannot be determined". `command` is what [`name_of`] returned.
 pub fn exit_code_of(command: &str, words: &[OsString], exit: Exit) -> Exit {
     let asks = |word: &OsString| {
         let word = word.to_str().unwrap_or_default();
@@ -226,7 +226,7 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
             if NOT_YET.contains(&full.to_lowercase().as_str()) {
                 suggested.clear();
                 out.detail(format!(
-                    "pgbaton {} does not have it yet. A repmgrd that runs here goes on to work, and so does \"repmgr {full}\".",
+                    "pgbaton {} does not have it yet. A repmgrd that runs here continues to work, and so does \"repmgr {full}\".",
                     env!("CARGO_PKG_VERSION")
                 ))
             } else if let Some((_, why)) = NO_COMMAND.iter().find(|(name, _)| *name == full.to_lowercase()) {

@@ -1,8 +1,8 @@
 //! `far-end`: what pgbaton on another host talks to. Serves requests on standard input for the node of its configuration file.
 //!
-//! What has begun is finished, whatever becomes of the channel. A far end that was given a way back carries it out by itself if the channel
-//! closes, or falls silent, before it has told that its server is shut down: then nobody else can have promoted another server, and
-//! nobody else may be left to start this one. With that told, the decision is the coordinator's.
+//! What has begun is finished, whatever becomes of the channel. A far end that was given a rollback carries it out by itself if the channel
+//! closes, or stops responding, before it has reported that its server is shut down: then no other command can have promoted another server, and
+//! no other process may be left to start this one. With that reported, the decision is the coordinator's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ struct Served<'a> {
     wrote_signal: Cell<bool>,
     /// Puts back what was cleared with it.
     had_targets: RefCell<Option<Op>>,
-    /// The other nodes have been asked who they are, as long as our own server can tell of them.
+    /// The other nodes have been asked who they are, as long as our own server can name them.
     learned: Notify,
     is_learning: Cell<bool>,
 }
@@ -115,7 +115,7 @@ struct Served<'a> {
 /// Requests that are being worked on.
 type Working<'a> = FuturesUnordered<Abortable<LocalBoxFuture<'a, Option<(u64, Answer)>>>>;
 
-/// Names work that nobody waits for.
+/// Names work that is no longer waited for.
 const UNASKED: u64 = u64::MAX;
 
 /// An answer, and whether it says that the server is shut down.
@@ -189,13 +189,13 @@ impl Served<'_> {
                 }
                 () = sleep(BEAT) => {
                     if self.silence() >= SILENCE {
-                        self.context.ui.say(Level::Warning, "the coordinator has fallen silent");
+                        self.context.ui.say(Level::Warning, "the coordinator does not respond");
                         break;
                     }
                 }
             }
         }
-        // From here on nothing is answered: whoever still asks must not believe that it can be done.
+        // From here on nothing is answered: a caller that still asks must not believe that it can be done.
         for (handle, acts) in handles.values() {
             if !acts {
                 handle.abort();
@@ -222,7 +222,7 @@ impl Served<'_> {
         !self.told.get() && !self.armed.borrow().is_empty()
     }
 
-    /// Writes an answer; false if nobody reads any more.
+    /// Writes an answer; false if the reader is gone.
     async fn write(&self, out: &mut (impl AsyncWrite + Unpin), number: u64, answer: Answer) -> bool {
         let Ok(mut line) = serde_json::to_string(&Answered { number, reply: answer.reply }) else {
             return false;
@@ -331,7 +331,7 @@ impl Served<'_> {
         let own = self.context.local_conninfo()?;
         let session = self.context.connect(&own).await.map_err(|error| not_connected("the server", error))?;
         let uses = source::uses_file(&session, path).await.map_err(|error| {
-            Error::new(Exit::Query, "could not ask the server for its files")
+            Error::new(Exit::Query, "could not query the server for its configuration files")
                 .detail(sentence(&error.to_string()))
         })?;
         if !uses {
@@ -439,7 +439,7 @@ impl Served<'_> {
 
     async fn perform(&self, step: &Step) -> Result<Option<String>> {
         if matches!(step.op, Op::Wait(_)) {
-            return Err(Error::new(Exit::Internal, "a far end was told to wait"));
+            return Err(Error::new(Exit::Internal, "a far end was requested to wait"));
         }
         self.acted.set(true);
         if let Op::RemoveFile { path } = &step.op
@@ -454,14 +454,14 @@ impl Served<'_> {
         })
     }
 
-    /// Carries out the way back, every step of it, and writes down what comes of it: there is nobody left to tell.
+    /// Carries out every step of the rollback and writes the results to a log: the coordinator is gone.
     async fn go_back(&self) {
         let ui = &self.context.ui;
         let _none = state_directory::prepare_state_directory(&self.state_directory);
         let _none = ui.log_to(&self.state_directory.join("far-end.log"));
         ui.say(
             Level::Warning,
-            "the channel to the coordinator has closed before the shutdown was told; going back",
+            "the channel to the coordinator was closed before the shutdown was reported; rolling back",
         );
         let steps = self.armed.take();
         for step in &steps {
@@ -471,7 +471,7 @@ impl Served<'_> {
                 patient.timeout_s = patient.timeout_s.max(SHUTDOWN_S);
             }
             match alone(&self.live, &patient).await {
-                None => ui.say(Level::Notice, &format!("it is so already: {}", step.title)),
+                None => ui.say(Level::Notice, &format!("already done: {}", step.title)),
                 Some(Ok(_)) => ui.say(Level::Notice, &format!("done: {}", step.title)),
                 Some(Err(error)) => ui.message(
                     Level::Error,
@@ -481,7 +481,7 @@ impl Served<'_> {
                 ),
             }
         }
-        ui.say(Level::Notice, "the way back has ended");
+        ui.say(Level::Notice, "the rollback has ended");
     }
 }
 
@@ -496,10 +496,10 @@ fn no_answer(error: &anyhow::Error) -> Reply {
     Reply::Failed(Error::new(Exit::LocalCommand, format!("{error:#}")).into())
 }
 
-/// Says who we are. It is waited for while there may be no primary: no program is run for what a file tells.
+/// Says who we are. It is waited for while there may be no primary: no program is run for what a file contains.
 async fn hello(context: &Context, state_directory: &Path) -> Hello {
     // It was read when the state directory was asked for.
-    let Ok(config) = context.config() else { return nobody() };
+    let Ok(config) = context.config() else { return unknown() };
     let data = &config.data_directory;
     let control = control_file::read(data).map(|control| Control {
         system_identifier: control.system_identifier.to_string(),
@@ -549,11 +549,11 @@ async fn hello(context: &Context, state_directory: &Path) -> Hello {
         checksums: in_control("Data page checksum version").map(|version| version != "0"),
         start_checks,
         next,
-        ..nobody()
+        ..unknown()
     }
 }
 
-fn nobody() -> Hello {
+fn unknown() -> Hello {
     Hello {
         pgbaton: env!("CARGO_PKG_VERSION").to_string(),
         protocol: PROTOCOL,

@@ -44,7 +44,7 @@ fn pages() -> Result<Vec<(String, String)>> {
     command.build();
     let mut out = Vec::new();
     collect(&command, "pgbaton", &mut out).map_err(|error| {
-        Error::from_cause(Exit::Internal, "could not make the manual pages", &error.into())
+        Error::from_cause(Exit::Internal, "could not generate the manual pages", &error.into())
     })?;
     Ok(out)
 }

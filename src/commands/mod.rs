@@ -151,7 +151,7 @@ fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
         .unwrap_or_else(|| "postgres".to_string());
     let words = context.command_line.iter().map(|word| quote_shell(word)).collect::<Vec<_>>().join(" ");
     let error = Error::failed("pgbaton cannot be run as root")
-        .detail("It would make files that the server, which runs as another user, cannot use.")
+        .detail("It would create files that the server, which runs as another user, cannot use.")
         .hint(format!("Run it as the user that owns the data directory: sudo -u {owner} {words}"));
     Err(match noun {
         Noun::Node(cli::node::Node::Guard(_)) => error.hint(format!(
@@ -208,7 +208,7 @@ mod tests {
         let error = judge(0, "pgbaton node stop -D /nowhere -v").unwrap_err();
         assert_eq!(error.exit, crate::Exit::Failed);
         assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
-        // Whoever starts servers at boot is root.
+        // The process that starts servers at boot runs as root.
         let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err();
         assert_eq!(
             crate::command_line::usage::exit_code_of("node guard", &[], error.exit),

@@ -36,9 +36,9 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
         Verb::Show { id } => {
             let entry = match id {
                 Some(id) => find(&entries, id)?,
-                None => {
-                    entries.last().ok_or_else(|| Error::failed("there is no operation on this node yet"))?
-                }
+                None => entries
+                    .last()
+                    .ok_or_else(|| Error::failed("no operation is recorded on this node yet"))?,
             };
             Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))))
         }
@@ -56,7 +56,7 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
 fn find<'a>(entries: &'a [Entry], id: &str) -> Result<&'a Entry> {
     entries.iter().find(|entry| entry.operation_id == id).ok_or_else(|| {
         Error::failed(format!("there is no operation \"{id}\" on this node"))
-            .hint("Run \"pgbaton operation list\" to see the operations that there are.")
+            .hint("Run \"pgbaton operation list\" to see the operations of this node.")
     })
 }
 
@@ -65,7 +65,7 @@ fn unfinished<'a>(entries: &'a [Entry], id: Option<&str>) -> Result<&'a Entry> {
     if let Some(id) = id {
         let entry = find(entries, id)?;
         if is_over(&entry) {
-            return Err(Error::failed(format!("operation \"{id}\" is over"))
+            return Err(Error::failed(format!("operation \"{id}\" is finished"))
                 .detail("There is nothing to resume or abandon."));
         }
         return Ok(entry);
@@ -104,16 +104,16 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
             return Err(Error::failed(format!(
                 "the journal of operation \"{id}\" is damaged and cannot be resumed"
             ))
-            .hint("Look at what the operation did; then abandon it."));
+            .hint("Check what the operation did; then abandon it."));
         }
         if context.global.dry_run {
             context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
             return Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))));
         }
-        // A damaged journal cannot be written to either: it is put aside, so that nobody takes it for an open operation.
+        // A damaged journal cannot be written to either: it is moved aside, so that it is not taken for an open operation.
         let aside = entry.path.with_extension("jsonl.damaged");
         crate::system::files::rename(&entry.path, &aside).map_err(|error| {
-            Error::from_cause(Exit::LocalCommand, "could not put the journal aside", &error)
+            Error::from_cause(Exit::LocalCommand, "could not move the journal aside", &error)
         })?;
         context.ui.say(Level::Notice, &format!("the damaged journal is kept as \"{}\"", aside.display()));
         return Ok(Report {

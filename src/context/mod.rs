@@ -46,7 +46,7 @@ pub struct Context {
     /// Carries a command line out, for an operation that begins anew.
     pub dispatch: Dispatch,
     config: OnceCell<Option<Config>>,
-    /// The cluster of this node, where a server has told it.
+    /// The cluster of this node, where a server has reported it.
     pub(crate) cluster: RefCell<Option<String>>,
     /// The state directory, once it was looked for.
     pub(crate) state: RefCell<Option<State>>,
@@ -157,7 +157,7 @@ impl Context {
                 options.push((name, absolute(path)));
             }
         }
-        // Whoever opened this end has the name of the file out of the metadata.
+        // The command that opened this end has the name of the file from the metadata.
         let named = if self.command == FAR_END { NamedBy::Row { owner: None } } else { named };
         Ok(Some(config::read(&path, named, &options, check_conninfo)?))
     }
@@ -256,7 +256,7 @@ impl Context {
         })
     }
 
-    /// Returns the warnings about the configuration, which were told at once, for the answer.
+    /// Returns the warnings about the configuration, which were reported at once, for the answer.
     pub fn take_warnings(&self) -> Vec<Issue> {
         self.warnings.take()
     }

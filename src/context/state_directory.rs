@@ -170,9 +170,8 @@ fn holds(data: &Path) -> Option<String> {
 /// Looks into a state directory.
 fn look(directory: &Path) -> Result<Found> {
     let failed = |error: anyhow::Error| {
-        Error::from_cause(Exit::Failed, "could not read the state directory", &error).hint(
-            "Look at who owns it. A damaged identity.json can be removed if the directory is this node's.",
-        )
+        Error::from_cause(Exit::Failed, "could not read the state directory", &error)
+            .hint("Check its owner. A damaged identity.json can be removed if the directory is this node's.")
     };
     if let Some(identity) = identity::load(directory).map_err(failed)? {
         return Ok(Found::Marked(identity));
@@ -211,7 +210,7 @@ fn find(context: &Context) -> Result<State> {
                 context.ui.message(
                     Level::Notice,
                     &format!("the state of node \"{}\" is in \"{}\"", config.node_name, state.path.display()),
-                    Some("It was made under another name of the node."),
+                    Some("It was created under another name of the node."),
                     Some("\"pgbaton operation adopt-state\" moves it."),
                 );
             }
@@ -332,8 +331,8 @@ fn refused(directory: &Path, foreign: &Foreign) -> Error {
     let mut error = Error::failed(format!("state directory \"{shown}\" belongs to another cluster or node"))
         .detail(format!("{} Nothing was changed.", foreign.why))
         .hint(format!(
-            "Set \"state_directory\" in the configuration of this node to a directory of its own; or, if what is in \"{shown}\" is not needed \
-             any more, run \"pgbaton operation adopt-state\": it moves it to \"{}\".",
+            "Set \"state_directory\" in the configuration of this node to a directory of its own; or, if what is in \"{shown}\" is no \
+             longer needed, run \"pgbaton operation adopt-state\": it moves it to \"{}\".",
             aside.display()
         ));
     error.data = json!({ FOREIGN: directory });
@@ -390,7 +389,7 @@ fn other_user(config: &Config) -> Option<String> {
     }
 }
 
-/// Fails where another user than the owner of the data directory would look for state, and find none or his own.
+/// Fails where another user than the owner of the data directory would look for state, and find none or another one.
 ///
 /// # Errors
 /// Exit code 1, naming the user.
@@ -412,7 +411,7 @@ pub fn refuse_other_user(context: &Context) -> Result<()> {
 /// Takes the lock of the state directory; it is made if it is not there, and says from then on whose it is.
 ///
 /// # Errors
-/// Exit code 1 if it cannot be made or is another's, 30 if somebody has the lock.
+/// Exit code 1 if it cannot be made or is another's, 30 if the lock is held.
 pub async fn lock_as(context: &Context, me: &Holder) -> Result<LocalLock> {
     refuse_other_user(context)?;
     let mut state = context.state()?;
@@ -434,7 +433,7 @@ pub async fn lock_as(context: &Context, me: &Holder) -> Result<LocalLock> {
     Ok(lock)
 }
 
-/// Moves a state directory while nobody else uses it.
+/// Moves a state directory while no other command uses it.
 async fn move_to(context: &Context, from: &Path, to: &Path, me: &Holder) -> Result<()> {
     let _lock = LocalLock::acquire(from, me).await?;
     files::rename(from, to).map_err(|error| {
@@ -532,12 +531,12 @@ pub fn keep_topology(context: &Context, facts: &ClusterFacts, now: Timestamp) ->
     }
     match context.system_identifier() {
         Some(own) if own != seen => {
-            return Err(Error::failed("the nodes that answer are of another cluster")
+            return Err(Error::failed("the nodes that respond belong to another cluster")
                 .detail(format!(
                     "Their system identifier is {seen}, that of node \"{}\" is {own}.",
                     config.node_name
                 ))
-                .hint("Look at conninfo and data_directory in the configuration."));
+                .hint("Check conninfo and data_directory in the configuration."));
         }
         Some(_) => {}
         None => context.belongs_to(seen),
@@ -571,7 +570,7 @@ pub fn saved_topology(context: &Context) -> Result<Option<Topology>> {
     let Some(seen) = seen else { return Ok(None) };
     match (seen.system_identifier.as_deref(), context.system_identifier()) {
         (Some(theirs), Some(own)) if theirs != own => {
-            Err(Error::failed("the saved topology is of another cluster")
+            Err(Error::failed("the saved topology belongs to another cluster")
                 .detail(format!("Its system identifier is {theirs}, that of this node is {own}."))
                 .hint("It is not used, and is written anew by the next command that sees the cluster."))
         }
@@ -598,7 +597,7 @@ pub fn notice_other_user(context: &Context) {
     }
 }
 
-/// Fails where another user looks at the journals of this node, and would see none or his own.
+/// Fails where another user looks at the journals of this node, and would see none or other ones.
 ///
 /// # Errors
 /// Exit code 1, naming the user.
@@ -761,9 +760,9 @@ async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> R
         if let Err(error) = std::os::unix::fs::symlink(&path, &from) {
             context.ui.message(
                 Level::Warning,
-                &format!("could not make the symbolic link \"{}\"", from.display()),
+                &format!("could not create the symbolic link \"{}\"", from.display()),
                 Some(&crate::error::sentence(&error.to_string())),
-                Some("An operation is unfinished, and its plan names files there. Make the link before you resume it."),
+                Some("An operation is unfinished, and its plan names files there. Create the link before you resume it."),
             );
         }
     }
@@ -788,10 +787,10 @@ pub async fn lock(context: &Context) -> Result<LocalLock> {
 /// Exit code 1 if it cannot be made.
 pub fn prepare_state_directory(directory: &Path) -> Result<()> {
     let made = crate::system::files::make_directory(directory, 0o700)
-        // Whoever copies the command that starts a server needs it, too.
+        // A user who copies the command that starts a server needs it, too.
         .and_then(|()| crate::system::files::make_directory(&directory.join(start_log::DIRECTORY), 0o700));
     made.map_err(|error| {
-        Error::from_cause(Exit::Failed, "could not make the state directory", &error)
+        Error::from_cause(Exit::Failed, "could not create the state directory", &error)
             .hint("Set state_directory in the configuration to a directory that this user can write.")
     })
 }
@@ -805,6 +804,6 @@ pub async fn would_lock(context: &Context, directory: &Path) -> Result<()> {
     match LocalLock::holder(directory) {
         Ok(None) => Ok(()),
         Ok(Some(_)) => lock(context).await.map(drop),
-        Err(error) => Err(Error::from_cause(Exit::Failed, "could not look at the lock", &error)),
+        Err(error) => Err(Error::from_cause(Exit::Failed, "could not check the lock", &error)),
     }
 }

@@ -1,6 +1,6 @@
 //! A channel to pgbaton on another host: numbered requests and answers over any pair of streams.
 //!
-//! Many requests are on their way at once, each with its own deadline; whoever stops waiting for an answer has the request cancelled there.
+//! Many requests are on their way at once, each with its own deadline; a request is cancelled there when its caller stops waiting.
 //! What leads there is usually a child, ssh or pgbaton itself: it gets a process group of its own, so that a Ctrl-C does not reach it, and
 //! is never killed once it has answered. It may be in the middle of something; that the channel has closed it sees by itself.
 
@@ -184,7 +184,7 @@ impl Channel {
     }
 
     fn send(&self, frame: &Frame) {
-        // A frame serialises without fail; and if nobody writes any more, whoever reads has noticed it.
+        // A frame serialises without fail; and if the writer is gone, the reader has noticed it.
         let Ok(mut line) = serde_json::to_string(frame) else { return };
         line.push('\n');
         let _gone = self.outgoing.send(line);
@@ -326,26 +326,26 @@ mod tests {
             let two = peer.asked().await;
             let answer = |(number, path)| format!("{{\"number\":{number},\"reply\":\"for {path}\"}}\n");
             peer.say(&answer(two)).await;
-            peer.say("{\"number\":77,\"reply\":\"nobody asked\"}\n\n").await;
+            peer.say("{\"number\":77,\"reply\":\"not asked for\"}\n\n").await;
             peer.say(&answer(one)).await;
         });
         assert_eq!((first.unwrap(), second.unwrap()), (Value::from("for a"), Value::from("for b")));
     }
 
     #[tokio::test]
-    async fn whoever_stops_waiting_has_the_request_cancelled() {
+    async fn a_caller_that_stops_waiting_has_the_request_cancelled() {
         let (channel, mut peer) = pair();
         let call = position("a");
         let dropped = channel.call(&call, SOON);
         let number =
-            tokio::select! { _ = dropped => panic!("nobody answers"), (number, _) = peer.asked() => number };
+            tokio::select! { _ = dropped => panic!("no answer"), (number, _) = peer.asked() => number };
         assert!(matches!(peer.next().await, Frame::Cancel { number: cancelled } if cancelled == number));
 
         let late = channel.call(&call, Duration::ZERO).await.unwrap_err();
         assert_eq!(late, Trouble::Silent { seconds: 0, said: String::new() });
         let (number, _) = peer.asked().await;
         assert!(matches!(peer.next().await, Frame::Cancel { number: cancelled } if cancelled == number));
-        // The late answer is nobody's; the next one is.
+        // The late answer is dropped; the next one is not.
         peer.say(&format!("{{\"number\":{number},\"reply\":1}}\n")).await;
         let (answer, ()) = tokio::join!(channel.call(&call, SOON), async {
             let (number, _) = peer.asked().await;
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn noise_and_the_end_fail_all_who_wait_and_all_who_come_later() {
+    async fn noise_and_the_end_fail_all_waiting_and_all_later_requests() {
         for (said, expected) in [
             (
                 Some("Welcome to db1!\n"),
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_is_told_by_its_end_or_its_silence() {
+    async fn a_child_is_judged_by_its_end_or_its_silence() {
         let around = Surroundings::default();
         let open = async |script: &str, within| {
             let command = Command::new("/bin/sh", ["-c", script]);

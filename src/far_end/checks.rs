@@ -22,7 +22,7 @@ pub enum Trouble {
     },
     /// It has ended.
     Ended {
-        /// Its exit status, or that of ssh; None if a signal ended it, or if nobody knows.
+        /// Its exit status, or that of ssh; None if a signal ended it, or if it is unknown.
         status: Option<i32>,
         /// The end of its standard error.
         said: String,
@@ -67,7 +67,7 @@ impl Trouble {
         match self {
             Self::NotStarted(why) => (not_reached, sentence(why), try_it),
             Self::Silent { seconds, said } => {
-                (not_reached, whole(&format!("It did not answer within {seconds} s."), said), try_it)
+                (not_reached, whole(&format!("It did not respond within {seconds} s."), said), try_it)
             }
             // What a shell says of a program that it does not find, or must not execute.
             Self::Ended { status: Some(126 | 127), said } => (
@@ -89,7 +89,7 @@ impl Trouble {
                 };
                 let (hint, again) = (part("HINT:"), reached.by_hand(&self_check(reached, program)));
                 (
-                    format!("pgbaton on the host of {node} cannot do its part"),
+                    format!("pgbaton on the host of {node} cannot perform its part"),
                     format!("It said: {}. {}", part("ERROR:"), part("DETAIL:")).trim_end().to_string(),
                     format!("{hint} Try it by hand: {again}").trim_start().to_string(),
                 )
@@ -102,7 +102,7 @@ impl Trouble {
                 (not_reached, whole(&how, said), try_it)
             }
             Self::Noise { line, said } => (
-                format!("something other than pgbaton answers on the host of {node}"),
+                format!("something other than pgbaton responds on the host of {node}"),
                 whole(&format!("The line \"{line}\" came over the channel."), said),
                 format!(
                     "A shell must print nothing when it has no terminal: look at its start-up files there. \
@@ -111,7 +111,7 @@ impl Trouble {
                 ),
             ),
             Self::Void => (
-                format!("a request came too late to pgbaton on the host of {node} and was not carried out"),
+                format!("a request reached pgbaton on the host of {node} too late and was not carried out"),
                 format!("The channel to it had been silent for more than {} s.", VOID.as_secs()),
                 "Run \"pgbaton cluster show\" before the next attempt.".to_string(),
             ),
@@ -166,7 +166,7 @@ pub fn checks(far_end: &FarEnd, expected: &Expected, answer: &Result<Hello, Trou
 fn of_hello(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> Vec<Check> {
     let node = format!("node \"{}\"", far_end.node_name);
     let reached = &far_end.reached;
-    let mut out = vec![Check::pass("far_end", format!("pgbaton on the host of {node} answers"))];
+    let mut out = vec![Check::pass("far_end", format!("pgbaton on the host of {node} responds"))];
     let here = env!("CARGO_PKG_VERSION");
     if hello.pgbaton != here {
         out.push(
@@ -216,7 +216,7 @@ fn of_hello(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> Vec<Check> 
         out.push(
             Check::fail("far_end_busy", format!("another operation is running on {node}"))
                 .detail(holder.clone())
-                .hint("Wait until it has ended, and try again. A far end that was left alone ends by itself.")
+                .hint("Wait until it has ended, and try again. A far end that has lost its coordinator ends by itself.")
                 .exit(Exit::Busy),
         );
     }
@@ -225,7 +225,7 @@ fn of_hello(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> Vec<Check> 
         match &hello.service {
             Ok(service) => out.extend(unmanaged(&node, hello.user.as_deref().unwrap_or("postgres"), service)),
             Err(why) => out.push(
-                Check::fail("service_manager", format!("nobody knows how the server of {node} is started"))
+                Check::fail("service_manager", format!("it is unknown how the server of {node} is started"))
                     .detail(why.clone())
                     .hint(format!(
                         "Set service_start_command and service_stop_command in \"{}\".",
@@ -257,7 +257,7 @@ fn wrong_configuration(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> 
             return Some(
                 fail(format!("the data directory of node \"{}\" cannot be read", far_end.node_name))
                     .detail(sentence(why))
-                    .hint(format!("Look at data_directory in \"{file}\" on its host.")),
+                    .hint(format!("Check data_directory in \"{file}\" on its host.")),
             );
         }
     };
@@ -284,7 +284,7 @@ fn wrong_configuration(far_end: &FarEnd, expected: &Expected, hello: &Hello) -> 
     }
 }
 
-/// Compares two paths by their parts; which of them is a symbolic link, only that host could tell.
+/// Compares two paths by their parts; which of them is a symbolic link, only that host knows.
 fn same_place(a: &Path, b: &Path) -> bool {
     a.components().eq(b.components())
 }
@@ -296,9 +296,9 @@ fn unmanaged(node: &str, user: &str, service: &ServiceCommands) -> Option<Check>
         _ => None,
     })?;
     Some(
-        Check::fail("service_manager", format!("the server of {node} is run by systemd, as unit \"{unit}\""))
+        Check::fail("service_manager", format!("the server of {node} is managed by systemd, as unit \"{unit}\""))
             .detail(
-                "Started or stopped behind its back, systemd would start it again or think that it is down.",
+                "If the server is started or stopped without systemd, systemd may start it again or assume that it is down.",
             )
             .hint(format!("On its host: {}", service::lines_for(unit, user))),
     )
@@ -416,8 +416,8 @@ mod tests {
             }
         });
         one(systemd, "service_manager", Exit::Failed, "sudo systemctl stop postgresql.service");
-        let nobody = other(|hello| hello.service = Err("There is no pg_ctl.".into()));
-        one(nobody, "service_manager", Exit::Failed, "service_start_command");
+        let unmanaged = other(|hello| hello.service = Err("There is no pg_ctl.".into()));
+        one(unmanaged, "service_manager", Exit::Failed, "service_start_command");
 
         let found = found(other(|hello| hello.locked_by = Some("Process 7 has it.".into())));
         assert_eq!((found.len(), found[0].exit), (1, Exit::Busy));
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_told_with_the_way_to_try_it() {
+    fn a_far_end_that_does_not_respond_is_reported_with_a_way_to_try_it() {
         let said = || "Permission denied (publickey).\n".to_string();
         let ssh = "ssh -p 2222 -o BatchMode=yes db1";
         one(Err(Trouble::NotStarted("no ssh".into())), "far_end", Exit::Remote, ssh);

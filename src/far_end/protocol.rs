@@ -29,14 +29,14 @@ pub const BEAT: Duration = Duration::from_millis(500);
 
 /// How long a channel may be silent before the requests that change something are void.
 ///
-/// Whoever was away for longer, be it the coordinator, the network or this process, decided on what it saw before that. Meanwhile another
+/// If the coordinator, the network or this process was away for longer, the request was decided on older observations. Meanwhile another
 /// server may have been promoted. A request that waited in a buffer, or that comes from a coordinator that has just woken up, is answered
 /// as void and never carried out; so is everything after it on the same channel.
 pub const VOID: Duration = Duration::from_secs(2);
 
 /// How long a far end hears nothing before it takes the channel for closed.
 ///
-/// A network that is cut closes no connection for hours. Meanwhile the cluster would have no primary, or nobody could take the node's lock.
+/// A network that is cut closes no connection for hours. Meanwhile the cluster would have no primary, or no command could take the node's lock.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// A line from the coordinator.
@@ -50,7 +50,7 @@ pub enum Frame {
         /// What is wanted.
         call: Call,
     },
-    /// Nobody waits for that answer any more: what it is about is ended.
+    /// The caller has stopped waiting for that answer: its work is cancelled.
     Cancel {
         /// The request.
         number: u64,
@@ -124,7 +124,7 @@ pub enum Call {
         /// Not from there, but from the host of this node, which is to be asked the same.
         of: Option<Box<Third>>,
     },
-    /// Keep these steps, and carry them out if the channel closes before the shutdown was told. Replaces what was kept before.
+    /// Keep these steps, and carry them out if the channel closes before the shutdown was reported. Replaces what was kept before.
     Arm {
         /// The steps.
         back: Vec<Step>,
@@ -141,7 +141,7 @@ pub enum Call {
         /// Its data directory.
         data_directory: PathBuf,
     },
-    /// Say that this process is not stopped. Asked beside a request whose answer may take long.
+    /// Say that this process is not stopped. Sent during a request whose answer may take long.
     Ping,
     /// Make certain that the server here is no primary and does not become one while another one is promoted.
     ///
@@ -316,7 +316,7 @@ pub struct Hello {
     pub major: Option<String>,
     /// Where PostgreSQL's programs of that version are.
     pub bindir: Option<PathBuf>,
-    /// How the server is started and stopped; why nobody knows otherwise.
+    /// How the server is started and stopped; otherwise why that is unknown.
     pub service: Result<ServiceCommands, String>,
     /// The operation that waits to be resumed or abandoned there: its id and its command.
     pub unfinished: Option<(String, String)>,

@@ -35,7 +35,7 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 /// What a step may take longer there than its own time, which ends it there.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-/// How often and how long a channel that has closed is opened again, where that is right: the far end may be on its own way back.
+/// How often and how long a channel that has closed is opened again, where that is right: the far end may be running its own rollback.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
 /// How long an answer is waited for before the far end is asked whether it is there, and how long it may take to say so: while no server
@@ -45,14 +45,14 @@ const THERE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// What an answer may take longer than the round trip before it, immediately before a promotion.
 const AT_ONCE: Duration = Duration::from_millis(300);
 
-/// What to do about a channel that has closed, or is silent.
+/// What to do about a channel that has closed, or does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The request fails. Before the point of no return: the far end may have gone back, and nobody may go on as if it had not.
+    /// The request fails. Before the point of no return: the far end may have rolled back, and the operation must not continue as if it had not.
     Fail,
     /// The same while no server accepts writes. One that does not answer is replaced by way of a second channel.
     Outage,
-    /// It is opened again: on the way back both want the same, and after the point of no return the far end does nothing by itself. One
+    /// It is opened again: during a rollback both do the same, and after the point of no return the far end does nothing by itself. One
     /// that does not answer is replaced.
     Reopen,
 }
@@ -69,7 +69,7 @@ pub struct Remote {
     reopened: Cell<bool>,
     /// The ids of the steps that it carries out if it is left alone.
     pub(crate) armed: RefCell<Vec<String>>,
-    /// It has told us that its server is shut down, and so does nothing by itself any more.
+    /// It has reported that its server is shut down, and so does nothing by itself any more.
     pub(crate) told: Cell<bool>,
     /// No further answer leads forward: it carries out nothing more, or could not be replaced.
     hopeless: Cell<bool>,
@@ -112,7 +112,7 @@ impl Remote {
         self.round_trip.get()
     }
 
-    /// Opens the channel again, once whoever is at work there has ended it.
+    /// Opens the channel again, once the process that is running there has closed it.
     async fn reopen(&self) -> Result<(), Error> {
         let until = Instant::now() + AGAIN.1;
         // The far end at its other end has the node's lock, and ends, or brings its server back by itself, when it sees this.
@@ -271,7 +271,7 @@ impl Remote {
         let name = &self.far_end.node_name;
         let error = trouble.error(&self.far_end);
         let primary = match trouble {
-            Trouble::Silent { .. } => format!("pgbaton on the host of node \"{name}\" does not answer"),
+            Trouble::Silent { .. } => format!("pgbaton on the host of node \"{name}\" does not respond"),
             Trouble::Void => error.primary,
             _ => format!("the channel to pgbaton on the host of node \"{name}\" is closed"),
         };
@@ -280,8 +280,11 @@ impl Remote {
 
     fn unexpected(&self, what: &str) -> Error {
         let name = &self.far_end.node_name;
-        Error::new(Exit::Remote, format!("pgbaton on the host of node \"{name}\" gave an unexpected answer"))
-            .detail(crate::error::sentence(what))
+        Error::new(
+            Exit::Remote,
+            format!("pgbaton on the host of node \"{name}\" returned an unexpected response"),
+        )
+        .detail(crate::error::sentence(what))
     }
 
     pub(crate) async fn done(
@@ -322,13 +325,13 @@ impl Remote {
         if let OnResume::AgainUnless(probe) = &step.on_resume
             && self.holds(probe, known, mode).await.unwrap_or(false)
         {
-            return Ok(Some(format!("it is so already: {}", step.title)));
+            return Ok(Some(format!("already done: {}", step.title)));
         }
         self.done(&call, within, mode).await
     }
 
     /// Has it confirmed that the server is down and that it will not start it. Where no answer comes at once, the second channel says so,
-    /// or nobody does.
+    /// or no process does.
     async fn confirm(&self, data_directory: &Path, mode: Mode) -> Result<bool, Error> {
         let call = Call::Confirm { data_directory: data_directory.to_path_buf() };
         let within = match mode {

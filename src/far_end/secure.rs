@@ -44,9 +44,9 @@ pub(crate) async fn end_other_far_ends(context: &Context, state_directory: &Path
     for pid in other_far_ends(context, state_directory)? {
         let is_meant = || is_far_end_here(context, state_directory, pid);
         kill::end(pid, is_meant, ENDS).await.map_err(|error| {
-            Error::new(Exit::Busy, "another pgbaton at work on this host could not be ended")
+            Error::new(Exit::Busy, "another pgbaton process on this host could not be terminated")
                 .detail(sentence(&format!("{error:#}")))
-                .hint("On its host, find out why the process does not end; then try again.")
+                .hint("On its host, find out why the process does not exit; then try again.")
         })?;
     }
     Ok(())

@@ -73,9 +73,9 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
-    /// The way back was chosen: from here on the operation is not continued forward, by nobody.
+    /// The rollback was chosen: from here on no run continues the operation forward.
     GoingBack {
-        /// The exit code if the way back succeeds.
+        /// The exit code if the rollback succeeds.
         exit: Exit,
         /// When.
         at: Timestamp,
@@ -97,7 +97,7 @@ pub enum Record {
         exit: Exit,
         /// How it ended, for people.
         note: String,
-        /// Whether anything was changed and not put back.
+        /// Whether anything was changed and not undone.
         changed: bool,
         /// When.
         at: Timestamp,
@@ -110,7 +110,7 @@ pub enum Record {
 pub enum Stage {
     /// The phases.
     Forward,
-    /// The way back.
+    /// The rollback.
     Back,
     /// What is done in every case.
     Always,
@@ -133,7 +133,7 @@ pub enum Mark {
     },
     /// A signal cut the effect short.
     Interrupted,
-    /// An earlier run had started it, or somebody else was faster, and it turned out to be done.
+    /// An earlier run had started it, or another command was faster, and it turned out to be done.
     Skipped,
 }
 
@@ -146,11 +146,11 @@ pub enum Status {
         /// The exit code that it ended with.
         exit: Exit,
     },
-    /// It is running, or it was killed, or it left something to resume. Only the lock tells which.
+    /// It is running, or it was killed, or it left something to resume. Only the lock shows which.
     Unfinished {
         /// The point of no return was reached.
         past_no_return: bool,
-        /// The way back was begun.
+        /// The rollback was begun.
         going_back: bool,
     },
     /// The journal cannot be read.

@@ -40,8 +40,8 @@ impl Past {
                     past.no_return |= started && *stage == Stage::Forward && Some(step.as_str()) == no_return;
                 }
                 Record::GoingBack { exit, .. } => {
-                    // Nobody goes back once the step has been started. So if this comes after that mark, the mark
-                    // reached the file although the writer was told that it had not, and the step was not performed.
+                    // No run goes back once the step has been started. So if this comes after that mark, the mark
+                    // reached the file although the write was reported as failed, and the step was not performed.
                     past.no_return = false;
                     past.going_back = Some(*exit);
                 }
@@ -93,7 +93,7 @@ impl Past {
         self.no_return
     }
 
-    /// Returns the exit code of the way back, if it was chosen.
+    /// Returns the exit code of the rollback, if it was chosen.
     pub fn going_back(&self) -> Option<Exit> {
         self.going_back
     }

@@ -113,7 +113,7 @@ pub fn list(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
 
 /// Returns the journals of operations that are not over, oldest first.
 ///
-/// Damaged ones are among them: nobody can tell that they are over.
+/// Damaged ones are among them: it cannot be determined that they are finished.
 ///
 /// # Errors
 /// As [`list`].

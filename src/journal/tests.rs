@@ -242,7 +242,7 @@ fn within_an_outage_a_missing_mark_does_not_mean_that_nothing_was_begun() {
 }
 
 #[test]
-fn whoever_went_back_after_all_did_not_pass_the_point_of_no_return() {
+fn a_run_that_rolled_back_after_all_did_not_pass_the_point_of_no_return() {
     let past = Past::of(&plan(), &[mark("promote", Mark::Started), going_back()]);
     assert_eq!((past.past_no_return(), past.going_back()), (false, Some(Exit::Switchover)));
     let past = Past::of(&plan(), &[going_back(), mark("promote", Mark::Started)]);

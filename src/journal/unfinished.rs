@@ -3,7 +3,7 @@
 use crate::error::Exit;
 use crate::journal::{self, Entry, Flush, Journal, Record, Status};
 
-/// Commands whose unfinished operations block nobody: what they leave harms nothing, and they can be run again.
+/// Commands whose unfinished operations block nothing: what they leave harms nothing, and they can be run again.
 pub const HARMLESS: [&str; 15] = [
     "standby clone",
     "standby register",
@@ -35,7 +35,7 @@ pub fn close(entry: &Entry, note: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Returns the operations of a node that wait for somebody to resume or abandon them.
+/// Returns the operations of a node that wait to be resumed or abandoned.
 pub fn blocking(entries: &[Entry]) -> Option<&Entry> {
     entries.iter().find(|entry| match (&entry.journal, entry.status()) {
         (_, Status::Finished { .. }) => false,

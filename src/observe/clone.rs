@@ -59,7 +59,7 @@ impl Asked {
         superuser: Option<Superuser>,
     ) -> Result<Self> {
         let broken = |error: SqlError| {
-            Error::new(Exit::Query, "could not ask the server to copy").detail(sentence(&error.to_string()))
+            Error::new(Exit::Query, "could not query the source server").detail(sentence(&error.to_string()))
         };
         let reader = superuser.as_ref().map_or(&session, |superuser| &superuser.session);
         let (server, details, present, role) = tokio::join!(
@@ -274,7 +274,7 @@ async fn slot_as_superuser(
     }
     let row = match upstream {
         Some(node) if node.facts().is_some() => &node.row,
-        // That it does not answer is told by the check.
+        // The check reports that it does not respond.
         Some(_) => return Ok(None),
         None => return Ok(asked.superuser.as_ref().map(|superuser| superuser.on.clone())),
     };
@@ -484,7 +484,7 @@ fn waldir(data: &Path, extra_options: &[String], directory: &Contents) -> Option
     })
 }
 
-/// Measures the room in a directory, or where it would be made; none where nobody can tell.
+/// Measures the room in a directory, or where it would be created; none if it cannot be determined.
 fn room(path: &Path, contents: &Contents) -> Room {
     Room {
         device: inspect::device(nearest_existing(path)),
@@ -496,7 +496,7 @@ fn room(path: &Path, contents: &Contents) -> Room {
     }
 }
 
-/// Says why a data directory cannot be used, or a place beside it that the clone fills, if one cannot.
+/// Says why a data directory cannot be used, or another place that the clone fills, if one cannot.
 fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
     let unwritable = [data].iter().chain(others).find_map(|path| trial::directory(path).err());
     if let Some(error) = unwritable {
@@ -530,7 +530,7 @@ fn settings(config: &Config, args: &Args) -> Result<Vec<(String, String)>> {
     Ok(out)
 }
 
-/// Returns the port that the clone must be told, because it would start on the source's.
+/// Returns the port that must be set for the clone, because it would start on the source's.
 ///
 /// Only where this node's conninfo leads to this host itself: elsewhere a port may be mapped on the way, as in containers.
 fn own_port(own: &Conninfo, source: &Source, conf_only: bool) -> Option<String> {
@@ -549,7 +549,7 @@ pub async fn prepare_anew(
     secrets: &mut Secrets,
 ) -> Result<(CloneFacts, CloneOptions)> {
     let session = connect(context, given).await?;
-    let superuser = superuser::connect(context, given, "the server to copy", secrets).await?;
+    let superuser = superuser::connect(context, given, "the source server", secrets).await?;
     let asked = Asked::all(context, session, superuser).await?;
     let (mut facts, options) = prepare(context, &Args::default(), given, asked, secrets).await?;
     facts.directory = Contents::Missing;
@@ -564,14 +564,14 @@ pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
     let mut given = context.given_conninfo()?.unwrap_or_default();
     if let Some(host) = &args.source_host {
         if given.get("host").is_some() {
-            return Err(Error::failed("the source was named twice")
-                .hint("Name it with -h or as the first argument, not both."));
+            return Err(Error::failed("the source was given twice")
+                .hint("Give it with -h or as the first argument, not both."));
         }
         given.set("host", host);
     }
     if given.get("host").is_none() && given.get("hostaddr").is_none() && given.get("service").is_none() {
-        return Err(Error::failed("no server to copy was named")
-            .hint("Name it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
+        return Err(Error::failed("no source server was given")
+            .hint("Give it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
     }
     // As in repmgr: role and database are those of this node's own conninfo where the command line does not say.
     let own = context.local_conninfo()?;
@@ -609,7 +609,7 @@ pub async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
                 sleep(Duration::from_millis(250)).await;
             }
             Err(error) => {
-                let error = not_connected("the server to copy", error);
+                let error = not_connected("the source server", error);
                 return Err(if told {
                     error.detail(format!("Waited {seconds} seconds for it."))
                 } else {

@@ -51,7 +51,7 @@ pub(crate) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Sour
             add("the data directory of the source".into(), Path::new(directory));
         }
         for tablespace in &source.tablespaces {
-            // One that is not mapped elsewhere is told of by its own check.
+            // One that is not mapped elsewhere is reported by its own check.
             let path = Path::new(&tablespace.location);
             if !filled
                 .iter()

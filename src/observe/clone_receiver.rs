@@ -35,7 +35,7 @@ impl Receiver {
         for keyword in ["replication", "fallback_application_name"] {
             conninfo.remove(keyword);
         }
-        // How a node looks for its primary is not how a standby finds its upstream, unless somebody says so.
+        // How a node looks for its primary is not how a standby finds its upstream, unless it was requested.
         if !asked_for {
             conninfo.remove("target_session_attrs");
             // A row chooses them no more than for our own sessions.
@@ -56,7 +56,7 @@ impl Receiver {
         Ok(Self {
             conninfo,
             password: password.filter(|_| config.use_primary_conninfo_password).map(str::to_string),
-            // No file but this one could tell it to the server.
+            // No file but this one could set it for the server.
             passphrase: upstream.get("sslpassword").map(str::to_string),
         })
     }

@@ -15,7 +15,7 @@ const PAGE: u64 = 8192;
 const LAST_CHECKPOINT: &str =
     "SELECT json_build_array(timeline_id, checkpoint_lsn::text)::text FROM pg_control_checkpoint()";
 
-/// Reads a checkpoint of the first server in the WAL of both, where nothing else tells whether they have the same past; and where that is
+/// Reads a checkpoint of the first server in the WAL of both, where nothing else shows whether they have the same history; and where that is
 /// gone from the other one, the last record with a time that both can have.
 pub async fn compare(ours: (&Session, &mut ServerFacts), theirs: (&Session, &mut ServerFacts)) {
     if !matches!(relation(ours.1, theirs.1), Relation::Unknown(_)) {
@@ -38,7 +38,7 @@ pub async fn compare(ours: (&Session, &mut ServerFacts), theirs: (&Session, &mut
 /// Bytes before the end of a server's WAL in which a record with a time is looked for.
 const LOOKED_THROUGH: u64 = 512 * 1024;
 
-/// Finds the last record with a time before where two servers have parted, or the first one ends.
+/// Finds the last record with a time before the point where two servers diverged, or the first one ends.
 async fn last_place(
     session: &Session,
     ours: &ServerFacts,

@@ -1,4 +1,4 @@
-//! What `node check` and `cluster check` have in common: limits, and what only a host can tell.
+//! What `node check` and `cluster check` have in common: limits, and what only a host knows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -149,7 +149,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let places = tokio::task::spawn_blocking(move || host::places(&data));
     let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
         let tried = timeout(within, replication_login::to_follow(context, upstream)).await;
-        let late = || NoLogin { why: "no answer in time".into(), late: true };
+        let late = || NoLogin { why: "no response in time".into(), late: true };
         Some((*id, tried.unwrap_or_else(|_| Err(late())).err()?))
     }));
     let files = async {
@@ -216,7 +216,7 @@ pub(crate) async fn hosts(
 ) -> BTreeMap<i32, std::result::Result<HostFacts, Absent>> {
     let each = found.facts.nodes.iter().map(|node| async move {
         let asked = timeout_at(until, host_of(context, found, more, node, names, by_ssh, until)).await;
-        let late = || Absent { why: Error::new(Exit::Remote, "there was no answer in time"), told: true };
+        let late = || Absent { why: Error::new(Exit::Remote, "there was no response in time"), told: true };
         (node.row.node_id, asked.unwrap_or_else(|_| Err(late())))
     });
     join_all(each).await.into_iter().collect()
@@ -239,7 +239,7 @@ async fn host_of(
         return look_here(context, &question).await.map_err(told);
     }
     if !row.active && node.facts().is_none() {
-        let why = Error::new(Exit::Remote, "the node is registered as inactive, and does not answer");
+        let why = Error::new(Exit::Remote, "the node is registered as inactive and does not respond");
         return Err(Absent { why, told: false });
     }
     let known = Whereabouts {
@@ -288,7 +288,10 @@ pub(crate) fn told(
             severity: Severity::Notice,
             code: "host_not_asked",
             node_id: None,
-            message: format!("what only its host can tell is not known of {}", names.join(", ")),
+            message: format!(
+                "no information from the host of {}; files, processes and service there are unknown",
+                names.join(", ")
+            ),
             detail: Some(why.join(" ")),
             hint: first.hint.clone().or_else(|| Some("Use --no-ssh to do without.".into())),
         }

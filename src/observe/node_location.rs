@@ -33,7 +33,7 @@ const RESOLVE: Duration = Duration::from_secs(5);
 /// A postmaster writes its start into `postmaster.pid` first; what SQL calls the start comes when its memory is set up.
 const START_S: std::ops::RangeInclusive<i64> = -1..=5;
 
-/// What is known of a node before anybody there is asked.
+/// What is known of a node before its host is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Whereabouts<'a> {
     /// Its row.
@@ -114,7 +114,7 @@ pub fn means_local(context: &Context) -> Result<bool> {
         && global.node_name.as_ref().is_none_or(|name| *name == config.node_name))
 }
 
-/// Reads how the hosts of the nodes are called for ssh, where that is recorded and somebody can be asked.
+/// Reads how the hosts of the nodes are called for ssh, where that is recorded and a node responds.
 pub async fn ssh_hosts(context: &Context, found: &discovery::Found) -> BTreeMap<i32, String> {
     let read = async {
         // A witness has a copy of the nodes, and of nothing else.
@@ -151,7 +151,7 @@ fn host_of(conninfo: &str) -> Option<String> {
 }
 
 fn no_host(row: &NodeRow) -> Error {
-    Error::failed(format!("it is not known on which host node \"{}\" is", row.node_name))
+    Error::failed(format!("it is unknown on which host node \"{}\" is", row.node_name))
         .detail("Its conninfo names no host, and its configuration file and data directory were not found here.")
         .hint(format!(
             "In the database of the metadata run: INSERT INTO pgbaton.node (node_id, ssh_host) VALUES ({}, 'HOST') \
@@ -176,9 +176,9 @@ async fn lies_here(known: &Whereabouts<'_>, data: &Path) -> bool {
         return false;
     }
     match known.server {
-        Some(server) => runs_on(data, &server.started_at) && runs_beside_us(data),
+        Some(server) => runs_on(data, &server.started_at) && runs_on_this_host(data),
         // A server that cannot be asked may run all the same, somewhere else.
-        None if running_postmaster(data).is_some() && !runs_beside_us(data) => false,
+        None if running_postmaster(data).is_some() && !runs_on_this_host(data) => false,
         None => match Conninfo::parse(&known.row.conninfo) {
             Ok(conninfo) => conninfo.is_this_host() || leads_here(&known.row.conninfo).await,
             Err(_) => false,
@@ -187,13 +187,13 @@ async fn lies_here(known: &Whereabouts<'_>, data: &Path) -> bool {
 }
 
 /// Says whether the server of a data directory runs in the same network and among the same processes as this program.
-fn runs_beside_us(data: &Path) -> bool {
+fn runs_on_this_host(data: &Path) -> bool {
     running_postmaster(data).is_some_and(|pid| inspect::shares_our_host(pid, data))
 }
 
 /// Reads the configuration file of a node, if there is one on this host that is about this node.
 ///
-/// The name of the file is data: whoever may write the row must not be able to choose a file that he may write, too.
+/// The name of the file is data: a role that may write the row must not be able to choose a file that it may write, too.
 fn own_config(context: &Context, row: &NodeRow) -> std::result::Result<Option<Config>, ConfigError> {
     let path = Path::new(&row.config_file);
     if !path.is_absolute() || !path.exists() {
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn only_own_addresses_are_own() {
         assert!(is_own_address("127.0.0.1".parse().unwrap()));
-        // RFC 5737: nobody's.
+        // RFC 5737: reserved for documentation.
         assert!(!is_own_address("192.0.2.1".parse().unwrap()));
     }
 }

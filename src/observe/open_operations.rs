@@ -1,4 +1,4 @@
-//! The operations of other commands, as the rows of the cluster tell of them, and what their nodes say.
+//! The operations of other commands, as recorded in the cluster, and what their nodes say.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
         let standing = if row.timeline.is_some() && row.timeline == newest {
             standing(context, held, &row, node).await
         } else {
-            Standing::Unknown("Its journal was not asked for.".into())
+            Standing::Unknown("Its journal was not queried.".into())
         };
         out.push(Other { row, node_name, standing });
     }
@@ -75,7 +75,7 @@ async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Opt
     };
     let far_end = match node_location::far_end(context, &known).await {
         Ok(far_end) => far_end,
-        Err(error) => return Standing::Unknown(format!("Its journal cannot be asked for: {error}")),
+        Err(error) => return Standing::Unknown(format!("Its journal cannot be queried: {error}")),
     };
     match Remote::open(context, &far_end, ASK).await {
         Ok((_, hello)) => match (hello.locked_by, hello.unfinished) {
@@ -86,7 +86,7 @@ async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Opt
             _ => Standing::Over,
         },
         Err(trouble) => {
-            Standing::Unknown(format!("Its journal cannot be asked for: {}", trouble.error(&far_end)))
+            Standing::Unknown(format!("Its journal cannot be queried: {}", trouble.error(&far_end)))
         }
     }
 }

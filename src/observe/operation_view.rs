@@ -83,7 +83,7 @@ pub fn step_views(loaded: &Loaded) -> Vec<StepView> {
     for (stage, name, steps) in stages {
         for step in steps {
             let status = last(stage, &step.id);
-            // What is done only on the way back is no news while nobody goes back.
+            // Steps of the rollback are not shown while there is no rollback.
             if stage == Stage::Forward || status.is_some() {
                 out.push(StepView {
                     id: step.id.clone(),

@@ -30,7 +30,7 @@ pub(crate) async fn is_elsewhere(context: &Context, session: &Session) -> Option
     let Some(here) = postmaster(data) else {
         // It may run in another container, whose processes are not seen here.
         return (!data.join("postmaster.pid").exists())
-            .then(|| format!("A server answers, and none runs on \"{shown}\"."));
+            .then(|| format!("A server responds, but none runs on \"{shown}\"."));
     };
     node_location::is_another(data, started, port).then(|| {
         let port_here = here.port.map_or_else(|| "another port".to_string(), |port| format!("port {port}"));

@@ -72,7 +72,7 @@ pub(crate) async fn look(context: &Context, args: &cli::node::Prepare, apply: bo
         let (session, conninfo) = (&entered.session, &entered.conninfo);
         let whom = format!("node \"{}\"", config.node_name);
         let broken = |error: crate::pg::SqlError| {
-            Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+            Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
         };
         let mut now = prepare::ask(session, names).await.map_err(broken)?;
         refuse_other_server(config, &now)?;
@@ -112,7 +112,9 @@ pub(crate) async fn look(context: &Context, args: &cli::node::Prepare, apply: bo
             "invalid value \"{}\" for option \"--auth-method\"",
             args.auth_method
         ))
-        .hint("It is a method of pg_hba.conf that lets somebody in, such as scram-sha-256."));
+        .hint(
+            "It must be an authentication method of pg_hba.conf other than reject, such as scram-sha-256.",
+        ));
     }
     let facts = facts(context, config, set_up, &rows, &wanted).await;
     wanted.passwords = prepare_passwords::find(context, args, &wanted, &facts.passfiles)?;
@@ -147,7 +149,7 @@ async fn enter(context: &Context, config: &Config, superuser_needed: bool) -> Re
     match look_past_mark(data) {
         Contents::DataDirectory { .. } => {}
         Contents::Unreadable(why) => {
-            return Err(Error::failed(format!("could not look into data directory \"{}\"", data.display()))
+            return Err(Error::failed(format!("could not examine data directory \"{}\"", data.display()))
                 .detail(why)
                 .hint("Run pgbaton as the user that owns it."));
         }
@@ -156,7 +158,7 @@ async fn enter(context: &Context, config: &Config, superuser_needed: bool) -> Re
     }
     if running_postmaster(data).is_none() {
         return Err(Error::new(Exit::Connection, format!("no server runs on \"{}\"", data.display()))
-            .detail("What it has is asked of the running server.")
+            .detail("Its present state is read from the running server.")
             .hint("Start it, then run the command again."));
     }
     let mut tries = Vec::new();
@@ -256,7 +258,7 @@ fn ways(context: &Context, config: &Config) -> Result<Vec<(String, Conninfo)>> {
 fn refuse_other_server(config: &Config, set_up: &SetUp) -> Result<()> {
     let own = &config.data_directory;
     let control = control_file::read(own).map_err(|error| {
-        Error::failed(format!("could not look into data directory \"{}\"", own.display()))
+        Error::failed(format!("could not examine data directory \"{}\"", own.display()))
             .detail(format!("{} Nothing was changed.", sentence(&format!("{error:#}"))))
     })?;
     match other_server(
@@ -266,9 +268,13 @@ fn refuse_other_server(config: &Config, set_up: &SetUp) -> Result<()> {
         node_location::runs_on(own, &set_up.started_at),
     ) {
         None => Ok(()),
-        Some(why) => Err(Error::failed("the connection leads to another server than the configuration")
-            .detail(format!("{why} Nothing was changed."))
-            .hint("Correct the options of the connection, or run the command on the host of that server.")),
+        Some(why) => {
+            Err(Error::failed("the connection reaches another server than the one in the configuration")
+                .detail(format!("{why} Nothing was changed."))
+                .hint(
+                    "Correct the options of the connection, or run the command on the host of that server.",
+                ))
+        }
     }
 }
 
@@ -332,7 +338,7 @@ async fn nodes(
     }
     let mut targets = Vec::new();
     for (name, text) in &texts {
-        // A row with a conninfo that is none is told of by other commands; it cannot be let in.
+        // A row with an invalid conninfo is reported by other commands; no entry can be written for it.
         let Ok(conninfo) = Conninfo::parse(text) else { continue };
         let Ok(resolved) = resolve(&conninfo, &context.environment) else { continue };
         let tls = match resolved.tls.mode {
@@ -429,7 +435,7 @@ async fn addresses(name: &str) -> std::result::Result<Vec<IpAddr>, String> {
             let text = error.to_string();
             Err(text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_string())
         }
-        Err(_) => Err("the name service does not answer".into()),
+        Err(_) => Err("the name service does not respond".into()),
     }
 }
 

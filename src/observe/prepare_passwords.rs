@@ -13,7 +13,7 @@ use crate::secret::Secret;
 
 /// Finds the passwords of all roles.
 ///
-/// PGPASSWORD counts only where nobody else's connection was described on the command line: then it is that one's.
+/// PGPASSWORD counts only where no other connection was described on the command line: then it belongs to that one.
 ///
 /// # Errors
 /// Exit code 1 if the system has no random numbers.
@@ -39,7 +39,7 @@ pub(crate) fn find(
             _ if args.no_password => Password::Unwanted,
             Some(password) => Password::Known(password),
             None if args.generate_password => Password::Generated(verifier::generate().map_err(|error| {
-                Error::from_cause(Exit::Failed, "could not make a password", &error)
+                Error::from_cause(Exit::Failed, "could not generate a password", &error)
                     .detail("Nothing was changed.")
             })?),
             None => Password::Missing,
@@ -49,7 +49,7 @@ pub(crate) fn find(
     Ok(out)
 }
 
-/// Asks for what is missing, where somebody can be asked.
+/// Asks for what is missing, where a terminal is available.
 pub(crate) fn ask(context: &Context, wanted: &mut Wanted) {
     for (role, password) in &mut wanted.passwords {
         if matches!(password, Password::Missing)

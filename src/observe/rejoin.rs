@@ -56,10 +56,10 @@ pub(crate) async fn gather(
     let (Some(primary), Some(there), Some(session)) =
         (primary, primary.and_then(|node| node.facts()), held.session(primary_id))
     else {
-        return Err(Error::new(Exit::Connection, "the primary does not answer any more"));
+        return Err(Error::new(Exit::Connection, "the primary no longer responds"));
     };
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, "could not ask the primary").detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
     };
     let data = &config.data_directory;
     if !context.global.dry_run {
@@ -68,8 +68,8 @@ pub(crate) async fn gather(
     let instead =
         Conninfo::parse(&primary.row.conninfo).map(|conninfo| conninfo.without_secrets().to_string());
     let clone_instead = format!(
-        "If nothing of it is of use any more, move it aside and clone the node again: \
-         \"pgbaton standby clone -d {} --start --register --force\".",
+        "If the data directory is no longer needed, move it aside and clone the node again: \"pgbaton standby clone -d {} --start \
+         --register --force\".",
         shell_words::quote(&instead.unwrap_or_default())
     );
     let unusable = |error: Error| error.hint(clone_instead.clone());
@@ -105,7 +105,7 @@ pub(crate) async fn gather(
     let mut target = ask_target(session).await.map_err(broken)?;
     let mut there = there.clone();
     if there.lineage.as_ref().is_none_or(|lineage| lineage.history.is_none()) {
-        // The role may not read files there. A replication connection tells as much.
+        // The role may not read files there. A replication connection returns as much.
         let history = history(context, &tool("psql")?, primary, there.timeline).await;
         let promotions = there.lineage.map(|lineage| lineage.promotions).unwrap_or_default();
         there.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
@@ -163,7 +163,7 @@ pub(crate) async fn gather(
         );
     }
 
-    start.places.push(Place::directory("the place for WAL and files that are kept", &options.kept_files));
+    start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
         node_id: config.node_id,
@@ -187,11 +187,11 @@ pub(crate) async fn gather(
         others: open_operations::others(context, held).await,
     };
     if facts.local.overwritten {
-        // Where it has parted cannot be read any more.
+        // Where it has diverged can no longer be read.
         return Ok((facts, options));
     }
     let parted = matches!(facts.relation, Relation::Forked { .. });
-    // It parts when it is stopped.
+    // It diverges when it is stopped.
     let writes = facts.local.running.is_some() && facts.local.was_primary();
     let fork = match (fork, &facts.relation) {
         (Fork::At(fork), _) if parted || forced || writes => fork,
@@ -250,7 +250,7 @@ pub(crate) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> O
     let lost = kept.loss(fork, None).ok()?;
     match facts.loss {
         Some(told) => (lost.end >= told.end).then_some(lost),
-        // Of its own it has only the record of its shutdown, unless somebody was faster.
+        // Of its own it has only the record of its shutdown, unless another client was faster.
         None => lost.commits.filter(|commits| *commits > 0).map(|_| lost),
     }
 }

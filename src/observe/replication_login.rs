@@ -30,7 +30,7 @@ const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
 pub(crate) struct NoLogin {
     /// In the words of libpq, where there are any.
     pub(crate) why: String,
-    /// There was no answer in time: nobody has refused anything.
+    /// There was no answer in time: nothing was refused.
     pub(crate) late: bool,
 }
 
@@ -65,7 +65,7 @@ impl Login {
         }
         if let Some(passphrase) = conninfo.get("sslpassword") {
             if conninfo.get("service").is_some() {
-                return Err(Error::failed("cannot pass sslpassword on beside a connection service")
+                return Err(Error::failed("cannot pass sslpassword on together with a connection service")
                     .detail("PostgreSQL's programs read it from a service file, and there can be only one.")
                     .hint("Write sslpassword into that service's section of the service file."));
             }
@@ -122,9 +122,9 @@ impl ReceiverLogin<'_> {
     }
 }
 
-/// Tries the connection that the local server's WAL receiver will make when it is led to another upstream.
+/// Tries the connection that the local server's WAL receiver will make when it is pointed at another upstream.
 ///
-/// What the server has is asked of `postgres -C`, which tells it wherever it stands, also for a server that is down.
+/// The server's settings are read by `postgres -C`, which finds them in whichever file they are, also for a server that is down.
 ///
 /// # Errors
 /// Why it does not work.
@@ -193,7 +193,7 @@ async fn try_login(
         [
             "-XAtqw".to_string(),
             // As the WAL receiver and pg_basebackup do, which look for the password of a database of this name. Under a name of
-            // its own, so that nobody takes it for the standby.
+            // its own, so that it is not taken for the standby.
             format!("--dbname={conninfo} dbname=replication replication=true application_name=pgbaton"),
             "--command=IDENTIFY_SYSTEM".to_string(),
         ],
@@ -225,5 +225,5 @@ async fn try_login(
     };
     let bounded = tokio::time::timeout(Duration::from_secs(LOGIN_S), attempts).await;
     bounded
-        .unwrap_or_else(|_| Err(NoLogin { why: format!("no answer within {LOGIN_S} seconds"), late: true }))
+        .unwrap_or_else(|_| Err(NoLogin { why: format!("no response within {LOGIN_S} seconds"), late: true }))
 }

@@ -50,7 +50,7 @@ impl AtRest {
     async fn wait(&mut self, context: &Context) {
         if !self.told {
             self.told = true;
-            let waits = "a command of repmgr may be running here: waiting for the end of it";
+            let waits = "a repmgr command may be running here: waiting for it to finish";
             context.ui.say(Level::Notice, waits);
         }
         tokio::time::sleep(PACE).await;
@@ -65,7 +65,7 @@ impl AtRest {
 pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
     let found = discovery::cluster(context).await?;
     let rows: Vec<NodeRow> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    // Nobody waits for one that is silent a second time.
+    // One that does not respond a second time is not waited for.
     let opened = join_all(found.facts.nodes.iter().map(async |node| {
         node.facts()?;
         open(context, &node.row).await.ok()
@@ -85,7 +85,7 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
         return Ok(rest);
     }
     loop {
-        // A server that somebody stops meanwhile is at rest.
+        // A server that is stopped meanwhile is at rest.
         let asked =
             join_all(opened.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
         // What was true before one of them was stopped still says whose the sessions are.

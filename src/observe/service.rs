@@ -17,7 +17,7 @@ use crate::plan::service::{Action, ServiceFacts};
 use crate::ui::Level;
 use crate::units::seconds;
 
-/// How long somebody may take to take note of the end of a postmaster.
+/// How long the parent process may take to reap a postmaster.
 pub const REAPED: Duration = Duration::from_secs(10);
 
 /// Waits until the operating system has forgotten a postmaster that was killed: until then no other one starts on its data directory.
@@ -27,18 +27,19 @@ pub const REAPED: Duration = Duration::from_secs(10);
 pub async fn wait_until_reaped(context: &Context, data: &Path) -> Result<()> {
     let Some(pid) = unreaped_postmaster(data) else { return Ok(()) };
     let text = format!(
-        "the postmaster with process ID {pid} has ended; waiting until its parent takes note of that"
+        "the postmaster with process ID {pid} has exited but is a zombie; waiting for its parent to reap it"
     );
     context.ui.say(Level::Notice, &text);
     let begun = Instant::now();
     while unreaped_postmaster(data).is_some() {
         if begun.elapsed() >= REAPED {
-            return Err(Error::new(Exit::NoRestart, format!("process {pid} has ended, and its parent takes no note of that"))
+            return Err(Error::new(Exit::NoRestart, format!("process {pid} has exited but is a zombie: its parent does not reap it"))
                 .detail(
-                    "It was the postmaster, and PostgreSQL starts no other one while the operating system lists it. Nothing was changed.",
+                    "It was the postmaster, and PostgreSQL starts no new one while the operating system still lists it. Nothing was \
+                     changed.",
                 )
                 .hint(
-                    "End its parent process. In a container whose first process is no init, restart the container, with \
+                    "End its parent process. In a container whose first process is not an init process, restart the container, with \
                      \"docker run --init\" or the like.",
                 ));
         }
@@ -58,7 +59,7 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
                 .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
         }
         Contents::Unreadable(why) => {
-            return Err(Error::failed(format!("could not look into data directory \"{}\"", data.display()))
+            return Err(Error::failed(format!("could not examine data directory \"{}\"", data.display()))
                 .detail(why)
                 .hint("Run pgbaton as the user that owns it."));
         }

@@ -38,11 +38,11 @@ pub async fn connect(
         .query_one("SELECT rolsuper::text FROM pg_roles WHERE rolname = current_user", &[])
         .await
         .map_err(|error| {
-            Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+            Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
         })?;
     if row.get(0) != Some("true") {
         return Err(Error::failed(format!("role \"{name}\" is not a superuser"))
-            .detail(format!("It was named with -S, and is asked for by {server}. Nothing was changed."))
+            .detail(format!("It was named with -S, and {server} requires it. Nothing was changed."))
             .hint("Name a superuser, or leave out -S."));
     }
     let secret = format!("conninfo of the superuser on {server}");

@@ -44,7 +44,7 @@ pub struct Held {
 /// Takes the locks and asks all nodes.
 ///
 /// # Errors
-/// Exit code 30 if somebody else holds one of them, naming the holder.
+/// Exit code 30 if another command holds one of them, naming the holder.
 pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
     hold_over(context, rows, &[]).await
 }
@@ -131,7 +131,7 @@ impl Held {
         self.roles.get(&primary.row.node_id).map(|role| role.settings.clone())
     }
 
-    /// Looks further into the WAL of two nodes where nothing else tells whether they have the same past.
+    /// Looks further into the WAL of two nodes where nothing else shows whether they have the same history.
     pub async fn compare(&mut self, node_id: i32, reference_id: i32) {
         let server = |id| self.facts.node(id).and_then(|node| node.facts()).cloned();
         let (Some(mut ours), Some(mut theirs)) = (server(node_id), server(reference_id)) else { return };
@@ -173,7 +173,7 @@ pub(crate) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -
     match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
         Ok(row) if row.get(0) == Some("true") => Ok(Some(session)),
         Ok(_) => {
-            Err(Error::new(Exit::Busy, format!("another command has taken the lock of {name} meanwhile")))
+            Err(Error::new(Exit::Busy, format!("another command has acquired the lock of {name} meanwhile")))
         }
         Err(_) => Ok(None),
     }
@@ -251,6 +251,6 @@ pub fn own<'a>(facts: &'a ClusterFacts, node_id: i32, node_name: &str) -> Result
     facts.node(node_id).ok_or_else(|| {
         Error::new(Exit::Failed, format!("node \"{node_name}\" (ID {node_id}) is not registered"))
             .detail("Nothing was changed.")
-            .hint("Run \"pgbaton standby register\" on it; \"pgbaton cluster show\" shows who is registered.")
+            .hint("Run \"pgbaton standby register\" on it; \"pgbaton cluster show\" shows the registered nodes.")
     })
 }

@@ -35,7 +35,7 @@ pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
             Err(error) => {
                 return Err(Error::new(Exit::Busy, format!("the journal of operation {id} cannot be read"))
                     .detail(crate::error::sentence(&format!("{error:#}")))
-                    .hint(format!("Look at what it did; then run \"pgbaton operation abandon {id}\".")));
+                    .hint(format!("Check what it did; then run \"pgbaton operation abandon {id}\".")));
             }
         }
     }
@@ -74,7 +74,7 @@ pub fn own_seen(context: &Context) -> Option<Own> {
     own(&context.state_directory().ok()?).ok().flatten()
 }
 
-/// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been told.
+/// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been announced.
 pub fn note_told(context: &Context) {
     let note = || {
         let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;
@@ -83,7 +83,7 @@ pub fn note_told(context: &Context) {
         journal.append(&Record::Mark { step, stage, mark: Mark::Done, at }, Flush::Now).ok()
     };
     if note().is_none() {
-        context.debug("no journal says that the promotion has been told");
+        context.debug("no journal records that the promotion was announced");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is left to be done when an operation has ended, whoever has ended it: its events are told, and the cluster is remembered.
+//! What is left to be done when an operation has ended, by whichever command: its events are recorded, and the topology is saved.
 
 use crate::context::Context;
 use crate::error::sentence;
@@ -14,13 +14,13 @@ use crate::ui::Level;
 
 /// What has become of an operation.
 pub struct Ending<'a> {
-    /// What its plan has to tell.
+    /// The event notifications of its plan.
     pub tells: &'a [Tell],
     /// Why it failed, if it did. One that succeeded has seen its primary itself.
     pub error: Option<String>,
-    /// A step of the plan has told of the promotion.
+    /// A step of the plan has announced the promotion.
     pub told: bool,
-    /// Nodes that are known to take writes.
+    /// Nodes that are known to accept writes.
     pub taking_writes: &'a [i32],
     /// A session to the primary; without one there are no rows, and the hooks run all the same.
     pub primary: Option<&'a Session>,
@@ -29,7 +29,7 @@ pub struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// Tells of it. Nothing here can fail: what happened has happened.
+    /// Sends the notifications. Nothing here can fail: what happened has happened.
     pub async fn tell(&self, context: &Context) {
         self.tell_events(context).await;
         if let Some(session) = self.seen_by
@@ -40,7 +40,7 @@ impl Ending<'_> {
         }
     }
 
-    /// Tells all but which standbys follow, which takes another look, and hooks lead clients to the new primary.
+    /// Sends all but those about following standbys, which need another look, because hooks route clients to the new primary.
     async fn tell_events(&self, context: &Context) {
         let error = self.error.as_deref();
         for tell in self.tells {
@@ -64,7 +64,7 @@ impl Ending<'_> {
     /// Records which standbys follow the new primary, by the record as it is afterwards.
     async fn record_followers(&self, context: &Context, after: &ClusterFacts) {
         let Some(session) = self.primary else { return };
-        // Whoever finishes what is left of it records them.
+        // The command that finishes the remaining steps records them.
         if unfinished::unfinished_id(context).is_some() {
             return;
         }
@@ -93,12 +93,12 @@ pub fn say(context: &Context, tells: &[Tell]) {
     }
 }
 
-/// Returns what is told of a failure.
+/// Returns the text that is reported for a failure.
 pub fn error_of<T>(result: &crate::error::Result<T>) -> Option<String> {
     result.as_ref().err().map(ToString::to_string)
 }
 
-/// Tells what the operation would have told if it had not been left unfinished, by what there is now.
+/// Sends the notifications that the operation would have sent if it had not been interrupted, by the present state.
 pub async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told: bool) {
     if tells.is_empty() {
         return;
@@ -108,7 +108,7 @@ pub async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, 
     let primaries: Vec<&NodeRow> =
         facts.into_iter().flat_map(ClusterFacts::primaries).map(|(node, _)| &node.row).collect();
     let ids: Vec<i32> = primaries.iter().map(|row| row.node_id).collect();
-    // Beside another one, the one that this is about.
+    // If there is another primary too, the one that this is about.
     let about = |row: &&&NodeRow| {
         tells.iter().any(|tell| tell.proof == Proof::Primary && tell.node_id == row.node_id)
     };

@@ -170,14 +170,14 @@ async fn act(
     Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
 }
 
-/// Tells the cluster of an operation, where there is a primary to tell.
+/// Records an operation in the cluster, if there is a primary to record it on.
 ///
 /// Never stops the operation: the node's own journal is what counts. Reading roles, and tables of an older version, are no reason to
 /// refuse work either.
 pub async fn announce(context: &Context, world: &Live<'_>, plan: &Plan, statements: &[Statement]) {
     let Some(on) = &plan.announce_on else { return };
     if let Err(error) = world.sql(on, statements, ANNOUNCE_S).await {
-        context.debug(&format!("could not tell the cluster of the operation: {error}"));
+        context.debug(&format!("could not record the operation in the cluster: {error}"));
     }
 }
 
@@ -203,7 +203,7 @@ pub async fn record_end(context: &Context, world: &Live<'_>, plan: &Plan, id: &s
     }
 }
 
-/// Tells warnings and waived checks, and fails if any check stops the operation.
+/// Reports warnings and overridden checks, and fails if any check stops the operation.
 ///
 /// # Errors
 /// That of the check that matters most.
@@ -222,7 +222,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
             Verdict::Fail if check.waived => context.ui.message(
                 Level::Warning,
                 &format!(
-                    "waived by {}: {}",
+                    "overridden by {}: {}",
                     check.waiver.map_or("", crate::plan::Waiver::option),
                     check.message
                 ),
@@ -269,9 +269,9 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     Err(error)
 }
 
-/// Returns a check's hint, with the option that would waive it.
+/// Returns a check's hint, with the option that would override it.
 fn told_hint(check: &Check) -> Option<String> {
-    let waiver = check.waiver.map(|waiver| format!("This check is waived by {}.", waiver.option()));
+    let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
     match (&check.hint, waiver) {
         (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
         (hint, waiver) => hint.clone().or(waiver),
@@ -322,13 +322,13 @@ pub fn step_s(result: &Result<Done>, id: &str) -> Option<f64> {
     steps.iter().find(|step| step["id"] == id && step["status"] == "done")?["wall_s"].as_f64()
 }
 
-/// Says what a way back has left that nobody has to hurry for, and what removes it.
+/// Says what a rollback has left that is not urgent, and what removes it.
 fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Issue {
     let back = plan.back.iter().find(|back| back.step.id == failure.id);
     let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
     let hint = match resumable {
         Some(id) => Some(format!(
-            "When that is mended, \"pgbaton operation abandon {id}\" does it; a new \"pgbaton standby switchover\" does it first."
+            "When the cause is fixed, \"pgbaton operation abandon {id}\" does it; a new \"pgbaton standby switchover\" does it first."
         )),
         None => by_hand,
     };
@@ -360,21 +360,21 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
             }
         }
         Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
-        Ended::WentBack if outcome.changed => "What else had been changed was put back.",
-        Ended::WentBack => "What had been changed was put back.",
+        Ended::WentBack if outcome.changed => "All other changes were rolled back.",
+        Ended::WentBack => "What had been changed was undone.",
         Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
-            "The way back failed in part, and perhaps no node takes writes: \"pgbaton cluster show\" tells."
+            "The rollback failed in part; there may be no writable primary. Run \"pgbaton cluster show\"."
         }
         Ended::Regained => "",
-        Ended::BackFailed => "The way back failed in part.",
+        Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
-            "The rest was left as it is. There may be no primary until the operation is resumed."
+            "The operation is unfinished: not all steps were run. There may be no primary until the operation is resumed."
         }
-        Ended::Unfinished => "The rest was left as it is.",
+        Ended::Unfinished => "The operation is unfinished: not all steps were run.",
         Ended::Done | Ended::NothingToDo => "",
     };
-    // What the way back leaves on purpose.
+    // What the rollback leaves on purpose.
     let mut stays: Vec<&str> = Vec::new();
     if outcome.ended == Ended::WentBack && !plan.back.is_empty() {
         let in_vain =
@@ -428,8 +428,10 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
     };
     if let Some(regained) = regained {
-        error = error
-            .detail(format!("The way back was run, and {}. Not done of it: {not_done}.", regained.probe));
+        error = error.detail(format!(
+            "The rollback was run, and {}. Rollback steps not done: {not_done}.",
+            regained.probe
+        ));
     }
     for sentence in stays {
         error = error.detail(sentence);
@@ -439,7 +441,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     }
     if outcome.resumable {
         error = error.hint(format!(
-            "Run \"pgbaton operation resume {operation_id}\" to go on, or \"pgbaton operation abandon {operation_id}\"."
+            "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
         ));
     }
     error.issues = left;

@@ -39,7 +39,7 @@ pub enum Course {
     GoBack,
     /// The role has gone to another node since. It is closed, and what it left is undone. A whole sentence.
     Overtaken(String),
-    /// Nobody can tell yet. It stays open. A whole sentence.
+    /// It cannot be determined yet. The operation stays open. A whole sentence.
     Unclear(String),
 }
 
@@ -73,7 +73,7 @@ pub fn course(left: &Left<'_>) -> Course {
             )),
             (Some(_), None) => Course::Promote,
             (None, _) => Course::Unclear(format!(
-                "Step \"{}\" was begun, and this node does not answer: whether it was promoted cannot be determined.",
+                "Step \"{}\" was begun, and this node does not respond: whether it was promoted cannot be determined.",
                 promotes.title
             )),
         };
@@ -277,7 +277,7 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
     Plan { back, regained: None, back_failed: Exit::Incomplete, ..plan.clone() }
 }
 
-/// What a step of the rollback requires tells whether it is still this operation's own. On another day that is no failure of the rollback: the
+/// What a step of the rollback requires shows whether it is still this operation's own. On another day that is no failure of the rollback: the
 /// thing belongs to another one by now, and stays.
 fn unless_taken_over(step: &Step) -> Step {
     match step.requires.as_slice() {
@@ -406,7 +406,7 @@ mod tests {
         promote(&mut promoted, 1, 2);
         assert_eq!(went(SWITCHOVER, true, &["promote"], &promoted), Course::Finish);
         assert_eq!(went(PROMOTE, true, &["promote"], &promoted), Course::Finish);
-        // Beside the old primary, which somebody has started: it is the older one.
+        // The old primary was started by another command: it is the older one.
         let mut beside = healthy();
         promote(&mut beside, 1, 2);
         assert_eq!(went(PROMOTE, true, &["promote"], &beside), Course::Finish);
@@ -421,7 +421,7 @@ mod tests {
             ..Default::default()
         });
         assert!(matches!(went(PROMOTE, true, &["promote"], &again), Course::Overtaken(_)));
-        // It has not happened, and nobody objects; or nobody can say.
+        // It has not happened, and no node objects; or it cannot be determined.
         assert_eq!(went(PROMOTE, true, &["promote"], &down(healthy(), 0)), Course::Promote);
         let silent = down(down(healthy(), 0), 1);
         assert!(matches!(went(PROMOTE, true, &["promote"], &silent), Course::Unclear(_)));

@@ -27,7 +27,7 @@ pub struct Happening<'a> {
 }
 
 impl<'a> Happening<'a> {
-    /// What a plan has to tell, and that it went well, or why it did not.
+    /// A notification of a plan, with success or the reason of the failure.
     pub fn of(tell: &'a Tell, result: Result<(), &str>) -> Self {
         Self {
             node_id: Some(tell.node_id),
@@ -39,7 +39,7 @@ impl<'a> Happening<'a> {
     }
 }
 
-/// Seconds that a hook may take: it is told, not asked.
+/// Seconds that a hook may take: it is notified, its result is not used.
 const HOOK_S: u64 = 60;
 
 /// Records an event and runs the hook. Neither can fail the command: what happened has happened.
@@ -102,7 +102,7 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
             Err(error) => format!("{error:#}"),
         },
         Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => format!("it did not end within {HOOK_S} seconds, and was ended"),
+        Err(_) => format!("it did not finish within {HOOK_S} seconds and was terminated"),
     };
     context.ui.message(
         Level::Warning,

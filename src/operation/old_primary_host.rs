@@ -59,7 +59,7 @@ pub(crate) struct Early {
 }
 
 impl Early {
-    /// Opens channels to the hosts of those that were the primary when the cluster was last seen, and looks, beside the first look at the
+    /// Opens channels to the hosts of those that were the primary in the saved topology, and looks, at the same time as the first look at the
     /// cluster: if it is needed, it has cost no time of its own.
     pub(crate) async fn open(context: &Context, node_id: i32) -> Vec<Self> {
         let Some(seen) = state_directory::saved_topology(context).ok().flatten() else { return Vec::new() };
@@ -152,7 +152,7 @@ impl Hosts {
                 ssh_host: names.get(&node.row.node_id).map(String::as_str),
             };
             let within = bound(context, &node.row);
-            let late = || Err(format!("Its host did not answer within {} s.", within.as_secs()));
+            let late = || Err(format!("Its host did not respond within {} s.", within.as_secs()));
             let examined = examined(context, &whereabouts, within, &early);
             timeout(within, examined).await.unwrap_or_else(|_| late())
         }))

@@ -1,4 +1,4 @@
-//! What a run is told by the world and tells it, and what becomes of an operation.
+//! The interface between a run and the world, and the outcome of an operation.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub trait World {
     /// Answers a question. An error means that there is no answer.
     fn holds(&self, probe: &Probe) -> impl Future<Output = anyhow::Result<bool>>;
 
-    /// Appends to the journal, and waits for the disk if told so. Is never dropped half-way.
+    /// Appends to the journal, and waits for the disk if requested. Is never dropped half-way.
     fn record(&self, record: &Record, flush: Flush) -> impl Future<Output = anyhow::Result<()>>;
 
     /// Returns when a signal has arrived that was not returned before. Dropping the future loses no signal.
     fn interrupted(&self) -> impl Future<Output = Signal>;
 
-    /// Tells people what is going on. Must not fail and must not block: nobody may be listening any more.
+    /// Reports progress to the user. Must not fail and must not block: the reader may be gone.
     fn narrate(&self, narration: Narration<'_>);
 }
 
@@ -70,7 +70,7 @@ pub enum Narration<'a> {
     StepInterrupted(&'a Step),
     /// The point of no return was reached.
     PastNoReturn,
-    /// The way back begins.
+    /// The rollback begins.
     GoingBack,
     /// What an operation of another run has left is undone; nothing is started.
     Undoing,
@@ -85,7 +85,7 @@ pub enum Narration<'a> {
         /// Why.
         error: &'a Error,
     },
-    /// A signal arrived and is obeyed: before the point of no return by the way back, after it by leaving the rest.
+    /// A signal arrived and is obeyed: before the point of no return by a rollback, after it by not running the remaining steps.
     Interrupted {
         /// The signal.
         signal: Signal,
@@ -96,7 +96,7 @@ pub enum Narration<'a> {
     Finishing(Signal),
     /// A signal arrived that changes nothing: what goes on now must be finished.
     StillGoing(Signal),
-    /// Something that somebody should know.
+    /// A warning for the user.
     Warning(String),
 }
 
@@ -110,14 +110,14 @@ pub enum Ended {
     NothingToDo,
     /// Everything was tried; something that does not stop the operation failed, or an expectation was not met.
     Incomplete,
-    /// Something failed, or a signal arrived, before the point of no return; the whole way back, which may be empty, was run.
+    /// Something failed, or a signal arrived, before the point of no return; the whole rollback, which may be empty, was run.
     WentBack,
-    /// The way back failed in part, and yet what matters is as it was: see [`crate::plan::Plan::regained`]. Resuming tries the rest again.
+    /// The rollback failed in part, and yet what matters is as it was: see [`crate::plan::Plan::regained`]. Resuming tries the rest again.
     Regained,
-    /// The way back failed in part. Resuming tries the failed part again.
+    /// The rollback failed in part. Resuming tries the failed part again.
     BackFailed,
-    /// The rest was left: by a failure or a signal after the point of no return, or because nobody but the operator can
-    /// tell what an interrupted step left. Resuming goes on.
+    /// The remaining steps were not run: by a failure or a signal after the point of no return, or because only the operator can
+    /// determine what an interrupted step left. Resuming continues.
     Unfinished,
 }
 
@@ -132,13 +132,13 @@ pub struct Outcome {
     pub signal: Option<Signal>,
     /// Whether the point of no return was reached, by this run or an earlier one.
     pub past_no_return: bool,
-    /// Whether anything was changed and not put back.
+    /// Whether anything was changed and not undone.
     pub changed: bool,
     /// Whether there is something to resume.
     pub resumable: bool,
     /// What failed, in order.
     pub failures: Vec<StepFailure>,
-    /// What somebody should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
     /// All steps of the phases, then those of the other lists that were run.
     pub steps: Vec<StepReport>,

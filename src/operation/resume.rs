@@ -48,7 +48,7 @@ pub enum TakenUp {
 /// Goes on with an unfinished operation; `words` is the command line with which it would begin anew.
 ///
 /// # Errors
-/// Exit code 31 if the role has gone to another node since; 30 if somebody else is at work; else those of the operation.
+/// Exit code 31 if the role has gone to another node since; 30 if another command is running; else those of the operation.
 pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Result<TakenUp> {
     let until = Instant::now() + SETTLES;
     loop {
@@ -56,7 +56,7 @@ pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Resul
         match once(context, entry, words, &passes).await {
             // The far end of the run before may be bringing the old primary back at this moment.
             Err(error) if passes.get() && error.exit == Exit::SecondPrimary && Instant::now() < until => {
-                context.debug(&format!("looking once more: {error}"));
+                context.debug(&format!("checking once more: {error}"));
                 sleep(LOOK).await;
             }
             taken_up => return taken_up,
@@ -81,7 +81,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
         }),
         None => Course::Anew,
     };
-    context.debug(&format!("operation {id} is taken up: {course:?}"));
+    context.debug(&format!("operation {id} is resumed: {course:?}"));
     match course {
         Course::Unclear(why) => Err(Error::new(
             Exit::Failed,
@@ -126,7 +126,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
 ///
 /// # Errors
 /// Exit code 31 while a promotion is requested that cannot be withdrawn; 12 without a way to the host of the old primary, unless forced; 30
-/// if somebody else is at work.
+/// if another command is running.
 pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
@@ -171,7 +171,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         .collect();
     if !left_to_do.is_empty() {
         left.detail = format!("{} Not done: {}.", left.detail, left_to_do.join("; "));
-        left.hint = left.hint.or(Some("\"pgbaton cluster show\" names what is to be typed.".into()));
+        left.hint = left.hint.or(Some("\"pgbaton cluster show\" names the commands to run.".into()));
     }
     let exit = if left_to_do.is_empty() { Exit::Done } else { Exit::Incomplete };
     context.ui.message(
@@ -211,7 +211,7 @@ fn readable(entry: &Entry) -> Result<&Loaded> {
     entry.journal.as_ref().map_err(|_| {
         let id = &entry.operation_id;
         Error::failed(format!("the journal of operation \"{id}\" is damaged and cannot be resumed"))
-            .hint("Look at what the operation did; then abandon it.")
+            .hint("Check what the operation did; then abandon it.")
     })
 }
 
@@ -250,17 +250,17 @@ enum Way {
     IfThere,
     /// The server of the old primary was started since, as a standby.
     Back(Remote),
-    /// The host of the old primary was asked for in vain, and that was told.
+    /// The host of the old primary did not respond, and that was reported.
     Gone,
 }
 
-/// Tells that a host takes no part in what is left of an operation.
+/// Reports that a host takes no part in the remaining steps of an operation.
 fn without(context: &Context, error: &Error) {
     let detail = error.detail.as_deref().map(|detail| format!("{detail} ")).unwrap_or_default();
     context.ui.message(
         Level::Warning,
         &error.primary,
-        Some(&format!("{detail}The point of no return is past: the rest is finished without it.")),
+        Some(&format!("{detail}The point of no return is past: the remaining steps are run without it.")),
         Some("When the host is back, run \"pgbaton node rejoin\" on it."),
     );
 }
@@ -292,8 +292,8 @@ async fn go_on(
             far_ends
         }
         Way::Gone => {
-            let nobody = Plan { far_ends: Vec::new(), ..plan.clone() };
-            FarEnds::open_some(context, &nobody, past).await?.0
+            let without_hosts = Plan { far_ends: Vec::new(), ..plan.clone() };
+            FarEnds::open_some(context, &without_hosts, past).await?.0
         }
     };
     let (world, past) = world(context, loaded, past, held, far_ends).await?;
@@ -315,7 +315,7 @@ async fn finished(
         record_end(context, world, plan, id, &outcome).await;
     }
     let told = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
-    // What was put back is told as these commands tell it.
+    // What was rolled back is reported as these commands report it.
     let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
     let result = conclude(plan, id, outcome);
     if result.is_ok() {
@@ -409,7 +409,7 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
     let run = (rehearsal.dispatch)(&rehearsal, &noun);
     match run.await {
         Ok(_) => Ok(()),
-        // Whether WAL may be discarded is asked, of whoever types it.
+        // Whether WAL may be discarded is asked of the user.
         Err(error) if error.exit == Exit::DataLoss && !context.global.dry_run && context.ui.can_ask() => {
             Ok(())
         }

@@ -3,13 +3,13 @@
 //! The rules, each proven over every step and every kind of failure in the tests of this room:
 //!
 //! - **Intent first.** A step's `started` mark is in the journal before its effect begins. A step whose intent cannot be
-//!   recorded is not performed, except after the point of no return, where stopping would help nobody.
-//! - **Before the point of no return** a failure or a signal leads back: every step of the way back that applies is tried,
-//!   also if another one failed. The choice itself is journalled first, so that nobody goes forward again afterwards.
-//! - **After it** there is no way back, for no error, timeout, signal, resume or abandon. A failure or a signal leaves the
+//!   recorded is not performed, except after the point of no return, where stopping would not help.
+//! - **Before the point of no return** a failure or a signal leads back: every step of the rollback that applies is tried,
+//!   also if another one failed. The choice itself is journalled first, so that no later run goes forward again.
+//! - **After it** there is no rollback, whatever the error, timeout, signal, resume or abandon. A failure or a signal leaves the
 //!   rest to `operation resume`. The step itself is never performed a second time before its probe has said that the
 //!   first time had no effect.
-//! - **Always** means always: also after the way back, after an interruption, and in every resumed run.
+//! - **Always** means always: also after the rollback, after an interruption, and in every resumed run.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ impl<'a, W: World> Run<'a, W> {
         if self.signal.borrow().is_some() || self.notes.borrow().committed {
             self.world.narrate(Narration::StillGoing(signal));
         } else if past_no_return && !self.notes.borrow().warned {
-            // What is left takes seconds, and without it the old primary stays down: whoever means it says it twice.
+            // What is left takes seconds, and without it the old primary stays down: the user has to confirm it by a second signal.
             self.notes.borrow_mut().warned = true;
             self.world.narrate(Narration::Finishing(signal));
         } else {
@@ -173,13 +173,13 @@ impl<'a, W: World> Run<'a, W> {
         self.conclude(ended, exit, false).await
     }
 
-    /// Decides what an early end of the forward run means. This is the only place that begins the way back of a run.
+    /// Decides what an early end of the forward run means. This is the only place that begins the rollback of a run.
     async fn halted(&self, halt: Halt) -> (Ended, Exit) {
         match halt {
             Halt::Stuck(exit) if !self.past_no_return() => (Ended::Unfinished, exit),
             Halt::Failed { exit, .. } if !self.past_no_return() => self.go_back(exit).await,
             Halt::Signal(signal) if !self.past_no_return() => self.go_back(signal.exit()).await,
-            // The promotion itself: nothing was promoted, as far as anybody can tell.
+            // The promotion itself: nothing was promoted, as far as can be determined.
             Halt::Failed { exit, no_return: true } => (Ended::Unfinished, exit),
             Halt::Signal(signal) => (Ended::Unfinished, signal.exit()),
             Halt::Failed { .. } | Halt::Stuck(_) => (Ended::Unfinished, self.plan.incomplete),
@@ -242,9 +242,9 @@ impl<'a, W: World> Run<'a, W> {
         }
     }
 
-    /// Returns whether anything was changed and not put back.
+    /// Returns whether anything was changed and not undone.
     ///
-    /// A way back with steps in it is the planner's word that it restores the old state, but for what he says of single steps. An empty one
+    /// A rollback with steps in it is the planner's promise that it restores the old state, except for what it states for single steps. An empty one
     /// promises nothing, and neither does what is undone after the point of no return.
     fn changed(&self, ended: Ended) -> bool {
         let put_back = ended == Ended::WentBack && !self.plan.back.is_empty() && !self.past_no_return();
@@ -263,10 +263,10 @@ impl<'a, W: World> Run<'a, W> {
     fn note(&self, ended: Ended) -> String {
         match (ended, self.signal()) {
             (Ended::Done | Ended::NothingToDo, _) => "done".to_string(),
-            (Ended::WentBack, Some(_)) => "interrupted; the way back was run".to_string(),
-            (Ended::WentBack, None) => "the way back was run".to_string(),
-            (Ended::Regained, _) => "the way back was run, and left something".to_string(),
-            (Ended::BackFailed, _) => "the way back failed".to_string(),
+            (Ended::WentBack, Some(_)) => "interrupted; the rollback was run".to_string(),
+            (Ended::WentBack, None) => "the rollback was run".to_string(),
+            (Ended::Regained, _) => "the rollback was run, but not all changes were undone".to_string(),
+            (Ended::BackFailed, _) => "the rollback failed".to_string(),
             (Ended::Incomplete | Ended::Unfinished, _) => "incomplete".to_string(),
         }
     }
@@ -330,7 +330,7 @@ impl<'a, W: World> Run<'a, W> {
             return Err(Halt::Failed { exit: first.unwrap_or(step).exit, no_return: true });
         }
         let stops = phase.on_failure == OnFailure::Stop;
-        // Going back past a step that nobody can judge is the operator's decision, whatever else happened beside it.
+        // Rolling back past a step whose effect is unknown is the operator's decision, whatever else happened.
         if let Some((step, _)) = stuck.filter(|_| stops) {
             return Err(Halt::Stuck(step.exit));
         }
@@ -369,7 +369,7 @@ impl<'a, W: World> Run<'a, W> {
         // The first mark of an outage is still before it; see `Phase::outage` for the others.
         let flush = if phase.outage && !first && !step.no_return { Flush::Later } else { Flush::Now };
         // After the point of no return steps are performed although their marks cannot be recorded. So a missing mark says
-        // little there, and whoever can be asked is asked.
+        // little there, and every node that responds is queried.
         let may_ask = matches!(step.on_resume, OnResume::AgainUnless(_));
         let again = self.past.started(Stage::Forward, &step.id) || (self.past.past_no_return() && may_ask);
         self.attempt(Stage::Forward, step, numbering, flush, again).await
@@ -407,7 +407,8 @@ impl<'a, W: World> Run<'a, W> {
                 Mark::Done
             }
             Err(cause) => {
-                let primary = format!("waited {} s in vain until {}", verify.timeout_s, verify.title);
+                let primary =
+                    format!("timed out after {} s waiting until {}", verify.timeout_s, verify.title);
                 let mut error = Error::new(self.plan.incomplete, primary);
                 // The first link of the chain says that the time is over, which was said.
                 let why: Vec<String> = cause.chain().skip(1).map(ToString::to_string).collect();
@@ -445,7 +446,7 @@ impl<'a, W: World> Run<'a, W> {
             && let Err(cause) = self.world.record(&record, Flush::Now).await
         {
             // Not a reason to stay without a primary.
-            self.warn(format!("could not record that the operation is going back: {cause:#}"));
+            self.warn(format!("could not record that the rollback begins: {cause:#}"));
         }
         let mut restored = true;
         let of = self.plan.back.len();
@@ -460,7 +461,7 @@ impl<'a, W: World> Run<'a, W> {
                 self.report(Stage::Back, &back.step, StepStatus::AlreadyDone, None);
                 continue;
             }
-            // Marks are not waited for here, for clients are still waiting: a resumed way back takes every step as begun.
+            // Marks are not waited for here, for clients are still waiting: a resumed rollback takes every step as begun.
             let end = self.attempt(Stage::Back, &back.step, (i + 1, of), Flush::Later, resumed).await;
             restored &= end == End::Done;
         }
@@ -506,7 +507,7 @@ impl<'a, W: World> Run<'a, W> {
         }
         let questions = questions(step, self.past.is_resumed()).chain(&step.requires_here);
         if let Err(error) = required(self.world, step, questions).await {
-            // Somebody may have been faster, and what he did is what it requires not to be.
+            // Another command may have been faster, and what it did is what this step requires not to be.
             if let OnResume::AgainUnless(probe) = &step.on_resume
                 && !step.no_return
                 && matches!(timeout(SETTLE, self.world.holds(probe)).await, Ok(Ok(true)))
@@ -564,7 +565,7 @@ impl<'a, W: World> Run<'a, W> {
         }
     }
 
-    /// Finds out whether a step that reported an error has taken effect all the same, or somebody else has done it.
+    /// Finds out whether a step that reported an error has taken effect all the same, or another command has done it.
     ///
     /// If its probe does not say so, and it is the point of no return, the operation is left as it is: going back could make a second
     /// primary, and going on needs a first one.
@@ -591,7 +592,8 @@ impl<'a, W: World> Run<'a, W> {
                 Ok(true) => Ok(LeftOver::Done),
                 Ok(false) => Ok(LeftOver::Repeat),
                 Err(cause) => {
-                    let primary = format!("could not tell whether an earlier run did this: {}", step.title);
+                    let primary =
+                        format!("could not determine whether an earlier run did this: {}", step.title);
                     Err(Error::from_cause(step.exit, primary, &cause))
                 }
             },
@@ -613,7 +615,7 @@ impl<'a, W: World> Run<'a, W> {
     }
 
     async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
-        // Nothing that follows relies on this mark; the way back has its own record.
+        // Nothing that follows relies on this mark; the rollback has its own record.
         self.mark(stage, &step.id, Mark::Failed { error: error.to_string() }, Flush::Later).await;
         self.fail(stage, step, error, begun);
         End::Failed
@@ -621,7 +623,7 @@ impl<'a, W: World> Run<'a, W> {
 
     fn fail(&self, stage: Stage, step: &Step, mut error: Error, begun: Instant) {
         error.hint = error.hint.or_else(|| step.hint.clone());
-        // Where nothing is put back, the end comes at once, and says it.
+        // Where nothing is undone, the end comes at once, and says it.
         if stage != Stage::Forward || !self.plan.back.is_empty() {
             self.world.narrate(Narration::StepFailed { step, error: &error });
         }
@@ -671,7 +673,7 @@ async fn required<'a, W: World>(
         let refusal = || Error::new(step.exit, format!("did not {}", step.title));
         match answer {
             Ok(true) => {}
-            Ok(false) => return Err(refusal().detail(format!("This does not hold: {probe}."))),
+            Ok(false) => return Err(refusal().detail(format!("Precondition not met: {probe}."))),
             Err(cause) => return Err(unanswered(step, format!("did not {}", step.title), cause)),
         }
     }
@@ -702,7 +704,7 @@ async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Erro
     }
 }
 
-/// Carries out one step by itself, unless what it is there for holds already: the way back of a far end that is left alone.
+/// Carries out one step by itself, unless its purpose is already achieved: the rollback of a far end that has lost its coordinator.
 ///
 /// Returns None if there was nothing to do.
 ///
@@ -726,7 +728,7 @@ enum LeftOver {
     Repeat,
     /// It is done.
     Done,
-    /// Nobody can tell.
+    /// It cannot be determined.
     Unclear(Error),
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn poll<W: World>(
         let Some(hopeless) = hopeless else { return pending().await };
         sleep(DOUBT).await;
         let reason = one_that_holds(world, hopeless).await;
-        Err(anyhow::anyhow!("this cannot become true any more: {probe}; the reason is: {reason}"))
+        Err(anyhow::anyhow!("this condition can no longer be met: {probe}; the reason is: {reason}"))
     };
     let answered = timeout(within, async {
         tokio::select! {
@@ -72,7 +72,7 @@ pub(crate) async fn poll<W: World>(
     if let Ok(answered) = answered.await {
         return answered;
     }
-    let message = format!("this did not become true within {} s: {probe}", within.as_secs());
+    let message = format!("this condition was not met within {} s: {probe}", within.as_secs());
     Err(match last.into_inner() {
         Some(cause) => cause.context(message),
         None => anyhow::anyhow!(message),

@@ -94,7 +94,9 @@ impl Failure {
         let closed = "server closed the connection unexpectedly";
         match gone.contains(&error.kind()) {
             true => Self::stop(Kind::Closed, watch, closed),
-            false => Self::stop(Kind::Closed, watch, format!("could not talk to the server: {error}")),
+            false => {
+                Self::stop(Kind::Closed, watch, format!("could not communicate with the server: {error}"))
+            }
         }
     }
 }
@@ -113,7 +115,7 @@ pub async fn connect(
 ) -> Result<(Raw, Encryption), Failure> {
     use Encryption::{Off, Required, Wanted};
     let (first, second) = match (address, common.resolved.tls.mode) {
-        // On a Unix socket there is nobody to hide from; sslmode is ignored, however strict it is.
+        // On a Unix socket there is no third party to hide from; sslmode is ignored, however strict it is.
         (Address::Socket(_), _) | (_, SslMode::Disable) => (Off, None),
         (_, SslMode::Allow) => (Off, Some(Wanted)),
         (_, SslMode::Prefer) => (Wanted, Some(Off)),
@@ -166,7 +168,7 @@ pub async fn open(
 ) -> Result<Stream, Failure> {
     watch.start_again();
     let resolved = &common.resolved;
-    // Nobody else can read what is sent, and this user's own server or root's reads it.
+    // No other user can read what is sent, and this user's own server or root's reads it.
     let mut protected = false;
     let socket: Box<dyn Io> = match address {
         Address::Tcp(address) => {
@@ -220,7 +222,8 @@ pub async fn open(
                     Err(Failure::stop(Kind::Closed, watch, text))
                 }
                 _ => {
-                    let text = "received invalid response to SSL negotiation: this is no PostgreSQL server";
+                    let text =
+                        "received invalid response to SSL negotiation: this is not a PostgreSQL server";
                     Err(Failure::stop(Kind::Closed, watch, text))
                 }
             }
@@ -229,7 +232,7 @@ pub async fn open(
 }
 
 /// Sends an SSLRequest and reads the one byte that answers it. Not a byte more: the next one belongs to TLS, and bytes that
-/// somebody put there in clear text must not be taken for the server's (CVE-2021-23222).
+/// an attacker put there in clear text must not be taken for the server's (CVE-2021-23222).
 async fn ask_for_tls(socket: &mut Box<dyn Io>) -> io::Result<u8> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
     socket.write_all(&SSL_REQUEST).await?;
@@ -334,7 +337,7 @@ fn not_started(
         return withheld_from(target, watch, method);
     }
     if let Some(method) = refused {
-        let text = format!("server asks for {method}, which \"require_auth\" does not allow");
+        let text = format!("server requests {method}, which \"require_auth\" does not allow");
         return Failure::stop(Kind::Authentication, watch, text);
     }
     if let Some(excess) = excess {
@@ -351,7 +354,8 @@ fn not_started(
             failure
         }
         Some(2 | 6 | 7 | 9) => {
-            let text = "server asks for an authentication method that pgbaton does not have (GSSAPI, SSPI)";
+            let text =
+                "server requests an authentication method that pgbaton does not support (GSSAPI, SSPI)";
             Failure::stop(Kind::Authentication, watch, text)
         }
         Some(_) if !error.is_closed() && io_error(error).is_none() => {
@@ -370,11 +374,13 @@ fn withheld_from(target: &Target, watch: &Watch, method: &str) -> Failure {
     let mut failure = Failure::stop(
         Kind::Authentication,
         watch,
-        format!("server asks for {method}, which is not sent where only the metadata leads"),
+        format!(
+            "server requests {method}, which pgbaton does not send to a server known only from the metadata"
+        ),
     );
     failure.error.detail = Some(
-        "The connection string is a registered one, and not that of the configuration or the command line; whoever may write the metadata \
-         could have written it."
+        "The connection string is a registered one, and not that of the configuration or the command line; any role that can write to \
+         the metadata could have written it."
             .into(),
     );
     let allow = "or set cleartext_passwords = \"allow\" in the configuration";
@@ -407,7 +413,7 @@ fn not_connected(watch: &Watch, error: &io::Error) -> Failure {
         E::HostUnreachable => (Kind::Unreachable, Answered::Nothing, "no route to host".into()),
         E::NetworkUnreachable => (Kind::Unreachable, Answered::Nothing, "network is unreachable".into()),
         E::TimedOut => (Kind::TimedOut, Answered::Nothing, "connection timed out".into()),
-        // Somebody has the socket open and does not take connections from its full queue.
+        // A process has the socket open and does not accept connections from its full queue.
         E::WouldBlock => (Kind::TimedOut, Answered::Silent, "the socket's queue is full".into()),
         // Reset before it was accepted, no permission, no more descriptors: says nothing about the server.
         _ => (Kind::Other(None), Answered::Silent, error.to_string()),

@@ -24,7 +24,7 @@ use super::resolve::Target;
 use super::stream::Settled;
 use crate::pg::statement::Statement;
 
-/// How long a request to cancel may take. It is a courtesy to the server; nobody waits for its effect.
+/// How long a request to cancel may take. It only relieves the server; its effect is not waited for.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a query failed.
@@ -147,7 +147,7 @@ struct Shared {
     version: u32,
     /// The password went over the network as it is.
     exposed: bool,
-    /// The `statement_timeout` that the server has been told, in milliseconds.
+    /// The `statement_timeout` that is set on the server, in milliseconds.
     told_ms: AtomicU64,
 }
 
@@ -275,7 +275,7 @@ impl Session {
     /// Sends statements that cannot fail ahead of the next call, and does not wait for the answer.
     pub(super) async fn send(&self, sql: &str) {
         let mut call = Box::pin(self.shared.client.batch_execute(sql));
-        // The driver sends a request when its future is first polled, and drops an answer that nobody waits for.
+        // The driver sends a request when its future is first polled, and drops an answer that is not waited for.
         poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
     }
 
@@ -333,7 +333,7 @@ impl Session {
         };
         let both = async { tokio::join!(biased; told, call).1 };
         let late = || {
-            let primary = format!("no answer within {} s", self.deadline.as_secs_f64());
+            let primary = format!("no response within {} s", self.deadline.as_secs_f64());
             SqlError::new(SqlErrorKind::TimedOut, primary)
         };
         match timeout(self.deadline, both).await {

@@ -34,7 +34,7 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Looks up a host name.
 pub type Resolver = fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// How to connect, beside what the connection string says.
+/// How to connect, in addition to what the connection string says.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
     /// The bound for everything together.
@@ -173,7 +173,7 @@ impl Search<'_> {
         self.deadline.min(Instant::now() + self.allowance())
     }
 
-    /// Says what silence since `begun` is worth: nothing answered, or it cannot be told, because earlier addresses had left
+    /// Says what silence since `begun` is worth: nothing answered, or it cannot be determined, because earlier addresses had left
     /// too little time to ask this one.
     fn worth(&self, begun: Instant) -> Answered {
         if begun.elapsed() < self.allowance() / 2 { Answered::Silent } else { Answered::Nothing }
@@ -226,7 +226,7 @@ impl Search<'_> {
         let said = |name: &str| connection.parameter(name).map(str::to_string);
         let version = version_num(&said("server_version").unwrap_or_default());
         let (in_recovery, read_only) = (said("in_hot_standby"), said("default_transaction_read_only"));
-        // Ends when the client is dropped or the server goes away; whoever uses the client hears about that.
+        // Ends when the client is dropped or the server goes away; the user of the client gets an error then.
         tokio::spawn(async move { connection.await.ok() });
 
         let route = Route {
@@ -305,12 +305,12 @@ impl Search<'_> {
     }
 }
 
-/// Says what a timeout tells.
+/// Says what a timeout means.
 fn silence(answered: Answered) -> &'static str {
     match answered {
-        Answered::Nothing => "Nobody accepted the connection.",
-        Answered::Silent => "The connection was accepted, but no answer came.",
-        Answered::Spoke => "The server answered at first, and then no more.",
+        Answered::Nothing => "No server accepted the connection.",
+        Answered::Silent => "The connection was accepted, but the server did not respond.",
+        Answered::Spoke => "The server responded at first, and then no longer.",
     }
 }
 
@@ -329,12 +329,12 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
 /// client's options they win over every default of the server, the database and the role; what is named here is what could change the
 /// meaning, the form or the fate of our statements.
 ///
-/// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`:
-/// nobody's function instead of the server's. `tcp_`: a session whose client has vanished with its host or its network must not hold its
-/// locks for two hours. `default_transaction_isolation`: a standby refuses serializable transactions. `default_tablespace` and
-/// `default_table_access_method`: the metadata is where a dump of its database would restore it. `TimeZone` stays: every time comes with its
-/// offset, and events are shown in the zone of the server, as by repmgr. Not here are what an older server does not know, see
-/// [`later_settings`], and what only a superuser may set.
+/// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`: without
+/// it a statement could call a user's function instead of the server's. `tcp_`: a session whose client has vanished with its host or its
+/// network must not hold its locks for two hours. `default_transaction_isolation`: a standby refuses serializable transactions.
+/// `default_tablespace` and `default_table_access_method`: the metadata is where a dump of its database would restore it. `TimeZone` stays:
+/// every time comes with its offset, and events are shown in the zone of the server, as by repmgr. Not here are what an older server does not
+/// know, see [`later_settings`], and what only a superuser may set.
 fn settings(options: &ConnectOptions) -> String {
     const SETTINGS: [(&str, &str); 19] = [
         ("search_path", "pg_catalog,pg_temp"),

@@ -1,7 +1,7 @@
 //! Connection strings: read exactly as libpq reads them, kept whole, and written back properly quoted.
 //!
-//! The parser is *open*: a keyword that nobody here knows stays in its place. A `primary_conninfo` written by a newer
-//! `pg_basebackup` carries keywords of that newer libpq, and what pgbaton does not act on it has to pass on. Whoever acts
+//! The parser is *open*: a keyword unknown here stays in its place. A `primary_conninfo` written by a newer
+//! `pg_basebackup` carries keywords of that newer libpq, and what pgbaton does not act on it has to pass on. Code that acts
 //! on a string asks for [`Conninfo::unknown_keywords`].
 
 use std::fmt;

@@ -64,7 +64,7 @@ pub fn manager(
 
 /// Returns the systemd service that a process belongs to.
 ///
-/// A session or a user's own manager is no service: a server that somebody started by hand in a shell lies below `user.slice`.
+/// A session or a user's own manager is no service: a server that was started by hand in a shell lies below `user.slice`.
 fn systemd_unit(pid: i32, root: &Path) -> Option<String> {
     let text = files::text(root.join(format!("proc/{}/cgroup", pid.abs()))).ok()?;
     let path = text.lines().find_map(|line| {
@@ -73,7 +73,7 @@ fn systemd_unit(pid: i32, root: &Path) -> Option<String> {
     if path.starts_with("/user.slice") {
         return None;
     }
-    // Only a unit that is about PostgreSQL: in a container, or under cron, the service is that of somebody else.
+    // Only a unit that is about PostgreSQL: in a container, or under cron, the service is another program's.
     let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
     unit.contains("postgres").then(|| unit.to_string())
 }
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(found(main, Some(7), None), debian(None, None));
         assert_eq!(found(Path::new("/elsewhere"), None, None), Manager::PgCtl);
 
-        // Clusters of another root are nobody's service.
+        // Clusters of another root are no service.
         let unit = "postgresql@15-main.service";
         std::fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
         let conf_root = root.path().join("etc/postgresql");

@@ -1,6 +1,6 @@
 //! `pg_control` and the end of the WAL of a server that was shut down, read without starting a program.
 //!
-//! In a switchover nobody can write while these are asked for, every few milliseconds; a start of pg_controldata or pg_waldump takes as long
+//! In a switchover no client can write while these are asked for, every few milliseconds; a start of pg_controldata or pg_waldump takes as long
 //! as the promotion itself. What is read here lies where it has lain in every version from 13 to 18 (`ControlFileData` in pg_control.h,
 //! `XLogRecord` in xlogrecord.h, the page headers in `xlog_internal.h`), in the machine's byte order. Everything else is asked of the programs.
 
@@ -86,7 +86,7 @@ pub fn read(data: &Path) -> anyhow::Result<ControlFile> {
     let mut bytes = [0; 64];
     file.read_exact_at(&mut bytes, 0)
         .with_context(|| format!("could not read file \"{}\"", path.display()))?;
-    parse(&bytes).with_context(|| format!("could not make sense of file \"{}\"", path.display()))
+    parse(&bytes).with_context(|| format!("could not interpret file \"{}\"", path.display()))
 }
 
 fn parse(bytes: &[u8; 64]) -> anyhow::Result<ControlFile> {
@@ -134,7 +134,7 @@ pub fn end_of_record(data: &Path, timeline: TimelineId, start: Lsn) -> anyhow::R
     let (segment_bytes, page) = wal::sizes(&directory)?;
     let name = timeline
         .segment_file_name(start, segment_bytes)
-        .with_context(|| format!("{segment_bytes} is no length of a WAL segment"))?;
+        .with_context(|| format!("{segment_bytes} is not a valid WAL segment size"))?;
     let path = directory.join(&name);
     let mut length = [0; 4];
     custody::open(&path)

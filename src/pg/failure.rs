@@ -9,13 +9,13 @@ use super::quote::quote_hba;
 /// What the attempt showed about whether a server is alive. Ordered: the later says more.
 ///
 /// A promotion is decided on this. So it is `Nothing` only if every address was asked and none of them answered, and
-/// whatever fails on this side of the wire leaves it at `Silent`: it cannot be told.
+/// whatever fails on this side of the wire leaves it at `Silent`: it cannot be determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answered {
-    /// No answer at all: the name was not resolved, or nobody accepted the connection. A server that has been stopped for so
+    /// No answer at all: the name was not resolved, or no server accepted the connection. A server that has been stopped for so
     /// long that the queue of its socket is full looks the same from another host.
     Nothing,
-    /// It cannot be told. The connection was accepted and then nothing came that a PostgreSQL server would say (it hangs,
+    /// It cannot be determined. The connection was accepted and then nothing came that a PostgreSQL server would say (it hangs,
     /// is stopped, or is something else); or the server was not asked, because of an error on this side.
     Silent,
     /// The server said something in its protocol, be it an error.
@@ -31,7 +31,7 @@ pub enum Kind {
     NotSupported(String),
     /// The host name could not be resolved.
     Resolve,
-    /// Nobody listens there.
+    /// No server listens there.
     Refused,
     /// There is no way to the host.
     Unreachable,
@@ -43,7 +43,7 @@ pub enum Kind {
     PasswordMissing,
     /// The server, or this side, did not accept the other one's proof.
     Authentication,
-    /// `pg_hba.conf` does not let the client in.
+    /// `pg_hba.conf` rejects the client.
     NoHbaEntry,
     /// The server is starting, in recovery, or a standby that takes no connections.
     StartingUp,
@@ -162,7 +162,7 @@ fn kind_of(sqlstate: &str, message: &str) -> Kind {
     }
 }
 
-/// Writes the line that would let the client in.
+/// Writes the line that would allow the client to connect.
 fn hba_hint(message: &str, client: &Client<'_>) -> String {
     // The server knows the client by its own view of it, which address translation may have changed.
     let named = message.split_once("host \"").and_then(|(_, rest)| rest.split('"').next());

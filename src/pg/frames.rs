@@ -70,7 +70,7 @@ impl Frames {
         self.requested || self.total > 0 || !self.head.is_empty()
     }
 
-    /// Takes in what the server sent; `requested` is told of each authentication request, and may refuse it.
+    /// Takes in what the server sent; `requested` is called for each authentication request, and may refuse it.
     ///
     /// # Errors
     /// If the server says more than it has to say, or `requested` does.

@@ -1,7 +1,7 @@
 //! `postmaster.opts`: with which options a server was started last, and which of them may be used again.
 //!
 //! The file stays when the server is gone. What it says may belong to one start only, as the options of pg_upgrade do, or to another data
-//! directory, from which somebody has copied it.
+//! directory, from which it was copied.
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,7 @@ fn is_ours(given: &Path, data: &Path, config_directory: Option<&Path>) -> bool {
         given.components().eq(other.components())
             || matches!((given.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
     };
-    // Of a relative path nobody knows from where it began, and a directory with configuration only says in a file where the data are.
+    // The base of a relative path is unknown, and a directory with configuration only says in a file where the data are.
     given.is_relative()
         || same(data)
         || config_directory.is_some_and(same)
@@ -199,7 +199,7 @@ fn judge(given: &[Given], is_ours: &dyn Fn(&Path) -> bool) -> LastStart {
             }
             _ if last.origin != Origin::Ordinary => is_place && !matches!(last.origin, Origin::Elsewhere(_)),
             (_, Some((name, _))) => !NEVER.contains(&name.as_str()) && !name.starts_with("fork"),
-            // Words for a server that serves nobody: --single, --boot, --check, --forkchild.
+            // Words for a server that serves no clients: --single, --boot, --check, --forkchild.
             (Given::Long(_) | Given::Word(_) | Given::Value('C' | 'D', _), None) => false,
             (Given::Flag(letter), None) => !DANGEROUS.contains(*letter),
             (Given::Value(..), None) => true,

@@ -149,7 +149,7 @@ pub struct Entry {
 pub enum Standing {
     /// No line is about it.
     Missing,
-    /// The line that decides, counted from 1, has the password; or nobody knows which one is right.
+    /// The line that decides, counted from 1, has the password; or it is unknown which one is right.
     Right(usize),
     /// The line that decides has another one.
     Other(usize),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_with_another_password_is_told_by_its_number() {
+    fn a_line_with_another_password_is_reported_by_its_number() {
         assert_eq!(entry("h", "d", "p").standing("# c\n*:*:*:*:q\n"), Standing::Other(2));
         let unknown = Entry { password: None, ..entry("h", "d", "") };
         assert_eq!(unknown.standing("*:*:*:*:q"), Standing::Right(1));

@@ -1,7 +1,7 @@
 //! Who says where a connection leads, and what that is worth.
 //!
-//! A connection string of the configuration or of the command line is the user's own: as with libpq, he may send his password wherever he
-//! likes. All others come out of the metadata, a file that keeps what was in it, or a plan made of it: data, which whoever may write the
+//! A connection string of the configuration or of the command line is the user's own: as with libpq, a password may be sent wherever the user
+//! likes. All others come out of the metadata, a file that keeps what was in it, or a plan made of it: data, which any role that may write the
 //! table has written. Such a string may name a place. It may not choose the files of this host that are used, and a password that it does
 //! not bring along goes there only in ways that do not give it away.
 //!
@@ -55,13 +55,13 @@ pub enum PasswordFrom {
 pub enum Cleartext {
     /// Whenever the server asks for it.
     Always,
-    /// Where nobody but the right server can read it: TLS with a certificate that was checked, or a socket of this very user or of root.
+    /// Where only the right server can read it: TLS with a certificate that was checked, or a socket of this very user or of root.
     Protected,
     /// Never.
     Never,
 }
 
-/// The ways in which a password may be proved to a server, beside SCRAM, which does not give it away.
+/// The ways in which a password may be proved to a server, apart from SCRAM, which does not reveal it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proofs {
     /// As it is.
@@ -82,7 +82,7 @@ pub struct Provenance {
     own: bool,
     /// They name the same role, there or elsewhere.
     own_role: bool,
-    /// The string names an address beside or instead of a host.
+    /// The string names an address in addition to or instead of a host.
     has_address: bool,
     /// The configuration permits cleartext passwords.
     cleartext_allowed: bool,
@@ -119,7 +119,7 @@ impl Provenance {
     }
 
     /// Says whether a password that is of no particular host, from the environment or a service file, is used at all: it is that of the own
-    /// role, and by an address alone anybody could ask for its proof, from which a weak one can be guessed.
+    /// role, and by an address alone any server could ask for its proof, from which a weak one can be guessed.
     pub fn takes_password_of_any_host(self) -> bool {
         self.own || self.own_role && !self.has_address
     }
@@ -130,8 +130,8 @@ impl Provenance {
         match from {
             _ if self.own => Proofs::ALL,
             PasswordFrom::TheString => Proofs { cleartext, md5: true },
-            // The file says which host may have it: that tells nothing if the connection goes to an address. And a role of whose password
-            // nobody spoke is most likely a more powerful one.
+            // The file says which host may have it: that means nothing if the connection goes to an address. And a role whose password was not
+            // given is most likely a more powerful one.
             PasswordFrom::PasswordFile if self.own_role && !self.has_address => {
                 Proofs { cleartext, md5: true }
             }
@@ -142,7 +142,7 @@ impl Provenance {
     }
 }
 
-/// Returns a connection string without what a row must not tell the server to do: `options` are settings of the session, of which the
+/// Returns a connection string without what a row must not make the server do: `options` are settings of the session, of which the
 /// configuration, the command line and the environment decide.
 pub fn without_options(conninfo: &Conninfo, environment: &Environment) -> Conninfo {
     let mut kept = conninfo.clone();
@@ -304,13 +304,13 @@ mod tests {
         let allowed = Provenance::of(&row, &environment(true)).unwrap();
         assert_eq!(allowed.proofs(PasswordFrom::PasswordFile), Proofs::ALL);
         assert_eq!(allowed.proofs(PasswordFrom::Elsewhere), only_scram);
-        // Where nobody has said anything, nothing is the user's own.
-        let nobody = Provenance::of(&row, &Environment::from_pairs([("USER", "repmgr")])).unwrap();
-        assert_eq!(nobody.proofs(PasswordFrom::PasswordFile), only_scram);
+        // Where nothing was given, nothing is the user's own.
+        let unset = Provenance::of(&row, &Environment::from_pairs([("USER", "repmgr")])).unwrap();
+        assert_eq!(unset.proofs(PasswordFrom::PasswordFile), only_scram);
     }
 
     #[test]
-    fn a_program_of_postgresql_is_told_to_keep_to_the_same() {
+    fn a_program_of_postgresql_is_held_to_the_same() {
         let told = |arg: &str, environment: &Environment| {
             let args = ["-X".to_string(), arg.to_string()];
             for_a_program(&args, environment).map(|(_, value)| value)
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sessions_of_a_server_are_told_is_not_chosen_by_a_row() {
+    fn the_settings_of_the_sessions_of_a_server_are_not_chosen_by_a_row() {
         let environment = environment(false);
         environment.say(|said| said.conninfos.push("host=node9 options='-c geqo=off'".into()));
         let kept = |text: &str| {

@@ -10,7 +10,7 @@ use crate::system::environment::Environment;
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where a libpq looks for `pg_service.conf` when `PGSYSCONFDIR` is not set depends on how it was built. These are the
-/// directories of Debian's packages and of most others; `pg_config`, which could tell, is often not installed.
+/// directories of Debian's packages and of most others; `pg_config`, which knows it, is often not installed.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["/etc/postgresql-common", "/etc"];
 
 /// Reads the definition of a service: the user's file first, then the system's.
@@ -61,7 +61,7 @@ fn find(text: &str, service: &str, file: &Path) -> Result<Option<Conninfo>, Stri
         let Some(definition) = &mut found else { continue };
         let wrong = |what: &str| format!("{what} in service file \"{}\", line {number}", file.display());
         if line.starts_with("ldap") {
-            return Err(wrong("LDAP lookup, which pgbaton does not have,"));
+            return Err(wrong("LDAP lookup, which pgbaton does not support,"));
         }
         let (keyword, value) = line.split_once('=').ok_or_else(|| wrong("syntax error"))?;
         if keyword == "service" {

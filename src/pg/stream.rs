@@ -176,7 +176,7 @@ impl TlsStream for Stream {
     }
 }
 
-/// Tells the driver that encryption is settled.
+/// Informs the driver that encryption is settled.
 ///
 /// The driver's own negotiation knows neither libpq's second tries nor what to say when it fails, so all of that happens
 /// before it sees the stream. With `SslNegotiation::Direct` it sends no request of its own.
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_withheld_from_whoever_would_only_take_it() {
+    async fn a_password_is_withheld_from_a_server_that_would_only_take_it() {
         let clear = b"R\0\0\0\x08\0\0\0\x03";
         let md5 = b"R\0\0\0\x0c\0\0\0\x05abcd";
         let withheld = async |request, terms| {

@@ -1,7 +1,7 @@
 //! TLS with libpq's meaning of the `ssl…` keywords.
 //!
 //! Built on a plain `SslContext`. An `SslConnector`, which is what `postgres-openssl` takes, trusts the system's
-//! certificate authorities: with `sslmode=verify-ca` and a root file it would let in whoever has a certificate from any of
+//! certificate authorities: with `sslmode=verify-ca` and a root file it would accept any server that has a certificate from any of
 //! them, and loading them takes 20 ms.
 
 use std::net::IpAddr;
@@ -72,7 +72,7 @@ pub struct TlsOptions {
     pub min_version: Option<TlsVersion>,
     /// The newest version of TLS.
     pub max_version: Option<TlsVersion>,
-    /// Whether the server is told the name that it was called by.
+    /// Whether the server is sent the name that it was called by.
     pub server_name: bool,
 }
 
@@ -156,7 +156,7 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
     let named = options.crl.is_some() || options.crl_directory.is_some();
     let default = options.default_crl.as_ref().filter(|file| !named && file.exists());
     if let Some(file) = options.crl.as_ref().or(default) {
-        // libpq goes on without a list that it cannot read. Somebody named it because of a certificate that must not pass.
+        // libpq goes on without a list that it cannot read. It was configured because of a certificate that must not pass.
         let lookup = store.add_lookup(X509Lookup::file());
         lookup.and_then(|lookup| lookup.load_crl_file(file, SslFiletype::PEM)).map_err(|error| {
             format!("could not read certificate revocation list \"{}\": {}", file.display(), reason(&error))
@@ -168,7 +168,7 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<bool, 
         if !directory.is_dir() {
             return Err(format!("certificate revocation list directory \"{shown}\" does not exist"));
         }
-        let name = directory.to_str().ok_or_else(|| format!("\"{shown}\" is no valid UTF-8"))?;
+        let name = directory.to_str().ok_or_else(|| format!("\"{shown}\" is not valid UTF-8"))?;
         let lookup = store.add_lookup(X509Lookup::hash_dir());
         lookup.and_then(|lookup| lookup.add_dir(name, SslFiletype::PEM)).map_err(|error| {
             format!("could not use certificate revocation list directory \"{shown}\": {}", reason(&error))
@@ -198,7 +198,7 @@ fn identify(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(),
     })
 }
 
-/// Reads a private key that nobody else may read: mode 0600, or 0640 if it is root's.
+/// Reads a private key that no other user may read: mode 0600, or 0640 if it is root's.
 fn private_key(file: &Path, password: Option<&Secret>) -> Result<PKey<Private>, String> {
     let shown = file.display();
     let metadata = file

@@ -24,7 +24,7 @@ pub fn generate() -> anyhow::Result<Secret> {
     Ok(Secret::new(encode_block(&bytes).replace('+', "-").replace('/', "_")))
 }
 
-/// Says whether a role's stored password is this one; None where that cannot be told.
+/// Says whether a role's stored password is this one; None where that cannot be determined.
 pub fn matches(stored: &Secret, role: &str, password: &Secret) -> Option<bool> {
     let (stored, password) = (stored.reveal(), password.reveal());
     if let Some(digest) = stored.strip_prefix("md5") {

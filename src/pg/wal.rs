@@ -1,6 +1,6 @@
 //! The WAL of a data directory, record by record, read from its segment files.
 //!
-//! Three questions about a node that was left behind can be answered by nobody else while its server is down: where its WAL ends, which
+//! Three questions about a node that was left behind can be answered only by pgbaton itself while its server is down: where its WAL ends, which
 //! transactions it has committed since it went its own way, and whether the WAL that pg_rewind will read is still there. Layouts after
 //! xlogrecord.h, `xlog_internal.h` and xact.h, unchanged from 13 to 18, in the machine's byte order. A record counts only if its checksum is
 //! right and it follows the one before it: what a recycled file held before is never taken for WAL.
@@ -64,7 +64,7 @@ pub fn is_timed(manager: u8, info: u8) -> bool {
 
 /// Finds the last record that carries a time and ends before a position, in bytes of one segment that begin with a page.
 ///
-/// No two servers write the same one at the same place: it tells whether what stands before it has one origin.
+/// No two servers write the same one at the same place: it shows whether what stands before it has one origin.
 pub fn last_timed(bytes: &[u8], from: Lsn, upto: Lsn) -> Option<Lsn> {
     // The bytes without the headers of pages, and where each page of them begins.
     let (mut wal, mut pages) = (Vec::new(), Vec::new());
@@ -215,7 +215,7 @@ impl Wal {
             .map_or(self.timeline, |switch| switch.timeline);
         timeline
             .segment_file_name(at, self.segment_bytes)
-            .with_context(|| format!("{} is no length of a WAL segment", self.segment_bytes))
+            .with_context(|| format!("{} is not a valid WAL segment size", self.segment_bytes))
     }
 
     /// Says whether a segment is there.
@@ -437,7 +437,7 @@ impl PageHeader {
     }
 }
 
-/// Returns the length that the beginning of a record tells.
+/// Returns the length that the beginning of a record states.
 fn length(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)))
 }
@@ -519,7 +519,7 @@ pub(super) fn sizes(directory: &Path) -> anyhow::Result<(u64, u64)> {
         let read = custody::open(&entry.path()).and_then(|(mut file, _)| file.read_exact(&mut header));
         let number =
             |at: usize| Some(u64::from(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?)));
-        // Its first page has the long header, which tells both; one that was only reserved is all zeros.
+        // Its first page has the long header, which has both; one that was only reserved is all zeros.
         if read.is_ok()
             && let (Some(segment), Some(page)) = (number(32), number(36))
             && segment.is_power_of_two()

@@ -21,7 +21,7 @@ pub struct Command {
     /// Where its output goes instead of into pipes: needed for pg_ctl, whose child the postmaster would keep a pipe open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
-    /// Its standard error tells how far it is, as that of pg_basebackup does with `--progress`; it has failed when it has
+    /// Its standard error reports how far it is, as that of pg_basebackup does with `--progress`; it has failed when it has
     /// said nothing new for so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_at_most_s: Option<u32>,

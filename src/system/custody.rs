@@ -1,4 +1,4 @@
-//! Reading a file that somebody else may have named or written: without waiting for it, not without end, and knowing whose it is.
+//! Reading a file that another user may have named or written: without waiting for it, not without end, and knowing whose it is.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};

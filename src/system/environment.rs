@@ -23,7 +23,7 @@ pub struct Environment {
 }
 
 /// What the user of this process has said himself about connections, by the configuration and the command line. The environment is part of
-/// what a connection string means, and so is this: it tells which strings are the user's own.
+/// what a connection string means, and so is this: it says which strings are the user's own.
 #[derive(Clone, Default)]
 pub struct Said {
     /// Connection strings.

@@ -64,7 +64,7 @@ pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> 
     temporary
         .persist_noclobber(path)
         .map_err(|error| error.error)
-        .with_context(|| format!("could not make \"{}\"", path.display()))?;
+        .with_context(|| format!("could not create \"{}\"", path.display()))?;
     sync_parent(path)
 }
 
@@ -268,9 +268,9 @@ pub fn remove_file(path: &Path) -> anyhow::Result<()> {
 /// Makes a directory with its parents, unless it is there, and sets its mode in both cases.
 ///
 /// # Errors
-/// Fails if it cannot be made, is no directory, or belongs to somebody else.
+/// Fails if it cannot be created, is not a directory, or belongs to another user.
 pub fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
-    let failed = || format!("could not make directory \"{}\"", path.display());
+    let failed = || format!("could not create directory \"{}\"", path.display());
     if !path.is_dir() {
         // Parents that are missing get the same mode: nothing is more open than what was asked for.
         DirBuilder::new().recursive(true).mode(mode).create(path).with_context(failed)?;
@@ -357,7 +357,7 @@ fn move_entry(from: &Path, to: &Path, name: &OsStr) -> anyhow::Result<()> {
     let (source, target) = (from.join(name), to.join(name));
     let failed = || format!("could not move \"{}\" to \"{}\"", source.display(), target.display());
     if source.parent() != Some(from) || Path::new(name).file_name() != Some(name) {
-        bail!("\"{}\" is no name of a directory entry", name.display());
+        bail!("\"{}\" is not the name of a directory entry", name.display());
     }
     match fs::symlink_metadata(&source) {
         Ok(_) => {}
@@ -434,7 +434,7 @@ pub fn link(to: &Path, link: &Path) -> anyhow::Result<()> {
     let _left = fs::remove_file(&new);
     std::os::unix::fs::symlink(to, &new)
         .and_then(|()| fs::rename(&new, link))
-        .with_context(|| format!("could not make \"{}\" a link to \"{}\"", link.display(), to.display()))?;
+        .with_context(|| format!("could not create link \"{}\" to \"{}\"", link.display(), to.display()))?;
     sync_parent(link)
 }
 
@@ -498,7 +498,7 @@ impl AppendFile {
         let _ = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, bytes);
     }
 
-    /// Appends lines, which must end with a line end, and waits for the disk if told so.
+    /// Appends lines, which must end with a line end, and waits for the disk if requested.
     ///
     /// # Errors
     /// Fails if that is not so when it returns; the lines are then taken away again, as far as that is possible.
@@ -521,7 +521,7 @@ impl AppendFile {
             self.file.set_len(self.length)?;
             self.file.sync_all()
         };
-        cut().with_context(|| format!("could not cut \"{}\"", self.path.display()))
+        cut().with_context(|| format!("could not truncate \"{}\"", self.path.display()))
     }
 
     fn write(&mut self, lines: &[u8], sync: bool) -> std::io::Result<()> {

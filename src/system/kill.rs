@@ -1,4 +1,4 @@
-//! Ending a process that somebody else has started, for certain, and no other one.
+//! Ending a process that another program has started, for certain, and no other one.
 
 use std::time::Duration;
 
@@ -28,13 +28,13 @@ pub async fn end(pid: i32, is_meant: impl Fn() -> bool, within: Duration) -> any
     };
     match sent {
         Ok(()) | Err(Errno::SRCH) => {}
-        Err(error) => anyhow::bail!("could not end process {pid}: {error}"),
+        Err(error) => anyhow::bail!("could not terminate process {pid}: {error}"),
     }
     let until = Instant::now() + within;
     while started_still(pid, started) {
         anyhow::ensure!(
             Instant::now() < until,
-            "process {pid} was sent SIGKILL and has not ended within {} s",
+            "process {pid} was sent SIGKILL but has not exited within {} s",
             within.as_secs()
         );
         sleep(LOOK).await;

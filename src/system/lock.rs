@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Exit, Result};
 use crate::system::custody;
 
-/// How often and how long a lock is tried that nobody seems to hold.
+/// How often and how long a lock is tried that no process seems to hold.
 const RETRY: (u32, Duration) = (20, Duration::from_millis(10));
 
 /// Who holds the lock.
@@ -66,7 +66,7 @@ impl LocalLock {
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(cause)) => return Err(failed(&cause.into())),
             }
-            // Whoever only looks holds the lock for a moment, and a new holder needs a moment to sign.
+            // A process that only looks holds the lock for a moment, and a new holder needs a moment to sign.
             match read(&mut file) {
                 Some(holder) if is_alive(holder.pid) => return Err(busy(&holder)),
                 _ => tokio::time::sleep(RETRY.1).await,
@@ -79,13 +79,13 @@ impl LocalLock {
         }
     }
 
-    /// Returns who holds the lock of a state directory, if anybody does.
+    /// Returns which process holds the lock of a state directory, if any.
     ///
     /// # Errors
     /// Fails if the file is there and cannot be opened or locked.
     pub fn holder(state_directory: &Path) -> anyhow::Result<Option<Holder>> {
         let path = path(state_directory);
-        let failed = || format!("could not look at lock \"{}\"", path.display());
+        let failed = || format!("could not check lock \"{}\"", path.display());
         let mut file = match custody::open(&path) {
             Ok((file, _)) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -101,7 +101,7 @@ impl LocalLock {
 
 impl Drop for LocalLock {
     fn drop(&mut self) {
-        // While the lock is still held: nobody's signature stays behind. Closing the file releases it.
+        // While the lock is still held: no stale signature stays behind. Closing the file releases it.
         let _ = self.file.set_len(0);
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_holder_is_refused_with_30_and_told_who_the_first_one_is() {
+    async fn a_second_holder_is_refused_with_30_and_shown_the_first_one() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(LocalLock::holder(directory.path()).unwrap(), None);
         let first = LocalLock::acquire(directory.path(), &me(std::process::id())).await.unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_signature_of_a_dead_holder_does_not_lock_anybody_out() {
+    async fn the_signature_of_a_dead_holder_locks_no_command_out() {
         let directory = tempfile::tempdir().unwrap();
         let dead = serde_json::to_vec(&me(i32::MAX.cast_unsigned())).unwrap();
         crate::system::files::write(&directory.path().join("lock"), &dead, 0o600).unwrap();

@@ -4,7 +4,7 @@
 //! with everything it started; no standard input; messages in English, because they are quoted; and no `PG*` variable of
 //! ours unless it was asked for, because those would redirect PostgreSQL's tools unseen.
 //!
-//! A deadline is the caller's: dropping the future kills the whole group. A program that tells its progress, a base backup,
+//! A deadline is the caller's: dropping the future kills the whole group. A program that reports its progress, a base backup,
 //! must not outlive us either if we are killed: see `leash`.
 
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl fmt::Display for Finished {
         match (self.status.code(), self.status.signal()) {
             (Some(code), _) => write!(f, "exited with status {code}")?,
             (None, Some(signal)) => write!(f, "was killed by signal {signal}")?,
-            (None, None) => f.write_str("ended in an unknown way")?,
+            (None, None) => f.write_str("ended with an unknown status")?,
         }
         let said = self.stderr.trim_end();
         if said.is_empty() { Ok(()) } else { write!(f, "\n--- stderr\n{said}") }
@@ -129,7 +129,7 @@ pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<Beg
     // A file and no pipe: it may outlive us, and must not die of that.
     let (mut file, end) = match &command.log {
         Some(path) => open_log(path)?,
-        None => (tempfile::tempfile().context("could not make a temporary file")?, 0),
+        None => (tempfile::tempfile().context("could not create a temporary file")?, 0),
     };
     child.stdout(file.try_clone()?).stderr(file.try_clone()?);
     let mut child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
@@ -423,7 +423,7 @@ mod tests {
     }
 
     fn is_running(pid: &str) -> bool {
-        // A killed orphan may stay a zombie until somebody reaps it.
+        // A killed orphan may stay a zombie until its parent reaps it.
         let stat = crate::system::files::text(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(')')
             .next()

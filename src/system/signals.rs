@@ -5,7 +5,7 @@
 //!
 //! - SIGINT and SIGTERM are requests, obeyed where it is safe; see [`crate::operation::run`].
 //! - SIGHUP, which a vanished terminal or a closed ssh session sends, changes nothing: the operation goes on unseen.
-//! - SIGPIPE is ignored by Rust's runtime from the start, so a reader that went away shows as an error of a write. Whoever
+//! - SIGPIPE is ignored by Rust's runtime from the start, so a reader that went away shows as an error of a write. Code that
 //!   writes for people ignores that error.
 //!
 //! Children are in process groups of their own ([`crate::system::process`]), so Ctrl-C reaches this process only.
@@ -45,7 +45,7 @@ type LastWords = Box<dyn FnOnce(Signal) -> u8 + Send>;
 enum Doing {
     /// It looks: what it was going to do has not begun.
     Looking(Option<LastWords>),
-    /// It acts, or has acted: signals are obeyed by whoever asks for them.
+    /// It acts, or has acted: signals are handled by the code that asks for them.
     Acting,
     /// It has only looked, and writes its answer.
     Answering,
@@ -84,7 +84,7 @@ pub fn end_while_looking(last_words: impl FnOnce(Signal) -> u8 + Send + 'static)
 }
 
 /// Ends the process at a signal that has arrived, unless it acts.
-#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that nobody wants any more")]
+#[expect(clippy::disallowed_methods, reason = "main.rs waits for an answer that is no longer needed")]
 pub fn end_at(signal: Signal) {
     // Kept to the end: what is looked at now does not become an act meanwhile.
     let mut doing = doing();
@@ -94,7 +94,7 @@ pub fn end_at(signal: Signal) {
                 std::process::exit(i32::from(words(signal)));
             }
         }
-        // Nobody may be reading it.
+        // There may be no reader.
         Doing::Answering => std::process::exit(i32::from(signal.exit().code())),
         Doing::Acting => {}
     }
@@ -104,7 +104,7 @@ pub fn end_at(signal: Signal) {
 #[derive(Debug)]
 pub struct Signals {
     streams: tokio::sync::Mutex<Streams>,
-    /// Held so that SIGHUP has a handler; nobody looks at it.
+    /// Held so that SIGHUP has a handler; it is not read.
     _hangup: Option<Stream>,
 }
 
@@ -142,7 +142,7 @@ impl Signals {
         };
         match signal {
             Some(signal) => signal,
-            // The streams end with the runtime: then there is nobody left to tell.
+            // The streams end with the runtime: then there is no receiver left.
             None => std::future::pending().await,
         }
     }

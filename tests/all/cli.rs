@@ -320,7 +320,7 @@ DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
 $ pgbaton daemon start
 ERROR: unrecognized command "daemon"
-DETAIL: pgbaton 0.2.0 does not have it yet. A repmgrd that runs here goes on to work, and so does "repmgr daemon".
+DETAIL: pgbaton 0.2.0 does not have it yet. A repmgrd that runs here continues to work, and so does "repmgr daemon".
 HINT: Try "pgbaton --help".
 $ pgbaton cluster cleanup -k soon
 ERROR: invalid value "soon" for option "--keep-history"

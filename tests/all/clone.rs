@@ -701,7 +701,7 @@ fn directories_that_are_not_ours_are_refused() {
     let refusal = Refusal { servers: vec![&node1], directories: vec![&node2.dir], ..as_server };
     node2.stop(StopMode::Fast);
     refusal.is(1, &["already a data directory of this cluster", "--force"]);
-    clone_from(&node2, &node1).arg("--force").run().code(0).says("waived by --force");
+    clone_from(&node2, &node1).arg("--force").run().code(0).says("overridden by --force");
     streams(&node2);
 }
 
@@ -752,7 +752,7 @@ fn sources_that_cannot_be_copied_are_refused() {
     node1.restart();
     // Nobody there.
     node1.stop(StopMode::Fast);
-    refusal.is(6, &["could not connect to the server to copy"]);
+    refusal.is(6, &["could not connect to the source server"]);
     node1.start();
     clone_from(&node2, &node1).run().code(0);
     streams(&node2);
@@ -1338,7 +1338,7 @@ fn a_copy_that_fails_restores_the_old_state() {
     copies(&node2);
     proxy.set(Fault::Refuse);
     let failed = running.wait(Duration::from_secs(60));
-    failed.code(14).says("pg_basebackup").says("What had been changed was put back");
+    failed.code(14).says("pg_basebackup").says("What had been changed was undone");
     assert_eq!((entries(&node2.data), entries(&new)), (0, 0));
     assert_eq!(slots(&node1), "");
     // Killed, the tablespace's directory is ours as well.

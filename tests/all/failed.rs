@@ -18,9 +18,8 @@ const UNCHANGED: [i32; 6] = [1, 6, 12, 30, 31, 32];
 fn claims_nothing(output: &Output) -> bool {
     let document = output.json();
     let text = document["error"].to_string();
-    let said = ["othing was changed", "What had been changed was put back."]
-        .iter()
-        .any(|words| text.contains(words));
+    let said =
+        ["othing was changed", "What had been changed was undone."].iter().any(|words| text.contains(words));
     let code = UNCHANGED.contains(&output.status.code().unwrap());
     assert!(!(code || said) || document["changed"] == false, "it claims both: {output:?}");
     code || said || document["changed"] == false
@@ -556,7 +555,7 @@ const FULL: [Full; 9] = [
         node: 1,
         step: None,
         code: 0,
-        says: "the old primary \"node1\" can start as a standby only",
+        says: "the old primary \"node1\" can start only as a standby",
         primary: Some("node2"),
         mend: &[(1, &["node", "rejoin", "--yes"], 0)],
         healed: "node2",
@@ -566,7 +565,7 @@ const FULL: [Full; 9] = [
         node: 2,
         step: None,
         code: 7,
-        says: "What had been changed was put back.",
+        says: "What had been changed was undone.",
         primary: None,
         mend: &[(2, &PROMOTE, 0), (1, &["node", "rejoin", "--yes"], 0)],
         healed: "node2",

@@ -695,7 +695,7 @@ fn went_back(server: &TestServer) {
     assert!(!server.data.join("standby.signal").exists());
     assert!(runs_after_the_end(server));
     let log = log(server);
-    for line in ["done: do revive", "the way back has ended"] {
+    for line in ["done: do revive", "the rollback has ended"] {
         assert!(log.contains(line), "{line}\n{log}");
     }
     assert!(!log.contains("not_needed"), "{log}");

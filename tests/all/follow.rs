@@ -314,7 +314,7 @@ fn it_goes_back_where_it_streamed_if_it_does_not_stream_in_time() {
     support::send(startup, Signal::STOP);
     let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
     support::send(startup, Signal::CONT);
-    output.code(23).says("What had been changed was put back.");
+    output.code(23).says("What had been changed was undone.");
     let back = three.psql("SHOW primary_conninfo");
     assert!(back.contains(&format!("port={}", one.port)), "{back}");
     one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2", SOON);

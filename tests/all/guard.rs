@@ -118,7 +118,7 @@ fn old_primary(pg: &Pg) {
     assert_eq!(words(&said), [say("node2", "no_answer"), say("node3", "no_answer")]);
     assert_eq!((&data["named_by"], &data["of"]), (&json!(1), &json!(3)));
     assert!(data["waited_s"].as_f64().unwrap() >= 2.0, "{said:?}");
-    said.says("1 of 3 nodes, it included, name this node; a majority is needed");
+    said.says("1 of 3 nodes, including itself, confirm it as the primary; a majority is required");
 
     // The new primary and its standby, after a stop of everything.
     let mut waiting = two.pgbaton(["--json", "node", "guard", "--wait", "30"]).spawn();
@@ -278,7 +278,7 @@ fn demoted(pg: &Pg, parted: bool) {
     assert_eq!((&data["to_node_id"], &data["parted"]), (&json!(2), &json!(parted)), "{said:?}");
     assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
     if parted {
-        said.says("does not stream before it is rejoined").says("It has WAL up to");
+        said.says("cannot stream until it is rejoined").says("It has WAL up to");
         one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
     } else {
         assert!(!said.stderr.contains("rejoin"), "{said:?}");
@@ -360,7 +360,7 @@ fn a_data_directory_of_another_node_is_not_demoted() {
     assert!(text.contains(&old), "{text}");
     std::fs::write(&path, text.replace(&old, &new)).unwrap();
     let said = guard(&wrong, &["--demote"]);
-    said.says("another server answers as this node").says("Nothing was changed");
+    said.says("another server responds as this node").says("Nothing was changed");
     assert!(matches!(said.status.code(), Some(3 | 31)), "{said:?}");
     assert!(!one.data.join("standby.signal").exists());
 }
@@ -400,7 +400,7 @@ fn a_copy_of_the_primary_does_not_start_beside_it() {
     // Nor is it made a standby: the directory that is named may be the one of another node.
     let said = guard(&copy, &["--demote"]);
     answers(&said, 31, "refuse", "newer_primary");
-    said.says("another server answers as this node").says("Nothing was changed");
+    said.says("another server responds as this node").says("Nothing was changed");
     assert!(!copy.data.join("standby.signal").exists());
 
     // Somebody starts it all the same.
@@ -508,7 +508,7 @@ fn without_a_primary_to_follow_it_becomes_a_standby_of_nobody() {
     let said = supervise(one, &["--demote"]);
     let data = answers(&said, 0, "demote", "newer_primary");
     assert!(data["to_node_id"].is_null(), "{said:?}");
-    said.says("follows nobody: no newer primary answers").says("node3");
+    said.says("without an upstream: no newer primary responds").says("node3");
     assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
     two.start();
@@ -590,7 +590,7 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     let doubted = |why: &str| {
         let said = guard(&alone, &[]);
         answers(&said, 3, "unknown", "no_topology");
-        said.says("is not believed").says(why).says("Name a node to ask with --node");
+        said.says("saved topology is not used").says(why).says("Name a node to ask with --node");
         // There is nobody to wait for.
         assert!(said.took < Duration::from_secs(2), "{said:?}");
         std::fs::write(topology(&alone), &good).unwrap();
@@ -699,7 +699,7 @@ fn what_the_configuration_says_is_done_when_nobody_answers() {
     let said = supervise(one, &[]);
     let data = answers(&said, 0, "demote", "too_few_answers");
     assert_eq!(data["on_unknown"], "demote");
-    said.says("WARNING: node \"node1\" comes up as a standby that follows nobody").says("standby promote");
+    said.says("WARNING: node \"node1\" will start as a standby without an upstream").says("standby promote");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
     // What the hint says.
     one.pgbaton(["standby", "promote"]).run().code(0);
@@ -899,7 +899,7 @@ fn a_switchover_that_goes_back_gets_its_primary_back() {
     said.code(18);
     assert_eq!(nodes.primaries(), ["node1"]);
     let told = std::fs::read_to_string(&log).unwrap();
-    assert!(told.contains("\"pgbaton standby switchover\", which is at work"), "{told}");
+    assert!(told.contains("\"pgbaton standby switchover\", which is running"), "{told}");
     two.wait_until(STREAMS, "streaming", SOON);
     // And the whole way: the guard lets a standby start.
     two.pgbaton(["standby", "switchover"]).run().code(0);
@@ -932,7 +932,7 @@ fn the_entrypoint_of_a_container_starts_only_whom_it_should() {
 
     // Restarted as long as it could not be told, like a container; then it is the server.
     let ended = container(one, &[]).wait(SOON);
-    ended.code(3).says("it cannot be told whether node \"node1\" may start");
+    ended.code(3).says("it cannot be determined whether node \"node1\" may start");
     let mut second = container(two, &[]);
     let mut third = container(three, &[]);
     let begun = Instant::now();
@@ -956,7 +956,7 @@ fn the_entrypoint_of_a_container_starts_only_whom_it_should() {
     first.wait(SOON);
     one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     let ended = container(one, &[("PGBATON_ON_PRIMARY", "stop")]).wait(SOON);
-    ended.code(31).says("must not start as it is");
+    ended.code(31).says("must not start as a primary");
     let mut first = container(one, &[]);
     one.wait_until(STREAMS, "streaming", SOON);
     assert!(first.is_running());

@@ -740,7 +740,7 @@ fn refused(nodes: &Nodes, output: &Output, place: Place, meanwhile: Meanwhile) {
     output.code(8);
     match (place, meanwhile) {
         (Place::BeforeRequest, _) => output.says("erminating connection due to administrator command"),
-        (_, Meanwhile::ThirdByCommand) => output.says("Nothing was requested"),
+        (_, Meanwhile::ThirdByCommand) => output.says("The promotion was not requested"),
         _ => output.says(&format!("ode \"{}\"", meanwhile.primary())),
     };
     output.says("operation resume");

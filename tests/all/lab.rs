@@ -203,7 +203,7 @@ fn a_primary_that_is_cut_off_for_good_when_it_is_down_can_be_brought_back_later(
     assert!(cluster["next"][0].as_str().unwrap().starts_with("pgbaton operation show"), "{shown:?}");
     two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(12).says("Nothing was changed.");
     hosts.heal();
-    two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(18).says("was put back");
+    two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(18).says("was undone");
     hosts.assert_as_before();
 }
 
@@ -219,12 +219,12 @@ fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped
     output
         .code(6)
         .says("node \"node3\" streams from the primary but is unreachable from here")
-        .says("waived by --force")
+        .says("overridden by --force")
         .says("Nothing was changed.");
     assert_eq!(one.postmaster(), postmaster);
     // Whoever wants it all the same leaves it behind, where it was.
     let output = two.pgbaton(["standby", "switchover", "--force"]).run();
-    output.code(0).says("waived by --force");
+    output.code(0).says("overridden by --force");
     assert_eq!(nodes.primaries(), ["node2"]);
     lab.heal();
     three.pgbaton(["standby", "follow"]).run().code(0);

@@ -87,7 +87,7 @@ fn a_register_that_was_killed_is_listed_and_resumed() {
     assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), "7");
     let over = node1.pgbaton(["operation", "resume", id, "--json"]).run();
     envelope(&over, "operation resume", 1, false);
-    over.says("is over");
+    over.says("is finished");
     let over = node1.pgbaton(["operation", "abandon", id, "--json"]).run();
     envelope(&over, "operation abandon", 1, false);
     let unknown = node1.pgbaton(["operation", "show", "x", "--json"]).run();
@@ -263,7 +263,7 @@ fn a_filter_chooses_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
     if support::slow() {
         node1.node_config(1, "priority = 4\nevent_notification_command = \"sleep 600\"");
         let output = node1.pgbaton(["primary", "register"]).deadline(4 * SOON).run();
-        output.code(0).says("did not end within").says("is registered as primary");
+        output.code(0).says("did not finish within").says("is registered as primary");
     }
 }
 

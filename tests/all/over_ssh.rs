@@ -129,13 +129,19 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
         metadata(one, &format!("UPDATE repmgr.nodes SET config_file = '{path}' WHERE node_id = 1"));
         switchover()
     };
-    refused(file(Path::new("/nowhere/x.toml")), 12, "cannot do its part", "/nowhere/x.toml", "node status");
+    refused(
+        file(Path::new("/nowhere/x.toml")),
+        12,
+        "cannot perform its part",
+        "/nowhere/x.toml",
+        "node status",
+    );
     let copy = hosts.nodes.cluster.dir().join("copy.toml");
     std::fs::copy(two.config(), &copy).unwrap();
     refused(file(&copy), 1, "that of another node", "node \"node2\" (ID 2)", "--force");
     let text = std::fs::read_to_string(one.config()).unwrap();
     std::fs::write(&copy, text.replace(one.data.to_str().unwrap(), "/nowhere/data")).unwrap();
-    refused(file(&copy), 12, "cannot do its part", "/nowhere/data", "state_directory");
+    refused(file(&copy), 12, "cannot perform its part", "/nowhere/data", "state_directory");
 
     // With that put right, the same command does it.
     file(&one.config()).code(0);
@@ -176,7 +182,7 @@ fn cut_everywhere(cut: Cut) {
         let json = envelope(&output, "standby switchover", 18, false);
         let detail = json["error"]["detail"].as_str().unwrap();
         assert!(detail.contains("pgbaton on the host of node \"node1\""), "{output:?}");
-        assert!(detail.ends_with("What had been changed was put back."), "{output:?}");
+        assert!(detail.ends_with("What had been changed was undone."), "{output:?}");
         assert_eq!(hosts.nodes.primaries(), ["node1"]);
         assert!(!one.data.join("standby.signal").exists());
         wait_for("sshd's sessions to end", SOON, || {
@@ -412,7 +418,7 @@ fn a_host_that_is_gone_holds_up_a_resumed_switchover_until_its_point_of_no_retur
             output
                 .code(22)
                 .says("the host of node \"node1\" cannot be reached")
-                .says("The point of no return is past: the rest is finished without it.")
+                .says("The point of no return is past: the remaining steps are run without it.")
                 .says("start \"node1\"");
         } else {
             let journal = two.journal();

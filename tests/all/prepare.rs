@@ -433,7 +433,7 @@ fn lines_that_the_server_does_not_take_are_taken_back() {
         .says("has no errors")
         .says("--auth-method")
         .says("Role \"keeper\" keeps its new privileges.");
-    failed.says("What else had been changed was put back.");
+    failed.says("All other changes were rolled back.");
     assert_eq!(hba(&node1), old);
     // Carried on, in another way.
     prepare(&node1, &["--apply", "--auth-method", "trust"]).code(0);
@@ -587,7 +587,7 @@ fn without_a_superuser_it_looks_and_says_who_was_tried() {
     let other = cluster.foreign("other");
     let port = other.port.to_string();
     let wrong = prepare(&node1, &["--apply", "-h", "127.0.0.1", "-p", &port, "-U", "postgres"]);
-    wrong.code(1).says("another server than the configuration");
+    wrong.code(1).says("another server than the one in the configuration");
     node1.stop(StopMode::Fast);
     prepare(&node1, &["--apply"]).code(6).says("no server runs on").says("Start it");
 }

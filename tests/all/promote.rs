@@ -154,11 +154,11 @@ fn a_hung_primary_whose_host_cannot_be_asked_is_for_the_operator_to_judge() {
         output
             .code(31)
             .says("cannot determine whether the primary \"node1\" is alive")
-            .says("waived by --force");
+            .says("overridden by --force");
         let output = two.pgbaton(["standby", "promote", "--force"]).run();
         output
             .code(0)
-            .says("waived by --force")
+            .says("overridden by --force")
             .says("the host of the primary \"node1\" could not be examined");
     });
     assert!(!signal(one).exists());
@@ -178,7 +178,7 @@ fn beside_one_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
     two.pgbaton(["standby", "promote", "--dry-run"]).run().code(0).says("standby.signal would be written");
     assert!(!signal(one).exists());
     let output = two.pgbaton(["standby", "promote"]).run();
-    output.code(0).says("On its host it runs in recovery.").says("\"node1\" can start as a standby only");
+    output.code(0).says("On its host it runs in recovery.").says("\"node1\" can start only as a standby");
     assert_eq!(nodes.primaries(), ["node2"]);
     // Whoever starts it now.
     one.start();
@@ -399,7 +399,7 @@ fn a_standby_with_more_wal_that_comes_back_meanwhile_is_not_passed_over() {
         assert!(running.run_to_line(1, Side::After));
         three.start();
         let output = running.go_on([]).wait(SOON);
-        output.code(8).says("immediately before the effect, forbids it").says("bytes would be lost");
+        output.code(8).says("immediately before the change, does not allow it").says("bytes would be lost");
         assert_eq!(nodes.primaries(), Vec::<&str>::new());
         // What is taken up is judged as one of today.
         promote().run().code(32).says("standby \"node3\" has more WAL");
@@ -419,7 +419,7 @@ fn data_are_given_up_only_when_that_is_said() {
     one.kill9();
     two.start();
     let output = two.pgbaton(["standby", "promote", "--accept-data-loss"]).run();
-    assert!(output.stderr.contains("waived by --accept-data-loss"), "{output:?}");
+    assert!(output.stderr.contains("overridden by --accept-data-loss"), "{output:?}");
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
@@ -747,7 +747,7 @@ fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_p
         one.freeze();
         let output = running.go_on(None).wait(2 * SOON);
         one.thaw();
-        output.code(8).says("Of node \"node1\"").says("as a primary");
+        output.code(8).says("Node \"node1\"").says("as a primary");
         assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
         observer.assert_never_two();
         assert!(!signal(one).exists());

@@ -429,7 +429,7 @@ fn a_second_primary_is_refused_and_a_dead_one_is_replaced() {
         .says("cannot determine whether the registered primary \"node1\" is alive")
         .says("--force");
     let dry = node2.pgbaton(["primary", "register", "--force", "--dry-run"]).run();
-    dry.code(0).says("waived by --force");
+    dry.code(0).says("overridden by --force");
     assert_eq!(metadata(&node2, EVENTS), events);
     node1.thaw();
 
@@ -571,13 +571,13 @@ fn standbys_are_registered_with_the_upstream_that_is_seen() {
         .pgbaton(["standby", "register", "--upstream-node-id=1", "--force"])
         .run()
         .code(0)
-        .says("waived by --force");
+        .says("overridden by --force");
     assert_eq!(metadata(&node1, "SELECT upstream_node_id FROM repmgr.nodes WHERE node_id = 3"), "1");
 
     // Not a standby.
     let refused = node1.pgbaton(["standby", "register", "--json"]).run();
     envelope(&refused, "standby register", 1, false);
-    refused.says("takes writes").says("pgbaton primary register");
+    refused.says("accepts writes").says("pgbaton primary register");
 
     // Not attached: the walreceiver's connection has another name.
     node2.psql(&format!(
@@ -610,7 +610,7 @@ fn waiting_for_the_server_and_for_the_record() {
     node2.psql("SELECT pg_wal_replay_pause()");
     let late = node2.pgbaton(["standby", "register", "--wait-sync=1", "--json"]).run();
     let json = envelope(&late, "standby register", 20, true);
-    late.says("waited 1 s in vain until the record of node \"node2\" has arrived");
+    late.says("timed out after 1 s waiting until the record of node \"node2\" has arrived");
     assert!(json["error"]["detail"].as_str().unwrap().contains("paused"), "{json}");
     assert!(metadata(&node1, NODES).contains("2|standby|t|1|node2"));
     let names = "SELECT event, successful FROM repmgr.events WHERE node_id = 2 ORDER BY event_timestamp";
@@ -638,7 +638,7 @@ fn metadata_that_are_on_their_way_to_a_standby_are_waited_for_by_hand() {
     node2.node_config(2, "");
     node2.psql("SELECT pg_wal_replay_pause()");
     node1.pgbaton(["primary", "register"]).run().code(0);
-    node2.pgbaton(["standby", "register"]).run().code(7).says("see that this standby streams");
+    node2.pgbaton(["standby", "register"]).run().code(7).says("check that this standby streams");
     node2.psql("SELECT pg_wal_replay_resume()");
     node2.wait_for_replay_of(&node1);
     node2.pgbaton(["standby", "register"]).run().code(0);
@@ -773,6 +773,6 @@ fn unregister_takes_the_record_and_the_own_slot_and_nothing_else() {
     envelope(&output, "primary unregister", 0, true);
     assert_eq!(metadata(&node2, "SELECT node_id, type FROM repmgr.nodes"), "2|primary");
     let output = node2.pgbaton(["primary", "unregister", "--force"]).run();
-    output.code(0).says("waived by --force");
+    output.code(0).says("overridden by --force");
     assert_eq!(metadata(&node2, "SELECT count(*) FROM repmgr.nodes"), "0");
 }

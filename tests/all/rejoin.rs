@@ -230,7 +230,7 @@ fn nothing_is_discarded_without_consent_and_a_dry_run_says_what_will_be_done() {
 
     // Again: there is nothing to do, with a server that runs and streams.
     let again = rejoin(&nodes, &[]);
-    again.code(0).says("streams from \"node2\" already; nothing was changed");
+    again.code(0).says("already streams from \"node2\"; nothing was changed");
     assert_eq!(again.json()["data"]["rung"], "none");
     assert_eq!(again.json()["data"]["wal_lost_bytes"], 0);
 }
@@ -338,7 +338,7 @@ fn a_failed_start_says_what_stays() {
     one.append_conf("shared_preload_libraries = 'nowhere'");
     let output = rejoin(&nodes, &[]);
     output.code(4).says("nowhere").says("Node \"node1\" starts as a standby only: its standby.signal stays.");
-    output.says("What else had been changed was put back.");
+    output.says("All other changes were rolled back.");
     assert!(output.json()["changed"] == true && one.data.join("standby.signal").exists());
     assert_eq!(two.psql("SELECT count(*) FROM pg_replication_slots"), "0");
     one.append_conf("shared_preload_libraries = ''");
@@ -377,7 +377,7 @@ fn what_cannot_be_the_right_cluster_or_primary_is_refused() {
     // The one named is a standby, and the primary that it knows is the node itself.
     one.stop(StopMode::Fast);
     let output = rejoin(&nodes, &["--yes"]);
-    output.code(32).says("no other node takes writes").says("standby promote");
+    output.code(32).says("no other node accepts writes").says("standby promote");
     take_over(two);
     // Else the one that ends the recovery goes on meanwhile.
     two.psql("CHECKPOINT");

@@ -268,7 +268,7 @@ fn a_primary_whose_machine_returns_ends_as_a_standby() {
     one.kill9();
     one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run())
         .code(0)
-        .says("must not be started as it is")
+        .says("must not be started as a primary")
         .says("pgbaton node rejoin");
     two.psql("CREATE TABLE of_the_successor ()");
     let record = ledger.end();
@@ -391,7 +391,7 @@ fn the_survivor_of_two_losses_says_that_it_cannot_know() {
     // Gone with its disk: else it would be read from its files.
     std::fs::rename(&one.data, one.dir.join("gone")).unwrap();
     let output = three.pgbaton(["standby", "promote"]).run();
-    output.code(1).says("commits on the new primary would wait forever").says("waived by --force");
+    output.code(1).says("commits on the new primary would wait forever").says("overridden by --force");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
     let output = three.pgbaton(["--json", "standby", "promote", "--force", "--accept-data-loss"]).run();
     output.code(0).says("node \"node2\" is unreachable").says("may be missing on this node");

@@ -27,11 +27,11 @@ fn a_postmaster_that_was_killed_and_not_waited_for_holds_up_its_successor_only_s
     let refused = node1.pgbaton(["node", "start"]).run();
     refused
         .code(4)
-        .says("its parent takes no note of that")
+        .says("its parent does not reap it")
         .says("Nothing was changed.")
         .says("docker run --init");
     let mut running = node1.pgbaton(["node", "start"]).spawn();
-    running.wait_for_stderr("waiting until its parent takes note", SOON);
+    running.wait_for_stderr("waiting for its parent to reap", SOON);
     ended.wait().unwrap();
     running.wait(SOON).code(0);
     assert!(node1.is_running());
@@ -131,19 +131,19 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     let start = |more: &[&str]| one.pgbaton(["node", "start"].iter().chain(more)).run();
     // All others, then a majority; who could not be asked is named.
     one.stop(StopMode::Fast);
-    assert!(!start(&[]).code(0).stderr.contains("could be asked"));
+    assert!(!start(&[]).code(0).stderr.contains("could be queried"));
     one.stop(StopMode::Fast);
     three.stop(StopMode::Fast);
-    start(&[]).code(0).says("not all other nodes could be asked").says("Node \"node3\" does not respond");
+    start(&[]).code(0).says("not all other nodes could be queried").says("Node \"node3\" does not respond");
     // Nobody: the operator must be certain.
     one.stop(StopMode::Fast);
     two.stop(StopMode::Fast);
     no_second_primary(one, &["node", "start"], "1 of 3 nodes, including itself");
-    no_second_primary(one, &["node", "start", "--dry-run"], "This check is waived by --force.");
+    no_second_primary(one, &["node", "start", "--dry-run"], "This check is overridden by --force.");
     no_second_primary(one, &["node", "service", "--action=start"], "cannot be determined");
     no_second_primary(one, &["node", "restart"], "cannot be determined");
-    start(&["--force"]).code(0).says("waived by --force");
-    one.pgbaton(["node", "restart"]).run().code(0).says("not all nodes say whether node \"node1\" is still");
+    start(&["--force"]).code(0).says("overridden by --force");
+    one.pgbaton(["node", "restart"]).run().code(0).says("not all nodes confirm that node \"node1\" is still");
     // While another command is at work on a node that answers, nobody starts anything.
     two.start();
     three.start();
@@ -196,7 +196,7 @@ fn a_standby_does_not_become_a_primary_by_being_started() {
         two.append_conf(target);
         two.stop(StopMode::Fast);
         let guarded = two.pgbaton(["node", "guard"]).run();
-        guarded.code(0).says("may become a primary by itself").says("recovery_target = 'immediate'");
+        guarded.code(0).says("may promote itself").says("recovery_target = 'immediate'");
         let dry = two.pgbaton(["node", "start", "--dry-run"]).run();
         dry.code(0).says("settings of a past recovery");
         assert!(dry.stdout.contains("clear the recovery target"), "{dry:?}");
@@ -216,7 +216,7 @@ fn a_standby_does_not_become_a_primary_by_being_started() {
         two.stop(StopMode::Fast);
         set_again();
         let output = two.pgbaton(["node", "guard", "--demote"]).run();
-        assert!(!output.code(0).stderr.contains("may become a primary"), "{output:?}");
+        assert!(!output.code(0).stderr.contains("may promote itself"), "{output:?}");
         two.start();
         stays_a_standby("node guard --demote");
         // No file overrides the command line.
@@ -307,11 +307,16 @@ fn a_server_that_lets_nobody_in_is_up() {
     let config = node1.node_config(1, "");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace(&node1.conninfo(), &node2.conninfo())).unwrap();
-    node1.pgbaton(["node", "start"]).run().code(1).says("are not of one server").says("none runs on");
-    node1.pgbaton(["node", "start", "--force"]).run().code(0).says("leads to another server");
+    node1
+        .pgbaton(["node", "start"])
+        .run()
+        .code(1)
+        .says("do not belong to the same server")
+        .says("none runs on");
+    node1.pgbaton(["node", "start", "--force"]).run().code(0).says("reaches another server");
     let other = node2.postmaster();
     for action in ["stop", "restart", "reload"] {
-        node1.pgbaton(["node", action]).run().code(1).says("are not of one server");
+        node1.pgbaton(["node", action]).run().code(1).says("do not belong to the same server");
     }
     assert!(node1.is_running() && node2.postmaster() == other);
 }
@@ -324,7 +329,7 @@ fn a_primary_with_a_leftover_standby_signal_is_not_restarted_as_a_standby() {
     std::fs::write(node1.data.join("standby.signal"), "").unwrap();
     let before = node1.postmaster();
     let output = node1.pgbaton(["node", "restart"]).run();
-    output.code(1).says("would come up as a standby").says("standby.signal\" first");
+    output.code(1).says("would start as a standby").says("standby.signal\" first");
     assert_eq!(node1.postmaster(), before);
     node1.pgbaton(["node", "restart", "--force"]).run().code(0);
     assert_eq!(node1.psql("SELECT pg_is_in_recovery()"), "t");

@@ -574,7 +574,7 @@ fn what_was_last_seen() {
     // Damaged: told once, and written anew.
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let output = show(&nodes[0]);
-    output.code(0).says("could not read what was last seen");
+    output.code(0).says("could not read the saved topology");
     let again = show(&nodes[0]);
     assert_eq!(again.code(0).stderr, "", "{again:?}");
     // Of another cluster: its nodes are asked, and not believed.
@@ -604,7 +604,7 @@ fn what_was_last_seen() {
     std::fs::write(nodes[0].config(), config).unwrap();
     let output = nodes[0].pgbaton(["cluster", "show"]).run();
     output.code(0);
-    assert_eq!(output.stderr.matches("WARNING: could not keep what was seen").count(), 1, "{output:?}");
+    assert_eq!(output.stderr.matches("WARNING: could not save the topology").count(), 1, "{output:?}");
 }
 
 #[test]

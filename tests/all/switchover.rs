@@ -105,9 +105,7 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     });
     support::send(receiver, Signal::CONT);
     output.code(18);
-    assert!(
-        output.json()["error"]["detail"].as_str().unwrap().contains("What had been changed was put back.")
-    );
+    assert!(output.json()["error"]["detail"].as_str().unwrap().contains("What had been changed was undone."));
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
     one.psql("CREATE TABLE after_the_way_back ()");
@@ -145,7 +143,7 @@ fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
     let detail = answer["error"]["detail"].as_str().unwrap();
     assert!(detail.contains("node \"node2\" has not answered for 4 s"), "{detail}");
     assert!(detail.contains("\"node1\" accepts connections as a primary"), "{detail}");
-    assert!(detail.contains("Not done of it: drop slot"), "{detail}");
+    assert!(detail.contains("Rollback steps not done: drop slot"), "{detail}");
     let issue = &answer["issues"][0];
     assert_eq!((&issue["severity"], &issue["code"]), (&"warning".into(), &"step_failed".into()), "{issue}");
     assert!(issue["hint"].as_str().unwrap().contains("pgbaton operation abandon"), "{issue}");
@@ -199,7 +197,7 @@ fn a_candidate_that_has_no_receiver_any_more_is_not_waited_for() {
     let answer = switchover_after(&nodes, &cut).code(18).json();
     let detail = answer["error"]["detail"].as_str().unwrap();
     assert!(detail.contains("node \"node2\" has no WAL receiver"), "{detail}");
-    assert!(detail.contains("What had been changed was put back."), "{detail}");
+    assert!(detail.contains("What had been changed was undone."), "{detail}");
     assert_eq!(nodes.primaries(), ["node1"]);
     one.psql("CREATE TABLE after_the_way_back ()");
     assert_eq!(two.psql(SLOTS), "");
@@ -656,7 +654,7 @@ fn configured_commands_are_used_on_both_sides() {
     // The stop is refused: nothing has happened, and what the command has said is told.
     std::fs::write(one.dir.join("broken-stop"), "").unwrap();
     let output = two.pgbaton(["standby", "switchover"]).run();
-    output.code(18).says("no stop today").says("What had been changed was put back.");
+    output.code(18).says("no stop today").says("What had been changed was undone.");
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
     std::fs::remove_file(one.dir.join("broken-stop")).unwrap();
@@ -754,7 +752,7 @@ fn synchronous_commits_go_on_with_the_standbys_that_are_left() {
     refused.says(fix).says("Nothing was changed.");
     assert_eq!(nodes.primaries(), ["node1"]);
     // Waived: pgbaton itself waits for nobody, and its record is there.
-    three.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("waived by --force");
+    three.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("overridden by --force");
     assert_eq!(nodes.primaries(), ["node3"]);
     assert_eq!(metadata(three, "SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active"), "3");
     let waiting = three.try_psql_as(
@@ -784,7 +782,7 @@ fn doubtful_candidates_are_refused_and_taken_when_that_is_asked_for() {
     let ledger = Ledger::begin(one, &nodes.servers);
     let refused = |texts: &[&str]| {
         let output = two.pgbaton(["standby", "switchover"]).run();
-        output.code(1).says("Nothing was changed.").says("waived by --force");
+        output.code(1).says("Nothing was changed.").says("overridden by --force");
         texts.iter().for_each(|text| {
             output.says(text);
         });
@@ -807,7 +805,7 @@ fn doubtful_candidates_are_refused_and_taken_when_that_is_asked_for() {
     refused(&["node \"node2\" replays with a delay", "recovery_min_apply_delay is 3600 s"]);
 
     // All of it at once.
-    two.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("waived by --force");
+    two.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("overridden by --force");
     assert_eq!(nodes.primaries(), ["node2"]);
     let record = ledger.end();
     observer.assert_never_two();
@@ -831,7 +829,7 @@ fn a_candidate_that_is_far_behind_is_refused() {
         .code(1)
         .says("node \"node2\" lags far behind")
         .says("still has to replay")
-        .says("waived by --force");
+        .says("overridden by --force");
     assert_eq!(nodes.primaries(), ["node1"]);
     two.pgbaton(["standby", "switchover", "--force", "--dry-run"]).run().code(0);
     support::send(startup, Signal::CONT);

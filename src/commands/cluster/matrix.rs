@@ -91,7 +91,7 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
         let missing = others.iter().filter(|node| facts.unasked.contains_key(&node.row.node_id));
         let relayed = join_all(missing.map(|node| async {
             let id = node.row.node_id;
-            // Whoever reaches its server is the one most likely to reach its host.
+            // A node that reaches its server is the one most likely to reach its host.
             let reaches = |relay: i32| {
                 facts.rows.get(&relay).is_some_and(|row| {
                     row.tried.iter().any(|tried| tried.node_id == id && tried.error.is_none())
@@ -128,7 +128,7 @@ impl Question<'_> {
         };
         timeout_at(self.until, asking).await.unwrap_or_else(|_| {
             let name = &place.row.node_name;
-            Err(Error::new(Exit::Remote, format!("the host of node \"{name}\" could not be asked in time")))
+            Err(Error::new(Exit::Remote, format!("the host of node \"{name}\" did not respond in time")))
         })
     }
 
@@ -138,9 +138,10 @@ impl Question<'_> {
             for (id, relay) in relays {
                 match relay.row(&self.targets, self.within(), Some((third, OPEN_THIRD))).await {
                     Ok(tried) => return Some((*id, tried)),
-                    Err(error) => self
-                        .context
-                        .debug(&format!("node {id} could not ask node \"{}\": {error}", third.row.node_name)),
+                    Err(error) => self.context.debug(&format!(
+                        "node {id} could not query node \"{}\": {error}",
+                        third.row.node_name
+                    )),
                 }
             }
             None

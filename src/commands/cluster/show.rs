@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let signals = Signals::take_over()
         .map_err(|error| Error::from_cause(Exit::Internal, "could not listen for signals", &error))?;
     let mut last: Option<Exit> = None;
-    // Told once, when the configuration is read, but part of every document, as of that of a single run.
+    // Reported once, when the configuration is read, but part of every document, as of that of a single run.
     let mut of_configuration = Vec::new();
     loop {
         let seen = tokio::select! {
@@ -118,7 +118,7 @@ async fn once(context: &Context) -> Result<Report> {
 
 /// Reads what a daemon recorded last of the standbys: on the primary, or else on any node that answers.
 ///
-/// Only who wants to see everything waits for it, and nobody fails for it.
+/// Only the detailed output waits for it, and no command fails for it.
 async fn recorded(context: &Context, facts: &ClusterFacts) -> Option<Vec<Monitoring>> {
     let has_it = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
     let primary = facts.primaries().next().map(|(node, _)| node);

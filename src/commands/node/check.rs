@@ -109,7 +109,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
     } else {
         Ok((alone(config, Err(not_asked())), More::default()))
     };
-    // What takes no server is told also of one that is down, where it was asked for by name.
+    // What needs no running server is reported also for one that is down, where it was requested by name.
     let on_the_host = |name: &&Name| !name.needs().server();
     let ((found, more), failed) = match asked {
         Err(error) if layout != Layout::OptFormat && named.iter().any(|name| on_the_host(&name)) => {
@@ -174,7 +174,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
             *finding = Finding {
                 detail: Some(why.clone()),
                 hint: Some("Correct conninfo or data_directory in the configuration.".into()),
-                ..Finding::new(Name::Identity, Status::Critical, "conninfo leads to another server")
+                ..Finding::new(Name::Identity, Status::Critical, "conninfo reaches another server")
             };
         }
     }
@@ -252,7 +252,7 @@ async fn this_server(
         Err(error) => return Err(error),
     };
     let server = bounded(until, server::ask(&session)).await.map_err(|error| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     })?;
     let asked = checks::ask(&session, names, until).await;
     more.asked.insert(config.node_id, asked);
@@ -268,10 +268,10 @@ async fn this_server(
 }
 
 fn not_asked() -> Silence {
-    Silence { answered: Answered::Nothing, message: "it was not asked".into(), detail: None, hint: None }
+    Silence { answered: Answered::Nothing, message: "it was not queried".into(), detail: None, hint: None }
 }
 
-/// The node as its configuration describes it, with nobody beside it.
+/// The node as its configuration describes it, without any other node.
 fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silence>) -> Found {
     let row = NodeRow {
         node_id: config.node_id,

@@ -23,8 +23,9 @@ use crate::secret::Secrets;
 const ENDED: Duration = Duration::from_secs(30);
 
 /// What to do where another server is this node, too.
-pub(super) const COPIED: &str = "Keep one of the two, and let nobody write to the other: stop that one with \"pgbaton node stop\" on its host. Transactions of both \
-    cannot be joined. Where the one at the registered address goes, register this one: \"pgbaton primary register --force\".";
+pub(super) const COPIED: &str = "Keep one of the two, and make sure that no client writes to the other: stop the other one with \
+    \"pgbaton node stop\" on its host. The transactions of the two cannot be merged. If the one at the registered address is removed, \
+    register this one: \"pgbaton primary register --force\".";
 
 /// What was found out.
 #[derive(Debug)]
@@ -71,17 +72,17 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     let judgement = &judged.judgement;
     let force = context.global.force;
     let check = match judgement.may {
-        May::Yes => Check::pass("second_primary", format!("node \"{name}\" is the primary for all other nodes")),
+        May::Yes => Check::pass("second_primary", format!("node \"{name}\" is the primary according to all other nodes")),
         May::YesNaming => Check::warning(
             "second_primary",
-            format!("node \"{name}\" starts as the primary, and not all other nodes could be asked"),
+            format!("node \"{name}\" starts as the primary, but not all other nodes could be queried"),
         )
         .detail(judgement.unheard().unwrap_or_default()),
         May::No { overridable: false } if judged.is_copied() => {
             refusal(name, &judgement.evidence()).hint(COPIED)
         }
         May::No { overridable: false } => {
-            let hint = "Run \"pgbaton node rejoin\" on this node: it comes back as a standby.";
+            let hint = "Run \"pgbaton node rejoin\" on this node: it re-attaches the node as a standby.";
             refusal(name, &judgement.evidence()).hint(hint)
         }
         May::No { overridable: true } if judgement.seen_newer.is_some() => {
@@ -96,7 +97,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     Ok(Permission { checks: vec![check], held, asked: true })
 }
 
-/// Takes the locks of all nodes that answer, and asks again: what decides is what they say under their locks, and nobody is promoted there
+/// Takes the locks of all nodes that answer, and asks again: what decides is what they say under their locks, and no node is promoted there
 /// until the second look. None where a restart or start is refused anyway.
 async fn under_locks(context: &Context, judged: &mut Judged) -> Result<Option<Held>> {
     if judged.judgement.may == (May::No { overridable: false }) {
@@ -135,9 +136,9 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
     if is_standby {
         let check = Check::fail(
             "standby_signal",
-            format!("node \"{name}\" is a primary, and would come up as a standby: it has {STANDBY_SIGNAL}"),
+            format!("node \"{name}\" is a primary, and would start as a standby: it has {STANDBY_SIGNAL}"),
         )
-        .detail("A running server takes no note of the file; a start does.")
+        .detail("A running server ignores the file, but at its next start the server becomes a standby.")
         .hint(format!(
             "If it is to stay the primary, remove \"{}\" first.",
             facts.data_directory.join(STANDBY_SIGNAL).display()
@@ -163,7 +164,7 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
         May::YesNaming | May::Unknown => {
             let check = Check::warning(
                 "second_primary",
-                format!("not all nodes say whether node \"{name}\" is still the primary"),
+                format!("not all nodes confirm that node \"{name}\" is still the primary"),
             );
             match judgement.unheard() {
                 Some(unheard) => check.detail(unheard),
@@ -175,7 +176,7 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
 }
 
 fn refusal(name: &str, evidence: &str) -> Check {
-    Check::fail("second_primary", format!("node \"{name}\" would be a second primary, or an old one"))
+    Check::fail("second_primary", format!("node \"{name}\" would be a second primary, or an outdated one"))
         .exit(Exit::SecondPrimary)
         .detail(evidence)
 }
@@ -190,14 +191,14 @@ fn undetermined(name: &str, judged: &Judged) -> Check {
         format!("it cannot be determined whether another node is the primary instead of \"{name}\""),
     )
     .exit(Exit::SecondPrimary);
-    if judged.knows_nobody() {
+    if judged.knows_no_other_node() {
         detail.push(
             "This host knows no other node: there is none in its password file nor in primary_conninfo."
                 .into(),
         );
         return check.detail(detail.join(" ")).hint(
-            "Run \"pgbaton cluster show -h HOST\" with the host of another node, after which this host knows the cluster, and then \
-             this command again. If there is no other node, or none was the primary since this server was stopped, override it.",
+            "Run \"pgbaton cluster show -h HOST\" with the host of another node, so that this host knows the cluster, and then run this \
+             command again. If there is no other node, or none was the primary since this server was stopped, override it.",
         );
     }
     let Count { named, of } = judged.judgement.count;
@@ -206,7 +207,8 @@ fn undetermined(name: &str, judged: &Judged) -> Check {
         "{named} of {of} nodes, including itself, confirm it as the primary; a majority is required."
     ));
     check.detail(detail.join(" ")).hint(
-        "Start the other nodes first, or see why they do not answer. If you are certain that none of them is, or was, the primary since this server was stopped, override it.",
+        "Start the other nodes first, or find out why they do not respond. If you are certain that none of them is, or was, the primary \
+         since this server was stopped, override it.",
     )
 }
 
@@ -226,7 +228,7 @@ fn answering(judged: &Judged) -> Vec<NodeRow> {
     rows
 }
 
-/// Looks once more, now that the server runs: what was promoted in between, where nobody could see it, is seen now. Then the server that was
+/// Looks once more, now that the server runs: what was promoted in between, unseen, is seen now. Then the server that was
 /// just started is ended at once, and its next start is that of a standby.
 ///
 /// # Errors

@@ -41,14 +41,14 @@ pub async fn run(
 ) -> Result<Report> {
     let config = context.config()?;
     let Some(action) = of(action) else {
-        return Err(Error::new(Exit::Internal, "a promotion is no work of the service manager"));
+        return Err(Error::new(Exit::Internal, "the service manager does not promote servers"));
     };
     let facts = facts(context, action)?;
     let data = &facts.data_directory;
     if action == Action::Start && is_half_rewound(data) {
-        return Err(Error::failed(format!("a rewind of \"{}\" was begun and not finished", data.display()))
-            .detail("Its files are neither the old state nor the new one.")
-            .hint("Run \"pgbaton node rejoin\" again: it goes on."));
+        return Err(Error::failed(format!("a rewind of \"{}\" was begun but not finished", data.display()))
+            .detail("Its files are in an inconsistent state.")
+            .hint("Run \"pgbaton node rejoin\" again: it continues the rewind."));
     }
     if matches!(action, Action::Start | Action::Restart) && !context.global.dry_run {
         wait_until_reaped(context, data).await?;
@@ -61,12 +61,12 @@ pub async fn run(
         None
     };
     if stops && !context.global.dry_run {
-        // What the next start is judged by: the server that is stopped now cannot tell of the other nodes then. Asking is remembering.
+        // What the next start is judged by: the server that is stopped now cannot name the other nodes then. Asking is remembering.
         let _seen = tokio::time::timeout(REMEMBERS, discovery::cluster(context)).await;
     }
     let service = Service { action, checkpoint, on: local_endpoint(config) };
     let mut plan = plan(&facts, &service);
-    // What the service manager says comes first: it may be somebody else's work altogether.
+    // What the service manager says comes first: it may be unrelated to this command.
     let permission = match plan.checks.iter().any(Check::stops) {
         true => None,
         false => Some(permission::ask(context, &facts, action).await?),
@@ -92,7 +92,7 @@ pub async fn run(
         Action::Start => ("has been started", "is running already"),
         Action::Stop => ("has been stopped", "is not running"),
         Action::Restart => ("has been restarted", ""),
-        Action::Reload => ("reads its configuration again", ""),
+        Action::Reload => ("has reloaded its configuration", ""),
     };
     if done.acted {
         // What the server has become is decided by what lay there, not by who typed the command.
@@ -116,7 +116,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     let name = &context.config()?.node_name;
     let options =
         ConnectOptions { deadline: SAYS_WHO, query_deadline: SAYS_WHO, ..ConnectOptions::default() };
-    // One that lets nobody in, or hangs, has to be stopped and started all the same.
+    // One that rejects all connections, or hangs, has to be stopped and started all the same.
     let Ok(session) = connect(&context.local_conninfo()?, &context.environment, &options).await else {
         return Ok(None);
     };
@@ -125,7 +125,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
         let check = Check::fail(
             "own_server",
-            format!("conninfo and data_directory of node \"{name}\" are not of one server"),
+            format!("conninfo and data_directory of node \"{name}\" do not belong to the same server"),
         )
         .detail(why)
         .hint("Correct conninfo or data_directory in the configuration.");
@@ -133,7 +133,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
     }))
 }
 
-/// Connects as every other command will: a server that is up may let nobody in, and conninfo may lead to another one.
+/// Connects as every other command will: a server that is up may reject all connections, and conninfo may reach another one.
 async fn see_who_answers(context: &Context) -> Result<()> {
     let config = context.config()?;
     let name = &config.node_name;
@@ -151,7 +151,7 @@ async fn see_who_answers(context: &Context) -> Result<()> {
     if let Some(why) = own_server::is_elsewhere(context, &session).await {
         context.ui.message(
             Level::Warning,
-            &format!("conninfo of node \"{name}\" leads to another server"),
+            &format!("conninfo of node \"{name}\" reaches another server"),
             Some(&why),
             Some("Correct conninfo or data_directory in the configuration."),
         );
@@ -162,7 +162,7 @@ async fn see_who_answers(context: &Context) -> Result<()> {
 /// How long a stop waits for what the other nodes say before it.
 const REMEMBERS: Duration = Duration::from_secs(3);
 
-/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on whoever has `pg_checkpoint`. If it may not,
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on a member of `pg_checkpoint`. If it may not,
 /// the superuser does it that was named.
 async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<planned::Checkpoint> {
     let config = context.config()?;
@@ -197,7 +197,7 @@ async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Resul
     })
 }
 
-/// Tells the command of an action, or of all of them, as `node service --list-actions` does.
+/// Prints the command of an action, or of all of them, as `node service --list-actions` does.
 ///
 /// # Errors
 /// Exit code 1 without a configuration.
@@ -256,8 +256,8 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
     {
         if is_stopping(&facts.data_directory) {
             return error.detail("The server is still shutting down.").hint(
-                "It goes on without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; \
-                 the server's log and its processes show what it waits for.",
+                "The shutdown continues without pgbaton. Run the command again to wait longer, or raise shutdown_check_timeout; the \
+                 server's log and its processes show what it waits for.",
             );
         }
         return error.detail("The server runs as before.");

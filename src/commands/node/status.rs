@@ -38,7 +38,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let whom = format!("node \"{}\"", config.node_name);
     let session = context.connect_local().await?;
     let broken = |error: crate::pg::client::SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let server = server::ask(&session).await.map_err(broken)?;
     let more: More = session.query_json(MORE, &[]).await.map_err(broken)?;
@@ -98,7 +98,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             severity: Severity::Error,
             ..found(
                 "wrong_server",
-                format!("conninfo of {whom} leads to another server"),
+                format!("conninfo of {whom} reaches another server"),
                 Some(why),
                 Some("Correct conninfo or data_directory in the configuration.".into()),
             )
@@ -122,9 +122,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 [one] => format!("{whom} has an inactive physical replication slot \"{one}\""),
                 several => format!("{whom} has {} inactive physical replication slots", several.len()),
             },
-            Some(format!("They keep WAL that nobody fetches: {}.", inactive.join(", "))),
+            Some(format!("They retain WAL that no client consumes: {}.", inactive.join(", "))),
             Some(
-                "If nothing is to come back for it, drop it with SELECT pg_drop_replication_slot('NAME')."
+                "If no client needs it any more, drop it with SELECT pg_drop_replication_slot('NAME')."
                     .into(),
             ),
         ));
@@ -141,7 +141,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                     )
                 }
             },
-            Some(format!("Nothing keeps WAL for a standby that is away: {}.", missing.join(", "))),
+            Some(format!(
+                "WAL is not retained for a standby while it is disconnected: {}.",
+                missing.join(", ")
+            )),
             Some("Create it with SELECT pg_create_physical_replication_slot('NAME').".into()),
         ));
     }

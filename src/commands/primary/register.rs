@@ -19,13 +19,13 @@ use crate::ui::Level;
 /// Registers the local server as the primary.
 ///
 /// # Errors
-/// Exit code 6 without a connection, 31 beside another primary, 1 for any other failed check, 7 if the metadata cannot be written.
+/// Exit code 6 without a connection, 31 if there is another primary, 1 for any other failed check, 7 if the metadata cannot be written.
 pub async fn run(context: &Context) -> Result<Report> {
     let config = context.config()?;
     let session = context.connect_local().await?;
     let whom = format!("node \"{}\"", config.node_name);
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let local = server::ask(&session).await.map_err(broken)?;
     context.is_of_cluster(&local.system_identifier)?;
@@ -36,7 +36,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     } else {
         superuser::connect(context, &context.local_conninfo()?, &whom, &mut known).await?
     };
-    // Nobody is registered unseen: where the role cannot read who else there is, the superuser does.
+    // No node is registered unseen: where the role cannot read which other nodes there are, the superuser does.
     let reader = match &superuser {
         Some(superuser) => Some(&superuser.session),
         None => {

@@ -107,7 +107,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     Ok(done.report)
 }
 
-/// Finds the cluster, and if it was asked to wait, until there is somebody to follow.
+/// Finds the cluster, and if it was asked to wait, until there is a node to follow.
 async fn wait_for_target(context: &Context, args: &Args) -> Result<discovery::Found> {
     let until = match args.wait {
         None => Instant::now(),

@@ -68,7 +68,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     under_locks::own(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
-    // The far end may do what a switchover has left to it; beside the locks, so that a host that is dead takes no time of its own.
+    // The far end may finish what a switchover has left to it; at the same time as the locks, so that a dead host takes no extra time.
     let known = Known::of(&rest, config.node_id);
     let (held, former_end, mut hosts) = tokio::join!(
         hold_at_rest(context, &mut rest),
@@ -152,17 +152,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             let name = &former.row.node_name;
             let state = if hosts.keeps_down(former.row.node_id) {
                 format!(
-                    "the old primary \"{name}\" can start as a standby only: standby.signal is in its data directory"
+                    "the old primary \"{name}\" can start only as a standby: standby.signal is in its data directory"
                 )
             } else {
-                format!("the old primary \"{name}\" must not be started as it is")
+                format!("the old primary \"{name}\" must not be started as a primary")
             };
             context.ui.message(
                 Level::Notice,
                 &state,
                 None,
                 Some(&format!(
-                    "When its host is back, run \"pgbaton node rejoin\" on it: it brings \"{name}\" back as a standby."
+                    "When its host is back, run \"pgbaton node rejoin\" on it: it re-attaches \"{name}\" as a standby."
                 )),
             );
         }
@@ -186,7 +186,7 @@ async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> 
     if running_postmaster(&data).is_some() {
         return None;
     }
-    // After a crash all WAL since the last checkpoint is read, which may be much, while nobody can write.
+    // After a crash all WAL since the last checkpoint is read, which may be much, while no client can write.
     let read = tokio::task::spawn_blocking(move || rejoin::end_of_wal(&data));
     tokio::time::timeout(END_OF_WAL, read).await.ok()?.ok()?.ok()?
 }

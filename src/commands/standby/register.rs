@@ -31,15 +31,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let whom = format!("node \"{}\"", config.node_name);
     let session = connect(context, args.wait_start, &whom).await?;
     let local = server::ask(&session).await.map_err(|error| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     })?;
     context.is_of_cluster(&local.system_identifier)?;
     if !local.in_recovery {
         return Err(Error::failed(format!(
-            "could not register standby \"{}\": the server takes writes",
+            "could not register standby \"{}\": the server accepts writes",
             config.node_name
         ))
-        .detail("It is no standby. Nothing was changed.")
+        .detail("It is not a standby. Nothing was changed.")
         .hint("If it is to be the primary, run \"pgbaton primary register\"."));
     }
     // A clone that registers at its end was given its source, which need not have the metadata.
@@ -142,7 +142,7 @@ async fn not_seen(error: &mut Error, name: &str, session: &Session, primary: &No
     }
 }
 
-/// Connects to the local server; with `--wait-start` again and again until it lets us in.
+/// Connects to the local server; with `--wait-start` again and again until it accepts the connection.
 async fn connect(context: &Context, wait_start: Option<u32>, whom: &str) -> Result<Session> {
     let conninfo = context.local_conninfo()?;
     let until = Instant::now() + Duration::from_secs(u64::from(wait_start.unwrap_or(0)));

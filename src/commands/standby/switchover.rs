@@ -162,7 +162,7 @@ fn told_of_options(context: &Context, args: &Args) {
     if args.force_rewind.is_some() {
         context.ui.say(
             Level::Notice,
-            "no rewind is needed: nobody is promoted before he has all WAL of the primary",
+            "--force-rewind is not needed: the candidate is promoted only after it has received all WAL from the primary",
         );
     }
     if args.always_promote {
@@ -290,7 +290,8 @@ fn login_check(
             .node(from.row.node_id)
             .detail(sentence(&why))
             .hint(format!(
-                "Let role \"{}\" in from there: see pg_hba.conf on \"{to_name}\", and the passfile on the host of \"{from_name}\".",
+                "Allow role \"{}\" to connect from there: check pg_hba.conf on \"{to_name}\" and the passfile on the host of \
+                 \"{from_name}\".",
                 to.row.repluser
             )),
     })
@@ -307,7 +308,7 @@ fn host_of(hello: &Hello) -> Option<Host> {
         start: service.start.clone(),
         start_note: service.start_note.clone(),
         archive_ready: hello.archive_ready,
-        // Where it cannot be told, what is there stays.
+        // Where it cannot be determined, what is there stays.
         has_upstream: hello.has_upstream.unwrap_or(true),
         next: hello.next.clone(),
     })

@@ -21,14 +21,14 @@ use crate::ui::Level;
 /// Registers the local server as a witness.
 ///
 /// # Errors
-/// Exit code 6 without the local server or the primary, 31 beside two primaries, 1 for any other failed check, 7 if something cannot be
+/// Exit code 6 without the local server or the primary, 31 if there are two primaries, 1 for any other failed check, 7 if something cannot be
 /// written.
 pub async fn run(context: &Context) -> Result<Report> {
     let config = context.config()?;
     let own = context.local_conninfo()?;
     let whom = format!("node \"{}\"", config.node_name);
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let named = context.given_conninfo()?.map(|given| completed(given, &own));
     let (local, mut primary) = tokio::join!(context.connect(&own), async {
@@ -74,7 +74,7 @@ pub async fn run(context: &Context) -> Result<Report> {
             Ok(Here { server, present, offered, superuser, rows, strangers })
         }
         (None, Err(error)) => Err(Silence::from(error.clone())),
-        (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not asked")),
+        (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not queried")),
     };
     if let Some(there) = there {
         context.belongs_to(&there.server.system_identifier);
@@ -86,7 +86,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     finish(context, config, &facts, &plan, known).await
 }
 
-/// Carries the plan out, and tells of it.
+/// Carries the plan out, and reports it.
 async fn finish(
     context: &Context,
     config: &Config,
@@ -172,7 +172,7 @@ async fn contact(context: &Context, conninfo: &Conninfo) -> Contact {
 
 async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There> {
     let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not ask {whom}")).detail(sentence(&error.to_string()))
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let (server, present) = tokio::join!(server::ask(session), schema::look(session));
     let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);
@@ -180,7 +180,7 @@ async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There
     Ok(There { whom: whom.to_string(), server, present, cluster })
 }
 
-/// Looks for the primary among the nodes that were last seen, and those that a copy of the metadata on the witness names.
+/// Looks for the primary among the nodes of the saved topology, and those that a copy of the metadata on the witness names.
 async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
     let seen = state_directory::saved_topology(context).ok().flatten();
     let mut rows: Vec<NodeRow> = Vec::new();

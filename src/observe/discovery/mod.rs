@@ -31,7 +31,7 @@ use crate::ui::Level;
 pub struct Found {
     /// What the nodes say.
     pub facts: ClusterFacts,
-    /// What was last seen before; read before it is overwritten.
+    /// The saved topology; read before it is overwritten.
     pub topology: Option<Topology>,
     /// The server that conninfo of the configuration leads to, and where that is, if it answers.
     pub local: Option<(String, ServerFacts)>,
@@ -43,7 +43,7 @@ pub struct Found {
     pub now: Timestamp,
 }
 
-/// What was asked besides, for checks.
+/// What was asked in addition, for checks.
 #[derive(Debug, Default)]
 pub struct More {
     /// What the servers say, by node id.
@@ -58,11 +58,11 @@ pub struct More {
 
 /// Finds all nodes and asks them, beginning with the local one or the one that was named by `-h` and so on.
 ///
-/// All nodes of the last seen topology are asked at the same time, so that one round is enough where nothing has changed, and nobody
-/// waits for a local server that is silent.
+/// All nodes of the saved topology are asked at the same time, so that one round is enough where nothing has changed, and no node
+/// waits for a local server that does not respond.
 ///
 /// # Errors
-/// Exit code 6 if nobody answers and nothing was seen before, 7 if the metadata cannot be read.
+/// Exit code 6 if no node responds and no topology was saved, 7 if the metadata cannot be read.
 pub async fn cluster(context: &Context) -> Result<Found> {
     Ok(find(context, None, false).await?.0)
 }
@@ -75,7 +75,7 @@ pub async fn cluster_and_operations(context: &Context) -> Result<Found> {
     Ok(find(context, None, true).await?.0)
 }
 
-/// Does the same, and asks all nodes in the same round for what these checks need besides; each within a deadline.
+/// Does the same, and asks all nodes in the same round for what these checks need in addition; each within a deadline.
 ///
 /// # Errors
 /// Those of [`cluster`].
@@ -128,14 +128,14 @@ async fn find(
         (Some(rows), _) => round.facts(rows.iter().map(|node| &node.row)),
         (None, seen) => match round.refusal(&first) {
             // It answers, and has no metadata: that is the news, not what was seen at other times.
-            // One that only had no time for it has told no news.
+            // One that only had no time for it has reported nothing new.
             Some(Refusal::Metadata(error)) if seen.is_none() || error.kind != SqlErrorKind::TimedOut => {
                 return Err(no_metadata(&whom, error, round.server(&first)));
             }
             Some(Refusal::Connection(error)) if seen.is_none() => {
                 return Err(not_connected(&whom, error.clone()));
             }
-            // Nobody: what was seen, with why each of them is silent.
+            // None: the saved topology, with the reason why each node does not respond.
             _ => round.facts(seen_rows),
         },
     };
@@ -183,7 +183,7 @@ pub(crate) fn key(conninfo: &str) -> String {
     words.join(" ")
 }
 
-/// Keeps what was seen, for the day on which nobody answers. A failure is told and harms nothing else.
+/// Saves the topology, for the day on which no node responds. A failure is reported and harms nothing else.
 pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
     // Root may look, but the user who runs everything else could not read a file of root's.
     if context.environment.uid == 0 || facts.nodes.iter().all(|node| node.server.is_err()) {
@@ -199,10 +199,10 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
         TOLD.call_once(|| {
             context.ui.message(
                 Level::Warning,
-                "could not keep what was seen of the cluster",
+                "could not save the topology of the cluster",
                 Some(&without_state(&error)),
                 Some(error.hint.as_deref().unwrap_or(
-                    "Without it nothing can be shown when no node answers. See state_directory in the configuration.",
+                    "Without it nothing can be shown when no node responds. See state_directory in the configuration.",
                 )),
             );
         });
@@ -223,7 +223,7 @@ pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
             TOLD.call_once(|| {
                 context.ui.message(
                     Level::Warning,
-                    "could not read what was last seen of the cluster",
+                    "could not read the saved topology",
                     Some(&without_state(&error)),
                     error.hint.as_deref(),
                 );
@@ -233,7 +233,7 @@ pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
     }
 }
 
-/// Tells an error of the state directory as a detail of what it prevents; nothing else is prevented by it.
+/// Reports an error of the state directory as a detail of what it prevents; nothing else is prevented by it.
 fn without_state(error: &Error) -> String {
     let detail = error.detail.as_deref().unwrap_or_default().replace(" Nothing was changed.", "");
     format!("{} {detail}", crate::error::sentence(&error.primary)).trim_end().to_string()
@@ -284,8 +284,8 @@ fn no_metadata(whom: &str, error: &SqlError, server: Option<&ServerFacts>) -> Er
     let hint = match role.filter(|_| error.sqlstate.as_deref() == Some("42501")) {
         // What the primary has made a moment ago may be on its way.
         _ if missing && server.is_some_and(|server| server.in_recovery) => {
-            "It is a standby, and has what it has received. Run \"pgbaton primary register\" on the primary; if that is done, see that this \
-             standby streams, and run the command again. Or name the right database in conninfo."
+            "It is a standby, and may not have received the metadata yet. Run \"pgbaton primary register\" on the primary; if that is \
+             done, check that this standby streams, and run the command again. Or name the right database in conninfo."
                 .into()
         }
         _ if missing => {
@@ -300,7 +300,7 @@ fn no_metadata(whom: &str, error: &SqlError, server: Option<&ServerFacts>) -> Er
     Error::new(Exit::Query, primary).detail(crate::error::sentence(&error.to_string())).hint(hint)
 }
 
-/// Returns the node that takes writes.
+/// Returns the node that accepts writes.
 ///
 /// # Errors
 /// Exit code 6 if none answers, 31 if there are several.
@@ -317,7 +317,7 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                     Err(silence) => format!("Node \"{}\": {}.", node.row.node_name, silence.message),
                     Ok(_) => match facts.stranger(node) {
                         Some(stranger) => {
-                            format!("Node \"{}\" does not answer: {}.", node.row.node_name, stranger.message)
+                            format!("Node \"{}\" does not respond: {}.", node.row.node_name, stranger.message)
                         }
                         None => format!("Node \"{}\" is in recovery.", node.row.node_name),
                     },
@@ -325,20 +325,21 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                 .collect();
             Err(Error::new(Exit::Connection, "no primary can be reached")
                 .detail(if registered.is_empty() {
-                    "None is registered. Nothing was changed.".to_string()
+                    "No primary is registered. Nothing was changed.".to_string()
                 } else {
                     format!("{} Nothing was changed.", registered.join(" "))
                 })
-                .hint("Run \"pgbaton cluster show\" to see what there is."))
+                .hint("Run \"pgbaton cluster show\" to see the state of the nodes."))
         }
         several => {
             let names: Vec<String> =
                 several.iter().map(|(node, _)| format!("\"{}\"", node.row.node_name)).collect();
-            Err(Error::new(Exit::SecondPrimary, format!("{} nodes take writes", several.len()))
-                .detail(format!("They are {}. Nothing was changed.", names.join(", ")))
-                .hint(
-                    "Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other.",
-                ))
+            Err(Error::new(
+                Exit::SecondPrimary,
+                format!("split brain: {} nodes accept writes", several.len()),
+            )
+            .detail(format!("They are {}. Nothing was changed.", names.join(", ")))
+            .hint("Run \"pgbaton cluster show\" to see which of them is the right one, and stop the other."))
         }
     }
 }

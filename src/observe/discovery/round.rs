@@ -31,7 +31,7 @@ use crate::system::environment::Environment;
 pub(crate) enum Refusal {
     /// It could not be connected to.
     Connection(ConnectError),
-    /// It let us in, but has no metadata, or none that may be read.
+    /// It accepted the connection, but has no metadata, or none that may be read.
     Metadata(SqlError),
 }
 
@@ -55,9 +55,9 @@ struct Answer {
     server: std::result::Result<(Session, ServerFacts), Silence>,
     /// The rows of the nodes, where they were asked for.
     rows: Option<Rows>,
-    /// For the error message, should nobody else answer.
+    /// For the error message, if no other node responds.
     refusal: Option<Refusal>,
-    /// What checks need besides, where that was asked.
+    /// What checks need in addition, where that was asked.
     more: Option<Asked>,
     /// The operations that have not reported their end, by its copy of the table; None where it was not asked or has no answer.
     operations: Option<Vec<OpenOperation>>,
@@ -80,13 +80,13 @@ pub(crate) struct Round<'a> {
     answers: BTreeMap<String, Answer>,
     /// The server whose rows count unless a primary has others.
     pub(crate) first: Option<String>,
-    /// Everybody is asked what these checks need besides.
+    /// All nodes are asked what these checks need in addition.
     pub(crate) for_checks: Option<Rc<[Name]>>,
     /// Everybody is asked for the operations that have not reported their end.
     pub(crate) operations_too: bool,
 }
 
-/// What a server is asked besides what it is.
+/// What a server is asked in addition to its state.
 struct Besides {
     /// The rows of the nodes, even if it is a standby.
     rows: bool,
@@ -129,7 +129,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Returns the nodes' rows, with all of the nodes asked; None if nobody has rows.
+    /// Returns the nodes' rows, with all of the nodes asked; None if no node has rows.
     pub(crate) async fn run(&mut self) -> Option<Rows> {
         loop {
             let rows = self.rows();
@@ -141,11 +141,11 @@ impl<'a> Round<'a> {
                     return Some(Rc::clone(rows));
                 }
             }
-            let somebody = self.answers.values().any(|answer| answer.server.is_ok());
+            let any_responds = self.answers.values().any(|answer| answer.server.is_ok());
             // Every question has a deadline of its own, so this wait ends too.
             let next = self.pending.next();
             let waited =
-                if rows.is_none() && somebody { timeout(PATIENCE, next).await } else { Ok(next.await) };
+                if rows.is_none() && any_responds { timeout(PATIENCE, next).await } else { Ok(next.await) };
             match waited {
                 Ok(Some(answer)) => {
                     self.answers.insert(answer.key.clone(), answer);
@@ -172,7 +172,7 @@ impl<'a> Round<'a> {
     }
 
     /// Returns the rows to believe: those of a primary on the newest timeline, else those of the server that was asked first, else
-    /// anybody's. A standby's may be old.
+    /// any node's. A standby's may be old.
     fn rows(&self) -> Option<Rows> {
         let first = self.first.as_ref().and_then(|key| self.answers.get(key));
         let own = first
@@ -242,7 +242,7 @@ impl<'a> Round<'a> {
                 Some(Err(silence)) => Err(silence.clone()),
                 None => Err(Silence {
                     answered: Answered::Silent,
-                    message: "there was no time to ask it".into(),
+                    message: "there was no time to query it".into(),
                     detail: None,
                     hint: None,
                 }),
@@ -282,7 +282,7 @@ impl<'a> Round<'a> {
         join_all(looks).await;
     }
 
-    /// Asks those that take writes, where they are several, who uses them, and what they have written since they parted.
+    /// Asks the nodes that accept writes, where they are several, which clients use them, and what they have written since they diverged.
     pub(crate) async fn ask_sides(&self, facts: &mut ClusterFacts) {
         let primaries: Vec<ServerFacts> = facts.primaries().map(|(_, server)| server.clone()).collect();
         let primaries = &primaries;
@@ -299,7 +299,7 @@ impl<'a> Round<'a> {
         join_all(counts).await;
     }
 
-    /// Returns what witnesses have of the metadata: like whoever takes writes, they were asked for it.
+    /// Returns what witnesses have of the metadata: like the nodes that accept writes, they were asked for it.
     pub(crate) fn copies(&self, facts: &ClusterFacts) -> Copies {
         let witnesses = facts.nodes.iter().filter(|node| node.row.node_type == NodeType::Witness);
         let rows = witnesses.filter_map(|node| {

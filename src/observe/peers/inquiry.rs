@@ -1,4 +1,4 @@
-//! Asking everybody who is known, and whoever becomes known by that, all at once.
+//! Asking all nodes that are known, and those that become known by that, all at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Which addresses of the node itself are asked, because another server may be there: a copy, or what was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnAddresses {
-    /// None: it cannot be told whether the local server is who answers.
+    /// None: it cannot be determined whether the local server is the one that answers.
     None,
     /// Those that are registered for it elsewhere. The local server is known by what it has said at its conninfo.
     Registered,
@@ -61,7 +61,7 @@ pub(crate) struct Inquiry<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    /// Begins with nobody to ask.
+    /// Begins with no node to ask.
     pub fn new(context: &'a Context, own: &'a NodeRow, system_identifier: &'a str) -> Self {
         Self {
             environment: &context.environment,
@@ -100,7 +100,7 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// Says whether there is anybody to ask.
+    /// Says whether there is any node to ask.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.named.is_empty() && self.guessed.is_empty()
     }
@@ -230,14 +230,14 @@ async fn over(session: &Session, node: NodeFacts, registered: bool, until: Insta
         registered,
         rows,
         promoted_to: promotions.iter().map(|promotion| promotion.timeline).max(),
-        // Whoever may not see locks cannot be asked about them.
+        // A role that may not see locks cannot be used to ask about them.
         busy: busy.unwrap_or(false),
         // Nor may everybody see operations, which an older version does not record either.
         operations: operations.unwrap_or_default(),
     }
 }
 
-/// Asks a server again, over a session that holds its lock: then nobody else is at work there.
+/// Asks a server again, over a session that holds its lock: then no other command is running there.
 pub(crate) async fn again(session: &Session, voice: &Voice, within: Duration) -> Voice {
     let until = Instant::now() + within;
     let server = bounded(until, server::ask(session)).await.map_err(Silence::from);

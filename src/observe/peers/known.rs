@@ -62,7 +62,7 @@ pub(crate) struct Led {
     pub dismissed: Vec<String>,
 }
 
-/// Finds the cluster of the local data directory by what its host knows where the metadata names nobody who answers.
+/// Finds the cluster of the local data directory by what its host knows where the metadata names no node that responds.
 ///
 /// A server is believed to be one of this cluster by its system identifier only, and what it says of the others is asked of them.
 /// `own_server` is the local server, where it runs.
@@ -126,7 +126,7 @@ fn passfile_places(context: &Context, own: &Conninfo) -> Vec<(String, String)> {
     passfile::places(&text, own.get("dbname").unwrap_or(user), user)
 }
 
-/// Returns where the local server streams from by its files, as `postgres -C` tells it.
+/// Returns where the local server streams from by its files, as `postgres -C` reports it.
 async fn upstream_of_files(context: &Context) -> Option<Conninfo> {
     let config = context.config().ok()?;
     let data = &config.data_directory;

@@ -251,18 +251,18 @@ impl Judged {
                 seen_newer: self.seen.newer_than_heard(&words),
             },
         );
-        // A witness has a cluster of its own, which nobody else can be the primary of.
+        // A witness has a cluster of its own, of which no other node can be the primary.
         if self.seen.is_witness {
             (self.judgement.may, self.judgement.alone) = (May::Yes, true);
         }
     }
 
     /// Nothing says whether there are other nodes, and none is known.
-    pub fn knows_nobody(&self) -> bool {
+    pub fn knows_no_other_node(&self) -> bool {
         !self.judgement.alone && self.judgement.words.is_empty()
     }
 
-    /// Another server has an address of this node, and takes writes.
+    /// Another server has an address of this node, and accepts writes.
     pub fn is_copied(&self) -> bool {
         self.judgement.words.iter().any(|word| word.own_address && word.says == Says::Against)
     }
@@ -306,7 +306,7 @@ pub(crate) async fn read(context: &Context) -> Result<Local> {
     look_at_history(data, major.parse().unwrap_or(0), None, &said).map_err(unreadable)
 }
 
-/// Reads the last seen topology and adds whom it names.
+/// Reads the saved topology and adds the nodes that it names.
 pub(crate) fn last_seen(context: &Context, local: &Local, inquiry: &mut Inquiry<'_>) -> Result<Seen> {
     let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
     let Some(directory) = context.own_state_directory()? else {
@@ -348,7 +348,7 @@ pub(crate) fn beyond_checkpoint(local: &Local, voices: &[Voice]) -> bool {
 }
 
 /// Finds where the local WAL ends: after a crash it is read from the last checkpoint on, as the server will do, which takes less time
-/// than the server will. So that is not bounded by `guard_wait`, but told.
+/// than the server will. So that is not bounded by `guard_wait`, but reported.
 pub(crate) async fn measured(context: &Context, local: &Local) -> Option<Lsn> {
     let from = local.control.checkpoint;
     let mut local = Local { end: None, ..local.clone() };

@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 
 /// The far ends of a plan.
 ///
-/// With the first effect that the way back would undo, a far end is given the part of the way back that is its own: it carries that out by
-/// itself if its channel closes before it has told that its server is shut down. Before the point of no return it has to forget it.
+/// With the first effect that the rollback would undo, a far end is given the part of the rollback that is its own: it carries that out by
+/// itself if its channel closes before it has reported that its server is shut down. Before the point of no return it has to forget it.
 #[derive(Debug, Default)]
 pub struct FarEnds {
     remotes: BTreeMap<i32, Remote>,
@@ -51,7 +51,7 @@ impl FarEnds {
     /// Opens what can be opened; returns why the rest cannot be.
     ///
     /// # Errors
-    /// Exit code 30 while somebody works on one of the hosts: what he does and a way back without him would cross each other.
+    /// Exit code 30 while another command runs on one of the hosts: its work and a rollback without it would conflict.
     pub async fn open_some(context: &Context, plan: &Plan, past: &Past) -> Result<(Self, Vec<Error>), Error> {
         let (far_ends, mut absent) = Self::open_each(context, plan, past, None).await;
         match absent.iter().position(|absent| absent.busy) {
@@ -121,7 +121,7 @@ impl FarEnds {
     /// confirmed before is old. Returns what speaks against a promotion, as a whole sentence.
     pub(crate) async fn objection(&self) -> Option<String> {
         let asked = self.remotes.values().map(async |remote| match remote.take_over().await {
-            Ok(standing) => standing.objection().map(|why| format!("Of node \"{}\": {why}", remote.name())),
+            Ok(standing) => standing.objection().map(|why| format!("Node \"{}\": {why}", remote.name())),
             Err(error) => Some(sentence(&error.to_string())),
         });
         join_all(asked).await.into_iter().flatten().next()
@@ -140,7 +140,7 @@ impl FarEnds {
         self.in_outage.set(self.in_outage.get() || self.outage.contains(&step.id));
         if step.no_return {
             self.past_no_return.set(true);
-            // One that has told does nothing by itself any more, and must not be waited for now.
+            // One that has reported it does nothing by itself any more, and must not be waited for now.
             let armed = self
                 .remotes
                 .values()
@@ -177,7 +177,7 @@ impl FarEnds {
 
     /// Ends the work with all far ends: they forget what they were to do and give their locks back.
     ///
-    /// One that cannot be told any more has noticed that by itself.
+    /// One that can no longer be reached has noticed that by itself.
     pub async fn release(&self) {
         let told = self.remotes.values().map(|remote| remote.say(&Call::Release, GRACE));
         let _gone = join_all(told).await;
@@ -187,7 +187,7 @@ impl FarEnds {
 /// Why a far end takes no part.
 struct Absent {
     error: Error,
-    /// Somebody is working there now.
+    /// Another command is running there now.
     busy: bool,
 }
 

@@ -20,7 +20,7 @@ use crate::pg::lsn::Lsn;
 use crate::plan::{Glance, Look};
 use crate::system::clock;
 
-/// How long one node may take beside the time that its session needed before: inside an outage nothing is waited for any longer.
+/// How long one node may take in addition to the time that its session needed before: inside an outage nothing is waited for any longer.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long this node's own server may take for the question whether it is a standby, before its files are read instead.
@@ -112,8 +112,11 @@ impl Live<'_> {
         };
         said.map(|(end,)| end).ok_or_else(|| Error {
             no_effect: true,
-            ..Error::new(Exit::Connection, "could not ask the node to be promoted where its WAL ends")
-                .detail("Nothing was requested: another standby may have more.")
+            ..Error::new(
+                Exit::Connection,
+                "could not determine where the WAL of the node to be promoted ends",
+            )
+            .detail("The promotion was not requested: another standby may have more WAL.")
         })
     }
 
@@ -197,7 +200,7 @@ impl Live<'_> {
                 format!("the session that holds the lock of {} is gone", on.name),
             )
             .detail(
-                "Nothing was requested: over another session, another command could be at work meanwhile.",
+                "The promotion was not requested: without that session the lock is lost, and another command may be running.",
             );
             error.no_effect = true;
             error
@@ -219,7 +222,7 @@ impl Live<'_> {
                 .await
                 .map(|row| row.get(0).map(str::to_string))
                 .map_err(|error| anyhow::anyhow!("{error}")),
-            None => Err(anyhow::anyhow!("{} does not answer", on.name)),
+            None => Err(anyhow::anyhow!("{} does not respond", on.name)),
         };
         match said {
             Ok(said) => Ok(said.as_deref() == Some("false")),
@@ -251,12 +254,12 @@ impl Live<'_> {
 async fn word_of(host: &Remote) -> Word {
     match timeout(PATIENCE + host.round_trip(), host.secure(true)).await {
         Ok(Ok(secured)) => match secured.server.objection() {
-            Some(why) => Word::Objects(format!("Of node \"{}\": {why}", host.name())),
+            Some(why) => Word::Objects(format!("Node \"{}\": {why}", host.name())),
             None => Word::Agrees,
         },
         Ok(Err(error)) => Word::Objects(sentence(&error.to_string())),
         Err(_) => Word::Objects(format!(
-            "Pgbaton on the host of node \"{}\" does not confirm any more that its server is no primary.",
+            "pgbaton on the host of node \"{}\" no longer confirms that its server is not a primary.",
             host.name()
         )),
     }
@@ -268,7 +271,7 @@ const REQUESTED_OR_PRIMARY: &str =
 
 /// The error of an effect that the last look has forbidden.
 pub(crate) fn challenged(step_exit: Exit, why: &str) -> Error {
-    let mut error = Error::new(step_exit, "the last look, immediately before the effect, forbids it")
+    let mut error = Error::new(step_exit, "the last check, immediately before the change, does not allow it")
         .detail(sentence(why));
     error.no_effect = true;
     error

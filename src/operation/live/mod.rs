@@ -54,7 +54,7 @@ pub struct Live<'a> {
     journal: RefCell<Option<Journal>>,
     secrets: RefCell<Secrets>,
     signals: Signals,
-    /// Sessions that nobody uses at the moment, by server. A new connection costs more than most questions.
+    /// Sessions that are idle, by server. A new connection costs more than most questions.
     idle: RefCell<BTreeMap<String, Vec<Session>>>,
     /// The program that was begun last and left to itself.
     begun: RefCell<Option<process::Begun>>,
@@ -159,13 +159,14 @@ impl<'a> Live<'a> {
 
     fn secret(&self, name: &str) -> Result<Secret, Error> {
         self.secrets.borrow().get(name).cloned().ok_or_else(|| {
-            Error::new(Exit::Internal, format!("\"{name}\" is not known any more"))
-                .detail("It was given on the command line or in the environment of the command that began the operation, and is written nowhere.")
+            Error::new(Exit::Internal, format!("\"{name}\" is no longer known"))
+                .detail("It was given on the command line or in the environment of the command that began the operation, and is not \
+                    stored.")
                 .hint("Run the original command again.")
         })
     }
 
-    /// Returns a session on a server: one that is open already, or a new one. Whoever is done with it and saw no error puts it back.
+    /// Returns a session on a server: one that is open already, or a new one. The caller returns it after use, unless there was an error.
     async fn session(&self, on: &Endpoint) -> Result<Session, Error> {
         let idle = || self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
         while let Some(session) = idle() {
@@ -284,7 +285,7 @@ impl<'a> Live<'a> {
         self.sql(on, &statements, timeout_s).await
     }
 
-    /// Starts a program that nobody waits for.
+    /// Starts a program without waiting for it.
     fn begin(&self, command: &Command) -> Result<(), Error> {
         self.ready(command)?;
         let setting = process::Surroundings {
@@ -341,8 +342,8 @@ impl<'a> Live<'a> {
                 tokio::select! {
                     finished = running => finished,
                     () = silent => {
-                        return Err(Error::new(Exit::LocalCommand, "the program shows no progress any more")
-                            .detail(format!("Nothing new came from `{command}` for {seconds} seconds; it was ended.")));
+                        return Err(Error::new(Exit::LocalCommand, "the program makes no progress")
+                            .detail(format!("`{command}` printed nothing new for {seconds} seconds and was terminated.")));
                     }
                 }
             }
@@ -525,10 +526,8 @@ impl<'a> Live<'a> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Error::new(Exit::LocalCommand, "a file operation failed")
                 .detail(sentence(&format!("{error:#}")))),
-            Err(error) => {
-                Err(Error::new(Exit::Internal, "a file operation broke off")
-                    .detail(sentence(&error.to_string())))
-            }
+            Err(error) => Err(Error::new(Exit::Internal, "a file operation was aborted")
+                .detail(sentence(&error.to_string()))),
         }
     }
 }
@@ -654,7 +653,7 @@ impl World for Live<'_> {
             }
             Probe::ShutDown { data_directory } => {
                 let down = control_file::read(data_directory)?.state == ControlState::ShutDown;
-                // Whoever waits for it in vain wants to know what the command for it has said.
+                // If the wait times out, the output of its command is needed.
                 if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Begun::failure) {
                     anyhow::bail!("{why}");
                 }
@@ -679,15 +678,15 @@ impl World for Live<'_> {
                     Ok(stretch) if stretch.commits <= count => true,
                     // There will not be fewer.
                     Ok(stretch) => {
-                        let error = Error::new(Exit::DataLoss, "more was committed here before the server was stopped")
+                        let error = Error::new(Exit::DataLoss, "more transactions were committed here before the server was stopped")
                             .detail(format!(
-                                "{} transactions were committed after {after}; when it was looked at there were {count}. None of them is \
-                                 discarded.",
+                                "{} transactions were committed after {after}; the check before the shutdown counted {count}. None of \
+                                 them is discarded.",
                                 stretch.commits
                             ));
                         return Err(Hopeless(error).into());
                     }
-                    Err(segment) => anyhow::bail!("WAL segment \"{segment}\" is not there any more"),
+                    Err(segment) => anyhow::bail!("WAL segment \"{segment}\" no longer exists"),
                 }
             }
             Probe::HasAll { on, node_id, data_directory } => {
@@ -774,33 +773,33 @@ impl World for Live<'_> {
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
             }
-            Narration::PastNoReturn => ui.say(Level::Debug, "there is no way back from here"),
+            Narration::PastNoReturn => ui.say(Level::Debug, "point of no return"),
             Narration::GoingBack => {
                 self.far_ends.go_back();
-                ui.say(Level::Notice, "going back to the old state");
+                ui.say(Level::Notice, "rolling back");
             }
             Narration::Undoing => self.far_ends.go_back(),
             Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
-            Narration::Met(verify) => ui.say(Level::Debug, &format!("it is so: {}", verify.title)),
+            Narration::Met(verify) => ui.say(Level::Debug, &format!("condition met: {}", verify.title)),
             Narration::NotMet { error, .. } => {
                 ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);
             }
             Narration::Interrupted { past_no_return, .. } => ui.say(
                 Level::Notice,
                 if past_no_return {
-                    "interrupted: the running step is finished, the rest is left"
+                    "interrupted: the running step is finished, the remaining steps are not run"
                 } else {
                     "interrupted"
                 },
             ),
             Narration::Finishing(_) => ui.message(
                 Level::Notice,
-                "the promotion is done or requested: the rest is finished first",
+                "the promotion is done or requested: the remaining steps are finished first",
                 None,
-                Some("Press Ctrl-C again to stop after the running step and leave the rest to \"pgbaton operation resume\"."),
+                Some("Press Ctrl-C again to stop after the running step and leave the remaining steps to \"pgbaton operation resume\"."),
             ),
             Narration::StillGoing(_) => {
-                ui.say(Level::Notice, "what goes on now must be finished; it will not take long");
+                ui.say(Level::Notice, "the running step must be finished; it will not take long");
             }
             Narration::Warning(text) => ui.say(Level::Warning, &text),
         }
@@ -818,7 +817,7 @@ pub(crate) fn stays_down(data_directory: &Path) -> anyhow::Result<bool> {
 /// What was received says nothing of WAL that came from an archive, what was replayed nothing of WAL that waits.
 const HAS_ALL: &str = "SELECT coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) >= $1::pg_lsn, false)::text";
 
-/// Tells one server from another.
+/// Distinguishes one server from another.
 fn key(on: &Endpoint) -> String {
     format!("{} {}", on.name, on.conninfo)
 }

@@ -1,4 +1,4 @@
-//! The effects of a rejoin: what is kept, what is put back, and pg_rewind.
+//! The effects of a rejoin: what is kept, what is restored, and pg_rewind.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_copied_is_put_back_and_what_came_is_removed() {
+    fn what_was_copied_is_restored_and_what_was_added_is_removed() {
         let place = tempfile::tempdir().unwrap();
         let (data, kept) = (place.path().join("data"), place.path().join("kept"));
         for (name, text) in [("postgresql.conf", "own"), ("conf.d/a.conf", "own"), ("base/1", "own")] {

@@ -51,7 +51,7 @@ pub(crate) fn signal(data: &Path, request: Request) -> Result<(), Error> {
     };
     match kill_process(pid, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(Error::new(Exit::LocalCommand, "could not send the server a signal").detail(
+        Err(error) => Err(Error::new(Exit::LocalCommand, "could not send a signal to the server").detail(
             format!("Process {} of data directory \"{}\": {error}.", pid.as_raw_nonzero(), data.display()),
         )),
     }
@@ -109,9 +109,11 @@ impl Live<'_> {
         look: Option<&Look>,
     ) -> Result<Option<String>, Error> {
         let Some(look) = look else {
-            let mut error =
-                Error::new(Exit::Promotion, "the journal does not say what the promotion was decided from")
-                    .detail("It was written by version 0.1.0. Nothing was requested.");
+            let mut error = Error::new(
+                Exit::Promotion,
+                "the journal does not record the state that the promotion was decided on",
+            )
+            .detail("It was written by version 0.1.0. The promotion was not requested.");
             error.no_effect = true;
             return Err(error);
         };
@@ -125,7 +127,8 @@ impl Live<'_> {
             return Err(challenged(Exit::Promotion, &why));
         }
         let unanswered = seen.unanswered.join(", ");
-        let note = (!unanswered.is_empty()).then(|| format!("promoted without an answer of {unanswered}"));
+        let note =
+            (!unanswered.is_empty()).then(|| format!("promoted although {unanswered} did not respond"));
         match command {
             Some(command) => {
                 session
@@ -140,7 +143,7 @@ impl Live<'_> {
                 if row.get(0) != Some("true") {
                     return Err(Error::new(
                         Exit::Promotion,
-                        "the server did not take the request for promotion",
+                        "the server did not accept the request for promotion",
                     ));
                 }
             }
@@ -153,7 +156,7 @@ impl Live<'_> {
                 .await
                 .map_err(|error| sql_failed(on, error))?;
             if row.get(0) == Some("false") {
-                // It cannot be taken back. But it is told. A standby of this server may be on its new timeline already.
+                // It cannot be undone, but it is reported. A standby of this server may be on its new timeline already.
                 let any = TimelineId(u32::MAX);
                 if self.was_stopped()
                     && let Ok(Seen { objection: Some(why), .. }) = self
@@ -163,7 +166,7 @@ impl Live<'_> {
                     self.context.ui.message(
                         Level::Warning,
                         &format!(
-                            "{} is promoted, and there is another primary, or one is requested",
+                            "{} was promoted, but another node is a primary too, or its promotion is requested",
                             on.name
                         ),
                         Some(&sentence(&why)),
@@ -203,7 +206,7 @@ impl Live<'_> {
                 Some(copy) => {
                     let params = [Some(slot), copy.get(0), copy.get(1)];
                     old.execute(DROP, &params).await.map_err(|error| sql_failed(on, error))?;
-                    "is behind it, or has another plugin"
+                    "is behind it, or uses another plugin"
                 }
                 None => "has no usable failover slot of that name",
             };
@@ -239,7 +242,7 @@ impl Live<'_> {
         loop {
             while running_postmaster(data).is_some() {
                 match postmaster_status(data).as_deref() {
-                    // Somebody has started it while `standby.signal` was there. It has nothing of its own to write.
+                    // It was started by another command while `standby.signal` was there. It has nothing of its own to write.
                     Some("standby" | "ready") if is_standby(data).is_ok_and(|is_standby| is_standby) => {
                         signal(data, Request::ImmediateShutdown)?;
                     }
@@ -249,7 +252,7 @@ impl Live<'_> {
                         return remove(data.join(STANDBY_SIGNAL)).await;
                     }
                     Some("stopping") => signal(data, Request::ImmediateShutdown)?,
-                    // It is starting: somebody was faster.
+                    // It is starting: another command was faster.
                     _ => {}
                 }
                 sleep(LOOK).await;
@@ -257,7 +260,7 @@ impl Live<'_> {
             self.may_be_primary(data).await?;
             remove(data.join(STANDBY_SIGNAL)).await?;
             match self.run(start).await {
-                // Somebody was faster still; as what it runs is to be seen.
+                // Another command was faster still; whether it runs as a primary has to be checked.
                 Err(_) if running_postmaster(data).is_some() => {}
                 said => {
                     said?;
@@ -276,7 +279,7 @@ impl Live<'_> {
         }
         write_signal(data).await?;
         Err(not_a_primary(
-            &format!("node \"{name}\" was not made a primary again, because another node has gone further"),
+            &format!("node \"{name}\" was not made a primary again, because another node is ahead of it"),
             &judged.judgement.evidence(),
         ))
     }
@@ -342,7 +345,7 @@ impl Live<'_> {
                             .detail(sentence(&format!("{error:#}"))))
                     }
                     Err(error) => {
-                        Err(Error::new(Exit::Internal, "writing the replication settings broke off")
+                        Err(Error::new(Exit::Internal, "writing the replication settings was aborted")
                             .detail(sentence(&error.to_string())))
                     }
                 }

@@ -2,7 +2,7 @@
 //! timeline, the primary back, a sibling ahead, a consent withdrawn.
 //!
 //! Here the plans are the program's own, and so are the judgements: see [`commands`](crate::operation::scripted::commands). Only what a command
-//! does between them is told again there.
+//! does between them is repeated there.
 
 use super::killed::count_moments;
 use crate::operation::scripted::commands::{NOTHING, Node2, PROMOTE, SWITCHOVER, Said};
@@ -15,12 +15,12 @@ use crate::plan::promote::PromoteOptions;
 enum Scene {
     /// All is well.
     Switchover,
-    /// The way back is taken before the stop, and after it.
+    /// The rollback is run before the stop, and after it.
     FailedEarly,
     FailedLate,
     /// The primary has crashed.
     Promotion,
-    /// It hangs, and whoever types the command says that it is none.
+    /// It hangs, and the user of the command states that it is not a primary.
     Hung,
     /// Another standby has more WAL, and its loss is accepted.
     Behind,
@@ -106,7 +106,7 @@ async fn in_a_world_that_stays_the_commands_do_what_they_are_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_consent_nothing_is_lost_and_nobody_who_hangs_is_passed_over() {
+async fn without_consent_nothing_is_lost_and_no_hanging_node_is_passed_over() {
     for scene in [Scene::Hung, Scene::Behind] {
         let node2 = scene.node2();
         assert_eq!(node2.types(NOTHING).await, Said::Refused, "{scene:?}");
@@ -174,7 +174,7 @@ async fn a_change_after_a_kill_and_before_resume_rollback_or_abandon_makes_no_se
 
 /// The consents of the first run say nothing of what would be lost now.
 #[tokio::test(start_paused = true)]
-async fn what_is_resumed_without_the_consents_of_the_first_run_loses_nothing_and_passes_over_nobody() {
+async fn what_is_resumed_without_the_consents_of_the_first_run_loses_nothing_and_passes_over_no_node() {
     for scene in [Scene::Hung, Scene::Behind] {
         let (mut promoted, mut refused) = (0, 0);
         count_moments(async |first| {

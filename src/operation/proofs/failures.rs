@@ -30,7 +30,7 @@ async fn a_wait_that_is_not_answered_with_yes_in_time_is_a_failure() {
     assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
     let failure = &outcome.failures[0];
     assert_eq!(failure.id, "wait-down");
-    assert!(failure.error.to_string().contains("did not become true within 30 s"), "{}", failure.error);
+    assert!(failure.error.to_string().contains("was not met within 30 s"), "{}", failure.error);
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +50,7 @@ async fn a_wait_ends_early_when_it_is_hopeless_and_not_before_what_it_waits_for_
     assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
     let failure = &outcome.failures[0];
     assert_eq!(failure.id, "wait-down");
-    assert!(failure.error.to_string().contains("cannot become true any more"), "{}", failure.error);
+    assert!(failure.error.to_string().contains("can no longer be met"), "{}", failure.error);
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,14 +75,14 @@ async fn a_hanging_step_fails_after_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_of_the_way_back_runs_only_if_its_step_was_started() {
+async fn a_step_of_the_rollback_runs_only_if_its_step_was_started() {
     let (world, ..) = run_with("pause", Trouble::Fails).await;
     let back = BACK.map(|id| world.performed(id));
     assert_eq!(back, [0, 0, 1]); // the slot was made; nothing was written, nothing was stopped
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33_unless_the_primary_is_back() {
+async fn a_failing_step_of_the_rollback_does_not_stop_the_others_and_exits_33_unless_the_primary_is_back() {
     let plan = switchover();
     for id in BACK {
         for trouble in [Trouble::Fails, Trouble::Hangs] {
@@ -90,7 +90,7 @@ async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33_un
             let world = servers().trouble("compare-wal", Trouble::Fails).trouble(id, trouble);
             let outcome = world.run(&plan).await.unwrap();
             let expected = match id {
-                // The slot is left, and the old primary takes writes.
+                // The slot is left, and the old primary accepts writes.
                 "back-slot" => (Exit::Switchover, Ended::Regained),
                 _ => (Exit::NoPrimary, Ended::BackFailed),
             };
@@ -115,7 +115,7 @@ async fn a_failing_step_of_the_way_back_does_not_stop_the_others_and_exits_33_un
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_says_that_there_is_no_primary_who_has_not_looked() {
+async fn without_a_look_it_is_not_reported_that_there_is_no_primary() {
     let plan = switchover();
     // Nothing was stopped yet, and what was made before cannot be undone.
     for (id, signal) in [("checkpoint-new", None), ("pause", Some(Signal::Int))] {
@@ -135,7 +135,7 @@ async fn nobody_says_that_there_is_no_primary_who_has_not_looked() {
         let given_up = abandoned(&world, &plan, &history).await;
         assert_eq!((given_up.exit, given_up.ended), (Exit::Incomplete, Ended::BackFailed), "{history}");
     }
-    // It does not answer: nobody has seen that it takes writes.
+    // It does not respond: nothing has shown that it accepts writes.
     let world = servers().trouble("compare-wal", Trouble::Fails).trouble("back-slot", Trouble::Fails);
     world.silence("old primary");
     let plan =
@@ -259,7 +259,7 @@ async fn a_step_is_not_performed_when_what_it_requires_does_not_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_has_done_is_not_done_again_and_no_failure() {
+async fn what_another_command_has_done_is_not_done_again_and_no_failure() {
     let mut plan = switchover();
     for step in
         plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.id == "start-old")
@@ -283,7 +283,7 @@ async fn what_somebody_else_has_done_is_not_done_again_and_no_failure() {
 async fn what_is_required_on_resume_is_asked_of_resumed_runs_alone() {
     let mut plan = switchover();
     for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).filter(|step| step.no_return) {
-        step.requires_on_resume.push(fact("nobody else"));
+        step.requires_on_resume.push(fact("no other"));
     }
     let world = servers();
     let outcome = world.run(&plan).await.unwrap();
@@ -295,5 +295,5 @@ async fn what_is_required_on_resume_is_asked_of_resumed_runs_alone() {
     let outcome = resumed(&world, &plan).await.unwrap();
     // Nothing was promoted, and what failed is the operation.
     assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
-    assert_safe(&world, "somebody else has returned");
+    assert_safe(&world, "another command has returned");
 }

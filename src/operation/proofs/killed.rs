@@ -58,10 +58,10 @@ async fn a_killed_operation_is_ended_by_abandon_which_starts_nothing_and_takes_b
             let outcome = abandoned(&world, &plan, &history).await;
             assert_eq!((outcome.exit, outcome.ended), (Exit::Done, Ended::WentBack), "{history}");
             assert!(!world.is("slot"), "{history}");
-            // Before the stop this is the old state; after it, whoever gives up decides what becomes the primary.
+            // Before the stop this is the old state; after it, the user who abandons the operation decides what becomes the primary.
             assert_eq!(is_restored(&world), runs, "{history}");
             assert_eq!(outcome.changed, outcome.past_no_return, "{history}");
-            // He is told what was not done.
+            // The user is shown what was not done.
             let done = |step: &&Step| world.has_mark(Stage::Forward, &step.id, &Mark::Done);
             let not_done = outcome.steps.iter().filter(|step| step.status == StepStatus::NotDone).count();
             assert_eq!(not_done, plan.steps().count() - plan.steps().filter(done).count(), "{history}");
@@ -101,7 +101,7 @@ async fn an_abandonment_that_is_killed_leaves_the_operation_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_way_back_goes_on_while_the_old_primary_is_down_and_is_never_turned_into_a_promotion() {
+async fn a_killed_rollback_continues_while_the_old_primary_is_down_and_is_never_turned_into_a_promotion() {
     let plan = switchover();
     for id in BACK {
         for moment in MOMENTS {
@@ -124,8 +124,8 @@ async fn a_killed_way_back_goes_on_while_the_old_primary_is_down_and_is_never_tu
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_way_back_that_was_cut_short_does_not_start_twice_what_it_finds_started() {
-    // The executor itself: somebody who did not look at the cluster goes on by the journal.
+async fn a_rollback_that_was_cut_short_does_not_start_twice_what_it_finds_started() {
+    // The executor itself: a command that did not look at the cluster continues by the journal.
     let plan = switchover();
     let world = servers()
         .trouble("compare-wal", Trouble::Fails)
@@ -137,7 +137,7 @@ async fn a_way_back_that_was_cut_short_does_not_start_twice_what_it_finds_starte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_nobody_can_judge_stops_the_resume_with_its_hint() {
+async fn a_step_whose_effect_is_unknown_stops_the_resume_with_its_hint() {
     let mut plan = switchover();
     plan.phases[2].steps[5].on_resume = OnResume::Stop { hint: "Look at the rows.".to_string() };
     let world = servers().trouble(METADATA, Trouble::Killed(Moment::AfterEffect));
@@ -150,7 +150,7 @@ async fn a_step_that_nobody_can_judge_stops_the_resume_with_its_hint() {
         assert_eq!((world.performed(METADATA), world.performed("start-old")), (1, 0));
     }
     // It is given up as it is.
-    let outcome = abandoned(&world, &plan, "nobody can judge").await;
+    let outcome = abandoned(&world, &plan, "cannot be determined").await;
     assert!(outcome.changed && outcome.past_no_return);
 }
 
@@ -161,13 +161,13 @@ async fn before_the_point_of_no_return_such_a_step_is_no_obstacle_to_giving_up()
     let world = servers().trouble("pause", Trouble::Killed(Moment::AfterEffect));
     world.run(&plan).await;
     world.repair();
-    // Somebody who went on by the journal would be stopped.
+    // A command that continued by the journal would be stopped.
     let outcome = world.run(&plan).await.unwrap();
     assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::Unfinished));
     let hint = outcome.failures[0].error.hint.as_deref().unwrap();
     assert!(hint.starts_with("Look at the daemons.") && hint.contains("operation abandon"), "{hint}");
     assert_eq!((world.performed("pause"), world.performed("back-slot")), (1, 0));
-    assert_eq!(abandoned(&world, &plan, "nobody can judge").await.ended, Ended::WentBack);
+    assert_eq!(abandoned(&world, &plan, "cannot be determined").await.ended, Ended::WentBack);
     assert!(is_restored(&world));
 }
 
@@ -226,7 +226,7 @@ async fn killed_at_any_moment_and_killed_again_at_any_moment_it_ends_switched_or
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_of_a_way_back_it_ends_switched_or_restored() {
+async fn killed_at_any_moment_of_a_rollback_it_ends_switched_or_restored() {
     let plan = switchover();
     for failing in ["pause", "write-signal", "stop-old", "compare-wal"] {
         count_moments(async |first| {

@@ -181,7 +181,7 @@ fn servers() -> ScriptedWorld {
         .effect("unpause", &[], &["paused"])
 }
 
-/// The old state, in every part that the way back is responsible for.
+/// The old state, in every part that the rollback is responsible for.
 fn is_restored(world: &ScriptedWorld) -> bool {
     let gone = ["new primary", "standby.signal", "slot", "paused", "metadata"];
     world.is("old primary") && !gone.iter().any(|fact| world.is(fact))

@@ -82,7 +82,7 @@ async fn a_signal_that_comes_just_before_the_mark_of_the_promotion_still_leads_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_signal_does_not_stop_the_way_back() {
+async fn a_second_signal_does_not_stop_the_rollback() {
     for id in BACK {
         for moment in MOMENTS {
             let world = servers()

@@ -41,9 +41,9 @@ async fn a_journal_that_breaks_after_the_point_of_no_return_is_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_way_back_that_no_journal_tells_of_is_not_followed_by_a_promotion() {
+async fn a_rollback_that_no_journal_records_is_not_followed_by_a_promotion() {
     // The disk is full, the old primary is primary again, and nothing of that is written down. Resuming looks at the cluster, and so does
-    // the promotion, if somebody goes on by what the journal says.
+    // the promotion, if a command continues by what the journal says.
     let plan = switchover();
     for id in BEFORE.iter().chain(&["promote"]).filter(|id| **id != "wait-down") {
         for trouble in [
@@ -66,7 +66,7 @@ async fn a_way_back_that_no_journal_tells_of_is_not_followed_by_a_promotion() {
 
 #[tokio::test(start_paused = true)]
 async fn after_the_point_of_no_return_a_refused_promotion_still_never_goes_back() {
-    // As above, and the mark of the promotion had reached the disk although the writer was told otherwise.
+    // As above, and the mark of the promotion had reached the disk although the write was reported as failed.
     let plan = switchover();
     let world = servers().trouble("promote", Trouble::StartedMarkIsDenied);
     assert_eq!(world.run(&plan).await.unwrap().ended, Ended::WentBack);
@@ -74,8 +74,8 @@ async fn after_the_point_of_no_return_a_refused_promotion_still_never_goes_back(
     let outcome = world.run(&plan).await.unwrap();
     assert_eq!((outcome.exit, outcome.ended), (Exit::Promotion, Ended::Unfinished));
     assert_eq!(world.performed("promote"), 0);
-    assert!(is_restored(&world), "the way back of the first run stands");
-    // Whoever looks sees the old primary, and closes it.
+    assert!(is_restored(&world), "the rollback of the first run stands");
+    // The next command sees the old primary, and closes it.
     assert!(matches!(course_of(&world, &plan), Course::Overtaken(_)));
     abandoned(&world, &plan, "refused promotion").await;
     assert!(is_restored(&world));

@@ -31,7 +31,7 @@ pub(crate) const NOTHING: PromoteOptions =
 /// What has become of what was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// A check has stopped it, or nobody could tell: nothing was done, and what was open stays open.
+    /// A check has stopped it, or the state could not be determined: nothing was done, and what was open stays open.
     Refused,
     /// It was carried out, well or not.
     Ran,

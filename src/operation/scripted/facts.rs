@@ -25,7 +25,7 @@ impl Facts {
         self.facts.borrow().contains(fact)
     }
 
-    /// Lets somebody else see to it that a fact holds.
+    /// Lets another command make a fact true.
     pub(crate) fn put(&self, fact: &str) {
         self.facts.borrow_mut().insert(fact.to_string());
     }

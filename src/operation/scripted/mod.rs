@@ -57,7 +57,7 @@ pub(crate) enum Trouble {
     Sent(Signal, Moment),
     /// From that moment on nothing can be written to the journal.
     JournalBreaks(Moment),
-    /// The `started` mark reaches the journal, but its writer is told otherwise; from then on nothing can be written.
+    /// The `started` mark reaches the journal, but the write is reported as failed; from then on nothing can be written.
     StartedMarkIsDenied,
 }
 
@@ -212,7 +212,7 @@ impl<M: Model> ScriptedWorld<M> {
         self.journal.borrow_mut().truncate(self.synced.get());
     }
 
-    /// What the journal tells of an operation.
+    /// What the journal records of an operation.
     pub(crate) fn past(&self, plan: &Plan) -> Past {
         Past::of(plan, &self.journal.borrow())
     }

@@ -2,7 +2,7 @@
 //!
 //! Node 2 is where the commands are typed. What a step does is read from its [`Op`], and what a question asks from its [`Probe`], so that a
 //! plan that leaves a rule out leaves it out here, too. What must never happen is looked for after every effect and every change: two
-//! primaries; a primary that is made beside a newer timeline; and WAL that another standby has and the new primary has not, unless the
+//! primaries; a primary that is created while a newer timeline exists; and WAL that another standby has and the new primary has not, unless the
 //! command that makes it one was given `--accept-data-loss` itself.
 
 use std::cell::{Cell, RefCell};
@@ -99,7 +99,7 @@ impl ScriptedWorld<Servers> {
         })
     }
 
-    /// Node 1 has crashed, or hangs, and had written more than anybody has received.
+    /// Node 1 has crashed, or hangs, and had written more than any standby has received.
     pub(crate) fn without_primary(state: State) -> Self {
         let world = Self::healthy();
         world.with(1, |server| {
@@ -146,12 +146,12 @@ impl Servers {
         }
     }
 
-    /// Whoever makes a primary loses no timeline by it.
+    /// Creating a primary loses no timeline.
     fn stays_newest(&self, id: i32) {
         let ours = self.server(id).timeline;
         let newer = (1..=3).find(|other| self.server(*other).timeline > ours);
         if let Some(other) = newer {
-            self.violated(format!("node {id} is made a primary beside the newer timeline of node {other}"));
+            self.violated(format!("node {id} is made a primary although node {other} has a newer timeline"));
         }
     }
 
@@ -173,12 +173,12 @@ impl Servers {
                 self.violated(format!("WAL of node {id} is lost without consent"));
             }
             if other.state == State::Hung && !today.force {
-                self.violated(format!("node {id} hangs, and may be a primary, and nobody was asked"));
+                self.violated(format!("node {id} hangs, and may be a primary, and the user was not asked"));
             }
         }
     }
 
-    /// Primaries write, and whoever follows them receives it; then the rules are looked at.
+    /// Primaries write, and their standbys receive it; then the rules are checked.
     fn goes_on(&self, after: &str) {
         for id in self.primaries() {
             self.with(id, |server| server.wal += 8);
@@ -267,7 +267,7 @@ impl Servers {
     fn accepts(&self, on: &Endpoint) -> Result<State, Error> {
         match self.server(node_of(&on.name)).state {
             state @ (State::Primary | State::Standby) => Ok(state),
-            _ => Err(Error::new(Exit::Connection, format!("{} does not answer", on.name))),
+            _ => Err(Error::new(Exit::Connection, format!("{} does not respond", on.name))),
         }
     }
 }
@@ -357,7 +357,7 @@ impl Model for Servers {
                 });
                 if further {
                     self.with(id, |server| server.signal = true);
-                    return Err(refused(Exit::SecondPrimary, "another node has gone further"));
+                    return Err(refused(Exit::SecondPrimary, "another node is ahead of it"));
                 }
                 Ok(())
             }

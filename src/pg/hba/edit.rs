@@ -97,7 +97,7 @@ pub fn with_lines(
     let stays = |line: &&str| {
         let (words, of) = split(line);
         let Some(key) = key_of(&words) else { return line.trim() != ABOUT };
-        // Nobody's name is none, so that a line without a comment stays.
+        // No node's name is empty, so that a line without a comment stays.
         let known = !of.is_empty() && current.iter().any(|(node, _)| node == of);
         !new.contains(&key) && (!known || current.contains(&(of.to_string(), key.as_str())))
     };
@@ -133,7 +133,7 @@ fn top(lines: &[&str]) -> usize {
     at
 }
 
-/// Returns what a rule is about, without its method: type, database, role, address. None for what is no rule. Where only TLS is let in
+/// Returns what a rule is about, without its method: type, database, role, address. None for what is no rule. Where only TLS is allowed
 /// it is about the same as where any connection is: our line may have been written before the server had TLS.
 pub fn key(rule: &str) -> Option<String> {
     key_of(&split(rule).0)

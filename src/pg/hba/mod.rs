@@ -1,4 +1,4 @@
-//! `pg_hba.conf`: who is let in by the rules that there are, and the lines of our own in the file.
+//! `pg_hba.conf`: which connections the present rules allow, and the lines of our own in the file.
 //!
 //! What the rules mean is asked of the server (`pg_hba_file_rules`), which reads the files as they are now, with all that they include;
 //! which rule decides about a connection is judged here, as the server does it: the first that matches. [`edit`] changes the text.
@@ -21,7 +21,7 @@ pub struct Rule {
     pub file_name: Option<String>,
     /// The line.
     pub line_number: usize,
-    /// `local`, `host`, `hostssl`, …; None in a row that tells of an error.
+    /// `local`, `host`, `hostssl`, …; None in a row that reports an error.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Names of databases and keywords.
@@ -44,8 +44,8 @@ impl Rule {
         format!("line {} of \"{}\"", self.line_number, self.file_name.as_deref().unwrap_or(main))
     }
 
-    /// Says whether somebody has thought of this very connection: the rule names its role, or rejects a part of the world only. One
-    /// that is about all roles, or rejects whatever no earlier rule has let in, is a default, and what it says is expected to have
+    /// Says whether the rule is meant for this very connection: the rule names its role, or rejects a part of the world only. One
+    /// that is about all roles, or rejects whatever no earlier rule has allowed, is a default, and what it says is expected to have
     /// exceptions.
     pub fn is_meant_for(&self, connection: &Connection) -> bool {
         let names_role = self.user_name.iter().flatten().any(|token| *token == connection.role);
@@ -164,7 +164,7 @@ pub enum Tls {
     Always,
 }
 
-/// A connection that has to be let in.
+/// A connection that has to be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Whose it is, for the comment in the file.
@@ -179,7 +179,7 @@ pub struct Connection {
     pub tls: Tls,
 }
 
-/// What rules are about besides what they say themselves.
+/// What rules are about in addition to what they say themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The server has TLS.
@@ -201,9 +201,9 @@ pub struct Surroundings {
 pub enum Decision<'a> {
     /// No rule is about it: it is refused.
     NoRule,
-    /// This rule lets it in.
+    /// This rule allows it.
     LetIn(&'a Rule),
-    /// This rule decides, and does not let it in, or by a method that our roles have nothing for.
+    /// This rule decides, and rejects it, or requires a method for which our roles have no credentials.
     Otherwise(&'a Rule),
 }
 
@@ -218,9 +218,9 @@ pub fn needs_password(method: &str) -> bool {
     BY_PASSWORD.contains(&method)
 }
 
-/// Finds the rule that decides about a connection. `method` is one that lets our roles in besides the usual ones.
+/// Finds the rule that decides about a connection. `method` is one that our roles can use in addition to the usual ones.
 ///
-/// A client that may use either encryption is let in if one of the two is.
+/// A client that may use either encryption is allowed if one of the two is.
 pub fn decide<'a>(
     rules: &'a [Rule],
     connection: &Connection,
@@ -322,8 +322,8 @@ fn covers(rule: &Rule, network: Network, around: &Surroundings) -> Fit {
 }
 
 impl Connection {
-    /// Returns the line that lets it in, without a comment, its fields in columns. `ssl` says that the server has TLS: then one that
-    /// insists on it is let in by no other way.
+    /// Returns the line that allows it, without a comment, its fields in columns. `ssl` says that the server has TLS: then one that
+    /// insists on it is allowed in no other way.
     pub fn line(&self, method: &str, ssl: bool) -> String {
         let database = match &self.purpose {
             Purpose::Database(name) => quote_hba(name),

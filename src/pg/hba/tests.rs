@@ -97,7 +97,7 @@ fn all_databases_are_not_replication() {
     let judged = |text| judged_in(text, &replication, &Surroundings::default());
     assert_eq!(judged("host all all all trust"), "none");
     assert_eq!(judged("host all all all reject\nhost replication all all md5"), "in by 1");
-    // A database of that name cannot be told from the keyword in the server's view; for a database the keyword is nothing.
+    // A database of that name cannot be distinguished from the keyword in the server's view; for a database the keyword is nothing.
     let other = Connection { purpose: Purpose::Database("x".into()), ..from("10.0.0.1") };
     assert_eq!(judged_in("host replication all all md5", &other, &Surroundings::default()), "none");
 }
@@ -128,7 +128,7 @@ fn encryption_decides_which_rules_are_looked_at() {
     assert_eq!(judged_in(text, &with(Tls::Either), &ssl), "in by 1");
     assert_eq!(judged_in(text, &with(Tls::Always), &ssl), "not by 0");
     assert_eq!(judged_in(text, &with(Tls::Never), &ssl), "in by 1");
-    // The server has none: then nobody is encrypted.
+    // The server has none: then no connection is encrypted.
     assert_eq!(judged(text, "10.0.0.1"), "in by 1");
     assert_eq!(judged("hostgssenc all all all trust", "10.0.0.1"), "none");
     assert_eq!(judged("hostnogssenc all all all trust", "10.0.0.1"), "in by 0");
@@ -289,7 +289,7 @@ fn quoted_names_are_whole_words() {
         let [one, two, three] = [1, 2, 3].map(|at| line(&rules[at - 1], &format!("node{at}")));
         let two_nodes =
             with_lines("local all all peer\n", &[one.clone(), two.clone()], &current, false).unwrap();
-        // Another node comes, and nobody goes.
+        // A node is added, and none is removed.
         let all = with_lines(&two_nodes, std::slice::from_ref(&three), &current, false).unwrap();
         for line in [&one, &two, &three] {
             assert_eq!(all.matches(&line.to_string()).count(), 1, "{line} in {all}");

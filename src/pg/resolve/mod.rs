@@ -108,7 +108,7 @@ impl Methods {
 /// How often the other end of a silent connection is asked whether it is there, in seconds. The system would begin after two hours.
 pub(super) const PROBE_S: u32 = 5;
 
-/// How long packets may vanish until a connection counts as lost, in milliseconds. The system would take a quarter of an hour, and whoever
+/// How long packets may vanish until a connection counts as lost, in milliseconds. The system would take a quarter of an hour, and a caller that
 /// waits for an answer as long, though nothing has been stopped yet and all could be as before.
 pub(super) const SILENCE_MS: u32 = 20_000;
 
@@ -158,7 +158,7 @@ pub struct Resolved {
     pub require_peer: Option<String>,
     /// The authentication methods agreed to.
     pub methods: Methods,
-    /// Things to tell the user, as whole sentences: a password file that was ignored.
+    /// Notices for the user, as whole sentences: a password file that was ignored.
     pub warnings: Vec<String>,
 }
 
@@ -225,7 +225,7 @@ pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolve
             .iter()
             .find_map(|keyword| values.text(keyword))
             .map(str::to_string),
-        // libpq waits at least two seconds, and for ever if it is told zero or less.
+        // libpq waits at least two seconds, and for ever if it is set to zero or less.
         connect_timeout: connect_timeout.map(|s| {
             if s <= 0 { Duration::ZERO } else { Duration::from_secs(u64::from(s.unsigned_abs().max(2))) }
         }),
@@ -298,7 +298,7 @@ fn methods(text: &str) -> Result<Methods> {
         scram: agreed("scram-sha-256"),
     };
     if methods == (Methods { none: false, password: false, md5: false, scram: false }) {
-        return Err(ConnectError::not_supported("require_auth", "pgbaton has none of these methods"));
+        return Err(ConnectError::not_supported("require_auth", "pgbaton supports none of these methods"));
     }
     Ok(methods)
 }
@@ -358,7 +358,7 @@ fn tls(values: &Values, environment: &Environment) -> Result<TlsOptions> {
     if send == Send::Always {
         return Err(ConnectError::not_supported(
             "sslcertmode",
-            "pgbaton cannot tell whether the server asked for a certificate",
+            "pgbaton cannot determine whether the server requested a certificate",
         ));
     }
     let key = values.text("sslkey");

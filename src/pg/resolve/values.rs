@@ -50,13 +50,13 @@ impl Values {
     /// so they have nothing to change. pg_basebackup writes some of them into every `primary_conninfo`.
     pub(super) fn refuse(&self) -> Result<()> {
         if self.choice("gssencmode", false, &[("disable", false), ("prefer", false), ("require", true)])? {
-            return Err(ConnectError::not_supported("gssencmode", "pgbaton has no GSSAPI"));
+            return Err(ConnectError::not_supported("gssencmode", "pgbaton does not support GSSAPI"));
         }
         let replication = self.text("replication").unwrap_or("off");
         if !["off", "false", "no", "0"].contains(&replication) {
             return Err(ConnectError::not_supported(
                 "replication",
-                "pgbaton opens no replication connections",
+                "pgbaton does not open replication connections",
             ));
         }
         let version = |keyword| {
@@ -65,13 +65,13 @@ impl Values {
         };
         version("max_protocol_version")?;
         if version("min_protocol_version")? || self.text("min_protocol_version") == Some("latest") {
-            return Err(ConnectError::not_supported("min_protocol_version", "pgbaton speaks protocol 3.0"));
+            return Err(ConnectError::not_supported("min_protocol_version", "pgbaton uses protocol 3.0"));
         }
         for (keyword, why) in [
-            ("oauth_issuer", "pgbaton has no OAuth"),
-            ("oauth_client_id", "pgbaton has no OAuth"),
-            ("oauth_client_secret", "pgbaton has no OAuth"),
-            ("oauth_scope", "pgbaton has no OAuth"),
+            ("oauth_issuer", "pgbaton does not support OAuth"),
+            ("oauth_client_id", "pgbaton does not support OAuth"),
+            ("oauth_client_secret", "pgbaton does not support OAuth"),
+            ("oauth_scope", "pgbaton does not support OAuth"),
             ("scram_client_key", "pgbaton needs the password itself"),
             ("scram_server_key", "pgbaton needs the password itself"),
             ("sslkeylogfile", "pgbaton does not write TLS keys"),

@@ -63,7 +63,7 @@ fn several_files_are_copied_and_one_that_cannot_be_is_named() {
 }
 
 #[test]
-fn a_file_is_replaced_with_its_mode_and_leaves_nothing_beside_it() {
+fn a_file_is_replaced_with_its_mode_and_leaves_no_other_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     write(&path, b"one", 0o644).unwrap();

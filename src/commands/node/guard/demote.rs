@@ -46,34 +46,34 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
     let (level, text, detail, hint) = match (primary, &relation, failed) {
         (_, _, Some(failed)) => (
             Level::Warning,
-            format!("node \"{name}\" comes up as a standby, but it was not pointed at the primary"),
+            format!("node \"{name}\" will start as a standby, but it was not pointed at the primary"),
             failed,
-            Some("When it runs, \"pgbaton node rejoin\" brings it back."),
+            Some("After it has started, run \"pgbaton node rejoin\" on it."),
         ),
         (None, ..) => (
             Level::Warning,
-            format!("node \"{name}\" comes up as a standby that follows nobody: no newer primary answers"),
+            format!("node \"{name}\" will start as a standby without an upstream: no newer primary responds"),
             judged.evidence(),
-            Some("When there is a primary, \"pgbaton node rejoin\" brings it back."),
+            Some("When there is a primary, run \"pgbaton node rejoin\" on this node."),
         ),
         (Some(primary), Some(Relation::Forked { evidence, .. }), None) => (
             Level::Warning,
             format!(
-                "node \"{name}\" comes up as a standby of \"{}\", and does not stream before it is rejoined",
+                "node \"{name}\" will start as a standby of \"{}\", but cannot stream until it is rejoined",
                 primary.row.node_name
             ),
-            format!("Its history has parted from that of the primary. {evidence}"),
-            Some("When it runs, \"pgbaton node rejoin\" brings it back."),
+            format!("It has diverged from the primary. {evidence}"),
+            Some("After it has started, run \"pgbaton node rejoin\" on it."),
         ),
         (Some(primary), Some(Relation::Unknown(why)), None) => (
             Level::Warning,
-            format!("node \"{name}\" comes up as a standby of \"{}\"", primary.row.node_name),
-            format!("Whether its history has parted from that of the primary cannot be told. {why}"),
-            Some("If it does not stream, \"pgbaton node rejoin\" brings it back."),
+            format!("node \"{name}\" will start as a standby of \"{}\"", primary.row.node_name),
+            format!("It cannot be determined whether it has diverged from the primary. {why}"),
+            Some("If it does not stream, run \"pgbaton node rejoin\" on it."),
         ),
         (Some(primary), ..) => (
             Level::Notice,
-            format!("node \"{name}\" comes up as a standby of \"{}\"", primary.row.node_name),
+            format!("node \"{name}\" will start as a standby of \"{}\"", primary.row.node_name),
             judged.evidence(),
             None,
         ),
@@ -91,7 +91,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
 }
 
 /// Looks for what would end the recovery of a server that has `standby.signal`: it starts as a standby, and must not become a primary by
-/// itself. With `--demote` that is cleared, else told.
+/// itself. With `--demote` that is cleared, else reported.
 pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     let config = context.config()?;
     let next = next_start::look(&config.data_directory, context.config_directory(config).as_deref());
@@ -111,14 +111,14 @@ pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     ];
     context.ui.message(
         Level::Warning,
-        &format!("node \"{name}\" starts as a standby, but may become a primary by itself"),
+        &format!("node \"{name}\" starts as a standby, but may promote itself"),
         Some(&detail.into_iter().flatten().collect::<Vec<_>>().join(" ")),
         Some("Settings of a past recovery are cleared by \"pgbaton node start\" and \"pgbaton node guard --demote\"."),
     );
     Ok(())
 }
 
-/// Makes the server a standby of nobody: read-only it does no harm.
+/// Makes the server a standby without an upstream: read-only it does no harm.
 pub(super) async fn without_primary(
     context: &Context,
     judged: &Judged,
@@ -130,19 +130,20 @@ pub(super) async fn without_primary(
         context.ui.message(
             Level::Warning,
             &format!(
-                "node \"{}\" comes up as a standby that follows nobody: it cannot be told whether there is a newer primary",
+                "node \"{}\" will start as a standby without an upstream: it cannot be determined whether there is a newer primary",
                 judged.own.node_name
             ),
             Some(&format!("{detail} guard_on_unknown is \"demote\".")),
             Some(
-                "If it is to be the primary again: \"pgbaton standby promote\" on it. If another node is: \"pgbaton node rejoin\".",
+                "If it should be the primary again, run \"pgbaton standby promote\" on it. If another node is the primary, run \"pgbaton \
+                 node rejoin\" on it.",
             ),
         );
     }
     Ok(done.report(judged, reason, json!({ "on_unknown": "demote", "to_node_id": null, "parted": null })))
 }
 
-/// Returns the node that takes writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
+/// Returns the node that accepts writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
 fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
     let is_primary = |node: &&NodeFacts| {
         let said = |word: &crate::assess::start::Word| {

@@ -43,8 +43,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
 /// How to start a server whatever this command says.
-const BY_HAND: &str =
-    "If you are certain that no other node is, or was, the primary meanwhile: \"pgbaton node start --force\"";
+const BY_HAND: &str = "If you are certain that no other node is, or was, the primary meanwhile, run \"pgbaton node start --force\"";
 
 /// The reason of a node that has `standby.signal`.
 const STANDBY: &str = "standby";
@@ -81,7 +80,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 
 /// What was found out.
 enum Found {
-    /// The answer, without asking anybody.
+    /// The answer, without asking any node.
     Answer(Report),
     /// What the others say.
     Judged(Box<Judged>),
@@ -101,7 +100,7 @@ struct Judged {
     count: Count,
     /// What was seen at other times, and is newer.
     seen_newer: Option<String>,
-    /// What is wrong with the file of the last seen topology.
+    /// What is wrong with the file of the saved topology.
     doubt: Option<String>,
     waited: Duration,
 }
@@ -181,7 +180,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
             context.ui.message(
                 Level::Notice,
                 &format!(
-                    "it is not known yet whether node \"{name}\" may start; asking for up to {} s",
+                    "it is not known yet whether node \"{name}\" may start; querying the other nodes for up to {} s",
                     wait.as_secs()
                 ),
                 Some(&sentences(&strongest(words))),
@@ -223,7 +222,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
     out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
 }
 
-/// Returns the answer where nobody has to be asked for it.
+/// Returns the answer where no node has to be asked for it.
 ///
 /// # Errors
 /// Exit code 3 where there is something that must not be started, or cannot be looked at.
@@ -242,16 +241,16 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
         Contents::UnfinishedClone(_) => {
             return Err(refused(
                 "unfinished_clone",
-                format!("a clone into \"{shown}\" was begun and not finished"),
+                format!("a clone into \"{shown}\" was begun but not finished"),
             )
             .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
         }
         Contents::Other(_) => {
-            return Err(refused("no_data_directory", format!("\"{shown}\" is no data directory"))
+            return Err(refused("no_data_directory", format!("\"{shown}\" is not a data directory"))
                 .hint("Set data_directory in the configuration."));
         }
         Contents::Unreadable(why) => {
-            return Err(refused("unreadable", format!("could not look into data directory \"{shown}\""))
+            return Err(refused("unreadable", format!("could not examine data directory \"{shown}\""))
                 .detail(sentence(&why)));
         }
         Contents::DataDirectory { running: Some(pid), .. } => {
@@ -264,10 +263,10 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
     if is_half_rewound(data) {
         return Err(refused(
             "unfinished_rewind",
-            format!("a rewind of \"{shown}\" was begun and not finished"),
+            format!("a rewind of \"{shown}\" was begun but not finished"),
         )
-        .detail("Its files are neither the old state nor the new one.")
-        .hint("Run \"pgbaton node rejoin\" again: it goes on."));
+        .detail("Its files are in an inconsistent state.")
+        .hint("Run \"pgbaton node rejoin\" again: it continues the rewind."));
     }
     let is_standby = data.join(STANDBY_SIGNAL).exists();
     let unfinished = match unfinished(context) {
@@ -293,7 +292,7 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
     if let Some(command) = way_back(context, unfinished.is_some())? {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" may start: it is started by \"pgbaton {command}\", which is at work"),
+            &format!("node \"{name}\" may start: it is started by \"pgbaton {command}\", which is running"),
         );
         return Ok(Some(answer("start", "operation", json!({}))));
     }
@@ -320,11 +319,11 @@ fn unfinished(context: &Context) -> Result<Option<String>> {
 /// Returns the command that starts this server as the primary that it was, because it has not made another one.
 ///
 /// A switchover holds this node's lock from before it stops the old primary. Until it has given up it has `standby.signal` in place, and
-/// after that it promotes nobody.
+/// after that it promotes no node.
 fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> {
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let holder = LocalLock::holder(&directory)
-        .map_err(|error| Error::from_cause(Exit::CannotTell, "could not look at the lock", &error))?;
+        .map_err(|error| Error::from_cause(Exit::CannotTell, "could not check the lock", &error))?;
     let is_switchover = |command: &str| match command {
         "standby switchover" => true,
         // Of an operation whose journal is on the host of the candidate.
@@ -365,7 +364,7 @@ impl Judged {
         Report::new(Data::Done(self.data(decision, reason)))
     }
 
-    /// Tells the answer, and does what follows.
+    /// Reports the answer, and acts on it.
     async fn conclude(self, context: &Context, args: &Args) -> Result<Report> {
         let name = &self.own.node_name;
         match self.verdict {
@@ -386,9 +385,11 @@ impl Judged {
                 let level =
                     if self.words.iter().any(|word| word.own_address) { Level::Warning } else { level };
                 let Count { named, of } = self.count;
-                let text = format!("node \"{name}\" may start: {named} of {of} nodes, it included, name it");
+                let text = format!(
+                    "node \"{name}\" may start: {named} of {of} nodes, including itself, confirm it as the primary"
+                );
                 let moved = self.words.iter().any(|word| word.own_address).then_some(
-                    "If this node was moved, record where it is now, when it runs: \"pgbaton primary register --force\" on it.",
+                    "If this node was moved, record its new address when it runs: run \"pgbaton primary register --force\" on it.",
                 );
                 context.ui.message(level, &text, Some(&sentences(&self.words)), moved);
                 Ok(self.may_start("start", reason))
@@ -419,7 +420,7 @@ impl Judged {
         let name = &self.own.node_name;
         let mut error = Error::new(
             Exit::SecondPrimary,
-            format!("node \"{name}\" must not start as it is: it would be a second primary, or an old one"),
+            format!("node \"{name}\" must not start as a primary: it would be a second primary, or an outdated one"),
         )
         .detail(self.evidence());
         error = match self.outdated() {
@@ -428,8 +429,8 @@ impl Judged {
                 "Node \"{old}\" is on an older timeline than this node. Stop it first if this node is the right primary."
             )),
             None => error.hint(
-                "Run \"pgbaton node rejoin\": it brings the node back as a standby. Or \"pgbaton node guard --demote\", \
-                 and start it: it comes up as a standby.",
+                "Run \"pgbaton node rejoin\": it re-attaches the node as a standby. Or \"pgbaton node guard --demote\", and start it: it \
+                 starts as a standby.",
             ),
         };
         error.data = self.data("refuse", "newer_primary");
@@ -453,25 +454,25 @@ impl Judged {
             _ => (Exit::CannotTell, "unknown", "too_few_answers"),
         };
         let mut error =
-            Error::new(exit, format!("node \"{name}\" was not made a standby: another server answers as this node"))
+            Error::new(exit, format!("node \"{name}\" was not made a standby: another server responds as this node"))
                 .detail(format!(
                     "{} No server runs on the local data directory. Nothing was changed.",
                     word.detail
                 ))
                 .hint(format!(
-                    "If conninfo and data_directory in the configuration are not of one server, correct them. If one is a copy of the other: \
-                     {COPIED}"
+                    "If conninfo and data_directory in the configuration do not belong to the same server, correct them. If one is a \
+                     copy of the other: {COPIED}"
                 ));
         error.data = self.data(decision, reason);
         Err(error)
     }
 
-    /// Another server has an address of this node, and takes writes.
+    /// Another server has an address of this node, and accepts writes.
     fn is_copied(&self) -> bool {
         self.words.iter().any(|word| word.own_address && word.says == Says::Against)
     }
 
-    /// Returns the node that takes writes on a timeline which this node has left behind, if that is all there is.
+    /// Returns the node that accepts writes on an older timeline than that of this node, if there is no other.
     fn outdated(&self) -> Option<&str> {
         let mut against = self.words.iter().filter(|word| word.says == Says::Against).peekable();
         against.peek()?;
@@ -487,12 +488,14 @@ impl Judged {
         let name = &self.own.node_name;
         let mut detail = sentences(&self.words);
         if let Some(doubt) = &self.doubt {
-            let file = "The file of the last seen topology is not believed.";
+            let file = "The saved topology is not used.";
             detail = [file, doubt, &detail].join(" ").trim_end().to_string();
         }
         if !self.words.is_empty() {
             let Count { named, of } = self.count;
-            let count = format!("{named} of {of} nodes, it included, name this node; a majority is needed.");
+            let count = format!(
+                "{named} of {of} nodes, including itself, confirm it as the primary; a majority is required."
+            );
             detail = format!("{detail} {count}");
         }
         let reason = match (self.words.is_empty(), &self.doubt) {
@@ -503,13 +506,13 @@ impl Judged {
             GuardOnUnknown::Refuse => {
                 let mut error = Error::new(
                     Exit::CannotTell,
-                    format!("it cannot be told whether node \"{name}\" may start"),
+                    format!("it cannot be determined whether node \"{name}\" may start"),
                 )
                 .detail(detail)
                 .hint(if self.words.is_empty() {
                     format!("Name a node to ask with --node. {BY_HAND}.")
                 } else {
-                    format!("Start the other nodes first, or see why they do not answer. {BY_HAND}.")
+                    format!("Start the other nodes first, or find out why they do not respond. {BY_HAND}.")
                 });
                 error.data = self.data("unknown", reason);
                 Err(error)
@@ -517,9 +520,9 @@ impl Judged {
             GuardOnUnknown::Start => {
                 context.ui.message(
                     Level::Warning,
-                    &format!("node \"{name}\" starts although it cannot be told whether there is a newer primary"),
+                    &format!("node \"{name}\" starts although it cannot be determined whether there is a newer primary"),
                     Some(&format!("{detail} guard_on_unknown is \"start\".")),
-                    Some("Run \"pgbaton cluster show\" as soon as other nodes answer: there may be two primaries."),
+                    Some("Run \"pgbaton cluster show\" as soon as other nodes respond: there may be two primaries."),
                 );
                 let mut report = self.may_start("start", reason);
                 if let Data::Done(data) = &mut report.data
@@ -536,7 +539,7 @@ impl Judged {
         }
     }
 
-    /// Keeps what was seen, so that this node knows of the newer primary when nobody answers.
+    /// Keeps what was seen, so that this node knows of the newer primary when no node responds.
     fn remember(&self, context: &Context) {
         let facts = self.cluster();
         if facts.nodes.iter().any(|node| node.server.is_ok()) {
@@ -544,7 +547,7 @@ impl Judged {
         }
     }
 
-    /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of whoever is furthest.
+    /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of the most advanced node.
     fn cluster(&self) -> ClusterFacts {
         let ours = |voice: &&Voice| {
             voice.node.facts().is_some_and(|server| server.system_identifier == self.system_identifier)
@@ -554,7 +557,7 @@ impl Judged {
             server.map(|server| (server.timeline, !server.in_recovery, server.wal_end()))
         });
         let rows = best.and_then(|voice| voice.rows.as_ref().ok()).unwrap_or(&self.rows);
-        let silent = || crate::facts::cluster::Silence::invalid("it was not asked");
+        let silent = || crate::facts::cluster::Silence::invalid("it was not queried");
         let nodes = rows.iter().map(|row| {
             let heard = self.voices.iter().filter(|voice| voice.registered);
             let mut heard = heard.filter(|voice| voice.node.row.node_id == row.node_id);

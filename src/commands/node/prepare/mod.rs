@@ -13,7 +13,7 @@ use crate::plan::Verdict;
 use crate::plan::prepare::{Status, Work};
 use crate::ui::Level;
 
-/// Shows what is missing, does it, or prints it for somebody else.
+/// Shows what is missing, does it, or prints it for another administrator.
 ///
 /// # Errors
 /// Exit code 6 without a connection, 1 for a failed check, 5 or 7 for a failed step.
@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     let restarts = work.restarts();
     let made = work.prepared(&seen.places);
     if !apply {
-        // A failed check that has no line in the table would be seen by nobody. The password is asked for when it is set.
+        // A failed check that has no line in the table would not be seen. The password is asked for when it is set.
         let failed = made.plan.checks.iter().filter(|check| check.stops() && check.name != "password");
         let issues: Vec<Issue> = failed
             .filter(|check| check.name != "superuser" || args.print)
@@ -63,7 +63,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     let cannot = made.plan.checks.iter().any(|check| check.verdict == Verdict::Warning)
         && requirements.iter().any(|requirement| requirement.status == Status::Cannot);
     let text = match (done.acted, cannot) {
-        (_, true) => format!("node \"{name}\" is prepared, but for what is said above"),
+        (_, true) => format!("node \"{name}\" is prepared, except for the problems above"),
         (true, false) => format!("node \"{name}\" is prepared"),
         (false, false) => format!("node \"{name}\" is prepared already; nothing was changed"),
     };
@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
             node_id: None,
             message: format!("the server has to be restarted, for {}", restarts.join(", ")),
             detail: None,
-            hint: Some("Run \"pgbaton node restart\" when its clients can bear it.".into()),
+            hint: Some("Run \"pgbaton node restart\" in a maintenance window.".into()),
         };
         done.report.issues.push(issue);
     }
@@ -91,7 +91,7 @@ fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement
     for requirement in with(Status::Cannot) {
         context.ui.message(
             Level::Warning,
-            &format!("\"{}\" cannot be met by pgbaton", requirement.name),
+            &format!("\"{}\" cannot be fixed by pgbaton", requirement.name),
             Some(&format!("It has {}, and needs {}.", requirement.has, requirement.needs)),
             requirement.how.as_deref(),
         );
@@ -107,8 +107,8 @@ fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement
             },
             None,
             Some(
-                "\"pgbaton node prepare --apply --dry-run\" shows what would be done, \"pgbaton node prepare --apply\" does it, and \
-                 --print prints it for somebody else.",
+                "\"pgbaton node prepare --apply --dry-run\" shows what would be done, \"pgbaton node prepare --apply\" makes the \
+                 changes, and --print prints them for another administrator.",
             ),
         );
     }
@@ -117,7 +117,7 @@ fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement
             Level::Notice,
             &format!("the server has to be restarted, for {}", restarts.join(", ")),
             None,
-            Some("Run \"pgbaton node restart\" when its clients can bear it."),
+            Some("Run \"pgbaton node restart\" in a maintenance window."),
         );
     }
 }

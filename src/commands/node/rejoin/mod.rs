@@ -31,7 +31,7 @@ use crate::ui::Level;
 /// Brings the local node back.
 ///
 /// # Errors
-/// Exit code 6 if no primary answers, 31 if there are several, 32 where something would be discarded without consent or cannot be told, 1 for
+/// Exit code 6 if no primary answers, 31 if there are several, 32 where something would be discarded without consent or cannot be determined, 1 for
 /// another failed check, 24 if a step fails, 4 if the server does not start.
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
     if let Some(entry) = unfinished::own_unfinished(context, |_| true)? {
@@ -64,7 +64,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     if !still {
         return Err(Error::new(
             Exit::Connection,
-            "the primary does not answer any more, or is none any more",
+            "the primary no longer responds, or is no longer a primary",
         )
         .detail("Nothing was changed."));
     }
@@ -100,9 +100,9 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
     let own_server = own_server.map(|own| (own.system_identifier.clone(), own.started_at.clone()));
     let led = match known::led(context, own_server).await {
         Ok(led) => led,
-        // A directory that cannot be read is told of by whoever copies it.
+        // A directory that cannot be read is reported when it is copied.
         Err(error) => {
-            context.debug(&format!("no other node was looked for: {error}"));
+            context.debug(&format!("other nodes were not searched for: {error}"));
             known::Led { facts: None, dismissed: Vec::new() }
         }
     };
@@ -110,23 +110,27 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
         discovery::remember(context, &facts, journal::now());
         return Ok(facts);
     }
-    let knows_nobody = |facts: &ClusterFacts| facts.nodes.iter().all(|node| node.row.node_id == own);
+    let knows_no_other_node = |facts: &ClusterFacts| facts.nodes.iter().all(|node| node.row.node_id == own);
     match found {
-        Ok(facts) if !knows_nobody(&facts) => Ok(facts),
+        Ok(facts) if !knows_no_other_node(&facts) => Ok(facts),
         // Here it is no news that the local server does not run.
-        _ => Err(nobody_known(context, &led.dismissed)),
+        _ => Err(no_other_node_known(context, &led.dismissed)),
     }
 }
 
 /// Says what to add where the files of this host lead to no other node.
-fn nobody_known(context: &Context, dismissed: &[String]) -> Error {
+fn no_other_node_known(context: &Context, dismissed: &[String]) -> Error {
     let own = context.local_conninfo().unwrap_or_default();
     let user = own.get("user").or(context.environment.user.as_deref()).unwrap_or("USER").to_string();
     let dbname = own.get("dbname").unwrap_or(&user).to_string();
     let place = known::password_file(context);
     let asked = match dismissed {
-        [] => "Neither what was seen of the cluster, nor the password file, nor primary_conninfo names another node.".to_string(),
-        several => format!("The password file and primary_conninfo lead to no node of this cluster. {}", several.join(" ")),
+        [] => "Neither the saved topology, nor the password file, nor primary_conninfo names another node."
+            .to_string(),
+        several => format!(
+            "The password file and primary_conninfo lead to no node of this cluster. {}",
+            several.join(" ")
+        ),
     };
     let line = place.map(|place| {
         format!(
@@ -153,7 +157,7 @@ fn question(rejoin: &Rejoin) -> Option<String> {
     }
 }
 
-/// Finds the node to follow: the one that takes writes and is not this one. Of several, the one that -d leads to.
+/// Finds the node to follow: the one that accepts writes and is not this one. Of several, the one that -d leads to.
 async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
     let own = context.config()?.node_id;
     let others = ClusterFacts {
@@ -169,13 +173,13 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
         Err(error)
             if error.exit == Exit::Connection && others.nodes.iter().any(|node| node.server.is_ok()) =>
         {
-            Err(Error::new(Exit::DataLoss, "no other node takes writes")
+            Err(Error::new(Exit::DataLoss, "no other node accepts writes")
                 .detail(
-                    "Those that answer are standbys. A node can rejoin a primary only. Nothing was changed.",
+                    "The nodes that respond are standbys. A node can rejoin a primary only. Nothing was changed.",
                 )
                 .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
         }
-        Err(_) if others.nodes.is_empty() => Err(nobody_known(context, &[])),
+        Err(_) if others.nodes.is_empty() => Err(no_other_node_known(context, &[])),
         Err(error) => Err(error),
     }
 }
@@ -192,7 +196,7 @@ async fn named(context: &Context, facts: &ClusterFacts) -> Option<i32> {
     primaries.find(|(_, there)| same(there)).map(|(node, _)| node.row.node_id)
 }
 
-/// Runs the plan and tells what became of it.
+/// Runs the plan and reports the outcome.
 async fn carry_out(
     context: &Context,
     held: &Held,
@@ -275,13 +279,13 @@ async fn carry_out(
         } else if rewinds(rung) {
             context.ui.say(
                 Level::Notice,
-                &format!("what the rewind has replaced is kept in \"{}\"", options.kept.display()),
+                &format!("the files that the rewind replaced are kept in \"{}\"", options.kept.display()),
             );
         }
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" streams from \"{primary_name}\" already; nothing was changed"),
+            &format!("node \"{name}\" already streams from \"{primary_name}\"; nothing was changed"),
         );
     }
     Ok(done.report)
@@ -337,5 +341,5 @@ fn tell_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
         Some(_) => error,
         None => error.detail("The server is not running."),
     };
-    error.detail(format!("What was copied aside is in \"{}\".", kept.display()))
+    error.detail(format!("The copied files are in \"{}\".", kept.display()))
 }

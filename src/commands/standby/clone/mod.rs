@@ -34,7 +34,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let given = source_conninfo(context, args)?;
     let session = connect(context, &given).await?;
     let mut secrets = Secrets::new();
-    let superuser = superuser::connect(context, &given, "the server to copy", &mut secrets).await?;
+    let superuser = superuser::connect(context, &given, "the source server", &mut secrets).await?;
     let asked = Asked::all(context, session, superuser).await?;
     context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
@@ -109,7 +109,7 @@ async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
                     context.ui.say(Level::Notice, &format!("node \"{name}\" streams from its upstream"));
                     return Ok(None);
                 }
-                Ok(_) => "It has no WAL receiver that streams.".to_string(),
+                Ok(_) => "Its WAL receiver is not streaming.".to_string(),
                 Err(error) => sentence(&error.to_string()),
             },
             Err(error) => sentence(&error.to_string()),
@@ -122,7 +122,7 @@ async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
                 message: format!("node \"{name}\" does not stream {STREAMING_S} seconds after its start"),
                 detail: Some(last),
                 hint: Some(
-                    "Look into the log of the server; it may still be reading WAL from the archive.".into(),
+                    "Check the server log; the server may still be reading WAL from the archive.".into(),
                 ),
             }));
         }
@@ -150,7 +150,7 @@ fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Er
 fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
     if args.no_upstream_connection {
         return Err(Error::failed("--no-upstream-connection is not supported")
-            .detail("It belongs to clones from Barman, which pgbaton does not make."));
+            .detail("It is an option for clones from Barman, which pgbaton does not support."));
     }
     if config.barman_host.is_some() && !args.without_barman {
         return Err(Error::failed("clones from Barman are not supported")
