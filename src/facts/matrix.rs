@@ -246,11 +246,11 @@ mod tests {
     fn one_way_is_closed_or_a_node_is_down() {
         let rows = [(1, row(&[5])), (2, row(&[])), (5, row(&[]))].into();
         let mut facts = MatrixFacts { rows, ..MatrixFacts::default() };
-        let issue = "node \"node1\" does not reach node \"node5\"";
+        let issue = "node \"node1\" cannot connect to node \"node5\"";
         assert_eq!(judged(&facts), ("**x******".into(), vec![issue.into()], Exit::Issues));
         // Once, however many say so.
         facts.rows = [1, 2, 5].map(|id| (id, row(&[5]))).into();
-        let issue = "no node reaches node \"node5\"";
+        let issue = "no node can connect to node \"node5\"";
         assert_eq!(judged(&facts), ("**x**x**x".into(), vec![issue.into()], Exit::Issues));
     }
 

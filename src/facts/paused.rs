@@ -57,7 +57,7 @@ mod tests {
         let low = ServerFacts { recovery_limits: limits(10), ..standby.clone() };
         let high = ServerFacts { recovery_limits: limits(20), ..primary.clone() };
         let lower = advised(&low, Some(&high));
-        assert!(!lower.resume && lower.text.contains("max_connections is 10, and 20"), "{lower:?}");
+        assert!(!lower.resume && lower.text.contains("max_connections is 10, but 20"), "{lower:?}");
         assert!(advised(&ServerFacts { recovery_limits: limits(20), ..standby.clone() }, Some(&high)).resume);
         let target = advised(&ServerFacts { has_recovery_target: true, ..standby }, Some(&primary));
         assert!(!target.resume && target.text.starts_with("Do not resume it"), "{target:?}");

@@ -125,15 +125,15 @@ mod tests {
             ..Printed::default()
         };
         let expected = [
-            "-- into \"/d/pg_hba.conf\", before the first rule:",
+            "-- add to \"/d/pg_hba.conf\", before the first rule:",
             "--   host d r 10.0.0.1/32 md5",
-            "-- as a superuser:",
+            "-- run as a superuser:",
             "CREATE ROLE \"r\";",
-            "-- in database \"d\":",
+            "-- run in database \"d\":",
             "\\connect \"d\"",
             "GRANT x;",
             "SELECT pg_reload_conf();",
-            "-- then restart the server, for wal_level",
+            "-- then restart the server for wal_level",
         ];
         assert_eq!(lines(&printed).lines().collect::<Vec<_>>(), expected);
         assert_eq!(lines(&Printed::default()), "-- nothing to do\n");

@@ -75,7 +75,7 @@ const CASES: &[Case] = &[
         e.expected = Some(NodeType::Primary);
         (1..=2).for_each(|at| e.facts.nodes[at].server = Err(silence(Answered::Nothing)));
     }),
-    (Name::ServerRole, 1, Status::Critical, "node does not answer, and is to be primary", |e| {
+    (Name::ServerRole, 1, Status::Critical, "node does not respond; its role should be primary", |e| {
         e.expected = Some(NodeType::Primary);
         e.facts.nodes[0].server = Err(silence(Answered::Silent));
     }),
@@ -149,7 +149,7 @@ const CASES: &[Case] = &[
         Name::Upstream,
         2,
         Status::Unknown,
-        "node \"n2\" (ID: 2) has a WAL receiver, and expected upstream node \"n1\" (ID: 1) cannot be asked",
+        "node \"n2\" (ID: 2) has a WAL receiver, but expected upstream node \"n1\" (ID: 1) does not respond",
         |e| {
             e.facts.nodes[0].server = Err(silence(Answered::Nothing));
         },
@@ -299,7 +299,7 @@ const CASES: &[Case] = &[
         Name::DataDirectory,
         1,
         Status::Critical,
-        "configured \"data_directory\" is \"/data\"; the server that answers does not run on it",
+        "configured \"data_directory\" is \"/data\"; the server that responds does not run on it",
         |e| e.host(1).runs_on_it = Some(false),
     ),
     (Name::DataDirectory, 1, Status::Unknown, "the file system does not respond", |e| {
@@ -345,10 +345,16 @@ const CASES: &[Case] = &[
     (Name::Identity, 3, Status::Critical, "node \"n3\" belongs to another cluster", |e| {
         server(&mut e.facts, 2).system_identifier = "8".into();
     }),
-    (Name::ServerVersion, 2, Status::Critical, "node \"n2\" runs PostgreSQL 14.1, the primary 15.20", |e| {
-        server(&mut e.facts, 1).version = "14.1".into();
-        server(&mut e.facts, 1).version_num = 140_001;
-    }),
+    (
+        Name::ServerVersion,
+        2,
+        Status::Critical,
+        "node \"n2\" runs PostgreSQL 14.1, the primary runs 15.20",
+        |e| {
+            server(&mut e.facts, 1).version = "14.1".into();
+            server(&mut e.facts, 1).version_num = 140_001;
+        },
+    ),
     (Name::Timeline, 2, Status::Critical, "it has diverged from \"n1\"", |e| {
         server(&mut e.facts, 1).timeline = TimelineId(2);
     }),
@@ -387,10 +393,10 @@ const CASES: &[Case] = &[
     (Name::WalRetained, 1, Status::Ok, "slot \"s\" keeps 954 MB of WAL", |e| {
         retained(e, "extended", 999_999_999);
     }),
-    (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" was to keep is lost", |e| {
+    (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" had to retain is lost", |e| {
         retained(e, "lost", 1);
     }),
-    (Name::WalRetained, 1, Status::Critical, "WAL that slots \"s\", \"t\" were to keep is lost", |e| {
+    (Name::WalRetained, 1, Status::Critical, "WAL that slots \"s\", \"t\" had to retain is lost", |e| {
         retained(e, "lost", 1);
         server(&mut e.facts, 0).slots[1].wal_status = Some("lost".into());
     }),
@@ -410,12 +416,18 @@ const CASES: &[Case] = &[
     (Name::Archiver, 1, Status::Ok, "the last archiving attempt succeeded", |e| {
         e.more(1).archiver.archived_at = Some("2026-11-21 10:00:00+00".into());
     }),
-    (Name::Archiver, 1, Status::Warning, "3 files wait, and nothing archives", |e| {
+    (Name::Archiver, 1, Status::Warning, "3 files wait to be archived, but archive_command is empty", |e| {
         e.more(1).archive_ready = Some(3);
     }),
-    (Name::Archiver, 1, Status::Warning, "1 file waits, and nothing becomes of it", |e| {
-        stuck(e, 700.0, 650.0);
-    }),
+    (
+        Name::Archiver,
+        1,
+        Status::Warning,
+        "1 file waits to be archived, but the archiver makes no progress",
+        |e| {
+            stuck(e, 700.0, 650.0);
+        },
+    ),
     // A file that has just come is not overdue yet, and an archiver that has just been at work goes on.
     (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 700.0, 5.0)),
     (Name::Archiver, 1, Status::Ok, "no WAL has been archived yet", |e| stuck(e, 5.0, 700.0)),
@@ -427,9 +439,15 @@ const CASES: &[Case] = &[
         failing(e);
         e.more(1).archive_mode = "off".into();
     }),
-    (Name::PendingRestart, 1, Status::Warning, "waiting for a restart: a, b, c, d, e and 1 more", |e| {
-        e.more(1).pending_restart = ["a", "b", "c", "d", "e", "f"].map(str::to_string).into();
-    }),
+    (
+        Name::PendingRestart,
+        1,
+        Status::Warning,
+        "settings that require a restart: a, b, c, d, e and 1 more",
+        |e| {
+            e.more(1).pending_restart = ["a", "b", "c", "d", "e", "f"].map(str::to_string).into();
+        },
+    ),
     (Name::PendingRestart, 1, Status::Unknown, "the role lacks the privilege to see all settings", |e| {
         e.more(1).sees_settings = false;
     }),
@@ -475,10 +493,10 @@ const CASES: &[Case] = &[
     (Name::Rewind, 1, Status::Ok, "possible by settings and privileges; files were not checked", |e| {
         e.hosts.insert(1, Err("no ssh".into()));
     }),
-    (Name::ReplicationLogin, 1, Status::Warning, "does not work to \"n2\"", |e| {
+    (Name::ReplicationLogin, 1, Status::Warning, "login fails to \"n2\"", |e| {
         e.host(1).logins_failed = vec![(2, "no pg_hba.conf entry".into())];
     }),
-    (Name::ReplicationLogin, 1, Status::Unknown, "could not be tried in time to \"n2\"", |e| {
+    (Name::ReplicationLogin, 1, Status::Unknown, "the login to \"n2\" timed out", |e| {
         e.host(1).logins_late = vec![2];
     }),
     (Name::ReplicationLogin, 1, Status::Ok, "there is no other node to log in to", |e| {
@@ -520,7 +538,7 @@ const CASES: &[Case] = &[
     (Name::FreeSpace, 1, Status::Ok, "15 % free for pg_wal, 15 GB", |e| full(e, 15)),
     (Name::FreeSpace, 1, Status::Critical, "4 % free for pg_wal, 4.0 GB", |e| full(e, 4)),
     (Name::FreeSpace, 1, Status::Unknown, "the file system does not respond", |e| e.host(1).places = None),
-    (Name::FreeSpace, 1, Status::Unknown, "pg_wal (/x) cannot be looked at", |e| unseen(e, "pg_wal", false)),
+    (Name::FreeSpace, 1, Status::Unknown, "pg_wal (/x) cannot be examined", |e| unseen(e, "pg_wal", false)),
     (Name::FreeSpace, 1, Status::Warning, "14 % free for pg_wal, 14 GB", |e| {
         full(e, 14);
         unseen(e, "tablespaces", false);
@@ -711,7 +729,7 @@ fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
     });
     assert_eq!(
         found.detail.as_deref(),
-        Some("Of slot \"lo'st\": it was not used for longer than idle_replication_slot_timeout.")
+        Some("For slot \"lo'st\": it was not used for longer than idle_replication_slot_timeout.")
     );
 }
 

@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(report.cluster.state, State::Unknown);
         assert_eq!((report.cluster.observed_at, report.nodes[0].last_seen), (NOW, Some(NOW)));
         assert_eq!(report.cluster.next[0], "pgbaton node start  # on \"n1\"");
-        assert!(issues[0].detail.as_deref().unwrap().contains("last seen 3 minutes ago"), "{issues:?}");
+        assert!(issues[0].detail.as_deref().unwrap().contains("saved 3 minutes ago"), "{issues:?}");
     }
 
     /// The metadata has a row of the promotion to the timeline that a server is on.

@@ -127,7 +127,7 @@ fn relations_on_the_first_timeline() {
     // It streams, and has what was written since the primary was asked.
     assert_eq!(relation(&ServerFacts::example(true, 1, 1100), &primary), Relation::Same);
     let detached = ServerFacts { receiver: None, ..ServerFacts::example(true, 1, 1100) };
-    assert!(evidence(&detached, &primary).starts_with("forked: It has WAL up to 0/44C, and that"));
+    assert!(evidence(&detached, &primary).starts_with("forked: It has WAL up to 0/44C, but the"));
     let both = evidence(&ServerFacts::example(false, 1, 900), &primary);
     assert!(both.starts_with("forked: Both accept writes on timeline 1."), "{both}");
 }

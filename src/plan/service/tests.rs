@@ -172,7 +172,7 @@ fn options_that_are_not_used_again_are_named_and_kept_from_a_restart() {
     let said = |facts: &ServiceFacts, action| -> Vec<String> {
         plan(facts, &service(action)).checks.into_iter().filter_map(|check| check.detail).collect()
     };
-    let detail = "\"/data/postmaster.opts\" has: -b -c fsync=off. They are those of pg_upgrade, which has started the server last.";
+    let detail = "\"/data/postmaster.opts\" has: -b -c fsync=off. They are those of pg_upgrade, which last started the server.";
     assert_eq!(said(&facts, Action::Restart), [detail]);
     // It runs, and goes on as it is.
     assert!(said(&facts, Action::Start).is_empty() && said(&facts, Action::Stop).is_empty());

@@ -112,7 +112,7 @@ fn lag_is_told_only_where_there_is_some() {
     let (advised, hint) = resumed(&|facts| {
         server(facts, 0).recovery_limits = vec![("max_connections".into(), 200)];
     });
-    assert!(!advised && hint.contains("max_connections is 100, and 200 on the primary"), "{hint}");
+    assert!(!advised && hint.contains("max_connections is 100, but 200 on the primary"), "{hint}");
     // A role that lacks privileges cannot determine it, and raises no alarm.
     assert_eq!(
         lag(&|facts| {
