@@ -505,8 +505,13 @@ impl<'a, W: World> Run<'a, W> {
                 Err(error) => return self.failed(stage, step, error, begun).await,
             }
         }
-        let questions = questions(step, self.past.is_resumed()).chain(&step.requires_here);
-        if let Err(error) = required(self.world, step, questions).await {
+        let resumed = self.past.is_resumed();
+        let required = async {
+            required(self.world, step, questions(step, resumed)).await?;
+            // The look at the other nodes comes last: it must be young when the effect begins, however long the others took.
+            required(self.world, step, step.requires_here.iter()).await
+        };
+        if let Err(error) = required.await {
             // Another command may have been faster, and what it did is what this step requires not to be.
             if let OnResume::AgainUnless(probe) = &step.on_resume
                 && !step.no_return
@@ -665,7 +670,7 @@ async fn required<'a, W: World>(
     step: &Step,
     probes: impl Iterator<Item = &'a Probe>,
 ) -> Result<(), Error> {
-    // All at once: in an outage each round trip counts, and what is true of one host says nothing of another.
+    // All at once: in an outage each round trip counts, and the state of one host does not depend on that of another.
     let asked = join_all(
         probes.map(async |probe| (probe, ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await)),
     );

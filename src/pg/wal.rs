@@ -6,7 +6,8 @@
 //! right and it follows the one before it: what a recycled file held before is never taken for WAL.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -16,8 +17,9 @@ use super::history::{Switch, TimelineId};
 use super::lsn::Lsn;
 use crate::system::custody;
 
-/// The longest WAL segment that PostgreSQL knows.
-const MOST_BYTES: u64 = 1 << 30;
+/// How much of a segment is read at a time, in bytes, a multiple of every length of a page: a promotion waits for what is read here, and a
+/// segment is mostly empty behind the end of the WAL.
+const BLOCK: u64 = 128 * 1024;
 
 /// The length of the header of a record.
 const HEADER: usize = 24;
@@ -40,8 +42,10 @@ pub struct Wal {
     page_bytes: u64,
     /// What was read elsewhere, by the number of the segment; of the first one perhaps only the end.
     pieces: BTreeMap<u64, Vec<u8>>,
-    /// The number of the segment that was read last, and its contents.
-    loaded: Option<u64>,
+    /// The segment that was read last, by its number.
+    open: Option<(u64, File)>,
+    /// Where the block begins that was read last, and its bytes.
+    block: Option<u64>,
     contents: Vec<u8>,
     /// Room for a record.
     record: Vec<u8>,
@@ -70,7 +74,7 @@ pub fn last_timed(bytes: &[u8], from: Lsn, upto: Lsn) -> Option<Lsn> {
     let (mut wal, mut pages) = (Vec::new(), Vec::new());
     let mut skipped = None;
     for (page, address) in bytes.chunks(PAGE).zip((from.0..).step_by(PAGE)) {
-        let Some(header) = PageHeader::read(page, 0).filter(|header| header.address == address) else {
+        let Some(header) = PageHeader::read(page).filter(|header| header.address == address) else {
             break;
         };
         let length = if header.info & 0x02 == 0 { 24 } else { 40 };
@@ -185,7 +189,8 @@ impl Wal {
             segment_bytes,
             page_bytes: PAGE as u64,
             pieces: BTreeMap::new(),
-            loaded: None,
+            open: None,
+            block: None,
             contents: Vec::new(),
             record: Vec::new(),
         }
@@ -255,17 +260,15 @@ impl Wal {
         let mut from = start;
         let mut page_start = start - start % page;
         while bytes.len() < wanted {
-            let within = from % segment;
+            let within = from % page;
             let left = (wanted - bytes.len()) as u64;
-            let Some(file) = self.segment(Lsn(from))? else {
+            let Some(file) = self.page(page_start)? else {
                 return Ok(Assembled::Found(match bytes.is_empty() {
-                    true => Found::Missing(self.segment_of(Lsn(from))?),
+                    true => Found::Missing(self.segment_of(Lsn(page_start))?),
                     false => Found::End,
                 }));
             };
-            let Some(header) =
-                PageHeader::read(file, page_start % segment).filter(|h| h.address == page_start)
-            else {
+            let Some(header) = PageHeader::read(file).filter(|h| h.address == page_start) else {
                 return Ok(Assembled::Found(Found::End));
             };
             if page_start >= start {
@@ -278,7 +281,7 @@ impl Wal {
                     return Ok(Assembled::Found(Found::End));
                 }
             }
-            let count = left.min(page - from % page);
+            let count = left.min(page - within);
             let piece = usize::try_from(within)
                 .ok()
                 .zip(usize::try_from(within + count).ok())
@@ -315,26 +318,35 @@ impl Wal {
         }))
     }
 
-    /// Returns the bytes of the segment that a position lies in; None if it is not there.
-    fn segment(&mut self, at: Lsn) -> anyhow::Result<Option<&[u8]>> {
-        let number = at.0 / self.segment_bytes;
-        if self.pieces.contains_key(&number) {
-            return Ok(self.pieces.get(&number).map(Vec::as_slice));
+    /// Returns the bytes of the page that begins at a position, fewer if the file ends within it; None if the segment is not there.
+    fn page(&mut self, start: u64) -> anyhow::Result<Option<&[u8]>> {
+        let number = start / self.segment_bytes;
+        if let Some(piece) = self.pieces.get(&number) {
+            return Ok(Some(part(piece, start % self.segment_bytes, self.page_bytes)));
         }
-        if self.loaded != Some(number) {
-            let name = self.segment_of(at)?;
+        if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
+            (self.open, self.block) = (None, None);
+            let name = self.segment_of(Lsn(start))?;
             let Some(path) = self.places.iter().map(|place| place.join(&name)).find(|path| path.exists())
             else {
                 return Ok(None);
             };
-            self.loaded = None;
-            self.contents.clear();
-            custody::open(&path)
-                .and_then(|(file, _)| file.take(MOST_BYTES).read_to_end(&mut self.contents))
-                .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
-            self.loaded = Some(number);
+            let (file, _) = custody::open(&path)
+                .with_context(|| format!("could not open WAL segment \"{}\"", path.display()))?;
+            self.open = Some((number, file));
         }
-        Ok(Some(&self.contents))
+        let begin = start - start % BLOCK;
+        if let Some((_, file)) = &mut self.open
+            && self.block != Some(begin)
+        {
+            self.block = None;
+            self.contents.clear();
+            file.seek(SeekFrom::Start(begin % self.segment_bytes))
+                .and_then(|_| file.take(BLOCK).read_to_end(&mut self.contents))
+                .with_context(|| format!("could not read the WAL at {}", Lsn(begin)))?;
+            self.block = Some(begin);
+        }
+        Ok(Some(part(&self.contents, start - begin, self.page_bytes)))
     }
 
     /// Reads from a position to where the WAL ends, and counts commits from another one on; Err(name) if the first segment is not there.
@@ -412,6 +424,12 @@ impl Wal {
     }
 }
 
+/// Returns `length` bytes from `begin` on, or as many as there are.
+fn part(bytes: &[u8], begin: u64, length: u64) -> &[u8] {
+    let place = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.get(place(begin)..place(begin + length)).unwrap_or_default()
+}
+
 /// How far a record could be put together.
 enum Assembled {
     Found(Found),
@@ -426,9 +444,8 @@ struct PageHeader {
 }
 
 impl PageHeader {
-    fn read(segment: &[u8], at: u64) -> Option<Self> {
-        let at = usize::try_from(at).ok()?;
-        let bytes = segment.get(at..at + 24)?;
+    fn read(page: &[u8]) -> Option<Self> {
+        let bytes = page.get(..24)?;
         Some(Self {
             info: u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?),
             address: u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?),

@@ -159,7 +159,7 @@ fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
-/// Its sockets are there and accept: only an answer shows that there is nobody.
+/// The kernel still accepts connections for it: only the missing answer shows that it is frozen.
 #[test]
 fn a_candidate_that_is_frozen_is_not_waited_for() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -176,7 +176,7 @@ fn a_candidate_that_is_frozen_is_not_waited_for() {
     one.psql("CREATE TABLE after_the_way_back ()");
     observer.assert_never_two();
     one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
-    two.pgbaton(["operation", "abandon"]).run();
+    two.pgbaton(["operation", "abandon"]).run().code(0);
     two.pgbaton(["standby", "switchover"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node2"]);
 }

@@ -1,5 +1,10 @@
 //! The far ends of an operation: their channels, and what each of them is to do if it is left alone.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
 use crate::context::Context;
 use crate::error::{Error, Exit, sentence};
 use crate::far_end::protocol::Call;
@@ -7,10 +12,6 @@ use crate::far_end::remote::{ANSWER, GRACE, Mode, OPEN, Remote, fit, named};
 use crate::journal::{Past, Stage};
 use crate::plan::{Back, FarEnd, Plan, Step};
 use crate::secret::Secrets;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-
-use futures_util::future::join_all;
 
 /// The far ends of a plan.
 ///

@@ -168,13 +168,16 @@ impl<'a> Live<'a> {
 
     /// Returns a session on a server: one that is open already, or a new one. The caller returns it after use, unless there was an error.
     async fn session(&self, on: &Endpoint) -> Result<Session, Error> {
-        let idle = || self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
-        while let Some(session) = idle() {
-            if !session.is_closed() {
-                return Ok(session);
-            }
+        match self.idle(on) {
+            Some(session) => Ok(session),
+            None => self.connect(on).await,
         }
-        self.connect(on).await
+    }
+
+    /// Takes a session that is not in use.
+    fn idle(&self, on: &Endpoint) -> Option<Session> {
+        let pop = || self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
+        std::iter::from_fn(pop).find(|session| !session.is_closed())
     }
 
     /// Keeps a session for the next question.
@@ -367,30 +370,36 @@ impl<'a> Live<'a> {
     }
 
     /// Says whether a server does not answer once in so long. An error that it sends is an answer.
-    async fn is_silent(&self, on: &Endpoint, within: Duration) -> bool {
+    async fn is_silent(&self, on: &Endpoint, conninfo: &Conninfo, within: Duration) -> bool {
         let answers = async {
-            while !self.answers(on).await {
+            while !self.answers(on, conninfo).await {
                 sleep(POLL.1).await;
             }
         };
         timeout(within, answers).await.is_err()
     }
 
-    async fn answers(&self, on: &Endpoint) -> bool {
-        let Ok(conninfo) = self.conninfo(on) else { return false };
-        let idle = self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);
-        let session = match idle.filter(|session| !session.is_closed()) {
+    async fn answers(&self, on: &Endpoint, conninfo: &Conninfo) -> bool {
+        let mut session = self.idle(on);
+        if session.is_none() {
+            // Another question may be using it, and a login can take longer than a server may be silent.
+            sleep(POLL.1).await;
+            session = self.idle(on);
+        }
+        let session = match session {
             Some(session) => session,
-            None => match self.context.connect(&conninfo).await {
+            None => match self.context.connect(conninfo).await {
                 Ok(session) => session,
                 Err(error) => return error.answered == Answered::Spoke,
             },
         };
-        let answers = session.query_one("SELECT 'here'", &[]).await.is_ok();
-        if answers {
-            self.put_back(on, session);
+        match session.query_one("SELECT 'here'", &[]).await {
+            Ok(_) => {
+                self.put_back(on, session);
+                true
+            }
+            Err(error) => error.kind == SqlErrorKind::Server,
         }
-        answers
     }
 
     /// Returns where the WAL of a server ends that was shut down cleanly; None for one that was not.
@@ -707,9 +716,11 @@ impl World for Live<'_> {
                 self.look(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
             }
             Probe::Silent { on, seconds } => {
-                let bound = Duration::from_secs(u64::from(*seconds));
-                // Of a process that was stopped meanwhile the time is over before an answer that has come is read.
-                self.is_silent(on, bound - LAST_QUESTION).await && self.is_silent(on, LAST_QUESTION).await
+                let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
+                let bound = Duration::from_secs(u64::from(*seconds)).saturating_sub(LAST_QUESTION);
+                // If this process was stopped meanwhile, its time is over before it reads an answer that has arrived.
+                self.is_silent(on, &conninfo, bound).await
+                    && self.is_silent(on, &conninfo, LAST_QUESTION).await
             }
             Probe::Lasts { seconds, probe } => {
                 let holds = Box::pin(self.holds(probe)).await.unwrap_or(false);

@@ -502,7 +502,7 @@ fn lasts(probe: Probe) -> Probe {
     Probe::Lasts { seconds: 3, probe: Box::new(probe) }
 }
 
-/// Longer than a loaded server needs to respond, and short compared with an outage: without the candidate there is nothing to wait for.
+/// A loaded server answers within that time, and an outage grows by no more. Without the candidate there is nothing to wait for.
 fn silent(on: &Endpoint) -> Probe {
     Probe::Silent { on: on.clone(), seconds: 4 }
 }
