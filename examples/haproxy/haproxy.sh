@@ -86,10 +86,11 @@ wait_until "and reads to the standby that is left" node1 all_led_to "$read_port"
 wait_until "another order is taken" 2 through "$write_port" "INSERT INTO orders VALUES (2) RETURNING n"
 expect "orders on node3" "$(ask 3 'SELECT count(*) FROM orders')" 2
 
-say "The old primary must not start as it is; whoever asks before is told so."
+say "The promotion has written standby.signal on the old primary. Without that file it would start as a second primary: refused."
+run 2 rm node2/data/standby.signal
 expect_code 31 pgbaton 2 node guard
 
-say "Somebody starts it all the same. No client is led to it: with two primaries, neither passes the check."
+say "It is started all the same, with pg_ctl. No client is routed to it: with two primaries, neither passes the check."
 run 2 "$pg_bindir/pg_ctl" -s -w -D node2/data -l node2/postgresql.log start
 wait_until "with two primaries writes go to" '' led_to "$write_port"
 wait_until "and reads go on to" node1 all_led_to "$read_port"

@@ -120,10 +120,11 @@ wait_until "and reads to the standby that is left" node1 reads
 expect "another order is taken" "$(through 'INSERT INTO orders VALUES (2) RETURNING n')" 2
 expect "orders on node3" "$(ask 3 'SELECT count(*) FROM orders')" 2
 
-say "The old primary must not start as it is; whoever asks before is told so."
+say "The promotion has written standby.signal on the old primary. Without that file it would start as a second primary: refused."
+run 2 rm node2/data/standby.signal
 expect_code 31 pgbaton 2 node guard
 
-say "Somebody starts it all the same. No client is led to it: it does not stream, and stays detached."
+say "It is started all the same, with pg_ctl. No client is routed to it: it does not stream, and stays detached."
 run 2 "$pg_bindir/pg_ctl" -s -w -D node2/data -l node2/postgresql.log start
 expect "primaries" "$(primaries)" "node2 node3"
 # More than two times as long as pgpool waits between two looks.
