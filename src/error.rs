@@ -402,7 +402,7 @@ pub fn sentence(text: &str) -> String {
         Some(first) => first.to_uppercase().chain(chars).collect::<String>(),
         None => return String::new(),
     };
-    if !out.ends_with(['.', '!', '?', ':']) {
+    if !out.ends_with(['.', '!', '?', ':']) && !out.ends_with(".)") {
         out.push('.');
     }
     out

@@ -182,6 +182,8 @@ fn promote() {
     transcript.types("refused while the primary is running", two, &PROMOTE, 31);
     one.stop(StopMode::Immediate);
     transcript.types("dry run", two, &["standby", "promote", "--dry-run"], 0);
+    let output = stopped_at(two, &PROMOTE, "\"step\":\"create_slot").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C before the promotion", two, &PROMOTE, &output, 130);
     transcript.types("success", two, &PROMOTE, 0);
     transcript.types("again on the other standby", three, &PROMOTE, 31);
     one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
@@ -190,6 +192,20 @@ fn promote() {
     stopped_at(one, &PROMOTE, "\"step\":\"promote\"").kill().wait(SOON);
     free(&nodes);
     transcript.types("the next one was killed at its promotion, and is typed again", one, &PROMOTE, 0);
+    one.stop(StopMode::Immediate);
+    let startup = three.process_titled("startup");
+    support::send(startup, Signal::STOP);
+    three.with_configuration("promote_check_timeout = 2", || {
+        transcript.types("the promotion does not finish in time", three, &PROMOTE, 8);
+        transcript.types("what is left", three, &["operation", "list"], 0);
+        transcript.types(
+            "abandoned while the promotion is still requested",
+            three,
+            &["operation", "abandon"],
+            31,
+        );
+    });
+    support::send(startup, Signal::CONT);
     transcript.end();
 }
 
@@ -230,7 +246,14 @@ fn rejoin() {
         &["node", "rejoin", "--dry-run"],
         0,
     );
+    let output = stopped_at(one, &words, "\"step\":\"point").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C", one, &words, &output, 130);
+    let settings = std::fs::read(one.data.join("postgresql.conf")).unwrap();
+    one.append_conf("shared_buffers = '4TB'");
+    transcript.types("the server does not start: rollback", one, &words, 24);
+    std::fs::write(one.data.join("postgresql.conf"), settings).unwrap();
     transcript.types("success", one, &words, 0);
+    transcript.types("again", one, &words, 0);
     streaming(two, "1");
     one.promote();
     one.psql("CHECKPOINT");
@@ -262,6 +285,13 @@ fn clone() {
     transcript.types("dry run", &two, &with("--dry-run"), 0);
     let output = stopped_at(&two, &words, "\"step\":\"base_backup\"").go_on([Signal::INT]).wait(SOON);
     transcript.shows("Ctrl-C", &two, &words, &output, 130);
+    let walreceiver = "pg_basebackup_options = \"--compress=client-gzip\"";
+    two.with_configuration(walreceiver, || {
+        transcript.types("pg_basebackup fails: rollback", &two, &words, 14);
+    });
+    stopped_at(&two, &words, "\"step\":\"put_in_place\"").kill().wait(SOON);
+    transcript.types("the next one was killed, and is resumed", &two, &["operation", "resume"], 0);
+    std::fs::remove_dir_all(&two.data).unwrap();
     transcript.types("success", &two, &words, 0);
     transcript.types("again: there is a data directory", &two, &words, 1);
     transcript.types("start", &two, &["node", "start"], 0);
@@ -280,7 +310,12 @@ fn register() {
     one.node_config(1, "");
     let mut transcript = Transcript::new("register");
     transcript.types("dry run", &one, &["primary", "register", "--dry-run"], 0);
-    transcript.types("success", &one, &["primary", "register"], 0);
+    let register = ["primary", "register"];
+    let killed = stopped_at(&one, &register, "\"step\":\"record_node\"").kill();
+    killed.wait(SOON);
+    transcript.types("killed", &one, &["operation", "list"], 0);
+    transcript.types("resume", &one, &["operation", "resume"], 0);
+    transcript.types("success", &one, &register, 0);
     transcript.types("again", &one, &["primary", "register"], 0);
     transcript.types("refused: the primary is running", &one, &["primary", "unregister"], 1);
     let witness = cluster.foreign("node9");
@@ -314,6 +349,41 @@ fn service() {
     transcript.end();
 }
 
+#[test]
+fn prepare() {
+    let cluster = support::TestCluster::new(&postgres(15).unwrap());
+    let one = cluster.primary("node1");
+    support::configure(&one, 1, "node1", &one.conninfo_as("keeper", "keeper"), "");
+    let mut transcript = Transcript::new("prepare");
+    transcript.types_in_terminal("what is missing", &one, &["node", "prepare"], 80, 25);
+    transcript.types("dry run", &one, &["node", "prepare", "--apply", "--dry-run"], 0);
+    transcript.types("success", &one, &["node", "prepare", "--apply", "--yes"], 0);
+    transcript.types("again", &one, &["node", "prepare", "--apply", "--yes"], 0);
+    transcript.end();
+}
+
+#[test]
+fn operation() {
+    let nodes = cluster(1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let mut transcript = Transcript::new("operation");
+    transcript.types("nothing to resume", two, &["operation", "resume"], 1);
+    stopped_at(two, &SWITCHOVER, "\"step\":\"write_signal\"").kill().wait(SOON);
+    free(&nodes);
+    transcript.types("a switchover was killed before the point of no return", two, &["operation", "list"], 0);
+    transcript.types("show", two, &["operation", "show"], 0);
+    transcript.types("another node is told", one, &["cluster", "show", "--compact"], 25);
+    transcript.types("another command", two, &["node", "restart"], 30);
+    transcript.types("resume: it goes back", two, &["operation", "resume"], 18);
+    stopped_at(two, &SWITCHOVER, "\"step\":\"write_signal\"").kill().wait(SOON);
+    free(&nodes);
+    transcript.types("abandon, dry run", two, &["operation", "abandon", "--dry-run"], 0);
+    transcript.types("abandon", two, &["operation", "abandon"], 0);
+    transcript.types("cleanup, dry run", two, &["operation", "cleanup", "--newest=1", "--dry-run"], 0);
+    transcript.types("cleanup", two, &["operation", "cleanup", "--newest=1"], 0);
+    transcript.end();
+}
+
 /// Reading commands in the main states of a cluster.
 #[test]
 fn looking() {
@@ -323,16 +393,17 @@ fn looking() {
     for columns in [80, 120] {
         transcript.types_in_terminal("a healthy cluster", two, &["cluster", "show"], columns, 0);
     }
-    for words in [
-        &["cluster", "check"][..],
-        &["cluster", "event"],
-        &["node", "status"],
-        &["node", "check"],
-        &["config", "show"],
-    ] {
+    for words in [&["cluster", "event"][..], &["node", "check"], &["config", "show"]] {
         transcript.types_in_terminal("a healthy cluster", two, words, 120, 0);
     }
+    for columns in [80, 120] {
+        transcript.types_in_terminal("connections", two, &["cluster", "matrix"], columns, 0);
+        transcript.types_in_terminal("connections", two, &["cluster", "crosscheck"], columns, 0);
+        transcript.types_in_terminal("this node", two, &["node", "status"], columns, 0);
+        transcript.types_in_terminal("a healthy cluster", two, &["cluster", "check"], columns, 0);
+    }
     three.stop(StopMode::Fast);
+    transcript.types_in_terminal("connections, a standby is down", two, &["cluster", "matrix"], 80, 25);
     transcript.types_in_terminal("a standby is down", two, &["cluster", "show"], 80, 25);
     transcript.types_in_terminal("a standby is down", two, &["cluster", "check"], 120, 2);
     one.stop(StopMode::Immediate);

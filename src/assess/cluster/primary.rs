@@ -281,9 +281,9 @@ impl Judge<'_> {
             )
         });
         stops.iter().for_each(|row| self.type_first_on("pgbaton node stop", row));
-        // That also decides which primary the others rejoin.
+        // Which primary stays decides what the other nodes start with, follow and rejoin.
         if stops.is_empty() {
-            self.next.retain(|command| !command.starts_with("pgbaton node rejoin"));
+            self.next.clear();
         }
     }
 
@@ -402,7 +402,7 @@ mod tests {
         // One was promoted by hand.
         assert_eq!(next(Some("a"), None), ["pgbaton node stop  # on \"n3\""]);
         assert_eq!(next(None, Some("b")), ["pgbaton node stop  # on \"n2\""]);
-        // One past, and the registered one is down.
+        // One past, and the registered one is down: it would start as a standby of one of them.
         assert_eq!(next(Some("a"), Some("a")), Vec::<String>::new());
     }
 
