@@ -199,7 +199,7 @@ pub struct Issue {
 
 impl Issue {
     /// Whether the message was already printed when it was found, because it belongs before what was done next.
-    pub fn is_told_at_once(&self) -> bool {
+    pub fn is_printed_at_once(&self) -> bool {
         matches!(self.code, "check_warning" | "check_waived")
     }
 }
@@ -285,11 +285,11 @@ pub struct Error {
     pub hint: Option<String>,
     /// All failed checks, when there is more than one thing to report.
     pub issues: Vec<Issue>,
-    /// Whether anything had been changed, and not put back, when the command failed.
+    /// Whether anything had been changed, and not undone, when the command failed.
     pub changed: bool,
     /// Of a step: it is certain that it had no effect, as with a transaction that the server refused.
     pub no_effect: bool,
-    /// Anything a script may want to know about the failure, in the shape of the command's `data`.
+    /// Anything a script may need to know about the failure, in the shape of the command's `data`.
     pub data: serde_json::Value,
 }
 
@@ -352,7 +352,7 @@ impl Error {
         self
     }
 
-    /// Says that something was changed and not put back.
+    /// Says that something was changed and not undone.
     #[must_use]
     pub fn changed(mut self) -> Self {
         self.changed = true;

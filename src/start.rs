@@ -126,7 +126,7 @@ fn run(
                     return report.exit.code();
                 }
                 // In the other formats they are part of the answer, or a script reads only the answer.
-                for issue in report.issues.iter().filter(|issue| !issue.is_told_at_once()) {
+                for issue in report.issues.iter().filter(|issue| !issue.is_printed_at_once()) {
                     match report.data {
                         Data::ConfigChecked(_) => context.ui.judgement(issue),
                         _ => context.ui.issue(issue),
@@ -176,7 +176,7 @@ fn no_command(error: &clap::Error, command: &str, words: &[OsString], style: Sty
         ErrorKind::DisplayHelp => "help",
         ErrorKind::DisplayVersion => "version",
         _ if words.len() <= 1 => {
-            // A user who types only the name wants to know what it is, but a script has made a mistake.
+            // A user who types only the name is shown what it is, but a script has made a mistake.
             ui.plain(&text);
             return Exit::Failed.code();
         }
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn passwords_do_not_stay_in_the_command_line() {
         let words = ["pgbaton", "-d", "host=a password=geheim", "--dbname=postgresql://u:geheim@h/d", "-fx"];
-        let told = redacted(&words.map(OsString::from)).join(" ");
-        assert!(!told.contains("geheim") && told.contains("host=a") && told.contains("-fx"), "{told}");
+        let shown = redacted(&words.map(OsString::from)).join(" ");
+        assert!(!shown.contains("geheim") && shown.contains("host=a") && shown.contains("-fx"), "{shown}");
     }
 }

@@ -237,6 +237,10 @@ impl Ui {
             State::Degraded => {
                 (Level::Warning, format!("the cluster is degraded, \"{name}\" is the primary"))
             }
+            // One that rejects the connection may be the primary.
+            State::NoPrimary if report.nodes.iter().any(|node| node.answered && !node.reachable) => {
+                (Level::Warning, "no primary can be seen from here".to_string())
+            }
             State::NoPrimary => (Level::Warning, "the cluster has no primary".to_string()),
             State::SplitBrain => (Level::Warning, "the cluster has more than one primary".to_string()),
             State::Unknown => {
@@ -255,7 +259,7 @@ impl Ui {
     /// Says why the command fails, every failed check first.
     pub fn error(&self, error: &Error) {
         // What is wrong with one thing only is the error itself.
-        let printed = |issue: &&Issue| issue.is_told_at_once() || issue.message == error.primary;
+        let printed = |issue: &&Issue| issue.is_printed_at_once() || issue.message == error.primary;
         for issue in error.issues.iter().filter(|issue| !printed(issue)) {
             self.judgement(issue);
         }

@@ -392,8 +392,11 @@ mod tests {
     fn a_role_that_stands_apart_is_joined() {
         let given = words("pgbaton node check --role primary");
         let error = cli::tree().try_get_matches_from(&given).unwrap_err();
-        let told = explain(&error, "node check", &given);
-        assert!(told.hint.as_deref().unwrap().starts_with("Did you mean \"--role=primary\"?"), "{told:?}");
+        let explained = explain(&error, "node check", &given);
+        assert!(
+            explained.hint.as_deref().unwrap().starts_with("Did you mean \"--role=primary\"?"),
+            "{explained:?}"
+        );
     }
 
     #[test]

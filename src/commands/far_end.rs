@@ -37,7 +37,7 @@ use crate::pg::{control_file, tools};
 use crate::plan::far_end::Standing;
 use crate::plan::parts::standby;
 use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
-use crate::plan::{Op, Step};
+use crate::plan::{Op, Step, could_not};
 use crate::secret::{Secret, Secrets};
 use crate::system::command::Command;
 use crate::system::lock::{Holder, LocalLock, busy};
@@ -69,7 +69,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         live: Live::new(context, Secrets::new())?,
         lock: RefCell::default(),
         armed: RefCell::default(),
-        told: Cell::new(false),
+        confirmed: Cell::new(false),
         acted: Cell::new(false),
         heard: Cell::new(clock::since_boot()),
         void: Cell::new(false),
@@ -96,12 +96,12 @@ struct Served<'a> {
     lock: RefCell<Option<LocalLock>>,
     armed: RefCell<Vec<Step>>,
     /// The coordinator may know that the server is shut down.
-    told: Cell<bool>,
+    confirmed: Cell<bool>,
     /// Something was done here.
     acted: Cell<bool>,
     /// When the coordinator was last heard.
     heard: Cell<Duration>,
-    /// It was silent for too long: what it wants changed is not changed any more.
+    /// It was silent for too long: what it requests is no longer changed.
     void: Cell<bool>,
     /// There was no `standby.signal`, and this process has written one to make certain that the server does not become a primary.
     wrote_signal: Cell<bool>,
@@ -121,7 +121,7 @@ const UNASKED: u64 = u64::MAX;
 /// An answer, and whether it says that the server is shut down.
 struct Answer {
     reply: Reply,
-    tells: bool,
+    confirms: bool,
 }
 
 impl Served<'_> {
@@ -137,7 +137,7 @@ impl Served<'_> {
                     self.hear();
                     match serde_json::from_str(&line) {
                         Ok(Frame::Call { number, call }) if self.void.get() && call.has_effect() => {
-                            let void = Answer { reply: Reply::Void, tells: false };
+                            let void = Answer { reply: Reply::Void, confirms: false };
                             if !self.write(&mut out, number, void).await {
                                 break;
                             }
@@ -219,7 +219,7 @@ impl Served<'_> {
     }
 
     fn would_go_back(&self) -> bool {
-        !self.told.get() && !self.armed.borrow().is_empty()
+        !self.confirmed.get() && !self.armed.borrow().is_empty()
     }
 
     /// Writes an answer; false if the reader is gone.
@@ -232,15 +232,15 @@ impl Served<'_> {
             return false;
         }
         // What was written may have been read, even if the channel closes the moment after.
-        self.told.set(self.told.get() || answer.tells);
+        self.confirmed.set(self.confirmed.get() || answer.confirms);
         true
     }
 
     async fn answer(&self, call: Call) -> Answer {
-        let mut tells = false;
+        let mut confirms = false;
         // It may have waited behind another request, or this process was stopped since it was read.
         if call.has_effect() && (self.void.get() || self.silence() > VOID) {
-            return Answer { reply: Reply::Void, tells };
+            return Answer { reply: Reply::Void, confirms };
         }
         let reply = match call {
             Call::Hello => Reply::Hello(Box::new(hello(self.context, &self.state_directory).await)),
@@ -253,7 +253,7 @@ impl Served<'_> {
                 self.live.learn(secrets);
                 match self.live.holds(&probe).await {
                     Ok(holds) => {
-                        tells = holds && probe.tells_of_shutdown();
+                        confirms = holds && probe.confirms_shutdown();
                         Reply::Holds(holds)
                     }
                     Err(error) => no_answer(&error),
@@ -266,7 +266,7 @@ impl Served<'_> {
             Call::ShutdownPosition { data_directory } => {
                 match control_file::shutdown_position(&data_directory) {
                     Ok(position) => {
-                        tells = position.is_some();
+                        confirms = position.is_some();
                         Reply::Position(position)
                     }
                     Err(error) => no_answer(&error),
@@ -305,7 +305,7 @@ impl Served<'_> {
                     if holds {
                         self.armed.take();
                     }
-                    tells = holds;
+                    confirms = holds;
                     Reply::Holds(holds)
                 }
                 Err(error) => no_answer(&error),
@@ -322,7 +322,7 @@ impl Served<'_> {
                 Reply::Done { note: None }
             }
         };
-        Answer { reply, tells }
+        Answer { reply, confirms }
     }
 
     /// Reads a file that our own server reads its configuration from.
@@ -449,7 +449,7 @@ impl Served<'_> {
         }
         let bound = Duration::from_secs(u64::from(step.timeout_s));
         timeout(bound, self.live.perform(step)).await.unwrap_or_else(|_| {
-            Err(Error::new(step.exit, format!("could not {}", step.title))
+            Err(Error::new(step.exit, could_not(&step.title))
                 .detail(format!("It did not finish within {} s.", step.timeout_s)))
         })
     }
@@ -475,7 +475,7 @@ impl Served<'_> {
                 Some(Ok(_)) => ui.say(Level::Notice, &format!("done: {}", step.title)),
                 Some(Err(error)) => ui.message(
                     Level::Error,
-                    &format!("could not {}", step.title),
+                    &could_not(&step.title),
                     Some(&sentence(&error.to_string())),
                     error.hint.as_deref(),
                 ),

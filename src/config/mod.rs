@@ -332,16 +332,16 @@ fn unrecognized(assignment: &Assignment, format: Format) -> Option<Problem> {
     if parameters::find(key).is_some() {
         return None;
     }
+    // A heading swallows the parameters below it, so it is likely to be one problem and not many.
+    let is_heading = format == Format::Toml && matches!(value, Given::Pairs(_) | Given::Other(_));
     let (message, hint) = if let Some(successor) = parameters::successor(key) {
         (format!("parameter \"{key}\" no longer exists"), Some(successor.to_string()))
-    } else if let Some(nearest) = parameters::nearest(key) {
+    } else if let Some(nearest) = parameters::nearest(key).filter(|_| !is_heading) {
         (
             format!("unrecognized configuration parameter \"{key}\""),
             Some(format!("Perhaps you meant \"{}\".", nearest.name)),
         )
     } else {
-        // A heading swallows the parameters below it, so it is likely to be one problem and not many.
-        let is_heading = format == Format::Toml && matches!(value, Given::Pairs(_) | Given::Other(_));
         let hint = is_heading.then(|| {
             format!("If \"[{key}]\" is a section, remove it: all parameters belong to the top level.")
         });

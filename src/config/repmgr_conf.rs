@@ -267,7 +267,7 @@ fn include_file(location: &str, required: bool, line: usize, files: &Files<'_>, 
         contents.problems.push(wrong("empty name of an included file".into()));
         return;
     }
-    let path = beside(including, location);
+    let path = relative_to(including, location);
     let name = path.display();
     if files.chain.len() > MAX_DEPTH {
         let message = format!("could not include \"{name}\": files are nested more than {MAX_DEPTH} deep");
@@ -306,7 +306,7 @@ fn include_directory(location: &str, line: usize, files: &Files<'_>, contents: &
         contents.problems.push(wrong("empty name of an included directory".into()));
         return;
     }
-    let directory = beside(including, location);
+    let directory = relative_to(including, location);
     let entries = fs::read_dir(&directory).and_then(|entries| {
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
     });
@@ -332,7 +332,7 @@ fn include_directory(location: &str, line: usize, files: &Files<'_>, contents: &
 }
 
 /// Relative names are relative to the including file.
-fn beside(including: &Path, location: &str) -> PathBuf {
+fn relative_to(including: &Path, location: &str) -> PathBuf {
     including.parent().unwrap_or(Path::new("")).join(location)
 }
 

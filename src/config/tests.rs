@@ -440,3 +440,10 @@ proptest! {
         prop_assert_eq!(values(&again.config.unwrap()), values(&config));
     }
 }
+
+#[test]
+fn a_section_with_a_name_like_that_of_a_parameter_is_a_section() {
+    let report = report(&outcome("[section]\nwait = 1\n", Format::Toml));
+    assert!(report.contains("If \"[section]\" is a section, remove it"), "{report}");
+    assert!(!report.contains("Perhaps you meant"), "{report}");
+}

@@ -261,7 +261,7 @@ impl Context {
         self.warnings.take()
     }
 
-    /// Says something that is only for those who want to see everything.
+    /// Writes a message of level DEBUG.
     pub fn debug(&self, text: &str) {
         self.ui.say(Level::Debug, text);
     }

@@ -102,9 +102,9 @@ impl Context {
         match self.state_directory() {
             Ok(directory) => Ok(Some(directory)),
             Err(Error { primary, detail, hint, data, .. }) if data.get(FOREIGN).is_some() => {
-                static TOLD: Once = Once::new();
+                static WARNED: Once = Once::new();
                 let detail = detail.map(|detail| detail.replace(NO_CHANGE, ""));
-                TOLD.call_once(|| {
+                WARNED.call_once(|| {
                     self.ui.message(Level::Warning, &primary, detail.as_deref(), hint.as_deref());
                 });
                 Ok(None)
@@ -116,8 +116,8 @@ impl Context {
     /// Returns the system identifier of the cluster of this node, as far as it is known without asking a server.
     pub fn system_identifier(&self) -> Option<String> {
         let recorded = || self.state().ok()?.identity?.system_identifier;
-        let told = self.cluster.borrow().clone();
-        told.or_else(recorded).or_else(|| holds(&self.config().ok()?.data_directory))
+        let reported = self.cluster.borrow().clone();
+        reported.or_else(recorded).or_else(|| holds(&self.config().ok()?.data_directory))
     }
 
     /// Notes of which cluster this node is, or is to be. What is found in the state directory of another cluster, which is not on this host
@@ -233,7 +233,7 @@ fn find(context: &Context) -> Result<State> {
                 return Err(refused(&usual, &foreign));
             }
             may_leave(&usual, &foreign.why)?;
-            let aside = Some(beside(&usual, foreign.identifier.as_deref()));
+            let aside = Some(aside_of(&usual, foreign.identifier.as_deref()));
             Ok(State { aside, ..State::new(usual, Found::Nothing) })
         }
         (_, Some(other)) => {
@@ -327,7 +327,7 @@ fn search(context: &Context, known: &Known<'_>, but: &Path) -> Result<Option<Sta
 /// Says that a state directory is another's, and both ways out.
 fn refused(directory: &Path, foreign: &Foreign) -> Error {
     let shown = directory.display();
-    let aside = beside(directory, foreign.identifier.as_deref());
+    let aside = aside_of(directory, foreign.identifier.as_deref());
     let mut error = Error::failed(format!("state directory \"{shown}\" belongs to another cluster or node"))
         .detail(format!("{} Nothing was changed.", foreign.why))
         .hint(format!(
@@ -340,7 +340,7 @@ fn refused(directory: &Path, foreign: &Foreign) -> Error {
 }
 
 /// Returns the name that another cluster's state directory gets.
-fn beside(directory: &Path, identifier: Option<&str>) -> PathBuf {
+fn aside_of(directory: &Path, identifier: Option<&str>) -> PathBuf {
     let mut name = directory.as_os_str().to_os_string();
     name.push(format!(".{}", identifier.unwrap_or("other")));
     let first = PathBuf::from(&name);
@@ -721,7 +721,7 @@ async fn replace(
         return Ok(Taken { path, aside: None, from: None, already: false });
     }
     may_leave(&path, &foreign.why)?;
-    let aside = beside(&path, foreign.identifier.as_deref());
+    let aside = aside_of(&path, foreign.identifier.as_deref());
     if !context.global.dry_run {
         move_to(context, &path, &aside, me).await?;
         context.state.replace(Some(State::new(path.clone(), Found::Nothing)));
@@ -740,7 +740,7 @@ async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> R
             Found::Unmarked { topology, .. } => topology.and_then(|seen| seen.system_identifier),
             Found::Nothing => None,
         };
-        Some(beside(&path, present.as_deref()))
+        Some(aside_of(&path, present.as_deref()))
     } else {
         None
     };

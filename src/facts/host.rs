@@ -100,7 +100,7 @@ impl Place {
     }
 }
 
-/// What a data directory is. May take as long as the file system wants.
+/// What a data directory is. May take as long as the file system takes.
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     /// It holds a data directory.

@@ -36,7 +36,7 @@ pub struct Identity {
     pub data_directory: PathBuf,
 }
 
-/// The node that wants to use a state directory.
+/// The node that is to use a state directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Ours<'a> {
     /// Its id.

@@ -537,7 +537,7 @@ async fn ask_files(session: &Session, facts: &mut ServerFacts) {
 /// Returns the timeline of the segment that the received WAL ends in, as the name of its file says.
 ///
 /// The control file of a standby shows a timeline only after a restartpoint on it, and its WAL receiver is gone with the primary: just
-/// when it matters who has come furthest. A role without `pg_monitor` may not list the files and gets no answer.
+/// when it matters who has come furthest. A role without `pg_monitor` lacks the privilege to list the files, and the result is unknown.
 async fn timeline_received(session: &Session, facts: &ServerFacts) -> Option<TimelineId> {
     let last = Lsn(facts.wal_end()?.0.checked_sub(1)?);
     let name = TimelineId(0).segment_file_name(last, facts.wal_segment_bytes)?;

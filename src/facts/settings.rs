@@ -294,7 +294,7 @@ pub fn answered<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Settings, D
 pub struct NextStart {
     /// The settings with which it will start.
     pub settings: Settings,
-    /// What stands in `postgresql.auto.conf` of what ends a recovery: put back if the server is to be a primary after all.
+    /// What stands in `postgresql.auto.conf` of what ends a recovery: restored if the server is to be a primary after all.
     #[serde(default)]
     pub own: Vec<(String, String)>,
     /// The mode of files in the data directory.

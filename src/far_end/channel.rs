@@ -100,7 +100,7 @@ impl Channel {
         let mut child = child
             .spawn()
             .map_err(|error| Trouble::NotStarted(format!("could not start \"{program}\": {error}")))?;
-        // Until it has answered it is a process that may hang for ever; dropped on every way out but the good one.
+        // Until it has answered it is a process that may hang forever; dropped on every way out but the good one.
         let mut group = Group::of(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())

@@ -8,7 +8,7 @@ use crate::pg::control::Manager;
 use crate::plan::far_end::{FarEnd, Reached, for_shell};
 use crate::plan::{Check, service};
 
-/// Why a far end gives no answer.
+/// Why a far end does not respond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// What leads there could not be started.
@@ -27,7 +27,7 @@ pub enum Trouble {
         /// The end of its standard error.
         said: String,
     },
-    /// It says something that is no answer.
+    /// Its output is not a response of this protocol.
     Noise {
         /// The line.
         line: String,
@@ -47,7 +47,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// Says what it means, with what to type.
-    fn told(&self, far_end: &FarEnd) -> (String, String, String) {
+    fn described(&self, far_end: &FarEnd) -> (String, String, String) {
         let node = format!("node \"{}\"", far_end.node_name);
         let reached = &far_end.reached;
         let whole = |text: &str, said: &str| match said.trim() {
@@ -128,7 +128,7 @@ impl Trouble {
 
     /// Returns the error of an operation that needs this far end; exit code 12.
     pub fn error(&self, far_end: &FarEnd) -> Error {
-        let (primary, detail, hint) = self.told(far_end);
+        let (primary, detail, hint) = self.described(far_end);
         Error::new(Exit::Remote, primary).detail(detail).hint(hint)
     }
 }
@@ -156,7 +156,7 @@ pub fn checks(far_end: &FarEnd, expected: &Expected, answer: &Result<Hello, Trou
     let checks = match answer {
         Ok(hello) => of_hello(far_end, expected, hello),
         Err(trouble) => {
-            let (message, detail, hint) = trouble.told(far_end);
+            let (message, detail, hint) = trouble.described(far_end);
             vec![Check::fail("far_end", message).detail(detail).hint(hint).exit(Exit::Remote)]
         }
     };

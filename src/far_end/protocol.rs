@@ -211,7 +211,7 @@ pub enum Reply {
     Host(Box<HostFacts>),
     /// To [`Call::Row`].
     Row(Vec<Tried>),
-    /// It could not be done, or there is no answer.
+    /// It could not be done, or the outcome is unknown.
     Failed(Fault),
 }
 
@@ -417,7 +417,7 @@ impl Op {
                 };
                 on.into_iter().chain(upstream.password.as_deref()).collect()
             }
-            Self::Tell { on, .. } => on.secret.iter().map(String::as_str).collect(),
+            Self::Notify { on, .. } => on.secret.iter().map(String::as_str).collect(),
             Self::DropKeptSlot { on, primary, .. } => {
                 [on, primary].into_iter().filter_map(|server| server.secret.as_deref()).collect()
             }
@@ -447,10 +447,10 @@ impl Look {
 
 impl Probe {
     /// Says whether yes to it means that a server is shut down for good: from then on only the coordinator may start it again.
-    pub fn tells_of_shutdown(&self) -> bool {
+    pub fn confirms_shutdown(&self) -> bool {
         match self {
             Self::ShutDown { .. } | Self::StaysDown { .. } => true,
-            Self::At { probe, .. } => probe.tells_of_shutdown(),
+            Self::At { probe, .. } => probe.confirms_shutdown(),
             _ => false,
         }
     }

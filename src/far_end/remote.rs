@@ -70,7 +70,7 @@ pub struct Remote {
     /// The ids of the steps that it carries out if it is left alone.
     pub(crate) armed: RefCell<Vec<String>>,
     /// It has reported that its server is shut down, and so does nothing by itself any more.
-    pub(crate) told: Cell<bool>,
+    pub(crate) confirmed: Cell<bool>,
     /// No further answer leads forward: it carries out nothing more, or could not be replaced.
     hopeless: Cell<bool>,
     /// How long the last answer took.
@@ -81,7 +81,7 @@ impl Remote {
     /// Opens a channel and hears who answers.
     ///
     /// # Errors
-    /// Whatever comes that is no answer of this protocol.
+    /// Output that is not a response of this protocol.
     pub async fn open(
         context: &Context,
         far_end: &FarEnd,
@@ -95,7 +95,7 @@ impl Remote {
             command: context.command.clone(),
             reopened: Cell::new(false),
             armed: RefCell::default(),
-            told: Cell::new(false),
+            confirmed: Cell::new(false),
             hopeless: Cell::new(false),
             round_trip: Cell::new(Duration::ZERO),
         };
@@ -131,7 +131,7 @@ impl Remote {
                 Ok(()) => {
                     self.reopened.set(true);
                     self.armed.take();
-                    self.told.set(false);
+                    self.confirmed.set(false);
                     return Ok(());
                 }
                 Err(error) if Instant::now() >= until => return Err(error),
@@ -182,7 +182,7 @@ impl Remote {
         }
     }
 
-    /// Sees to it that a request that got no answer can be made again; fails if it must not be.
+    /// Sees to it that a request without a response can be made again; fails if it must not be.
     async fn recover(&self, trouble: Trouble, mode: Mode) -> Result<(), Error> {
         match (mode, &trouble) {
             (Mode::Reopen, Trouble::Ended { .. } | Trouble::Noise { .. } | Trouble::Void) => {
@@ -222,19 +222,19 @@ impl Remote {
         self.channel.replace(Rc::new(channel));
         self.reopened.set(true);
         self.armed.take();
-        self.told.set(false);
+        self.confirmed.set(false);
         Ok(self.secure(false).await?.server)
     }
 
     /// Makes certain that the server there is no primary and does not become one: see [`Call::Secure`].
     ///
     /// # Errors
-    /// Exit code 30 if another far end could not be ended, or if the node's lock is taken; 12 if there is no answer.
+    /// Exit code 30 if another far end could not be ended, or if the node's lock is taken; 12 if it does not respond.
     pub async fn secure(&self, only_look: bool) -> Result<Secured, Error> {
         let call = Call::Secure { command: self.command.clone(), only_look };
         match self.answered(self.say(&call, ANSWER).await)? {
             Reply::Secured(secured) => {
-                self.told.set(!only_look && secured.server.is_secure());
+                self.confirmed.set(!only_look && secured.server.is_secure());
                 Ok(secured)
             }
             other => Err(self.unexpected(&format!("{other:?}"))),
@@ -266,7 +266,7 @@ impl Remote {
         }
     }
 
-    /// The error of a request that got no answer.
+    /// The error of a request without a response.
     fn lost(&self, trouble: &Trouble) -> Error {
         let name = &self.far_end.node_name;
         let error = trouble.error(&self.far_end);
@@ -330,7 +330,7 @@ impl Remote {
         self.done(&call, within, mode).await
     }
 
-    /// Has it confirmed that the server is down and that it will not start it. Where no answer comes at once, the second channel says so,
+    /// Has it confirmed that the server is down and that it will not start it. Where it does not respond at once, the second channel says so,
     /// or no process does.
     async fn confirm(&self, data_directory: &Path, mode: Mode) -> Result<bool, Error> {
         let call = Call::Confirm { data_directory: data_directory.to_path_buf() };
@@ -345,7 +345,7 @@ impl Remote {
         }
         match self.answered(said)? {
             Reply::Holds(holds) => {
-                self.told.set(self.told.get() || holds);
+                self.confirmed.set(self.confirmed.get() || holds);
                 Ok(holds)
             }
             other => Err(self.unexpected(&format!("{other:?}"))),
@@ -360,8 +360,8 @@ impl Remote {
         let call = Call::Holds { probe: Box::new(probe.clone()), secrets: named(known, probe.secrets()) };
         match self.ask(&call, ANSWER, mode).await? {
             Reply::Holds(holds) => {
-                if holds && probe.tells_of_shutdown() {
-                    self.told.set(true);
+                if holds && probe.confirms_shutdown() {
+                    self.confirmed.set(true);
                 }
                 Ok(holds)
             }
@@ -434,7 +434,7 @@ impl Remote {
         match self.ask(&call, ANSWER, mode).await? {
             Reply::Position(position) => {
                 if position.is_some() {
-                    self.told.set(true);
+                    self.confirmed.set(true);
                 }
                 Ok(position)
             }

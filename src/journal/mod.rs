@@ -5,7 +5,7 @@
 //! whether the point of no return was reached.
 //!
 //! The format grows and is never broken: fields that this version does not know are ignored, and what cannot be read that
-//! way gets a higher `format`, which is refused by name. The fixtures in `tests/fixtures/journal` must parse for ever.
+//! way gets a higher `format`, which is refused by name. The fixtures in `tests/fixtures/journal` must always parse.
 
 mod past;
 mod storage;

@@ -172,7 +172,7 @@ pub(crate) async fn prepare(
         Err(error) => Err(sentence(&format!("{error:#}"))),
     };
     let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
-    // One after the other: at once they would want two WAL senders, and there may be one.
+    // One after the other: at once they would need two WAL senders, and there may be one.
     let backup_login = login.attempt(context, &psql, secrets, true).await.map_err(|no| no.why);
     let receiver_login = receiver.attempt(context, &psql).await.map_err(|no| no.why);
 
@@ -594,23 +594,23 @@ const STARTING_UP_S: u64 = 60;
 pub async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
     let seconds = context.global.timeout.map_or(STARTING_UP_S, u64::from);
     let until = Instant::now() + Duration::from_secs(seconds);
-    let mut told = false;
+    let mut reported = false;
     loop {
         match context.connect(given).await {
             Ok(session) => return Ok(session),
             Err(error) if error.kind == Kind::StartingUp && Instant::now() < until => {
-                if !told {
+                if !reported {
                     context.ui.say(
                         Level::Notice,
                         &format!("the source is still starting up; waiting at most {seconds} seconds"),
                     );
-                    told = true;
+                    reported = true;
                 }
                 sleep(Duration::from_millis(250)).await;
             }
             Err(error) => {
                 let error = not_connected("the source server", error);
-                return Err(if told {
+                return Err(if reported {
                     error.detail(format!("Waited {seconds} seconds for it."))
                 } else {
                     error

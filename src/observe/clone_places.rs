@@ -120,8 +120,8 @@ mod tests {
         let inside = top.join("node1/ts/node2");
         let found = foreign(&inside, &filled(&inside, &[], None), None);
         assert_eq!(found.iter().filter(|other| other.real == top.join("node1")).count(), 1, "{found:?}");
-        let beside = top.join("node2");
-        let found = foreign(&beside, &filled(&beside, &[], None), None);
+        let sibling = top.join("node2");
+        let found = foreign(&sibling, &filled(&sibling, &[], None), None);
         assert!(!found.iter().any(|other| other.real.starts_with(&top)), "{found:?}");
     }
 }

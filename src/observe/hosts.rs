@@ -202,7 +202,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
 /// Why a host does not answer, and whether that is worth a notice.
 pub(crate) struct Absent {
     why: Error,
-    told: bool,
+    reported: bool,
 }
 
 /// Asks the hosts of all nodes at once: this one directly, others by the pgbaton there.
@@ -216,7 +216,8 @@ pub(crate) async fn hosts(
 ) -> BTreeMap<i32, std::result::Result<HostFacts, Absent>> {
     let each = found.facts.nodes.iter().map(|node| async move {
         let asked = timeout_at(until, host_of(context, found, more, node, names, by_ssh, until)).await;
-        let late = || Absent { why: Error::new(Exit::Remote, "there was no response in time"), told: true };
+        let late =
+            || Absent { why: Error::new(Exit::Remote, "there was no response in time"), reported: true };
         (node.row.node_id, asked.unwrap_or_else(|_| Err(late())))
     });
     join_all(each).await.into_iter().collect()
@@ -231,16 +232,16 @@ async fn host_of(
     by_ssh: bool,
     until: Instant,
 ) -> std::result::Result<HostFacts, Absent> {
-    let told = |why| Absent { why, told: true };
+    let reported = |why| Absent { why, reported: true };
     let row = &node.row;
     let question = question(&found.facts, more, node, names, until);
     let own = context.config_if_any().ok().flatten();
     if own.is_some_and(|own| (own.node_id, &own.node_name) == (row.node_id, &row.node_name)) {
-        return look_here(context, &question).await.map_err(told);
+        return look_here(context, &question).await.map_err(reported);
     }
     if !row.active && node.facts().is_none() {
         let why = Error::new(Exit::Remote, "the node is registered as inactive and does not respond");
-        return Err(Absent { why, told: false });
+        return Err(Absent { why, reported: false });
     }
     let known = Whereabouts {
         row,
@@ -248,33 +249,33 @@ async fn host_of(
         system_identifier: found.facts.system_identifier(),
         ssh_host: more.ssh_hosts.get(&row.node_id).map(String::as_str),
     };
-    let far_end = node_location::far_end(context, &known).await.map_err(told)?;
+    let far_end = node_location::far_end(context, &known).await.map_err(reported)?;
     if matches!(far_end.reached, Reached::Ssh { .. }) && !by_ssh {
-        return Err(Absent { why: Error::new(Exit::Remote, "--no-ssh was given"), told: false });
+        return Err(Absent { why: Error::new(Exit::Remote, "--no-ssh was given"), reported: false });
     }
     let within = until.saturating_duration_since(Instant::now());
     let (remote, hello) =
-        Remote::open(context, &far_end, within).await.map_err(|trouble| told(trouble.error(&far_end)))?;
+        Remote::open(context, &far_end, within).await.map_err(|trouble| reported(trouble.error(&far_end)))?;
     let wrong = checks(&far_end, &Expected::default(), &Ok(hello));
     if let Some(check) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
-        return Err(told(Error {
+        return Err(reported(Error {
             detail: check.detail,
             hint: check.hint,
             ..Error::new(check.exit, check.message)
         }));
     }
-    remote.look(question, until.saturating_duration_since(Instant::now())).await.map_err(told)
+    remote.look(question, until.saturating_duration_since(Instant::now())).await.map_err(reported)
 }
 
 /// Turns what the hosts say into evidence, and names those that say nothing in one notice.
-pub(crate) fn told(
+pub(crate) fn reported(
     found: &Found,
     answers: BTreeMap<i32, std::result::Result<HostFacts, Absent>>,
 ) -> (BTreeMap<i32, HostAnswer>, Option<Issue>) {
     let absent: Vec<(String, &Error)> = answers
         .iter()
         .filter_map(|(id, answer)| match answer {
-            Err(Absent { why, told: true }) => {
+            Err(Absent { why, reported: true }) => {
                 Some((format!("\"{}\"", found.facts.node(*id)?.row.node_name), why))
             }
             _ => None,

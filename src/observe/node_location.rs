@@ -118,8 +118,8 @@ pub fn means_local(context: &Context) -> Result<bool> {
 pub async fn ssh_hosts(context: &Context, found: &discovery::Found) -> BTreeMap<i32, String> {
     let read = async {
         // A witness has a copy of the nodes, and of nothing else.
-        let told = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
-        let answering = found.facts.nodes.iter().find(told)?;
+        let reported = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
+        let answering = found.facts.nodes.iter().find(reported)?;
         let session = context.connect(&Conninfo::parse(&answering.row.conninfo).ok()?).await.ok()?;
         registry::node::ssh_hosts(&session).await.ok()
     };
@@ -137,7 +137,7 @@ fn is_destination(name: &str) -> bool {
 /// Opens a channel to a far end, hears who it is, and closes the channel.
 ///
 /// # Errors
-/// Why there is no answer; [`checks`](crate::far_end::checks::checks) says what it means.
+/// Why it does not respond; [`checks`](crate::far_end::checks::checks) says what it means.
 pub async fn greet(context: &Context, far_end: &FarEnd) -> std::result::Result<Hello, Trouble> {
     Remote::open(context, far_end, OPEN).await.map(|(_, hello)| hello)
 }
@@ -210,7 +210,7 @@ fn own_config(context: &Context, row: &NodeRow) -> std::result::Result<Option<Co
 pub(crate) fn may_run_on(data: &Path, started_at: &str) -> bool {
     const SLOW_S: i64 = 60;
     let Some(here) = postmaster(data).and_then(|postmaster| postmaster.started_at) else { return false };
-    let since = started_at.parse::<Timestamp>().map(|told| told.as_second() - here);
+    let since = started_at.parse::<Timestamp>().map(|reported| reported.as_second() - here);
     since.is_ok_and(|seconds| (*START_S.start()..=SLOW_S).contains(&seconds))
 }
 
@@ -224,7 +224,7 @@ pub(crate) fn is_another(data: &Path, started_at: &str, port: &str) -> bool {
 /// Says whether the server that runs on a data directory is the one that says when it was started.
 pub(crate) fn runs_on(data: &Path, started_at: &str) -> bool {
     let Some(here) = postmaster(data).and_then(|postmaster| postmaster.started_at) else { return false };
-    started_at.parse::<Timestamp>().is_ok_and(|told| START_S.contains(&(told.as_second() - here)))
+    started_at.parse::<Timestamp>().is_ok_and(|reported| START_S.contains(&(reported.as_second() - here)))
 }
 
 /// Says whether a conninfo leads to an address of this host.

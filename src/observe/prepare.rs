@@ -279,28 +279,28 @@ fn refuse_other_server(config: &Config, set_up: &SetUp) -> Result<()> {
 }
 
 /// Says why the server that was asked is not the one that runs on the data directory; None if it is.
-fn other_server(own: &Path, told: &SetUp, system_identifier: u64, runs_here: bool) -> Option<String> {
+fn other_server(own: &Path, reported: &SetUp, system_identifier: u64, runs_here: bool) -> Option<String> {
     let same = |path: &Path| {
         path == own || path.canonicalize().ok().zip(own.canonicalize().ok()).is_some_and(|(a, b)| a == b)
     };
-    if let Some(path) = told.data_directory.as_ref().filter(|path| !same(path)) {
+    if let Some(path) = reported.data_directory.as_ref().filter(|path| !same(path)) {
         return Some(format!(
             "The data directory there is \"{}\", and data_directory is \"{}\".",
             path.display(),
             own.display()
         ));
     }
-    if told.system_identifier != system_identifier.to_string() {
+    if reported.system_identifier != system_identifier.to_string() {
         return Some(format!(
             "The system identifier there is {}, and that of \"{}\" on this host is {system_identifier}.",
-            told.system_identifier,
+            reported.system_identifier,
             own.display()
         ));
     }
     (!runs_here).then(|| {
         format!(
             "It was started at {}, and the server on \"{}\" on this host at another time.",
-            told.started_at,
+            reported.started_at,
             own.display()
         )
     })
@@ -483,10 +483,10 @@ async fn facts(
     }
     if let Some(path) = &set_up.config_file {
         out.conf = file(path, 0o600);
-        let beside = out.conf.path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let directory = out.conf.text.as_deref().and_then(|text| included_directory(text, &beside));
+        let parent = out.conf.path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let directory = out.conf.text.as_deref().and_then(|text| included_directory(text, &parent));
         out.conf_directory = directory.filter(|path| path.is_dir());
-        let place = out.conf_directory.as_ref().unwrap_or(&beside);
+        let place = out.conf_directory.as_ref().unwrap_or(&parent);
         out.own_conf = file(&place.join("pgbaton.conf"), 0o640);
     }
     let auto = file(&config.data_directory.join("postgresql.auto.conf"), 0o600);

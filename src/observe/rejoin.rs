@@ -190,11 +190,11 @@ pub(crate) async fn gather(
         // Where it has diverged can no longer be read.
         return Ok((facts, options));
     }
-    let parted = matches!(facts.relation, Relation::Forked { .. });
+    let diverged = matches!(facts.relation, Relation::Forked { .. });
     // It diverges when it is stopped.
     let writes = facts.local.running.is_some() && facts.local.was_primary();
     let fork = match (fork, &facts.relation) {
-        (Fork::At(fork), _) if parted || forced || writes => fork,
+        (Fork::At(fork), _) if diverged || forced || writes => fork,
         (_, Relation::Forked { at: Some(at), .. }) => {
             facts.loss = facts.local.loss(*at, None).ok();
             return Ok((facts, options));
@@ -214,13 +214,13 @@ pub(crate) async fn gather(
             return Ok((facts, options));
         }
     };
-    facts.parts_at = Some(fork).filter(|_| parted || writes);
+    facts.parts_at = Some(fork).filter(|_| diverged || writes);
     let fetch = Fetch { context, options: &options, command: OnceCell::new() };
     let fetched = options.fetched.clone();
     if !args.no_check_wal {
         facts.needed = Some(needed(&facts.local, fork, &fetch, &fetched).await.map_err(unreadable)?);
     }
-    if parted {
+    if diverged {
         facts.loss = Some(facts.local.loss(fork, Some(&fetched)).map_err(unreadable)?);
     }
     let from = match &facts.needed {
@@ -249,7 +249,7 @@ pub(crate) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> O
         Local { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
     let lost = kept.loss(fork, None).ok()?;
     match facts.loss {
-        Some(told) => (lost.end >= told.end).then_some(lost),
+        Some(reported) => (lost.end >= reported.end).then_some(lost),
         // Of its own it has only the record of its shutdown, unless another client was faster.
         None => lost.commits.filter(|commits| *commits > 0).map(|_| lost),
     }
@@ -433,7 +433,7 @@ impl Fetch<'_> {
     }
 }
 
-/// Returns what the planner of `standby follow` wants to know.
+/// Returns the facts for the planner of `standby follow`.
 pub(crate) fn follow_facts(
     facts: &RejoinFacts,
     options: &RejoinOptions,
@@ -485,13 +485,13 @@ pub(crate) async fn anew(
         }
     }
     let stamp = options.kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = |path: &Path| {
+    let aside_path = |path: &Path| {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{stamp}"));
         path.with_file_name(name)
     };
     let moved =
-        |from: &Path, link: Option<PathBuf>| Aside { from: from.to_path_buf(), to: beside(from), link };
+        |from: &Path, link: Option<PathBuf>| Aside { from: from.to_path_buf(), to: aside_path(from), link };
     let mut aside = vec![moved(data, None)];
     let in_tablespaces = files::names_in(&data.join("pg_tblspc")).unwrap_or_default();
     let in_tablespaces = in_tablespaces.iter().map(|name| Path::new("pg_tblspc").join(name));
@@ -518,7 +518,7 @@ pub(crate) async fn anew(
             (path, list)
         })
     } else {
-        Some((beside(data), facts.local.own_files.clone()))
+        Some((aside_path(data), facts.local.own_files.clone()))
     };
     if configuration.is_none() {
         context.ui.say(

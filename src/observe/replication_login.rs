@@ -30,7 +30,7 @@ const WAL_SENDER_ENDS: Duration = Duration::from_secs(1);
 pub(crate) struct NoLogin {
     /// In the words of libpq, where there are any.
     pub(crate) why: String,
-    /// There was no answer in time: nothing was refused.
+    /// There was no response in time: nothing was rejected.
     pub(crate) late: bool,
 }
 
@@ -162,12 +162,12 @@ pub(crate) fn receiver_conninfo(
     let present = Conninfo::parse(present)
         .map_err(|error| format!("the present primary_conninfo cannot be parsed: {error}"))?;
     if !present.is_empty() {
-        let mut led = present.leading_to(&wanted);
+        let mut conninfo = present.leading_to(&wanted);
         // By its name a node is known to stream, and chosen as a synchronous standby. It may have been given another one.
         if let Some(name) = wanted.get("application_name") {
-            led.set("application_name", name);
+            conninfo.set("application_name", name);
         }
-        return Ok(led);
+        return Ok(conninfo);
     }
     if let Some(passfile) = &config.passfile {
         wanted.set("passfile", passfile.display().to_string());

@@ -10,7 +10,7 @@ use crate::facts::repmgr::{self, NEW_S};
 use crate::observe::discovery::{self, Found};
 use crate::observe::under_locks::{Held, hold_over, open};
 use crate::pg::client::Session;
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::registry::NodeRow;
 use crate::registry::schema::{self, Present};
 use crate::system::inspect::is_started_by;
@@ -42,14 +42,14 @@ pub(crate) struct AtRest {
     /// How long repmgr is waited for.
     until: Instant,
     /// That it is waited for has been said.
-    told: bool,
+    reported: bool,
 }
 
 impl AtRest {
     /// Waits a moment for the end of what repmgr does.
     async fn wait(&mut self, context: &Context) {
-        if !self.told {
-            self.told = true;
+        if !self.reported {
+            self.reported = true;
             let waits = "a repmgr command may be running here: waiting for it to finish";
             context.ui.say(Level::Notice, waits);
         }
@@ -74,8 +74,14 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
     let sessions =
         rows.iter().zip(&opened).filter_map(|(row, session)| Some((row.node_id, session.clone()?)));
     let until = Instant::now() + Duration::from_secs(u64::from(NEW_S) + 1);
-    let mut rest =
-        AtRest { sessions: sessions.collect(), found, metadata: None, none_runs: false, until, told: false };
+    let mut rest = AtRest {
+        sessions: sessions.collect(),
+        found,
+        metadata: None,
+        none_runs: false,
+        until,
+        reported: false,
+    };
     // A witness is another server, with metadata of its own.
     let own_id = context.config()?.node_id;
     let own = rest.sessions.iter().find(|(id, _)| *id == own_id);
@@ -96,7 +102,7 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
         }
         rest.wait(context).await;
     }
-    if rest.told {
+    if rest.reported {
         rest.found = discovery::cluster(context).await?;
     }
     Ok(rest)
@@ -107,7 +113,7 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
 ///
 /// # Errors
 /// Those of [`hold_over`].
-pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result<(Held, Beside)> {
+pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result<(Held, RepmgrActivity)> {
     let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     loop {
         let held = hold_over(context, &rows, &rest.sessions).await?;
@@ -116,9 +122,9 @@ pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result
         {
             rest.metadata = schema::look(session).await.ok();
         }
-        let beside = beside(&held, rest).await;
-        if beside.at_work(&held.facts).is_empty() || Instant::now() > rest.until {
-            return Ok((held, beside));
+        let repmgr_activity = repmgr_activity(&held, rest).await;
+        if repmgr_activity.at_work(&held.facts).is_empty() || Instant::now() > rest.until {
+            return Ok((held, repmgr_activity));
         }
         held.release().await;
         rest.wait(context).await;
@@ -126,15 +132,15 @@ pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result
 }
 
 /// Looks what repmgr does, under the locks.
-async fn beside(held: &Held, rest: &AtRest) -> Beside {
+async fn repmgr_activity(held: &Held, rest: &AtRest) -> RepmgrActivity {
     let nodes = &held.facts.nodes;
     if !is_possible(nodes.iter().map(|node| &node.row), rest.metadata.as_ref()) {
-        return Beside::default();
+        return RepmgrActivity::default();
     }
     let asked = join_all(nodes.iter().map(async |node| {
         let session = held.session(node.row.node_id)?;
         Some((node.row.node_id, repmgr::ask(session).await.ok()?))
     }));
     let nodes = asked.await.into_iter().flatten().collect();
-    Beside { possible: true, nodes, none_ran: rest.none_runs, ..Beside::default() }
+    RepmgrActivity { possible: true, nodes, none_ran: rest.none_runs, ..RepmgrActivity::default() }
 }

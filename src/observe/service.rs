@@ -63,6 +63,10 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
                 .detail(why)
                 .hint("Run pgbaton as the user that owns it."));
         }
+        Contents::Missing => {
+            return Err(Error::failed(format!("data directory \"{}\" does not exist", data.display()))
+                .hint("Check data_directory in the configuration."));
+        }
         _ => {
             return Err(Error::failed(format!("\"{}\" is not a data directory", data.display()))
                 .detail("It has no PG_VERSION.")

@@ -8,18 +8,18 @@ use crate::observe::under_locks::open;
 use crate::observe::{discovery, unfinished};
 use crate::operation::event_hook::{Happening, notify, record};
 use crate::pg::client::Session;
-use crate::plan::parts::events::{Proof, Tell};
+use crate::plan::parts::events::{Notification, Proof};
 use crate::registry::NodeRow;
 use crate::ui::Level;
 
 /// What has become of an operation.
 pub struct Ending<'a> {
     /// The event notifications of its plan.
-    pub tells: &'a [Tell],
+    pub notifications: &'a [Notification],
     /// Why it failed, if it did. One that succeeded has seen its primary itself.
     pub error: Option<String>,
     /// A step of the plan has announced the promotion.
-    pub told: bool,
+    pub sent: bool,
     /// Nodes that are known to accept writes.
     pub taking_writes: &'a [i32],
     /// A session to the primary; without one there are no rows, and the hooks run all the same.
@@ -30,7 +30,7 @@ pub struct Ending<'a> {
 
 impl Ending<'_> {
     /// Sends the notifications. Nothing here can fail: what happened has happened.
-    pub async fn tell(&self, context: &Context) {
+    pub async fn send(&self, context: &Context) {
         self.tell_events(context).await;
         if let Some(session) = self.seen_by
             && let Ok(facts) = discovery::from_session(context, session, "the node").await
@@ -43,19 +43,19 @@ impl Ending<'_> {
     /// Sends all but those about following standbys, which need another look, because hooks route clients to the new primary.
     async fn tell_events(&self, context: &Context) {
         let error = self.error.as_deref();
-        for tell in self.tells {
-            let successful = match tell.proof {
+        for notification in self.notifications {
+            let successful = match notification.proof {
                 Proof::Success => error.is_none(),
-                Proof::Primary if self.told => continue,
-                Proof::Primary => error.is_none() || self.taking_writes.contains(&tell.node_id),
+                Proof::Primary if self.sent => continue,
+                Proof::Primary => error.is_none() || self.taking_writes.contains(&notification.node_id),
                 Proof::Upstream(_) => continue,
             };
-            if !successful && !tell.failure {
+            if !successful && !notification.failure {
                 continue;
             }
             let result = if successful { Ok(()) } else { Err(error.unwrap_or_default()) };
-            notify(context, self.primary, &Happening::of(tell, result)).await;
-            if tell.proof == Proof::Primary && successful {
+            notify(context, self.primary, &Happening::of(notification, result)).await;
+            if notification.proof == Proof::Primary && successful {
                 unfinished::note_told(context);
             }
         }
@@ -68,27 +68,29 @@ impl Ending<'_> {
         if unfinished::unfinished_id(context).is_some() {
             return;
         }
-        for tell in self.tells {
-            let Proof::Upstream(upstream) = tell.proof else { continue };
-            if after.node(tell.node_id).and_then(|node| node.row.upstream_node_id) == Some(upstream) {
-                record(context, session, &Happening::of(tell, Ok(()))).await;
+        for notification in self.notifications {
+            let Proof::Upstream(upstream) = notification.proof else { continue };
+            if after.node(notification.node_id).and_then(|node| node.row.upstream_node_id) == Some(upstream) {
+                record(context, session, &Happening::of(notification, Ok(()))).await;
             }
         }
     }
 }
 
 /// Says what an operation has brought about, as its own command would.
-pub fn say(context: &Context, tells: &[Tell]) {
-    for tell in tells.iter().filter(|tell| !matches!(tell.proof, Proof::Upstream(_))) {
-        match tell.event.as_str() {
+pub fn say(context: &Context, notifications: &[Notification]) {
+    for notification in
+        notifications.iter().filter(|notification| !matches!(notification.proof, Proof::Upstream(_)))
+    {
+        match notification.event.as_str() {
             // Scripts that know repmgr look for these words.
             "node_rejoin" => context.ui.message(
                 Level::Notice,
                 "NODE REJOIN successful",
-                Some(&sentence(&tell.details)),
+                Some(&sentence(&notification.details)),
                 None,
             ),
-            _ => context.ui.say(Level::Notice, &tell.details),
+            _ => context.ui.say(Level::Notice, &notification.details),
         }
     }
 }
@@ -99,8 +101,8 @@ pub fn error_of<T>(result: &crate::error::Result<T>) -> Option<String> {
 }
 
 /// Sends the notifications that the operation would have sent if it had not been interrupted, by the present state.
-pub async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, told: bool) {
-    if tells.is_empty() {
+pub async fn send_all(context: &Context, notifications: &[Notification], error: Option<String>, sent: bool) {
+    if notifications.is_empty() {
         return;
     }
     let found = discovery::cluster(context).await;
@@ -110,12 +112,14 @@ pub async fn tell_all(context: &Context, tells: &[Tell], error: Option<String>, 
     let ids: Vec<i32> = primaries.iter().map(|row| row.node_id).collect();
     // If there is another primary too, the one that this is about.
     let about = |row: &&&NodeRow| {
-        tells.iter().any(|tell| tell.proof == Proof::Primary && tell.node_id == row.node_id)
+        notifications
+            .iter()
+            .any(|notification| notification.proof == Proof::Primary && notification.node_id == row.node_id)
     };
     let session = match primaries.iter().find(about).or(primaries.first()) {
         Some(row) => open(context, row).await.ok(),
         None => None,
     };
     let (primary, seen_by) = (session.as_ref(), session.as_ref());
-    Ending { tells, error, told, taking_writes: &ids, primary, seen_by }.tell(context).await;
+    Ending { notifications, error, sent, taking_writes: &ids, primary, seen_by }.send(context).await;
 }

@@ -14,7 +14,7 @@ use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus};
 use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
-use crate::plan::{Check, Op, Plan, Verdict};
+use crate::plan::{Check, Op, Plan, Verdict, could_not};
 use crate::registry;
 use crate::secret::Secrets;
 use crate::ui::Level;
@@ -336,7 +336,7 @@ fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Iss
         severity: Severity::Warning,
         code: "step_failed",
         node_id: None,
-        message: format!("could not {}", failure.title),
+        message: could_not(&failure.title),
         detail: Some(crate::error::sentence(&failure.error.to_string())),
         hint,
     }
@@ -401,8 +401,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     let titles: Vec<&str> =
         outcome.failures.iter().filter(undone).map(|failure| failure.title.as_str()).collect();
     let not_done = titles.join("; ");
-    let is_told = left.is_empty();
-    let mut failures = outcome.failures.into_iter().filter(|failure| is_told || failure.stage != Stage::Back);
+    let is_listed = left.is_empty();
+    let mut failures =
+        outcome.failures.into_iter().filter(|failure| is_listed || failure.stage != Stage::Back);
     let mut error = match (failures.next(), outcome.signal) {
         (Some(first), _) if first.stage == Stage::Verify => {
             let mut error = Error::new(outcome.exit, first.error.primary);
@@ -411,7 +412,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
             error
         }
         (Some(first), _) => {
-            let mut error = Error::new(outcome.exit, format!("could not {}", first.title));
+            let mut error = Error::new(outcome.exit, could_not(&first.title));
             // A step that ran out of time says no more than that itself.
             if first.error.primary != error.primary {
                 error = error.detail(crate::error::sentence(&first.error.primary));
@@ -449,7 +450,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         severity: Severity::Error,
         code: "step_failed",
         node_id: None,
-        message: format!("could not {}", failure.title),
+        message: could_not(&failure.title),
         detail: Some(crate::error::sentence(&failure.error.to_string())),
         hint: failure.error.hint,
     }));

@@ -407,12 +407,12 @@ mod tests {
         assert_eq!(went(SWITCHOVER, true, &["promote"], &promoted), Course::Finish);
         assert_eq!(went(PROMOTE, true, &["promote"], &promoted), Course::Finish);
         // The old primary was started by another command: it is the older one.
-        let mut beside = healthy();
-        promote(&mut beside, 1, 2);
-        assert_eq!(went(PROMOTE, true, &["promote"], &beside), Course::Finish);
+        let mut elsewhere = healthy();
+        promote(&mut elsewhere, 1, 2);
+        assert_eq!(went(PROMOTE, true, &["promote"], &elsewhere), Course::Finish);
         // A later promotion elsewhere.
-        promote(&mut beside, 2, 3);
-        assert!(matches!(went(PROMOTE, true, &["promote"], &beside), Course::Overtaken(_)));
+        promote(&mut elsewhere, 2, 3);
+        assert!(matches!(went(PROMOTE, true, &["promote"], &elsewhere), Course::Overtaken(_)));
         // This node lost the role, and has it again: its timeline begins at another one.
         let mut again = down(healthy(), 0);
         promote(&mut again, 1, 5);

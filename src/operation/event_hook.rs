@@ -4,14 +4,14 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
-use crate::plan::parts::events::Tell;
+use crate::plan::parts::events::Notification;
 use crate::registry::event;
 use crate::secret::Secrets;
 use crate::system::command::Command;
 use crate::system::process;
 use crate::ui::Level;
 
-/// Something that happened, with what a hook may want to know of it.
+/// Something that happened, with what a hook may need.
 #[derive(Clone, Debug, Default)]
 pub struct Happening<'a> {
     /// The node that it happened to; None for the local one.
@@ -28,13 +28,13 @@ pub struct Happening<'a> {
 
 impl<'a> Happening<'a> {
     /// A notification of a plan, with success or the reason of the failure.
-    pub fn of(tell: &'a Tell, result: Result<(), &str>) -> Self {
+    pub fn of(notification: &'a Notification, result: Result<(), &str>) -> Self {
         Self {
-            node_id: Some(tell.node_id),
-            event: &tell.event,
+            node_id: Some(notification.node_id),
+            event: &notification.event,
             successful: result.is_ok(),
-            details: result.err().unwrap_or(&tell.details).to_string(),
-            upstream: tell.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
+            details: result.err().unwrap_or(&notification.details).to_string(),
+            upstream: notification.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Early {
 
     async fn at(context: &Context, far_end: FarEnd, within: Duration) -> Result<Self, String> {
         let opened = Remote::open(context, &far_end, within).await;
-        let (remote, hello) = opened.map_err(|trouble| told(&trouble.error(&far_end)))?;
+        let (remote, hello) = opened.map_err(|trouble| sentences(&trouble.error(&far_end)))?;
         let secured = remote.secure(true).await;
         Ok(Self { far_end, remote, hello, secured })
     }
@@ -171,8 +171,8 @@ impl Hosts {
                     });
                     match secured {
                         Ok(secured) => HostSays::Seen(secured.server),
-                        Err(error) if error.exit == Exit::Busy => HostSays::Busy(told(&error)),
-                        Err(error) => HostSays::Nothing(told(&error)),
+                        Err(error) if error.exit == Exit::Busy => HostSays::Busy(sentences(&error)),
+                        Err(error) => HostSays::Nothing(sentences(&error)),
                     }
                 }
                 Err(why) => HostSays::Nothing(why),
@@ -207,8 +207,8 @@ impl Hosts {
                     host.wrote_signal = secured.wrote_signal;
                     HostSays::Seen(secured.server)
                 }
-                Err(error) if error.exit == Exit::Busy => HostSays::Busy(told(&error)),
-                Err(error) => HostSays::Unsure(told(&error)),
+                Err(error) if error.exit == Exit::Busy => HostSays::Busy(sentences(&error)),
+                Err(error) => HostSays::Unsure(sentences(&error)),
             };
             (host.node_id, said)
         }))
@@ -239,7 +239,7 @@ impl Hosts {
                 Err(error) => context.ui.message(
                     Level::Warning,
                     &format!("standby.signal stays in the data directory of node \"{name}\""),
-                    Some(&told(&error)),
+                    Some(&sentences(&error)),
                     Some(
                         "Its server starts as a standby. Run \"pgbaton cluster show\" before it is removed.",
                     ),
@@ -263,7 +263,7 @@ async fn examined(
     within: Duration,
     early: &RefCell<Vec<Early>>,
 ) -> Result<(Remote, Result<Secured, Error>), String> {
-    let far_end = node_location::far_end(context, known).await.map_err(|error| told(&error))?;
+    let far_end = node_location::far_end(context, known).await.map_err(|error| sentences(&error))?;
     let expected =
         Expected { system_identifier: known.system_identifier.map(str::to_string), ..Expected::default() };
     let opened = {
@@ -284,7 +284,7 @@ async fn examined(
     Ok((remote, secured))
 }
 
-fn told(error: &Error) -> String {
+fn sentences(error: &Error) -> String {
     match &error.detail {
         Some(detail) => format!("{} {detail}", sentence(&error.primary)),
         None => sentence(&error.primary),

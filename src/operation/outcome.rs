@@ -19,7 +19,7 @@ pub trait World {
     /// Dropping the future must end the effect: its process is killed, its connection is closed.
     fn perform(&self, step: &Step) -> impl Future<Output = Result<Option<String>, Error>>;
 
-    /// Answers a question. An error means that there is no answer.
+    /// Answers a question. An error means that it is unknown.
     fn holds(&self, probe: &Probe) -> impl Future<Output = anyhow::Result<bool>>;
 
     /// Appends to the journal, and waits for the disk if requested. Is never dropped half-way.

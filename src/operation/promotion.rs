@@ -6,7 +6,7 @@ use crate::observe::under_locks::Held;
 use crate::operation::carry_out;
 use crate::operation::old_primary_host::{Hosts, Known};
 use crate::plan::Check;
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, judge};
 use crate::units::seconds;
 
@@ -36,7 +36,7 @@ pub async fn judge_anew(
         node_id: config.node_id,
         metadata: None,
         others: Vec::new(),
-        beside: Beside::default(),
+        repmgr_activity: RepmgrActivity::default(),
         topology,
         former_end: None,
         command: None,

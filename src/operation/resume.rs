@@ -12,7 +12,7 @@ use crate::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
-use crate::operation::announce::{self, error_of, tell_all};
+use crate::operation::announce::{self, error_of, send_all};
 use crate::operation::carry_out::{conclude, record_end};
 use crate::operation::course::{Course, Left, confirmed, course, undo};
 use crate::operation::live::{FarEnds, Live};
@@ -151,11 +151,11 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let outcome = run::undo(&plan, &past, &world, "abandoned").await;
     world.release().await;
     record_end(context, &world, &plan, &id, &outcome).await;
-    let told = past.done(Stage::Forward, events::STEP);
+    let sent = past.done(Stage::Forward, events::STEP);
     let done = plan.steps().all(|step| past.done(Stage::Forward, &step.id));
     let error = (!done).then(|| format!("{} was abandoned", plan.title));
     if outcome.changed || !done {
-        tell_all(context, &plan.tells, error, told).await;
+        send_all(context, &plan.notifications, error, sent).await;
     }
     // What it undoes leaves nothing of the operation, and is a change of this command's own all the same.
     let changed = outcome.changed || outcome.steps.iter().any(|step| step.status == StepStatus::Done);
@@ -314,15 +314,15 @@ async fn finished(
     if !resumable {
         record_end(context, world, plan, id, &outcome).await;
     }
-    let told = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
+    let sent = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
     // What was rolled back is reported as these commands report it.
     let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
     let result = conclude(plan, id, outcome);
     if result.is_ok() {
-        announce::say(context, &plan.tells);
+        announce::say(context, &plan.notifications);
     }
     if !resumable && acted {
-        tell_all(context, &plan.tells, error_of(&result), told).await;
+        send_all(context, &plan.notifications, error_of(&result), sent).await;
     }
     result
 }
@@ -433,7 +433,7 @@ pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result
 /// Refuses to close an operation whose promotion may still take place.
 ///
 /// A request that was made cannot be taken back: it stays, in the file `promote`, as long as the server that has it runs, and takes effect
-/// when the startup process comes to it, perhaps after `restore_command` has hung for hours.
+/// when the startup process comes to it, possibly after `restore_command` has hung for hours.
 fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> Result<()> {
     let config = context.config()?;
     let data = &config.data_directory;

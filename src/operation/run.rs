@@ -25,7 +25,7 @@ use crate::error::{Error, Exit, Hopeless};
 use crate::journal::{Flush, Mark, Past, Record, Stage, now};
 use crate::operation::outcome::{Ended, Narration, Outcome, StepFailure, StepReport, StepStatus, World};
 use crate::operation::wait::{ask, poll, wait};
-use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify};
+use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify, could_not, did_not};
 
 pub use crate::system::signals::Signal;
 
@@ -357,7 +357,8 @@ impl<'a, W: World> Run<'a, W> {
         }
         if behind {
             // It prepared for something that has happened; by now it could only do harm or fail.
-            let error = Error::new(step.exit, format!("{} before the point of no return", could_not(step)));
+            let error =
+                Error::new(step.exit, format!("{} before the point of no return", could_not(&step.title)));
             self.fail(Stage::Forward, step, error, Instant::now());
             return End::Failed;
         }
@@ -675,17 +676,17 @@ async fn required<'a, W: World>(
         probes.map(async |probe| (probe, ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await)),
     );
     for (probe, answer) in asked.await {
-        let refusal = || Error::new(step.exit, format!("did not {}", step.title));
+        let refusal = || Error::new(step.exit, did_not(&step.title));
         match answer {
             Ok(true) => {}
             Ok(false) => return Err(refusal().detail(format!("Precondition not met: {probe}."))),
-            Err(cause) => return Err(unanswered(step, format!("did not {}", step.title), cause)),
+            Err(cause) => return Err(unanswered(step, did_not(&step.title), cause)),
         }
     }
     Ok(())
 }
 
-/// Returns the error of a step whose question got no answer.
+/// Returns the error of a step whose question could not be answered.
 fn unanswered(step: &Step, primary: String, cause: anyhow::Error) -> Error {
     match cause.downcast::<Hopeless>() {
         Ok(Hopeless(error)) => Error { exit: step.exit, ..error },
@@ -698,13 +699,13 @@ async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Erro
     let bound = seconds(step.timeout_s);
     if let Op::Wait(probe) = &step.op {
         let waited = poll(world, probe, step.gives_up_if.as_ref(), bound, |answer| *answer).await;
-        return waited.map(|_| None).map_err(|cause| unanswered(step, could_not(step), cause));
+        return waited.map(|_| None).map_err(|cause| unanswered(step, could_not(&step.title), cause));
     }
     match timeout(bound, world.perform(step)).await {
         Ok(result) => result,
         Err(_) => {
             let detail = format!("It did not finish within {} s.", step.timeout_s);
-            Err(Error::new(step.exit, could_not(step)).detail(detail))
+            Err(Error::new(step.exit, could_not(&step.title)).detail(detail))
         }
     }
 }
@@ -740,10 +741,6 @@ enum LeftOver {
 fn report(stage: Stage, step: &Step, status: StepStatus, begun: Option<Instant>) -> StepReport {
     let (id, title) = (step.id.clone(), step.title.clone());
     StepReport { id, title, stage, status, wall_s: begun.map(|begun| begun.elapsed().as_secs_f64()) }
-}
-
-fn could_not(step: &Step) -> String {
-    format!("could not {}", step.title)
 }
 
 fn seconds(seconds: u32) -> Duration {

@@ -21,7 +21,7 @@ pub(crate) const DOUBT: Duration = Duration::from_millis(200);
 /// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
 ///
 /// # Errors
-/// Fails when `within` has passed, naming the question and the last reason for having no answer; at once if that is [`Hopeless`].
+/// Fails when `within` has passed, naming the question and the last error; at once if that is [`Hopeless`].
 pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
     poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
 }
@@ -60,7 +60,7 @@ pub(crate) async fn poll<W: World>(
         let Some(hopeless) = hopeless else { return pending().await };
         sleep(DOUBT).await;
         let reason = one_that_holds(world, hopeless).await;
-        Err(anyhow::anyhow!("this condition can no longer be met: {probe}; the reason is: {reason}"))
+        Err(anyhow::anyhow!("this can no longer become true: {probe}; the reason: {reason}"))
     };
     let answered = timeout(within, async {
         tokio::select! {
@@ -72,7 +72,7 @@ pub(crate) async fn poll<W: World>(
     if let Ok(answered) = answered.await {
         return answered;
     }
-    let message = format!("this condition was not met within {} s: {probe}", within.as_secs());
+    let message = format!("this was not true within {} s: {probe}", within.as_secs());
     Err(match last.into_inner() {
         Some(cause) => cause.context(message),
         None => anyhow::anyhow!(message),

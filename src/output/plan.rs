@@ -8,13 +8,13 @@ use crate::plan::{Check, Order, Plan, Verdict};
 pub fn text(plan: &Plan) -> String {
     let passed = plan.checks.iter().filter(|check| check.verdict == Verdict::Pass).count();
     let warnings = plan.checks.iter().filter(|check| check.verdict == Verdict::Warning).count();
-    let waived = plan.checks.iter().filter(|check| check.waived).count();
+    let overridden = plan.checks.iter().filter(|check| check.waived).count();
     let count = plan.steps().count();
     let mut out = format!("Plan: {} ({}, {}", plan.title, counted(count, "step"), counted(passed, "check"));
     out.push_str(" passed");
-    for (number, what) in [(warnings, "warning"), (waived, "waived")] {
+    for (number, what) in [(warnings, "warning"), (overridden, "overridden")] {
         if number > 0 {
-            let what = if what == "waived" { format!("{number} waived") } else { counted(number, what) };
+            let what = if what == "warning" { counted(number, what) } else { format!("{number} {what}") };
             out.push_str(&format!(", {what}"));
         }
     }

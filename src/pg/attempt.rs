@@ -16,8 +16,9 @@ use tokio_postgres::config::{self, SslNegotiation};
 use tokio_postgres::{Client, Config, Connection};
 
 use super::failure::{self, Answered, ConnectError, Kind};
+use super::passfile::Entry;
 use super::provenance::Cleartext;
-use super::resolve::{ChannelBinding, Host, Keepalives, Resolved, Target};
+use super::resolve::{ChannelBinding, Host, Keepalives, Resolved, Target, default_socket_directory};
 use super::stream::{Io, Settled, Stream, Terms, Watch};
 use super::tls::{self, SslMode};
 use crate::system::environment::user_name;
@@ -313,6 +314,20 @@ async fn start(common: &Common, target: &Target, stream: Stream, watch: &Watch) 
     started.map_err(|error| not_started(resolved, target, &local, &error))
 }
 
+/// Returns the line of a password file for a server, without the password.
+fn password_line(resolved: &Resolved, target: &Target) -> String {
+    let host = match &target.host {
+        Host::Socket(directory) if *directory == default_socket_directory() => "localhost".to_string(),
+        Host::Socket(directory) => directory.display().to_string(),
+        Host::Tcp { name: Some(name), .. } => name.clone(),
+        Host::Tcp { address, .. } => address.map_or("localhost".to_string(), |address| address.to_string()),
+    };
+    let (dbname, user) = (resolved.dbname.clone(), resolved.user.clone());
+    Entry { host, port: target.port.to_string(), dbname, user, password: None }
+        .line(true)
+        .replace("********", "PASSWORD")
+}
+
 /// Sorts the ways in which the startup fails.
 fn not_started(
     resolved: &Resolved,
@@ -346,11 +361,10 @@ fn not_started(
     match asked {
         Some(3 | 5 | 10) if target.password.is_none() => {
             let mut failure = Failure::stop(Kind::PasswordMissing, watch, "no password supplied");
-            failure.error.hint = Some(
-                "Put it into the file ~/.pgpass (mode 0600) of the user that runs pgbaton, one line: \
-                 \"host:port:database:user:password\"."
-                    .into(),
-            );
+            failure.error.hint = Some(format!(
+                "Add this line, with the password, to the file ~/.pgpass (mode 0600) of the user that runs pgbaton: \"{}\".",
+                password_line(resolved, target)
+            ));
             failure
         }
         Some(2 | 6 | 7 | 9) => {

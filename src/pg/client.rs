@@ -325,13 +325,13 @@ impl Session {
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
         let ms = statement_timeout(self.deadline);
         let started = tokio::time::Instant::now();
-        let told = async {
+        let notice = async {
             if self.shared.told_ms.swap(ms, Ordering::Relaxed) != ms {
                 // If this fails, so does the call.
                 self.shared.client.batch_execute(&format!("SET statement_timeout = {ms}")).await.ok();
             }
         };
-        let both = async { tokio::join!(biased; told, call).1 };
+        let both = async { tokio::join!(biased; notice, call).1 };
         let late = || {
             let primary = format!("no response within {} s", self.deadline.as_secs_f64());
             SqlError::new(SqlErrorKind::TimedOut, primary)

@@ -2,7 +2,7 @@
 //!
 //! Name resolution, socket, TLS, authentication and the first settings run under one deadline. `connect_timeout` of libpq
 //! covers most of that, of the driver only the socket: a server that is stopped while it holds a connection, or a resolver
-//! that hangs, would hold a command for ever. A hung resolver thread outlives its deadline, so programs end their runtime
+//! that hangs, would block a command forever. A hung resolver thread outlives its deadline, so programs end their runtime
 //! with `shutdown_background()`.
 
 use std::collections::hash_map::RandomState;
@@ -314,7 +314,7 @@ fn silence(answered: Answered) -> &'static str {
     }
 }
 
-/// Says why a server will not do, if `target_session_attrs` wants another kind; `so` is read-only, or in recovery.
+/// Says why a server will not do, if `target_session_attrs` requires another kind; `so` is read-only, or in recovery.
 fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
     match (wanted, so) {
         (TargetSession::ReadWrite, true) => Some("session is read-only"),
@@ -330,7 +330,7 @@ fn wrong(wanted: TargetSession, so: bool) -> Option<&'static str> {
 /// meaning, the form or the fate of our statements.
 ///
 /// `synchronous_commit`: a standby that is gone must not hold our transactions, which no timeout would end. `search_path`: without
-/// it a statement could call a user's function instead of the server's. `tcp_`: a session whose client has vanished with its host or its
+/// it a statement could call a user's function instead of the server's. `tcp_`: a session whose client is lost with its host or its
 /// network must not hold its locks for two hours. `default_transaction_isolation`: a standby refuses serializable transactions.
 /// `default_tablespace` and `default_table_access_method`: the metadata is where a dump of its database would restore it. `TimeZone` stays:
 /// every time comes with its offset, and events are shown in the zone of the server, as by repmgr. Not here are what an older server does not

@@ -12,7 +12,7 @@ use super::quote::quote_hba;
 /// whatever fails on this side of the wire leaves it at `Silent`: it cannot be determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answered {
-    /// No answer at all: the name was not resolved, or no server accepted the connection. A server that has been stopped for so
+    /// No response at all: the name was not resolved, or no server accepted the connection. A server that has been stopped for so
     /// long that the queue of its socket is full looks the same from another host.
     Nothing,
     /// It cannot be determined. The connection was accepted and then nothing came that a PostgreSQL server would say (it hangs,
@@ -39,7 +39,7 @@ pub enum Kind {
     TimedOut,
     /// TLS was refused, or the certificate was.
     Tls,
-    /// The server wants a password and there is none.
+    /// The server requires a password and there is none.
     PasswordMissing,
     /// The server, or this side, did not accept the other one's proof.
     Authentication,

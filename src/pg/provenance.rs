@@ -311,22 +311,28 @@ mod tests {
 
     #[test]
     fn a_program_of_postgresql_is_held_to_the_same() {
-        let told = |arg: &str, environment: &Environment| {
+        let required = |arg: &str, environment: &Environment| {
             let args = ["-X".to_string(), arg.to_string()];
             for_a_program(&args, environment).map(|(_, value)| value)
         };
         let strict = environment(false);
-        assert_eq!(told(&format!("--dbname={OWN} replication=true"), &strict), None);
-        assert_eq!(told("--source-server=host=node2 user=repmgr", &strict).as_deref(), Some("!password"));
-        assert_eq!(told("--dbname=host=node2 passfile=/server/pass", &strict).as_deref(), Some("!password"));
-        assert_eq!(told("--dbname=host=node2 sslmode=verify-full", &strict), None);
-        assert_eq!(told("--dbname=host=node2", &environment(true)), None);
-        assert_eq!(told("--command=host=node2", &strict), None);
+        assert_eq!(required(&format!("--dbname={OWN} replication=true"), &strict), None);
+        assert_eq!(required("--source-server=host=node2 user=repmgr", &strict).as_deref(), Some("!password"));
+        assert_eq!(
+            required("--dbname=host=node2 passfile=/server/pass", &strict).as_deref(),
+            Some("!password")
+        );
+        assert_eq!(required("--dbname=host=node2 sslmode=verify-full", &strict), None);
+        assert_eq!(required("--dbname=host=node2", &environment(true)), None);
+        assert_eq!(required("--command=host=node2", &strict), None);
         let entered = Environment::from_pairs([("PGPASSWORD", "p")]);
         entered.say(|said| said.conninfos.push(OWN.into()));
-        assert_eq!(told("--dbname=host=node2", &entered).as_deref(), Some("!password,!md5"));
-        assert_eq!(told(&format!("--dbname={OWN}"), &entered), None);
-        assert_eq!(told("--dbname=host=node2", &Environment::from_pairs([("PGREQUIREAUTH", "md5")])), None);
+        assert_eq!(required("--dbname=host=node2", &entered).as_deref(), Some("!password,!md5"));
+        assert_eq!(required(&format!("--dbname={OWN}"), &entered), None);
+        assert_eq!(
+            required("--dbname=host=node2", &Environment::from_pairs([("PGREQUIREAUTH", "md5")])),
+            None
+        );
     }
 
     #[test]

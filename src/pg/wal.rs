@@ -40,7 +40,7 @@ pub struct Wal {
     timeline: TimelineId,
     segment_bytes: u64,
     page_bytes: u64,
-    /// What was read elsewhere, by the number of the segment; of the first one perhaps only the end.
+    /// What was read elsewhere, by the number of the segment; of the first one possibly only the end.
     pieces: BTreeMap<u64, Vec<u8>>,
     /// The segment that was read last, by its number.
     open: Option<(u64, File)>,

@@ -47,7 +47,7 @@ pub enum Reached {
 const SSH_OPTIONS: [&str; 5] = [
     "BatchMode=yes",
     "ConnectTimeout=10",
-    // A host that vanishes ends the connection: here about when the far end takes it for closed, see `SILENCE`.
+    // A host that is lost ends the connection: here about when the far end takes it for closed, see `SILENCE`.
     "ServerAliveInterval=3",
     "ServerAliveCountMax=2",
     "LogLevel=ERROR",

@@ -88,7 +88,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         Check::fail("server_is_standby", format!("node \"{name}\" is a primary"))
             .hint(format!("To make it a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."))
     });
-    plan.tells.extend(target.map(|target| events::follow(facts.node_id, &target.row)));
+    plan.notifications.extend(target.map(|target| events::follow(facts.node_id, &target.row)));
     let (Some(target), checks) = target_checks(facts, &target_name) else {
         unreachable_target(&mut plan, facts);
         return plan;

@@ -40,7 +40,7 @@ pub struct NewPrimary {
     /// What is in force there; None if it could not be queried.
     pub settings: Option<Settings>,
     /// The nodes have diverged: it will not stream before a rejoin.
-    pub parted: bool,
+    pub diverged: bool,
     /// The program `postgres`.
     pub postgres: String,
     /// Where postgresql.conf is, if not in the data directory.
@@ -83,7 +83,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
         }
         steps.push(follow(demotion, to, slot.clone()));
         phases.push(phase("point it at the primary", OnFailure::Stop, steps));
-        if !to.parted {
+        if !to.diverged {
             phases.push(phase("update the metadata", OnFailure::Continue, vec![record(row, &to.node, slot)]));
         }
     }
@@ -187,7 +187,7 @@ impl NewPrimary {
     /// Returns the slot to use. A slot that would not be used for a while, and would retain WAL meanwhile, is not created.
     fn slot(&self, row: &NodeRow) -> Option<String> {
         let slot = default_slot(row);
-        (self.use_slot && (self.has_slot(&slot) || (self.may_make_slot && !self.parted))).then_some(slot)
+        (self.use_slot && (self.has_slot(&slot) || (self.may_make_slot && !self.diverged))).then_some(slot)
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
     use crate::facts::settings::{Place, Set, in_file};
     use crate::registry::NodeType;
 
-    fn demotion(parted: bool, may_make_slot: bool, slots: &[&str]) -> Demotion {
+    fn demotion(diverged: bool, may_make_slot: bool, slots: &[&str]) -> Demotion {
         let mut server = ServerFacts::example(false, 2, 0x0400_0000);
         server.slots = slots
             .iter()
@@ -223,7 +223,7 @@ mod tests {
                 use_slot: true,
                 may_make_slot,
                 settings: Some(in_file(&[("max_connections", "100")])),
-                parted,
+                diverged,
                 postgres: "postgres".into(),
                 config_directory: None,
             }),

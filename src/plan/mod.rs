@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 use crate::pg::endpoint::Endpoint;
-use crate::plan::parts::events::Tell;
+use crate::plan::parts::events::Notification;
 
 pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
@@ -84,8 +84,8 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub far_ends: Vec<FarEnd>,
     /// The event notifications when it has ended.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tells: Vec<Tell>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "tells")]
+    pub notifications: Vec<Notification>,
     /// Operations that are no longer open on the nodes that ran them; their rows are closed when this one has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<String>,
@@ -169,7 +169,7 @@ pub struct Step {
     /// which clients cannot write; a resumed one may be hours old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires_on_resume: Vec<Probe>,
-    /// What ends a wait early as a failure: when it holds, the wait would be in vain.
+    /// What ends a wait early as a failure: when it holds, the wait cannot succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gives_up_if: Option<Probe>,
     /// The exit code when this step fails before the point of no return, or is the point of no return.
@@ -251,7 +251,7 @@ impl Plan {
             announce_on: None,
             origin: None,
             far_ends: Vec::new(),
-            tells: Vec::new(),
+            notifications: Vec::new(),
             settled: Vec::new(),
         }
     }
@@ -309,6 +309,20 @@ impl Plan {
             .find(|id| !known.contains(id))
             .map(|id| format!("the rollback names a step \"{id}\" that is not in the plan"))
     }
+}
+
+/// Says that what a title names was tried and failed: `could not promote "node2"`; of a wait, that it was given up.
+pub fn could_not(title: &str) -> String {
+    given_up(title).unwrap_or_else(|| format!("could not {title}"))
+}
+
+/// Says that what a title names was not tried.
+pub fn did_not(title: &str) -> String {
+    given_up(title).unwrap_or_else(|| format!("did not {title}"))
+}
+
+fn given_up(title: &str) -> Option<String> {
+    title.strip_prefix("wait until ").map(|condition| format!("gave up waiting until {condition}"))
 }
 
 impl Step {

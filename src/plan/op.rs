@@ -11,7 +11,7 @@ use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_literal;
 use crate::pg::statement::Statement;
 use crate::plan::look::Look;
-use crate::plan::parts::events::Tell;
+use crate::plan::parts::events::Notification;
 use crate::plan::probe::Probe;
 use crate::registry::operation::Scope;
 use crate::system::command::Command;
@@ -224,11 +224,13 @@ pub enum Op {
         slot: String,
     },
     /// Record an event and run the user's notification command. Failures are ignored: what happened has happened.
-    Tell {
+    #[serde(rename = "tell")]
+    Notify {
         /// The primary, where the event is recorded.
         on: Endpoint,
         /// The event.
-        tell: Tell,
+        #[serde(rename = "tell")]
+        event: Notification,
     },
     /// Wait until a question is answered with yes.
     Wait(Probe),
@@ -385,8 +387,8 @@ impl fmt::Display for Op {
             }
             Self::ArchiveWal { command, until, .. } => write!(f, "{command} (for segments before {until})"),
             Self::Rewind { command, .. } => command.fmt(f),
-            Self::Tell { on, tell } => {
-                write!(f, "{}: record event {}; run event_notification_command", on.name, tell.event)
+            Self::Notify { on, event } => {
+                write!(f, "{}: record event {}; run event_notification_command", on.name, event.event)
             }
             Self::Wait(probe) => write!(f, "wait until {probe}"),
         }

@@ -154,6 +154,24 @@ pub enum Probe {
     },
 }
 
+impl Probe {
+    /// Writes what it means when the answer is no.
+    fn write_opposite(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists { path } => write!(f, "\"{}\" does not exist", path.display()),
+            Self::Stopped { data_directory } => {
+                write!(f, "a server runs on \"{}\"", data_directory.display())
+            }
+            Self::Runs { data_directory, in_recovery } => {
+                let role = if *in_recovery { "standby" } else { "primary" };
+                write!(f, "no server runs on \"{}\" as a {role}", data_directory.display())
+            }
+            Self::At { probe, .. } => probe.write_opposite(f),
+            other => write!(f, "it is not the case that {other}"),
+        }
+    }
+}
+
 impl fmt::Display for Probe {
     /// Writes what it means when the answer is yes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,32 +197,43 @@ impl fmt::Display for Probe {
                 write!(f, "a server runs on \"{}\" as a {role}", data_directory.display())
             }
             Self::ShutDown { data_directory } => {
-                write!(f, "\"{}\" has been shut down cleanly", data_directory.display())
+                write!(f, "the server on \"{}\" has been shut down cleanly", data_directory.display())
             }
             Self::StaysDown { data_directory } => {
                 write!(
                     f,
-                    "\"{}\" has been shut down cleanly and can only start as a standby",
+                    "the server on \"{}\" has been shut down cleanly and can only start as a standby",
                     data_directory.display()
                 )
             }
             Self::Clean { data_directory } => {
-                write!(f, "the server on \"{}\" was shut down cleanly", data_directory.display())
+                write!(
+                    f,
+                    "the server on \"{}\" was shut down cleanly, as a primary or as a standby",
+                    data_directory.display()
+                )
             }
-            Self::Rewound { data_directory } => write!(f, "\"{}\" is rewound", data_directory.display()),
+            Self::Rewound { data_directory } => {
+                write!(f, "pg_rewind has completed on \"{}\"", data_directory.display())
+            }
             Self::CommitsAtMost { after, count: 0, .. } => {
                 write!(f, "no transaction was committed after {after}")
             }
             Self::CommitsAtMost { after, count, .. } => {
-                write!(f, "no more than {count} transactions were committed after {after}")
+                write!(f, "at most {count} transactions were committed after {after}")
             }
             Self::HasAll { on, data_directory, .. } => {
-                write!(f, "{} has all WAL of \"{}\"", on.name, data_directory.display())
+                write!(
+                    f,
+                    "{} has received all WAL of the server on \"{}\"",
+                    on.name,
+                    data_directory.display()
+                )
             }
             Self::Unchallenged { .. } => f.write_str("no other node is a primary or on a newer timeline"),
             Self::Challenged { .. } => f.write_str("another node is a primary or on a newer timeline"),
             Self::Silent { on, seconds } => write!(f, "{} has not responded for {seconds} s", on.name),
-            Self::Lasts { seconds, probe } => write!(f, "for {seconds} s {probe}"),
+            Self::Lasts { seconds, probe } => write!(f, "{probe} (for {seconds} s)"),
             Self::Any(probes) => {
                 for (i, probe) in probes.iter().enumerate() {
                     write!(f, "{}{probe}", if i == 0 { "" } else { ", or " })?;
@@ -215,8 +244,40 @@ impl fmt::Display for Probe {
                 write!(f, "{} is a standby, and no promotion of it has been requested", on.name)
             }
             Self::Announced { on } => write!(f, "{} has received the record of this operation", on.name),
-            Self::Not(probe) => write!(f, "not: {probe}"),
+            Self::Not(probe) => probe.write_opposite(f),
             Self::At { probe, .. } => probe.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{could_not, did_not};
+
+    #[test]
+    fn the_opposite_of_a_condition_is_a_clause_too() {
+        let data_directory = PathBuf::from("/data");
+        let not = |probe: Probe| Probe::Not(Box::new(probe)).to_string();
+        assert_eq!(
+            not(Probe::Exists { path: "/data/standby.signal".into() }),
+            "\"/data/standby.signal\" does not exist"
+        );
+        let runs = Probe::Runs { data_directory: data_directory.clone(), in_recovery: false };
+        let there = Probe::At { node_id: 1, probe: Box::new(runs) };
+        assert_eq!(not(there), "no server runs on \"/data\" as a primary");
+        let stopped = Probe::Stopped { data_directory };
+        assert_eq!(not(stopped.clone()), "a server runs on \"/data\"");
+        let lasts = Probe::Lasts { seconds: 3, probe: Box::new(stopped) };
+        assert_eq!(lasts.to_string(), "no server runs on \"/data\" (for 3 s)");
+    }
+
+    #[test]
+    fn the_failure_of_a_step_names_what_was_given_up() {
+        let wait = "wait until \"node2\" has received all WAL";
+        let given_up = "gave up waiting until \"node2\" has received all WAL";
+        assert_eq!((could_not(wait), did_not(wait)), (given_up.to_string(), given_up.to_string()));
+        assert_eq!(could_not("promote \"node2\""), "could not promote \"node2\"");
+        assert_eq!(did_not("promote \"node2\""), "did not promote \"node2\"");
     }
 }

@@ -24,9 +24,9 @@ use crate::plan::parts::following::{
 use crate::plan::parts::hosts::{self, HostSays, Unasked, Word, only_speaks};
 use crate::plan::parts::kept::{Kept, for_former};
 use crate::plan::parts::new_primary::{
-    checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, tell_witnesses,
+    checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, update_witnesses,
 };
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::parts::standby::{Past, in_force, refuses_to_follow, replays_late};
 use crate::plan::parts::{events, logical, new_primary as candidate};
 use crate::plan::register::endpoint;
@@ -58,7 +58,7 @@ pub struct PromoteFacts {
     /// What pgbaton on the hosts of the others reports, if it was queried.
     pub hosts: BTreeMap<i32, HostSays>,
     /// What repmgr does meanwhile.
-    pub beside: Beside,
+    pub repmgr_activity: RepmgrActivity,
     /// The command for a promotion, where the configuration has one or our role must not call `pg_promote()`.
     pub command: Option<Command>,
     /// Nodes of the cluster use replication slots.
@@ -162,7 +162,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     let kept = gone.map(|gone| for_former(gone, candidate, server, role, facts.use_slots, to_make));
     let Kept { check, slot: kept } = kept.unwrap_or_default();
     checks.extend(check);
-    checks.extend(facts.beside.checks(&facts.cluster, options.force));
+    checks.extend(facts.repmgr_activity.checks(&facts.cluster, options.force));
 
     let mut plan = Plan {
         title: title(candidate),
@@ -177,16 +177,16 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         announce_on: None,
         origin: None,
         far_ends: Vec::new(),
-        tells: Vec::new(),
+        notifications: Vec::new(),
         settled: announce::settled(&facts.others),
     };
     if plan.checks.iter().any(Check::stops) {
         return Promotion { plan, wal_lost_bytes, former: former_id };
     }
 
-    plan.tells.push(events::promotion(&candidate.row, true));
-    plan.tells.extend(events::followers(&facts.cluster, &candidate.row, former_id));
-    facts.beside.pause(&mut plan, &facts.cluster, Exit::Promotion);
+    plan.notifications.push(events::promotion(&candidate.row, true));
+    plan.notifications.extend(events::followers(&facts.cluster, &candidate.row, former_id));
+    facts.repmgr_activity.pause(&mut plan, &facts.cluster, Exit::Promotion);
     let mut slots = Vec::new();
     let for_siblings = following.iter().filter_map(|sibling| {
         let replayed = sibling.facts().and_then(|server| server.replay_lsn);
@@ -209,7 +209,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         outage: false,
         steps: slots,
     });
-    facts.beside.look_again(&mut plan, &facts.cluster, None, Exit::Promotion);
+    facts.repmgr_activity.look_again(&mut plan, &facts.cluster, None, Exit::Promotion);
     let look = Look {
         node_id: facts.node_id,
         timeline: server.timeline,
@@ -277,7 +277,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         .collect();
     steps.push(events::at_once(&on, &candidate.row));
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
-    steps.extend(tell_witnesses(&facts.cluster, &record(None)));
+    steps.extend(update_witnesses(&facts.cluster, &record(None)));
     plan.phases.push(Phase {
         title: "update the other nodes".into(),
         order: Order::AllAtOnce,
@@ -286,7 +286,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         steps,
     });
     plan.verify.push(Verify {
-        title: format!("node \"{name}\" writes a new timeline"),
+        title: format!("node \"{name}\" is on a new timeline"),
         probe: on_new_timeline(&on, server),
         timeout_s: QUERY_S,
         after: None,
@@ -360,7 +360,7 @@ fn refused(node_id: i32) -> Promotion {
         announce_on: None,
         origin: None,
         far_ends: Vec::new(),
-        tells: Vec::new(),
+        notifications: Vec::new(),
         settled: Vec::new(),
     };
     Promotion { plan, wal_lost_bytes: None, former: None }

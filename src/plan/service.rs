@@ -135,7 +135,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
                 format!("the server will not run as its systemd unit \"{unit}\""),
             )
             .detail(
-                "systemd would not notice if it exits, nor stop it cleanly when the machine is shut down.",
+                "systemd does not notice if it exits, and does not stop it cleanly when the machine is shut down.",
             )
             .hint(lines_for(unit, &facts.user)),
         );
@@ -283,9 +283,9 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
 pub fn refusal(facts: &ServiceFacts, action: Action) -> Option<Check> {
     let Manager::Systemd { unit } = &facts.manager else { return None };
     (action != Action::Reload).then(|| {
-        Check::fail("service_manager", format!("the server is run by systemd, as unit \"{unit}\""))
+        Check::fail("service_manager", format!("the server is managed by systemd, as unit \"{unit}\""))
             .detail(
-                "If pgbaton starts or stops it directly, systemd would start it again or take it for down.",
+                "If the server is started or stopped without systemd, systemd may start it again or assume that it is down.",
             )
             .hint(lines_for(unit, &facts.user))
     })

@@ -28,7 +28,7 @@ pub struct Command {
     /// It starts the server of this data directory, and waits in long steps until that is ready. It is not waited for any longer than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<PathBuf>,
-    /// It stops the server of this data directory, and perhaps starts it again. Where its messages go is kept for the next start.
+    /// It stops the server of this data directory, and may start it again. Where its messages go is kept for the next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops: Option<PathBuf>,
 }

@@ -72,7 +72,7 @@ impl LocalLock {
                 _ => tokio::time::sleep(RETRY.1).await,
             }
         }
-        // In another container, perhaps, where its number means nothing here.
+        // It may be in another container, where its number means nothing here.
         match read(&mut file) {
             Some(holder) => Err(busy(&holder)),
             None => Err(Error::new(Exit::Busy, "another operation is running on this node")),

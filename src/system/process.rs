@@ -256,7 +256,7 @@ impl Attached {
 /// Puts a process into a group that kills it all when we are gone, also by SIGKILL: the pipe that we hold then ends.
 ///
 /// pg_basebackup needs it. It dies of its next line of progress, but the process that it forks to receive WAL does not notice that,
-/// and writes on for ever, with the slot in use. Where the process cannot be started, nothing is worse than without it.
+/// and writes on without end, with the slot in use. Where the process cannot be started, nothing is worse than without it.
 fn leash(leader: u32) -> Option<tokio::process::Child> {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
     let mut watch = tokio::process::Command::new("/bin/sh");

@@ -4,7 +4,7 @@
 //! is left is to say so, which [`end_while_looking`] does. From its first effect on a command decides for itself when to stop:
 //!
 //! - SIGINT and SIGTERM are requests, obeyed where it is safe; see [`crate::operation::run`].
-//! - SIGHUP, which a vanished terminal or a closed ssh session sends, changes nothing: the operation goes on unseen.
+//! - SIGHUP, which a closed terminal or a closed ssh session sends, changes nothing: the operation goes on unseen.
 //! - SIGPIPE is ignored by Rust's runtime from the start, so a reader that went away shows as an error of a write. Code that
 //!   writes for people ignores that error.
 //!

@@ -119,9 +119,9 @@ mod tests {
         replaceable(&log).unwrap();
         assert!(replaceable(&path.join("pipe")).is_err() && replaceable(&closed.join("new")).is_err());
         for inside in [closed.clone(), closed.join("a/b")] {
-            let told = text(directory(&inside).unwrap_err());
+            let message = text(directory(&inside).unwrap_err());
             assert_eq!(
-                told,
+                message,
                 format!(
                     "could not create a file in \"{}\": Permission denied (os error 13)",
                     closed.display()

@@ -532,7 +532,7 @@ fn an_existing_directory_is_configured_without_a_copy() {
     clone_from(&node2, &node1).arg("--replication-conf-only").run().code(1).says("a server is running");
     let node3 = cluster.empty("node3");
     node3.node_config(3, "");
-    clone_from(&node3, &node1).arg("--replication-conf-only").run().code(1).says("is not a data directory");
+    clone_from(&node3, &node1).arg("--replication-conf-only").run().code(1).says("does not exist");
 }
 
 #[test]

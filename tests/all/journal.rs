@@ -136,7 +136,7 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Revive { .. } => 26,
         Op::Follow { standby: Standby::Running(_), .. } => 17,
         Op::Follow { standby: Standby::Files { .. }, .. } => 23,
-        Op::Tell { .. } => 28,
+        Op::Notify { .. } => 28,
         Op::Announce { .. } => 205,
         Op::DropKeptSlot { .. } => 206,
         Op::CopyFiles { .. } => 102,

@@ -357,7 +357,7 @@ fn a_primary_whose_data_were_removed_is_replaced_and_cloned_anew() {
     // As long as it is there, nobody is promoted beside it.
     let output = two.pgbaton(["standby", "promote", "--force"]).run();
     output.code(31).says("the primary \"node1\" is alive");
-    one.pgbaton(["node", "stop"]).run().code(1).says("is not a data directory");
+    one.pgbaton(["node", "stop"]).run().code(1).says("does not exist");
     support::send(postmaster, Signal::QUIT);
     support::wait_for("the server to end", SOON, || one.processes().is_empty());
     let output = two.pgbaton(["standby", "promote"]).run();
@@ -365,7 +365,7 @@ fn a_primary_whose_data_were_removed_is_replaced_and_cloned_anew() {
     let output = one.pgbaton(["node", "rejoin", "--yes"]).run();
     output.code(6).says("pgbaton node rejoin -d 'host=HOST");
     let output = one.pgbaton(["node", "rejoin", "--yes", "-d", &two.conninfo()]).run();
-    output.code(1).says("is not a data directory").says("pgbaton standby clone -d");
+    output.code(1).says("does not exist").says("pgbaton standby clone -d");
     cloned_anew(one, two);
     assert_standby(one, two);
     let record = ledger.end();

@@ -669,7 +669,7 @@ fn what_systemd_runs_is_left_to_systemd() {
         assert!(hint.lines().any(|hinted| hinted.starts_with(&sudo)), "{hint}");
     }
     let list = program(&["node", "service", "--list-actions"]).run();
-    assert!(list.code(0).stdout.contains("     stop: none, the server is run by systemd"), "{list:?}");
+    assert!(list.code(0).stdout.contains("     stop: none, the server is managed by systemd"), "{list:?}");
     assert!(list.stdout.contains("   reload: \"") && list.stdout.contains("pg_ctl reload"), "{list:?}");
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
     program(&["node", "reload"]).run().code(0);
@@ -703,7 +703,7 @@ fn directories_that_are_none_are_refused_by_what_they_are() {
     node1.node_config(1, "");
     let output = node1.pgbaton(["node", "start", "--json"]).run();
     envelope(&output, "node start", 1, false);
-    output.says("is not a data directory");
+    output.says("does not exist");
     let staging = node1.data.join("pgbaton_clone");
     std::fs::create_dir_all(&staging).unwrap();
     let marker = r#"{"note":"a clone is being made here","tablespaces":[]}"#;

@@ -465,7 +465,7 @@ impl Judge<'_> {
         &self.node.row.node_name
     }
 
-    /// The finding of a check for which the server gave no answer.
+    /// The finding of a check for which the server did not respond.
     fn not_asked(&self, name: Name) -> Finding {
         match self.evidence.asked.get(&self.node.row.node_id).map(|asked| &asked.more) {
             Some(Err(why)) => {

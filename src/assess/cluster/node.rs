@@ -344,10 +344,10 @@ impl Judge<'_> {
                     let mut recorded = promotions.filter(|promotion| promotion.timeline == server.timeline);
                     issue.detail = Some(match recorded.next() {
                         Some(_) => "Its own copy of the metadata has a record of a promotion to its timeline.".into(),
-                        None => "It was promoted without pgbaton, or started without standby.signal, while there was another primary.".into(),
+                        None => "The metadata has no record of its promotion: it was promoted manually, or started without standby.signal, while there was another primary.".into(),
                     });
                 } else {
-                    issue.detail = Some("It was promoted without pgbaton.".into());
+                    issue.detail = Some("The metadata has no record of its promotion.".into());
                     issue.hint = Some(format!(
                         "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
                     ));

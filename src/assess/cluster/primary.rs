@@ -351,7 +351,7 @@ fn is_registered(row: &NodeRow) -> bool {
     row.active && row.node_type == NodeType::Primary
 }
 
-/// Says whether the promotion of a server was recorded, by pgbaton or by repmgr: otherwise it was promoted by hand, perhaps by mistake.
+/// Says whether the promotion of a server was recorded, by pgbaton or by repmgr: otherwise it was promoted by hand, possibly by mistake.
 fn is_recorded(row: &NodeRow, server: &ServerFacts) -> bool {
     let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
     is_registered(row) || promotions.into_iter().any(|promotion| promotion.timeline == server.timeline)

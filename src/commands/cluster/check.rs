@@ -6,7 +6,7 @@ use crate::cli::check::ClusterCheck as Args;
 use crate::context::Context;
 use crate::error::{Issue, Result, Severity};
 use crate::facts::check_name::Name;
-use crate::observe::hosts::{Deadlines, exit, hosts, thresholds, told};
+use crate::observe::hosts::{Deadlines, exit, hosts, reported, thresholds};
 use crate::observe::{discovery, unfinished};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::{Data, Report};
@@ -21,7 +21,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
     let (found, more) = discovery::cluster_for_checks(context, &usual, deadlines.servers).await?;
     let answers = hosts(context, &found, &more, &usual, !args.no_ssh, deadlines.hosts()).await;
-    let (hosts, notice) = told(&found, answers);
+    let (hosts, notice) = reported(&found, answers);
     let config = context.config_if_any()?;
     let thresholds = thresholds(config);
     let view = Viewpoint {

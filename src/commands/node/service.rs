@@ -272,9 +272,9 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
         let added = String::from_utf8_lossy(&added);
         let said = reasons(&added);
         if !said.is_empty() {
-            let mut told = error;
-            told.detail = Some(format!("The log \"{}\" says: {}", path.display(), said.join("\n")));
-            return told;
+            let mut with_log = error;
+            with_log.detail = Some(format!("The log \"{}\" says: {}", path.display(), said.join("\n")));
+            return with_log;
         }
     }
     if let Manager::Configured(line) = &facts.manager {

@@ -86,14 +86,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     if acted {
         let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
         let ending = Ending {
-            tells: &plan.tells,
+            notifications: &plan.notifications,
             error: error_of(&result),
-            told: false,
+            sent: false,
             taking_writes: &[],
             primary,
             seen_by: primary,
         };
-        ending.tell(context).await;
+        ending.send(context).await;
     }
     let done = result?;
     if done.acted {

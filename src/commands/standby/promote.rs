@@ -27,7 +27,7 @@ use crate::output::Report;
 use crate::pg::lsn::Lsn;
 use crate::pg::tools;
 use crate::plan::parts::events;
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
 use crate::registry::NodeType;
 use crate::system::command::Command;
@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         former_end(context, &seen, config.node_id),
         Hosts::look(context, &known, config.node_id, early),
     );
-    let (mut held, beside) = held?;
+    let (mut held, repmgr_activity) = held?;
     let own = under_locks::own(&held.facts, config.node_id, name)?;
     let Some(session) = held.session(config.node_id).cloned() else {
         let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
@@ -88,7 +88,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         node_id: config.node_id,
         metadata: rest.metadata.clone(),
         others: open_operations::others(context, &held).await,
-        beside: Beside { no_pause: args.repmgrd_no_pause, ..beside },
+        repmgr_activity: RepmgrActivity { no_pause: args.repmgrd_no_pause, ..repmgr_activity },
         topology: rest.found.topology,
         former_end,
         command: command(config, held.roles.get(&config.node_id))?,
@@ -132,14 +132,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     }
     if acted {
         let ending = Ending {
-            tells: &promotion.plan.tells,
+            notifications: &promotion.plan.notifications,
             error: error_of(&result),
-            told: carry_out::step_s(&result, events::STEP).is_some(),
+            sent: carry_out::step_s(&result, events::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
             primary: is_primary.then_some(&session),
             seen_by: Some(&session),
         };
-        ending.tell(context).await;
+        ending.send(context).await;
     }
     let done = result?;
     if done.acted {

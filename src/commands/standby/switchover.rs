@@ -29,7 +29,7 @@ use crate::pg::endpoint::Upstream;
 use crate::plan::parts::events;
 use crate::plan::parts::following::upstream;
 use crate::plan::parts::new_primary::siblings;
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::service::writable;
 use crate::plan::switchover::{Bounds, Host, SwitchoverFacts, SwitchoverOptions, plan};
 use crate::plan::{Check, FarEnd, Plan};
@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let name = &config.node_name;
     let mut rest = cluster_at_rest(context).await?;
     under_locks::own(&rest.found.facts, config.node_id, name)?;
-    let (mut held, beside) = hold_at_rest(context, &mut rest).await?;
+    let (mut held, repmgr_activity) = hold_at_rest(context, &mut rest).await?;
     if let Ok((primary, _)) = discovery::the_primary(&held.facts) {
         let primary_id = primary.row.node_id;
         held.compare(config.node_id, primary_id).await;
@@ -89,10 +89,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         others: operations,
         host: others.host.take(),
         checks: std::mem::take(&mut others.checks),
-        beside: Beside {
+        repmgr_activity: RepmgrActivity {
             no_pause: args.repmgrd_no_pause,
             force_unpause: args.repmgrd_force_unpause,
-            ..beside
+            ..repmgr_activity
         },
         command: command(config, held.roles.get(&config.node_id))?,
         bounds: Bounds {
@@ -136,14 +136,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         let writable = if is_primary { Some(session) } else { held.session(primary.row.node_id) };
         let writable = writable.filter(|session| !session.is_closed());
         let ending = Ending {
-            tells: &plan.tells,
+            notifications: &plan.notifications,
             error: error_of(&result),
-            told: carry_out::step_s(&result, events::STEP).is_some(),
+            sent: carry_out::step_s(&result, events::STEP).is_some(),
             taking_writes: if is_primary { &[config.node_id] } else { &[] },
             primary: writable,
             seen_by: Some(session),
         };
-        ending.tell(context).await;
+        ending.send(context).await;
     }
     let done = result?;
     if done.acted {

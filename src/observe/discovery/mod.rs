@@ -195,8 +195,8 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
     }
     if let Err(error) = state_directory::keep_topology(context, facts, now) {
         // Once: with --watch it would be said every time.
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| {
+        static WARNED: Once = Once::new();
+        WARNED.call_once(|| {
             context.ui.message(
                 Level::Warning,
                 "could not save the topology of the cluster",
@@ -219,8 +219,8 @@ pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
             seen
         }
         Err(error) => {
-            static TOLD: Once = Once::new();
-            TOLD.call_once(|| {
+            static WARNED: Once = Once::new();
+            WARNED.call_once(|| {
                 context.ui.message(
                     Level::Warning,
                     "could not read the saved topology",

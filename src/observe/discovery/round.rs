@@ -59,7 +59,7 @@ struct Answer {
     refusal: Option<Refusal>,
     /// What checks need in addition, where that was asked.
     more: Option<Asked>,
-    /// The operations that have not reported their end, by its copy of the table; None where it was not asked or has no answer.
+    /// The operations that have not reported their end, by its copy of the table; None where it was not asked or did not respond.
     operations: Option<Vec<OpenOperation>>,
 }
 

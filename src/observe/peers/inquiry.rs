@@ -220,10 +220,10 @@ async fn over(session: &Session, node: NodeFacts, registered: bool, until: Insta
             open_operations(session)
         ))
     };
-    let told = |error: SqlError| error.to_string();
+    let reported = |error: SqlError| error.to_string();
     let (rows, busy, promotions, operations) = match bounded(until, more).await {
-        Ok((rows, busy, promotions, operations)) => (rows.map_err(told), busy, promotions, operations),
-        Err(error) => (Err(told(error)), Ok(false), Vec::new(), Ok(Vec::new())),
+        Ok((rows, busy, promotions, operations)) => (rows.map_err(reported), busy, promotions, operations),
+        Err(error) => (Err(reported(error)), Ok(false), Vec::new(), Ok(Vec::new())),
     };
     Voice {
         node,

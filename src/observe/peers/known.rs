@@ -55,7 +55,7 @@ pub(crate) async fn guesses(context: &Context) -> Vec<NodeRow> {
 
 /// What the files of this host lead to.
 #[derive(Debug)]
-pub(crate) struct Led {
+pub(crate) struct Search {
     /// The cluster, if a server of it was found.
     pub facts: Option<ClusterFacts>,
     /// Where they lead to, and why that is of no use, as whole sentences.
@@ -69,7 +69,7 @@ pub(crate) struct Led {
 ///
 /// # Errors
 /// Exit code 1 if the data directory cannot be read; 7 if the metadata cannot be read any more.
-pub(crate) async fn led(context: &Context, own_server: Option<(String, String)>) -> Result<Led> {
+pub(crate) async fn search(context: &Context, own_server: Option<(String, String)>) -> Result<Search> {
     let own = own_row(context.config()?, NodeType::Primary, None, None);
     let system_identifier = crate::observe::peers::read(context).await?.control.system_identifier.to_string();
     let mut inquiry = Inquiry::new(context, &own, &system_identifier);
@@ -103,10 +103,10 @@ pub(crate) async fn led(context: &Context, own_server: Option<(String, String)>)
         let asked = ask_node(&row.conninfo, &context.environment, context.node_deadline()).await;
         if let Ok((session, _)) = asked {
             let facts = discovery::from_session(context, &session, &row.node_name).await?;
-            return Ok(Led { facts: Some(facts), dismissed });
+            return Ok(Search { facts: Some(facts), dismissed });
         }
     }
-    Ok(Led { facts: None, dismissed })
+    Ok(Search { facts: None, dismissed })
 }
 
 /// Returns the password file that is used by default.

@@ -18,21 +18,22 @@ fn nodes_are_named_by_host_and_port() {
 #[test]
 fn a_server_is_this_one_by_path_cluster_and_start() {
     let own = Path::new("/no/such/data");
-    let told = SetUp {
+    let reported = SetUp {
         data_directory: Some(own.into()),
         system_identifier: "7000000000000000001".into(),
         started_at: "2025-01-01T00:00:00+00:00".into(),
         ..SetUp::default()
     };
-    let unseen = SetUp { data_directory: None, ..told.clone() };
-    let elsewhere = SetUp { data_directory: Some("/no/other".into()), ..told.clone() };
-    let why = |told: &SetUp, cluster, runs| other_server(own, told, cluster, runs).unwrap_or_default();
+    let unseen = SetUp { data_directory: None, ..reported.clone() };
+    let elsewhere = SetUp { data_directory: Some("/no/other".into()), ..reported.clone() };
+    let why =
+        |reported: &SetUp, cluster, runs| other_server(own, reported, cluster, runs).unwrap_or_default();
     let cluster = 7_000_000_000_000_000_001;
-    for told in [&told, &unseen] {
-        assert_eq!(why(told, cluster, true), "");
-        assert!(why(told, cluster + 1, true).contains("system identifier"));
+    for reported in [&reported, &unseen] {
+        assert_eq!(why(reported, cluster, true), "");
+        assert!(why(reported, cluster + 1, true).contains("system identifier"));
         // A standby of the same cluster on another host.
-        assert!(why(told, cluster, false).contains("started at 2025"));
+        assert!(why(reported, cluster, false).contains("started at 2025"));
     }
     assert!(why(&elsewhere, cluster, true).contains("\"/no/other\""));
 }

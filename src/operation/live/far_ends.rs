@@ -145,7 +145,7 @@ impl FarEnds {
             let armed = self
                 .remotes
                 .values()
-                .filter(|remote| !remote.told.get() && !remote.armed.borrow().is_empty());
+                .filter(|remote| !remote.confirmed.get() && !remote.armed.borrow().is_empty());
             for done in join_all(armed.map(|remote| remote.done(&Call::Disarm, ANSWER, Mode::Fail))).await {
                 done.map_err(|error| Error { no_effect: true, ..error })?;
             }
@@ -167,7 +167,7 @@ impl FarEnds {
             self.back.iter().filter(applies).map(|back| back.step.clone()).collect()
         };
         let ids: Vec<String> = back.iter().map(|step| step.id.clone()).collect();
-        if remote.told.get() || *remote.armed.borrow() == ids {
+        if remote.confirmed.get() || *remote.armed.borrow() == ids {
             return Ok(());
         }
         let secrets = named(known, back.iter().flat_map(Step::secrets).collect());
@@ -180,8 +180,8 @@ impl FarEnds {
     ///
     /// One that can no longer be reached has noticed that by itself.
     pub async fn release(&self) {
-        let told = self.remotes.values().map(|remote| remote.say(&Call::Release, GRACE));
-        let _gone = join_all(told).await;
+        let released = self.remotes.values().map(|remote| remote.say(&Call::Release, GRACE));
+        let _gone = join_all(released).await;
     }
 }
 

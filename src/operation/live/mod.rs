@@ -35,7 +35,7 @@ use crate::pg::provenance;
 use crate::pg::statement::Statement;
 use crate::pg::wal::Wal;
 use crate::plan::parts::settings;
-use crate::plan::{Op, Piece, Plan, Probe, Request, Scope, Setting, Step};
+use crate::plan::{Op, Piece, Plan, Probe, Request, Scope, Setting, Step, could_not};
 use crate::registry::operation;
 use crate::secret::{Secret, Secrets};
 use crate::system::command::Command;
@@ -523,7 +523,7 @@ impl<'a> Live<'a> {
             | Op::ArchiveWal { .. }
             | Op::Rewind { .. }
             | Op::DropKeptSlot { .. }
-            | Op::Tell { .. }
+            | Op::Notify { .. }
             | Op::Announce { .. }
             | Op::Wait(_) => {
                 return Ok(());
@@ -619,9 +619,9 @@ impl World for Live<'_> {
             Op::DropKeptSlot { on, primary, slot } => {
                 return self.drop_kept_slot(on, primary, slot).await;
             }
-            Op::Tell { on, tell } => {
+            Op::Notify { on, event } => {
                 let session = self.session(on).await.ok();
-                notify(self.context, session.as_ref(), &Happening::of(tell, Ok(()))).await;
+                notify(self.context, session.as_ref(), &Happening::of(event, Ok(()))).await;
             }
             other => self.file_op(other).await?,
         }
@@ -779,7 +779,12 @@ impl World for Live<'_> {
             }
             Narration::StepSkipped(step) => ui.say(Level::Info, &format!("already done: {}", step.title)),
             Narration::StepFailed { step, error } => {
-                ui.message(Level::Warning, &format!("could not {}", step.title), Some(&told(error)), None);
+                let message = could_not(&step.title);
+                let detail = match error.primary == message {
+                    true => error.detail.clone(),
+                    false => Some(sentences(error)),
+                };
+                ui.message(Level::Warning, &message, detail.as_deref(), None);
             }
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
@@ -849,7 +854,7 @@ fn sql_failed(on: &Endpoint, error: SqlError) -> Error {
 }
 
 /// Returns an error as sentences.
-fn told(error: &Error) -> String {
+fn sentences(error: &Error) -> String {
     let mut text = sentence(&error.primary);
     if let Some(detail) = &error.detail {
         text.push(' ');

@@ -173,7 +173,7 @@ async fn before_the_point_of_no_return_such_a_step_is_no_obstacle_to_giving_up()
 
 #[tokio::test(start_paused = true)]
 async fn nothing_before_the_point_of_no_return_is_repeated_after_it() {
-    // A checkpoint of the old primary was let fail; after the promotion it would fail for ever.
+    // A checkpoint of the old primary was let fail; after the promotion it would always fail.
     let mut plan = switchover();
     plan.phases[1].on_failure = OnFailure::Continue;
     let world = servers()

@@ -155,7 +155,7 @@ fn switchover() -> Plan {
             primary: Some(1),
         }),
         far_ends: Vec::new(),
-        tells: Vec::new(),
+        notifications: Vec::new(),
         settled: Vec::new(),
     }
 }

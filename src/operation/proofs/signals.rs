@@ -50,7 +50,10 @@ async fn after_the_point_of_no_return_the_first_signal_finishes_everything_and_t
                 let outcome = outcome.unwrap();
                 assert_eq!((outcome.exit, outcome.ended), (Exit::Done, Ended::Done), "{history}");
                 assert!(is_switched(&world) && !outcome.resumable, "{history}");
-                assert!(world.told.borrow().contains(&format!("finishing after {signal:?}")), "{history}");
+                assert!(
+                    world.messages.borrow().contains(&format!("finishing after {signal:?}")),
+                    "{history}"
+                );
             }
             let history = format!("{id} {moment:?}, twice");
             let world = servers()
@@ -95,7 +98,10 @@ async fn a_second_signal_does_not_stop_the_rollback() {
                 "{id} {moment:?}"
             );
             assert!(is_restored(&world), "{id} {moment:?}");
-            assert!(world.told.borrow().contains(&"still going after Term".to_string()), "{id} {moment:?}");
+            assert!(
+                world.messages.borrow().contains(&"still going after Term".to_string()),
+                "{id} {moment:?}"
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
 use crate::operation::course::{Course, Left, course};
 use crate::operation::outcome::Ended;
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{self, PromoteFacts, PromoteOptions};
 use crate::plan::switchover::{self, Bounds, Host, SwitchoverFacts, SwitchoverOptions};
 use crate::plan::{Check, Plan};
@@ -151,7 +151,7 @@ impl Node2 {
             topology: None,
             former_end: None,
             hosts: BTreeMap::new(),
-            beside: beside(),
+            repmgr_activity: repmgr_activity(),
             command: None,
             use_slots: true,
             timeout_s: 60,
@@ -180,7 +180,7 @@ impl Node2 {
                 next: NextStart::default(),
             }),
             checks: Vec::new(),
-            beside: beside(),
+            repmgr_activity: repmgr_activity(),
             command: None,
             // What does not come soon does not come here.
             bounds: Bounds {
@@ -204,7 +204,7 @@ fn roles() -> BTreeMap<i32, RoleFacts> {
     (1..=3).map(|id| (id, RoleFacts::example())).collect()
 }
 
-fn beside() -> Beside {
+fn repmgr_activity() -> RepmgrActivity {
     let daemon = Repmgr { daemon: Daemon::Running, visits: Vec::new() };
-    Beside { nodes: BTreeMap::from([(3, daemon)]), ..Beside::default() }
+    RepmgrActivity { nodes: BTreeMap::from([(3, daemon)]), ..RepmgrActivity::default() }
 }

@@ -98,7 +98,7 @@ pub(crate) struct ScriptedWorld<M: Model = Facts> {
     /// The world did change.
     pub(crate) changed: Cell<bool>,
     pub(crate) events: RefCell<Vec<Event>>,
-    pub(crate) told: RefCell<Vec<String>>,
+    pub(crate) messages: RefCell<Vec<String>>,
     pub(crate) journal: RefCell<Vec<Record>>,
     synced: Cell<usize>,
     troubles: RefCell<Vec<(String, Trouble)>>,
@@ -130,7 +130,7 @@ impl<M: Model> ScriptedWorld<M> {
             changes_at: Cell::default(),
             changed: Cell::default(),
             events: RefCell::default(),
-            told: RefCell::default(),
+            messages: RefCell::default(),
             journal: RefCell::default(),
             synced: Cell::default(),
             troubles: RefCell::default(),
@@ -393,6 +393,6 @@ impl<M: Model> World for ScriptedWorld<M> {
             Narration::Warning(text) => text,
             _ => return,
         };
-        self.told.borrow_mut().push(text);
+        self.messages.borrow_mut().push(text);
     }
 }

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(in crate::pg) use targets::default_socket_directory;
 use targets::{Origin, targets};
 use values::Values;
 
@@ -108,7 +109,7 @@ impl Methods {
 /// How often the other end of a silent connection is asked whether it is there, in seconds. The system would begin after two hours.
 pub(super) const PROBE_S: u32 = 5;
 
-/// How long packets may vanish until a connection counts as lost, in milliseconds. The system would take a quarter of an hour, and a caller that
+/// How long packets may be lost until a connection counts as lost, in milliseconds. The system would take a quarter of an hour, and a caller that
 /// waits for an answer as long, though nothing has been stopped yet and all could be as before.
 pub(super) const SILENCE_MS: u32 = 20_000;
 
@@ -225,7 +226,7 @@ pub fn resolve(conninfo: &Conninfo, environment: &Environment) -> Result<Resolve
             .iter()
             .find_map(|keyword| values.text(keyword))
             .map(str::to_string),
-        // libpq waits at least two seconds, and for ever if it is set to zero or less.
+        // libpq waits at least two seconds, and without limit if it is set to zero or less.
         connect_timeout: connect_timeout.map(|s| {
             if s <= 0 { Duration::ZERO } else { Duration::from_secs(u64::from(s.unsigned_abs().max(2))) }
         }),

@@ -102,7 +102,7 @@ fn host(name: Option<String>, address: Option<&str>) -> Result<Host> {
 }
 
 /// The directory that packages for Linux build libpq with, or the one of a libpq built without a thought.
-pub(super) fn default_socket_directory() -> PathBuf {
+pub(in crate::pg) fn default_socket_directory() -> PathBuf {
     let packaged = Path::new("/var/run/postgresql");
     if packaged.is_dir() { packaged.into() } else { "/tmp".into() }
 }

@@ -124,6 +124,9 @@ fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
                 Check::pass(NAME, format!("\"{path}\" is a data directory of this cluster"))
             }
         }
+        Contents::Missing if options.conf_only => {
+            Check::fail(NAME, format!("data directory \"{path}\" does not exist"))
+        }
         _ if options.conf_only => Check::fail(NAME, format!("\"{path}\" is not a data directory"))
             .detail("It has no PG_VERSION.")
             .hint("Leave out --replication-conf-only to create a clone there."),
@@ -528,8 +531,8 @@ fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     let mut places: Vec<(&Path, u64, Room)> = Vec::new();
     match facts.details.total_bytes {
         Some(total) => {
-            let beside = if facts.waldir.is_some() { 0 } else { wal };
-            let needed = total.saturating_sub(outside) + beside;
+            let separate = if facts.waldir.is_some() { 0 } else { wal };
+            let needed = total.saturating_sub(outside) + separate;
             places.push((&options.data_directory, needed, facts.room));
         }
         None => checks.push(

@@ -96,13 +96,13 @@ mod tests {
         let inside = filled("tablespace directory", "/pg/node2/ts", Some("/pg/node1/ts"));
         let around = filled("tablespace directory", "/pg", Some("/ts"));
         let same = filled("tablespace directory", "/pg/node2", Some("/ts"));
-        let beside = filled("tablespace directory", "/pg/node2_ts", Some("/ts"));
+        let sibling = filled("tablespace directory", "/pg/node2_ts", Some("/ts"));
         for (other, how) in [(inside, "lies inside"), (around, "contains"), (same, "is")] {
             let [check] = overlaps(&[data.clone(), other], &[]).try_into().unwrap();
             assert!(check.stops() && check.message.contains(how), "{check:?}");
             assert!(check.hint.unwrap().contains("tablespace_mapping"));
         }
-        assert!(messages(&[data, beside], &[]).is_empty());
+        assert!(messages(&[data, sibling], &[]).is_empty());
     }
 
     #[test]

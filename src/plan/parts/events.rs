@@ -1,6 +1,6 @@
 //! Event notifications when an operation has ended: rows in `repmgr.events`, and the user's hook. Pure.
 //!
-//! They belong to the plan, and so to the journal: the run that finishes the operation, perhaps a resume on the next day, sends the same. A
+//! They belong to the plan, and so to the journal: the run that finishes the operation, possibly a resume on the next day, sends the same. A
 //! hook that redirects clients after a promotion is notified of every one.
 
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ use crate::registry::{NodeRow, NodeType};
 pub const STEP: &str = "tell";
 
 /// Seconds that the notification may take, more than its parts together: the hook has a minute of them.
-const TELL_S: u32 = 180;
+const NOTIFY_S: u32 = 180;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tell {
+pub struct Notification {
     /// repmgr's name of it.
     pub event: String,
     /// The node that it happens to.
@@ -66,7 +66,7 @@ impl From<&NodeRow> for Upstream {
     }
 }
 
-impl Tell {
+impl Notification {
     /// The event of an operation itself.
     pub fn outcome(event: &str, node_id: i32, details: String, upstream: &NodeRow) -> Self {
         Self {
@@ -81,9 +81,9 @@ impl Tell {
 }
 
 /// A node becomes the primary. `failure` says whether a failure is notified, too.
-pub fn promotion(row: &NodeRow, failure: bool) -> Tell {
+pub fn promotion(row: &NodeRow, failure: bool) -> Notification {
     let (id, name) = (row.node_id, &row.node_name);
-    Tell {
+    Notification {
         event: "standby_promote".into(),
         node_id: id,
         details: format!("server \"{name}\" (ID: {id}) was successfully promoted to primary"),
@@ -99,8 +99,8 @@ fn attached(upstream: &NodeRow) -> String {
 }
 
 /// A standby is made to follow.
-pub fn follow(node_id: i32, upstream: &NodeRow) -> Tell {
-    Tell::outcome("standby_follow", node_id, attached(upstream), upstream)
+pub fn follow(node_id: i32, upstream: &NodeRow) -> Notification {
+    Notification::outcome("standby_follow", node_id, attached(upstream), upstream)
 }
 
 /// Sends the notification of a promotion as soon as it is recorded: a hook that redirects clients must not wait for other nodes.
@@ -108,12 +108,12 @@ pub fn follow(node_id: i32, upstream: &NodeRow) -> Tell {
 /// The journal records that it was sent, and a resumed operation does not send it again. If this step is not reached, it is sent at the end.
 pub fn at_once(on: &Endpoint, row: &NodeRow) -> Step {
     let title = format!("send the event notification for the new primary \"{}\"", row.node_name);
-    let op = Op::Tell { on: on.clone(), tell: promotion(row, false) };
-    Step::new(STEP, title, op, TELL_S, Exit::Incomplete)
+    let op = Op::Notify { on: on.clone(), event: promotion(row, false) };
+    Step::new(STEP, title, op, NOTIFY_S, Exit::Incomplete)
 }
 
 /// Standbys that follow a new primary, as repmgr records them; `former` becomes a standby otherwise.
-pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>) -> Vec<Tell> {
+pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>) -> Vec<Notification> {
     let others = cluster.nodes.iter().map(|node| &node.row).filter(|row| {
         row.node_type == NodeType::Standby
             && row.node_id != primary.node_id
@@ -121,7 +121,7 @@ pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>)
             && row.upstream_node_id != Some(primary.node_id)
     });
     others
-        .map(|row| Tell {
+        .map(|row| Notification {
             event: "standby_follow".into(),
             node_id: row.node_id,
             details: attached(primary),

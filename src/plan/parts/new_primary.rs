@@ -319,7 +319,7 @@ pub fn silent_witnesses(cluster: &ClusterFacts) -> Vec<Check> {
 /// unreachable the last time, or not know a node that was registered later.
 ///
 /// What is registered as a witness and belongs to the cluster has no copy: there it is the metadata itself.
-pub fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Vec<Step> {
+pub fn update_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Vec<Step> {
     let has_a_copy = |node: &&NodeFacts| {
         node.facts().is_some_and(|server| {
             !server.in_recovery && Some(server.system_identifier.as_str()) != cluster.system_identifier()
@@ -351,7 +351,7 @@ pub fn on_new_timeline(on: &Endpoint, before: &ServerFacts) -> Probe {
     let history = "pg_read_binary_file('pg_wal/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '.history', 0, 1, true)";
     let seen = if before.reads_files { format!(" AND {history} IS NOT NULL") } else { String::new() };
     Probe::Sql {
-        says: format!("{} writes a timeline after {}", on.name, before.timeline),
+        says: format!("{} is on a timeline later than {}", on.name, before.timeline),
         on: on.clone(),
         statement: Statement::new(format!(
             "SELECT (('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint > $1::bigint{seen})::text"

@@ -16,7 +16,7 @@ use crate::registry::lock::KEY;
 
 /// What repmgr does in the cluster.
 #[derive(Debug, Default)]
-pub struct Beside {
+pub struct RepmgrActivity {
     /// The real repmgr can change roles here.
     pub possible: bool,
     /// What it does, by node id, on those that respond.
@@ -29,7 +29,7 @@ pub struct Beside {
     pub force_unpause: bool,
 }
 
-impl Beside {
+impl RepmgrActivity {
     fn known<'a>(
         &'a self,
         cluster: &'a ClusterFacts,
@@ -216,7 +216,7 @@ mod tests {
     use crate::registry::{NodeRow, NodeType};
 
     /// Node 1 with a daemon at work, node 2 with one that was paused before, node 3 without one.
-    fn example() -> (ClusterFacts, Beside) {
+    fn example() -> (ClusterFacts, RepmgrActivity) {
         let node = |id| NodeFacts {
             row: NodeRow::example(id, NodeType::Standby),
             server: Ok(ServerFacts::example(true, 1, 0x500)),
@@ -228,53 +228,53 @@ mod tests {
             (3, does(Daemon::Stopped)),
         ]);
         let cluster = ClusterFacts { nodes: (1..=3).map(node).collect(), ..ClusterFacts::default() };
-        (cluster, Beside { possible: true, nodes, ..Beside::default() })
+        (cluster, RepmgrActivity { possible: true, nodes, ..RepmgrActivity::default() })
     }
 
-    fn paused(beside: &Beside, cluster: &ClusterFacts) -> Vec<i32> {
-        beside.daemons(cluster).iter().map(|node| node.row.node_id).collect()
+    fn paused(activity: &RepmgrActivity, cluster: &ClusterFacts) -> Vec<i32> {
+        activity.daemons(cluster).iter().map(|node| node.row.node_id).collect()
     }
 
     #[test]
     fn a_daemon_that_was_paused_before_stays_so() {
-        let (cluster, mut beside) = example();
-        assert_eq!(paused(&beside, &cluster), [1]);
-        assert_eq!(beside.checks(&cluster, false).len(), 1);
-        beside.force_unpause = true;
-        assert_eq!(paused(&beside, &cluster), [1, 2]);
-        assert!(beside.checks(&cluster, false).is_empty());
-        beside.no_pause = true;
-        assert!(paused(&beside, &cluster).is_empty());
+        let (cluster, mut activity) = example();
+        assert_eq!(paused(&activity, &cluster), [1]);
+        assert_eq!(activity.checks(&cluster, false).len(), 1);
+        activity.force_unpause = true;
+        assert_eq!(paused(&activity, &cluster), [1, 2]);
+        assert!(activity.checks(&cluster, false).is_empty());
+        activity.no_pause = true;
+        assert!(paused(&activity, &cluster).is_empty());
     }
 
     #[test]
     fn a_command_that_has_just_begun_is_given_way_to() {
-        let (cluster, mut beside) = example();
+        let (cluster, mut activity) = example();
         let visit = |new| Visit { pid: 7, from: "process 7".into(), new, here: true };
-        beside.nodes.get_mut(&3).unwrap().visits.push(visit(true));
-        let refused = |beside: &Beside, force| {
-            let checks = beside.checks(&cluster, force);
+        activity.nodes.get_mut(&3).unwrap().visits.push(visit(true));
+        let refused = |activity: &RepmgrActivity, force| {
+            let checks = activity.checks(&cluster, force);
             checks.iter().find(|check| check.stops()).map(|check| check.exit)
         };
-        assert_eq!(refused(&beside, false), Some(Exit::Busy));
-        assert_eq!(refused(&beside, true), None);
+        assert_eq!(refused(&activity, false), Some(Exit::Busy));
+        assert_eq!(refused(&activity, true), None);
         // An old one is a daemon's, unless none runs.
-        beside.nodes.get_mut(&3).unwrap().visits[0].new = false;
-        assert_eq!(refused(&beside, false), None);
+        activity.nodes.get_mut(&3).unwrap().visits[0].new = false;
+        assert_eq!(refused(&activity, false), None);
         for id in [1, 2] {
-            beside.nodes.get_mut(&id).unwrap().daemon = Daemon::Stopped;
+            activity.nodes.get_mut(&id).unwrap().daemon = Daemon::Stopped;
         }
-        assert_eq!(refused(&beside, false), Some(Exit::Busy));
+        assert_eq!(refused(&activity, false), Some(Exit::Busy));
         // That of a node that does not answer may have it.
-        let silent = beside.nodes.remove(&1);
-        assert_eq!(refused(&beside, false), None);
+        let silent = activity.nodes.remove(&1);
+        assert_eq!(refused(&activity, false), None);
         // Unless it responded at the first look, and had none: it is being stopped just now.
-        beside.none_ran = true;
-        assert_eq!(refused(&beside, false), Some(Exit::Busy));
-        beside.none_ran = false;
-        beside.nodes.extend(silent.map(|silent| (1, silent)));
+        activity.none_ran = true;
+        assert_eq!(refused(&activity, false), Some(Exit::Busy));
+        activity.none_ran = false;
+        activity.nodes.extend(silent.map(|silent| (1, silent)));
         // Where the real repmgr cannot work, the name of a session means nothing.
-        beside.possible = false;
-        assert_eq!(refused(&beside, false), None);
+        activity.possible = false;
+        assert_eq!(refused(&activity, false), None);
     }
 }

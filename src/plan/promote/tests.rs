@@ -34,7 +34,7 @@ fn facts() -> PromoteFacts {
         topology: None,
         former_end: None,
         hosts: BTreeMap::new(),
-        beside: Beside::default(),
+        repmgr_activity: RepmgrActivity::default(),
         command: None,
         use_slots: true,
         timeout_s: 60,

@@ -123,8 +123,8 @@ pub fn endpoint(node: &NodeFacts) -> Endpoint {
 }
 
 /// Updates the witnesses, which have copies of the metadata; None if there is none. A failure there undoes nothing.
-fn tell_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase> {
-    let steps = new_primary::tell_witnesses(cluster, record);
+fn update_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phase> {
+    let steps = new_primary::update_witnesses(cluster, record);
     (!steps.is_empty()).then(|| Phase {
         title: "update the witnesses".into(),
         order: Order::AllAtOnce,

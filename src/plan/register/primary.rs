@@ -1,6 +1,6 @@
 //! The plan of `primary register`. Pure.
 
-use super::{Options, QUERY_S, names, simple, tell_witnesses};
+use super::{Options, QUERY_S, names, simple, update_witnesses};
 use crate::assess::alive::{Alive, alive};
 use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
@@ -97,7 +97,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
         ));
     }
     let mut plan = simple(format!("register primary \"{name}\""), checks, steps, vec![]);
-    plan.phases.extend(tell_witnesses(&facts.cluster, &record).filter(|_| is_new));
+    plan.phases.extend(update_witnesses(&facts.cluster, &record).filter(|_| is_new));
     // Before the first registration there is no table to write to.
     plan.announce_on = (facts.present.verdict() == SchemaVerdict::Complete).then(|| on.clone());
     plan

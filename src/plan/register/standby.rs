@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Options, QUERY_S, names, simple, tell_witnesses};
+use super::{Options, QUERY_S, names, simple, update_witnesses};
 use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -87,7 +87,7 @@ pub fn standby(
         });
     }
     let mut plan = simple(format!("register standby \"{name}\""), checks, steps, verify);
-    plan.phases.extend(tell_witnesses(&facts.cluster, &[row.upsert()]).filter(|_| is_new));
+    plan.phases.extend(update_witnesses(&facts.cluster, &[row.upsert()]).filter(|_| is_new));
     plan.incomplete = Exit::RegistrationSync;
     plan.announce_on = Some(on.clone());
     plan

@@ -1,6 +1,6 @@
 //! The plan of `primary unregister`, `standby unregister` and `witness unregister`. Pure.
 
-use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple, tell_witnesses};
+use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple, update_witnesses};
 use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
@@ -138,7 +138,8 @@ pub fn unregister(
                     .node(upstream.row.node_id)
                     .detail(format!("It keeps WAL on \"{}\" for as long as it exists.", upstream.row.node_name))
                     .hint(format!(
-                        "When the node has stopped for good, run \"SELECT pg_drop_replication_slot('{slot_name}')\" there."
+                        "When the node has stopped for good, run in psql on \"{}\": SELECT pg_drop_replication_slot('{slot_name}');",
+                        upstream.row.node_name
                     )),
             );
         }
@@ -152,7 +153,7 @@ pub fn unregister(
         nodes: cluster.nodes.iter().filter(|node| node.row.node_id != row.node_id).cloned().collect(),
         ..ClusterFacts::default()
     };
-    plan.phases.extend(tell_witnesses(&others, &[]));
+    plan.phases.extend(update_witnesses(&others, &[]));
     plan.announce_on = Some(on.clone());
     plan
 }

@@ -21,10 +21,10 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
 use crate::plan::parts::announce::{self, Other};
-use crate::plan::parts::events::{self, Tell};
+use crate::plan::parts::events::{self, Notification};
 use crate::plan::parts::logical;
 use crate::plan::parts::new_primary::{self, room};
-use crate::plan::parts::repmgr::Beside;
+use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::parts::standby::{self, Future};
 use crate::plan::register::endpoint;
 use crate::plan::{Check, Origin, Plan};
@@ -96,7 +96,7 @@ pub struct SwitchoverFacts {
     /// What was examined on other hosts: whether they can be reached, whether logins work.
     pub checks: Vec<Check>,
     /// What repmgr does meanwhile.
-    pub beside: Beside,
+    pub repmgr_activity: RepmgrActivity,
     /// The command for a promotion, where it is not `pg_promote()`.
     pub command: Option<Command>,
     /// Bounds.
@@ -154,7 +154,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(lag(facts, candidate, server, old, options.force));
     plan.checks.extend(backups_and_archive(facts, primary, old, options.force));
     plan.checks.extend(silent_nodes(facts, old, options));
-    plan.checks.extend(facts.beside.checks(&facts.cluster, options.force));
+    plan.checks.extend(facts.repmgr_activity.checks(&facts.cluster, options.force));
     plan.checks.extend(facts.checks.iter().cloned());
     let recording = announce::record(
         facts.metadata.as_ref(),
@@ -170,13 +170,18 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         return plan;
     }
     // A hook that waits for a promotion, to redirect clients to the new primary, is notified of this one, too.
-    plan.tells.push(events::promotion(&candidate.row, false));
+    plan.notifications.push(events::promotion(&candidate.row, false));
     let details = format!(
         "node \"{to}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
         facts.candidate, facts.primary
     );
-    plan.tells.push(Tell::outcome("standby_switchover", facts.candidate, details, &primary.row));
-    plan.tells.extend(events::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
+    plan.notifications.push(Notification::outcome(
+        "standby_switchover",
+        facts.candidate,
+        details,
+        &primary.row,
+    ));
+    plan.notifications.extend(events::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
     let work = Work {
         facts,
         host,

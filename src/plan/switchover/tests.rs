@@ -46,9 +46,9 @@ fn facts() -> SwitchoverFacts {
             next: NextStart::default(),
         }),
         checks: Vec::new(),
-        beside: Beside {
+        repmgr_activity: RepmgrActivity {
             nodes: BTreeMap::from([(3, Repmgr { daemon: Daemon::Running, visits: Vec::new() })]),
-            ..Beside::default()
+            ..RepmgrActivity::default()
         },
         command: None,
         bounds: Bounds {
@@ -128,7 +128,7 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
     // Every start after the point of no return asks for standby.signal.
     let step = |id: &str| plan.steps().find(|step| step.id == id).unwrap();
     assert!(step("start").requires.iter().any(|probe| probe.to_string().contains("standby.signal")));
-    // A start of the old primary makes it a standby: it is not waited for in vain, nor started twice.
+    // A start of the old primary makes it a standby: there is no wait that cannot succeed, and no second start.
     for id in ["wait_until_down", "wait_until_received"] {
         let hopeless = step(id).gives_up_if.as_ref().unwrap().to_string();
         assert!(hopeless.contains("runs on \"/data\" as a standby"), "{hopeless}");

@@ -13,7 +13,7 @@ use crate::pg::statement::Statement;
 use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
-use crate::plan::parts::new_primary::{checkpoint, new_primary, on_new_timeline, tell_witnesses};
+use crate::plan::parts::new_primary::{checkpoint, new_primary, on_new_timeline, update_witnesses};
 use crate::plan::parts::standby::{self, Future, Past, replays_late};
 use crate::plan::parts::{announce, events, logical};
 use crate::plan::register::endpoint;
@@ -44,11 +44,11 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     pub(super) fn steps(&self, plan: &mut Plan) {
-        let beside = &self.facts.beside;
+        let repmgr_activity = &self.facts.repmgr_activity;
         self.announce(plan);
-        beside.pause(plan, &self.facts.cluster, Exit::Switchover);
+        repmgr_activity.pause(plan, &self.facts.cluster, Exit::Switchover);
         self.prepare(plan);
-        beside.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
+        repmgr_activity.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
         self.standby_on_disk(plan);
         self.change(plan);
         self.after(plan);
@@ -373,7 +373,7 @@ impl Work<'_> {
         // Not in the phase before: a slow hook would keep the old primary down.
         let mut steps = vec![start, events::at_once(&self.on, &self.candidate.row)];
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
-        steps.extend(tell_witnesses(&self.facts.cluster, &self.record(false)));
+        steps.extend(update_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(
             "start the old primary as a standby",
             Order::AllAtOnce,
@@ -465,7 +465,7 @@ impl Work<'_> {
 
     fn expectations(&self) -> Vec<Verify> {
         let mut out = vec![Verify {
-            title: format!("\"{}\" writes a new timeline", self.to()),
+            title: format!("\"{}\" is on a new timeline", self.to()),
             probe: on_new_timeline(&self.on, self.server),
             timeout_s: QUERY_S,
             after: None,

@@ -35,8 +35,8 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
     };
     let to = match primary {
         Some(primary) => {
-            let parted = matches!(relation, Some(Relation::Forked { .. }));
-            Some(new_primary(context, judged, primary, parted).await?)
+            let diverged = matches!(relation, Some(Relation::Forked { .. }));
+            Some(new_primary(context, judged, primary, diverged).await?)
         }
         None => None,
     };
@@ -81,12 +81,12 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
     if !context.global.dry_run {
         context.ui.message(level, &text, Some(&detail), hint);
     }
-    let parted = match relation {
+    let diverged = match relation {
         Some(Relation::Forked { .. }) => Some(true),
         Some(Relation::Same) => Some(false),
         _ => None,
     };
-    let more = json!({ "to_node_id": primary.map(|node| node.row.node_id), "parted": parted });
+    let more = json!({ "to_node_id": primary.map(|node| node.row.node_id), "parted": diverged });
     Ok(done.report(judged, "newer_primary", more))
 }
 
@@ -178,7 +178,7 @@ async fn new_primary(
     context: &Context,
     judged: &Judged,
     primary: &NodeFacts,
-    parted: bool,
+    diverged: bool,
 ) -> Result<NewPrimary> {
     let config = context.config()?;
     let role = async {
@@ -195,7 +195,7 @@ async fn new_primary(
         use_slot: config.use_replication_slots,
         may_make_slot: role.as_ref().is_some_and(|role| role.may_replicate),
         settings: role.map(|role| role.settings),
-        parted,
+        diverged,
         postgres: postgres.display().to_string(),
         config_directory: context.config_directory(config),
         node: primary.clone(),

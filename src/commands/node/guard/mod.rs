@@ -121,9 +121,9 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         return Ok(Found::Answer(report));
     }
     let local = peers::read(context).await.map_err(|error| {
-        let mut told = refused("unreadable", error.primary);
-        (told.detail, told.hint) = (error.detail, error.hint);
-        told
+        let mut refusal = refused("unreadable", error.primary);
+        (refusal.detail, refusal.hint) = (error.detail, error.hint);
+        refusal
     })?;
     let system_identifier = local.control.system_identifier.to_string();
     let own = own_row(config, NodeType::Primary, None, None);
@@ -145,7 +145,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     let wait = wait(context, args, config);
     let until = begun + wait;
     let mut pause = PAUSE.0;
-    let mut told = false;
+    let mut reported = false;
     let (verdict, voices, words) = loop {
         let last = inquiry.is_empty() || Instant::now() >= until;
         let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
@@ -175,8 +175,8 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
         if verdict != Verdict::Wait {
             break (verdict, voices, words);
         }
-        if !told {
-            told = true;
+        if !reported {
+            reported = true;
             context.ui.message(
                 Level::Notice,
                 &format!(
@@ -347,7 +347,7 @@ fn sentences(words: &[Word]) -> String {
 }
 
 impl Judged {
-    /// Returns what a script may want to know.
+    /// Returns the data for scripts.
     fn data(&self, decision: &str, reason: &str) -> Value {
         json!({
             "decision": decision,

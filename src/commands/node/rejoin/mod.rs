@@ -98,15 +98,15 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
     }
     let own_server = found.as_ref().ok().and_then(|facts| facts.node(own)?.facts());
     let own_server = own_server.map(|own| (own.system_identifier.clone(), own.started_at.clone()));
-    let led = match known::led(context, own_server).await {
-        Ok(led) => led,
+    let search = match known::search(context, own_server).await {
+        Ok(search) => search,
         // A directory that cannot be read is reported when it is copied.
         Err(error) => {
             context.debug(&format!("other nodes were not searched for: {error}"));
-            known::Led { facts: None, dismissed: Vec::new() }
+            known::Search { facts: None, dismissed: Vec::new() }
         }
     };
-    if let Some(facts) = led.facts.filter(answers) {
+    if let Some(facts) = search.facts.filter(answers) {
         discovery::remember(context, &facts, journal::now());
         return Ok(facts);
     }
@@ -114,7 +114,7 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
     match found {
         Ok(facts) if !knows_no_other_node(&facts) => Ok(facts),
         // Here it is no news that the local server does not run.
-        _ => Err(no_other_node_known(context, &led.dismissed)),
+        _ => Err(no_other_node_known(context, &search.dismissed)),
     }
 }
 
@@ -173,6 +173,15 @@ async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
         Err(error)
             if error.exit == Exit::Connection && others.nodes.iter().any(|node| node.server.is_ok()) =>
         {
+            if let Some(own) = facts.primaries().map(|(node, _)| node).find(|node| node.row.node_id == own) {
+                let name = &own.row.node_name;
+                return Err(Error::new(
+                    Exit::DataLoss,
+                    format!("node \"{name}\" is the primary and no other node accepts writes: there is nothing to rejoin"),
+                )
+                .detail("Nothing was changed.")
+                .hint("If another node is to become the primary, run \"pgbaton standby switchover\" on that node."));
+            }
             Err(Error::new(Exit::DataLoss, "no other node accepts writes")
                 .detail(
                     "The nodes that respond are standbys. A node can rejoin a primary only. Nothing was changed.",
@@ -254,14 +263,14 @@ async fn carry_out(
     if acted {
         let session = held.session(primary.node_id);
         let ending = Ending {
-            tells: &plan.tells,
+            notifications: &plan.notifications,
             error: error_of(&result),
-            told: false,
+            sent: false,
             taking_writes: &[],
             primary: session,
             seen_by: session,
         };
-        ending.tell(context).await;
+        ending.send(context).await;
     }
     let done = result?;
     let (name, primary_name) = (&config.node_name, &primary.node_name);
@@ -272,7 +281,7 @@ async fn carry_out(
                 &format!("node \"{name}\" has been started as a standby of \"{primary_name}\""),
             );
         } else {
-            ending::say(context, &plan.tells);
+            ending::say(context, &plan.notifications);
         }
         if let Some(aside) = aside {
             context.ui.say(Level::Notice, &format!("the old data directory is now \"{aside}\""));
@@ -315,7 +324,7 @@ fn running_follows(
     let mut plan = Plan {
         title: rejoin.plan.title.clone(),
         back_failed: Exit::Rejoin,
-        tells: rejoin.plan.tells.clone(),
+        notifications: rejoin.plan.notifications.clone(),
         origin: rejoin.plan.origin.clone(),
         settled: rejoin.plan.settled.clone(),
         ..planned
