@@ -44,7 +44,15 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
         }
         Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
         Verb::Abandon { id: Some(id) } if context.global.force && find(&entries, id).is_err() => {
-            open_operations::close(context, id).await
+            open_operations::close(context, id, " Its journal on its own node, if there is one, stays open.")
+                .await
+        }
+        // It was killed between the end of its journal and that of its record in the cluster.
+        Verb::Abandon { id: Some(id) } if find(&entries, id).is_ok_and(is_over) => {
+            match open_operations::close(context, id, "").await {
+                Err(error) if error.exit != Exit::Query => Err(finished(id)),
+                closed => closed,
+            }
         }
         Verb::Abandon { id } => finish(context, unfinished(&entries, id.as_deref())?, false).await,
         Verb::AdoptState { .. } | Verb::Cleanup(_) => {
@@ -60,15 +68,18 @@ fn find<'a>(entries: &'a [Entry], id: &str) -> Result<&'a Entry> {
     })
 }
 
+fn is_over(entry: &Entry) -> bool {
+    matches!(entry.status(), Status::Finished { .. })
+}
+
+fn finished(id: &str) -> Error {
+    Error::failed(format!("operation \"{id}\" is finished")).detail("There is nothing to resume or abandon.")
+}
+
 fn unfinished<'a>(entries: &'a [Entry], id: Option<&str>) -> Result<&'a Entry> {
-    let is_over = |entry: &&Entry| matches!(entry.status(), Status::Finished { .. });
     if let Some(id) = id {
         let entry = find(entries, id)?;
-        if is_over(&entry) {
-            return Err(Error::failed(format!("operation \"{id}\" is finished"))
-                .detail("There is nothing to resume or abandon."));
-        }
-        return Ok(entry);
+        return if is_over(entry) { Err(finished(id)) } else { Ok(entry) };
     }
     let open: Vec<&Entry> = entries.iter().filter(|entry| !is_over(entry)).collect();
     match open.as_slice() {

@@ -105,11 +105,25 @@ fn here(context: &Context, row: &OpenOperation) -> Standing {
     }
 }
 
-/// Closes the record of an operation of another node, whose host is gone or whose journal is lost.
+/// Closes the records of operations that are over on their nodes, where there is nothing else to do.
+pub async fn close_settled(context: &Context, held: &Held, settled: &[String]) {
+    let primary = held.facts.primaries().next();
+    let Some(session) = primary.and_then(|(node, _)| held.session(node.row.node_id)) else { return };
+    for id in settled {
+        let statement = operation::close(id);
+        let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
+        if let Err(error) = session.execute(&statement.text, &params).await {
+            context.debug(&format!("could not close the record of operation \"{id}\": {error}"));
+        }
+    }
+}
+
+/// Closes the record of an operation that is over, or whose host is gone, or whose journal is lost. `journal` says what is known of the
+/// journal, with a space before it.
 ///
 /// # Errors
 /// Exit code 1 if there is no such record, 6 without a primary, 7 if it cannot be written.
-pub async fn close(context: &Context, id: &str) -> Result<Report> {
+pub async fn close(context: &Context, id: &str, journal: &str) -> Result<Report> {
     let found = discovery::cluster(context).await?;
     let (primary, _) = discovery::the_primary(&found.facts)?;
     let session = under_locks::open(context, &primary.row).await.map_err(|silence| {
@@ -135,10 +149,7 @@ pub async fn close(context: &Context, id: &str) -> Result<Report> {
         context.ui.message(
             Level::Notice,
             &format!("the record of operation \"{id}\" is closed"),
-            Some(&format!(
-                "It was \"{}\", begun at {}. Its journal on its own node, if there is one, stays open.",
-                row.command, row.started_at
-            )),
+            Some(&format!("It was \"{}\", begun at {}.{journal}", row.command, row.started_at)),
             None,
         );
     } else {

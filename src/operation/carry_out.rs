@@ -7,6 +7,7 @@ use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::far_end::remote::Remote;
 use crate::journal::{self, Header, Journal, Past, Stage};
+use crate::observe::open_operations;
 use crate::observe::under_locks::Held;
 use crate::observe::unfinished::make_way;
 use crate::operation::live::{FarEnds, Live};
@@ -112,6 +113,9 @@ async fn act(
         return Ok(Done { report, acted: false });
     }
     if nothing_to_do {
+        if let Some(held) = held {
+            open_operations::close_settled(context, held, &plan.settled).await;
+        }
         let report =
             Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };
         return Ok(Done { report, acted: false });

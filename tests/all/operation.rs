@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use crate::support::{
-    self, Fingerprint, Nodes, Running, SOON, TestCluster, TestServer, clean_command, configure, envelope,
-    metadata, postgres, registered, wait_for,
+    self, Fingerprint, Nodes, Running, SOON, Side, Stepped, TestCluster, TestServer, clean_command,
+    configure, envelope, metadata, postgres, registered, wait_for,
 };
 
 fn journals(server: &TestServer) -> Vec<PathBuf> {
@@ -459,4 +459,28 @@ fn a_promotion_on_a_cluster_of_repmgr_is_recorded_where_the_role_may_make_the_ta
     two.pgbaton(["standby", "promote"]).run().code(0);
     let promotions = "SELECT string_agg(timeline || ' ' || node_id, ', ') FROM pgbaton.promotion";
     assert_eq!(metadata(two, promotions), "2 2");
+}
+
+#[test]
+fn a_record_that_a_finished_operation_left_open_is_closed_by_the_same_command_or_by_abandon() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 2);
+    let (one, three) = (nodes.node(1), nodes.node(3));
+    let open = || metadata(one, "SELECT count(*) FROM pgbaton.operation WHERE finished_at IS NULL");
+    for (target, abandons) in [("2", false), ("1", true)] {
+        let follow = ["standby", "follow", "--upstream-node-id", target];
+        let mut running = Stepped::start(three.pgbaton(follow));
+        assert!(running.run_to("\"record\":\"end\"", Side::After));
+        running.kill().wait(SOON);
+        assert_eq!(open(), "1");
+        let id = metadata(one, "SELECT operation_id FROM pgbaton.operation WHERE finished_at IS NULL");
+        let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+        nodes.servers.iter().for_each(|server| server.wait_until(locks, "0", SOON));
+        if abandons {
+            three.pgbaton(["operation", "abandon", &id]).run().code(0).says("is closed");
+            three.pgbaton(["operation", "abandon", &id]).run().code(1).says("is finished");
+        } else {
+            three.pgbaton(follow).run().code(0);
+        }
+        assert_eq!(open(), "0", "{target}");
+    }
 }

@@ -724,6 +724,7 @@ impl Nodes<'_> {
             },
             SHORT_S,
         )
+        .stays(format!("Its replication settings stay those of a standby of \"{}\".", row.node_name))
     }
 
     fn start_and_verify(&self, plan: &mut Plan) {
