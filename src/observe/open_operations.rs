@@ -105,12 +105,14 @@ fn here(context: &Context, row: &OpenOperation) -> Standing {
     }
 }
 
-/// Closes the records of operations that are over on their nodes, where there is nothing else to do.
+/// Closes the records of this node's own operations that are over, where there is nothing else to do: one that was killed between the end
+/// of its journal and that of its record.
 pub async fn close_settled(context: &Context, held: &Held, settled: &[String]) {
+    let Ok(config) = context.config() else { return };
     let primary = held.facts.primaries().next();
     let Some(session) = primary.and_then(|(node, _)| held.session(node.row.node_id)) else { return };
     for id in settled {
-        let statement = operation::close(id);
+        let statement = operation::close_own(id, config.node_id);
         let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
         if let Err(error) = session.execute(&statement.text, &params).await {
             context.debug(&format!("could not close the record of operation \"{id}\": {error}"));

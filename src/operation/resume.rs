@@ -19,9 +19,9 @@ use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Ended, Outcome, StepStatus};
 use crate::operation::{promotion, run};
 use crate::output::{Data, Report};
-use crate::plan::Plan;
 use crate::plan::far_end::{Reached, Standing};
 use crate::plan::parts::events;
+use crate::plan::{Back, Plan};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::lock::LocalLock;
@@ -144,7 +144,16 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let mut plan = plan;
     plan.back.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
     if context.global.dry_run {
-        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
+        let begun = |back: &&Back| {
+            let names = &back.if_started;
+            names.is_empty() || names.iter().any(|id| past.started(Stage::Forward, id))
+        };
+        let undone: Vec<&str> = plan.back.iter().filter(begun).map(|back| back.step.title.as_str()).collect();
+        let detail = match undone.is_empty() {
+            true => "Its journal would be closed; there is nothing to undo.".to_string(),
+            false => format!("Where it is still needed, this would be done: {}.", undone.join("; ")),
+        };
+        context.ui.message(Level::Notice, "this is a dry run: nothing was changed", Some(&detail), None);
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
     }
     let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;

@@ -104,6 +104,16 @@ pub fn close(operation_id: &str) -> Statement {
     .bind(operation_id)
 }
 
+/// Returns the statement that closes a row of an operation of this node.
+pub fn close_own(operation_id: &str, node_id: i32) -> Statement {
+    Statement::new(
+        "UPDATE pgbaton.operation SET finished_at = current_timestamp WHERE operation_id = $1 \
+         AND node_id = $2::integer AND finished_at IS NULL",
+    )
+    .bind(operation_id)
+    .bind(node_id)
+}
+
 /// Returns the statement that closes what was open on an earlier timeline than that of the server, where the rows say so.
 pub fn close_before_promotion() -> Statement {
     Statement::new(

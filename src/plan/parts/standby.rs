@@ -24,6 +24,16 @@ const SHORT_S: u32 = 60;
 /// A standby that has more than this to replay is not waited for until it has replayed it.
 const FAR_BEHIND: u64 = 64 << 20;
 
+/// Says what a failed command leaves of a step that writes `standby.signal`.
+pub fn signal_stays(node: &str) -> String {
+    format!("Node \"{node}\" starts as a standby only: its standby.signal stays.")
+}
+
+/// Says what a failed command leaves of a step that points a stopped server at its upstream.
+pub fn settings_stay(upstream: &str) -> String {
+    format!("Its replication settings stay those of a standby of \"{upstream}\".")
+}
+
 /// Returns the assignments that keep a standby in recovery forever: those of the settings that end a recovery, with the value that does not. Where
 /// not everything could be read, it is all that every version knows.
 pub fn cleared(found: &Settings) -> Vec<(String, String)> {

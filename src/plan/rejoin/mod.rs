@@ -32,7 +32,7 @@ use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::parts::logical;
-use crate::plan::parts::standby::{AUTO_CONF, Future, Past, replays_late};
+use crate::plan::parts::standby::{self, AUTO_CONF, Future, Past, replays_late};
 use crate::plan::register::endpoint;
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::{
@@ -702,7 +702,7 @@ impl Nodes<'_> {
     fn standby_signal_as(&self, id: &str) -> Step {
         let path = self.facts.local.data_directory.join(STANDBY_SIGNAL);
         self.step(id, format!("write \"{}\"", path.display()), self.future().signal(), SHORT_S)
-            .stays(format!("Node \"{}\" starts as a standby only: its standby.signal stays.", self.name()))
+            .stays(standby::signal_stays(self.name()))
     }
 
     fn point_at_primary(&self) -> Step {
@@ -724,7 +724,7 @@ impl Nodes<'_> {
             },
             SHORT_S,
         )
-        .stays(format!("Its replication settings stay those of a standby of \"{}\".", row.node_name))
+        .stays(standby::settings_stay(&row.node_name))
     }
 
     fn start_and_verify(&self, plan: &mut Plan) {
