@@ -61,8 +61,8 @@ pub fn concerns_clients(issue: &Issue) -> bool {
     OF_THE_CLUSTER.contains(&issue.code)
 }
 
-/// Selects the nodes, `primary` first: the one that accepts writes, if it is exactly one. With `tcp_only` only those that a driver without Unix
-/// sockets can name.
+/// Selects the nodes, `primary` first: the one that accepts writes, if it is exactly one. With `tcp_only` only those that a driver without
+/// Unix sockets can name.
 pub fn clients(facts: &ClusterFacts, primary: Option<i32>, tcp_only: bool) -> Clients {
     let mut nodes: Vec<&NodeFacts> =
         facts.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness).collect();
@@ -189,8 +189,8 @@ impl Address {
     }
 }
 
-/// Returns the addresses that a conninfo itself names, by libpq's rules for lists; what it would take from the environment, a service file or
-/// a default is that of this host.
+/// Returns the addresses that a conninfo itself names, by libpq's rules for lists; what it would take from the environment, a service file
+/// or a default is that of this host.
 fn addresses(conninfo: &Conninfo) -> Result<Vec<Address>, &'static str> {
     let list = |keyword| {
         let text = conninfo.get(keyword).filter(|text| !text.is_empty());

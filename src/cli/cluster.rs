@@ -22,10 +22,10 @@ pub enum Cluster {
     Check(super::check::ClusterCheck),
     /// Print a connection string for clients that names all nodes
     ///
-    /// With it a client finds the primary, or with --role a standby, also after a change of roles. It names every active primary and standby
-    /// at the host and port of its record: the primary first, then the others by priority and node ID, and no witness. It can be printed
-    /// while the primary, or all nodes, are down; if no node responds, the saved topology is used, and its age is reported. Exit code 25 if
-    /// the string is to be used with care: there is no primary or more than one, or a node had to be left out.
+    /// With it a client finds the primary, or with --role a standby, also after a change of roles. It names every active primary and
+    /// standby at the host and port of its record: the primary first, then the others by priority and node ID, and no witness. It can be
+    /// printed while the primary, or all nodes, are down; if no node responds, the saved topology is used, and its age is reported. Exit
+    /// code 25 if the string is to be used with care: there is no primary or more than one, or a node had to be left out.
     ///
     /// User, database, password and certificates are those of the client: psql "$(pgbaton cluster uri)&user=app&dbname=app". Of the
     /// connection strings of the nodes only this is used, where all of them agree: sslmode, if it is require, verify-ca or verify-full;
