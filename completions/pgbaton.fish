@@ -1059,44 +1059,45 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s y -l yes -d 'Answer yes to all questions'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s q -l quiet -d 'Show errors only'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s t -l terse -d 'Omit DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s v -l verbose -d 'Show more'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "check" -d 'Check the health of all nodes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "event" -d 'List recorded cluster events'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "events" -d 'List recorded cluster events'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "cleanup" -d 'Delete old records of the monitoring history'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check event events matrix crosscheck cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "check" -d 'Check the health of all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "uri" -d 'Print a connection string for clients that names all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "event" -d 'List recorded cluster events'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "events" -d 'List recorded cluster events'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "cleanup" -d 'Delete old records of the monitoring history'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l watch -d 'Refresh every SECONDS seconds, until interrupted' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1160,6 +1161,43 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l role -d 'Which server the client needs' -r -f -a "primary\t'The one that accepts writes: target_session_attrs=read-write, libpq 10 or later'
+standby\t'Only a standby: target_session_attrs=standby, libpq 14 or later'
+prefer-standby\t'A standby, or the primary if no standby responds: target_session_attrs=prefer-standby, libpq 14 or later'
+any\t'The first that accepts the connection: target_session_attrs=any, libpq 10 or later'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l syntax -d 'How the connection string is written' -r -f -a "uri\t'URI for libpq: psql, psycopg and all that is built on libpq'
+keyword\t'Keywords and values for libpq'
+jdbc\t'URL for pgjdbc: TCP only, with the address of a node that has hostaddr'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l limit -d 'Show at most this many events' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l event -d 'Only events of this name' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
@@ -1319,6 +1357,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check the health of all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "uri" -d 'Print a connection string for clients that names all nodes'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "event" -d 'List recorded cluster events'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from help" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'
@@ -1741,6 +1780,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "show" -d 'Show all nodes, their roles and the state of replication'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "check" -d 'Check the health of all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "uri" -d 'Print a connection string for clients that names all nodes'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "event" -d 'List recorded cluster events'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "matrix" -d 'Show which nodes can connect to which, as seen from each node\'s own host'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "crosscheck" -d 'Show which nodes can connect to which, going through other hosts if a host cannot be reached from here'

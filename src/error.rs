@@ -137,7 +137,7 @@ impl Exit {
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
             Self::Issues => {
-                "problems were found (cluster show, cluster matrix, node status, node check, node prepare)"
+                "problems were found (cluster show, cluster uri, cluster matrix, node status, node check, node prepare)"
             }
             Self::Pause => "not every daemon could be paused or unpaused",
             Self::Daemon => "the daemon could not be started or stopped",
@@ -245,6 +245,8 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
     ("unrecognized_type", "the metadata holds an unknown type"),
     ("connection_failed", "a node cannot connect to another one"),
     ("host_not_asked", "pgbaton on the host of a node could not be reached from here"),
+    ("node_left_out", "a node is not in the connection string for clients"),
+    ("sslmode_differs", "the nodes' connection strings do not agree on sslmode"),
     ("not_registered", "the local node is not registered"),
     ("not_prepared", "something that a node needs is missing, and pgbaton cannot do it"),
     ("restart_needed", "a setting takes effect at the next restart only"),

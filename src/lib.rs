@@ -32,8 +32,11 @@
 //! | [`error`] | the error of a command and its exit codes | |
 //!
 //! Nothing uses what stands above it; `tests/all/rooms.rs` reads this table and holds the `crate::` paths against it. Planners and judgements
-//! know no connection and no file. A new verb touches four places: its clap type, its command file, the match in `commands/mod.rs`, and a
-//! planner if it changes anything.
+//! know no connection and no file.
+//!
+//! A new verb touches: its clap type and the table of options (`cli/options.rs`), its command file and the match in `commands/mod.rs`, and
+//! a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem a line of `error::ISSUE_CODES`. Manual
+//! pages, completions and the snapshot of the help are written by the tests (`tests/all/generated.rs`, `tests/all/cli.rs`).
 
 pub mod assess;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 pub mod alive;
 pub mod checks;
+pub mod clients;
 pub mod cluster;
 pub mod history;
 pub mod start;

@@ -1,6 +1,6 @@
 //! `pgbaton cluster …`
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Inspect the whole cluster.
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,17 @@ pub enum Cluster {
     /// 1 WARNING, 2 CRITICAL, 3 UNKNOWN or an error. Works while the primary, or all nodes but one, are down; if no node responds, the
     /// verdict is critical, with the age of the saved topology.
     Check(super::check::ClusterCheck),
+    /// Print a connection string for clients that names all nodes
+    ///
+    /// With it a client finds the primary, or with --role a standby, also after a change of roles. It names every active primary and
+    /// standby at the host and port of its record: the primary first, then the others by priority and node ID, and no witness. It can be
+    /// printed while the primary, or all nodes, are down; if no node responds, the saved topology is used, and its age is reported. Exit
+    /// code 25 if the string is to be used with care: there is no primary or more than one, or a node had to be left out.
+    ///
+    /// User, database, password and certificates are those of the client: psql "$(pgbaton cluster uri)&user=app&dbname=app". Of the
+    /// connection strings of the nodes only this is used, where all of them agree: sslmode, if it is require, verify-ca or verify-full;
+    /// sslrootcert=system; connect_timeout.
+    Uri(Uri),
     /// List recorded cluster events
     #[command(visible_alias = "events")]
     Event(Event),
@@ -69,4 +80,42 @@ pub struct Event {
     /// Only events of this name
     #[arg(long, value_name = "NAME")]
     pub event: Option<String>,
+}
+
+/// Print a connection string for clients that names all nodes
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Uri {
+    /// Which server the client needs
+    #[arg(long, value_enum, ignore_case = true, value_name = "ROLE", default_value = "primary")]
+    pub role: Wanted,
+
+    /// How the connection string is written
+    #[arg(long, value_enum, ignore_case = true, value_name = "SYNTAX", default_value = "uri")]
+    pub syntax: Syntax,
+}
+
+/// Which server a client needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Wanted {
+    /// The one that accepts writes: target_session_attrs=read-write, libpq 10 or later
+    #[default]
+    Primary,
+    /// Only a standby: target_session_attrs=standby, libpq 14 or later
+    Standby,
+    /// A standby, or the primary if no standby responds: target_session_attrs=prefer-standby, libpq 14 or later
+    PreferStandby,
+    /// The first that accepts the connection: target_session_attrs=any, libpq 10 or later
+    Any,
+}
+
+/// How a connection string is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Syntax {
+    /// URI for libpq: psql, psycopg and all that is built on libpq
+    #[default]
+    Uri,
+    /// Keywords and values for libpq
+    Keyword,
+    /// URL for pgjdbc: TCP only, with the address of a node that has hostaddr
+    Jdbc,
 }

@@ -170,6 +170,7 @@ pub const LEAVES: &[Leaf] = &[
     leaf("node guard", Node::Local, &[Files, Connection, DryRun, Timeout]),
     leaf("cluster show", Node::Meaningless, &[Files, Connection, Csv, Compact, Timeout]),
     leaf("cluster check", Node::Meaningless, &[Files, Connection, Csv, Timeout]),
+    leaf("cluster uri", Node::Meaningless, &[Files, Connection, Timeout]),
     leaf("cluster event", Node::Subject, &[Files, Connection, Csv, Compact, Timeout]),
     leaf("cluster matrix", Node::Meaningless, &[Files, Connection, Csv, Timeout]),
     leaf("cluster crosscheck", Node::Meaningless, &[Files, Connection, Csv, Timeout]),

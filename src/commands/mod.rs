@@ -97,6 +97,7 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Cluster(cli::cluster::Cluster::Check(args)) => {
             boxed(|| cluster::check::run(context, args)).await
         }
+        Noun::Cluster(cli::cluster::Cluster::Uri(args)) => boxed(|| cluster::uri::run(context, *args)).await,
         Noun::Cluster(cli::cluster::Cluster::Event(args)) => {
             boxed(|| cluster::event::run(context, args)).await
         }
@@ -190,7 +191,9 @@ mod tests {
             );
             refuse_root(&context, &cli.noun)
         };
-        for allowed in ["cluster show", "cluster event", "config check", "operation list", "man"] {
+        for allowed in
+            ["cluster show", "cluster uri", "cluster event", "config check", "operation list", "man"]
+        {
             assert!(judge(0, &format!("pgbaton {allowed}")).is_ok(), "{allowed}");
         }
         for refused in [

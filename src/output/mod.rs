@@ -1,6 +1,7 @@
 //! How answers look. A command returns a [`Report`]; what becomes of it on standard output is decided here, once.
 
 pub mod check;
+pub mod client_string;
 pub mod cluster;
 pub mod diff;
 pub mod event;
@@ -21,6 +22,7 @@ use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
 use crate::facts::matrix::Matrix;
 use crate::output::check::CheckReport;
+use crate::output::client_string::ClientString;
 use crate::output::node::{NodeStatus, ServiceAction};
 use crate::output::operation::OperationView;
 use crate::plan::Plan;
@@ -51,6 +53,8 @@ pub enum Data {
     Checks(Box<CheckReport>),
     /// `cluster matrix` and `cluster crosscheck`.
     Matrix(Box<Matrix>),
+    /// `cluster uri`.
+    ClientString(Box<ClientString>),
     /// `cluster event`.
     Events(Vec<Event>),
     /// `node status`.
@@ -117,6 +121,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
             Data::Cluster(cluster) => to_value(cluster),
             Data::Checks(checks) => to_value(checks),
             Data::Matrix(matrix) => to_value(matrix),
+            Data::ClientString(string) => to_value(string),
             Data::Events(events) => json!({ "events": to_value(events) }),
             Data::NodeStatus(status) => to_value(status),
             Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
@@ -147,6 +152,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         _ if csv => {
             return Err(no_csv(command));
         }
+        Data::ClientString(string) => format!("{}\n", string.connection_string),
         Data::ServiceActions(actions) => node::actions(actions),
         Data::Plan(plan) => plan::text(plan),
         Data::Preparation(preparation) => prepare::text(preparation),

@@ -52,5 +52,6 @@ mod state;
 mod switchover;
 mod tour;
 mod transcripts;
+mod uri;
 mod wal;
 mod witness;

@@ -206,6 +206,7 @@ fn every_command_works_on_a_cluster_of_repmgr() {
             "cluster check",
             "cluster matrix",
             "cluster crosscheck",
+            "cluster uri",
             "cluster cleanup",
             "node status",
             "node check",

@@ -5,3 +5,4 @@ pub mod cleanup;
 pub mod event;
 pub mod matrix;
 pub mod show;
+pub mod uri;

@@ -7,7 +7,8 @@ use crate::cli::cluster::Show as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::observe::{discovery, unfinished};
+use crate::observe::discovery::{self, Found};
+use crate::observe::unfinished;
 use crate::output::{Data, Format, Report, render, render_error};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::NodeType;
@@ -92,17 +93,7 @@ fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
 
 async fn once(context: &Context) -> Result<Report> {
     let found = discovery::cluster_and_operations(context).await?;
-    let config = context.config_if_any()?;
-    let view = Viewpoint {
-        now: found.now,
-        topology: found.topology.as_ref(),
-        lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
-        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
-        local_node_id: config.map(|config| config.node_id),
-        local_server: found.local.as_ref(),
-        copies: &found.copies,
-        operations: &found.operations,
-    };
+    let view = viewpoint(context, &found)?;
     let (mut report, issues) = assess(&found.facts, &view);
     if context.style.verbose {
         report.monitoring = recorded(context, &found.facts).await;
@@ -113,6 +104,24 @@ async fn once(context: &Context) -> Result<Report> {
         changed: false,
         data: Data::Cluster(Box::new(report)),
         issues,
+    })
+}
+
+/// Returns what a verdict about the cluster depends on besides the facts, by the configuration of this host.
+///
+/// # Errors
+/// Those of the configuration.
+pub(super) fn viewpoint<'a>(context: &'a Context, found: &'a Found) -> Result<Viewpoint<'a>> {
+    let config = context.config_if_any()?;
+    Ok(Viewpoint {
+        now: found.now,
+        topology: found.topology.as_ref(),
+        lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
+        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
+        local_node_id: config.map(|config| config.node_id),
+        local_server: found.local.as_ref(),
+        copies: &found.copies,
+        operations: &found.operations,
     })
 }
 
