@@ -627,7 +627,7 @@ fn watching_ends_with_the_exit_code_of_the_last_picture() {
     running.signal(Signal::INT);
     let output = running.wait(SOON);
     let pictures = output.code(25).stdout.matches("every 0.2 s").count();
-    assert_eq!(output.stderr.matches("cannot be reached").count(), pictures, "{output:?}");
+    assert_eq!(output.stderr.matches("is unreachable").count(), pictures, "{output:?}");
     // One document per line, and none for the end. Each says what is wrong with the configuration, as that of a single run does.
     let text = std::fs::read_to_string(nodes[0].config()).unwrap();
     std::fs::write(nodes[0].config(), format!("{text}failover = \"automatic\"\n")).unwrap();
