@@ -419,3 +419,23 @@ fn looking() {
     transcript.types_in_terminal("split brain", two, &["cluster", "show"], 80, 25);
     transcript.end();
 }
+
+/// What the README shows is what the program prints.
+#[test]
+fn the_readme_shows_three_of_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let shown = Regex::new(r"(?s)<!-- (\w+): ([^\n]*) -->\n```\n(.*?)\n```\n").unwrap();
+    let readme = read("README.md");
+    let mut count = 0;
+    for found in shown.captures_iter(&readme) {
+        let transcript = read(&format!("tests/snapshots/transcript/{}.txt", &found[1]));
+        let title = format!("== {} ==\n", &found[2]);
+        let (_, rest) = transcript.split_once(&title).unwrap_or_else(|| panic!("no {title}"));
+        let section = rest.split("\n\n== ").next().unwrap();
+        let lines: Vec<&str> = section.trim_end().lines().map(str::trim_end).collect();
+        snapbox::assert_data_eq!(&found[3], lines.join("\n"));
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}

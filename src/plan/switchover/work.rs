@@ -147,15 +147,15 @@ impl Work<'_> {
     fn prepare(&self, plan: &mut Plan) {
         let mut checkpoints = Vec::new();
         let may = |id: &i32| self.facts.roles.get(id).is_some_and(|role| role.may_checkpoint);
-        let write = |id: &str, on: &Endpoint| {
-            let title = format!("write a checkpoint on {}", on.name);
+        let write = |id: &str, what: &str, on: &Endpoint| {
+            let title = format!("write a {what} on {}", on.name);
             let op = Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] };
             self.step(id, title, op, CHECKPOINT_S)
         };
         if may(&self.facts.primary) {
             // The first writes what has gathered, the second what has gathered meanwhile: the one of the stop has little left to do.
-            checkpoints.push(write("checkpoint_1", &self.was));
-            checkpoints.push(write("checkpoint_2", &self.was));
+            checkpoints.push(write("checkpoint_1", "checkpoint", &self.was));
+            checkpoints.push(write("checkpoint_2", "second checkpoint", &self.was));
         } else {
             plan.checks.push(
                 Check::warning(
@@ -167,7 +167,7 @@ impl Work<'_> {
             );
         }
         if may(&self.facts.candidate) {
-            checkpoints.push(write("restartpoint", &self.on));
+            checkpoints.push(write("restartpoint", "restartpoint", &self.on));
         }
         plan.phases.push(phase("write checkpoints", Order::InOrder, OnFailure::Stop, false, checkpoints));
         // After the restartpoint: a slot made before it would keep WAL from the last one on, and where that is more than
