@@ -224,7 +224,8 @@ fn cut_everywhere(cut: Cut) {
         }
         old_state(running.wait(SOON));
     });
-    assert!(one.dir.join("state/far-end.log").exists());
+    // Where its connection is still open, a second channel may have been faster.
+    assert!(matches!(cut, Cut::Network) || one.dir.join("state/far-end.log").exists());
     assert_ne!(one.postmaster(), postmaster);
 
     // It is down and has said so: only we may start it, and we do.
