@@ -11,10 +11,10 @@
 //! |---|---|---|
 //! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, error |
 //! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
-//! | [`operation`] | carries a plan out: run, journal, rollback, resuming, what is announced | all that follow |
+//! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
 //! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, error |
 //! | [`observe`] | finds out what is true now, of the cluster and for each operation | all that follow |
-//! | [`far_end`] | pgbaton on the host of another node | context, plan, assess, facts, registry, config, pg, system, secret, error |
+//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | context, plan, assess, facts, registry, config, pg, system, secret, error |
 //! | [`context`] | what every command needs: options, configuration, streams, the state directory | ui, output, journal, facts, registry, config, pg, system, cli, error |
 //! | [`ui`] | standard error and the terminal | output, assess, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
@@ -24,7 +24,7 @@
 //! | [`facts`] | what one server, one directory, one host says | registry, pg, system, secret, error |
 //! | [`registry`] | the schemas `repmgr` and `pgbaton`: rows in, rows out | pg, error |
 //! | [`config`] | `pgbaton.toml`, `repmgr.conf`: one list of parameters, every default with its origin | system, error |
-//! | [`pg`] | conninfo, connections, LSNs, timeline histories, control data, tools' arguments | system, secret, error |
+//! | [`pg`] | conninfo, passwords, connections, LSNs, timeline histories, control data, WAL files, tools' arguments | system, secret, error |
 //! | [`system`] | processes, files, locks, signals, the environment | secret, error |
 //! | [`cli`] | clap types, one file per noun; the doc comment is the help | |
 //! | [`units`] | sizes and times as text | |
@@ -33,6 +33,11 @@
 //!
 //! Nothing uses what stands above it; `tests/all/rooms.rs` reads this table and holds the `crate::` paths against it. Planners and judgements
 //! know no connection and no file.
+//!
+//! Where to begin: whether a server may start as a primary is decided in `assess/start/decide.rs`; the steps of an operation stand in
+//! `plan/` under its name (those of a switchover in `plan/switchover/work.rs`); what a step does, in `operation/live/mod.rs`, `perform`. An
+//! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/unfinished.rs`), one that another node
+//! has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
 //!
 //! A new verb touches: its clap type and the table of options (`cli/options.rs`), its command file and the match in `commands/mod.rs`, and
 //! a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem a line of `error::ISSUE_CODES`. Manual
