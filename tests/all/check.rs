@@ -165,7 +165,7 @@ fn settings_slots_and_archiving() {
     assert_eq!(expect(&nodes, 1, "archiver", "ok")["message"], "no WAL has been archived yet");
     one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
     let found = expect(&nodes, 1, "archiver", "warning");
-    assert_eq!(found["message"], "1 file waits, and nothing archives");
+    assert_eq!(found["message"], "1 file waits to be archived, but archive_command is empty");
     set(one, "archive_command", "'/bin/false'");
     for _ in 0..3 {
         one.psql("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'x')");
@@ -202,7 +202,7 @@ fn settings_slots_and_archiving() {
     one.psql("CHECKPOINT");
     one.wait_until("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'odd'", "lost", SOON);
     let found = expect(&nodes, 1, "wal_retained", "critical");
-    assert_eq!(found["message"], "WAL that slot \"odd\" was to keep is lost");
+    assert_eq!(found["message"], "WAL that slot \"odd\" had to retain is lost");
     one.psql("SELECT pg_drop_replication_slot('odd')");
     set(one, "max_slot_wal_keep_size", "DEFAULT");
     expect(&nodes, 1, "slots", "ok");
@@ -210,7 +210,7 @@ fn settings_slots_and_archiving() {
     // Settings.
     set(two, "max_connections", "60");
     let found = expect(&nodes, 2, "pending_restart", "warning");
-    assert_eq!(found["message"], "waiting for a restart: max_connections");
+    assert_eq!(found["message"], "settings that require a restart: max_connections");
     two.psql("ALTER SYSTEM RESET max_connections");
     two.reload();
     two.wait_until("SELECT bool_or(pending_restart) FROM pg_settings", "f", SOON);
@@ -297,7 +297,7 @@ fn replication_roles_and_identity() {
         finding(&json, 2, "replication_login")["status"] == "warning"
     });
     let found = expect(&nodes, 2, "replication_login", "warning");
-    assert_eq!(found["message"], "does not work to \"node1\"");
+    assert_eq!(found["message"], "login fails to \"node1\"");
     assert!(found["detail"].as_str().unwrap().contains("pg_hba.conf"), "{found}");
     let bad =
         two.pgbaton(["node", "check", "--replication-connection", "--remote-node-id=1", "--optformat"]).run();
@@ -384,7 +384,7 @@ fn replication_roles_and_identity() {
     );
     let table = three.pgbaton(["cluster", "check"]).run();
     assert!(
-        table.code(2).stdout.starts_with("CRITICAL: no node answers, the cluster was last seen "),
+        table.code(2).stdout.starts_with("CRITICAL: no node responds, the cluster was last seen "),
         "{table:?}"
     );
 }
@@ -665,7 +665,7 @@ fn frozen_servers_hold_nobody_up() {
     let json = cluster(two, &["--timeout", "4"]);
     assert_eq!(json["data"]["cluster"]["state"], "no_primary", "{json:#}");
     let frozen = one.pgbaton(["node", "check", "--db-connection", "--timeout", "3"]).run();
-    assert!(frozen.code(2).stderr.contains("DETAIL: It answered last as primary, "), "{frozen:?}");
+    assert!(frozen.code(2).stderr.contains("DETAIL: It last responded as primary, "), "{frozen:?}");
     let frozen = one.pgbaton(["node", "check", "--role=primary", "--timeout", "3"]).run();
     assert!([2, 3].contains(&frozen.status.code().unwrap()), "{frozen:?}");
     one.thaw();

@@ -503,7 +503,7 @@ const FULL: [Full; 9] = [
         node: 3,
         step: None,
         code: 22,
-        says: "could not let node \"node3\" follow node \"node2\"",
+        says: "could not point node \"node3\" at node \"node2\"",
         primary: Some("node2"),
         mend: &[(3, &["standby", "follow"], 0)],
         healed: "node2",

@@ -70,7 +70,7 @@ fn every_host_is_asked_once_and_says_whom_it_reaches() {
     one.set_hba(&format!("{trusted} scram-sha-256"));
     one.reload();
     let output = hosts.pgbaton_on(2, ["cluster", "crosscheck", "--json"]).run();
-    tells(&output, 25, "node \"node3\" does not reach node \"node1\"");
+    tells(&output, 25, "node \"node3\" cannot connect to node \"node1\"");
     assert_eq!(cells(&output), "x*****x**", "{output:?}");
     let json =
         envelope(&hosts.pgbaton_on(2, ["cluster", "matrix", "--json"]).run(), "cluster matrix", 25, false);
@@ -87,14 +87,14 @@ fn every_host_is_asked_once_and_says_whom_it_reaches() {
     // Down, and frozen: nobody waits for ever, and its own host still knows whom it reaches.
     hosts.node(3).stop(StopMode::Fast);
     let output = hosts.pgbaton_on(1, ["cluster", "matrix", "--json"]).run();
-    tells(&output, 25, "no node reaches node \"node3\"");
+    tells(&output, 25, "no node can connect to node \"node3\"");
     assert_eq!(cells(&output), "**x**x**x");
     hosts.node(3).start();
     hosts.node(2).freeze();
     let begun = std::time::Instant::now();
     let output = hosts.pgbaton_on(1, ["cluster", "matrix", "--json"]).run();
     hosts.node(2).thaw();
-    tells(&output, 25, "no node reaches node \"node2\"");
+    tells(&output, 25, "no node can connect to node \"node2\"");
     assert_eq!(cells(&output), "*x**x**x*");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }

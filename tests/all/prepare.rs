@@ -453,7 +453,7 @@ fn a_rule_above_the_block_is_named_and_the_block_moved_only_when_told() {
     refused
         .code(1)
         .says("line 3 of")
-        .says("is meant for connections that pgbaton needs, by \"reject\"")
+        .says("matches exactly connections that pgbaton needs, by \"reject\"")
         .says("--force");
     assert_eq!(hba(&node1), before);
     prepare(&node1, &["--apply", "--generate-password", "--force"]).code(0);
@@ -469,7 +469,7 @@ fn a_rule_above_the_block_is_named_and_the_block_moved_only_when_told() {
     refused
         .code(1)
         .says("line 2 of")
-        .says("decides before the lines of pgbaton, by \"reject\"")
+        .says("takes precedence over the lines of pgbaton, by \"reject\"")
         .says("--force");
     assert_eq!(hba(&node1), below);
     prepare(&node1, &["--apply", "--force"]).code(0);

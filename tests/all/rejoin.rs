@@ -1147,7 +1147,7 @@ fn what_is_committed_after_the_look_is_not_discarded_without_a_word() {
     let stop = format!("{} -D {} -m fast -w stop", one.pg.tool("pg_ctl").display(), one.data.display());
     nodes.configure(1, &format!("service_stop_command = \"{psql} -c 'INSERT INTO t VALUES (1)'; {stop}\""));
     let refused = one.pgbaton(["node", "rejoin"]).run();
-    refused.code(24).says("More was committed here before the server was stopped");
+    refused.code(24).says("More transactions were committed here before the server was stopped");
     refused.says("1 transactions were committed after").says("None of them is discarded.");
     refused.says("The server of node \"node1\" was stopped.").says("Run the command again");
     // Now it is told, and asked for.

@@ -859,7 +859,7 @@ fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again
         by_hand(&node1, &log, "-F -c work_mem=7MB -c 'full_page_writes=off'");
         node1.stop(StopMode::Fast);
         let output = node1.pgbaton(["node", "start", "--force"]).run();
-        output.code(0).says("has: -F -c full_page_writes=off. They turn protection of the data off");
+        output.code(0).says("has: -F -c full_page_writes=off. They turn off protection of the data");
         assert_eq!((shown(), node1.psql("SHOW work_mem")), (ordinary, "7MB".into()));
     }
 }

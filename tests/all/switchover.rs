@@ -141,7 +141,7 @@ fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
     let output = switchover_after(&nodes, &dies);
     let answer = output.code(18).json();
     let detail = answer["error"]["detail"].as_str().unwrap();
-    assert!(detail.contains("node \"node2\" has not answered for 4 s"), "{detail}");
+    assert!(detail.contains("node \"node2\" has not responded for 4 s"), "{detail}");
     assert!(detail.contains("\"node1\" accepts connections as a primary"), "{detail}");
     assert!(detail.contains("Rollback steps not done: drop slot"), "{detail}");
     let issue = &answer["issues"][0];
@@ -170,7 +170,7 @@ fn a_candidate_that_is_frozen_is_not_waited_for() {
         switchover_after(&nodes, &format!("kill -STOP {pid} $(cat /proc/{pid}/task/{pid}/children)"));
     two.thaw();
     let detail = &output.code(18).json()["error"]["detail"];
-    assert!(detail.as_str().unwrap().contains("node \"node2\" has not answered for 4 s"), "{detail}");
+    assert!(detail.as_str().unwrap().contains("node \"node2\" has not responded for 4 s"), "{detail}");
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
     one.psql("CREATE TABLE after_the_way_back ()");

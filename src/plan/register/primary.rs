@@ -154,7 +154,7 @@ pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
     }
 }
 
-/// Checks that there is no other primary; see DESIGN of `facts::alive` for what counts as alive.
+/// Checks that there is no other primary; see `assess::alive` for what counts as alive.
 fn other_primaries(
     cluster: &ClusterFacts,
     row: &NodeRow,
