@@ -136,7 +136,7 @@ fn what_makes_no_sense_is_refused() {
     let circle = two.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run();
     circle.code(1).says("receives its WAL from this node");
     two.stop(StopMode::Fast);
-    three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(6).says("does not answer");
+    three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(6).says("does not respond");
 }
 
 #[test]

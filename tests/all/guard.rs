@@ -422,7 +422,7 @@ fn a_copy_of_the_primary_does_not_start_beside_it() {
     run_tool(Path::new("/bin/cp"), ["-a".as_ref(), one.data.as_os_str(), copy.data.as_os_str()]).code(0);
     let said = guard(&copy, &[]);
     answers(&said, 0, "start", "all");
-    said.says("an address of this node, does not answer").says("pgbaton primary register --force");
+    said.says("an address of this node, does not respond").says("pgbaton primary register --force");
     copy.start();
     copy.pgbaton(["cluster", "show"]).run().code(25).says("\"pgbaton primary register --force\" on it");
     copy.pgbaton(["primary", "register", "--force"]).run().code(0);

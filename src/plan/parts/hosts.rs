@@ -189,7 +189,7 @@ mod tests {
         let alive = match answered {
             Answered::Spoke => Alive::Yes("It answers.".into()),
             Answered::Silent => Alive::CannotTell("It accepts.".into()),
-            Answered::Nothing => Alive::NotSeen("It does not answer.".into()),
+            Answered::Nothing => Alive::NotSeen("It does not respond.".into()),
         };
         let unasked = Unasked { node: &node, alive: &alive, was_primary, was_standby };
         match judge(&unasked, host.as_ref(), false) {
