@@ -604,7 +604,7 @@ fn a_file_that_cannot_be_right_is_not_believed() {
     edit_topology(&alone, |seen| seen["format"] = json!(99));
     doubted("newer version of pgbaton");
     edit_topology(&alone, |seen| seen["system_identifier"] = json!("1"));
-    doubted("of another cluster");
+    doubted("belongs to another cluster");
     edit_topology(&alone, |seen| seen["observed_at"] = json!("2020-01-01T00:00:00Z"));
     doubted("ran after that for more than a day");
     edit_topology(&alone, |seen| seen["nodes"][0]["row"]["node_id"] = json!(7));
@@ -663,7 +663,7 @@ fn without_a_file_somebody_can_be_named() {
     // A server of another cluster.
     let foreign = nodes.cluster.foreign("foreign");
     let said = guard(one, &["--node", &foreign.conninfo()]);
-    said.code(3).says("is a server of another cluster");
+    said.code(3).says("A server of another cluster responds");
 
     two.start();
     three.start();

@@ -309,7 +309,7 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
             Says::NoAnswer,
             format!(
                 "A server of another cluster responds at the address of {}: the node itself does not respond.",
-                lower(&name)
+                lower(&name).trim_end_matches(',')
             ),
         )
     };
@@ -510,7 +510,7 @@ fn names(ours: &Ours<'_>, voice: &Voice, is_current: bool) -> Opinion {
         Err(why) => {
             return Opinion::passing(sentence(&format!(
                 "the metadata of {} cannot be read: {why}",
-                lower(&name)
+                lower(&name).trim_end_matches(',')
             )));
         }
     };
