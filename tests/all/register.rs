@@ -566,7 +566,11 @@ fn standbys_are_registered_with_the_upstream_that_is_seen() {
         "{}",
         metadata(&node1, NODES)
     );
-    node2.pgbaton(["standby", "register", "--upstream-node-id=3"]).run().code(1).says("streams from \"node2\", not from");
+    node2
+        .pgbaton(["standby", "register", "--upstream-node-id=3"])
+        .run()
+        .code(1)
+        .says("streams from \"node2\", not from");
     node3
         .pgbaton(["standby", "register", "--upstream-node-id=1", "--force"])
         .run()

@@ -410,7 +410,10 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
         return opinion;
     }
     if voice.busy {
-        return Opinion::passing(format!("A command that changes roles is running on {}.", lower(&name).trim_end_matches(',')));
+        return Opinion::passing(format!(
+            "A command that changes roles is running on {}.",
+            lower(&name).trim_end_matches(',')
+        ));
     }
     if let Some(opinion) = of_an_operation(ours, voice, all) {
         return opinion;
