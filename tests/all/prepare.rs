@@ -381,7 +381,7 @@ fn without_alter_system(node1: &TestServer) {
     node1.reload();
     let beaten = prepare(node1, &["--apply"]);
     assert_ne!(beaten.status.code(), Some(0));
-    beaten.says("full_page_writes is the last word").says("pg_file_settings");
+    beaten.says("no later line of the configuration sets full_page_writes").says("pg_file_settings");
 }
 
 #[test]

@@ -502,7 +502,7 @@ fn a_dry_run_changes_nothing_and_shows_what_runs() {
     let output = two.pgbaton(["standby", "promote", "--dry-run"]).run();
     output.code(0);
     for text in
-        ["-- point of no return --", "SELECT pg_promote(false)", "let node \"node3\" follow node \"node2\""]
+        ["-- point of no return --", "SELECT pg_promote(false)", "point node \"node3\" at node \"node2\""]
     {
         assert!(output.stdout.contains(text), "{output:?}");
     }
