@@ -1040,7 +1040,7 @@ fn an_abandoned_rewind_leaves_only_a_new_clone() {
     proxy.set(Fault::None);
     one.pgbaton(["operation", "abandon"]).run();
     assert!(!comes_up_writable(one));
-    rejoin(&nodes, &["--yes"]).code(1).says("begun and not finished").says("--reclone");
+    rejoin(&nodes, &["--yes"]).code(1).says("was interrupted").says("--reclone");
     let output = rejoin(&nodes, &["--reclone"]);
     output.code(0);
     assert_eq!(output.json()["data"]["rung"], "reclone");
