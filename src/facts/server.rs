@@ -556,12 +556,12 @@ impl ServerFacts {
         self.current_lsn.or_else(|| self.receive_lsn.max(self.replay_lsn))
     }
 
-    /// Finds the connection of a standby by the name that it must have given, once WAL is sent over it: one that has only been opened may be
-    /// refused its slot or its timeline, and be tried again every few seconds for good.
+    /// Finds the connection of a standby by the name that it must have given.
     pub fn sender_of(&self, node_name: &str) -> Option<&Sender> {
         let name = shown_application_name(node_name, self.version_num);
-        let sends = |sender: &&Sender| !matches!(sender.state.as_deref(), Some("backup" | "startup"));
-        self.senders.iter().filter(sends).find(|sender| sender.application_name == name)
+        self.senders
+            .iter()
+            .find(|sender| sender.application_name == name && sender.state.as_deref() != Some("backup"))
     }
 
     /// Finds a slot.

@@ -372,7 +372,6 @@ fn operation() {
     stopped_at(two, &SWITCHOVER, "\"step\":\"write_signal\"").kill().wait(SOON);
     free(&nodes);
     transcript.types("a switchover was killed before the point of no return", two, &["operation", "list"], 0);
-    transcript.types("show", two, &["operation", "show"], 0);
     transcript.types("on another node", one, &["cluster", "show", "--compact"], 25);
     transcript.types("another command", two, &["node", "restart"], 30);
     transcript.types("resume: it is planned anew", two, &["operation", "resume"], 0);
