@@ -50,7 +50,11 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
         // It was killed between the end of its journal and that of its record in the cluster.
         Verb::Abandon { id: Some(id) } if find(&entries, id).is_ok_and(is_over) => {
             match open_operations::close(context, id, "").await {
-                Err(error) if error.exit != Exit::Query => Err(finished(id)),
+                Err(error) if error.exit == Exit::Failed => Err(finished(id)),
+                // Whether the record is open cannot be seen from here.
+                Err(error) if error.exit == Exit::Connection => Err(finished(id)
+                    .detail(format!("Its record in the cluster could not be checked: {}.", error.primary))
+                    .hint("Run the command again when the primary responds.")),
                 closed => closed,
             }
         }

@@ -108,15 +108,15 @@ fn here(context: &Context, row: &OpenOperation) -> Standing {
 /// Closes the records of this node's own operations that are over, where there is nothing else to do: one that was killed between the end
 /// of its journal and that of its record.
 pub async fn close_settled(context: &Context, held: &Held, settled: &[String]) {
+    if settled.is_empty() {
+        return;
+    }
     let Ok(config) = context.config() else { return };
     let primary = held.facts.primaries().next();
     let Some(session) = primary.and_then(|(node, _)| held.session(node.row.node_id)) else { return };
-    for id in settled {
-        let statement = operation::close_own(id, config.node_id);
-        let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
-        if let Err(error) = session.execute(&statement.text, &params).await {
-            context.debug(&format!("could not close the record of operation \"{id}\": {error}"));
-        }
+    let statements: Vec<_> = settled.iter().map(|id| operation::close_own(id, config.node_id)).collect();
+    if let Err(error) = session.transaction(&statements).await {
+        context.debug(&format!("could not close records of finished operations: {error}"));
     }
 }
 
@@ -145,9 +145,7 @@ pub async fn close(context: &Context, id: &str, journal: &str) -> Result<Report>
     };
     let changed = !context.global.dry_run;
     if changed {
-        let statement = operation::close(id);
-        let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
-        session.execute(&statement.text, &params).await.map_err(failed)?;
+        session.transaction(&[operation::close(id)]).await.map_err(failed)?;
         context.ui.message(
             Level::Notice,
             &format!("the record of operation \"{id}\" is closed"),
