@@ -367,6 +367,16 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Returns the primary text and the detail as sentences, for the detail of another message.
+    pub fn sentences(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{} {detail}", sentence(&self.primary)),
+            None => sentence(&self.primary),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.primary)?;

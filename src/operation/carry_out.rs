@@ -11,7 +11,7 @@ use crate::observe::open_operations;
 use crate::observe::under_locks::Held;
 use crate::observe::unfinished::make_way;
 use crate::operation::live::{FarEnds, Live};
-use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus};
+use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus, explanation};
 use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
@@ -341,7 +341,7 @@ fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Iss
         code: "step_failed",
         node_id: None,
         message: could_not(&failure.title),
-        detail: Some(crate::error::sentence(&failure.error.to_string())),
+        detail: explanation(&failure.title, &failure.error),
         hint,
     }
 }
@@ -455,7 +455,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         code: "step_failed",
         node_id: None,
         message: could_not(&failure.title),
-        detail: Some(crate::error::sentence(&failure.error.to_string())),
+        detail: explanation(&failure.title, &failure.error),
         hint: failure.error.hint,
     }));
     error.changed = outcome.changed;

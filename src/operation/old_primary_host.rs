@@ -84,7 +84,7 @@ impl Early {
 
     async fn at(context: &Context, far_end: FarEnd, within: Duration) -> Result<Self, String> {
         let opened = Remote::open(context, &far_end, within).await;
-        let (remote, hello) = opened.map_err(|trouble| sentences(&trouble.error(&far_end)))?;
+        let (remote, hello) = opened.map_err(|trouble| trouble.error(&far_end).sentences())?;
         let secured = remote.secure(true).await;
         Ok(Self { far_end, remote, hello, secured })
     }
@@ -171,8 +171,8 @@ impl Hosts {
                     });
                     match secured {
                         Ok(secured) => HostSays::Seen(secured.server),
-                        Err(error) if error.exit == Exit::Busy => HostSays::Busy(sentences(&error)),
-                        Err(error) => HostSays::Nothing(sentences(&error)),
+                        Err(error) if error.exit == Exit::Busy => HostSays::Busy(error.sentences()),
+                        Err(error) => HostSays::Nothing(error.sentences()),
                     }
                 }
                 Err(why) => HostSays::Nothing(why),
@@ -207,8 +207,8 @@ impl Hosts {
                     host.wrote_signal = secured.wrote_signal;
                     HostSays::Seen(secured.server)
                 }
-                Err(error) if error.exit == Exit::Busy => HostSays::Busy(sentences(&error)),
-                Err(error) => HostSays::Unsure(sentences(&error)),
+                Err(error) if error.exit == Exit::Busy => HostSays::Busy(error.sentences()),
+                Err(error) => HostSays::Unsure(error.sentences()),
             };
             (host.node_id, said)
         }))
@@ -239,7 +239,7 @@ impl Hosts {
                 Err(error) => context.ui.message(
                     Level::Warning,
                     &format!("standby.signal stays in the data directory of node \"{name}\""),
-                    Some(&sentences(&error)),
+                    Some(&error.sentences()),
                     Some(
                         "Its server starts as a standby. Run \"pgbaton cluster show\" before it is removed.",
                     ),
@@ -263,7 +263,7 @@ async fn examined(
     within: Duration,
     early: &RefCell<Vec<Early>>,
 ) -> Result<(Remote, Result<Secured, Error>), String> {
-    let far_end = node_location::far_end(context, known).await.map_err(|error| sentences(&error))?;
+    let far_end = node_location::far_end(context, known).await.map_err(|error| error.sentences())?;
     let expected =
         Expected { system_identifier: known.system_identifier.map(str::to_string), ..Expected::default() };
     let opened = {
@@ -282,11 +282,4 @@ async fn examined(
         return Err(format!("{}{detail}", sentence(&wrong.message)));
     }
     Ok((remote, secured))
-}
-
-fn sentences(error: &Error) -> String {
-    match &error.detail {
-        Some(detail) => format!("{} {detail}", sentence(&error.primary)),
-        None => sentence(&error.primary),
-    }
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Exit};
 use crate::journal::{Flush, Record, Stage};
 use crate::operation::run::Signal;
 use crate::plan::probe::Probe;
-use crate::plan::{Phase, Step, Verify};
+use crate::plan::{Phase, Step, Verify, could_not};
 
 /// The outside world: the live one, or the scripted one of the tests.
 ///
@@ -155,6 +155,14 @@ pub struct StepFailure {
     pub stage: Stage,
     /// Why.
     pub error: Error,
+}
+
+/// Returns why a step failed, without what [`could_not`] says already.
+pub(crate) fn explanation(title: &str, error: &Error) -> Option<String> {
+    match error.primary == could_not(title) {
+        true => error.detail.clone(),
+        false => Some(error.sentences()),
+    }
 }
 
 /// A line of the summary.

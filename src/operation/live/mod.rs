@@ -23,7 +23,7 @@ use crate::far_end::remote::Remote;
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
 use crate::operation::event_hook::{Happening, notify};
-use crate::operation::outcome::{Narration, World};
+use crate::operation::outcome::{Narration, World, explanation};
 use crate::operation::run::Signal;
 use crate::operation::wait::POLL;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -779,12 +779,8 @@ impl World for Live<'_> {
             }
             Narration::StepSkipped(step) => ui.say(Level::Info, &format!("already done: {}", step.title)),
             Narration::StepFailed { step, error } => {
-                let message = could_not(&step.title);
-                let detail = match error.primary == message {
-                    true => error.detail.clone(),
-                    false => Some(sentences(error)),
-                };
-                ui.message(Level::Warning, &message, detail.as_deref(), None);
+                let detail = explanation(&step.title, error);
+                ui.message(Level::Warning, &could_not(&step.title), detail.as_deref(), None);
             }
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
@@ -851,16 +847,6 @@ fn sql_failed(on: &Endpoint, error: SqlError) -> Error {
         Some(hint) => out.hint(hint),
         None => out,
     }
-}
-
-/// Returns an error as sentences.
-fn sentences(error: &Error) -> String {
-    let mut text = sentence(&error.primary);
-    if let Some(detail) = &error.detail {
-        text.push(' ');
-        text.push_str(detail);
-    }
-    text
 }
 
 /// How far pg_basebackup is: `12345/350000 kB (3%), 0/1 tablespace`.
