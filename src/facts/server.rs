@@ -556,12 +556,22 @@ impl ServerFacts {
         self.current_lsn.or_else(|| self.receive_lsn.max(self.replay_lsn))
     }
 
-    /// Finds the connection of a standby by the name that it must have given.
+    /// Finds the connection over which WAL is sent to a standby, by the name that the standby must have given.
+    ///
+    /// A connection in state `startup` does not count: a receiver whose slot or timeline is refused opens one every few seconds, for good.
     pub fn sender_of(&self, node_name: &str) -> Option<&Sender> {
+        self.connections_of(node_name).find(|sender| sender.state.as_deref() != Some("startup"))
+    }
+
+    /// Says whether a standby has a replication connection at this moment, be it one that is only being opened or about to be refused.
+    pub fn is_connected_to(&self, node_name: &str) -> bool {
+        self.connections_of(node_name).next().is_some()
+    }
+
+    fn connections_of(&self, node_name: &str) -> impl Iterator<Item = &Sender> {
         let name = shown_application_name(node_name, self.version_num);
-        self.senders
-            .iter()
-            .find(|sender| sender.application_name == name && sender.state.as_deref() != Some("backup"))
+        let named = move |sender: &&Sender| sender.application_name == name;
+        self.senders.iter().filter(named).filter(|sender| sender.state.as_deref() != Some("backup"))
     }
 
     /// Finds a slot.

@@ -108,9 +108,10 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let follows = there.sender_of(&name).is_some();
     let slot = facts.use_slot.then(|| default_slot(&local.row));
     let received = server.receiver.as_ref().and_then(|receiver| receiver.slot_name.as_deref());
+    let connected = there.is_connected_to(&name);
     // Under another name it may be its own receiver that has the slot.
-    let has_slot = follows || (received.is_some() && received == slot.as_deref());
-    plan.checks.extend(room(there, &target_name, slot.as_deref(), has_slot));
+    let has_slot = follows || (!connected && received.is_some() && received == slot.as_deref());
+    plan.checks.extend(room(there, &target_name, slot.as_deref(), connected || has_slot, has_slot));
     plan.checks.extend(writable(&facts.places, &name));
     if let Err(why) = &facts.login {
         plan.checks.push(
@@ -332,10 +333,16 @@ fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force:
 }
 
 /// Checks that the target has room for one more.
-fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> Vec<Check> {
+fn room(
+    server: &ServerFacts,
+    name: &str,
+    slot: Option<&str>,
+    has_sender: bool,
+    has_slot: bool,
+) -> Vec<Check> {
     let mut checks = Vec::new();
     let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
-    if !follows && server.senders.len() >= senders {
+    if !has_sender && server.senders.len() >= senders {
         checks.push(
             Check::fail("wal_senders", format!("node \"{name}\" has no free WAL sender"))
                 .detail(format!("max_wal_senders is {senders}, and all are in use."))
@@ -350,7 +357,7 @@ fn room(server: &ServerFacts, name: &str, slot: Option<&str>, follows: bool) -> 
                 .hint("Drop it there, if it is not needed.")
                 .exit(Exit::Follow),
         ),
-        Some(there) if there.active && !follows => checks.push(
+        Some(there) if there.active && !has_slot => checks.push(
             Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is in use by another connection"))
                 .hint("See which one: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot.")
                 .exit(Exit::Follow),

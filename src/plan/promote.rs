@@ -506,7 +506,7 @@ fn streams_from_a_stranger(facts: &PromoteFacts, candidate: &NodeFacts) -> Optio
         let known = nodes.iter().any(|node| {
             node.row.node_id != follower.row.node_id
                 && (streams_from(follower, node)
-                    || node.facts().is_some_and(|server| server.sender_of(&follower.row.node_name).is_some()))
+                    || node.facts().is_some_and(|server| server.is_connected_to(&follower.row.node_name)))
         });
         streaming && !known
     };

@@ -3,7 +3,8 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    self, Fingerprint, Nodes, Pg, SOON, StopMode, TestServer, executed, planned, postgres, slow, versions,
+    self, Fingerprint, Nodes, Pg, Running, SOON, StopMode, TestServer, executed, planned, postgres, slow,
+    versions,
 };
 
 const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
@@ -118,6 +119,34 @@ fn a_standby_that_streams_under_another_name_gets_its_own() {
         one.wait_until(streaming, "node2", SOON);
         one.wait_until(SLOTS, "repmgr_slot_2 true", SOON);
         one.pgbaton(["cluster", "show"]).run().code(0);
+    }
+}
+
+/// A receiver whose slot is missing connects every few seconds and is refused. `pg_stat_replication` shows it as `startup` for a moment;
+/// a replication connection that starts nothing keeps that state.
+#[test]
+fn a_connection_over_which_nothing_is_sent_does_not_count_as_attached() {
+    for command in [["standby", "follow"], ["node", "rejoin"]] {
+        let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        two.stop(StopMode::Fast);
+        one.psql("SELECT pg_drop_replication_slot('repmgr_slot_2')");
+        let refused = format!(
+            "host={} port={} user=postgres dbname=postgres replication=true application_name=node2",
+            one.socket_dir.display(),
+            one.port
+        );
+        let mut idle = support::clean_command(&one.pg.tool("psql"));
+        idle.args(["-X", "-d", &refused, "-c", r"\! sleep 600"]);
+        let _idle = Running::start(idle);
+        one.wait_until("SELECT application_name, state FROM pg_stat_replication", "node2|startup", SOON);
+        two.start();
+        let shown = one.pgbaton(["cluster", "show"]).run();
+        shown.code(25).says("node \"node2\" is not attached to its upstream \"node1\"");
+        shown.says("Next: pgbaton standby follow  # on \"node2\"");
+        let output = two.pgbaton(command.into_iter().chain(["--json"])).run();
+        assert_eq!(output.code(0).json()["changed"], true, "{output:?}");
+        one.wait_until(SLOTS, "repmgr_slot_2 true", SOON);
     }
 }
 

@@ -570,7 +570,7 @@ fn standbys_are_registered_with_the_upstream_that_is_seen() {
         .pgbaton(["standby", "register", "--upstream-node-id=3"])
         .run()
         .code(1)
-        .says("streams from \"node2\", not from");
+        .says("\"node3\" follows \"node2\", directly or through other nodes");
     node3
         .pgbaton(["standby", "register", "--upstream-node-id=1", "--force"])
         .run()

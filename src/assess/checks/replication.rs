@@ -212,7 +212,7 @@ impl Judge<'_> {
             .collect();
         // It may have given another name than the one it is registered by.
         let (renamed, missing): (Vec<&NodeFacts>, Vec<&NodeFacts>) = others.into_iter().partition(|node| {
-            server.sender_of(&node.row.node_name).is_none()
+            !server.is_connected_to(&node.row.node_name)
                 && self.evidence.facts.observed_upstream(&node.row.node_name).is_none()
                 && streams_from(node, self.node)
         });

@@ -185,7 +185,8 @@ impl Judge<'_> {
         let sender = upstream_facts.and_then(|facts| facts.sender_of(name));
         let observed = self.facts.observed_upstream(name);
         // It may have given another name than the one it is registered by.
-        let nameless = sender.is_none()
+        let connected = upstream_facts.is_some_and(|facts| facts.is_connected_to(name));
+        let nameless = !connected
             && observed.is_none()
             && upstream.is_some_and(|upstream| upstream.facts().is_some() && streams_from(node, upstream));
         out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
@@ -262,8 +263,11 @@ impl Judge<'_> {
                     issue.hint = Some(format!("See the server log of \"{name}\" for why it cannot stream."));
                     // Without a WAL receiver its primary_conninfo may lead to a server that rejects it: following the registered
                     // upstream fixes that, or is refused with the reason.
-                    match (reference, &server.receiver) {
-                        (Some((primary, _)), None) => self.type_on(&follow(&up.row, &primary.row), row),
+                    // A connection that sends nothing is one that is refused again and again.
+                    match reference {
+                        Some((primary, _)) if connected || server.receiver.is_none() => {
+                            self.type_on(&follow(&up.row, &primary.row), row);
+                        }
                         _ => self.type_on("pgbaton node status", row),
                     }
                 }

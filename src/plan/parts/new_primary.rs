@@ -228,7 +228,7 @@ pub fn scope(cluster: &ClusterFacts, server: &ServerFacts) -> Scope {
 pub fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts]) -> Check {
     const NAME: &str = "room_for_siblings";
     let name = &candidate.row.node_name;
-    let more = following.iter().filter(|node| server.sender_of(&node.row.node_name).is_none()).count();
+    let more = following.iter().filter(|node| !server.is_connected_to(&node.row.node_name)).count();
     let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
     let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
     let new_slots = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();

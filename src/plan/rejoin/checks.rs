@@ -301,7 +301,8 @@ impl Ladder<'_> {
         let (there, primary) = (self.there, self.primary_name());
         let senders = usize::try_from(there.max_wal_senders).unwrap_or(0);
         let streams = there.sender_of(self.name()).is_some();
-        if !streams && there.senders.len() >= senders {
+        let connected = there.is_connected_to(self.name());
+        if !connected && there.senders.len() >= senders {
             checks.push(
                 Check::fail("wal_senders", format!("node \"{primary}\" has no free WAL sender"))
                     .detail(format!("max_wal_senders is {senders}, and all are in use."))
@@ -314,7 +315,7 @@ impl Ladder<'_> {
         let slot = crate::plan::parts::following::default_slot(&self.local.row);
         // Under another name it may be its own receiver that has the slot.
         let receiver = self.facts.server().and_then(|server| server.receiver.as_ref());
-        let own = receiver.is_some_and(|receiver| receiver.slot_name.as_deref() == Some(&slot));
+        let own = !connected && receiver.is_some_and(|receiver| receiver.slot_name.as_deref() == Some(&slot));
         match there.slot(&slot) {
             Some(found) if found.slot_type != "physical" => checks.push(
                 Check::fail("slot", format!("slot \"{slot}\" on \"{primary}\" is a logical slot"))

@@ -3,6 +3,7 @@
 use super::*;
 use crate::facts::lineage::Lineage;
 use crate::facts::rejoin::BLOCKED;
+use crate::facts::server::Sender;
 use crate::facts::start_log::StartLog;
 use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
@@ -289,6 +290,16 @@ fn whoever_streams_is_left_alone() {
     let sender = serde_json::json!({
         "application_name": "node1", "state": "streaming", "sync_state": "async", "replay_lag_s": null
     });
+    let server = facts.cluster.nodes[1].server.as_mut().unwrap();
+    server
+        .senders
+        .push(Sender { state: Some("startup".into()), ..serde_json::from_value(sender.clone()).unwrap() });
+    let refused = plan(&facts, &RejoinOptions { use_slot: false, ..options() });
+    assert_eq!(
+        refused.decision.as_ref().unwrap().rung,
+        Rung::Follow,
+        "a connection over which nothing is sent"
+    );
     let server = facts.cluster.nodes[1].server.as_mut().unwrap();
     server.senders.push(serde_json::from_value(sender).unwrap());
     let rejoin = plan(&facts, &RejoinOptions { use_slot: false, ..options() });
