@@ -404,7 +404,7 @@ fn with_rows_that_are_wrong() {
 }
 
 #[test]
-fn with_servers_that_cannot_be_asked() {
+fn with_unreachable_servers() {
     both_ways(&[
         state("the primary is frozen", "no_primary", |nodes| nodes.node(1).freeze()),
         state("the primary lets nobody in", "no_primary", |nodes| {

@@ -412,7 +412,7 @@ fn states(ground: &Ground) -> Vec<String> {
 }
 
 #[test]
-fn everything_that_scripts_read_is_as_repmgr_has_it() {
+fn output_that_scripts_read_matches_repmgr() {
     let Some(pg) = with_real_repmgr() else { return };
     let mut differences = Vec::new();
     let mut stories = Vec::new();

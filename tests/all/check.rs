@@ -92,7 +92,7 @@ fn set(server: &TestServer, setting: &str, value: &str) {
 }
 
 #[test]
-fn a_healthy_cluster_is_well_in_every_shape() {
+fn a_healthy_cluster_passes_in_every_topology() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 2);
     let json = cluster(nodes.node(2), &[]);
@@ -390,7 +390,7 @@ fn replication_roles_and_identity() {
 }
 
 #[test]
-fn a_primary_that_was_replaced_is_none() {
+fn a_replaced_primary_does_not_count_as_primary() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -409,7 +409,7 @@ fn a_primary_that_was_replaced_is_none() {
 }
 
 #[test]
-fn a_receiver_that_hangs_is_not_attached() {
+fn a_hung_receiver_does_not_count_as_attached() {
     let nodes = nodes(&postgres(15).unwrap(), 2);
     let (one, two) = (nodes.node(1), nodes.node(2));
     set(two, "wal_receiver_status_interval", "'1s'");
@@ -439,7 +439,7 @@ fn a_receiver_that_hangs_is_not_attached() {
 }
 
 #[test]
-fn a_configuration_with_what_belongs_to_another_node_is_noticed() {
+fn settings_that_belong_to_another_node_are_detected() {
     let nodes = nodes(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let text = std::fs::read_to_string(two.config()).unwrap();
@@ -470,7 +470,7 @@ fn a_configuration_with_what_belongs_to_another_node_is_noticed() {
 }
 
 #[test]
-fn a_lock_hides_no_primary() {
+fn a_lock_does_not_hide_the_primary() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -496,7 +496,7 @@ fn a_lock_hides_no_primary() {
 }
 
 #[test]
-fn a_history_that_has_parted() {
+fn a_diverged_history() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -515,7 +515,7 @@ fn a_history_that_has_parted() {
 }
 
 #[test]
-fn what_only_the_host_can_tell() {
+fn problems_that_are_visible_only_on_the_host() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -607,7 +607,7 @@ int gettimeofday(struct timeval *restrict tv, void *restrict tz) {
 ";
 
 #[test]
-fn a_clock_that_is_wrong() {
+fn a_wrong_clock() {
     let Some(pg) = postgres(15) else { return };
     let Some(cc) = support::installed("/usr/bin/cc", "gcc") else { return };
     let nodes = nodes(&pg, 1);
@@ -641,7 +641,7 @@ fn expect_clock(nodes: &Nodes) -> Value {
 }
 
 #[test]
-fn frozen_servers_hold_nobody_up() {
+fn frozen_servers_do_not_delay_the_checks() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -673,7 +673,7 @@ fn frozen_servers_hold_nobody_up() {
 }
 
 #[test]
-fn other_hosts_are_asked_by_ssh_or_not_at_all() {
+fn other_hosts_are_queried_over_ssh_or_not_at_all() {
     let Some(pg) = postgres(15) else { return };
     let Some(hosts) = Hosts::new(&pg, 1) else { return };
     for server in &hosts.nodes.servers {
@@ -710,7 +710,7 @@ fn other_hosts_are_asked_by_ssh_or_not_at_all() {
 }
 
 #[test]
-fn a_role_with_little_is_told_what_to_grant() {
+fn a_role_with_few_privileges_gets_the_grants_to_run() {
     let Some(pg) = postgres(15) else { return };
     let cluster_of = support::TestCluster::new(&pg);
     let one = cluster_of.primary("node1");
@@ -772,7 +772,7 @@ fn a_role_with_little_is_told_what_to_grant() {
 }
 
 #[test]
-fn a_row_runs_no_command_keeps_nobody_waiting_and_forges_no_line() {
+fn a_row_cannot_run_a_command_delay_the_check_or_forge_a_line() {
     use std::os::unix::fs::PermissionsExt as _;
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 1);
@@ -960,7 +960,7 @@ fn errors_are_unknown_to_monitoring() {
 
 /// The WAL receiver looks for the password of a database named `replication`.
 #[test]
-fn a_login_is_tried_with_the_password_that_a_standby_finds() {
+fn a_login_is_tried_with_the_password_that_a_standby_uses() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -991,7 +991,7 @@ fn a_login_is_tried_with_the_password_that_a_standby_finds() {
 
 /// What the real repmgr prints is printed, word for word, as a role without superuser.
 #[test]
-fn lines_are_those_of_the_real_repmgr() {
+fn lines_match_the_real_repmgr() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster_of = support::TestCluster::new(&pg);
     let limits = "replication_lag_warning=1\nreplication_lag_critical=1000000\n";

@@ -211,7 +211,7 @@ fn help_and_version_are_documents_too() {
 }
 
 #[test]
-fn without_words_the_help_is_an_error() {
+fn without_arguments_the_help_is_an_error() {
     let output = Ground::new().run("");
     output.code(1).says("Usage: pgbaton [OPTIONS] <COMMAND>");
     assert_eq!(output.stdout, "");
@@ -372,7 +372,7 @@ HINT: Did you mean "--format"? Try "pgbaton cluster show --help".
 }
 
 #[test]
-fn an_argument_that_is_no_text() {
+fn an_argument_that_is_not_text() {
     use std::os::unix::ffi::OsStringExt;
     let ground = Ground::new();
     let bad = std::ffi::OsString::from_vec(b"host=\xff".to_vec());
@@ -466,7 +466,7 @@ fn every_command_that_needs_the_server_fails_with_a_document() {
 }
 
 #[test]
-fn quiet_takes_nothing_from_the_document() {
+fn quiet_removes_nothing_from_the_document() {
     let ground = Ground::with("repmgr.conf", REPMGR_CONF);
     let output = ground.run("-q --json config show");
     let document = envelope(output.code(0), "config show");
@@ -635,7 +635,7 @@ fn chmod(path: &std::path::Path, mode: u32) {
 }
 
 #[test]
-fn a_file_that_others_may_write_is_no_configuration() {
+fn a_file_writable_by_others_is_refused_as_configuration() {
     let text = REPMGR_CONF.replace("frobnicate=1\n", "");
     let ground = Ground::with("repmgr.conf", &text);
     let file = ground.path("repmgr.conf");
@@ -701,7 +701,7 @@ fn options_come_before_the_file() {
 // ---- streams --------------------------------------------------------------------------------------------------------
 
 #[test]
-fn how_much_is_said() {
+fn the_log_level_selects_the_messages() {
     let ground = Ground::with("repmgr.conf", REPMGR_CONF);
     let stderr = |words: &str| ground.run(words).code(0).stderr.clone();
     let all = stderr("config show");
@@ -718,7 +718,7 @@ fn how_much_is_said() {
 }
 
 #[test]
-fn colour_only_where_it_is_wanted() {
+fn colour_only_where_it_is_requested() {
     let ground = Ground::with("repmgr.conf", REPMGR_CONF);
     let coloured = |words: &str| ground.run(words).stderr.contains('\x1b');
     assert!(coloured("config show --color always"));
@@ -744,7 +744,7 @@ fn messages_go_to_the_log_file() {
 
 /// `pgbaton man | head -0`: whoever has seen enough is no error.
 #[test]
-fn a_reader_that_has_left_is_no_error() {
+fn a_closed_output_is_not_an_error() {
     let ground = Ground::new();
     for words in [&["man"][..], &["completions", "zsh"], &["--help"], &["--json", "man"]] {
         let mut command = clean_command(env!("CARGO_BIN_EXE_pgbaton").as_ref());

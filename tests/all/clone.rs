@@ -181,7 +181,7 @@ fn a_clone_as_a_role_without_superuser_rights() {
 }
 
 #[test]
-fn a_superuser_does_what_the_role_may_not() {
+fn a_superuser_does_what_the_role_lacks_the_privileges_for() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -271,7 +271,7 @@ fn tablespaces_go_where_they_are_mapped() {
 }
 
 #[test]
-fn how_wal_comes_from_the_archive_stays_on_the_clone() {
+fn the_restore_command_stays_on_the_clone() {
     let cluster = TestCluster::new(&postgres(15).unwrap());
     let node1 = primary(&cluster, "node1");
     node1.append_conf("restore_command = 'false %f'\narchive_cleanup_command = 'test -n %r'\n");
@@ -288,7 +288,7 @@ fn how_wal_comes_from_the_archive_stays_on_the_clone() {
 }
 
 #[test]
-fn directories_that_lie_in_each_other_are_refused_before_the_copy() {
+fn nested_directories_are_refused_before_the_copy() {
     let cluster = TestCluster::new(&postgres(15).unwrap());
     let node1 = primary(&cluster, "node1");
     let inside = node1.data.join("ts");
@@ -325,7 +325,7 @@ fn directories_that_lie_in_each_other_are_refused_before_the_copy() {
 }
 
 #[test]
-fn a_data_directory_inside_of_another_servers_is_refused_and_never_emptied() {
+fn a_data_directory_inside_another_servers_is_refused_and_never_emptied() {
     let cluster = TestCluster::new(&postgres(15).unwrap());
     let node1 = primary(&cluster, "node1");
     let node2 = cluster.empty("node2");
@@ -365,7 +365,7 @@ fn a_clone_in_place_of_an_old_directory_keeps_its_wal_where_it_was() {
 }
 
 #[test]
-fn settings_with_every_sort_of_character_arrive_as_they_are() {
+fn settings_with_any_character_arrive_unchanged() {
     for major in [13, 15, 18] {
         let Some(pg) = postgres(major) else { return };
         let cluster = TestCluster::new(&pg);
@@ -423,7 +423,7 @@ fn settings_with_every_sort_of_character_arrive_as_they_are() {
 }
 
 #[test]
-fn the_password_of_the_upstream_is_written_only_when_it_is_asked_for() {
+fn the_password_of_the_upstream_is_written_only_on_request() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -456,7 +456,7 @@ fn the_password_of_the_upstream_is_written_only_when_it_is_asked_for() {
 }
 
 #[test]
-fn the_connection_that_was_asked_for_is_the_one_of_the_wal_receiver() {
+fn the_wal_receiver_uses_the_requested_connection() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -759,7 +759,7 @@ fn sources_that_cannot_be_copied_are_refused() {
 }
 
 #[test]
-fn a_slot_that_is_there_is_used_if_nobody_else_uses_it() {
+fn an_existing_slot_is_used_if_it_is_not_in_use() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -810,7 +810,7 @@ fn a_slot_that_is_there_is_used_if_nobody_else_uses_it() {
 }
 
 #[test]
-fn names_and_numbers_of_other_nodes_are_refused() {
+fn names_and_ids_of_other_nodes_are_refused() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -867,7 +867,7 @@ fn names_and_numbers_of_other_nodes_are_refused() {
 }
 
 #[test]
-fn a_database_that_does_not_fit_is_refused() {
+fn a_database_that_does_not_fit_on_the_disk_is_refused() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -923,7 +923,7 @@ fn tablespaces_that_fit_only_one_by_one_are_refused() {
 }
 
 #[test]
-fn a_source_that_is_starting_up_is_waited_for() {
+fn the_clone_waits_for_a_source_that_is_starting_up() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -986,7 +986,7 @@ fn processes(mut is: impl FnMut(Pid, &str) -> bool) -> Vec<Pid> {
 /// Starts the server by hand, as somebody might who does not know: it must not come up, or come up as a standby.
 /// Returns which of the two it was.
 #[track_caller]
-fn is_no_second_primary(node: &TestServer) -> bool {
+fn assert_no_second_primary(node: &TestServer) -> bool {
     let comes_up = node.try_start().status.success();
     if comes_up {
         assert_eq!(node.psql("SELECT pg_is_in_recovery()"), "t");
@@ -1045,7 +1045,7 @@ fn a_signal_during_the_copy_restores_the_old_state() {
 }
 
 #[test]
-fn a_vanished_terminal_does_not_stop_it() {
+fn a_lost_terminal_does_not_stop_the_clone() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -1069,7 +1069,7 @@ fn a_vanished_terminal_does_not_stop_it() {
 }
 
 #[test]
-fn killed_during_the_copy_it_is_taken_over() {
+fn a_clone_killed_during_the_copy_is_taken_over() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -1087,7 +1087,7 @@ fn killed_during_the_copy_it_is_taken_over() {
         running.signal(Signal::KILL);
         assert!(running.ends_within(SOON));
         wait_for("the base backup to end", SOON, || base_backups(&node2).is_empty());
-        assert!(!is_no_second_primary(&node2));
+        assert!(!assert_no_second_primary(&node2));
         node2
             .pgbaton(["node", "start"])
             .run()
@@ -1100,7 +1100,7 @@ fn killed_during_the_copy_it_is_taken_over() {
 }
 
 #[test]
-fn what_still_writes_for_a_killed_clone_is_ended_by_the_next_one() {
+fn processes_that_a_killed_clone_left_are_terminated_by_the_next_one() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -1134,7 +1134,7 @@ fn what_still_writes_for_a_killed_clone_is_ended_by_the_next_one() {
 }
 
 #[test]
-fn killed_at_any_step_it_is_taken_over() {
+fn a_clone_killed_at_any_step_is_taken_over() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -1154,7 +1154,7 @@ fn killed_at_any_step_it_is_taken_over() {
         for mark in marks {
             node2.node_config(2, "");
             kill_at_mark(&node2, clone_from(&node2, &node1), &step, mark);
-            if is_no_second_primary(&node2) {
+            if assert_no_second_primary(&node2) {
                 // It was complete, and by its first start it has become somebody's standby.
                 assert!(step == "put_in_place" || step == "remove_marker", "{step}");
             } else {
@@ -1184,7 +1184,7 @@ fn kill_at_mark(node: &TestServer, program: Pgbaton, step: &str, mark: &str) {
 }
 
 #[test]
-fn in_the_middle_of_the_move_it_cannot_start() {
+fn a_half_moved_clone_cannot_start() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -1249,7 +1249,7 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn a_mark_that_is_left_in_a_complete_clone_is_removed_by_whoever_works_on_it_next() {
+fn a_mark_left_in_a_complete_clone_is_removed_by_the_next_command() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
@@ -1365,7 +1365,7 @@ fn a_copy_that_fails_restores_the_old_state() {
 // ---- with certificates ---------------------------------------------------------------------------------------------
 
 #[test]
-fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_seen_by_nobody() {
+fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_never_visible() {
     for pg in versions() {
         let cluster = TestCluster::new(&pg);
         let node1 = cluster.primary("node1");
@@ -1462,7 +1462,7 @@ fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_seen_by_nobody(
 // ---- what it shows -------------------------------------------------------------------------------------------------
 
 #[test]
-fn no_secret_is_seen_by_anybody() {
+fn no_secret_is_visible() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");

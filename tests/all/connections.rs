@@ -474,7 +474,7 @@ fn tls_as_psql() {
 }
 
 #[test]
-fn failures_say_what_is_wrong_and_whether_the_server_spoke() {
+fn failures_say_what_is_wrong_and_whether_the_server_responded() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = prepared(&cluster);
@@ -564,7 +564,7 @@ fn tempted(own: &str) -> (tempfile::TempDir, Environment) {
 }
 
 #[test]
-fn a_row_draws_no_password_out() {
+fn a_row_cannot_obtain_a_password() {
     use Attack::{Clear, ClearBehindNotice, Md5, Scram};
     let own = "host=node1 user=repmgr dbname=repmgr";
     let (_home, environment) = tempted(own);
@@ -637,7 +637,7 @@ fn a_row_draws_no_password_out() {
 }
 
 #[test]
-fn a_server_can_neither_fill_the_memory_nor_keep_us_busy() {
+fn a_server_can_neither_fill_the_memory_nor_cause_an_endless_loop() {
     // The attack, and what is said of it.
     for (attack, said) in [
         (Attack::Huge, "a message of 2147483647 bytes"),
@@ -863,7 +863,7 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
 
 /// Defaults of the server, the database and the role that would change what our statements do.
 #[test]
-fn no_default_of_a_server_reaches_our_sessions() {
+fn defaults_of_a_server_do_not_affect_the_sessions() {
     let every: Vec<Pg> = versions();
     for pg in every {
         let nodes = support::Nodes::new(&pg, 2);

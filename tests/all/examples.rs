@@ -274,7 +274,7 @@ fn pgpool() {
 
 /// What is told reaches mail and webhook whole, whatever is in it, and one way that fails does not keep it from the others.
 #[test]
-fn a_notification_goes_every_way_that_is_named() {
+fn a_notification_uses_every_configured_channel() {
     let dir = tempfile::tempdir().unwrap();
     let stub = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -306,7 +306,7 @@ fn a_notification_goes_every_way_that_is_named() {
 }
 
 #[test]
-fn what_is_kept_is_removed_when_it_is_asked_for() {
+fn kept_files_are_removed_on_request() {
     let Some(pg) = postgres(15) else { return };
     let example = Example::new(&pg, "three-nodes/three-nodes.sh", 3);
     example.run(&["--keep"]).code(0);
@@ -322,7 +322,7 @@ fn what_is_kept_is_removed_when_it_is_asked_for() {
 }
 
 #[test]
-fn each_has_a_text_and_the_commands_in_it_exist() {
+fn every_example_has_a_readme_and_its_commands_exist() {
     let list = std::fs::read_to_string(examples().join("README.md")).unwrap();
     let mut commands = 0;
     for dir in examples().read_dir().unwrap().flatten().filter(|entry| entry.path().is_dir()) {

@@ -132,7 +132,7 @@ fn locked(server: &TestServer) -> Running {
 }
 
 #[test]
-fn what_a_failed_command_says_of_the_state_is_true() {
+fn the_state_that_a_failed_command_reports_is_true() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -265,7 +265,7 @@ fn full(nodes: &Nodes, on: &TestServer, command: Pgbaton) -> Pgbaton {
 }
 
 #[test]
-fn without_room_for_a_journal_nothing_is_begun() {
+fn without_disk_space_for_a_journal_nothing_starts() {
     let Some(pg) = postgres(15) else { return };
     if !can_unshare() {
         return;
@@ -307,7 +307,7 @@ fn without_room_for_a_journal_nothing_is_begun() {
 }
 
 #[test]
-fn a_registration_that_fails_has_changed_nothing() {
+fn a_failed_registration_changes_nothing() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -366,7 +366,7 @@ fn a_registration_that_fails_has_changed_nothing() {
 }
 
 #[test]
-fn a_preparation_that_fails_says_how_far_it_came() {
+fn a_failed_preparation_reports_how_far_it_got() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let one = cluster.primary("node1");
@@ -392,7 +392,7 @@ fn a_preparation_that_fails_says_how_far_it_came() {
 }
 
 #[test]
-fn a_server_that_is_not_stopped_is_not_said_to_be() {
+fn a_server_that_did_not_stop_is_not_reported_as_stopped() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 1);
     let two = nodes.node(2);
@@ -431,7 +431,7 @@ fn run_alone(server: &TestServer) {
 }
 
 #[test]
-fn a_clone_whose_server_does_not_start_is_a_clone_all_the_same() {
+fn a_clone_whose_server_does_not_start_is_complete_nevertheless() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 0);
     let three = nodes.cluster.empty("node3");
@@ -642,8 +642,8 @@ impl Full {
 }
 
 #[test]
-fn of_a_full_disk_the_truth_is_told_and_it_makes_no_second_primary() {
-    Disks::with(3, "failed::of_a_full_disk_the_truth_is_told_and_it_makes_no_second_primary", || {
+fn a_full_disk_is_reported_correctly_and_causes_no_second_primary() {
+    Disks::with(3, "failed::a_full_disk_is_reported_correctly_and_causes_no_second_primary", || {
         let pg = postgres(15).unwrap();
         FULL.iter().for_each(|full| full.played(&pg));
     });

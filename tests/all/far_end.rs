@@ -125,7 +125,7 @@ fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Outcome
 // ---- who answers ---------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_far_end_says_who_it_is_locally_and_over_ssh() {
+fn a_far_end_identifies_itself_locally_and_over_ssh() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };
@@ -173,7 +173,7 @@ fn refusal(context: &Context, far_end: &FarEnd, expected: &Expected) -> Check {
 }
 
 #[test]
-fn whoever_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
+fn a_program_that_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };
@@ -269,7 +269,7 @@ fn whoever_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
 // ---- what it does --------------------------------------------------------------------------------------------------
 
 #[test]
-fn steps_and_questions_of_another_node_are_carried_out_there() {
+fn steps_and_queries_for_another_node_run_there() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };
@@ -355,7 +355,7 @@ fn only_files_that_configure_the_server_are_handed_over() {
 }
 
 #[test]
-fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
+fn a_far_end_is_locked_only_while_an_operation_runs() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let server = cluster.primary("node1");
@@ -382,7 +382,7 @@ fn a_far_end_is_locked_while_an_operation_goes_on_and_no_longer() {
 }
 
 #[test]
-fn signals_do_not_keep_a_far_end_from_finishing_what_it_has_begun() {
+fn signals_do_not_interrupt_what_a_far_end_has_started() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let server = cluster.primary("node1");
@@ -458,7 +458,7 @@ impl Drop for Spoken {
 }
 
 #[test]
-fn a_request_that_comes_after_a_silence_is_void_and_so_is_what_follows() {
+fn a_request_after_a_silence_is_void_and_so_are_later_ones() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let server = cluster.primary("node1");
@@ -498,7 +498,7 @@ fn a_request_that_comes_after_a_silence_is_void_and_so_is_what_follows() {
 // ---- the second channel --------------------------------------------------------------------------------------------
 
 #[test]
-fn the_second_channel_ends_the_other_far_ends_and_leaves_a_standby_or_nothing() {
+fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_nothing() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let (server, other) = (cluster.primary("node1"), cluster.primary("node3"));
@@ -702,7 +702,7 @@ fn went_back(server: &TestServer) {
 }
 
 #[test]
-fn left_alone_before_the_shutdown_was_told_a_far_end_goes_back_by_itself() {
+fn a_far_end_disconnected_before_it_reports_the_shutdown_rolls_back_by_itself() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };
@@ -723,7 +723,7 @@ fn left_alone_before_the_shutdown_was_told_a_far_end_goes_back_by_itself() {
 }
 
 #[test]
-fn a_connection_that_is_lost_is_opened_again_for_the_way_back() {
+fn a_lost_connection_is_reopened_for_the_rollback() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };
@@ -759,7 +759,7 @@ fn a_connection_that_is_lost_is_opened_again_for_the_way_back() {
 }
 
 #[test]
-fn a_coordinator_that_falls_silent_is_one_that_has_gone() {
+fn a_silent_coordinator_counts_as_gone() {
     let Some(pg) = postgres(15) else { return };
     if !slow() {
         return;
@@ -776,7 +776,7 @@ fn a_coordinator_that_falls_silent_is_one_that_has_gone() {
 }
 
 #[test]
-fn once_it_has_told_of_the_shutdown_a_far_end_does_nothing_unasked() {
+fn after_reporting_the_shutdown_a_far_end_does_nothing_unasked() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };
@@ -813,7 +813,7 @@ fn once_it_has_told_of_the_shutdown_a_far_end_does_nothing_unasked() {
 }
 
 #[test]
-fn a_far_end_that_is_left_alone_does_not_start_a_second_primary() {
+fn a_disconnected_far_end_does_not_start_a_second_primary() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 1);
     let (server, promoted) = (nodes.node(1), nodes.node(2));
@@ -840,7 +840,7 @@ fn a_far_end_that_is_left_alone_does_not_start_a_second_primary() {
 }
 
 #[test]
-fn a_start_whose_far_end_is_ended_before_it_begins_makes_a_standby() {
+fn a_start_whose_far_end_is_terminated_before_it_begins_results_in_a_standby() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let server = cluster.primary("node1");
@@ -874,7 +874,7 @@ fn a_start_whose_far_end_is_ended_before_it_begins_makes_a_standby() {
 }
 
 #[test]
-fn a_coordinator_that_goes_back_itself_leaves_nothing_to_do_for_the_far_end() {
+fn a_coordinator_that_rolls_back_itself_leaves_nothing_to_the_far_end() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let server = cluster.primary("node1");

@@ -58,7 +58,7 @@ fn tour(pg: &Pg) {
 }
 
 #[test]
-fn a_standby_that_could_not_stay_one_is_refused_with_what_to_type() {
+fn a_standby_that_could_not_remain_one_is_refused_with_the_commands_to_run() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let three = nodes.node(3);
     let refused = |words: &[&str]| {
@@ -151,7 +151,7 @@ fn a_connection_over_which_nothing_is_sent_does_not_count_as_attached() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn impossible_upstreams_are_refused() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     three.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run().code(1).says("cannot follow itself");
@@ -169,7 +169,7 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn a_node_with_wal_of_its_own_is_sent_to_rejoin() {
+fn a_diverged_node_is_referred_to_rejoin() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     three.wait_for_replay_of(one);
@@ -222,7 +222,7 @@ fn keeping_little(nodes: &Nodes) {
 
 /// As in every cluster that repmgr has led to another timeline some time ago.
 #[test]
-fn where_the_beginning_of_the_timeline_is_gone_a_checkpoint_tells() {
+fn without_the_start_of_the_timeline_a_checkpoint_decides() {
     let every = if slow() { versions() } else { vec![postgres(15).unwrap()] };
     every.iter().for_each(beginning_is_gone);
 }
@@ -257,7 +257,7 @@ fn beginning_is_gone(pg: &Pg) {
 
 /// The former primary has written some segments since its last checkpoint, and the new one has only the last of them.
 #[test]
-fn where_the_checkpoint_is_gone_what_was_written_last_tells() {
+fn without_the_checkpoint_the_last_written_wal_decides() {
     for pg in versions() {
         let nodes = Nodes::new(&pg, 2);
         let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -295,7 +295,7 @@ fn where_the_checkpoint_is_gone_what_was_written_last_tells() {
 }
 
 #[test]
-fn a_checkpoint_that_the_other_never_had_tells_too() {
+fn a_checkpoint_that_the_other_node_never_had_decides_too() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     keeping_little(&nodes);
@@ -317,7 +317,7 @@ fn a_checkpoint_that_the_other_never_had_tells_too() {
 }
 
 #[test]
-fn a_standby_that_would_not_be_let_in_stays_where_it_is() {
+fn a_standby_whose_connection_would_be_rejected_keeps_its_upstream() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     two.set_hba(
@@ -332,7 +332,7 @@ fn a_standby_that_would_not_be_let_in_stays_where_it_is() {
 }
 
 #[test]
-fn it_goes_back_where_it_streamed_if_it_does_not_stream_in_time() {
+fn a_standby_that_does_not_stream_in_time_returns_to_its_upstream() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let mut config = std::fs::read_to_string(three.config()).unwrap();

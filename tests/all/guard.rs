@@ -212,7 +212,7 @@ fn after_a_power_failure_every_order_ends_with_the_same_primary() {
 }
 
 #[test]
-fn who_was_promoted_before_a_power_failure_is_the_primary_after_it() {
+fn a_node_promoted_before_a_power_failure_is_the_primary_after_it() {
     let nodes = nodes(&postgres(15).unwrap(), 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);
@@ -366,7 +366,7 @@ fn a_data_directory_of_another_node_is_not_demoted() {
 }
 
 #[test]
-fn a_copy_of_the_primary_does_not_start_beside_it() {
+fn a_copy_of_the_primary_does_not_start_while_the_primary_runs() {
     let nodes = nodes(&postgres(15).unwrap(), 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);
@@ -453,7 +453,7 @@ fn a_demoted_primary_streams() {
 }
 
 #[test]
-fn a_demoted_primary_that_has_parted_waits_for_its_rejoin() {
+fn a_demoted_primary_that_has_diverged_waits_for_its_rejoin() {
     demoted(&postgres(15).unwrap(), true);
 }
 
@@ -468,7 +468,7 @@ fn leave_operation(server: &TestServer) -> PathBuf {
 }
 
 #[test]
-fn beside_a_primary_that_was_left_behind_it_does_not_start_either() {
+fn it_does_not_start_while_a_primary_that_was_left_behind_runs() {
     let nodes = nodes(&postgres(15).unwrap(), 1, "");
     let (one, two) = (nodes.node(1), nodes.node(2));
     catch_up(&nodes);
@@ -489,7 +489,7 @@ fn beside_a_primary_that_was_left_behind_it_does_not_start_either() {
 }
 
 #[test]
-fn without_a_primary_to_follow_it_becomes_a_standby_of_nobody() {
+fn without_a_primary_to_follow_it_becomes_a_standby_without_an_upstream() {
     let nodes = nodes(&postgres(15).unwrap(), 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);
@@ -517,7 +517,7 @@ fn without_a_primary_to_follow_it_becomes_a_standby_of_nobody() {
 }
 
 #[test]
-fn where_nobody_has_to_be_asked_the_answer_comes_at_once() {
+fn without_nodes_to_query_the_answer_comes_at_once() {
     let pg = postgres(15).unwrap();
     let cluster = TestCluster::new(&pg);
     let alone = registered(&cluster, "node1", 1);
@@ -578,7 +578,7 @@ fn where_nobody_has_to_be_asked_the_answer_comes_at_once() {
 }
 
 #[test]
-fn a_file_that_cannot_be_right_is_not_believed() {
+fn an_implausible_file_is_not_trusted() {
     let pg = postgres(15).unwrap();
     let cluster = TestCluster::new(&pg);
     let alone = registered(&cluster, "node1", 1);
@@ -629,7 +629,7 @@ fn a_file_that_cannot_be_right_is_not_believed() {
 }
 
 #[test]
-fn without_a_file_somebody_can_be_named() {
+fn without_a_file_a_node_can_be_named() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     nodes.configure(1, "guard_wait = 2");
@@ -674,7 +674,7 @@ fn without_a_file_somebody_can_be_named() {
 }
 
 #[test]
-fn what_the_configuration_says_is_done_when_nobody_answers() {
+fn the_configuration_decides_when_no_node_responds() {
     let nodes = nodes(&postgres(15).unwrap(), 1, "");
     let (one, two) = (nodes.node(1), nodes.node(2));
     catch_up(&nodes);
@@ -751,7 +751,7 @@ fn a_witness_has_a_vote_for_and_against() {
 }
 
 #[test]
-fn frozen_nodes_are_not_waited_for_longer_than_said() {
+fn frozen_nodes_are_not_waited_for_longer_than_configured() {
     let nodes = nodes(&postgres(15).unwrap(), 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);
@@ -772,7 +772,7 @@ fn frozen_nodes_are_not_waited_for_longer_than_said() {
 }
 
 #[test]
-fn a_node_that_lets_nobody_in_is_no_vote() {
+fn a_node_that_rejects_connections_has_no_vote() {
     let nodes = nodes(&postgres(15).unwrap(), 1, "");
     let (one, two) = (nodes.node(1), nodes.node(2));
     catch_up(&nodes);
@@ -824,7 +824,7 @@ fn a_server_that_has_lost_wal_does_not_write_over_it() {
 }
 
 #[test]
-fn an_interrupted_guard_is_no_yes() {
+fn an_interrupted_guard_does_not_allow_the_start() {
     let nodes = nodes(&postgres(15).unwrap(), 1, "");
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.stop(StopMode::Fast);
@@ -842,7 +842,7 @@ fn an_interrupted_guard_is_no_yes() {
 }
 
 #[test]
-fn whatever_is_wrong_is_3() {
+fn every_error_exits_with_3() {
     let nodes = nodes(&postgres(15).unwrap(), 1, "");
     let one = nodes.node(1);
     one.stop(StopMode::Fast);
@@ -876,7 +876,7 @@ fn whatever_is_wrong_is_3() {
 }
 
 #[test]
-fn a_switchover_that_goes_back_gets_its_primary_back() {
+fn a_switchover_that_rolls_back_gets_its_primary_back() {
     let nodes = nodes(&postgres(15).unwrap(), 1, "");
     let (one, two) = (nodes.node(1), nodes.node(2));
     let program = env!("CARGO_BIN_EXE_pgbaton");
@@ -923,7 +923,7 @@ fn container(server: &TestServer, more: &[(&str, &str)]) -> Running {
 }
 
 #[test]
-fn the_entrypoint_of_a_container_starts_only_whom_it_should() {
+fn the_entrypoint_of_a_container_starts_only_what_it_should() {
     let nodes = nodes(&postgres(15).unwrap(), 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);

@@ -77,7 +77,7 @@ fn dropping_a_server_ends_it_even_if_frozen() {
 }
 
 #[test]
-fn proxy_fails_as_told() {
+fn proxy_fails_as_configured() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");

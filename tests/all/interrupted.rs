@@ -200,7 +200,7 @@ fn killed_everywhere(pg: &Pg, then: &[Then]) {
 }
 
 #[test]
-fn a_switchover_that_is_killed_anywhere_can_be_finished_or_given_up() {
+fn a_switchover_killed_at_any_point_can_be_finished_or_abandoned() {
     killed_everywhere(&postgres(15).unwrap(), &EACH);
 }
 
@@ -222,7 +222,7 @@ fn the_same_in_every_way_on_every_version() {
 
 /// Who waits for a promotion to lead clients there hears of it, whoever has finished it.
 #[test]
-fn what_is_finished_later_is_told_all_the_same() {
+fn an_operation_that_is_finished_later_sends_its_notifications() {
     let cluster = Cluster::new(&postgres(15).unwrap());
     let told = cluster.nodes.cluster.dir().join("told");
     let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", told.display());
@@ -259,7 +259,7 @@ fn what_is_finished_later_is_told_all_the_same() {
 
 /// Cut off between the promotion and the step that tells of it: told at once, and not again by who finishes the rest.
 #[test]
-fn a_promotion_is_told_once() {
+fn a_promotion_is_notified_once() {
     let cluster = Cluster::new(&postgres(15).unwrap());
     let told = cluster.nodes.cluster.dir().join("told");
     let hook = format!("event_notification_command = \"echo %e %s >> {}\"", told.display());
@@ -330,7 +330,7 @@ fn without_far_end(pg: &Pg, then: &[Then]) {
 }
 
 #[test]
-fn a_switchover_whose_far_end_is_killed_anywhere_goes_on_or_goes_back() {
+fn a_switchover_whose_far_end_is_killed_at_any_point_completes_or_rolls_back() {
     without_far_end(&postgres(15).unwrap(), &EACH);
 }
 
@@ -367,7 +367,7 @@ fn follow_killed_everywhere(pg: &Pg, then: &[Then]) {
 }
 
 #[test]
-fn a_follow_that_is_killed_anywhere_can_be_finished_or_given_up() {
+fn a_follow_killed_at_any_point_can_be_finished_or_abandoned() {
     follow_killed_everywhere(&postgres(15).unwrap(), &EACH);
 }
 
@@ -433,14 +433,14 @@ fn promote_and_rejoin_killed_everywhere(pg: &Pg, then: &[Then], step: usize) {
 }
 
 #[test]
-fn a_promotion_and_a_rejoin_that_are_killed_anywhere_can_be_finished() {
+fn a_promotion_and_a_rejoin_killed_at_any_point_can_be_finished() {
     promote_and_rejoin_killed_everywhere(&postgres(15).unwrap(), &EACH, if slow() { 1 } else { 5 });
 }
 
 // ---- nobody is there any more -------------------------------------------------------------------------------------------
 
 #[test]
-fn a_hangup_a_closed_output_and_a_vanished_terminal_do_not_stop_it() {
+fn a_hangup_a_closed_output_and_a_lost_terminal_do_not_stop_it() {
     let cluster = Cluster::new(&postgres(15).unwrap());
     let whole = |what: &str| {
         let (primary, candidate) = cluster.roles();
@@ -484,7 +484,7 @@ fn a_hangup_a_closed_output_and_a_vanished_terminal_do_not_stop_it() {
 // ---- somebody starts the old primary -----------------------------------------------------------------------------------
 
 #[test]
-fn an_old_primary_that_somebody_starts_in_the_middle_is_no_second_one() {
+fn an_old_primary_started_during_a_switchover_is_no_second_primary() {
     let cluster = Cluster::new(&postgres(15).unwrap());
     // From the moment at which the stop was asked for.
     for number in 38.. {
@@ -516,7 +516,7 @@ fn an_old_primary_that_somebody_starts_in_the_middle_is_no_second_one() {
 const FROZEN: Duration = Duration::from_millis(2500);
 
 #[test]
-fn a_coordinator_that_is_frozen_anywhere_goes_on_or_goes_back_at_once() {
+fn a_coordinator_frozen_at_any_point_completes_or_rolls_back_at_once() {
     let cluster = Cluster::new(&postgres(15).unwrap());
     for number in (0..).step_by(if slow() { 1 } else { 13 }) {
         let (primary, candidate) = cluster.roles();
@@ -604,7 +604,7 @@ fn before_the_point_of_no_return_a_signal_rolls_back_and_after_it_the_first_one_
 
 /// While a command waits for an answer it has not begun to act, whatever it was going to do.
 #[test]
-fn whoever_only_looks_ends_at_once_and_says_so() {
+fn a_read_only_command_ends_at_once_and_says_so() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.freeze();
@@ -750,7 +750,7 @@ fn refused(nodes: &Nodes, output: &Output, place: Place, meanwhile: Meanwhile) {
 }
 
 #[test]
-fn a_promotion_that_was_frozen_makes_no_second_primary() {
+fn a_frozen_promotion_causes_no_second_primary() {
     let pg = postgres(15).unwrap();
     for (place, meanwhile) in [
         (Place::BeforeMark, Meanwhile::Third),
@@ -772,7 +772,7 @@ fn a_promotion_that_was_frozen_makes_no_second_primary() {
 }
 
 #[test]
-fn a_switchover_that_was_frozen_past_its_mark_makes_no_second_primary() {
+fn a_switchover_frozen_past_its_mark_causes_no_second_primary() {
     let pg = postgres(15).unwrap();
     for (place, meanwhile) in [
         (Place::AfterMark, Meanwhile::Third),
@@ -797,7 +797,7 @@ fn a_switchover_that_was_frozen_past_its_mark_makes_no_second_primary() {
 
 /// Killed after its mark, while somebody starts the old primary, as the standby that it is: there is nothing to be waited for.
 #[test]
-fn an_old_primary_that_is_back_as_a_standby_does_not_keep_a_switchover_from_being_resumed() {
+fn an_old_primary_back_as_a_standby_does_not_prevent_resuming_a_switchover() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let two = nodes.node(2);
     let observer = Observer::begin(&nodes.servers);

@@ -36,7 +36,7 @@ fn a_finished_journal_is_finished() {
 }
 
 #[test]
-fn a_journal_that_was_cut_within_the_promotion_is_past_the_point_of_no_return() {
+fn a_journal_truncated_within_the_promotion_is_past_the_point_of_no_return() {
     let loaded = load("1-switchover-killed.jsonl");
     assert_eq!(loaded.status(), Status::Unfinished { past_no_return: true, going_back: false });
     assert!(loaded.torn_line.is_some());
@@ -52,7 +52,7 @@ fn fields_of_later_versions_are_ignored() {
 }
 
 #[test]
-fn the_ways_to_other_hosts_are_found_again() {
+fn the_channels_to_other_hosts_are_found_again() {
     let loaded = load("1-far-ends.jsonl");
     let ways: Vec<(i32, bool)> = loaded
         .header

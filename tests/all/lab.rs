@@ -94,7 +94,7 @@ impl Interrupted {
     }
 
     /// It has led back, and failed.
-    fn assert_led_back(self, output: &Output) {
+    fn assert_rolled_back(self, output: &Output) {
         envelope(output, "standby switchover", 18, false);
         self.assert_as_before();
     }
@@ -118,7 +118,7 @@ impl Interrupted {
 }
 
 #[test]
-fn a_primary_that_is_cut_off_before_it_was_stopped_goes_on() {
+fn a_primary_isolated_before_its_stop_keeps_running() {
     let Some(hosts) = Interrupted::new() else { return };
     let (one, two) = (hosts.nodes.node(1), hosts.nodes.node(2));
     let postmaster = one.postmaster();
@@ -131,12 +131,12 @@ fn a_primary_that_is_cut_off_before_it_was_stopped_goes_on() {
     let output = running.wait(LONG);
     assert_eq!(one.postmaster(), postmaster);
     hosts.heal();
-    hosts.assert_led_back(&output);
+    hosts.assert_rolled_back(&output);
 }
 
 /// Nobody can tell the pgbaton on its host what to do, so it brings the server back by itself.
 #[test]
-fn a_primary_that_is_cut_off_while_it_stops_is_brought_back_on_its_own_host() {
+fn a_primary_isolated_while_it_stops_is_restarted_by_its_own_host() {
     let Some(hosts) = Interrupted::new() else { return };
     let one = hosts.nodes.node(1);
     let postmaster = one.postmaster();
@@ -159,13 +159,13 @@ fn a_primary_that_is_cut_off_while_it_stops_is_brought_back_on_its_own_host() {
         hosts.heal();
         running.wait(LONG)
     });
-    hosts.assert_led_back(&output);
+    hosts.assert_rolled_back(&output);
 }
 
 /// It has told that it is down. From then on its own host does nothing by itself: the other one decides, and can do so only when the
 /// network is back.
 #[test]
-fn a_primary_that_is_cut_off_when_it_is_down_is_brought_back_over_the_healed_network() {
+fn a_primary_isolated_while_it_is_down_is_restarted_over_the_restored_network() {
     let Some(hosts) = Interrupted::new() else { return };
     let (one, two) = (hosts.nodes.node(1), hosts.nodes.node(2));
     let receiver = two.process_titled("walreceiver");
@@ -178,12 +178,12 @@ fn a_primary_that_is_cut_off_when_it_is_down_is_brought_back_over_the_healed_net
     send(receiver, Signal::CONT);
     hosts.heal();
     let output = running.wait(LONG);
-    hosts.assert_led_back(&output);
+    hosts.assert_rolled_back(&output);
 }
 
 /// The same, and the network does not come back for long: nobody takes writes, and that is said, with what to type.
 #[test]
-fn a_primary_that_is_cut_off_for_good_when_it_is_down_can_be_brought_back_later() {
+fn a_primary_isolated_for_good_while_it_is_down_can_be_restarted_later() {
     let Some(hosts) = Interrupted::new().filter(|_| slow()) else { return };
     let (two, none): (_, [&str; 0]) = (hosts.nodes.node(2), []);
     let receiver = two.process_titled("walreceiver");
@@ -209,7 +209,7 @@ fn a_primary_that_is_cut_off_for_good_when_it_is_down_can_be_brought_back_later(
 
 /// A sibling that the candidate cannot reach could not be led to it.
 #[test]
-fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped() {
+fn a_sibling_that_the_candidate_cannot_reach_is_detected_before_anything_stops() {
     let Some(nodes) = hosts(2) else { return };
     let lab = nodes.cluster.lab();
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -234,7 +234,7 @@ fn a_sibling_that_the_candidate_cannot_reach_is_found_before_anything_is_stopped
 
 /// The same network fails when there is no way back any more: what can be done is done, and the exit code says that something is left.
 #[test]
-fn a_sibling_that_is_cut_off_after_the_checks_is_left_behind_and_named() {
+fn a_sibling_isolated_after_the_checks_is_left_behind_and_reported() {
     let Some(nodes) = hosts(2) else { return };
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let (begun, go) = (one.dir.join("begun"), one.dir.join("go"));
@@ -268,7 +268,7 @@ fn a_sibling_that_is_cut_off_after_the_checks_is_left_behind_and_named() {
 
 /// The way to the primary is broken, and the primary is not.
 #[test]
-fn a_primary_that_a_sibling_sees_is_alive() {
+fn a_primary_that_a_sibling_reaches_counts_as_alive() {
     let Some(nodes) = hosts(2) else { return };
     let lab = nodes.cluster.lab();
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -299,7 +299,7 @@ fn a_primary_that_a_sibling_sees_is_alive() {
 
 /// The host of the primary is black-holed, with its server alive: what a failover by hand must survive, there and back.
 #[test]
-fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
+fn a_primary_that_no_node_reaches_is_replaced_and_returns_as_a_standby() {
     let Some(nodes) = hosts(2) else { return };
     let lab = nodes.cluster.lab();
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -355,7 +355,7 @@ fn a_primary_that_nobody_sees_is_replaced_and_comes_back_as_a_standby() {
 // ---- cluster crosscheck --------------------------------------------------------------------------------------------
 
 #[test]
-fn a_host_that_is_out_of_reach_is_asked_by_way_of_another_one() {
+fn an_unreachable_host_is_queried_through_another_one() {
     let Some(nodes) = hosts(2) else { return };
     let one = nodes.node(1);
     nodes.cluster.lab().cut(1, 3);
@@ -396,7 +396,7 @@ const EXAMPLES: [(&str, bool, Programs); 8] = [
 ];
 
 #[test]
-fn the_examples_keep_what_they_claim_between_hosts() {
+fn the_claims_of_the_examples_hold_between_hosts() {
     let Some(cluster) = postgres(15).and_then(|pg| TestCluster::in_lab(&pg, 4)) else { return };
     let pg = postgres(15).unwrap();
     for (script, is_slow, programs) in EXAMPLES {

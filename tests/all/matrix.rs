@@ -45,7 +45,7 @@ fn tells(output: &Output, exit: i32, text: &str) {
 // ---- matrix and crosscheck ---------------------------------------------------------------------------------------------
 
 #[test]
-fn every_host_is_asked_once_and_says_whom_it_reaches() {
+fn every_host_is_queried_once_and_reports_which_nodes_it_reaches() {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 2)) else { return };
     let csv = |verb: &str| hosts.pgbaton_on(1, ["cluster", verb, "--csv"]).run();
     let before = hosts.sshd.accepted();
@@ -100,7 +100,7 @@ fn every_host_is_asked_once_and_says_whom_it_reaches() {
 }
 
 #[test]
-fn a_host_that_cannot_be_asked_is_unknown_unless_another_one_asks_it() {
+fn an_unreachable_host_is_unknown_unless_another_one_queries_it() {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 2)) else { return };
     let one = hosts.node(1);
     let run = |verb: &str, more: &[&str]| hosts.pgbaton_on(1, ["cluster", verb].iter().chain(more)).run();
@@ -152,7 +152,7 @@ fn a_host_that_cannot_be_asked_is_unknown_unless_another_one_asks_it() {
 }
 
 #[test]
-fn on_one_host_no_ssh_is_needed_and_any_name_will_do() {
+fn on_one_host_no_ssh_is_needed_and_any_name_works() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -176,7 +176,7 @@ fn on_one_host_no_ssh_is_needed_and_any_name_will_do() {
 }
 
 #[test]
-fn the_same_words_through_both_give_the_same_csv() {
+fn the_same_arguments_through_both_give_the_same_csv() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let Some(sshd) = Sshd::start(&cluster) else { return };

@@ -138,13 +138,13 @@ fn poor(pg: &Pg) {
 }
 
 #[test]
-fn a_poor_role_on_15() {
+fn an_unprivileged_role_on_15() {
     let Some(pg) = postgres(15) else { return };
     poor(&pg);
 }
 
 #[test]
-fn a_poor_role_on_17() {
+fn an_unprivileged_role_on_17() {
     let Some(pg) = postgres(17) else { return };
     poor(&pg);
 }

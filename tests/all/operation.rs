@@ -52,7 +52,7 @@ fn killed_register(server: &TestServer) {
 }
 
 #[test]
-fn a_register_that_was_killed_is_listed_and_resumed() {
+fn a_killed_register_is_listed_and_resumed() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -109,7 +109,7 @@ fn a_register_that_was_killed_is_listed_and_resumed() {
 }
 
 #[test]
-fn journals_that_are_damaged_or_several_are_told_apart() {
+fn damaged_and_multiple_journals_are_distinguished() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -238,7 +238,7 @@ fn a_hook_gets_every_value_as_one_word_and_executes_none() {
 }
 
 #[test]
-fn a_filter_chooses_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
+fn a_filter_selects_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -283,7 +283,7 @@ const OPEN: &str =
     "SELECT coalesce(string_agg(operation_id, ' '), '') FROM pgbaton.operation WHERE finished_at IS NULL";
 
 #[test]
-fn an_operation_that_is_open_elsewhere_is_told_everywhere_and_nobody_works_beside_it() {
+fn an_operation_that_is_open_elsewhere_is_reported_everywhere_and_blocks_others() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     // One that was killed, with its journal and its row; of a switchover the row names all nodes.
@@ -369,7 +369,7 @@ fn an_operation_that_is_open_elsewhere_is_told_everywhere_and_nobody_works_besid
 }
 
 #[test]
-fn nobody_is_unregistered_while_roles_change() {
+fn no_node_is_unregistered_while_roles_change() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     // Just before the old primary is stopped: its stop asks another node to take the candidate out of the cluster.
@@ -399,7 +399,7 @@ fn nobody_is_unregistered_while_roles_change() {
 }
 
 #[test]
-fn the_first_change_of_a_standby_makes_the_record_where_the_role_may() {
+fn the_first_change_of_a_standby_creates_the_record_if_the_role_may() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, three) = (nodes.node(1), nodes.node(3));
     let has = |column: &str| {
@@ -448,7 +448,7 @@ fn the_first_change_of_a_standby_makes_the_record_where_the_role_may() {
 }
 
 #[test]
-fn a_promotion_on_a_cluster_of_repmgr_is_recorded_where_the_role_may_make_the_table() {
+fn a_promotion_on_a_cluster_of_repmgr_is_recorded_if_the_role_may_create_the_table() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.psql_as("postgres", "repmgr", "DROP SCHEMA pgbaton CASCADE");

@@ -57,7 +57,7 @@ fn three_nodes_there_and_back() {
 }
 
 #[test]
-fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
+fn a_host_that_cannot_do_its_part_is_detected_before_anything_stops() {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
     let (one, two) = (hosts.node(1), hosts.node(2));
     let postmaster = one.postmaster();
@@ -76,9 +76,9 @@ fn a_host_that_cannot_do_its_part_is_found_before_anything_is_stopped() {
         assert_eq!(hosts.nodes.primaries(), ["node1"]);
     };
 
-    let nobody_listens = "ssh_options = \"-F none -p 1\"";
+    let closed_port = "ssh_options = \"-F none -p 1\"";
     refused(
-        hosts.node(2).with_configuration(nobody_listens, switchover),
+        hosts.node(2).with_configuration(closed_port, switchover),
         12,
         "cannot be reached",
         "refused",
@@ -276,17 +276,17 @@ fn cut_everywhere(cut: Cut) {
 }
 
 #[test]
-fn ssh_is_killed_anywhere_on_the_way() {
+fn ssh_is_killed_at_any_point() {
     cut_everywhere(Cut::Client);
 }
 
 #[test]
-fn sshd_is_killed_anywhere_on_the_way() {
+fn sshd_is_killed_at_any_point() {
     cut_everywhere(Cut::Session);
 }
 
 #[test]
-fn the_network_is_cut_anywhere_on_the_way() {
+fn the_network_is_cut_at_any_point() {
     if slow() {
         cut_everywhere(Cut::Network);
     }
@@ -295,7 +295,7 @@ fn the_network_is_cut_anywhere_on_the_way() {
 /// The far end of the old primary is stopped while its server shuts down, and goes on later: the switchover goes forward without it, and
 /// it does nothing any more.
 #[test]
-fn a_far_end_that_is_stopped_is_replaced_and_the_switchover_goes_forward() {
+fn a_stopped_far_end_is_replaced_and_the_switchover_completes() {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 1)) else { return };
     let (one, two) = (hosts.node(1), hosts.node(2));
     let observer = Observer::begin(&hosts.nodes.servers);
@@ -400,7 +400,7 @@ fn configuration_files_that_the_role_may_not_read_come_from_the_host_of_the_sour
 
 /// Once the promotion may have been requested, a host of the old primary that is gone holds up nothing; before that, it does.
 #[test]
-fn a_host_that_is_gone_holds_up_a_resumed_switchover_until_its_point_of_no_return_and_no_longer() {
+fn a_lost_host_blocks_a_resumed_switchover_only_until_its_point_of_no_return() {
     for (side, is_past) in [(Side::Before, false), (Side::After, true)] {
         let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 2)) else { return };
         let observer = Observer::begin(&hosts.nodes.servers);

@@ -121,7 +121,7 @@ fn from_nothing_to_a_primary() {
 }
 
 #[test]
-fn a_password_is_made_and_seen_by_nobody() {
+fn a_password_is_generated_and_never_visible() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -196,7 +196,7 @@ fn a_password_is_made_and_seen_by_nobody() {
 }
 
 #[test]
-fn a_password_that_is_given_is_used_and_a_file_keeps_its_lines() {
+fn a_given_password_is_used_and_a_file_keeps_its_lines() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -229,7 +229,7 @@ fn a_password_that_is_given_is_used_and_a_file_keeps_its_lines() {
 }
 
 #[test]
-fn a_password_is_asked_for_on_a_terminal() {
+fn a_password_is_requested_on_a_terminal() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -273,7 +273,7 @@ fn a_password_is_asked_for_on_a_terminal() {
 }
 
 #[test]
-fn a_conninfo_that_insists_on_tls_is_let_in_by_tls_only() {
+fn a_conninfo_that_requires_tls_gets_an_entry_for_tls_only() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -340,7 +340,7 @@ fn settings_are_raised_and_never_lowered() {
 
 /// What the command line of the server says cannot be changed by any file.
 #[test]
-fn a_setting_of_the_command_line_is_nobodys_to_change() {
+fn a_setting_of_the_command_line_cannot_be_changed() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -421,7 +421,7 @@ fn errors_in_pg_hba_conf_are_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn lines_that_the_server_does_not_take_are_taken_back() {
+fn lines_that_the_server_rejects_are_undone() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -442,7 +442,7 @@ fn lines_that_the_server_does_not_take_are_taken_back() {
 }
 
 #[test]
-fn a_rule_above_the_block_is_named_and_the_block_moved_only_when_told() {
+fn a_rule_above_the_block_is_reported_and_the_block_moved_only_on_request() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -506,7 +506,7 @@ fn included_rules_are_understood() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_stops_everything_first() {
+fn an_unwritable_directory_stops_everything_first() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -561,7 +561,7 @@ fn a_role_gets_what_it_lacks_and_keeps_what_it_has() {
 }
 
 #[test]
-fn without_a_superuser_it_looks_and_says_who_was_tried() {
+fn without_a_superuser_it_only_inspects_and_says_which_roles_were_tried() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -594,7 +594,7 @@ fn without_a_superuser_it_looks_and_says_who_was_tried() {
 
 /// A step in the middle fails: what was done is told, and the next run does the rest.
 #[test]
-fn a_second_run_carries_on() {
+fn a_second_run_continues() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
@@ -620,7 +620,7 @@ fn a_second_run_carries_on() {
 }
 
 #[test]
-fn networks_and_names_are_let_in() {
+fn networks_and_host_names_get_entries() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "replication_user = \"streamer\"\n");
@@ -754,7 +754,7 @@ fn whole_life(pg: &Pg) {
 }
 
 #[test]
-fn a_prepared_cluster_lives_without_a_superuser() {
+fn a_prepared_cluster_works_without_a_superuser() {
     for pg in majors().iter().filter(|pg| [13, 15, 17, 18].contains(&pg.major)) {
         whole_life(pg);
     }

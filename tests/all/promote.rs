@@ -67,7 +67,7 @@ fn tour(pg: &Pg) {
 }
 
 #[test]
-fn a_standby_takes_over_and_its_sibling_follows() {
+fn a_standby_is_promoted_and_its_sibling_follows() {
     tour(&postgres(15).unwrap());
 }
 
@@ -79,7 +79,7 @@ fn short_tour_on_other_versions() {
 }
 
 #[test]
-fn a_server_of_another_cluster_at_the_address_of_the_old_primary_is_in_nobodys_way() {
+fn a_server_of_another_cluster_at_the_address_of_the_old_primary_does_not_prevent_a_promotion() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let foreign = nodes.cluster.foreign("foreign");
@@ -94,7 +94,7 @@ fn a_server_of_another_cluster_at_the_address_of_the_old_primary_is_in_nobodys_w
 }
 
 #[test]
-fn while_the_primary_is_alive_it_is_refused() {
+fn a_promotion_is_refused_while_the_primary_is_alive() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let refused = |what: &str, args: &[&str]| {
@@ -131,7 +131,7 @@ fn signal(server: &TestServer) -> PathBuf {
 }
 
 #[test]
-fn a_primary_that_hangs_is_not_replaced_while_its_host_shows_that_it_runs() {
+fn a_hung_primary_is_not_replaced_while_its_host_shows_that_it_runs() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     frozen(&nodes);
@@ -145,7 +145,7 @@ fn a_primary_that_hangs_is_not_replaced_while_its_host_shows_that_it_runs() {
 }
 
 #[test]
-fn a_hung_primary_whose_host_cannot_be_asked_is_for_the_operator_to_judge() {
+fn a_hung_primary_whose_host_is_unreachable_requires_the_decision_of_the_operator() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     frozen(&nodes);
@@ -167,7 +167,7 @@ fn a_hung_primary_whose_host_cannot_be_asked_is_for_the_operator_to_judge() {
 }
 
 /// Three servers, of which the primary is dead and node3 lets nobody in.
-fn beside_one_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
+fn with_a_sibling_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     make(one, three);
@@ -186,8 +186,8 @@ fn beside_one_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
 }
 
 #[test]
-fn a_sibling_without_hot_standby_keeps_nobody_from_being_promoted() {
-    beside_one_that_rejects(|_, three| {
+fn a_sibling_without_hot_standby_does_not_prevent_a_promotion() {
+    with_a_sibling_that_rejects(|_, three| {
         three.append_conf("hot_standby = off");
         three.stop(StopMode::Fast);
         start_only(three);
@@ -196,8 +196,8 @@ fn a_sibling_without_hot_standby_keeps_nobody_from_being_promoted() {
 }
 
 #[test]
-fn a_sibling_that_rejects_us_keeps_nobody_from_being_promoted() {
-    beside_one_that_rejects(|_, three| {
+fn a_sibling_that_rejects_connections_does_not_prevent_a_promotion() {
+    with_a_sibling_that_rejects(|_, three| {
         three.prepend_hba("host all repmgr 127.0.0.1/32 reject\n");
         three.reload();
     });
@@ -205,8 +205,8 @@ fn a_sibling_that_rejects_us_keeps_nobody_from_being_promoted() {
 
 /// A restored base backup that waits for WAL of the dead primary.
 #[test]
-fn a_sibling_that_starts_for_ever_keeps_nobody_from_being_promoted() {
-    beside_one_that_rejects(|one, three| {
+fn a_sibling_that_never_finishes_starting_does_not_prevent_a_promotion() {
+    with_a_sibling_that_rejects(|one, three| {
         three.stop(StopMode::Fast);
         std::fs::rename(&three.data, three.dir.join("old")).unwrap();
         let source = one.conninfo_as("repmgr", "postgres");
@@ -232,7 +232,7 @@ fn start_only(server: &TestServer) {
 }
 
 #[test]
-fn what_was_written_on_the_host_of_the_dead_primary_is_removed_if_nothing_is_promoted() {
+fn files_written_on_the_host_of_the_dead_primary_are_removed_if_nothing_is_promoted() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.kill9();
@@ -293,7 +293,7 @@ fn what_was_written_on_the_host_of_the_dead_primary_is_removed_if_nothing_is_pro
 
 /// A promotion that was cut off after its mark goes on by the same way to the host of the old primary as it was begun.
 #[test]
-fn a_promotion_that_is_resumed_looks_at_the_host_of_the_old_primary_again() {
+fn a_resumed_promotion_checks_the_host_of_the_old_primary_again() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     // It does not attach again, which alone would show that the old primary is alive.
@@ -328,7 +328,7 @@ fn a_promotion_that_is_resumed_looks_at_the_host_of_the_old_primary_again() {
 
 /// The far end of a switchover that was cut off is stopped in the middle of the shutdown. It would bring its server back as a primary.
 #[test]
-fn a_far_end_that_is_frozen_is_ended_before_another_server_is_promoted() {
+fn a_frozen_far_end_is_terminated_before_another_server_is_promoted() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let told = format!("far-end -f {}", one.config().display());
@@ -362,7 +362,7 @@ fn a_far_end_that_is_frozen_is_ended_before_another_server_is_promoted() {
 }
 
 #[test]
-fn the_standby_with_more_wal_is_named() {
+fn the_standby_with_more_wal_is_reported() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     // Its WAL receiver is stopped: what is written now reaches node3 alone.
@@ -383,7 +383,7 @@ fn the_standby_with_more_wal_is_named() {
 
 /// It did not answer when the promotion was planned, and is back immediately before the request.
 #[test]
-fn a_standby_with_more_wal_that_comes_back_meanwhile_is_not_passed_over() {
+fn a_standby_with_more_wal_that_returns_meanwhile_is_not_skipped() {
     for pg in versions() {
         let nodes = Nodes::new(&pg, 2);
         let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -410,7 +410,7 @@ fn a_standby_with_more_wal_that_comes_back_meanwhile_is_not_passed_over() {
 }
 
 #[test]
-fn data_are_given_up_only_when_that_is_said() {
+fn data_is_discarded_only_on_request() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     two.stop(StopMode::Fast);
@@ -452,7 +452,7 @@ fn slots_that_may_keep_little_are_not_lost_on_the_way() {
 
 /// Who leads clients to the new primary hears of it at once, and once.
 #[test]
-fn a_sibling_that_does_not_come_keeps_nobody_from_hearing_of_it() {
+fn a_sibling_that_does_not_follow_does_not_delay_the_notification() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let told = nodes.cluster.dir().join("told");
@@ -590,7 +590,7 @@ fn two_promotions_at_the_same_time_make_one_primary() {
 }
 
 #[test]
-fn when_the_wal_is_gone_the_recorded_promotion_tells_histories_apart() {
+fn without_the_wal_the_recorded_promotion_distinguishes_histories() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     one.kill9();
@@ -665,7 +665,7 @@ fn written_alone(nodes: &Nodes, go: impl FnOnce(&TestServer)) -> Output {
 }
 
 #[test]
-fn what_a_primary_that_was_shut_down_or_crashed_has_more_is_told_to_the_byte() {
+fn the_extra_wal_of_a_stopped_or_crashed_primary_is_reported_to_the_byte() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let end = std::cell::RefCell::new(String::new());
     let position = |server: &TestServer| server.psql("SELECT pg_current_wal_lsn() - '0/0'");
@@ -688,7 +688,7 @@ fn what_a_primary_that_was_shut_down_or_crashed_has_more_is_told_to_the_byte() {
 
 /// The startup process comes to a request for promotion only when `restore_command` has ended, and nobody can take it back.
 #[test]
-fn a_promotion_that_is_requested_and_hangs_counts_as_one() {
+fn a_requested_promotion_that_hangs_counts_as_a_promotion() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let go = two.dir.join("go");
@@ -756,7 +756,7 @@ fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_p
 
 /// Types what the hints of a command tell to type on a node.
 #[track_caller]
-fn do_as_told(server: &TestServer, output: &Output) {
+fn run_the_hints(server: &TestServer, output: &Output) {
     let name = format!("\"{}\"", server.name);
     let is_meant = |line: &&str| line.starts_with("HINT:") && line.contains(&name);
     let mut typed = 0;
@@ -781,7 +781,7 @@ fn leads_to(server: &TestServer, upstream: &TestServer) -> bool {
 
 /// A cluster without a primary needs one now. What keeps a sibling from following is told before, and can be mended afterwards as it says.
 #[test]
-fn siblings_that_cannot_follow_are_named_and_keep_nobody_from_being_promoted() {
+fn siblings_that_cannot_follow_are_reported_and_do_not_prevent_a_promotion() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 4);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let [target, timeline, settings] = [3, 4, 5].map(|id| nodes.node(id));
@@ -832,7 +832,7 @@ fn siblings_that_cannot_follow_are_named_and_keep_nobody_from_being_promoted() {
     settings.wait_until(&format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t", SOON);
     assert_eq!(settings.psql("SELECT to_regclass('later') IS NULL"), "t");
     for server in [target, timeline, settings] {
-        do_as_told(server, &output);
+        run_the_hints(server, &output);
     }
     for server in [target, timeline] {
         server.pgbaton(["standby", "follow"]).run().code(0);
@@ -845,7 +845,7 @@ fn siblings_that_cannot_follow_are_named_and_keep_nobody_from_being_promoted() {
 
 /// Before PostgreSQL 14 a standby with lower settings than its primary shuts down: it is not led there.
 #[test]
-fn a_sibling_that_would_shut_down_at_the_new_primary_is_not_led_to_it() {
+fn a_sibling_that_would_shut_down_at_the_new_primary_is_not_repointed_to_it() {
     let Some(pg) = postgres(13) else { return };
     let nodes = Nodes::new(&pg, 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -861,7 +861,7 @@ fn a_sibling_that_would_shut_down_at_the_new_primary_is_not_led_to_it() {
     assert!(leads_to(three, one));
     assert_eq!(two.psql("SELECT count(*) FROM pg_stat_replication"), "0");
     two.psql("CREATE TABLE later ()");
-    do_as_told(three, &output);
+    run_the_hints(three, &output);
     three.pgbaton(["standby", "follow"]).run().code(0);
     three.wait_for_replay_of(two);
     assert_eq!(three.psql("SELECT to_regclass('later') IS NULL"), "f");

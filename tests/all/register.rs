@@ -30,7 +30,7 @@ const FUNCTIONS: &str = "SET search_path = pg_catalog; SELECT p.oid::regprocedur
 // ---- the schema ---------------------------------------------------------------------------------------------------------
 
 #[test]
-fn the_schema_is_the_one_that_the_real_extension_makes() {
+fn the_schema_matches_that_of_the_real_extension() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -72,7 +72,7 @@ fn the_schema_is_the_one_that_the_real_extension_makes() {
 }
 
 #[test]
-fn the_real_repmgr_works_on_a_schema_that_pgbaton_made_and_with_one_configuration_file() {
+fn the_real_repmgr_works_on_a_schema_that_pgbaton_created_and_with_one_configuration_file() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -167,7 +167,7 @@ fn pasted(hint: &str) -> &str {
 }
 
 #[test]
-fn a_superuser_gives_the_metadata_to_a_role_that_may_make_nothing() {
+fn a_superuser_creates_the_metadata_for_a_role_that_may_not() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -232,7 +232,7 @@ fn a_superuser_gives_the_metadata_to_a_role_that_may_make_nothing() {
 }
 
 #[test]
-fn foreign_tables_and_missing_privileges_are_told_with_what_to_run() {
+fn foreign_tables_and_missing_privileges_are_reported_with_what_to_run() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -472,7 +472,7 @@ fn ids_and_names_that_are_taken_are_refused() {
 }
 
 #[test]
-fn rows_that_somebody_edited_by_hand_are_told_and_mended() {
+fn rows_that_were_edited_by_hand_are_reported_and_fixed() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -520,7 +520,7 @@ fn rows_that_somebody_edited_by_hand_are_told_and_mended() {
 // ---- standby register ---------------------------------------------------------------------------------------------------
 
 #[test]
-fn standbys_are_registered_with_the_upstream_that_is_seen() {
+fn standbys_are_registered_with_their_actual_upstream() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -692,7 +692,7 @@ fn a_standby_of_another_history_is_refused() {
 // ---- unregister ---------------------------------------------------------------------------------------------------------
 
 #[test]
-fn unregister_takes_the_record_and_the_own_slot_and_nothing_else() {
+fn unregister_removes_the_record_and_its_own_slot_and_nothing_else() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);

@@ -135,7 +135,7 @@ fn with_targets(pg: &Pg) {
 }
 
 #[test]
-fn a_recovery_target_that_was_left_does_not_promote_a_node_that_rejoins() {
+fn a_leftover_recovery_target_does_not_promote_a_node_that_rejoins() {
     with_targets(&postgres(15).unwrap());
 }
 
@@ -147,7 +147,7 @@ fn a_recovery_target_does_not_on_other_versions() {
 }
 
 #[test]
-fn a_node_that_needs_more_to_be_a_standby_is_refused_and_left_as_it_is() {
+fn a_node_that_could_not_remain_a_standby_is_refused_and_left_unchanged() {
     let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     // The new primary may still be writing the checkpoint of its promotion.
@@ -296,7 +296,7 @@ fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
 }
 
 #[test]
-fn an_old_primary_that_runs_and_whose_own_rows_lead_to_nobody_finds_the_new_one() {
+fn a_running_old_primary_whose_rows_name_no_reachable_node_finds_the_new_one() {
     let nodes = parted(&postgres(15).unwrap(), None);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let passfile = one.dir.join(".pgpass");
@@ -311,7 +311,7 @@ fn an_old_primary_that_runs_and_whose_own_rows_lead_to_nobody_finds_the_new_one(
 }
 
 #[test]
-fn a_node_that_has_nothing_of_its_own_only_follows() {
+fn a_node_that_has_not_diverged_only_follows() {
     for mode in [StopMode::Fast, StopMode::Immediate] {
         let nodes = pair(&postgres(15).unwrap());
         let (one, two) = (nodes.node(1), nodes.node(2));
@@ -330,7 +330,7 @@ fn a_node_that_has_nothing_of_its_own_only_follows() {
 }
 
 #[test]
-fn a_failed_start_says_what_stays() {
+fn a_failed_start_reports_what_remains() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.stop(StopMode::Fast);
@@ -347,7 +347,7 @@ fn a_failed_start_says_what_stays() {
 }
 
 #[test]
-fn an_old_primary_that_runs_idle_parts_when_it_is_stopped_and_is_rewound() {
+fn an_idle_old_primary_diverges_when_it_is_stopped_and_is_rewound() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     take_over(two);
@@ -358,7 +358,7 @@ fn an_old_primary_that_runs_idle_parts_when_it_is_stopped_and_is_rewound() {
 }
 
 #[test]
-fn standby_rewind_rewinds_also_where_following_would_do() {
+fn standby_rewind_rewinds_also_where_following_would_suffice() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.stop(StopMode::Fast);
@@ -474,7 +474,7 @@ fn a_running_standby_whose_upstream_is_gone_follows_without_a_restart() {
 // ---- the traps -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_source_whose_control_file_shows_the_old_timeline_is_waited_for() {
+fn a_rewind_waits_for_a_source_whose_control_file_shows_the_old_timeline() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     // The checkpoint after the promotion is spread over half an hour.
@@ -563,7 +563,7 @@ fn recycled(archive: bool, more: &[&str]) -> (Nodes, Output) {
 }
 
 #[test]
-fn wal_that_only_the_node_itself_still_has_is_put_back_after_the_rewind() {
+fn wal_that_only_the_node_itself_still_has_is_restored_after_the_rewind() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.psql("ALTER SYSTEM SET wal_keep_size = 0");
@@ -619,7 +619,7 @@ fn much_written_since(pg: &Pg, limit: &str) -> (Nodes, Output) {
 }
 
 #[test]
-fn what_a_dead_primary_needs_is_kept_until_it_is_back() {
+fn wal_that_a_dead_primary_needs_is_kept_until_it_is_back() {
     for pg in versions() {
         let slot = "SELECT string_agg(slot_name || ' ' || active, ', ') FROM pg_replication_slots";
         let (nodes, promoted) = much_written_since(&pg, "1GB");
@@ -705,7 +705,7 @@ fn a_new_clone_that_fails_leaves_the_old_directory_where_it_was() {
 }
 
 #[test]
-fn two_promotions_to_the_same_timeline_are_told_apart() {
+fn two_promotions_to_the_same_timeline_are_distinguished() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     one.psql_as("repmgr", "repmgr", "CREATE TABLE kept AS SELECT 1 AS a");
@@ -735,7 +735,7 @@ fn two_promotions_to_the_same_timeline_are_told_apart() {
 }
 
 #[test]
-fn a_server_that_took_writes_without_its_standby_signal_is_noticed() {
+fn a_server_that_accepted_writes_without_its_standby_signal_is_detected() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.stop(StopMode::Fast);
@@ -751,7 +751,7 @@ fn a_server_that_took_writes_without_its_standby_signal_is_noticed() {
 /// As repmgr does with a standby that has crashed: it is recovered as a primary for the sake of pg_rewind, which then finds nothing to do,
 /// and follows with a checkpoint of its own in its past. What it receives overwrites that.
 #[test]
-fn a_standby_that_was_recovered_as_a_primary_is_noticed() {
+fn a_standby_that_was_recovered_as_a_primary_is_detected() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.kill9();
@@ -860,7 +860,7 @@ fn the_nodes_own_files_stay_its_own() {
 }
 
 #[test]
-fn files_that_pg_rewind_cannot_write_are_named_before_anything_happens() {
+fn files_that_pg_rewind_cannot_write_are_reported_before_anything_changes() {
     let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     let file = one.data.join("global/pg_filenode.map");
@@ -873,7 +873,7 @@ fn files_that_pg_rewind_cannot_write_are_named_before_anything_happens() {
 }
 
 #[test]
-fn segments_that_wait_are_archived_unless_they_hold_what_is_discarded() {
+fn waiting_segments_are_archived_unless_they_hold_discarded_wal() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     let place = one.dir.join("archive");
@@ -900,7 +900,7 @@ fn segments_that_wait_are_archived_unless_they_hold_what_is_discarded() {
 }
 
 #[test]
-fn slots_that_a_rewind_removes_are_named() {
+fn slots_that_a_rewind_removes_are_reported() {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.psql("SELECT pg_create_physical_replication_slot('somebody', true)");
@@ -1011,7 +1011,7 @@ fn copying(one: &TestServer, two: &TestServer) -> Running {
 }
 
 #[test]
-fn a_connection_that_is_lost_in_the_middle_leaves_nothing_that_starts_and_can_be_resumed() {
+fn a_connection_lost_in_the_middle_leaves_nothing_that_starts_and_can_be_resumed() {
     let (nodes, proxy) = behind_a_proxy();
     let (one, two) = (nodes.node(1), nodes.node(2));
     let running = copying(one, two);
@@ -1081,7 +1081,7 @@ fn killed_everywhere(stopped: Option<StopMode>, step: usize) {
 }
 
 #[test]
-fn killed_at_any_mark_it_never_starts_read_write_and_the_same_command_ends_it() {
+fn a_rejoin_killed_at_any_mark_never_starts_read_write_and_the_same_command_completes_it() {
     // All of them with --all.
     let step = if support::slow() { 1 } else { 13 };
     killed_everywhere(None, step);
@@ -1119,7 +1119,7 @@ fn answered(nodes: &Nodes, early: &str, answer: &str) -> (i32, String) {
 }
 
 #[test]
-fn only_a_yes_that_is_typed_after_the_question_is_one() {
+fn only_a_yes_that_is_typed_after_the_question_counts() {
     let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.psql("CHECKPOINT");
@@ -1134,7 +1134,7 @@ fn only_a_yes_that_is_typed_after_the_question_is_one() {
 }
 
 #[test]
-fn what_is_committed_after_the_look_is_not_discarded_without_a_word() {
+fn transactions_committed_after_the_checks_are_not_discarded_silently() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.psql("CREATE TABLE t (a int)");

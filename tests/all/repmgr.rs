@@ -170,7 +170,7 @@ impl Lab {
         self.pgbaton(1, &["cluster", "show"]).run().code(0);
     }
 
-    fn nobody_failed_over(&self) {
+    fn no_failover_took_place(&self) {
         for server in &self.nodes.servers {
             for file in ["promoted", "followed"] {
                 assert!(!server.dir.join(file).exists(), "repmgrd of {} has acted: {file}", server.name);
@@ -258,12 +258,12 @@ fn every_command_works_on_a_cluster_of_repmgr() {
         lab.repmgr(1, &["service", "unpause"]);
         lab.at_work();
         lab.is_well(true);
-        lab.nobody_failed_over();
+        lab.no_failover_took_place();
     }
 }
 
 #[test]
-fn a_daemon_that_does_not_let_itself_be_paused_is_named() {
+fn a_daemon_that_cannot_be_paused_is_reported() {
     let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
     for body in ["RAISE 'not today';", "NULL;"] {
         metadata(
@@ -284,12 +284,12 @@ fn a_daemon_that_does_not_let_itself_be_paused_is_named() {
     assert_eq!(lab.nodes.primaries(), ["node2"]);
     lab.at_work();
     lab.is_well(true);
-    lab.nobody_failed_over();
+    lab.no_failover_took_place();
 }
 
 /// A witness has a daemon, too, and its vote counts in that of the others.
 #[test]
-fn a_witness_of_repmgr_goes_along() {
+fn a_witness_of_repmgr_keeps_working() {
     let Some(mut lab) = with_real_repmgr().and_then(|pg| Lab::of_repmgr(&pg)) else { return };
     let witness = lab.nodes.cluster.foreign("witness");
     witness.append_conf("shared_preload_libraries = 'repmgr'");
@@ -330,7 +330,7 @@ fn a_witness_of_repmgr_goes_along() {
     works(&mut running);
     lab.at_work();
     lab.is_well(true);
-    lab.nobody_failed_over();
+    lab.no_failover_took_place();
     assert!(!witness.dir.join("promoted").exists() && !witness.dir.join("followed").exists());
 }
 
@@ -382,7 +382,7 @@ fn a_daemon_promotes_and_follows_by_pgbaton() {
 
 /// Versions of the extension, a library that is not loaded, and a node that repmgr has marked as inactive.
 #[test]
-fn what_else_repmgr_may_have_left() {
+fn other_leftovers_of_repmgr() {
     let Some(pg) = with_real_repmgr() else { return };
     let Some(lab) = Lab::servers(&pg, false) else { return };
     lab.node(1).psql_as("postgres", "repmgr", "CREATE EXTENSION repmgr");
@@ -418,7 +418,7 @@ fn what_else_repmgr_may_have_left() {
 // ---- both at the same time ------------------------------------------------------------------------------------------
 
 #[test]
-fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
+fn one_of_two_concurrent_role_changes_gives_way() {
     let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
     // Together, and repmgr a moment later.
     for (round, later) in [Duration::ZERO, Duration::from_millis(150)].into_iter().enumerate() {
@@ -438,7 +438,7 @@ fn one_of_two_that_change_roles_at_the_same_time_gives_way() {
 
 /// Nothing but a command has a session where no daemon can run, or none does, however long ago it was opened.
 #[test]
-fn a_slow_command_of_repmgr_is_given_way_to() {
+fn pgbaton_gives_way_to_a_slow_command_of_repmgr() {
     let Some(pg) = with_real_repmgr() else { return };
     for extension in [false, true] {
         let Some(lab) = Lab::servers(&pg, extension) else { return };
@@ -458,7 +458,7 @@ fn a_slow_command_of_repmgr_is_given_way_to() {
 }
 
 #[test]
-fn of_two_promotions_one_gives_way() {
+fn one_of_two_promotions_gives_way() {
     let Some(lab) = with_real_repmgr().and_then(|pg| Lab::of_pgbaton(&pg)) else { return };
     lab.node(1).kill9();
     let repmgr = lab.begin_repmgr(2, &["standby", "promote", "--siblings-follow"]);
@@ -545,7 +545,7 @@ fn the_page_is_followed_to_take_over() {
         lab.at_work();
         assert_eq!(lab.nodes.primaries(), ["node2"]);
         lab.is_well(true);
-        lab.nobody_failed_over();
+        lab.no_failover_took_place();
     }
 }
 

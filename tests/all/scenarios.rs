@@ -9,33 +9,33 @@
 //! | The machine of the primary dies and returns | `a_primary_whose_machine_returns_ends_as_a_standby` |
 //! | The candidate is registered and does not run | `a_candidate_that_is_down_is_refused` |
 //! | Primary and successor die, and return in the wrong order | `the_older_branch_is_not_promoted_without_confirmation` |
-//! | Primary and a synchronous standby die at once | `the_survivor_of_two_losses_says_that_it_cannot_know` |
-//! | A standby was promoted by hand | `a_standby_that_was_promoted_by_hand_is_seen_and_led_back` |
+//! | Primary and a synchronous standby die at once | `the_survivor_of_two_losses_says_that_data_may_be_missing` |
+//! | A standby was promoted by hand | `a_standby_that_was_promoted_by_hand_is_detected_and_attached_again` |
 //! |  | `show: promoted_by_hand_and_the_old_primary_returns` |
 //! | The primary does not start with its new settings | `a_primary_that_does_not_start_with_its_settings_is_replaced_and_returns` |
 //! | Data of another cluster; a plain copy | `a_foreign_directory_is_refused_and_a_plain_copy_accepted` |
 //! |  | `clone: directories_that_are_not_ours_are_refused` |
-//! | A node is unregistered: live, dead, the primary | `register: unregister_takes_the_record_and_the_own_slot_and_nothing_else` |
+//! | A node is unregistered: live, dead, the primary | `register: unregister_removes_the_record_and_its_own_slot_and_nothing_else` |
 //! | Writes on the old primary after the failover | `rejoin: a_diverged_primary_is_rewound` |
 //! | The primary cannot run crash recovery of node | `a_primary_that_cannot_recover_is_replaced_and_cloned_anew` |
-//! | A standby received nothing when the primary died | `the_standby_that_has_come_further_takes_over_and_nothing_is_lost` |
+//! | A standby received nothing when the primary died | `the_standby_with_more_wal_is_promoted_and_nothing_is_lost` |
 //! | How long nobody can write at a switchover | `there_and_back_many_times_with_the_gaps_measured` |
 //! | The data of the running primary are removed | `a_primary_whose_data_were_removed_is_replaced_and_cloned_anew` |
 //! | The archiver hangs at a switchover | `an_archiver_that_hangs_does_not_hold_up_the_promotion` |
 //! | The standby is cut off when the primary stops | `switchover: if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again` |
-//! | A rejoin right after a promotion | `rejoin: a_source_whose_control_file_shows_the_old_timeline_is_waited_for` |
+//! | A rejoin right after a promotion | `rejoin: a_rewind_waits_for_a_source_whose_control_file_shows_the_old_timeline` |
 //! | Two promotions to the same timeline | `a_node_of_another_history_on_the_same_timeline_neither_follows_nor_registers` |
-//! |  | `rejoin: two_promotions_to_the_same_timeline_are_told_apart` |
+//! |  | `rejoin: two_promotions_to_the_same_timeline_are_distinguished` |
 //! | The WAL for a rewind is recycled, with an archive | `rejoin: wal_that_is_gone_comes_from_the_archive` |
 //! | The same without one | `rejoin: without_an_archive_only_a_new_clone_helps_and_the_old_directory_stays` |
-//! | Files that pg_rewind cannot write | `rejoin: files_that_pg_rewind_cannot_write_are_named_before_anything_happens` |
-//! | Packets to the primary vanish | `a_primary_behind_a_black_hole_is_given_up_within_the_time_that_was_given` |
+//! | Files that pg_rewind cannot write | `rejoin: files_that_pg_rewind_cannot_write_are_reported_before_anything_changes` |
+//! | Packets to the primary vanish | `a_primary_behind_a_black_hole_is_given_up_within_the_configured_time` |
 //! | The primary's postmaster hangs, at a promotion | `a_primary_that_a_sibling_streams_from_is_alive` |
 //! |  | `promote: a_hung_primary_with_nobody_streaming_is_for_the_operator_to_judge` |
-//! | The same at a switchover | `switchover: a_primary_that_cannot_be_asked_stays_the_primary` |
-//! | The same in the middle of one | `switchover: beside_a_postmaster_that_hangs_at_the_stop_nobody_is_promoted` |
-//! | The primary lets nobody in | `promote: while_the_primary_is_alive_it_is_refused` |
-//! |  | `switchover: a_primary_that_cannot_be_asked_stays_the_primary` |
+//! | The same at a switchover | `switchover: a_primary_that_cannot_be_queried_stays_the_primary` |
+//! | The same in the middle of one | `switchover: no_standby_is_promoted_while_the_postmaster_hangs_at_the_stop` |
+//! | The primary lets nobody in | `promote: a_promotion_is_refused_while_the_primary_is_alive` |
+//! |  | `switchover: a_primary_that_cannot_be_queried_stays_the_primary` |
 //! | Every connection of the primary is taken | `a_primary_without_a_free_connection_is_alive` |
 //! | Two promotions at the same time | `promote: two_promotions_at_the_same_time_make_one_primary` |
 
@@ -189,7 +189,7 @@ fn a_primary_that_a_sibling_streams_from_is_alive() {
 
 /// The WAL receiver of one standby is stopped, writes go on, the primary dies: the other one is the one to promote.
 #[test]
-fn the_standby_that_has_come_further_takes_over_and_nothing_is_lost() {
+fn the_standby_with_more_wal_is_promoted_and_nothing_is_lost() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let observer = Observer::begin(&nodes.servers);
@@ -374,7 +374,7 @@ fn a_primary_whose_data_were_removed_is_replaced_and_cloned_anew() {
 
 /// The primary and one of two standbys die at once; each commit had waited for one of the two. The other one may lack some.
 #[test]
-fn the_survivor_of_two_losses_says_that_it_cannot_know() {
+fn the_survivor_of_two_losses_says_that_data_may_be_missing() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     for server in [two, three] {
@@ -429,7 +429,7 @@ fn a_standby_in_maintenance_does_not_stop_the_writers() {
 
 /// Somebody has promoted a standby by hand, and it took writes: it is no candidate, and it is in the way of every other.
 #[test]
-fn a_standby_that_was_promoted_by_hand_is_seen_and_led_back() {
+fn a_standby_that_was_promoted_by_hand_is_detected_and_attached_again() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     two.wait_for_replay_of(one);
@@ -560,7 +560,7 @@ fn there_and_back_many_times_with_the_gaps_measured() {
 
 /// Packets to the host of the primary vanish: nobody answers, not even to refuse.
 #[test]
-fn a_primary_behind_a_black_hole_is_given_up_within_the_time_that_was_given() {
+fn a_primary_behind_a_black_hole_is_given_up_within_the_configured_time() {
     if installed("/usr/sbin/ip", "iproute2").is_none() || !can_unshare() {
         return;
     }

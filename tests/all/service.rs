@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_postmaster_that_was_killed_and_not_waited_for_holds_up_its_successor_only_so_long() {
+fn a_killed_postmaster_that_is_a_zombie_delays_its_successor_only_so_long() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -286,7 +286,7 @@ fn a_primary_that_appears_during_a_start_ends_it() {
 }
 
 #[test]
-fn a_server_that_lets_nobody_in_is_up() {
+fn a_server_that_rejects_connections_is_up() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -357,7 +357,7 @@ fn a_running_standby_without_standby_signal_is_not_restarted_as_a_primary() {
 }
 
 #[test]
-fn a_superuser_writes_the_checkpoint_that_the_role_may_not() {
+fn a_superuser_writes_the_checkpoint_that_the_role_is_not_permitted_to() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -421,7 +421,7 @@ fn a_start_that_fails_says_what_the_server_says() {
 }
 
 #[test]
-fn a_stop_that_takes_too_long_is_given_up_and_told() {
+fn a_stop_that_takes_too_long_is_given_up_and_reported() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -606,7 +606,7 @@ fn a_cluster_of_debian_is_started_and_stopped_by_debians_tool() {
 }
 
 #[test]
-fn who_starts_a_cluster_of_debian_beside_systemd_is_told() {
+fn starting_a_cluster_of_debian_without_systemd_is_reported() {
     let Some(pg) = packaged("postgresql-common", "/usr/bin/pg_createcluster") else { return };
     if !can_unshare() {
         return;
@@ -696,7 +696,7 @@ fn what_systemd_runs_is_left_to_systemd() {
 }
 
 #[test]
-fn directories_that_are_none_are_refused_by_what_they_are() {
+fn directories_that_are_no_data_directories_are_refused_with_the_reason() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.empty("node1");
@@ -718,7 +718,7 @@ fn directories_that_are_none_are_refused_by_what_they_are() {
 // ---- node status --------------------------------------------------------------------------------------------------------
 
 #[test]
-fn status_has_the_shape_of_the_real_repmgr() {
+fn status_has_the_layout_of_the_real_repmgr() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -765,7 +765,7 @@ fn status_has_the_shape_of_the_real_repmgr() {
 }
 
 #[test]
-fn status_tells_what_is_wrong_with_the_node() {
+fn status_reports_what_is_wrong_with_the_node() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -812,7 +812,7 @@ fn mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn options_of_pg_upgrade_and_others_that_take_protection_away_are_not_used_again() {
+fn options_of_pg_upgrade_and_others_that_disable_protection_are_not_used_again() {
     // It was never registered, and stopped by hand: nothing shows that no other node is the primary, hence --force.
     for pg in versions() {
         let cluster = TestCluster::new(&pg);
@@ -917,7 +917,7 @@ fn the_start_log_goes_where_the_server_wrote_before_and_else_into_the_state_dire
 }
 
 #[test]
-fn what_cannot_be_written_to_is_found_before_anything_stops() {
+fn unwritable_files_are_detected_before_anything_stops() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");

@@ -151,7 +151,7 @@ fn healthy_cluster() {
 }
 
 #[test]
-fn primary_dead_and_then_everybody() {
+fn primary_dead_and_then_all_nodes() {
     let Some(pg) = postgres(15) else { return };
     let (_cluster, nodes) = cluster(&pg, 2);
     for node in &nodes {
@@ -448,7 +448,7 @@ fn names_and_witness() {
 }
 
 #[test]
-fn nodes_that_do_not_let_themselves_be_asked() {
+fn nodes_that_cannot_be_queried() {
     let Some(pg) = postgres(15) else { return };
     let (_cluster, nodes) = cluster(&pg, 2);
     let conninfo = nodes[1].conninfo();
@@ -529,7 +529,7 @@ fn frozen_and_black_holed() {
 }
 
 #[test]
-fn a_role_that_may_see_little() {
+fn a_role_with_few_privileges() {
     let Some(pg) = postgres(15) else { return };
     let (cluster, nodes) = cluster(&pg, 1);
     for role in ["baton", "plain"] {

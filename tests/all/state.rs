@@ -155,7 +155,7 @@ fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() 
 }
 
 #[test]
-fn the_state_of_another_cluster_is_not_believed_and_moved_aside_only_if_its_owner_is_gone() {
+fn the_state_of_another_cluster_is_not_trusted_and_moved_aside_only_if_its_owner_is_gone() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let (one, other) = (cluster.primary("a"), cluster.foreign("b"));
@@ -230,7 +230,7 @@ fn a_data_directory_may_move_and_a_copy_of_it_is_another_node() {
 }
 
 #[test]
-fn state_is_found_where_the_environment_was_another_one() {
+fn state_is_found_where_the_environment_was_different() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -286,7 +286,7 @@ fn finished_journals_are_cleaned_up_and_no_others() {
 // ---- the upgrade from 0.1.0 ---------------------------------------------------------------------------------------------
 
 #[test]
-fn what_0_1_0_left_is_taken_over_for_its_own_cluster_only() {
+fn state_that_0_1_0_left_is_taken_over_for_its_own_cluster_only() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let (node1, node2) = (cluster.foreign("node1"), cluster.empty("node2"));
@@ -337,7 +337,7 @@ fn what_0_1_0_left_is_taken_over_for_its_own_cluster_only() {
 }
 
 #[test]
-fn a_cluster_that_0_1_0_made_is_shown_registered_cloned_and_switched_over() {
+fn a_cluster_that_0_1_0_created_is_shown_registered_cloned_and_switched_over() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let (node1, node2) = (cluster.primary("node1"), cluster.empty("node2"));

@@ -62,7 +62,7 @@ fn tour(pg: &Pg) {
 }
 
 #[test]
-fn there_and_back_nothing_is_lost_and_everybody_follows() {
+fn there_and_back_nothing_is_lost_and_all_standbys_follow() {
     tour(&postgres(15).unwrap());
 }
 
@@ -132,7 +132,7 @@ fn switchover_after(nodes: &Nodes, lines: &str) -> Output {
 }
 
 #[test]
-fn a_candidate_that_dies_is_not_waited_for_and_what_stays_on_it_is_no_outage() {
+fn a_candidate_that_dies_is_not_waited_for_and_what_remains_on_it_is_no_outage() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let observer = Observer::begin(&nodes.servers);
@@ -261,7 +261,7 @@ fn targets_are_cleared(pg: &Pg) {
 }
 
 #[test]
-fn a_recovery_target_that_was_left_does_not_promote_the_former_primary() {
+fn a_leftover_recovery_target_does_not_promote_the_former_primary() {
     targets_are_cleared(&postgres(15).unwrap());
 }
 
@@ -274,7 +274,7 @@ fn a_recovery_target_does_not_on_other_versions() {
 
 /// What goes back has its own file as it was.
 #[test]
-fn a_way_back_puts_the_settings_back() {
+fn a_rollback_restores_the_settings() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.psql("ALTER SYSTEM SET recovery_target_name = 'mine'");
@@ -316,7 +316,7 @@ fn restart_with(server: &TestServer, options: &str) {
 }
 
 #[test]
-fn what_no_file_overrides_is_refused_before_anything_stops() {
+fn settings_that_no_file_overrides_are_refused_before_anything_stops() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, three) = (nodes.node(1), nodes.node(3));
     restart_with(one, "-c recovery_target_name=never --recovery-target-action=promote");
@@ -724,7 +724,7 @@ fn clusters_of_debian_change_roles() {
 
 /// Commits that wait for standbys wait for those that are there afterwards.
 #[test]
-fn synchronous_commits_go_on_with_the_standbys_that_are_left() {
+fn synchronous_commits_continue_with_the_remaining_standbys() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     let set = |server: &TestServer, names: &str| {
@@ -772,7 +772,7 @@ fn synchronous_commits_go_on_with_the_standbys_that_are_left() {
 
 /// A standby that somebody has set apart is not taken by mistake; who insists gets it, with all data.
 #[test]
-fn doubtful_candidates_are_refused_and_taken_when_that_is_asked_for() {
+fn doubtful_candidates_are_refused_and_accepted_on_request() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.append_conf("wal_level = logical");
@@ -862,7 +862,7 @@ fn a_slot_that_may_keep_little_is_not_lost_on_the_way() {
 }
 
 #[test]
-fn a_primary_that_cannot_be_asked_stays_the_primary() {
+fn a_primary_that_cannot_be_queried_stays_the_primary() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.pgbaton(["cluster", "show"]).run().code(0);
@@ -896,7 +896,7 @@ fn a_primary_that_cannot_be_asked_stays_the_primary() {
 
 /// It hangs just when it is to stop. Sessions that are open go on writing there, so nobody else may.
 #[test]
-fn beside_a_postmaster_that_hangs_at_the_stop_nobody_is_promoted() {
+fn no_standby_is_promoted_while_the_postmaster_hangs_at_the_stop() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let stop = format!("kill -STOP $(head -1 {})", one.data.join("postmaster.pid").display());
@@ -1001,7 +1001,7 @@ fn a_former_primary_that_rejoins_does_not_keep_its_failover_slots() {
 }
 
 #[test]
-fn a_slot_that_only_looks_like_a_copy_is_told() {
+fn a_slot_that_only_looks_like_a_copy_is_reported() {
     let Some(pg) = postgres(17) else { return };
     let nodes = with_failover_slot(&pg);
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -1048,7 +1048,7 @@ fn a_slot_that_only_looks_like_a_copy_is_told() {
 }
 
 #[test]
-fn a_slot_that_the_new_primary_lacks_is_kept_and_named() {
+fn a_slot_that_the_new_primary_lacks_is_kept_and_reported() {
     let Some(pg) = postgres(17) else { return };
     let nodes = with_failover_slot(&pg);
     let (one, two) = (nodes.node(1), nodes.node(2));

@@ -158,7 +158,7 @@ fn tour_on_newer_versions() {
 // ---- what can be wrong ------------------------------------------------------------------------------------------------
 
 #[test]
-fn servers_that_are_no_witness() {
+fn servers_that_cannot_be_a_witness() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -269,7 +269,7 @@ fn servers_that_are_no_witness() {
 }
 
 #[test]
-fn what_is_registered_as_a_witness_and_is_none_keeps_the_metadata() {
+fn a_node_wrongly_registered_as_a_witness_keeps_the_metadata() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -329,7 +329,7 @@ fn pasted(hint: &str) -> &str {
 }
 
 #[test]
-fn a_role_without_rights_is_told_what_to_grant() {
+fn a_role_without_privileges_gets_the_grants_to_run() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -393,7 +393,7 @@ fn repmgr(server: &TestServer, args: &[&str]) -> String {
 }
 
 #[test]
-fn the_real_repmgr_reads_what_was_written_and_the_other_way_round() {
+fn the_real_repmgr_reads_what_was_written_and_vice_versa() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -449,7 +449,7 @@ fn the_real_repmgr_reads_what_was_written_and_the_other_way_round() {
 }
 
 #[test]
-fn the_extension_of_the_primary_is_made_on_the_witness_too() {
+fn the_extension_of_the_primary_is_created_on_the_witness_too() {
     let Some(pg) = with_real_repmgr() else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = cluster.primary("node1");
@@ -499,7 +499,7 @@ fn the_extension_of_the_primary_is_made_on_the_witness_too() {
 // ---- away when the primary changes -------------------------------------------------------------------------------------
 
 #[test]
-fn a_witness_that_was_away_is_named_until_it_is_told() {
+fn a_witness_that_was_away_is_reported_until_it_is_updated() {
     let Some(pg) = postgres(15) else { return };
     let nodes = Nodes::new(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));

@@ -152,13 +152,13 @@ async fn watch(servers: Vec<(String, String)>, stop: Arc<AtomicBool>) -> Option<
     while !stop.load(Ordering::Relaxed) {
         let mut writable = Vec::new();
         for (i, (_, conninfo)) in servers.iter().enumerate() {
-            if takes_writes(&mut clients[i], conninfo).await {
+            if accepts_writes(&mut clients[i], conninfo).await {
                 writable.push(i);
             }
         }
         // They were asked one after the other. Only if the first still takes writes now, both did when the last was asked.
         if let [first, .., last] = writable[..]
-            && takes_writes(&mut clients[first], &servers[first].1).await
+            && accepts_writes(&mut clients[first], &servers[first].1).await
         {
             return Some(format!("{} and {}", servers[first].0, servers[last].0));
         }
@@ -167,7 +167,7 @@ async fn watch(servers: Vec<(String, String)>, stop: Arc<AtomicBool>) -> Option<
     None
 }
 
-async fn takes_writes(client: &mut Option<Client>, conninfo: &str) -> bool {
+async fn accepts_writes(client: &mut Option<Client>, conninfo: &str) -> bool {
     if client.as_ref().is_none_or(Client::is_closed) {
         *client = connect(conninfo).await;
     }

@@ -80,7 +80,7 @@ impl Stepped {
 
     /// Returns its children whose command line contains a word.
     pub fn children(&self, word: &str) -> Vec<rustix::process::Pid> {
-        processes::children_told(self.running.pid(), word)
+        processes::children_with(self.running.pid(), word)
     }
 
     /// Ends it here.

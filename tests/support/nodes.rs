@@ -106,13 +106,13 @@ impl Nodes {
 
     /// Which of the servers that answer take writes. One that is being stopped answers until it does not.
     pub fn primaries(&self) -> Vec<&str> {
-        let takes_writes = |server: &&TestServer| {
+        let accepts_writes = |server: &&TestServer| {
             let asked = |server: &TestServer| {
                 server.try_psql_as("postgres", "postgres", "SELECT pg_is_in_recovery()")
             };
             server.is_running() && asked(server).stdout == "f\n"
         };
-        self.servers.iter().filter(takes_writes).map(|server| server.name.as_str()).collect()
+        self.servers.iter().filter(accepts_writes).map(|server| server.name.as_str()).collect()
     }
 }
 

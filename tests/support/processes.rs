@@ -363,7 +363,7 @@ pub fn mentioning(dir: &Path) -> Vec<(Pid, String)> {
 }
 
 /// Returns the living children of a process that have a word among their arguments.
-pub fn children_told(of: Pid, word: &str) -> Vec<Pid> {
+pub fn children_with(of: Pid, word: &str) -> Vec<Pid> {
     let found = each_process(|process| {
         let line = std::fs::read(process.join("cmdline")).ok()?;
         let is_child = parent_of(process) == Some(of.as_raw_nonzero().get());
