@@ -215,7 +215,7 @@ install_packages() {
             die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]}"
         fi
         say "Installing ${missing[*]} ..."
-        # With the server package, Debian would make and start a server of its own, which nobody has asked for.
+        # With the server package, Debian would make and start a server of its own, which is not needed.
         local no_server=/etc/postgresql-common/createcluster.d/pgbaton-example.conf
         as_root mkdir -p "$(dirname "$no_server")"
         echo 'create_main_cluster = false' | as_root tee "$no_server" >/dev/null

@@ -59,7 +59,7 @@ fn libpq_defaults() -> (Values, Vec<String>) {
     unsafe { copy(pq_sys::PQconndefaults()) }
 }
 
-/// What libpq makes of a connection string when it connects, and the password for the first host. Nobody listens there.
+/// What libpq makes of a connection string when it connects, and the password for the first host. That port is closed.
 fn libpq_connect(text: &str) -> (Values, String) {
     let text = CString::new(text).unwrap();
     // SAFETY: the connection is finished after everything was copied out of it.

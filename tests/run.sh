@@ -89,7 +89,7 @@ do_packages() {
     fi
     if [ ${#missing[@]} -gt 0 ] || { [ ${#wanted[@]} -gt 0 ] && [ -n "$required" ]; }; then
         may_install || die "packages are missing. As root, run: apt-get update && apt-get install ${missing[*]} ${wanted[*]}"
-        # With a server package, Debian would make and start a server of its own, which nobody has asked for.
+        # With a server package, Debian would make and start a server of its own, which is not needed.
         local no_server=/etc/postgresql-common/createcluster.d/pgbaton-test.conf
         as_root mkdir -p "$(dirname "$no_server")"
         echo 'create_main_cluster = false' | as_root tee "$no_server" >/dev/null

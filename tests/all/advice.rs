@@ -34,7 +34,7 @@ fn seen(nodes: &Nodes) -> Seen {
     }
 }
 
-/// Waits until as many stream as did before; who is led elsewhere does not for a moment.
+/// Waits until as many stream as did before; a standby that is repointed does not for a moment.
 fn settled(nodes: &Nodes, before: &Seen) -> Seen {
     let begun = Instant::now();
     let serving = |seen: &Seen| seen.primaries.len() + seen.streaming.len();
@@ -91,19 +91,19 @@ fn check(nodes: &Nodes, state: &State, line: &(usize, String), more: &[&str]) ->
     let output = types(nodes, line, more);
     let code = output.status.code().unwrap_or(-1);
     let after = settled(nodes, &before);
-    let told = format!("\"{}\": {} {more:?}: {code}: {before:?} -> {after:?}", state.name, line.1);
-    eprintln!("{told}");
-    assert!(after.primaries.len() <= before.primaries.len().max(1), "{told}\n{output:?}");
-    // Nobody is left without a primary, but by the line that stops one of several or an old one.
+    let message = format!("\"{}\": {} {more:?}: {code}: {before:?} -> {after:?}", state.name, line.1);
+    eprintln!("{message}");
+    assert!(after.primaries.len() <= before.primaries.len().max(1), "{message}\n{output:?}");
+    // No cluster is left without a primary, except by the line that stops one of several or an old one.
     let stops = line.1.contains("node stop");
-    assert!(stops || after.primaries.len() >= before.primaries.len().min(1), "{told}\n{output:?}");
-    // Who is promoted streams from nobody.
+    assert!(stops || after.primaries.len() >= before.primaries.len().min(1), "{message}\n{output:?}");
+    // A promoted node has no upstream.
     let kept = |name: &String| after.streaming.contains(name) || after.primaries.contains(name);
-    assert!(stops || before.streaming.iter().all(kept), "{told}\n{output:?}");
+    assert!(stops || before.streaming.iter().all(kept), "{message}\n{output:?}");
     match code {
         0 | 22 | 25 => {}
-        1 | 6 | 12 | 30..=32 => assert_eq!(after, before, "{told}\n{output:?}"),
-        _ => panic!("{told}\n{output:?}"),
+        1 | 6 | 12 | 30..=32 => assert_eq!(after, before, "{message}\n{output:?}"),
+        _ => panic!("{message}\n{output:?}"),
     }
     code
 }

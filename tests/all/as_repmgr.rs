@@ -236,7 +236,7 @@ impl Ground {
     }
 
     /// Leads the role of the primary around, and takes the cluster down again.
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let port = self.node(1).port.to_string();
         self.step(
             "standby clone over it",
@@ -425,7 +425,7 @@ fn output_that_scripts_read_matches_repmgr() {
             ground.events = metadata(ground.node(1), "SELECT count(*) FROM repmgr.events").parse().unwrap();
             let _ = std::fs::remove_file(ground.hooked());
         }
-        ground.tell();
+        ground.report();
         stories.push(std::mem::take(&mut ground.story));
     }
     for ((step, theirs), (same, ours)) in stories[0].iter().zip(&stories[1]) {

@@ -141,7 +141,7 @@ fn a_healthy_cluster_passes_in_every_topology() {
     nodes.node(2).pgbaton(["node", "check", "--role=standby"]).run().code(0);
     let no = nodes.node(2).pgbaton(["node", "check", "--role=primary"]).run();
     assert_eq!(no.code(2).stdout, "CRITICAL (node is standby, not primary)\n");
-    // Whoever only looks changes nothing that anybody could see: no slot, no connection stays.
+    // A read-only command leaves nothing visible: no slot, no connection stays.
     let senders = "SELECT count(*) FROM pg_stat_replication";
     nodes.node(1).wait_until(senders, "2", SOON);
 }
@@ -364,7 +364,7 @@ fn replication_roles_and_identity() {
     assert_eq!(alone.code(2).stdout, "CRITICAL (node is primary, and 2 nodes accept writes)\n");
     let table = one.pgbaton(["cluster", "check"]).run();
     assert!(table.code(2).stdout.starts_with("CRITICAL: split brain: 2 nodes accept writes; "), "{table:?}");
-    // Nobody has recorded the promotion: which of the two is right is the DBA's to say.
+    // The promotion is not recorded: which of the two is right is for the DBA to decide.
     assert!(!table.stdout.contains("pgbaton node stop"), "{table:?}");
     // The old primary is gone, and the others are on different timelines.
     one.stop(StopMode::Fast);
@@ -375,7 +375,7 @@ fn replication_roles_and_identity() {
     let json = cluster(three, &[]);
     assert_eq!(json["data"]["cluster"]["state"], "no_primary", "{json:#}");
     assert_eq!(finding(&json, 3, "replication_lag")["status"], "unknown");
-    // Nobody is left.
+    // No node is left.
     three.stop(StopMode::Fast);
     let json = cluster(three, &[]);
     assert_eq!(
@@ -394,7 +394,7 @@ fn a_replaced_primary_does_not_count_as_primary() {
     let Some(pg) = postgres(15) else { return };
     let nodes = nodes(&pg, 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
-    // Where nobody has seen a newer one, a backup runs.
+    // Where no node has seen a newer one, a backup runs.
     two.stop(StopMode::Fast);
     one.pgbaton(["node", "check", "--role=primary"]).run().code(0);
     two.start();
@@ -430,7 +430,7 @@ fn a_hung_receiver_does_not_count_as_attached() {
     let output = two.pgbaton(["standby", "switchover"]).run();
     output.code(1).says("the WAL receiver of node \"node2\" hangs").says("pgbaton node restart");
     assert_eq!((one.postmaster(), nodes.primaries()), (before, vec!["node1"]));
-    // A sibling that hangs is told of.
+    // A sibling that hangs is reported.
     let output = nodes.node(3).pgbaton(["standby", "switchover", "--dry-run"]).run();
     output.code(0).says("the WAL receiver of node \"node2\" hangs");
     send(receiver, Signal::CONT);
@@ -593,7 +593,7 @@ fn problems_that_are_visible_only_on_the_host() {
     }
 }
 
-/// A library that sets the clock of whoever loads it twelve seconds back: gettimeofday() is what clock_timestamp() reads.
+/// A library that sets the clock of the process that loads it twelve seconds back: gettimeofday() is what clock_timestamp() reads.
 const CLOCK: &str = "
 #define _GNU_SOURCE
 #include <sys/time.h>
@@ -656,7 +656,7 @@ fn frozen_servers_do_not_delay_the_checks() {
     assert_eq!(finding(&json, 2, "upstream")["status"], "ok", "{json:#}");
     assert_eq!(json["data"]["verdict"], "critical");
     two.pgbaton(["node", "check", "--role=standby", "--timeout", "4"]).run().code(0);
-    // What concerns only the node itself asks nobody else.
+    // A check of the node itself queries no other node.
     two.pgbaton(["node", "check", "--archive-ready", "--timeout", "60"])
         .deadline(Duration::from_secs(20))
         .run()
@@ -796,7 +796,7 @@ fn a_row_cannot_run_a_command_delay_the_check_or_forge_a_line() {
         );
     };
 
-    // A file that anybody may write is not a configuration, whatever the row says.
+    // A world-writable file is not a configuration, whatever the row says.
     let mark = place("RUN");
     let evil = place("evil.toml");
     let command = format!("service_stop_command = \"touch {}\"\n", mark.display());
@@ -808,7 +808,7 @@ fn a_row_cannot_run_a_command_delay_the_check_or_forge_a_line() {
         assert!(words[0] == "cluster" || output.status.code() != Some(0), "{output:?}");
         assert!(output.stderr.contains("other users could have written it"), "{output:?}");
     }
-    // The far end itself refuses it too, whoever opened it.
+    // The far end itself refuses it too.
     let far_end =
         support::Pgbaton::new(nodes.cluster.dir()).args(["far-end", "-f"]).arg(evil.to_str().unwrap()).run();
     assert_ne!(far_end.status.code(), Some(0), "{far_end:?}");
@@ -816,7 +816,7 @@ fn a_row_cannot_run_a_command_delay_the_check_or_forge_a_line() {
     assert_eq!(nodes.primaries(), ["node1"]);
     restore(1);
 
-    // Nobody writes into that pipe.
+    // There is no writer for that pipe.
     let fifo = place("fifo");
     let mode = rustix::fs::Mode::from(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -1061,7 +1061,7 @@ fn lines_match_the_real_repmgr() {
     same(&["--db-connection", "--optformat"]);
     same(&["--has-passfile", "--optformat"]);
 
-    // Files to archive, a slot that nobody uses, one that is missing with its node, and lag.
+    // Files to archive, an inactive slot, one that is missing with its node, and lag.
     for i in 0..20 {
         std::fs::write(one.data.join(format!("pg_wal/archive_status/0000000A000000000000{i:04}.ready")), "")
             .unwrap();

@@ -180,7 +180,7 @@ fn no_option_is_ignored() {
         }
     }
     assert!(refused > 100, "{refused}");
-    // Where another server could be meant, the way to name it is told.
+    // Where another server could be meant, the message says how to name it.
     let output = ground.run("node stop -h db9");
     output.code(1).says("option \"--host\" cannot be used with \"node stop\"").says("--node-id");
     let document = ground.run("--json cluster show --node-id 2");
@@ -401,7 +401,7 @@ fn command_lines_of_repmgr() {
     let mut wrong = Vec::new();
     for line in support::runbook::lines() {
         let words = line.words(&config, |_| 1);
-        // The document says what was understood. CSV and it exclude each other, and what repmgrs tell each other is no document.
+        // The document says what was understood. CSV and it exclude each other, and what repmgr processes exchange is no document.
         let document =
             !words.iter().any(|word| ["--csv", "--optformat", "--has-passfile"].contains(&word.as_str()))
                 && !line.command.is_empty();
@@ -444,7 +444,7 @@ fn every_command_fails_with_a_document() {
             assert_eq!(document["exit_code"], 0);
             continue;
         }
-        // Whoever asks these wants an answer by exit code, and nothing else may look like one.
+        // Callers of these read the exit code, and nothing else may look like an answer.
         output.code(if ["cluster check", "node guard"].contains(&command.as_str()) { 3 } else { 1 });
         let message = document["error"]["message"].as_str().unwrap();
         assert!(message.contains("none.toml\": No such file or directory"), "{command}: {message}");
@@ -742,7 +742,7 @@ fn messages_go_to_the_log_file() {
     ground.run("config show").code(0).says("WARNING: ");
 }
 
-/// `pgbaton man | head -0`: whoever has seen enough is no error.
+/// `pgbaton man | head -0`: a reader that closes the pipe is no error.
 #[test]
 fn a_closed_output_is_not_an_error() {
     let ground = Ground::new();
@@ -755,7 +755,7 @@ fn a_closed_output_is_not_an_error() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
     }
-    // And so is a standard error that nobody reads.
+    // And so is a standard error without a reader.
     let mut command = clean_command(env!("CARGO_BIN_EXE_pgbaton").as_ref());
     command.current_dir(ground.dir.path()).args(["primary"]);
     let mut child =

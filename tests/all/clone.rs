@@ -313,7 +313,7 @@ fn nested_directories_are_refused_before_the_copy() {
     let link = node2.dir.join("link");
     std::os::unix::fs::symlink(&node1.data, &link).unwrap();
     refused(&link.join("other"), "lies inside the data directory of the source");
-    // And where it lies beside, it is cloned.
+    // And where it lies next to it, it is cloned.
     let beside = node2.dir.join("ts");
     node2.node_config(
         2,
@@ -466,7 +466,7 @@ fn the_wal_receiver_uses_the_requested_connection() {
          host replication streamer 127.0.0.1/32 scram-sha-256",
     );
     node1.reload();
-    // Over a proxy, so that nobody could have had it from anywhere else.
+    // Over a proxy, so that it cannot have come from anywhere else.
     let proxy = Proxy::to(node1.port);
     let node2 = cluster.empty("node2");
     node2.node_config(2, "");
@@ -670,7 +670,7 @@ fn directories_that_are_not_ours_are_refused() {
     node2.node_config(2, "");
     let refusal =
         Refusal { servers: vec![&node1], directories: vec![&node2.dir], node: &node2, source: &node1 };
-    // Somebody's files, which --force does not remove either.
+    // Foreign files, which --force does not remove either.
     std::fs::create_dir(&node2.data).unwrap();
     std::fs::write(node2.data.join("diary"), "mine").unwrap();
     refusal.is(1, &["is not empty", "\"diary\"", "Nothing was changed"]);
@@ -750,7 +750,7 @@ fn sources_that_cannot_be_copied_are_refused() {
     refusal.is(1, &["too few free WAL senders"]);
     node1.psql("ALTER SYSTEM RESET ALL");
     node1.restart();
-    // Nobody there.
+    // No server there.
     node1.stop(StopMode::Fast);
     refusal.is(6, &["could not connect to the source server"]);
     node1.start();
@@ -767,7 +767,7 @@ fn an_existing_slot_is_used_if_it_is_not_in_use() {
     let node3 = cluster.empty("node3");
     node3.node_config(3, "");
     let slot = "SELECT slot_name, active, restart_lsn IS NOT NULL FROM pg_replication_slots";
-    // Somebody streams with it: a second standby of the same number.
+    // It is in use: a second standby of the same ID.
     node1.psql("SELECT pg_create_physical_replication_slot('repmgr_slot_3')");
     let mut receiver = support::clean_command(&pg.tool("pg_receivewal"));
     let to = cluster.dir().join("received");
@@ -927,7 +927,7 @@ fn the_clone_waits_for_a_source_that_is_starting_up() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = primary(&cluster, "node1");
-    // A standby without the WAL that its backup needs: it lets nobody in before it has got it from its upstream.
+    // A standby without the WAL that its backup needs: it rejects connections until it has received it from its upstream.
     let proxy = Proxy::to(node1.port);
     proxy.set(Fault::Refuse);
     let node2 = cluster.empty("node2");
@@ -983,7 +983,7 @@ fn processes(mut is: impl FnMut(Pid, &str) -> bool) -> Vec<Pid> {
         .collect()
 }
 
-/// Starts the server by hand, as somebody might who does not know: it must not come up, or come up as a standby.
+/// Starts the server by hand, as an operator might: it must not come up, or come up as a standby.
 /// Returns which of the two it was.
 #[track_caller]
 fn assert_no_second_primary(node: &TestServer) -> bool {
@@ -1155,7 +1155,7 @@ fn a_clone_killed_at_any_step_is_taken_over() {
             node2.node_config(2, "");
             kill_at_mark(&node2, clone_from(&node2, &node1), &step, mark);
             if assert_no_second_primary(&node2) {
-                // It was complete, and by its first start it has become somebody's standby.
+                // It was complete, and by its first start it has become a standby.
                 assert!(step == "put_in_place" || step == "remove_marker", "{step}");
             } else {
                 succeeds_again(&node2, &node1);
@@ -1223,7 +1223,7 @@ fn a_half_moved_clone_cannot_start() {
     node2.start();
     assert_eq!(node2.psql("SELECT pg_is_in_recovery()"), "t");
     node2.stop(StopMode::Fast);
-    // Once started it is somebody's standby.
+    // Once started it is a standby.
     clone_from(&node2, &node1).run().code(1).says("already a data directory");
     std::fs::remove_dir_all(&node2.data).unwrap();
     cp(&whole, &node2.data).code(0);
@@ -1420,12 +1420,12 @@ fn an_encrypted_key_opens_every_connection_and_its_passphrase_is_never_visible()
             let mut seen = 0;
             let own = env!("CARGO_BIN_EXE_pgbaton");
             while running.is_running() {
-                let told = processes(|_, line| {
+                let visible = processes(|_, line| {
                     seen += usize::from(line.contains("pg_basebackup"));
                     // The command line of pgbaton itself is the user's own doing.
                     line.contains("phr4se") && (by_service || !line.starts_with(own))
                 });
-                assert_eq!(told, []);
+                assert_eq!(visible, []);
             }
             let output = running.wait(SOON);
             output.code(0);
@@ -1495,11 +1495,11 @@ fn no_secret_is_visible() {
         while running.is_running() {
             // The command line of pgbaton itself is the user's own doing.
             let own = env!("CARGO_BIN_EXE_pgbaton");
-            let told = processes(|_, line| {
+            let visible = processes(|_, line| {
                 seen += usize::from(line.contains("pg_basebackup"));
                 line.contains("s3cret") && !line.starts_with(own)
             });
-            assert_eq!(told, []);
+            assert_eq!(visible, []);
         }
         let output = running.wait(SOON);
         output.code(0);

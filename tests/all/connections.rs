@@ -93,7 +93,7 @@ impl Desk {
     }
 }
 
-/// A port on which somebody listens who is no server.
+/// A port with a listener that is no PostgreSQL server.
 struct Impostor {
     port: u16,
 }
@@ -798,7 +798,7 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
             assert_eq!(version.get(0), Some(&*session.server_version_num().to_string()));
             assert_eq!(session.server_name(), format!("server at \"127.0.0.1\", port {}", node1.port));
 
-            // Parameters and columns are text, NULL is NULL, and what is not text is told.
+            // Parameters and columns are text, NULL is NULL, and what is not text is reported.
             let rows = session.query("SELECT ($1::int + 1)::text, $2", &[Some("41"), None]).await.unwrap();
             assert_eq!((rows[0].get(0), rows[0].get(1), rows[0].get(2)), (Some("42"), None, None));
             let error = session.query("SELECT length($1) AS n", &[Some("x")]).await.unwrap_err();

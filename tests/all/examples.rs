@@ -20,7 +20,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// A script, with a directory and ports that nobody else uses.
+/// A script, with a directory and ports of its own.
 struct Example {
     script: PathBuf,
     pg: Pg,
@@ -272,7 +272,7 @@ fn pgpool() {
     Example::new(&pg, "pgpool/pgpool.sh", 5).plays(&claims);
 }
 
-/// What is told reaches mail and webhook whole, whatever is in it, and one way that fails does not keep it from the others.
+/// Notifications reach mail and webhook unchanged, whatever is in them, and a channel that fails does not affect the others.
 #[test]
 fn a_notification_uses_every_configured_channel() {
     let dir = tempfile::tempdir().unwrap();

@@ -40,8 +40,8 @@ fn state(nodes: &Nodes) -> Fingerprint {
         }
     }
     let mut found = Fingerprint::of(&nodes.servers.iter().collect::<Vec<_>>(), &[]);
-    // A reload that was undone is a reload; a receiver that was led away and back is another process. A server that was started again
-    // has other processes.
+    // A reload that was undone is a reload; a receiver that was repointed and pointed back is another process. A server
+    // that was started again has other processes.
     for part in
         [": state/", ": state", ": loaded", ": receiver", ": processes", "postmaster.pid", "postmaster.opts"]
     {
@@ -50,8 +50,8 @@ fn state(nodes: &Nodes) -> Fingerprint {
     found
 }
 
-/// What a receiver is told, wherever that stands.
-fn led_to(nodes: &Nodes) -> Vec<String> {
+/// The connection settings of the receiver, wherever they are stored.
+fn upstreams(nodes: &Nodes) -> Vec<String> {
     let running = nodes.servers.iter().filter(|server| server.is_running());
     running.map(|server| server.psql("SHOW primary_conninfo; SHOW primary_slot_name")).collect()
 }
@@ -67,12 +67,12 @@ fn fails(nodes: &Nodes, on: &TestServer, words: &[&str], code: i32, undo: impl F
 /// The same with a command that was made ready, and whatever code.
 #[track_caller]
 fn fails_as(nodes: &Nodes, command: Pgbaton, undo: impl FnOnce()) -> Output {
-    let before = (BEFORE.with(|before| before.borrow_mut().take()).unwrap(), led_to_before());
+    let before = (BEFORE.with(|before| before.borrow_mut().take()).unwrap(), upstreams_before());
     let output = command.run();
     undo();
     assert_ne!(output.status.code(), Some(0), "{output:?}");
     if claims_nothing(&output) {
-        wait_for("the settings of before", SOON, || led_to(nodes) == before.1);
+        wait_for("the settings of before", SOON, || upstreams(nodes) == before.1);
         let streaming = |nodes: &Nodes| -> Vec<String> {
             let running = nodes.servers.iter().filter(|server| server.is_running());
             running
@@ -95,15 +95,15 @@ fn fails_as(nodes: &Nodes, command: Pgbaton, undo: impl FnOnce()) -> Output {
 
 thread_local! {
     static BEFORE: std::cell::RefCell<Option<Fingerprint>> = const { std::cell::RefCell::new(None) };
-    static LED: std::cell::RefCell<(Vec<String>, Vec<String>)> = const { std::cell::RefCell::new((Vec::new(), Vec::new())) };
+    static UPSTREAMS: std::cell::RefCell<(Vec<String>, Vec<String>)> = const { std::cell::RefCell::new((Vec::new(), Vec::new())) };
 }
 
-fn led_to_before() -> Vec<String> {
-    LED.with(|led| led.borrow().0.clone())
+fn upstreams_before() -> Vec<String> {
+    UPSTREAMS.with(|kept| kept.borrow().0.clone())
 }
 
 fn before_streaming() -> Vec<String> {
-    LED.with(|led| led.borrow().1.clone())
+    UPSTREAMS.with(|kept| kept.borrow().1.clone())
 }
 
 /// Takes note of the state, before the cause of a failure is made.
@@ -112,7 +112,7 @@ fn note(nodes: &Nodes) {
     let streaming = running()
         .map(|server| server.psql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"))
         .collect();
-    LED.with(|led| led.replace((led_to(nodes), streaming)));
+    UPSTREAMS.with(|kept| kept.replace((upstreams(nodes), streaming)));
     BEFORE.with(|before| before.replace(Some(state(nodes))));
 }
 
@@ -143,7 +143,7 @@ fn the_state_that_a_failed_command_reports_is_true() {
     }
     let follow = ["standby", "follow", "--upstream-node-id=2"];
 
-    // A lock that somebody else holds: every command that changes roles.
+    // A lock that another process holds: every command that changes roles.
     note(&nodes);
     let mut session = locked(two);
     let commands: [(&TestServer, &[&str]); 4] = [
@@ -423,7 +423,7 @@ fn a_server_that_did_not_stop_is_not_reported_as_stopped() {
 
 /// Lets a former primary write something, and stops it.
 fn run_alone(server: &TestServer) {
-    // By somebody who wants it to be a primary all the same.
+    // By an operator who overrides the refusal.
     let _none = std::fs::remove_file(server.data.join("standby.signal"));
     server.start();
     server.psql("CREATE TABLE alone AS SELECT generate_series(1, 100) AS n");
@@ -479,12 +479,12 @@ struct Full {
     step: Option<&'static str>,
     code: i32,
     says: &'static str,
-    /// Who is a primary then.
+    /// The primaries then.
     primary: Option<&'static str>,
     /// What is typed when there is room again, on which node, and its exit code.
-    mend: &'static [(usize, &'static [&'static str], i32)],
-    /// And who is the primary then.
-    healed: &'static str,
+    fix: &'static [(usize, &'static [&'static str], i32)],
+    /// And the primary then.
+    primary_after: &'static str,
 }
 
 const FULL: [Full; 9] = [
@@ -495,8 +495,8 @@ const FULL: [Full; 9] = [
         code: 1,
         says: "cannot write to the data directory of node \"node1\"",
         primary: Some("node1"),
-        mend: &[],
-        healed: "node1",
+        fix: &[],
+        primary_after: "node1",
     },
     Full {
         words: SWITCHOVER,
@@ -505,8 +505,8 @@ const FULL: [Full; 9] = [
         code: 22,
         says: "could not point node \"node3\" at node \"node2\"",
         primary: Some("node2"),
-        mend: &[(3, &["standby", "follow"], 0)],
-        healed: "node2",
+        fix: &[(3, &["standby", "follow"], 0)],
+        primary_after: "node2",
     },
     Full {
         words: SWITCHOVER,
@@ -515,8 +515,8 @@ const FULL: [Full; 9] = [
         code: 18,
         says: "node \"node1\" accepts connections as a primary",
         primary: Some("node1"),
-        mend: &[],
-        healed: "node1",
+        fix: &[],
+        primary_after: "node1",
     },
     // Its last checkpoint fails: it ends without one.
     Full {
@@ -526,8 +526,8 @@ const FULL: [Full; 9] = [
         code: 18,
         says: "no server runs on",
         primary: Some("node1"),
-        mend: &[],
-        healed: "node1",
+        fix: &[],
+        primary_after: "node1",
     },
     Full {
         words: SWITCHOVER,
@@ -536,8 +536,8 @@ const FULL: [Full; 9] = [
         code: 22,
         says: "run \"pgbaton node start\" on the host of \"node1\"",
         primary: Some("node2"),
-        mend: &[(1, &["node", "start"], 0)],
-        healed: "node2",
+        fix: &[(1, &["node", "start"], 0)],
+        primary_after: "node2",
     },
     // It cannot write the history of its new timeline, and shuts down.
     Full {
@@ -547,8 +547,8 @@ const FULL: [Full; 9] = [
         code: 8,
         says: "operation abandon",
         primary: None,
-        mend: &[(2, &["operation", "abandon"], 22), (2, &["node", "start"], 0), (2, &PROMOTE, 0)],
-        healed: "node2",
+        fix: &[(2, &["operation", "abandon"], 22), (2, &["node", "start"], 0), (2, &PROMOTE, 0)],
+        primary_after: "node2",
     },
     Full {
         words: PROMOTE,
@@ -557,8 +557,8 @@ const FULL: [Full; 9] = [
         code: 0,
         says: "the old primary \"node1\" can start only as a standby",
         primary: Some("node2"),
-        mend: &[(1, &["node", "rejoin", "--yes"], 0)],
-        healed: "node2",
+        fix: &[(1, &["node", "rejoin", "--yes"], 0)],
+        primary_after: "node2",
     },
     Full {
         words: PROMOTE,
@@ -567,8 +567,8 @@ const FULL: [Full; 9] = [
         code: 7,
         says: "What had been changed was undone.",
         primary: None,
-        mend: &[(2, &PROMOTE, 0), (1, &["node", "rejoin", "--yes"], 0)],
-        healed: "node2",
+        fix: &[(2, &PROMOTE, 0), (1, &["node", "rejoin", "--yes"], 0)],
+        primary_after: "node2",
     },
     Full {
         words: PROMOTE,
@@ -577,13 +577,13 @@ const FULL: [Full; 9] = [
         code: 8,
         says: "operation abandon",
         primary: None,
-        mend: &[
+        fix: &[
             (2, &["operation", "abandon"], 22),
             (2, &["node", "start"], 0),
             (2, &PROMOTE, 0),
             (1, &["node", "rejoin", "--yes"], 0),
         ],
-        healed: "node2",
+        primary_after: "node2",
     },
 ];
 
@@ -631,12 +631,12 @@ impl Full {
         if self.code == 18 && said.contains("\"pgbaton operation abandon") {
             nodes.node(2).pgbaton(["operation", "abandon"]).run().code(0);
         }
-        for (on, words, code) in self.mend {
+        for (on, words, code) in self.fix {
             nodes.node(*on).pgbaton(*words).run().code(*code);
         }
-        assert_eq!(nodes.primaries(), [self.healed]);
+        assert_eq!(nodes.primaries(), [self.primary_after]);
         heal(nodes, nodes.node(2));
-        assert_eq!(nodes.primaries(), [self.healed]);
+        assert_eq!(nodes.primaries(), [self.primary_after]);
         observer.assert_never_two();
     }
 }

@@ -122,7 +122,7 @@ fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Outcome
     })
 }
 
-// ---- who answers ---------------------------------------------------------------------------------------------------
+// ---- identity ------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_far_end_identifies_itself_locally_and_over_ssh() {
@@ -159,7 +159,7 @@ fn a_far_end_identifies_itself_locally_and_over_ssh() {
         assert_eq!((hello.archive_ready, hello.has_upstream), (Some(0), Some(false)));
         assert_eq!((hello.unfinished, hello.locked_by), (None, None));
     }
-    // Nobody stays behind.
+    // No process stays behind.
     wait_for("the far ends to end", SOON, || far_end_processes(&server).is_empty());
 }
 
@@ -555,7 +555,7 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
         LocalLock::holder(&server.dir.join("state")).unwrap().is_none()
     });
 
-    // Somebody else is at work there.
+    // Another operation runs there.
     let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
     let taken = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     server.stop(StopMode::Immediate);
@@ -564,7 +564,7 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     assert!(!signal.exists());
     drop(taken);
 
-    // It is down: whoever starts it gets a standby. With nothing promoted, that is taken back.
+    // It is down: started now, it comes up as a standby. With nothing promoted, that is undone.
     block_on(async {
         let (remote, secured) = secured_at(&context, &there).await;
         assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true });
@@ -622,7 +622,7 @@ fn drive(coordinator: &TestServer, variables: &[(&str, &str)]) -> Running {
     Running::start(command)
 }
 
-/// A switchover that is stopped in its middle: node1 has been told to stop, and after `more` the coordinator waits in vain.
+/// A switchover that is stopped in its middle: node1 has been asked to stop, and after `more` the coordinator times out.
 fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan {
     let data = server.data.clone();
     let signal = data.join("standby.signal");
@@ -736,11 +736,11 @@ fn a_lost_connection_is_reopened_for_the_rollback() {
     for pid in sshd.clients() {
         kill_process(pid, Signal::KILL).unwrap();
     }
-    // The coordinator finds what it wanted, whoever has done it.
+    // The coordinator finds the state that it needs.
     running.wait(SOON).code(i32::from(Exit::Switchover.code()));
     went_back(&server);
 
-    // Told before, the far end has done nothing, and what has to be done is done over the second connection.
+    // After its report the far end has done nothing, and what has to be done is done over the second connection.
     let is_down = Probe::ShutDown { data_directory: server.data.clone() };
     let down = step("down", Op::Wait(Probe::At { node_id: 1, probe: Box::new(is_down) }));
     std::fs::remove_file(server.dir.join("state/far-end.log")).unwrap();
@@ -788,7 +788,7 @@ fn after_reporting_the_shutdown_a_far_end_does_nothing_unasked() {
     let data = server.data.clone();
     let at = |probe| Op::Wait(Probe::At { node_id: 1, probe: Box::new(probe) });
     let shut_down = || step("down", at(Probe::ShutDown { data_directory: data.clone() }));
-    // In the same breath as the promotion: it is given up here for lack of anything to promote, and says no more than that it is past.
+    // In the same breath as the promotion: it is abandoned here for lack of anything to promote, and says no more than that it is past.
     let committed = || {
         step("commit", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 })
             .no_return()
@@ -798,7 +798,7 @@ fn after_reporting_the_shutdown_a_far_end_does_nothing_unasked() {
     for (reached, more) in [
         (local(&server), vec![shut_down(), mark()]),
         (sshd.reached("key", &config), vec![shut_down(), mark()]),
-        // Not told, but forgotten before the point of no return.
+        // Not reported, but lost before the point of no return.
         (local(&server), vec![gone(), committed()]),
     ] {
         let running = begin(&coordinator, &stopped_plan(&server, reached, more));
@@ -821,7 +821,7 @@ fn a_disconnected_far_end_does_not_start_a_second_primary() {
     coordinator.node_config(3, "");
     let running = begin(&coordinator, &stopped_plan(server, local(server), vec![]));
     wait_for("the server to be stopped", SOON, || !server.is_running());
-    // Meanwhile, by somebody who sees no primary.
+    // Meanwhile, by an operator who sees no primary.
     promoted.psql("SELECT pg_promote()");
     running.signal(Signal::KILL);
     assert!(!runs_after_the_end(server), "{}", log(server));
@@ -915,7 +915,7 @@ fn a_resumed_operation_opens_its_channels_again() {
                 node1(reached),
             ),
         };
-        // Interrupted on its way back, which is continued.
+        // Interrupted during its rollback, which is continued.
         let mut journal = Journal::create(&coordinator.dir.join("state"), &header).unwrap();
         let (stage, mark, at) = (journal::Stage::Forward, journal::Mark::Started, journal::now());
         let started = journal::Record::Mark { step: "begin".into(), stage, mark, at };
@@ -938,7 +938,7 @@ fn a_resumed_operation_opens_its_channels_again() {
     let given_up = coordinator.pgbaton(["operation", "abandon", "--force", "--json"]).run();
     given_up.code(0).says("overridden by --force");
 
-    // Somebody is working there, perhaps the far end of the earlier run on its way back: nobody acts without it.
+    // A process works there, perhaps the far end of the earlier run in its rollback: nothing is done without the lock.
     let path = begun("2", local(&server));
     std::fs::create_dir(server.dir.join("state")).unwrap();
     let before = std::fs::read_to_string(&path).unwrap();
@@ -1014,7 +1014,7 @@ fn a_node_is_local_only_if_that_is_proven() {
     assert!(!is_local(whereabouts(&there, Some(&known), None, None)));
     assert!(is_local(whereabouts(&there, None, Some(&identifier), None)));
     assert!(!is_local(whereabouts(&there, None, Some("42"), None)));
-    // RFC 5737: nobody's address.
+    // RFC 5737: an address that is never assigned.
     let elsewhere = row(&server, "host=192.0.2.1 user=repmgr".into());
     assert_eq!(whereabouts(&elsewhere, None, Some(&identifier), None).unwrap().reached, ssh("192.0.2.1"));
     let by_row = whereabouts(&elsewhere, None, Some(&identifier), Some("postgres@db1")).unwrap();
@@ -1101,7 +1101,7 @@ fn a_command_is_handed_over_with_its_answer_and_its_exit_code() {
     }
     let output = hand_over(sshd.reached("host_key", &config), "node status --json");
     output.code(12).says("cannot be reached");
-    assert_eq!(documents(&output).len(), 0, "it is for the caller to tell");
+    assert_eq!(documents(&output).len(), 0, "it is for the caller to report");
     let output = hand_over(local(&server), "node rejoin -d password=********");
     output.code(1).says("cannot be handed");
 }

@@ -184,7 +184,7 @@ fn a_diverged_node_is_referred_to_rejoin() {
     assert_eq!(three.psql("SHOW primary_conninfo"), before);
 }
 
-/// Begins timeline 2 on a server, in a way that nobody has recorded.
+/// Begins timeline 2 on a server, without any record.
 fn begin_timeline(server: &TestServer) {
     server.promote();
     server.psql_as("repmgr", "repmgr", "DELETE FROM pgbaton.promotion");
@@ -220,7 +220,7 @@ fn keeping_little(nodes: &Nodes) {
     nodes.node(1).psql("CREATE TABLE much (n int)");
 }
 
-/// As in every cluster that repmgr has led to another timeline some time ago.
+/// As in every cluster in which repmgr has switched the timeline some time ago.
 #[test]
 fn without_the_start_of_the_timeline_a_checkpoint_decides() {
     let every = if slow() { versions() } else { vec![postgres(15).unwrap()] };
@@ -237,7 +237,7 @@ fn beginning_is_gone(pg: &Pg) {
     two.psql_as("repmgr", "repmgr", "DELETE FROM pgbaton.promotion");
     until_its_beginning_is_gone(two, Some(three));
 
-    // It is led away, and back.
+    // It is repointed, and pointed back.
     let conninfo = three.psql("SHOW primary_conninfo").replace(&format!("port={}", two.port), "port=1");
     three.psql(&format!("ALTER SYSTEM SET primary_conninfo = '{}'", conninfo.replace('\'', "''")));
     three.reload();
@@ -305,7 +305,7 @@ fn a_checkpoint_that_the_other_node_never_had_decides_too() {
         until_its_beginning_is_gone(server, None);
     }
     two.psql("INSERT INTO much SELECT generate_series(1, 10000)");
-    // Somebody means well.
+    // Started by hand in the meantime.
     three.stop(StopMode::Fast);
     std::fs::write(three.data.join("standby.signal"), "").unwrap();
     three.start();

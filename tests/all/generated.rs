@@ -16,7 +16,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Fails unless the directory holds exactly these files with these contents; writes them where that is wanted.
+/// Fails unless the directory holds exactly these files with these contents; writes them where that is requested.
 fn compare(directory: &str, wanted: &[(String, String)]) {
     let directory = root().join(directory);
     if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {

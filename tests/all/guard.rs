@@ -234,11 +234,11 @@ fn a_node_promoted_before_a_power_failure_is_the_primary_after_it() {
 }
 
 /// The old primary comes up as a standby of the new one.
-fn demoted(pg: &Pg, parted: bool) {
+fn demoted(pg: &Pg, diverged: bool) {
     let nodes = nodes(pg, 2, "");
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     catch_up(&nodes);
-    if parted {
+    if diverged {
         two.stop(StopMode::Fast);
         three.stop(StopMode::Fast);
         one.psql("CREATE TABLE lost AS SELECT generate_series(1, 1000)");
@@ -269,15 +269,15 @@ fn demoted(pg: &Pg, parted: bool) {
     // The target first: a server with a signal and a target would promote itself.
     let steps = planned(&dry);
     let signal = steps.iter().position(|step| step.ends_with("standby.signal\"")).unwrap();
-    assert_eq!(signal, usize::from(!parted), "{steps:?}");
-    assert!(parted || steps[0].contains("clear the recovery target"), "{steps:?}");
+    assert_eq!(signal, usize::from(!diverged), "{steps:?}");
+    assert!(diverged || steps[0].contains("clear the recovery target"), "{steps:?}");
     before.assert_same(&Fingerprint::of(&[one, two], &state));
 
     let said = supervise(one, &["--demote"]);
     let data = answers(&said, 0, "demote", "newer_primary");
-    assert_eq!((&data["to_node_id"], &data["parted"]), (&json!(2), &json!(parted)), "{said:?}");
+    assert_eq!((&data["to_node_id"], &data["parted"]), (&json!(2), &json!(diverged)), "{said:?}");
     assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
-    if parted {
+    if diverged {
         said.says("cannot stream until it is rejoined").says("It has WAL up to");
         one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
     } else {
@@ -289,7 +289,7 @@ fn demoted(pg: &Pg, parted: bool) {
         "node1 node3",
         SOON,
     );
-    if !parted {
+    if !diverged {
         slots_of_an_old_primary(&nodes);
     }
     one.pgbaton(["cluster", "show"]).run().code(0);
@@ -323,7 +323,7 @@ fn slots_of_an_old_primary(nodes: &Nodes) {
     assert_eq!(slots(), "barman");
     one.pgbaton(["node", "rejoin"]).run().code(0).says("nothing was changed");
 
-    // The same by the other command that such a node is led back with. A slot that is in use stays.
+    // The same by the other command that attaches such a node again. A slot that is in use stays.
     one.psql("SELECT pg_create_physical_replication_slot('repmgr_slot_3', true)");
     let conninfo = one.conninfo();
     let receive = one.pg.tool("pg_receivewal");
@@ -374,13 +374,13 @@ fn a_copy_of_the_primary_does_not_start_while_the_primary_runs() {
     let copy = nodes.cluster.empty("copy");
     run_tool(Path::new("/bin/cp"), ["-a".as_ref(), one.data.as_os_str(), copy.data.as_os_str()]).code(0);
     configure(&copy, 1, "node1", &copy.conninfo(), "guard_wait = 2");
-    // As the hint says where a host knows nobody.
+    // As the hint says where a host knows no other node.
     let port = two.port.to_string();
     copy.pgbaton(["cluster", "show", "-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"])
         .run()
         .code(25);
     answers(&supervise(one, &[]), 0, "start", "all");
-    // Nobody has seen yet that it is back.
+    // No node has seen yet that it is back.
     let is_copied = |said: &Output| {
         said.says("an address of this node, accepts writes, on timeline 1").says("one of the two is a copy");
         assert!(!copy.is_running());
@@ -403,18 +403,18 @@ fn a_copy_of_the_primary_does_not_start_while_the_primary_runs() {
     said.says("another server responds as this node").says("Nothing was changed");
     assert!(!copy.data.join("standby.signal").exists());
 
-    // Somebody starts it all the same.
+    // It is started all the same.
     configure(&copy, 1, "node1", &copy.conninfo(), "guard_wait = 2");
     copy.start();
     let shown = copy.pgbaton(["--json", "cluster", "show"]).run();
     let issues = shown.code(25).json()["issues"].as_array().unwrap().clone();
-    let wrong = issues.iter().find(|issue| issue["code"] == "wrong_server").expect("it is told");
+    let wrong = issues.iter().find(|issue| issue["code"] == "wrong_server").expect("it is reported");
     assert!(wrong["detail"].as_str().unwrap().contains("one of them is a copy"), "{wrong}");
     copy.pgbaton(["node", "check", "--identity"]).run().says("lead to different servers");
     copy.pgbaton(["node", "restart"]).run().code(31).says("one of the two is a copy");
     one.pgbaton(["node", "restart", "--dry-run"]).run().code(0);
 
-    // It was moved, and the old place is gone: that is told, and it starts.
+    // It was moved, and the old place is gone: that is reported, and it starts.
     one.stop(StopMode::Fast);
     copy.stop(StopMode::Fast);
     // What the original has written meanwhile was not in the first copy.
@@ -475,13 +475,13 @@ fn it_does_not_start_while_a_primary_that_was_left_behind_runs() {
     one.kill9();
     one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     two.stop(StopMode::Fast);
-    // Somebody has not asked.
+    // Started without asking the guard.
     one.start();
     let said = supervise(two, &[]);
     answers(&said, 31, "refuse", "newer_primary");
     said.says("Node \"node1\" accepts writes, on timeline 1")
         .says("is on an older timeline than this node. Stop it first");
-    // It is nobody to follow.
+    // It is no primary to follow.
     let said = supervise(two, &["--demote"]);
     let data = answers(&said, 0, "demote", "newer_primary");
     assert!(data["to_node_id"].is_null(), "{said:?}");
@@ -497,7 +497,7 @@ fn without_a_primary_to_follow_it_becomes_a_standby_without_an_upstream() {
     one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run()).code(0);
     three.wait_until(STREAMS, "streaming", SOON);
     two.kill9();
-    // Something else was begun here: nothing is done beside it, and nothing is started.
+    // Something else was begun here: nothing else is done, and nothing is started.
     let journal = leave_operation(one);
     let said = supervise(one, &["--demote"]);
     answers(&said, 31, "refuse", "newer_primary");
@@ -533,7 +533,7 @@ fn without_nodes_to_query_the_answer_comes_at_once() {
     answers(&said, 0, "start", "single_node");
     said.says("WARNING: operation \"standby switchover\" is unfinished on this node");
 
-    // A standby with nobody else up.
+    // A standby while all other nodes are down.
     let standby = cluster.standby("node2", &alone);
     standby.node_config(2, "");
     standby.pgbaton(["standby", "register"]).run().code(0);
@@ -591,7 +591,7 @@ fn an_implausible_file_is_not_trusted() {
         let said = guard(&alone, &[]);
         answers(&said, 3, "unknown", "no_topology");
         said.says("saved topology is not used").says(why).says("Name a node to ask with --node");
-        // There is nobody to wait for.
+        // There is no node to wait for.
         assert!(said.took < Duration::from_secs(2), "{said:?}");
         std::fs::write(topology(&alone), &good).unwrap();
     };
@@ -608,7 +608,7 @@ fn an_implausible_file_is_not_trusted() {
     edit_topology(&alone, |seen| seen["observed_at"] = json!("2020-01-01T00:00:00Z"));
     doubted("ran after that for more than a day");
     edit_topology(&alone, |seen| seen["nodes"][0]["row"]["node_id"] = json!(7));
-    // Then there is somebody: node 7, which does not answer.
+    // Then there is one: node 7, which does not respond.
     let said = guard(&alone, &[]);
     said.code(3).says("It has no node 1 \"node1\"");
     std::fs::write(topology(&alone), &good).unwrap();
@@ -635,7 +635,7 @@ fn without_a_file_a_node_can_be_named() {
     nodes.configure(1, "guard_wait = 2");
     catch_up(&nodes);
     one.stop(StopMode::Fast);
-    // Written when it was registered, and it knows nobody else.
+    // Written when it was registered, and it knows no other node.
     let said = guard(one, &[]);
     answers(&said, 3, "unknown", "no_topology");
     said.says("has a replication slot \"repmgr_slot_2\"");
@@ -650,7 +650,7 @@ fn without_a_file_a_node_can_be_named() {
     let port = three.port.to_string();
     let said = guard(one, &["-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"]);
     answers(&said, 0, "start", "all");
-    // One that does not answer, and one that is nobody's.
+    // One that does not respond, and one that belongs to no node.
     two.stop(StopMode::Fast);
     let dead = two.conninfo();
     let said = guard(one, &["--node", &dead, "--node", &three.conninfo()]);
@@ -684,7 +684,7 @@ fn the_configuration_decides_when_no_node_responds() {
     let said = supervise(one, &[]);
     answers(&said, 3, "unknown", "too_few_answers");
     assert!(said.took < Duration::from_secs(10), "{said:?}");
-    // What is demoted are those of whom something newer is known.
+    // Demoted are those of which something newer is known.
     answers(&supervise(one, &["--demote"]), 3, "unknown", "too_few_answers");
 
     nodes.configure(1, "guard_wait = 1\nguard_on_unknown = \"start\"");
@@ -739,7 +739,7 @@ fn a_witness_has_a_vote_for_and_against() {
     two.start();
     two.wait_until(STREAMS, "streaming", SOON);
 
-    // It was told of the failover, and says so where the new primary is away.
+    // It was notified of the failover, and says so where the new primary is away.
     one.kill9();
     one.out_of_reach(|| two.pgbaton(["standby", "promote"]).run())
         .code(0)
@@ -786,7 +786,7 @@ fn a_node_that_rejects_connections_has_no_vote() {
     assert_eq!(words(&said)[0], say("node2", "unclear"), "{said:?}");
     said.says("responds but does not report its role");
     assert!(!said.stderr.contains("wrong\"") && !said.stdout.contains("password=wrong"), "{said:?}");
-    // A primary that lets nobody in is no vote either, and no proof.
+    // A primary that rejects connections has no vote either, and is no proof.
     two.promote();
     answers(&supervise(one, &[]), 3, "unknown", "too_few_answers");
     two.set_hba("host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust");
@@ -898,15 +898,15 @@ fn a_switchover_that_rolls_back_gets_its_primary_back() {
     send(receiver, Signal::CONT);
     said.code(18);
     assert_eq!(nodes.primaries(), ["node1"]);
-    let told = std::fs::read_to_string(&log).unwrap();
-    assert!(told.contains("\"pgbaton standby switchover\", which is running"), "{told}");
+    let written = std::fs::read_to_string(&log).unwrap();
+    assert!(written.contains("\"pgbaton standby switchover\", which is running"), "{written}");
     two.wait_until(STREAMS, "streaming", SOON);
     // And the whole way: the guard lets a standby start.
     two.pgbaton(["standby", "switchover"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node2"]);
     observer.assert_never_two();
-    let told = std::fs::read_to_string(&log).unwrap();
-    assert!(told.contains("it has standby.signal"), "{told}");
+    let written = std::fs::read_to_string(&log).unwrap();
+    assert!(written.contains("it has standby.signal"), "{written}");
 }
 
 /// Runs the entrypoint of a container on a server.
@@ -930,7 +930,7 @@ fn the_entrypoint_of_a_container_starts_only_what_it_should() {
     nodes.servers.iter().for_each(|server| server.stop(StopMode::Fast));
     let observer = Observer::begin(&nodes.servers);
 
-    // Restarted as long as it could not be told, like a container; then it is the server.
+    // Restarted as long as it could not be determined, like a container; then it is the server.
     let ended = container(one, &[]).wait(SOON);
     ended.code(3).says("it cannot be determined whether node \"node1\" may start");
     let mut second = container(two, &[]);

@@ -1,4 +1,4 @@
-//! The test ground itself: whoever relies on it should know that it tells the truth.
+//! The test harness itself: what the tests rely on is tested here.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

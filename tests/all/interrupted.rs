@@ -1,5 +1,5 @@
 //! What is left of an operation that was cut off, on real servers: by SIGKILL before and after every line of its journal, by signals, by
-//! the death of the far end, and by somebody who starts the old primary in the middle of it.
+//! the death of the far end, and by a start of the old primary in the middle of it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -123,13 +123,13 @@ pub fn heal(nodes: &Nodes, on: &TestServer) {
         once_free(server, &["node", "start"]).code(0);
         return heal(nodes, on);
     }
-    // What was given up leaves slots behind, and the next plan would be a shorter one.
+    // What was abandoned leaves slots behind, and the next plan would be a shorter one.
     for server in &nodes.servers {
         server.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active");
     }
 }
 
-/// Runs a command until it gets the locks: a far end that is on its way back holds one, and a server that has not noticed yet that its
+/// Runs a command until it gets the locks: a far end that is rolling back holds one, and a server that has not noticed yet that its
 /// client is gone.
 #[track_caller]
 fn once_free(node: &TestServer, words: &[&str]) -> Output {
@@ -188,7 +188,7 @@ fn killed_everywhere(pg: &Pg, then: &[Then]) {
         running.kill().wait(SOON);
         eprintln!("{} {side:?} {line}, the last is {}: {then:?}", candidate.name, last_line(candidate));
         let output = once_free(candidate, then.words());
-        // Done, gone back, or over already; given up past no return.
+        // Done, rolled back, or over already; abandoned past the point of no return.
         let code = output.status.code().unwrap();
         assert!([0, 1, 18].contains(&code) || (code, *then) == (22, Then::Abandon), "{output:?}");
         if code == 22 {
@@ -220,7 +220,7 @@ fn the_same_in_every_way_on_every_version() {
     }
 }
 
-/// Who waits for a promotion to lead clients there hears of it, whoever has finished it.
+/// The notification of a promotion is sent, whichever command has finished it.
 #[test]
 fn an_operation_that_is_finished_later_sends_its_notifications() {
     let cluster = Cluster::new(&postgres(15).unwrap());
@@ -247,7 +247,7 @@ fn an_operation_that_is_finished_later_sends_its_notifications() {
             "SELECT string_agg(node_id || ' ' || event || ' ' || successful::integer, ', ' ORDER BY event) \
              FROM repmgr.events WHERE event_timestamp > '{newest}'"
         );
-        // The third node was led along, where it was not given up.
+        // The third node was repointed, where it was not abandoned.
         let third = if well == 1 { "3 standby_follow 1, " } else { "" };
         let expected = format!("{third}{id} standby_promote 1, {id} standby_switchover {well}");
         assert_eq!(metadata(candidate, &rows), expected, "{then:?}");
@@ -257,7 +257,7 @@ fn an_operation_that_is_finished_later_sends_its_notifications() {
     cluster.end();
 }
 
-/// Cut off between the promotion and the step that tells of it: told at once, and not again by who finishes the rest.
+/// Cut off between the promotion and its notification: sent at once, and not again by the command that finishes the rest.
 #[test]
 fn a_promotion_is_notified_once() {
     let cluster = Cluster::new(&postgres(15).unwrap());
@@ -397,7 +397,7 @@ fn promote_and_rejoin_killed_everywhere(pg: &Pg, then: &[Then], step: usize) {
             let output = once_free(new, words);
             assert!([0, 1, 8, 22].contains(&output.status.code().unwrap()), "{output:?}");
             assert!(nodes.primaries().len() <= 1);
-            // Given up before there was one: whoever wants a primary asks again.
+            // Abandoned before there was one: the command has to be repeated.
             if nodes.primaries().is_empty() {
                 once_free(new, &PROMOTE).code(0);
             }
@@ -437,7 +437,7 @@ fn a_promotion_and_a_rejoin_killed_at_any_point_can_be_finished() {
     promote_and_rejoin_killed_everywhere(&postgres(15).unwrap(), &EACH, if slow() { 1 } else { 5 });
 }
 
-// ---- nobody is there any more -------------------------------------------------------------------------------------------
+// ---- the terminal is lost -----------------------------------------------------------------------------------------------
 
 #[test]
 fn a_hangup_a_closed_output_and_a_lost_terminal_do_not_stop_it() {
@@ -455,7 +455,7 @@ fn a_hangup_a_closed_output_and_a_lost_terminal_do_not_stop_it() {
     running.go_on(Some(Signal::HUP)).wait(SOON).code(0);
     whole("a hangup");
 
-    // Whoever reads goes away after the first line.
+    // The reader closes the pipe after the first line.
     let (_, candidate) = cluster.roles();
     let script = "set -o pipefail; \"$@\" 2>&1 | read -r line";
     let mut command = support::clean_command(Path::new("/bin/bash"));
@@ -477,11 +477,11 @@ fn a_hangup_a_closed_output_and_a_lost_terminal_do_not_stop_it() {
     terminal.signal(Signal::KILL);
     assert!(terminal.ends_within(SOON));
     wait_for("the switchover", 2 * SOON, || cluster.nodes.primaries() == [candidate.name.as_str()]);
-    whole("a vanished terminal");
+    whole("a lost terminal");
     cluster.end();
 }
 
-// ---- somebody starts the old primary -----------------------------------------------------------------------------------
+// ---- the old primary is started ----------------------------------------------------------------------------------------
 
 #[test]
 fn an_old_primary_started_during_a_switchover_is_no_second_primary() {
@@ -733,7 +733,7 @@ fn frozen(nodes: &Nodes, words: &[&str], place: Place, meanwhile: Meanwhile) -> 
     output
 }
 
-/// The command has made no primary, says why, and what it has left is closed by whoever resumes it.
+/// The command has promoted no node, says why, and what it has left is closed by a resume.
 #[track_caller]
 fn refused(nodes: &Nodes, output: &Output, place: Place, meanwhile: Meanwhile) {
     let two = nodes.node(2);
@@ -795,7 +795,7 @@ fn a_switchover_frozen_past_its_mark_causes_no_second_primary() {
     }
 }
 
-/// Killed after its mark, while somebody starts the old primary, as the standby that it is: there is nothing to be waited for.
+/// Killed after its mark, while the old primary is started, as the standby that it is: there is nothing to wait for.
 #[test]
 fn an_old_primary_back_as_a_standby_does_not_prevent_resuming_a_switchover() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);

@@ -1,4 +1,4 @@
-//! Old journals parse for ever: whoever upgrades in the middle of an operation can still resume or abandon it.
+//! Old journals can always be read: an operation that was interrupted before an upgrade can still be resumed or abandoned.
 //!
 //! A fixture is never changed. A new kind of record, effect or question gets a new one.
 
@@ -92,7 +92,7 @@ fn every_effect_and_every_question_has_a_fixture() {
     .map(load);
     let ops: Vec<&Op> =
         loaded.iter().flat_map(|loaded| loaded.header.plan.steps()).map(|step| &step.op).collect();
-    // An exhaustive match: whoever adds an effect is sent here, to add a fixture with it.
+    // An exhaustive match: a new effect does not compile without a fixture.
     let number = |op: &Op| match op {
         Op::Run(_) => 0,
         Op::Sql { .. } => 1,

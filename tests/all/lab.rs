@@ -93,7 +93,7 @@ impl Interrupted {
         self.nodes.cluster.lab().heal();
     }
 
-    /// It has led back, and failed.
+    /// It has rolled back, and failed.
     fn assert_rolled_back(self, output: &Output) {
         envelope(output, "standby switchover", 18, false);
         self.assert_as_before();
@@ -105,7 +105,7 @@ impl Interrupted {
         assert_eq!(self.nodes.primaries(), ["node1"]);
         assert!(!one.data.join("standby.signal").exists());
         one.wait_until(STREAMING, "1", SOON);
-        // Sessions whose other end has vanished have given up their locks.
+        // Sessions whose other end is gone have released their locks.
         one.wait_until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0", SOON);
         two.pgbaton(["standby", "switchover"]).deadline(LONG).run().code(0);
         assert_eq!(self.nodes.primaries(), ["node2"]);
@@ -134,7 +134,7 @@ fn a_primary_isolated_before_its_stop_keeps_running() {
     hosts.assert_rolled_back(&output);
 }
 
-/// Nobody can tell the pgbaton on its host what to do, so it brings the server back by itself.
+/// The pgbaton on its host receives no requests, so it brings the server back by itself.
 #[test]
 fn a_primary_isolated_while_it_stops_is_restarted_by_its_own_host() {
     let Some(hosts) = Interrupted::new() else { return };
@@ -162,7 +162,7 @@ fn a_primary_isolated_while_it_stops_is_restarted_by_its_own_host() {
     hosts.assert_rolled_back(&output);
 }
 
-/// It has told that it is down. From then on its own host does nothing by itself: the other one decides, and can do so only when the
+/// It has reported that it is down. From then on its own host does nothing by itself: the other one decides, and can do so only when the
 /// network is back.
 #[test]
 fn a_primary_isolated_while_it_is_down_is_restarted_over_the_restored_network() {
@@ -173,7 +173,7 @@ fn a_primary_isolated_while_it_is_down_is_restarted_over_the_restored_network() 
     let mut running = hosts.begin();
     two.wait_for_step("wait_until_received");
     hosts.cut();
-    wait_for("the way back to begin", LONG, || two.journal().contains("\"stage\":\"back\""));
+    wait_for("the rollback to begin", LONG, || two.journal().contains("\"stage\":\"back\""));
     assert!(!one.is_running() && running.is_running());
     send(receiver, Signal::CONT);
     hosts.heal();
@@ -181,7 +181,7 @@ fn a_primary_isolated_while_it_is_down_is_restarted_over_the_restored_network() 
     hosts.assert_rolled_back(&output);
 }
 
-/// The same, and the network does not come back for long: nobody takes writes, and that is said, with what to type.
+/// The same, and the network does not come back for long: no node accepts writes, and the message says so, with the command to run.
 #[test]
 fn a_primary_isolated_for_good_while_it_is_down_can_be_restarted_later() {
     let Some(hosts) = Interrupted::new().filter(|_| slow()) else { return };
@@ -191,7 +191,7 @@ fn a_primary_isolated_for_good_while_it_is_down_can_be_restarted_later() {
     let running = hosts.begin();
     two.wait_for_step("wait_until_received");
     hosts.cut();
-    // Each step of the way back is tried as long as it may take.
+    // Each step of the rollback is retried until its timeout.
     let output = running.wait(4 * LONG);
     envelope(&output, "standby switchover", 33, true);
     output.says("no node accepts writes").says("pgbaton operation resume");
@@ -207,7 +207,7 @@ fn a_primary_isolated_for_good_while_it_is_down_can_be_restarted_later() {
     hosts.assert_as_before();
 }
 
-/// A sibling that the candidate cannot reach could not be led to it.
+/// A sibling that the candidate cannot reach could not be attached to it.
 #[test]
 fn a_sibling_that_the_candidate_cannot_reach_is_detected_before_anything_stops() {
     let Some(nodes) = hosts(2) else { return };
@@ -222,7 +222,7 @@ fn a_sibling_that_the_candidate_cannot_reach_is_detected_before_anything_stops()
         .says("overridden by --force")
         .says("Nothing was changed.");
     assert_eq!(one.postmaster(), postmaster);
-    // Whoever wants it all the same leaves it behind, where it was.
+    // An override leaves it behind, where it was.
     let output = two.pgbaton(["standby", "switchover", "--force"]).run();
     output.code(0).says("overridden by --force");
     assert_eq!(nodes.primaries(), ["node2"]);
@@ -232,7 +232,7 @@ fn a_sibling_that_the_candidate_cannot_reach_is_detected_before_anything_stops()
     three.wait_for_replay_of(two);
 }
 
-/// The same network fails when there is no way back any more: what can be done is done, and the exit code says that something is left.
+/// The same network fails after the point of no return: what can be done is done, and the exit code says that something is left.
 #[test]
 fn a_sibling_isolated_after_the_checks_is_left_behind_and_reported() {
     let Some(nodes) = hosts(2) else { return };
@@ -257,7 +257,7 @@ fn a_sibling_isolated_after_the_checks_is_left_behind_and_reported() {
     output.says("node3");
     assert_eq!(nodes.primaries(), ["node2"]);
     nodes.cluster.lab().heal();
-    // The session whose other end has vanished holds its lock until that is noticed.
+    // The session whose other end is gone holds its lock until that is detected.
     three.wait_until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0", SOON);
     three.pgbaton(["standby", "follow"]).run().code(0);
     two.wait_until(STREAMING, "2", SOON);
@@ -312,7 +312,7 @@ fn a_primary_that_no_node_reaches_is_replaced_and_returns_as_a_standby() {
     for server in [two, three] {
         server.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
     }
-    // Whoever has received more takes over, as one of the two has everything that was acknowledged.
+    // The standby that has received more is promoted, as one of the two has everything that was acknowledged.
     let received = three.psql("SELECT pg_last_wal_receive_lsn()");
     let behind = two.psql(&format!("SELECT pg_last_wal_receive_lsn() < '{received}'")) == "t";
     let (new, other) = if behind { (three, two) } else { (two, three) };
@@ -322,7 +322,7 @@ fn a_primary_that_no_node_reaches_is_replaced_and_returns_as_a_standby() {
     // One is enough.
     other.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run().code(31);
     other.wait_for_replay_of(new);
-    // Its host is restarted and still sees nobody. Somebody starts it all the same.
+    // Its host is restarted and still reaches no node. It is started all the same.
     one.stop(StopMode::Fast);
     one.pgbaton(["node", "guard", "--wait", "2"]).run().code(3);
     one.start();
@@ -333,13 +333,13 @@ fn a_primary_that_no_node_reaches_is_replaced_and_returns_as_a_standby() {
         let shown = server.pgbaton(["--json", "cluster", "show"]).run();
         assert_eq!(shown.code(25).json()["data"]["cluster"]["state"], "split_brain", "{shown:?}");
     }
-    // It is stopped, and would be started again. What its host has seen counts also when it sees nobody.
+    // It is stopped, and would be started again. What its host has seen counts also when it reaches no node.
     one.stop(StopMode::Fast);
     lab.isolate(1);
     one.pgbaton(["node", "guard", "--wait", "2"]).run().code(31).says("was last seen as a primary");
     lab.heal();
     one.pgbaton(["node", "guard"]).run().code(31).says(&format!("\"{}\" accepts writes", new.name));
-    // The rows that it could not acknowledge are discarded by nobody but the operator.
+    // The rows that it could not acknowledge are discarded only by the operator.
     one.pgbaton(["node", "rejoin"]).run().code(32).says("would be discarded");
     one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
     assert_eq!(nodes.primaries(), [new.name.as_str()]);

@@ -32,7 +32,7 @@ fn cells(output: &Output) -> String {
 
 /// Fails unless the answer has this exit code, and an issue that says so.
 #[track_caller]
-fn tells(output: &Output, exit: i32, text: &str) {
+fn assert_says(output: &Output, exit: i32, text: &str) {
     let json = output.json();
     let issues = json["issues"].as_array().unwrap().iter();
     let said = |issue: &Value| {
@@ -70,7 +70,7 @@ fn every_host_is_queried_once_and_reports_which_nodes_it_reaches() {
     one.set_hba(&format!("{trusted} scram-sha-256"));
     one.reload();
     let output = hosts.pgbaton_on(2, ["cluster", "crosscheck", "--json"]).run();
-    tells(&output, 25, "node \"node3\" cannot connect to node \"node1\"");
+    assert_says(&output, 25, "node \"node3\" cannot connect to node \"node1\"");
     assert_eq!(cells(&output), "x*****x**", "{output:?}");
     let json =
         envelope(&hosts.pgbaton_on(2, ["cluster", "matrix", "--json"]).run(), "cluster matrix", 25, false);
@@ -84,17 +84,17 @@ fn every_host_is_queried_once_and_reports_which_nodes_it_reaches() {
     one.set_hba(&format!("{trusted} trust"));
     one.reload();
 
-    // Down, and frozen: nobody waits for ever, and its own host still knows whom it reaches.
+    // Down, and frozen: no query waits forever, and its own host still knows which nodes it reaches.
     hosts.node(3).stop(StopMode::Fast);
     let output = hosts.pgbaton_on(1, ["cluster", "matrix", "--json"]).run();
-    tells(&output, 25, "no node can connect to node \"node3\"");
+    assert_says(&output, 25, "no node can connect to node \"node3\"");
     assert_eq!(cells(&output), "**x**x**x");
     hosts.node(3).start();
     hosts.node(2).freeze();
     let begun = std::time::Instant::now();
     let output = hosts.pgbaton_on(1, ["cluster", "matrix", "--json"]).run();
     hosts.node(2).thaw();
-    tells(&output, 25, "no node can connect to node \"node2\"");
+    assert_says(&output, 25, "no node can connect to node \"node2\"");
     assert_eq!(cells(&output), "*x**x**x*");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
@@ -104,7 +104,7 @@ fn an_unreachable_host_is_unknown_unless_another_one_queries_it() {
     let Some(hosts) = postgres(15).and_then(|pg| Hosts::new(&pg, 2)) else { return };
     let one = hosts.node(1);
     let run = |verb: &str, more: &[&str]| hosts.pgbaton_on(1, ["cluster", verb].iter().chain(more)).run();
-    // From here, the name of node 3's host leads to where nobody listens. On the other hosts everything is one host.
+    // From here, the name of node 3's host leads to a closed port. On the other hosts everything is one host.
     let options = hosts.sshd.options("key");
     let config = one.dir.join("ssh_config");
     std::fs::write(&config, "Host third\n HostName 127.0.0.2\n").unwrap();
@@ -112,10 +112,10 @@ fn an_unreachable_host_is_unknown_unless_another_one_queries_it() {
     metadata(one, "INSERT INTO pgbaton.node VALUES (3, 'third')");
     let matrix = run("matrix", &["--json"]);
     assert_eq!(cells(&matrix), "******???", "{matrix:?}");
-    tells(&matrix, 12, "pgbaton on the host of node \"node3\" cannot be reached");
+    assert_says(&matrix, 12, "pgbaton on the host of node \"node3\" cannot be reached");
     let before = hosts.sshd.accepted();
     let crossed = run("crosscheck", &["--json"]);
-    tells(&crossed, 12, "Node \"node2\" has queried it instead");
+    assert_says(&crossed, 12, "Node \"node2\" has queried it instead");
     let json = crossed.json();
     assert_eq!(json["data"]["nodes"][2]["relayed_by"], 2, "{json}");
     let statuses = json["data"]["connections"].as_array().unwrap();
@@ -133,7 +133,7 @@ fn an_unreachable_host_is_unknown_unless_another_one_queries_it() {
     set_ssh(one, &hosts.sshd.options("host_key"));
     let refused = run("crosscheck", &["--json"]);
     assert_eq!(cells(&refused), "***??????", "{refused:?}");
-    tells(&refused, 12, "Permission denied");
+    assert_says(&refused, 12, "Permission denied");
     set_ssh(one, &format!("{options} -o ProxyCommand='sleep 600'"));
     let begun = std::time::Instant::now();
     let hangs = run("matrix", &["--json", "--timeout=2"]);
@@ -148,7 +148,7 @@ fn an_unreachable_host_is_unknown_unless_another_one_queries_it() {
     metadata(one, &format!("UPDATE repmgr.nodes SET config_file = '{}' WHERE node_id = 3", other.display()));
     let wrong = run("matrix", &["--json"]);
     assert_eq!(cells(&wrong), "******???", "{wrong:?}");
-    tells(&wrong, 12, "is that of another node");
+    assert_says(&wrong, 12, "is that of another node");
 }
 
 #[test]

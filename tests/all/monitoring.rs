@@ -95,7 +95,7 @@ fn history_on_newer_versions() {
     }
 }
 
-/// Without a superuser's rights: what is missing is told, and the vacuum is left to others.
+/// Without a superuser's rights: what is missing is reported, and the vacuum is left to others.
 fn poor(pg: &Pg) {
     let cluster = TestCluster::new(pg);
     let node1 = registered(&cluster, "node1", 1);
@@ -112,7 +112,7 @@ fn poor(pg: &Pg) {
     let json = envelope(&cleanup(), "cluster cleanup", 7, false);
     let hint = json["error"]["hint"].as_str().unwrap();
     as_owner(hint.split_once("run: ").unwrap().1);
-    // It is not read either, and nobody minds.
+    // It is not read either, which does no harm.
     let output = cleanup();
     let json = envelope(&output, "cluster cleanup", 0, true);
     assert_eq!(json["data"]["deleted_records"], 48, "{json}");

@@ -74,7 +74,7 @@ fn a_killed_register_is_listed_and_resumed() {
     let shown = envelope(&show, "operation show", 0, false)["data"].clone();
     assert_eq!(shown["steps"][0]["status"], "started");
     let id = shown["operation_id"].as_str().unwrap();
-    // It blocks nobody: what it leaves harms nothing.
+    // It blocks no other command: what it leaves does no harm.
     node1.pgbaton(["node", "status"]).run().code(0);
 
     let before = Fingerprint::of(&[&node1], &[]);
@@ -229,7 +229,7 @@ fn a_hook_gets_every_value_as_one_word_and_executes_none() {
             format!("[2][standby_register][1][{details}][1][node1][{}][100%]\n", node1.conninfo())
         );
     }
-    // Inside a substitution, and beside other text.
+    // Inside a substitution, and next to other text.
     let (_, said) = register(&format!("{shown} \"$(printf %%s \"%d\")\" x%n'y%n'\"z%n\" \\%n %x %"));
     assert_eq!(said, format!("[{}][x2y2z2][%n][%x][%]\n", details.trim_end_matches('\n')), "{said}");
     let (_, said) = register(&format!("{shown} \"$PGBATON_EVENT\" '%t'"));
@@ -290,7 +290,7 @@ fn an_operation_that_is_open_elsewhere_is_reported_everywhere_and_blocks_others(
     let held = hold_nodes(one);
     let follow = two.pgbaton(["standby", "follow", "--upstream-node-id", "3"]).spawn();
     wait_for("the follow to wait", 3 * SOON, || one.psql_as("postgres", "repmgr", WAITS) == "t");
-    // As long as it runs it waits for nobody.
+    // As long as it runs it does not have to wait.
     let runs = two.pgbaton(["node", "check", "--unfinished-operation"]).run();
     assert!(runs.code(0).stdout.contains("operation \"standby follow\" is running (process "), "{runs:?}");
     let shown = two.pgbaton(["cluster", "show", "--json"]).run();
@@ -362,7 +362,7 @@ fn an_operation_that_is_open_elsewhere_is_reported_everywhere_and_blocks_others(
     three.pgbaton(["cluster", "show"]).run().code(0);
     three.pgbaton(["standby", "follow", "--upstream-node-id", "2"]).run().code(0);
     assert_eq!(metadata(one, OPEN), "");
-    // Nobody is left who could finish it.
+    // No command is left that could finish it.
     left_open(&nodes, 3, "1,3", 1);
     one.pgbaton(["standby", "unregister", "--node-id", "3"]).run().code(0);
     assert_eq!(metadata(one, OPEN), "");

@@ -155,7 +155,7 @@ enum Cut {
     Client,
     /// The sshd there is.
     Session,
-    /// Nothing gets through any more, and nobody is told.
+    /// All packets are dropped silently.
     Network,
 }
 
@@ -438,7 +438,7 @@ fn a_lost_host_blocks_a_resumed_switchover_only_until_its_point_of_no_return() {
         assert_eq!(hosts.nodes.primaries(), ["node2"]);
         three.wait_for_replay_of(two);
         if is_past {
-            // Whoever starts it gets a standby. As it was told, it is brought back by a rejoin, and then nothing is left.
+            // Started now, it is a standby. As the message says, it is brought back by a rejoin, and then nothing is left.
             hosts.sshd.go();
             hosts.pgbaton_on(1, ["node", "rejoin", "--yes"]).run().code(0);
         }

@@ -15,7 +15,7 @@ use crate::support::{
 
 const LONG: Duration = Duration::from_secs(180);
 
-/// The role and the database of these tests: nobody has made them.
+/// The role and the database of these tests: they do not exist yet.
 const NEW: &str = "keeper";
 
 /// A server that knows nothing of pgbaton, with a configuration that names a role and a database that it has not.
@@ -25,7 +25,7 @@ fn bare(cluster: &TestCluster, more: &str) -> TestServer {
     server
 }
 
-/// Lets nobody in over TCP but by the rules given.
+/// Rejects connections over TCP except by the rules given.
 fn closed(server: &TestServer, rules: &str) {
     server.set_hba(rules);
     server.reload();
@@ -189,7 +189,7 @@ fn a_password_is_generated_and_never_visible() {
     let again = prepare(&node1, &["--apply", "--generate-password", "--json"]);
     envelope(&again, "node prepare", 0, false);
     assert_eq!(std::fs::read_to_string(pgpass(&cluster)).unwrap(), kept);
-    // Somebody who has another password here does not change that of the cluster.
+    // Another password on this host does not change that of the cluster.
     let other = node1.pgbaton(["node", "prepare", "--apply"]).env("PGPASSWORD", "another").run();
     other.code(1).says("differs from the one found on this host");
     assert_eq!(node1.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'keeper'"), stored);
@@ -415,7 +415,7 @@ fn errors_in_pg_hba_conf_are_named_and_nothing_is_changed() {
     refused.code(1).says("line 3 of").says("has an error").says("Nothing was changed");
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
     prepare(&node1, &[]).code(25).says("line 3 of");
-    // Marks that are no pair: nobody knows what would be replaced.
+    // Marks that are no pair: what to replace cannot be determined.
     closed(&node1, "host all postgres 127.0.0.1/32 trust\n# pgbaton: begin");
     prepare(&node1, &["--apply", "--generate-password"]).code(1).says("are no pair (lines 3)");
 }
@@ -592,14 +592,14 @@ fn without_a_superuser_it_only_inspects_and_says_which_roles_were_tried() {
     prepare(&node1, &["--apply"]).code(6).says("no server runs on").says("Start it");
 }
 
-/// A step in the middle fails: what was done is told, and the next run does the rest.
+/// A step in the middle fails: what was done is reported, and the next run does the rest.
 #[test]
 fn a_second_run_continues() {
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = bare(&cluster, "");
     closed(&node1, "host all postgres 127.0.0.1/32 trust");
-    // Nobody can copy a database that somebody is in.
+    // A database with open sessions cannot be copied.
     let mut psql = clean_command(&pg.tool("psql"));
     psql.args(["-XAtq", "-h"]).arg(&node1.socket_dir).args(["-p", &node1.port.to_string(), "-U", "postgres"]);
     psql.args(["-d", "template1", "-c", "SELECT pg_sleep(100)"]);

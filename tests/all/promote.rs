@@ -53,7 +53,7 @@ fn tour(pg: &Pg) {
         ),
         "2 true"
     );
-    // The control file shows the new timeline already: whoever rewinds now is not misled.
+    // The control file shows the new timeline already: a rewind that starts now is not misled.
     assert_eq!(two.control_data("Latest checkpoint's TimeLineID"), "2");
 
     two.pgbaton(["cluster", "show"])
@@ -107,7 +107,7 @@ fn a_promotion_is_refused_while_the_primary_is_alive() {
     refused("is a primary and alive", &["standby", "promote", "--force", "--accept-data-loss"]);
     refused("is a primary and alive", &["standby", "promote", "--dry-run"]);
 
-    // Nobody is let in any more, but it is there.
+    // All connections are rejected, but it is there.
     one.set_hba(
         "local all all trust\nhost all all 127.0.0.1/32 reject\nhost replication all 127.0.0.1/32 trust\n",
     );
@@ -166,7 +166,7 @@ fn a_hung_primary_whose_host_is_unreachable_requires_the_decision_of_the_operato
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
-/// Three servers, of which the primary is dead and node3 lets nobody in.
+/// Three servers, of which the primary is dead and node3 rejects all connections.
 fn with_a_sibling_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
@@ -180,7 +180,7 @@ fn with_a_sibling_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
     let output = two.pgbaton(["standby", "promote"]).run();
     output.code(0).says("On its host it runs in recovery.").says("\"node1\" can start only as a standby");
     assert_eq!(nodes.primaries(), ["node2"]);
-    // Whoever starts it now.
+    // When it is started now.
     one.start();
     assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
 }
@@ -267,7 +267,7 @@ fn files_written_on_the_host_of_the_dead_primary_are_removed_if_nothing_is_promo
     assert!(!signal(one).exists());
     std::fs::remove_file(&open).unwrap();
 
-    // Somebody else is at work there.
+    // Another operation runs there.
     let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let taken = runtime.block_on(LocalLock::acquire(&there, &me)).unwrap();
@@ -306,7 +306,7 @@ fn a_resumed_promotion_checks_the_host_of_the_old_primary_again() {
         two.wait_for_step("promote");
         running.signal(Signal::KILL);
         running.wait(SOON);
-        // Somebody has removed what was written there, and started it.
+        // What was written there was removed, and the server started.
         wait_for("the far end to end", SOON, || LocalLock::holder(&one.dir.join("state")).unwrap().is_none());
         std::fs::remove_file(signal(one)).unwrap();
         one.start();
@@ -450,7 +450,7 @@ fn slots_that_may_keep_little_are_not_lost_on_the_way() {
     );
 }
 
-/// Who leads clients to the new primary hears of it at once, and once.
+/// The notification of the new primary is sent at once, and once.
 #[test]
 fn a_sibling_that_does_not_follow_does_not_delay_the_notification() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -553,7 +553,7 @@ fn restore(server: &TestServer) {
     server.start();
 }
 
-/// Both standbys of a dead primary are told to take over, at once or one a little later than the other: one of them does.
+/// Both standbys of a dead primary are asked to promote, at once or one a little later than the other: one of them does.
 #[test]
 fn two_promotions_at_the_same_time_make_one_primary() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -686,7 +686,7 @@ fn the_extra_wal_of_a_stopped_or_crashed_primary_is_reported_to_the_byte() {
     assert_eq!(crashed.json()["data"]["wal_lost_bytes"], end - fork.0, "{crashed:?}");
 }
 
-/// The startup process comes to a request for promotion only when `restore_command` has ended, and nobody can take it back.
+/// The startup process comes to a request for promotion only when `restore_command` has ended, and the request cannot be undone.
 #[test]
 fn a_requested_promotion_that_hangs_counts_as_a_promotion() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -754,7 +754,7 @@ fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_p
     }
 }
 
-/// Types what the hints of a command tell to type on a node.
+/// Runs what the hints of a command say on a node.
 #[track_caller]
 fn run_the_hints(server: &TestServer, output: &Output) {
     let name = format!("\"{}\"", server.name);
@@ -779,7 +779,8 @@ fn leads_to(server: &TestServer, upstream: &TestServer) -> bool {
     server.psql("SHOW primary_conninfo").contains(&format!("port={}", upstream.port))
 }
 
-/// A cluster without a primary needs one now. What keeps a sibling from following is told before, and can be mended afterwards as it says.
+/// A cluster without a primary needs one now. What keeps a sibling from following is reported before, and can be fixed
+/// afterwards as the message says.
 #[test]
 fn siblings_that_cannot_follow_are_reported_and_do_not_prevent_a_promotion() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 4);
@@ -843,7 +844,7 @@ fn siblings_that_cannot_follow_are_reported_and_do_not_prevent_a_promotion() {
     }
 }
 
-/// Before PostgreSQL 14 a standby with lower settings than its primary shuts down: it is not led there.
+/// Before PostgreSQL 14 a standby with lower settings than its primary shuts down: it is not repointed.
 #[test]
 fn a_sibling_that_would_shut_down_at_the_new_primary_is_not_repointed_to_it() {
     let Some(pg) = postgres(13) else { return };

@@ -83,7 +83,7 @@ fn the_real_repmgr_works_on_a_schema_that_pgbaton_created_and_with_one_configura
         server.pgbaton(["-f", &conf, kind, "register"]).env("XDG_STATE_HOME", &state).run().code(0);
     }
     node2.wait_for_replay_of(&node1);
-    // A slot for node2 is what repmgr expects under use_replication_slots; without it both tools tell.
+    // A slot for node2 is what repmgr expects under use_replication_slots; without it both tools warn.
     for (server, role) in [(&node1, "primary"), (&node2, "standby")] {
         let shown = real_repmgr(server, &["cluster", "show"]);
         shown.code(0);
@@ -133,7 +133,7 @@ fn the_tables_of_the_real_extension_are_adopted_unaltered() {
     register().code(0).says("nothing was changed");
     assert_eq!(metadata(&node1, &all), before);
 
-    // A role that does not own the extension is told what to run, and running it is enough.
+    // A role that does not own the extension gets the statements to run, and running them is enough.
     node1.psql_as("postgres", "baton", "CREATE EXTENSION repmgr");
     configure(&node1, 1, "node1", &node1.conninfo_as("baton", "baton"), "");
     let refused = node1.pgbaton(["primary", "register", "--json"]).run();
@@ -143,7 +143,7 @@ fn the_tables_of_the_real_extension_are_adopted_unaltered() {
     node1.pgbaton(["primary", "register"]).run().code(0);
     node1.pgbaton(["primary", "unregister", "--force"]).run().code(0);
 
-    // Or a superuser is named, who leaves the extension's tables as they are but for the grants.
+    // Or a superuser is named, which leaves the extension's tables unchanged except for the grants.
     node1.psql("CREATE DATABASE third");
     node1.psql_as("postgres", "third", "CREATE EXTENSION repmgr");
     configure(&node1, 1, "node1", &node1.conninfo_as("baton", "third"), "");
@@ -173,7 +173,7 @@ fn a_superuser_creates_the_metadata_for_a_role_that_may_not() {
     let node1 = cluster.primary("node1");
     node1.psql("CREATE ROLE \"po\"\"or\" LOGIN PASSWORD 'secret' IN ROLE pg_monitor");
     node1.psql("CREATE DATABASE poor");
-    // Nobody has the other one's password.
+    // The password of the other role is unknown.
     node1.prepend_hba("host all \"po\"\"or\" 127.0.0.1/32 scram-sha-256");
     node1.reload();
     let conninfo = format!("host=127.0.0.1 port={} user='po\"or' password=secret dbname=poor", node1.port);
@@ -205,11 +205,11 @@ fn a_superuser_creates_the_metadata_for_a_role_that_may_not() {
         node1.psql_as("postgres", "poor", "SELECT has_database_privilege('po\"or', 'poor', 'CREATE')"),
         "f"
     );
-    // From now on it needs nobody.
+    // From now on it needs no superuser.
     envelope(&register(&[]), "primary register", 0, false);
     envelope(&register(&["-S", "nobody"]), "primary register", 0, false);
 
-    // Tables that are somebody else's: the superuser also sees whom the role would register beside.
+    // Tables with another owner: the superuser also sees the nodes that are registered there.
     let node2 = cluster.standby("node2", &node1);
     node2.promote();
     for statement in ["ALTER SCHEMA repmgr OWNER TO postgres", "ALTER TABLE repmgr.nodes OWNER TO postgres"] {
@@ -252,7 +252,7 @@ fn foreign_tables_and_missing_privileges_are_reported_with_what_to_run() {
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
     node1.psql_as("postgres", "my \"db\"", pasted(json["error"]["hint"].as_str().unwrap()));
 
-    // Half of it by somebody else: a schema that may not be written.
+    // Half of it by another role: a schema that may not be written.
     node1.psql_as("postgres", "my \"db\"", "CREATE SCHEMA repmgr");
     let json = envelope(&register(), "primary register", 1, false);
     node1.psql_as("postgres", "my \"db\"", pasted(json["error"]["hint"].as_str().unwrap()));
@@ -283,7 +283,7 @@ fn foreign_tables_and_missing_privileges_are_reported_with_what_to_run() {
         envelope(&register(), "primary register", 0, false);
     }
 
-    // Somebody else's tables.
+    // Tables with another owner.
     node1.psql("CREATE DATABASE other");
     node1.psql_as("postgres", "other", "CREATE SCHEMA repmgr; CREATE TABLE repmgr.nodes (id int)");
     configure(&node1, 1, "node1", &node1.conninfo_as("repmgr", "other"), "");
@@ -366,7 +366,7 @@ fn primary_register_is_idempotent_and_brings_changes_up_to_date() {
     envelope(&output, "primary register", 0, true);
     assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), "52");
 
-    // Nobody answers.
+    // No node responds.
     node1.stop(StopMode::Fast);
     let output = node1.pgbaton(["primary", "register", "--json"]).run();
     envelope(&output, "primary register", 6, false);
@@ -596,7 +596,7 @@ fn standbys_are_registered_with_their_actual_upstream() {
     refused.code(1).says("is not attached to its upstream \"node1\"").says("\"other\"").says("--force");
     node2.pgbaton(["standby", "register", "-F"]).run().code(0);
 
-    // Nobody to write to.
+    // No primary to write to.
     node1.stop(StopMode::Immediate);
     let refused = node2.pgbaton(["standby", "register", "--json"]).run();
     envelope(&refused, "standby register", 6, false);
@@ -666,7 +666,7 @@ fn a_standby_of_another_history_is_refused() {
     let json = envelope(&refused, "standby register", 1, false);
     let text = json.to_string();
     assert!(text.contains("this server has diverged from the primary"), "{json}");
-    // Waiving the missing attachment does not waive that.
+    // Overriding the missing attachment does not override that.
     node3.pgbaton(["standby", "register", "--force"]).run().code(1);
 
     // A server of another cluster whose standby happens to know the metadata.

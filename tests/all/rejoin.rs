@@ -35,8 +35,8 @@ fn write_alone(one: &TestServer) {
     one.psql_as("repmgr", "repmgr", "INSERT INTO kept VALUES (99)");
 }
 
-/// An old primary with writes of its own, stopped as told, and the new one.
-fn parted(pg: &Pg, stopped: Option<StopMode>) -> Nodes {
+/// An old primary with writes of its own, stopped in the given mode, and the new one.
+fn diverged(pg: &Pg, stopped: Option<StopMode>) -> Nodes {
     let nodes = pair(pg);
     let (one, two) = (nodes.node(1), nodes.node(2));
     take_over(two);
@@ -85,7 +85,7 @@ fn assert_rejoined(one: &TestServer, two: &TestServer) {
 
 fn tour(pg: &Pg) {
     for mode in [Some(StopMode::Fast), Some(StopMode::Immediate), None] {
-        let nodes = parted(pg, mode);
+        let nodes = diverged(pg, mode);
         let (one, two) = (nodes.node(1), nodes.node(2));
         let output = rejoin(&nodes, &["--force-rewind"]);
         output.code(0);
@@ -112,7 +112,7 @@ fn with_targets(pg: &Pg) {
         (Some(StopMode::Immediate), "recovery_target_time = '2020-01-01 00:00:00+00'"),
         (None, "recovery_target_lsn = '0/1'"),
     ] {
-        let nodes = parted(pg, mode);
+        let nodes = diverged(pg, mode);
         let (one, two) = (nodes.node(1), nodes.node(2));
         set(one, target);
         let output = rejoin(&nodes, &["--force-rewind"]);
@@ -148,7 +148,7 @@ fn a_recovery_target_does_not_on_other_versions() {
 
 #[test]
 fn a_node_that_could_not_remain_a_standby_is_refused_and_left_unchanged() {
-    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let nodes = diverged(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     // The new primary may still be writing the checkpoint of its promotion.
     let before = seen(&[one]);
@@ -182,7 +182,7 @@ fn short_tour_on_other_versions() {
 
 #[test]
 fn nothing_is_discarded_without_consent_and_a_dry_run_says_what_will_be_done() {
-    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let nodes = diverged(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.psql("CHECKPOINT");
     let before = seen(&[one, two]);
@@ -269,7 +269,7 @@ fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
         std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
     };
     let line = |server: &TestServer| format!("127.0.0.1:{}:repmgr:repmgr:x\n", server.port);
-    // Nothing leads anywhere, or to servers that are none of this cluster, or to nobody.
+    // Nothing leads anywhere, or only to servers of other clusters, or to no server.
     let before = seen(&[one]);
     let add = format!("HOST:5432:repmgr:repmgr:PASSWORD\" to \"{}\"", passfile.display());
     rejoin()
@@ -282,7 +282,7 @@ fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
     rejoin().code(6).says("belongs to another cluster").says("port=1").says("Nothing was changed.");
     std::fs::remove_file(&passfile).unwrap();
     before.assert_same(&seen(&[one]));
-    // A standby of this cluster is led to, and tells of the primary.
+    // A standby of this cluster is found, and it knows the primary.
     write(&(line(&elsewhere) + &line(three)));
     rejoin().code(0);
     assert_rejoined(one, two);
@@ -297,7 +297,7 @@ fn a_host_that_knows_no_other_node_finds_the_primary_or_says_what_to_add() {
 
 #[test]
 fn a_running_old_primary_whose_rows_name_no_reachable_node_finds_the_new_one() {
-    let nodes = parted(&postgres(15).unwrap(), None);
+    let nodes = diverged(&postgres(15).unwrap(), None);
     let (one, two) = (nodes.node(1), nodes.node(2));
     let passfile = one.dir.join(".pgpass");
     std::fs::write(&passfile, format!("127.0.0.1:{}:repmgr:repmgr:x\n", two.port)).unwrap();
@@ -533,7 +533,7 @@ fn the_stop_of_the_node_does_not_recycle_the_wal_that_the_rewind_reads() {
     }
 }
 
-/// The old primary was stopped by somebody else, and the WAL that a rewind needs no longer has WAL it. With an archive, if there is one.
+/// The old primary was stopped by other means, and the WAL that a rewind needs no longer has WAL it. With an archive, if there is one.
 fn recycled(archive: bool, more: &[&str]) -> (Nodes, Output) {
     let nodes = pair(&postgres(15).unwrap());
     let (one, two) = (nodes.node(1), nodes.node(2));
@@ -670,7 +670,7 @@ fn without_an_archive_only_a_new_clone_helps_and_the_old_directory_stays() {
 
 #[test]
 fn a_new_clone_that_fails_leaves_the_old_directory_where_it_was() {
-    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let nodes = diverged(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.append_conf("wal_log_hints = off");
     one.start();
@@ -826,7 +826,7 @@ fn write(path: &Path, text: &str, mode: u32) {
 
 #[test]
 fn the_nodes_own_files_stay_its_own() {
-    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let nodes = diverged(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     write(&one.data.join("conf.d/own.conf"), "work_mem = '5MB'\n", 0o600);
     write(&one.data.join("server.key"), "own", 0o400);
@@ -861,7 +861,7 @@ fn the_nodes_own_files_stay_its_own() {
 
 #[test]
 fn files_that_pg_rewind_cannot_write_are_reported_before_anything_changes() {
-    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let nodes = diverged(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     let file = one.data.join("global/pg_filenode.map");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).unwrap();
@@ -966,7 +966,7 @@ fn a_role_with_the_four_functions_is_enough() {
 
 // ---- cut short -----------------------------------------------------------------------------------------------------
 
-/// Starts the server as a supervisor would; says whether it took writes.
+/// Starts the server as a supervisor would; returns whether it accepted writes.
 fn comes_up_writable(one: &TestServer) -> bool {
     if !one.try_start().status.success() {
         return false;
@@ -1062,7 +1062,7 @@ fn killed_at(nodes: &Nodes, line: usize, side: Side) -> bool {
 fn killed_everywhere(stopped: Option<StopMode>, step: usize) {
     for number in (0..).step_by(step) {
         let (line, side) = place(number);
-        let nodes = parted(&postgres(15).unwrap(), stopped);
+        let nodes = diverged(&postgres(15).unwrap(), stopped);
         let (one, two) = (nodes.node(1), nodes.node(2));
         if !killed_at(&nodes, line, side) {
             assert!(line > 10, "it was done after {line} lines");
@@ -1073,7 +1073,7 @@ fn killed_everywhere(stopped: Option<StopMode>, step: usize) {
         if !one.is_running() && (signal || blocked) {
             assert!(!comes_up_writable(one), "killed {side:?} line {line}");
         }
-        // Whoever comes up in between does it as a standby, and the same command goes on.
+        // A server that comes up in between does so as a standby, and the same command goes on.
         let output = rejoin(&nodes, &["--yes"]);
         output.code(0);
         assert_rejoined(one, two);
@@ -1120,7 +1120,7 @@ fn answered(nodes: &Nodes, early: &str, answer: &str) -> (i32, String) {
 
 #[test]
 fn only_a_yes_that_is_typed_after_the_question_counts() {
-    let nodes = parted(&postgres(15).unwrap(), Some(StopMode::Fast));
+    let nodes = diverged(&postgres(15).unwrap(), Some(StopMode::Fast));
     let (one, two) = (nodes.node(1), nodes.node(2));
     two.psql("CHECKPOINT");
     for (early, answer) in [("", "x\r"), ("", "\r"), ("", " \r"), ("", "yesterday\r"), ("y\ryes\r", "n\r")] {
@@ -1150,7 +1150,7 @@ fn transactions_committed_after_the_checks_are_not_discarded_silently() {
     refused.code(24).says("More transactions were committed here before the server was stopped");
     refused.says("1 transactions were committed after").says("None of them is discarded.");
     refused.says("The server of node \"node1\" was stopped.").says("Run the command again");
-    // Now it is told, and asked for.
+    // Now it is reported, and consent requested.
     one.pgbaton(["node", "rejoin"]).run().code(32).says("with 1 committed transaction would be discarded");
     one.pgbaton(["node", "rejoin", "--yes"]).run().code(0);
     assert_eq!(one.psql("SELECT count(*) FROM t"), "0");

@@ -1,4 +1,4 @@
-//! Beside the real repmgr: a cluster that it has made and its daemons watch, and one that pgbaton has made and repmgr works on.
+//! Together with the real repmgr: a cluster that it has made and its daemons watch, and one that pgbaton has made and repmgr works on.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl Lab {
     fn at_work(&mut self) {
         for (server, running) in self.nodes.servers.iter().zip(&mut self.daemons) {
             wait_for(&format!("repmgrd of {} to be at work", server.name), 2 * SOON, || {
-                // It gives up by itself where a server is away for a moment. Whoever runs it starts it again.
+                // It gives up by itself where a server is away for a moment. Its supervisor starts it again.
                 if !running.is_running() {
                     *running = daemon(server);
                 }
@@ -225,7 +225,7 @@ fn every_command_works_on_a_cluster_of_repmgr() {
         }
         lab.pgbaton(2, &["standby", "promote"]).run().code(31);
         assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
-        // It makes its own tables beside those of the extension.
+        // It creates its own tables next to those of the extension.
         lab.pgbaton(1, &["primary", "register"]).run().code(0);
         assert_eq!(metadata(lab.node(1), "SELECT n::text FROM repmgr.nodes n ORDER BY node_id"), before);
 
@@ -248,7 +248,7 @@ fn every_command_works_on_a_cluster_of_repmgr() {
         assert_eq!(lab.nodes.primaries(), ["node3"]);
         lab.is_well(true);
 
-        // The primary dies; whoever is promoted by hand has the daemons of the others pause meanwhile.
+        // The primary dies; a promotion by hand pauses the daemons of the others meanwhile.
         for id in [1, 2] {
             lab.repmgr(id, &["service", "pause"]);
         }
@@ -277,7 +277,7 @@ fn a_daemon_that_cannot_be_paused_is_reported() {
         output.code(18).says("--repmgrd-no-pause").says("repmgrd on");
         assert_eq!(lab.nodes.primaries(), ["node1"]);
     }
-    // They need not, for whoever knows that they wait longer for the primary than this takes.
+    // They need not, if it is known that they wait longer for the primary than this takes.
     let output = lab.pgbaton(2, &["standby", "switchover", "--repmgrd-no-pause"]).run();
     output.code(0);
     assert!(!output.stdout.contains("pause repmgrd"), "{output:?}");
@@ -315,7 +315,7 @@ fn a_witness_of_repmgr_keeps_working() {
     // Its daemon reads the record from the primary now and then, and so it had better be right when pgbaton has ended.
     assert_eq!(metadata(&witness, record), metadata(lab.node(2), record));
     works(&mut running);
-    // A daemon that has not found back to its restarted server yet cannot be told from a command of repmgr.
+    // A daemon that has not found back to its restarted server yet cannot be distinguished from a command of repmgr.
     lab.at_work();
     lab.node(2).kill9();
     // Or they would decide before we get there.
@@ -373,7 +373,7 @@ fn a_daemon_promotes_and_follows_by_pgbaton() {
                   WHERE event LIKE 'repmgrd_failover_%' OR event IN ('standby_promote', 'standby_follow')";
     let expected = "repmgrd_failover_follow true, repmgrd_failover_promote true, standby_follow true, standby_promote true";
     wait_for("events", LONG, || metadata(primary, events) == expected);
-    // It was never asked anything here, and so knows nobody.
+    // It was never asked anything here, and so knows no other node.
     let lost = lab.pgbaton(1, &["node", "rejoin"]).run();
     lost.code(6).says("Nothing was changed.").says("Name one of them: \"pgbaton node rejoin -d");
     lab.pgbaton(1, &["node", "rejoin", "--yes", "-d", &primary.conninfo()]).run().code(0);
@@ -386,7 +386,7 @@ fn other_leftovers_of_repmgr() {
     let Some(pg) = with_real_repmgr() else { return };
     let Some(lab) = Lab::servers(&pg, false) else { return };
     lab.node(1).psql_as("postgres", "repmgr", "CREATE EXTENSION repmgr");
-    // Without the library its functions say nothing, and nobody takes that for a daemon.
+    // Without the library its functions say nothing, and that does not count as a daemon.
     lab.register();
     lab.pgbaton(1, &["config", "check"]).run().code(0).says("no_such_parameter").says("loglevel");
     let dry = lab.pgbaton(2, &["standby", "switchover", "--dry-run"]).run();

@@ -2,21 +2,21 @@
 //!
 //! The code keeps rules that hold one another up: the locks, the sessions, the host of the old primary, `standby.signal`, the journal and its
 //! row. A test of the program shows that a rule is kept at one place and time. This model shows that the rules are enough, and that each of
-//! them is needed. It knows nothing of the code, so **whoever changes a rule changes it here, too**: see the table in
+//! them is needed. It knows nothing of the code, so **a rule that is changed has to be changed here, too**: see the table in
 //! `role_model/rules.rs`, which names the function that keeps each rule.
 //!
-//! Modelled: the primary A, the candidate B where the coordinator of a switchover runs, their sibling C where somebody may type as well; on
-//! the host of A its far ends, the second channel that replaces them, the lock of the node, `standby.signal`, a start that is under way; the
-//! advisory locks, each bound to a session; journals with their mark, the row that has or has not reached the other standby. Typed are
+//! Modelled: the primary A, the candidate B where the coordinator of a switchover runs, their sibling C where an operator may type as well;
+//! on the host of A its far ends, the second channel that replaces them, the lock of the node, `standby.signal`, a start that is under way;
+//! the advisory locks, each bound to a session; journals with their mark, the row that has or has not reached the other standby. Typed are
 //! `standby switchover`, `standby promote`, `operation resume`, `operation abandon`, `node start`. What may go wrong: crashes, connections
 //! and channels that fail, sessions that end, processes that are killed, a supervisor that restarts A. Every step is an event of its own, and
-//! nothing has to happen: a process that is frozen for hours is one whose steps come late, and every wait may end in vain.
+//! nothing has to happen: a process that is frozen for hours is one whose steps come late, and every wait may time out.
 //!
 //! Left out: WAL, and with it all that is said of lost data; time, so a request is void only once its far end has noticed the silence, which
 //! may be late (the world of the model is worse than the real one); crashes of B and C, of which nothing but a command makes primaries;
 //! `--force`, but for the row of an operation (`rows_are_overridden`) and a host that is gone (`host_of_a_is_gone`); `node guard` and
 //! `node restart`. In the model, but no rules of the table, because others make up for them: that the coordinator and the far end ask the
-//! other nodes before they go back (the host is secured before anybody is promoted), that the far end confirms once more that its server is
+//! other nodes before they go back (the host is secured before any promotion), that the far end confirms once more that its server is
 //! down, and the second look after a start, which ends what has happened and does not prevent it.
 //!
 //! Two primaries are no fault of the rules in two cases, which are counted apart (`explore::Fault`): a server that was a primary, or came up

@@ -1,4 +1,4 @@
-//! What goes wrong in real clusters, replayed: acknowledged writes are recorded, and who takes writes is watched all the time.
+//! Failures of real clusters, replayed: acknowledged writes are recorded, and which nodes accept writes is watched all the time.
 //!
 //! Where what is replayed; a name before the colon is another file of tests.
 //!
@@ -19,7 +19,7 @@
 //! | Writes on the old primary after the failover | `rejoin: a_diverged_primary_is_rewound` |
 //! | The primary cannot run crash recovery of node | `a_primary_that_cannot_recover_is_replaced_and_cloned_anew` |
 //! | A standby received nothing when the primary died | `the_standby_with_more_wal_is_promoted_and_nothing_is_lost` |
-//! | How long nobody can write at a switchover | `there_and_back_many_times_with_the_gaps_measured` |
+//! | How long no node accepts writes at a switchover | `there_and_back_many_times_with_the_gaps_measured` |
 //! | The data of the running primary are removed | `a_primary_whose_data_were_removed_is_replaced_and_cloned_anew` |
 //! | The archiver hangs at a switchover | `an_archiver_that_hangs_does_not_hold_up_the_promotion` |
 //! | The standby is cut off when the primary stops | `switchover: if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again` |
@@ -29,12 +29,12 @@
 //! | The WAL for a rewind is recycled, with an archive | `rejoin: wal_that_is_gone_comes_from_the_archive` |
 //! | The same without one | `rejoin: without_an_archive_only_a_new_clone_helps_and_the_old_directory_stays` |
 //! | Files that pg_rewind cannot write | `rejoin: files_that_pg_rewind_cannot_write_are_reported_before_anything_changes` |
-//! | Packets to the primary vanish | `a_primary_behind_a_black_hole_is_given_up_within_the_configured_time` |
+//! | Packets to the primary are lost | `a_primary_behind_a_black_hole_is_given_up_within_the_configured_time` |
 //! | The primary's postmaster hangs, at a promotion | `a_primary_that_a_sibling_streams_from_is_alive` |
 //! |  | `promote: a_hung_primary_with_nobody_streaming_is_for_the_operator_to_judge` |
 //! | The same at a switchover | `switchover: a_primary_that_cannot_be_queried_stays_the_primary` |
 //! | The same in the middle of one | `switchover: no_standby_is_promoted_while_the_postmaster_hangs_at_the_stop` |
-//! | The primary lets nobody in | `promote: a_promotion_is_refused_while_the_primary_is_alive` |
+//! | The primary rejects connections | `promote: a_promotion_is_refused_while_the_primary_is_alive` |
 //! |  | `switchover: a_primary_that_cannot_be_queried_stays_the_primary` |
 //! | Every connection of the primary is taken | `a_primary_without_a_free_connection_is_alive` |
 //! | Two promotions at the same time | `promote: two_promotions_at_the_same_time_make_one_primary` |
@@ -109,7 +109,7 @@ fn the_older_branch_is_not_promoted_without_confirmation() {
     two.psql("CREATE TABLE of_the_successor ()");
     two.stop(StopMode::Fast);
     three.start();
-    // What it has seen says only that something may be missing; what node2 has nobody can say while it is down.
+    // What it has seen says only that something may be missing; what node2 has is unknown while it is down.
     two.start();
     let output = three.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run();
     output.code(31).says("node \"node2\" is a primary and alive");
@@ -118,7 +118,7 @@ fn the_older_branch_is_not_promoted_without_confirmation() {
     assert_eq!(nodes.primaries(), ["node2"]);
 }
 
-/// The archiver hangs: the old primary lingers, the role moves all the same, and the way is told.
+/// The archiver hangs: the old primary lingers, the role moves all the same, and the backlog is reported.
 #[test]
 fn an_archiver_that_hangs_does_not_hold_up_the_promotion() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -141,7 +141,7 @@ fn an_archiver_that_hangs_does_not_hold_up_the_promotion() {
     record.assert_kept_by(two);
 }
 
-/// Every connection of the primary is taken: it is alive, and nobody is promoted beside it.
+/// Every connection of the primary is taken: it is alive, and no standby is promoted.
 #[test]
 fn a_primary_without_a_free_connection_is_alive() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -156,7 +156,7 @@ fn a_primary_without_a_free_connection_is_alive() {
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
     };
     let mut taken: Vec<_> = (0..10).map(|_| take()).collect();
-    // The last place may be free for a moment whenever somebody else has used it: whoever asks in vain asks again.
+    // The last place may be free for a moment whenever another session has used it: so the attempt is repeated.
     support::wait_for("every connection to be taken", SOON, || {
         taken.push(take());
         one.try_psql_as("postgres", "postgres", "SELECT 1").stderr.contains("too many clients")
@@ -170,7 +170,7 @@ fn a_primary_without_a_free_connection_is_alive() {
     assert_eq!(two.psql("SELECT pg_is_in_recovery()"), "t");
 }
 
-/// Nobody can ask the primary, but a sibling still streams from it.
+/// The primary cannot be queried, but a sibling still streams from it.
 #[test]
 fn a_primary_that_a_sibling_streams_from_is_alive() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -255,7 +255,7 @@ fn assert_standby(server: &TestServer, primary: &TestServer) {
     assert!(refused.stderr.contains("read-only transaction"), "{refused:?}");
 }
 
-/// The machine of the primary dies and returns. If somebody starts it as it was, that is seen, and one command mends it.
+/// The machine of the primary dies and returns. If it is started as it was, that is detected, and one command fixes it.
 #[test]
 fn a_primary_whose_machine_returns_ends_as_a_standby() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -287,7 +287,7 @@ fn a_primary_whose_machine_returns_ends_as_a_standby() {
     two.pgbaton(["cluster", "show"]).run().code(0);
 }
 
-/// Somebody breaks the primary's configuration and restarts it: the standby takes over, and the node returns when it is mended.
+/// The primary's configuration is broken and the server restarted: the standby is promoted, and the node returns when that is fixed.
 #[test]
 fn a_primary_that_does_not_start_with_its_settings_is_replaced_and_returns() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -343,7 +343,7 @@ fn a_primary_that_cannot_recover_is_replaced_and_cloned_anew() {
     record.assert_kept_by(one);
 }
 
-/// Somebody removes the data directory of the running primary. It is no more, although it answers for a while.
+/// The data directory of the running primary is removed. The server is lost, although it responds for a while.
 #[test]
 fn a_primary_whose_data_were_removed_is_replaced_and_cloned_anew() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -354,7 +354,7 @@ fn a_primary_whose_data_were_removed_is_replaced_and_cloned_anew() {
     one.wait_until("SELECT count(*) > 20 FROM ledger", "t", SOON);
     let postmaster = one.postmaster().unwrap();
     std::fs::remove_dir_all(&one.data).unwrap();
-    // As long as it is there, nobody is promoted beside it.
+    // As long as it is there, no standby is promoted.
     let output = two.pgbaton(["standby", "promote", "--force"]).run();
     output.code(31).says("the primary \"node1\" is alive");
     one.pgbaton(["node", "stop"]).run().code(1).says("does not exist");
@@ -402,7 +402,7 @@ fn the_survivor_of_two_losses_says_that_data_may_be_missing() {
     three.psql("CREATE TABLE unblocked ()");
 }
 
-/// A standby that is taken out for a while holds nobody up, and comes back by itself.
+/// A standby that is taken out for a while delays no client, and comes back by itself.
 #[test]
 fn a_standby_in_maintenance_does_not_stop_the_writers() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -425,9 +425,9 @@ fn a_standby_in_maintenance_does_not_stop_the_writers() {
     three.pgbaton(["cluster", "show"]).run().code(0);
 }
 
-// ---- histories that have parted ---------------------------------------------------------------------------------------
+// ---- diverged histories -----------------------------------------------------------------------------------------------
 
-/// Somebody has promoted a standby by hand, and it took writes: it is no candidate, and it is in the way of every other.
+/// A standby was promoted by hand and accepted writes: it is no candidate, and it blocks every other one.
 #[test]
 fn a_standby_that_was_promoted_by_hand_is_detected_and_attached_again() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -450,7 +450,7 @@ fn a_standby_that_was_promoted_by_hand_is_detected_and_attached_again() {
     let output = two.pgbaton(["standby", "promote", "--force"]).run();
     output.code(32).says("node \"node3\" was last seen as the primary on a newer timeline");
     two.pgbaton(["standby", "promote", "--accept-data-loss"]).run().code(0);
-    // Both are on timeline 2 now, of two histories: no rewind can tell them apart.
+    // Both are on timeline 2 now, of two histories: no rewind can distinguish them.
     let output = three.pgbaton(["node", "rejoin", "--yes"]).run();
     output.code(32).says("on the same timeline").says("--reclone");
     rejoined(three, &["--reclone"]);
@@ -486,7 +486,7 @@ fn a_node_of_another_history_on_the_same_timeline_neither_follows_nor_registers(
 
 // ---- nodes that come from elsewhere -----------------------------------------------------------------------------------
 
-/// Another cluster's data are no standby of this one. A plain copy of the primary's is, whoever has made it.
+/// Another cluster's data are no standby of this one. A plain copy of the primary's is, whatever tool has made it.
 #[test]
 fn a_foreign_directory_is_refused_and_a_plain_copy_accepted() {
     let mut nodes = Nodes::new(&postgres(15).unwrap(), 0);
@@ -533,7 +533,7 @@ fn a_foreign_directory_is_refused_and_a_plain_copy_accepted() {
 
 // ---- time -------------------------------------------------------------------------------------------------------------
 
-/// How long nobody could write, over many switchovers. No bound: the figures are for whoever reads them.
+/// How long no node accepted writes, over many switchovers. No limit is checked: the figures are for the reader.
 #[test]
 fn there_and_back_many_times_with_the_gaps_measured() {
     if !support::slow() {
@@ -558,7 +558,7 @@ fn there_and_back_many_times_with_the_gaps_measured() {
     eprintln!("20 switchovers: clients could not write for {:.3?} (p50), {:.3?} (p99)", gaps[9], gaps[19]);
 }
 
-/// Packets to the host of the primary vanish: nobody answers, not even to refuse.
+/// Packets to the host of the primary are lost: there is no response, not even a refusal.
 #[test]
 fn a_primary_behind_a_black_hole_is_given_up_within_the_configured_time() {
     if installed("/usr/sbin/ip", "iproute2").is_none() || !can_unshare() {

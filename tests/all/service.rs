@@ -129,13 +129,13 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
     one.pgbaton(["cluster", "show"]).run().code(0);
     let start = |more: &[&str]| one.pgbaton(["node", "start"].iter().chain(more)).run();
-    // All others, then a majority; who could not be asked is named.
+    // All others, then a majority; nodes that could not be queried are named.
     one.stop(StopMode::Fast);
     assert!(!start(&[]).code(0).stderr.contains("could be queried"));
     one.stop(StopMode::Fast);
     three.stop(StopMode::Fast);
     start(&[]).code(0).says("not all other nodes could be queried").says("Node \"node3\" does not respond");
-    // Nobody: the operator must be certain.
+    // No node: the operator must be certain.
     one.stop(StopMode::Fast);
     two.stop(StopMode::Fast);
     no_second_primary(one, &["node", "start"], "1 of 3 nodes, including itself");
@@ -144,7 +144,7 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     no_second_primary(one, &["node", "restart"], "cannot be determined");
     start(&["--force"]).code(0).says("overridden by --force");
     one.pgbaton(["node", "restart"]).run().code(0).says("not all nodes confirm that node \"node1\" is still");
-    // While another command is at work on a node that answers, nobody starts anything.
+    // While another command is at work on a node that answers, nothing is started.
     two.start();
     three.start();
     one.stop(StopMode::Fast);
@@ -265,7 +265,7 @@ fn a_primary_that_appears_during_a_start_ends_it() {
     let (one, two) = (nodes.node(1), nodes.node(2));
     let pg_ctl = pg.tool("pg_ctl").display().to_string();
     let log = one.dir.join("log/start.log").display().to_string();
-    // Somebody who asks nobody promotes the other node, just after it was asked.
+    // The other node is promoted by hand, just after it was queried.
     let start = script(
         &one.dir.join("start"),
         &format!(
@@ -301,7 +301,7 @@ fn a_server_that_rejects_connections_is_up() {
     std::fs::write(node1.data.join("standby.signal"), "").unwrap();
     node1.append_conf("hot_standby = off\nrestore_command = 'false'");
     node1.pgbaton(["node", "start"]).run().code(0).says("cannot connect to it");
-    // What answers at conninfo is somebody else.
+    // The server that responds at conninfo is another one.
     let node2 = registered(&cluster, "node2", 2);
     node1.stop(StopMode::Fast);
     let config = node1.node_config(1, "");
@@ -347,7 +347,7 @@ fn a_running_standby_without_standby_signal_is_not_restarted_as_a_primary() {
         no_second_primary(three, &words, "standby.signal\" first: then it comes back as a standby");
     }
     no_second_primary(three, &["node", "service", "--action=restart"], "accepts writes");
-    // Nor where nobody can say whether there is a primary.
+    // Nor where it is unknown whether there is a primary.
     nodes.node(1).kill9();
     nodes.node(2).kill9();
     no_second_primary(three, &["node", "restart"], "cannot be determined");
@@ -411,7 +411,7 @@ fn a_start_that_fails_says_what_the_server_says() {
     );
     let output = node1.pgbaton(["node", "restart"]).run();
     output.code(4).says("FATAL");
-    // A port that somebody else has.
+    // A port that is in use.
     std::fs::write(&hba, rules).unwrap();
     let taken = std::net::TcpListener::bind(("127.0.0.1", node1.port)).unwrap();
     let output = node1.pgbaton(["node", "start"]).run();
@@ -569,7 +569,7 @@ fn a_cluster_of_debian_is_started_and_stopped_by_debians_tool() {
             root.display()
         );
         assert_eq!(list.code(0).stdout, wanted);
-        // Who does not name that root does not see it, as with Debian's tools.
+        // Without the name of that root it is not seen, as with Debian's tools.
         let list = node1.pgbaton(["node", "service", "--list-actions", "--action=stop"]).run();
         assert!(list.code(0).stdout.contains("/pg_ctl stop"), "{list:?}");
 
@@ -622,7 +622,7 @@ fn starting_a_cluster_of_debian_without_systemd_is_reported() {
             root.display()
         ))
     };
-    let told = |args: &[&str]| {
+    let reported = |args: &[&str]| {
         let output = program(args).run();
         let found =
             output.code(0).stderr.contains("will not run as its systemd unit \"postgresql@15-main.service\"");
@@ -632,11 +632,11 @@ fn starting_a_cluster_of_debian_without_systemd_is_reported() {
         );
         found
     };
-    assert!(told(&["node", "start", "--dry-run"]) && told(&["node", "start"]));
+    assert!(reported(&["node", "start", "--dry-run"]) && reported(&["node", "start"]));
     assert_eq!(node1.psql("SHOW config_file"), "/etc/postgresql/15/main/postgresql.conf");
-    assert!(!told(&["node", "start"]) && !told(&["node", "reload"]));
-    assert!(told(&["node", "restart"]));
-    assert!(!told(&["node", "stop"]));
+    assert!(!reported(&["node", "start"]) && !reported(&["node", "reload"]));
+    assert!(reported(&["node", "restart"]));
+    assert!(!reported(&["node", "stop"]));
 }
 
 #[test]
@@ -674,7 +674,7 @@ fn what_systemd_runs_is_left_to_systemd() {
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
     program(&["node", "reload"]).run().code(0);
 
-    // The lines that are to be added do it; with sudo and systemctl for whoever has them.
+    // The lines that are to be added do it; with sudo and systemctl where they exist.
     let hint =
         program(&["node", "stop", "--json"]).run().json()["error"]["hint"].as_str().unwrap().to_string();
     let commands: Vec<&str> = hint.lines().filter(|line| line.starts_with("service_")).collect();
@@ -800,7 +800,7 @@ fn status_reports_what_is_wrong_with_the_node() {
 
 // ---- Places and leftovers --------------------------------------------------------------------------------------------
 
-/// Starts a server as somebody does by hand.
+/// Starts a server as by hand.
 fn by_hand(server: &TestServer, log: &Path, options: &str) {
     let (data, log) = (server.data.to_string_lossy(), log.to_string_lossy());
     let words = ["-s", "-w", "-D", &data, "-l", &log, "-o", options, "start"];
@@ -893,7 +893,7 @@ fn the_start_log_goes_where_the_server_wrote_before_and_else_into_the_state_dire
         "pg_ctl writes into the log"
     );
 
-    // Somebody rotates by renaming, and somebody removes it.
+    // Rotated by renaming, and removed.
     let renamed = node1.dir.join("log/by_hand.log.1");
     std::fs::rename(&log, &renamed).unwrap();
     node1.pgbaton(["node", "restart"]).run().code(0);

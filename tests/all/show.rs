@@ -1,4 +1,4 @@
-//! `cluster show` tells the truth, whatever the cluster is like. Every state is a real one; its JSON is a file in `snapshots/show`.
+//! `cluster show` is correct in every state of the cluster. Every state is a real one; its JSON is a file in `snapshots/show`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -172,7 +172,7 @@ fn primary_dead_and_then_all_nodes() {
     nodes[2].stop(StopMode::Fast);
     assert_shows(&nodes[2], "nobody-answers");
     snapshot(&nodes[2].pgbaton(["cluster", "show"]).run().code(25).visible(), "nobody-answers.txt");
-    // Nobody, and nothing was seen before.
+    // No node responds, and nothing was seen before.
     std::fs::remove_dir_all(nodes[2].dir.join("state")).unwrap();
     same(show(&nodes[2]).code(6), "nobody-answers-never-seen");
 }
@@ -292,7 +292,7 @@ fn replay_lag_and_pause() {
     nodes[1].append_conf("recovery_min_apply_delay = 0");
     nodes[1].reload();
     settle(&nodes);
-    // Behind, and nobody has paused it.
+    // Behind, and not paused.
     let startup = nodes[1].process_titled("startup");
     send(startup, Signal::STOP);
     nodes[0].psql("INSERT INTO t VALUES (0)");
@@ -314,7 +314,7 @@ fn slots_missing_lost_and_unused() {
     assert_shows(&nodes[0], "slot-missing");
     nodes[0].psql("SELECT pg_create_physical_replication_slot('repmgr_slot_2', true)");
     assert_shows(&nodes[0], "slot-unused");
-    // As it is told to be typed; and so where the slot is missing.
+    // With the command that is shown; and so where the slot is missing.
     nodes[1].node_config(2, "");
     for next in ["unused", "missing"] {
         let document = show(&nodes[0]).json();
@@ -369,7 +369,7 @@ fn attachment() {
     nodes[0].wait_until("SELECT application_name || state FROM pg_stat_replication", "otherstreaming", SOON);
     settle(&nodes);
     assert_shows(&nodes[0], "another-application-name");
-    // Nobody listens there.
+    // That port is closed.
     link("node2", 1);
     nodes[0].wait_until("SELECT count(*) FROM pg_stat_replication", "0", SOON);
     nodes[1].wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
@@ -571,7 +571,7 @@ fn what_was_last_seen() {
     let whole = std::fs::read_to_string(&file).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(&state_dir)), (0o600, 0o700));
-    // Damaged: told once, and written anew.
+    // Damaged: reported once, and written anew.
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let output = show(&nodes[0]);
     output.code(0).says("could not read the saved topology");

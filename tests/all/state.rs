@@ -122,7 +122,7 @@ fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() 
     }
     let nodes = Nodes::new(&pg, 2);
     let two = nodes.node(2);
-    // Where the default is, below the home directory of whoever runs it.
+    // Where the default is, below the home directory of the user that runs it.
     reconfigure(two, &["state_directory"], "");
     let state = nodes.cluster.dir().join("home/.local/state/pgbaton");
     let before = Fingerprint::of(&nodes.servers.iter().collect::<Vec<_>>(), &[]);
@@ -150,7 +150,7 @@ fn another_user_than_the_owner_of_the_data_directory_has_no_state_of_the_node() 
             assert!(!state.join("node2").join(own).exists(), "{own}: {refused:?}");
         }
     }
-    // Whoever only looks sees the cluster.
+    // A read-only command sees the cluster.
     as_another("cluster show", &[]).code(0);
 }
 
@@ -174,7 +174,7 @@ fn the_state_of_another_cluster_is_not_trusted_and_moved_aside_only_if_its_owner
         assert!(error.contains("belongs to another cluster") && error.contains("adopt-state"), "{error}");
         assert!(error.contains(&identifier(&one)) && error.contains(&identifier(&other)), "{error}");
     }
-    // Whoever only looks is not stopped, and told.
+    // A read-only command is not stopped, and warns.
     other.pgbaton(["cluster", "show"]).run().says("belongs to another cluster");
     other.stop(StopMode::Fast);
     other.pgbaton(["node", "guard", "--wait", "1"]).run().code(3).says("belongs to another cluster");
@@ -367,7 +367,7 @@ fn a_cluster_that_0_1_0_created_is_shown_registered_cloned_and_switched_over() {
         server.node_config(id, "");
         old_state("finished", &server.dir.join("state"), &cluster, &[&node1, &node2], &own);
     }
-    // The journals of node 2 are finished, and harm nobody on node 1.
+    // The journals of node 2 are finished, and do no harm on node 1.
     let shown = node1.pgbaton(["cluster", "show", "--json"]).run();
     assert_eq!(shown.json()["data"]["cluster"]["primary_node_id"], 1, "{shown:?}");
     node1.pgbaton(["primary", "register", "--json"]).run().code(0);

@@ -37,7 +37,7 @@ fn tour(pg: &Pg) {
         "1 standby true 2 repmgr_slot_1, 2 primary true - repmgr_slot_2, 3 standby true 2 repmgr_slot_3"
     );
     two.pgbaton(["cluster", "show"]).run().code(0);
-    // The host of the old primary has taken note of it too, for the day on which nobody answers.
+    // The host of the old primary has taken note of it too, for the day on which no node responds.
     wait_for("what node1 has seen last", SOON, || {
         let seen = std::fs::read_to_string(one.dir.join("state/topology.json")).unwrap_or_default();
         let seen: serde_json::Value = serde_json::from_str(&seen).unwrap_or_default();
@@ -98,7 +98,7 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     std::fs::write(two.config(), config).unwrap();
     let observer = Observer::begin(&nodes.servers);
     let ledger = Ledger::begin(one, &nodes.servers);
-    // It streams, as far as anybody can see, and receives nothing.
+    // It streams, as far as the server reports, and receives nothing.
     let receiver = two.process_titled("walreceiver");
     let output = one.with_configuration(&one.stop_that_freezes(receiver), || {
         two.pgbaton(["--json", "standby", "switchover"]).run()
@@ -108,7 +108,7 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     assert!(output.json()["error"]["detail"].as_str().unwrap().contains("What had been changed was undone."));
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
-    one.psql("CREATE TABLE after_the_way_back ()");
+    one.psql("CREATE TABLE after_the_rollback ()");
     let record = ledger.end();
     observer.assert_never_two();
     record.assert_kept_by(one);
@@ -149,7 +149,7 @@ fn a_candidate_that_dies_is_not_waited_for_and_what_remains_on_it_is_no_outage()
     assert!(issue["hint"].as_str().unwrap().contains("pgbaton operation abandon"), "{issue}");
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
-    one.psql("CREATE TABLE after_the_way_back ()");
+    one.psql("CREATE TABLE after_the_rollback ()");
     observer.assert_never_two();
     // What is named to be typed does it.
     two.start();
@@ -173,7 +173,7 @@ fn a_candidate_that_is_frozen_is_not_waited_for() {
     assert!(detail.as_str().unwrap().contains("node \"node2\" has not responded for 4 s"), "{detail}");
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
-    one.psql("CREATE TABLE after_the_way_back ()");
+    one.psql("CREATE TABLE after_the_rollback ()");
     observer.assert_never_two();
     one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", SOON);
     two.pgbaton(["operation", "abandon"]).run().code(0);
@@ -199,7 +199,7 @@ fn a_candidate_that_has_no_receiver_any_more_is_not_waited_for() {
     assert!(detail.contains("node \"node2\" has no WAL receiver"), "{detail}");
     assert!(detail.contains("What had been changed was undone."), "{detail}");
     assert_eq!(nodes.primaries(), ["node1"]);
-    one.psql("CREATE TABLE after_the_way_back ()");
+    one.psql("CREATE TABLE after_the_rollback ()");
     assert_eq!(two.psql(SLOTS), "");
 }
 
@@ -413,7 +413,7 @@ fn modes_are_kept_where_the_group_may_read() {
 
 // ---- set-ups -------------------------------------------------------------------------------------------------------------
 
-/// Who streams from a server.
+/// The standbys that stream from a server.
 const FOLLOWERS: &str = "SELECT coalesce(string_agg(application_name, ' ' ORDER BY application_name), '') FROM pg_stat_replication WHERE state = 'streaming'";
 
 /// Standbys of the old primary follow the new one; those of other standbys, the candidate among them, stay where they are.
@@ -451,7 +451,7 @@ fn cascaded_standbys_stay_with_their_upstream() {
     }
 }
 
-/// A witness has a copy of the metadata: it learns who is the primary now, and who follows whom.
+/// A witness has a copy of the metadata: it learns which node is the primary now, and which node follows which.
 #[test]
 fn a_witness_has_the_same_record_afterwards() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
@@ -479,16 +479,16 @@ fn a_witness_has_the_same_record_afterwards() {
     output.code(0);
     assert_eq!(metadata(&witness, record), metadata(two, record));
     assert!(metadata(&witness, record).contains("2,,t,node2,primary,"), "{}", metadata(&witness, record));
-    // It sees the cluster by what it was told. It is no data node: nobody promotes it, and it counts for nobody as a second primary.
+    // It sees the cluster by its copy. It is no data node: it is never promoted, and never counts as a second primary.
     witness.pgbaton(["cluster", "show"]).run().code(0);
     two.pgbaton(["cluster", "show"]).run().code(0);
     witness.pgbaton(["standby", "switchover"]).run().code(1).says("witness");
 
-    // Nobody waits for one that is down.
+    // One that is down is not waited for.
     witness.stop(support::StopMode::Fast);
     one.pgbaton(["standby", "switchover"]).run().code(0).says("witness");
     witness.start();
-    // The next one tells it all.
+    // The next one updates it.
     one.kill9();
     three.pgbaton(["standby", "promote"]).run().code(0);
     two.wait_for_replay_of(three);
@@ -551,7 +551,7 @@ fn repmgrd_is_paused_and_always_unpaused() {
         for ((server, running), wanted) in nodes.servers.iter().zip(&mut daemons).zip(states) {
             let what = format!("repmgrd of {} to be {wanted}", server.name);
             wait_for(&what, SOON, || {
-                // It gives up by itself where its server, or the one above, is away for a moment. Whoever runs it starts it again.
+                // It gives up by itself where its server, or the one above, is away for a moment. Its supervisor starts it again.
                 if !running.is_running() {
                     *running = daemon(server);
                 }
@@ -651,7 +651,7 @@ fn configured_commands_are_used_on_both_sides() {
     one.pgbaton(["standby", "switchover"]).run().code(0);
     assert_eq!((served(one).as_str(), served(two).as_str()), ("promote", "stop start"));
 
-    // The stop is refused: nothing has happened, and what the command has said is told.
+    // The stop is refused: nothing has happened, and the output of the command is shown.
     std::fs::write(one.dir.join("broken-stop"), "").unwrap();
     let output = two.pgbaton(["standby", "switchover"]).run();
     output.code(18).says("no stop today").says("What had been changed was undone.");
@@ -659,7 +659,7 @@ fn configured_commands_are_used_on_both_sides() {
     assert!(!one.data.join("standby.signal").exists());
     std::fs::remove_file(one.dir.join("broken-stop")).unwrap();
 
-    // It does not come back: the role has moved, and what is left to do is told.
+    // It does not come back: the role has moved, and what is left to do is reported.
     std::fs::write(one.dir.join("broken-start"), "").unwrap();
     let output = two.pgbaton(["standby", "switchover"]).run();
     output.code(22).says("no start today").says("run \"pgbaton node start\" on the host of \"node1\"");
@@ -672,7 +672,7 @@ fn configured_commands_are_used_on_both_sides() {
     one.pgbaton(["node", "rejoin"]).run().code(0);
     two.pgbaton(["cluster", "show"]).run().code(0);
 
-    // A promotion that is refused is past the point of no return. Nobody is the primary, and that is said first.
+    // A promotion that is refused is past the point of no return. There is no primary, and that is said first.
     std::fs::write(one.dir.join("broken-promote"), "").unwrap();
     let output = one.pgbaton(["standby", "switchover"]).run();
     output.code(8).says("no promote today").says("operation resume");
@@ -751,7 +751,7 @@ fn synchronous_commits_continue_with_the_remaining_standbys() {
     let fix = "ALTER SYSTEM SET synchronous_standby_names = ''";
     refused.says(fix).says("Nothing was changed.");
     assert_eq!(nodes.primaries(), ["node1"]);
-    // Waived: pgbaton itself waits for nobody, and its record is there.
+    // Overridden: pgbaton itself does not wait, and its record is there.
     three.pgbaton(["standby", "switchover", "--force"]).run().code(0).says("overridden by --force");
     assert_eq!(nodes.primaries(), ["node3"]);
     assert_eq!(metadata(three, "SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active"), "3");
@@ -770,7 +770,7 @@ fn synchronous_commits_continue_with_the_remaining_standbys() {
 
 // ---- refusals ------------------------------------------------------------------------------------------------------------
 
-/// A standby that somebody has set apart is not taken by mistake; who insists gets it, with all data.
+/// A standby that was set apart is not taken by mistake; with an override it is, with all data.
 #[test]
 fn doubtful_candidates_are_refused_and_accepted_on_request() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -812,7 +812,7 @@ fn doubtful_candidates_are_refused_and_accepted_on_request() {
     record.assert_kept_by(two);
 }
 
-/// What a candidate has not replayed yet is time in which nobody can write.
+/// What a candidate has not replayed yet is time without writes.
 #[test]
 fn a_candidate_that_is_far_behind_is_refused() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -838,7 +838,7 @@ fn a_candidate_that_is_far_behind_is_refused() {
     ledger.end().assert_kept_by(two);
 }
 
-/// The primary lets nobody in, or its postmaster hangs: nothing begins, and what is wrong is told.
+/// The primary rejects connections, or its postmaster hangs: nothing begins, and the reason is reported.
 /// A slot that is made on a standby keeps WAL from its last restartpoint on, and the next one may find that to be too much.
 #[test]
 fn a_slot_that_may_keep_little_is_not_lost_on_the_way() {
@@ -869,7 +869,7 @@ fn a_primary_that_cannot_be_queried_stays_the_primary() {
     let hba = std::fs::read_to_string(one.data.join("pg_hba.conf")).unwrap();
     one.set_hba("host all all 127.0.0.1/32 reject\nhost replication all 127.0.0.1/32 trust\n");
     one.reload();
-    wait_for("the primary to let nobody in", SOON, || {
+    wait_for("the primary to reject connections", SOON, || {
         two.pgbaton(["cluster", "show"]).run().status.code() == Some(25)
     });
     let output = two.pgbaton(["standby", "switchover"]).run();
@@ -887,14 +887,14 @@ fn a_primary_that_cannot_be_queried_stays_the_primary() {
     one.freeze_postmaster();
     let output = two.pgbaton(["standby", "switchover", "--timeout", "2"]).run();
     output.code(6).says("no primary can be reached").says("Nothing was changed.");
-    // Those who are in go on writing, and it does not take for ever to find out.
+    // Open sessions go on writing, and it does not take long to find out.
     assert!(output.took < Duration::from_secs(15), "{output:?}");
     assert_eq!(two.psql(SLOTS), "");
     one.thaw();
     two.pgbaton(["standby", "switchover"]).run().code(0);
 }
 
-/// It hangs just when it is to stop. Sessions that are open go on writing there, so nobody else may.
+/// It hangs just when it is to stop. Sessions that are open go on writing there, so no other node may accept writes.
 #[test]
 fn no_standby_is_promoted_while_the_postmaster_hangs_at_the_stop() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
@@ -980,7 +980,7 @@ fn a_former_primary_that_rejoins_does_not_keep_its_failover_slots() {
             SOON,
         );
         one.psql("SELECT pg_create_logical_replication_slot('only', 'pgoutput', false, false, true)");
-        // Its readers have gone on since, and are told so.
+        // Its readers have gone on since, and that is reported.
         one.psql("SELECT pg_log_standby_snapshot(); SELECT pg_replication_slot_advance('sub', pg_current_wal_lsn())");
         for server in [one, two] {
             server.pgbaton(["cluster", "show"]).run().code(0);

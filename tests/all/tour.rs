@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(180);
 fn run(server: &TestServer, args: &[&str]) -> Output {
     let output = server.pgbaton(args.iter().copied()).deadline(LONG).run();
     output.code(0);
-    // The servers of the tests keep their ports in a file beside the data directory.
+    // The servers of the tests keep their ports in a file next to the data directory.
     let warnings = output.stderr.lines().filter(|line| {
         line.starts_with("WARNING") && !line.contains("configuration files outside its data directory")
     });
@@ -23,7 +23,7 @@ fn tour(pg: &Pg, role: &str) {
     let cluster = TestCluster::new(pg);
     let node1 = cluster.primary("node1");
     if role != "repmgr" {
-        // No superuser anywhere: whoever falls back on one is refused.
+        // No superuser anywhere: a command that falls back on one is refused.
         node1.prepend_hba(
             "host all postgres,repmgr 127.0.0.1/32 reject\nhost replication repmgr 127.0.0.1/32 reject",
         );
@@ -98,7 +98,7 @@ fn tour(pg: &Pg, role: &str) {
         assert!(names.contains(&name), "{names:?}");
     }
 
-    // Nobody but a superuser writes checkpoints before PostgreSQL 15; later there is a role for it.
+    // Only a superuser writes checkpoints before PostgreSQL 15; later there is a role for it.
     let restart = node3.pgbaton(["node", "restart", "--checkpoint"]).run();
     restart.code(0);
     if role != "repmgr" {
@@ -125,7 +125,7 @@ fn tour(pg: &Pg, role: &str) {
     let output = node1.pgbaton(["primary", "unregister", "--force"]).run();
     output.code(0);
     assert_eq!(node1.psql_as(role, role, "SELECT count(*) FROM repmgr.nodes"), "0");
-    // Whoever can be a superuser by accident has not been one on purpose.
+    // A run that could use a superuser by accident would prove nothing.
     if role != "repmgr" {
         let used = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
         assert_eq!(node1.psql_as(role, role, used), "f");

@@ -75,7 +75,7 @@ fn clients_find_their_server() {
     output.says("no node accepts writes");
     assert_eq!(output.stdout, before);
     arrives(&pg, &as_client(two, &["--role", "prefer-standby"]), two, true);
-    // Nobody is there: the same from what was seen.
+    // No node responds: the same from what was seen.
     two.stop(StopMode::Fast);
     let output = uri(two, &[], 25);
     output.says("no node responds").says("was saved");

@@ -1,4 +1,4 @@
-//! A witness: registered, told of everything, unregistered; beside the real repmgr; and all that can be wrong with one.
+//! A witness: registered, updated, unregistered; together with the real repmgr; and all that can be wrong with one.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ const RECORD: &str = "SELECT n FROM repmgr.nodes n ORDER BY node_id";
 const EVENTS: &str = "SELECT string_agg(event || ' ' || node_id || ' ' || successful, ', ' ORDER BY event_timestamp) \
      FROM repmgr.events WHERE event LIKE 'witness%'";
 
-/// Prepares `witness register`, with the primary named as repmgr wants it.
+/// Prepares `witness register`, with the primary named as repmgr requires it.
 fn register(witness: &TestServer, primary: &TestServer, more: &[&str]) -> Output {
     let port = primary.port.to_string();
     let words = ["--json", "witness", "register", "-h", "127.0.0.1", "-p", &port];
@@ -69,7 +69,7 @@ fn tour(pg: &Pg, witness_pg: &Pg) {
         (&"witness".into(), &"witness".into())
     );
 
-    // Once more only when told so, and then nothing is done.
+    // Once more only on request, and then nothing is done.
     let again = register(&witness, &node1, &[]);
     envelope(&again, "witness register", 1, false);
     assert_eq!(failed_checks(&again), ["not_registered"]);
@@ -93,7 +93,7 @@ fn tour(pg: &Pg, witness_pg: &Pg) {
     std::fs::remove_file(witness.dir.join("state/topology.json")).unwrap();
     envelope(&update(), "witness register", 0, false);
 
-    // Who comes and who goes is told to the witness at once.
+    // The witness is updated at once when a node is registered or unregistered.
     let node3 = cluster.standby("node3", &node1);
     as_baton(&node3, 3);
     node3.pgbaton(["standby", "register"]).run().code(0).says("update the metadata on witness \"witness\"");
@@ -187,7 +187,7 @@ fn servers_that_cannot_be_a_witness() {
     configure(&copy, 9, "w", &copy.conninfo(), "");
     refused(register(&copy, &node1, &[]), 1, &["own_cluster"], &["initdb"]);
 
-    // The wrong server is named: a standby, the witness itself, nobody.
+    // The wrong server is named: a standby, the witness itself, no server.
     configure(&witness, 9, "w", &witness.conninfo(), "");
     refused(
         register(&witness, &node2, &[]),
@@ -207,7 +207,7 @@ fn servers_that_cannot_be_a_witness() {
     );
     let unnamed = witness.pgbaton(["--json", "witness", "register"]).run();
     refused(unnamed, 1, &["primary_known"], &["witness register -h HOST"]);
-    // Both are down: both are told.
+    // Both are down: both are reported.
     configure(&away, 9, "w", &away.conninfo(), "");
     refused(register(&away, &away, &[]), 6, &["witness_reached", "primary_reached"], &["2 checks failed"]);
 
@@ -229,7 +229,7 @@ fn servers_that_cannot_be_a_witness() {
     refused(register(&witness, &node1, &[]), 6, &["primary_reached"], &["at its registered address"]);
     set(&before);
 
-    // Records that are there already: of a cluster that this server belongs to, or of nobody.
+    // Records that are there already: of a cluster that this server belongs to, or of none.
     configure(&witness, 1, "other1", &witness.conninfo(), "");
     witness.pgbaton(["primary", "register"]).run().code(0);
     configure(&witness, 9, "w", &witness.conninfo(), "");
@@ -368,7 +368,7 @@ fn a_role_without_privileges_gets_the_grants_to_run() {
     envelope(&attempt(), "witness register", 0, true);
     assert_eq!(witness.psql_as(name, "repmgr", RECORD), metadata(&node1, RECORD));
 
-    // A superuser gives it the use of tables that are somebody else's.
+    // A superuser grants it the use of tables with another owner.
     let poor = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
     assert_eq!(witness.psql_as(name, "repmgr", poor), "f");
     witness.psql_as(
@@ -382,7 +382,7 @@ fn a_role_without_privileges_gets_the_grants_to_run() {
     envelope(&register(&witness, &node1, &["-F", "-S", "postgres"]), "witness register", 0, true);
 }
 
-// ---- beside the real repmgr --------------------------------------------------------------------------------------------
+// ---- together with the real repmgr -------------------------------------------------------------------------------------
 
 /// Runs the real repmgr, and returns what it prints.
 #[track_caller]
@@ -507,12 +507,12 @@ fn a_witness_that_was_away_is_reported_until_it_is_updated() {
     witness.node_config(9, "");
     envelope(&register(&witness, one, &[]), "witness register", 0, true);
     two.wait_for_replay_of(one);
-    let told = |from: &TestServer| {
+    let problems = |from: &TestServer| {
         let json = from.pgbaton(["cluster", "show", "--json"]).run().json();
         let codes = json["issues"].as_array().unwrap().iter().map(|issue| issue["code"].clone());
         (codes.collect::<Vec<_>>(), json["data"]["cluster"]["next"].clone())
     };
-    assert_eq!(told(one).0, [""; 0]);
+    assert_eq!(problems(one).0, [""; 0]);
 
     witness.stop(StopMode::Fast);
     let moved = two.pgbaton(["standby", "switchover"]).run();
@@ -520,14 +520,14 @@ fn a_witness_that_was_away_is_reported_until_it_is_updated() {
     moved.says("run \"pgbaton witness register --force\" on \"witness\"");
     witness.start();
     for from in [one, two, &witness] {
-        let (codes, next) = told(from);
+        let (codes, next) = problems(from);
         assert_eq!(codes, ["witness_outdated"], "{}", from.name);
         assert_eq!(next[0], "pgbaton witness register --force  # on \"witness\"");
     }
     let json = two.pgbaton(["cluster", "check", "--json"]).run().json();
     assert_eq!(json["data"]["verdict"], "warning", "{json:#}");
     witness.pgbaton(["witness", "register", "--force"]).run().code(0);
-    assert_eq!(told(&witness).0, [""; 0]);
+    assert_eq!(problems(&witness).0, [""; 0]);
 
     // And so where the primary is lost.
     witness.stop(StopMode::Fast);
@@ -535,5 +535,5 @@ fn a_witness_that_was_away_is_reported_until_it_is_updated() {
     let promoted = one.pgbaton(["standby", "promote", "--force", "--yes"]).run();
     promoted.code(0).says("witness \"witness\" cannot be updated with the new primary");
     witness.start();
-    assert!(told(one).0.contains(&"witness_outdated".into()));
+    assert!(problems(one).0.contains(&"witness_outdated".into()));
 }

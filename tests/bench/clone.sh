@@ -55,7 +55,7 @@ median() { sort -n | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] 
 echo "cluster: $(sql postgres 'SELECT pg_size_pretty(sum(pg_database_size(oid))) FROM pg_database'), $("$bin/postgres" --version)"
 for run in $(seq 0 "$runs"); do
   rm -rf "$work/clone" "$work/bare"
-  # In turn first, as whoever comes second may find the disk busy.
+  # In turn first, as the second one may find the disk busy.
   if [ $((run % 2)) = 0 ]; then a=$(seconds ours); b=$(seconds bare); else b=$(seconds bare); a=$(seconds ours); fi
   [ "$run" = 0 ] || { echo "$a" >>"$work/a"; echo "$b" >>"$work/b"; echo "pgbaton $a s   pg_basebackup $b s"; }
 done

@@ -90,7 +90,7 @@ median() { sort -n | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] 
 compare() { # TITLE LOCAL-NODE RUNS
   rm -f "$work/a" "$work/b"
   for run in $(seq 0 "$3"); do
-    # In turn first, as whoever comes second may find the machine busy. The first pair warms up and is not counted.
+    # In turn first, as the second one may find the machine busy. The first pair warms up and is not counted.
     a='' b=''
     if [ $((run % 2)) = 0 ]; then a=$(ours "$2"); fi
     if [ -n "$have_repmgr" ]; then b=$(theirs "$2"); fi

@@ -5,14 +5,14 @@
 #   lab.sh enter N [COMMAND ...]
 #                            run a command on host N, or a shell
 #   lab.sh own N DIRECTORY   the directory is on the disk of host N: the others see an empty one
-#   lab.sh cut A B           packets between hosts A and B vanish; nobody is told
+#   lab.sh cut A B           packets between hosts A and B are lost silently
 #   lab.sh drop A B          those from A to B do, those from B to A arrive
 #   lab.sh isolate N         those between host N and all others do
 #   lab.sh heal              all packets arrive again
 #   lab.sh show              the hosts, and what is cut
 #   lab.sh down              end everything that runs there, and remove the lab
 #
-# It lives in the directory that PGBATON_LAB names, or in /tmp/pgbaton-lab-UID. See README.md beside this script.
+# It lives in the directory that PGBATON_LAB names, or in /tmp/pgbaton-lab-UID. See README.md next to this script.
 set -euo pipefail
 umask 022
 
@@ -34,7 +34,7 @@ PATH=$PATH:/usr/sbin:/sbin
 hub_address=10.77.0.254
 address() { echo "10.77.0.$1"; }
 
-# The preference of the rules that make packets vanish, before those of the kernel.
+# The preference of the rules that drop packets, before those of the kernel.
 cuts=1000
 
 # Runs a command where the cables meet, with the rights to change anything there.
@@ -143,7 +143,7 @@ own() {
     done
 }
 
-# What the hub does not forward vanishes there: the hosts are not told, as if a switch were dead.
+# What the hub does not forward is lost there silently, as if a switch were dead.
 lose() { in_hub ip rule add pref "$cuts" "$@" blackhole; }
 
 cut_between() {
@@ -181,7 +181,7 @@ down() {
     local file pid tries=0
     [ -e "$lab/hosts" ] || die "there is no lab in $lab"
     for file in "$lab"/*.pid; do
-        # Of one that is gone, the number may be somebody else's by now.
+        # Of one that is gone, the number may belong to another process by now.
         pid=$(cat "$file" 2>/dev/null) || continue
         [ "$(readlink "/proc/$pid/cwd" || true)" = "$lab" ] || rm "$file"
     done

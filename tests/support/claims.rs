@@ -23,7 +23,7 @@ const CLUSTERS_AT_ONCE: usize = 4;
 pub struct Claim(File);
 
 impl Claim {
-    /// Locks a file, waiting as long as it takes; `None` if somebody else has it and `wait` is false.
+    /// Locks a file, waiting as long as it takes; `None` if another process has it and `wait` is false.
     fn of(path: &Path, wait: bool) -> Option<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));

@@ -8,7 +8,7 @@ use super::{Running, SOON, StopMode, TestServer, clean_command, run_tool};
 /// becomes of the server's own.
 pub fn made_debian(server: &TestServer, root: &Path, name: &str, settings: impl Fn(&str) -> String) {
     let user = run_tool("/usr/bin/id".as_ref(), ["-un"]).stdout.trim().to_string();
-    // Whoever starts it is who pg_ctlcluster tries to log in as. A standby gets the role from its primary.
+    // pg_ctlcluster tries to log in as the user that starts it. A standby gets the role from its primary.
     server.try_psql_as("postgres", "postgres", &format!("CREATE ROLE \"{user}\" LOGIN"));
     server.stop(StopMode::Fast);
     let conf = server.data.join("postgresql.conf");

@@ -1,5 +1,5 @@
 //! Data directories on small file systems of their own, which can be filled. A user may mount such only in namespaces of his own, and
-//! everything that is to see them has to be there: so a test that wants them runs itself again, in these.
+//! everything that is to see them has to be there: so a test that needs them runs itself again, in these.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::processes::{self, run_tool};
 use super::server::TestServer;
 
-/// What a running server changes by itself, even when nobody asks it anything. A stopped server's are compared too.
+/// What a running server changes by itself, even without queries. A stopped server's are compared too.
 ///
 /// Contents of tables, roles and databases are compared by pg_dumpall instead, replication slots by their view. The files
 /// themselves are no evidence: reading sets hint bits, connecting writes pg_internal.init, autovacuum analyses, and a
@@ -68,11 +68,11 @@ const QUERIES: &[(&str, &str)] = &[
     ("loaded", "SELECT pg_postmaster_start_time(), pg_conf_load_time()"),
 ];
 
-/// Auxiliary processes that come and go only when somebody restarts something. A WAL receiver whose primary is down comes every few
+/// Auxiliary processes that come and go only when something is restarted. A WAL receiver whose primary is down comes every few
 /// seconds, and goes, and one that streams says so in its title only with the next WAL: the server is asked about it.
 const LASTING: &[&str] = &["checkpointer", "background writer", "walwriter", "startup", "walsender"];
 
-/// The state of servers and directories at one moment. What is in it is stable while nobody acts.
+/// The state of servers and directories at one moment. What is in it is stable while nothing is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(BTreeMap<String, String>);
 
@@ -147,7 +147,7 @@ fn of_server(server: &TestServer) -> BTreeMap<String, String> {
 
 /// Whether a path, relative to a server's directory, belongs to what the server writes by itself.
 fn is_own(path: &Path, running: bool) -> bool {
-    // Logs get lines from whoever connects. Sockets and their lock files are the processes' own.
+    // Logs get lines from every connection. Sockets and their lock files are the processes' own.
     if path.starts_with("log") || path.starts_with("sock") {
         return true;
     }
@@ -156,7 +156,7 @@ fn is_own(path: &Path, running: bool) -> bool {
         return false;
     }
     if let Ok(wal) = path.strip_prefix("pg_wal") {
-        // Segments are written, recycled and archived at any time; a new timeline's history is somebody's act.
+        // Segments are written, recycled and archived at any time; a new timeline's history is the result of a command.
         return wal != Path::new("") && wal.extension().is_none_or(|extension| extension != "history");
     }
     OWN_DIRECTORIES.iter().any(|own| path.starts_with(own))
@@ -226,7 +226,7 @@ fn lasting_processes(dir: &Path) -> String {
         .filter_map(|(pid, line)| {
             let pid = pid.as_raw_nonzero();
             match line.strip_prefix("postgres: ") {
-                // The rest of the title tells positions.
+                // The rest of the title shows positions.
                 Some(title) => LASTING
                     .iter()
                     .find(|kind| title.starts_with(**kind))

@@ -20,13 +20,13 @@ pub enum Attack {
     Work,
     /// Says nothing.
     Silent,
-    /// Lets everybody in, and sends notices for ever.
+    /// Accepts all connections, and sends notices endlessly.
     Flood,
-    /// Lets everybody in, and announces a message of 2 GB, and sends it.
+    /// Accepts all connections, and announces a message of 2 GB, and sends it.
     Huge,
 }
 
-/// The server, and what it was told.
+/// The server, and what it received.
 pub struct Hostile {
     /// Its port.
     pub port: u16,
@@ -112,11 +112,11 @@ fn serve(mut stream: TcpStream, attack: Attack, heard: &Mutex<Vec<String>>) -> O
         }
     };
     stream.write_all(&opening).ok()?;
-    let told = answer(&mut stream)?;
-    let told = String::from_utf8_lossy(&told).into_owned();
-    heard.lock().unwrap().push(told.clone());
+    let received = answer(&mut stream)?;
+    let received = String::from_utf8_lossy(&received).into_owned();
+    heard.lock().unwrap().push(received.clone());
     if matches!(attack, Attack::Work) {
-        let nonce = told.split("r=").nth(1)?;
+        let nonce = received.split("r=").nth(1)?;
         let challenge = format!("r={nonce}more,s=c2FsdHNhbHQ=,i=4000000000");
         stream.write_all(&request(11, challenge.as_bytes())).ok()?;
         heard.lock().unwrap().push(String::from_utf8_lossy(&answer(&mut stream)?).into_owned());

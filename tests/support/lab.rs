@@ -35,7 +35,7 @@ impl Lab {
             return None;
         }
         let dir = dir.join(NAME);
-        told(&dir, &["up", &hosts.to_string()]).code(0);
+        lab_sh(&dir, &["up", &hosts.to_string()]).code(0);
         let listed = std::fs::read_to_string(dir.join("hosts")).unwrap();
         let addresses = listed.lines().map(|line| line.split_once(' ').unwrap().1.to_string()).collect();
         Some(Self { dir, addresses })
@@ -57,40 +57,40 @@ impl Lab {
         log.matches("Accepted publickey").count()
     }
 
-    /// Packets between two hosts vanish.
+    /// Packets between two hosts are lost.
     pub fn cut(&self, one: usize, other: usize) {
-        self.tell(&["cut", &one.to_string(), &other.to_string()]);
+        self.command(&["cut", &one.to_string(), &other.to_string()]);
     }
 
-    /// Packets from one host to another vanish; those that come back arrive.
+    /// Packets from one host to another are lost; those that come back arrive.
     pub fn lose(&self, from: usize, to: usize) {
-        self.tell(&["drop", &from.to_string(), &to.to_string()]);
+        self.command(&["drop", &from.to_string(), &to.to_string()]);
     }
 
-    /// Packets from and to a host vanish.
+    /// Packets from and to a host are lost.
     pub fn isolate(&self, host: usize) {
-        self.tell(&["isolate", &host.to_string()]);
+        self.command(&["isolate", &host.to_string()]);
     }
 
     /// All packets arrive again.
     pub fn heal(&self) {
-        self.tell(&["heal"]);
+        self.command(&["heal"]);
     }
 
     /// Has a directory be on the disk of one host: the others see an empty one.
     pub fn own(&self, host: usize, directory: &Path) {
-        self.tell(&["own", &host.to_string(), directory.to_str().unwrap()]);
+        self.command(&["own", &host.to_string(), directory.to_str().unwrap()]);
     }
 
     #[track_caller]
-    fn tell(&self, args: &[&str]) {
-        told(&self.dir, args).code(0);
+    fn command(&self, args: &[&str]) {
+        lab_sh(&self.dir, args).code(0);
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let _ = told(&self.dir, &["down"]);
+        let _ = lab_sh(&self.dir, &["down"]);
     }
 }
 
@@ -112,11 +112,11 @@ impl Host {
 pub fn end_all_below(dir: &Path) {
     let dir = dir.join(NAME);
     if dir.exists() {
-        told(&dir, &["down"]);
+        lab_sh(&dir, &["down"]);
     }
 }
 
-fn told(dir: &Path, args: &[&str]) -> Output {
+fn lab_sh(dir: &Path, args: &[&str]) -> Output {
     let mut command = clean_command(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/lab.sh")));
     command.env("PGBATON_LAB", dir).args(args);
     run_command(command)

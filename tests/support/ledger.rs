@@ -1,4 +1,4 @@
-//! A client that keeps a record of every write that was acknowledged, and an observer that counts who takes writes.
+//! A client that keeps a record of every write that was acknowledged, and an observer that counts the servers that accept writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +97,7 @@ async fn write(servers: Vec<String>, stop: Arc<AtomicBool>) -> Record {
             tokio::time::sleep(Duration::from_millis(2)).await;
             continue;
         };
-        // A number is used once: whether a write without an answer took place nobody knows.
+        // A number is used once: whether a write without an answer took place is unknown.
         let n = next;
         next += 1;
         let written =
@@ -115,7 +115,7 @@ async fn write(servers: Vec<String>, stop: Arc<AtomicBool>) -> Record {
     record
 }
 
-/// An observer that asks all servers again and again who takes writes, until it is stopped.
+/// An observer that asks all servers again and again whether they accept writes, until it is stopped.
 pub struct Observer {
     stop: Arc<AtomicBool>,
     watcher: Option<JoinHandle<Option<String>>>,
@@ -132,12 +132,12 @@ impl Observer {
         Self { stop, watcher: Some(watcher) }
     }
 
-    /// Ends the watch, and fails if two servers took writes at the same time.
+    /// Ends the watch, and fails if two servers accepted writes at the same time.
     #[track_caller]
     pub fn assert_never_two(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let seen = self.watcher.take().unwrap().join().unwrap();
-        assert!(seen.is_none(), "two servers took writes at the same time: {}", seen.unwrap());
+        assert!(seen.is_none(), "two servers accepted writes at the same time: {}", seen.unwrap());
     }
 }
 
@@ -156,7 +156,7 @@ async fn watch(servers: Vec<(String, String)>, stop: Arc<AtomicBool>) -> Option<
                 writable.push(i);
             }
         }
-        // They were asked one after the other. Only if the first still takes writes now, both did when the last was asked.
+        // They were asked one after the other. Only if the first still accepts writes now, both did when the last was asked.
         if let [first, .., last] = writable[..]
             && accepts_writes(&mut clients[first], &servers[first].1).await
         {

@@ -106,7 +106,7 @@ impl Stepped {
     /// Lets it run to the beginning or the end of its next system call; false if it has ended.
     fn next_system_call(&mut self) -> bool {
         loop {
-            // Peeked at first: its end is for whoever waits for the child.
+            // Peeked at first: its end is for the process that waits for the child.
             let peek =
                 WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
             if self.stopped {

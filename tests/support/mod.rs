@@ -179,7 +179,7 @@ pub fn keeps() -> bool {
 pub fn wait_for(what: &str, deadline: Duration, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
-        assert!(begun.elapsed() < deadline, "waited {deadline:?} in vain: {what}");
+        assert!(begun.elapsed() < deadline, "timed out after {deadline:?} waiting for {what}");
         std::thread::sleep(Duration::from_millis(25));
     }
 }
@@ -188,14 +188,14 @@ fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Tells what the machine does not have for a test; where everything is required, fails.
+/// Reports what the machine does not have for a test; where everything is required, fails.
 #[track_caller]
 fn lacking(what: &str) {
     assert!(!is_set("PGBATON_TEST_REQUIRE_ALL"), "{what}");
     skipped(what);
 }
 
-/// Tells why a test did nothing, past the capture of a passing test's output.
+/// Reports why a test did nothing, past the capture of a passing test's output.
 fn skipped(why: &str) {
     let name = std::thread::current().name().unwrap_or("test").to_string();
     let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");

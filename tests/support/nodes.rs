@@ -104,7 +104,7 @@ impl Nodes {
         &self.servers[id - 1]
     }
 
-    /// Which of the servers that answer take writes. One that is being stopped answers until it does not.
+    /// Which of the servers that answer accept writes. One that is being stopped answers until it does not.
     pub fn primaries(&self) -> Vec<&str> {
         let accepts_writes = |server: &&TestServer| {
             let asked = |server: &TestServer| {

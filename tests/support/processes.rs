@@ -280,7 +280,7 @@ pub fn run_command(command: Command) -> Output {
 
 /// Makes this process the parent of what its children leave behind.
 ///
-/// Where pid 1 does not reap, as in many containers, a killed postmaster would stay a zombie for ever, and PostgreSQL
+/// Where pid 1 does not reap, as in many containers, a killed postmaster would stay a zombie forever, and PostgreSQL
 /// takes a zombie for alive: it would refuse to start over its postmaster.pid.
 fn adopt_orphans() {
     static ONCE: Once = Once::new();
@@ -289,7 +289,7 @@ fn adopt_orphans() {
 
 /// Reaps the servers that this process has adopted and that have ended.
 ///
-/// Tests start servers through pg_ctl only, so a child by the name of postgres is never one that somebody waits for.
+/// Tests start servers through pg_ctl only, so a child by the name of postgres is never one that a parent waits for.
 pub fn reap_adopted() {
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
     for (pid, stat) in each_process(|dir| std::fs::read_to_string(dir.join("stat")).ok()) {

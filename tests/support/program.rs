@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::lab::Host;
 use super::processes::{Output, Running, behind, behind_network, clean_command, surrounded_as};
 
-/// What differs from run to run and can be told by its form. In this order.
+/// What differs from run to run and can be recognised by its form. In this order.
 static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let form = |pattern: &str| Regex::new(pattern).unwrap();
     vec![

@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 pub struct Line {
     /// What it is to be understood as; empty where pgbaton has no such command.
     pub command: String,
-    /// The node that it is run on beside repmgr itself, if it changes nothing.
+    /// The node that it is run on together with repmgr itself, if it changes nothing.
     pub node: Option<String>,
     /// What stands in the message, if it is refused.
     pub refused: Option<String>,

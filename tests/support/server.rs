@@ -18,7 +18,7 @@ use super::{Pg, refuse_root, wait_for};
 /// Appended to what initdb writes.
 ///
 /// The last line is what lets several servers share a machine: base backups and pg_rewind copy postgresql.conf, and the
-/// path in it is relative to the copy, so every server reads its own port from the file beside its data directory.
+/// path in it is relative to the copy, so every server reads its own port from the file next to its data directory.
 const SETTINGS: &str = "
 # test settings
 listen_addresses = '127.0.0.1'
@@ -52,7 +52,7 @@ GRANT pg_monitor TO baton;
 CREATE DATABASE baton OWNER baton;
 ";
 
-/// What is added on a host of a lab, where others come from other addresses, and where packets can vanish: nobody waits a minute
+/// What is added on a host of a lab, where others come from other addresses, and where packets can be lost: no test waits a minute
 /// until he gives up a connection.
 const LAB_SETTINGS: &str = "wal_receiver_timeout = 2s
 wal_sender_timeout = 2s
@@ -213,7 +213,7 @@ pub struct TestServer {
     pub pg: Pg,
     /// Where its socket is.
     pub socket_dir: PathBuf,
-    /// What it logs, whoever started it.
+    /// What it logs, however it was started.
     pub log: PathBuf,
     _port: Port,
     shared: Arc<Shared>,
@@ -413,7 +413,7 @@ impl TestServer {
     /// Returns how another role reaches the server.
     pub fn conninfo_as(&self, user: &str, database: &str) -> String {
         let port = self.port;
-        // Packets that vanish are to be noticed soon.
+        // Lost packets are to be detected soon.
         let patience = if self.host.is_some() { 2 } else { 5 };
         let address = self.address();
         format!("host={address} port={port} user={user} dbname={database} connect_timeout={patience}")
@@ -502,7 +502,7 @@ impl TestServer {
         self.run_tool("pg_basebackup", args).code(0);
     }
 
-    /// Writes `pgbaton.toml` beside the data directory, with more lines if the test has any, and returns its path.
+    /// Writes `pgbaton.toml` next to the data directory, with more lines if the test has any, and returns its path.
     pub fn node_config(&self, node_id: i32, more: &str) -> PathBuf {
         let path = self.config();
         let text = format!(
@@ -615,7 +615,7 @@ fn template(pg: &Pg) -> PathBuf {
     let ready = base().join("template").join(&name).join("data");
     let _one_at_a_time = Claim::wait(&format!("template-{name}"));
     if !ready.exists() {
-        // Beside it under another name until it is whole, so that a killed run leaves nothing that looks ready.
+        // Next to it under another name until it is complete, so that a killed run leaves nothing that looks ready.
         let unfinished = RunDirectory::make();
         initialise(pg, &unfinished.path.join("data"));
         std::fs::create_dir_all(ready.parent().unwrap()).unwrap();

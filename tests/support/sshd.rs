@@ -66,7 +66,7 @@ impl Sshd {
         Some(Self { server, running })
     }
 
-    /// Ends it, and all connections: nobody answers at its port any more.
+    /// Ends it, and all connections: its port is closed.
     pub fn stop(&self) {
         self.sessions().into_iter().for_each(|pid| processes::send(pid, Signal::KILL));
         let mut running = self.running.lock().unwrap();

@@ -262,7 +262,7 @@ impl Model {
                     next.to(who, "records the new primary", after);
                 }
                 if !self.keeps(Rule::NoWayBack) && command.kind == Kind::Switchover {
-                    next.to(who, "waits in vain for the promotion: back", in_phase(Phase::GoBack));
+                    next.to(who, "times out waiting for the promotion: back", in_phase(Phase::GoBack));
                 }
             }
             Phase::GoBack => self.goes_back(state, node, next),

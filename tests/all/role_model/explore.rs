@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use super::state::{A, B, C, State};
 use super::steps::{Event, Model};
 
-/// How two servers could come to take writes.
+/// How two servers could come to accept writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// Everybody saw what there was to see, and it happened all the same.
     OfTheRules,
-    /// Whoever made the second one did not reach a server that was a primary at that moment.
+    /// The command that made the second one did not reach a server that was a primary at that moment.
     LivingPrimaryUnseen,
-    /// He went on although a node that became a primary later, or its host, gave no answer.
+    /// It went on although a node that became a primary later, or its host, gave no answer.
     SilentNodeLeftOut,
 }
 
@@ -104,7 +104,7 @@ pub fn explore(model: &Model, most: usize, until_fault: bool) -> Explored {
 }
 
 impl Explored {
-    /// Tells how a state was reached.
+    /// Describes how a state was reached.
     pub fn story(&self, model: &Model, state: usize) -> String {
         let mut way = vec![state];
         while let Some(last) = way.last().copied().filter(|last| *last != 0) {
@@ -117,8 +117,8 @@ impl Explored {
             model.successors(&self.states[step[0]], &mut out);
             let event: Option<Event> =
                 out.iter().find(|(_, next)| *next == self.states[step[1]]).map(|(event, _)| *event);
-            let told = event.map_or_else(|| "?".to_string(), |event| event.to_string());
-            let _ = writeln!(story, "  {told}");
+            let described = event.map_or_else(|| "?".to_string(), |event| event.to_string());
+            let _ = writeln!(story, "  {described}");
         }
         let _ = writeln!(story, "  => {:?}", self.states[state].server);
         story

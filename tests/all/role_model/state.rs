@@ -65,12 +65,12 @@ impl Server {
         self != Self::Down
     }
 
-    /// It takes writes, or does so as soon as it can: there must never be two of these.
+    /// It accepts writes, or does so as soon as it can: there must never be two of these.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Promoting | Self::Primary | Self::Starting)
     }
 
-    /// It lets sessions in.
+    /// It accepts sessions.
     pub fn lets_in(self) -> bool {
         matches!(self, Self::Standby | Self::Promoting | Self::Primary)
     }
@@ -143,11 +143,11 @@ pub enum Work {
     /// There is no such process.
     Absent,
     Serves,
-    /// It has asked the other nodes, and nobody objects to the old primary.
+    /// It has queried the other nodes, and none objects to the old primary.
     MayStart,
     SignalRemoved,
     Spawned,
-    /// It has asked the other nodes, and nobody objects to removing the signal.
+    /// It has queried the other nodes, and none objects to removing the signal.
     MayRemove,
 }
 
@@ -161,9 +161,9 @@ pub struct FarEnd {
     pub connected: bool,
     /// It has noticed that the channel is gone, or silent.
     pub alone: bool,
-    /// It was given the way back.
+    /// It was given the rollback.
     pub armed: bool,
-    /// It was told to stop the server.
+    /// It was asked to stop the server.
     pub stops: bool,
     /// It has said that the server is shut down.
     pub reported: bool,
@@ -270,7 +270,7 @@ pub struct Journal {
     pub open: bool,
     /// The point of no return is on the disk.
     pub marked: bool,
-    /// The way back was asked for, and nobody knows what became of it.
+    /// The way back was asked for, and its result is unknown.
     pub asked_back: bool,
     /// There was a primary that the row could be written to, and the own server has it.
     pub row: bool,

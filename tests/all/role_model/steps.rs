@@ -13,7 +13,7 @@ pub struct Config {
     pub promote_on_b: bool,
     pub promote_on_c: bool,
     pub node_start: bool,
-    /// Something restarts the server of A whenever it is down, without asking anybody.
+    /// Something restarts the server of A whenever it is down, without any query.
     pub supervisor: bool,
     /// How often the server of A crashes.
     pub crashes: u8,
@@ -83,7 +83,7 @@ impl Config {
 pub struct Event {
     pub who: &'static str,
     pub what: &'static str,
-    /// Who answered, where others were asked.
+    /// The nodes that answered, where others were queried.
     pub answered: Option<Nodes>,
 }
 
@@ -101,7 +101,7 @@ impl std::fmt::Display for Event {
 pub struct Look {
     pub answered: Nodes,
     pub objection: bool,
-    /// One of them takes writes, or has a newer timeline.
+    /// One of them accepts writes, or has a newer timeline.
     pub newer: bool,
     pub unseen: Unseen,
 }
