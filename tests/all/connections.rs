@@ -274,7 +274,7 @@ fn lists_of_hosts_and_kinds_of_servers_as_psql() {
         let desk = Desk::new(&cluster, &pg);
         let (p1, p2) = (node1.port, node2.port);
         let nowhere = cluster.empty("nowhere");
-        let nobody = nowhere.port;
+        let closed = nowhere.port;
         let (silent, _listener) = Impostor::silent();
         let closing = Impostor::saying(b"");
         let http = Impostor::saying(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -286,9 +286,9 @@ fn lists_of_hosts_and_kinds_of_servers_as_psql() {
                 ports.join(",")
             )
         };
-        desk.agree(true, &list(&[nobody, p1], ""));
+        desk.agree(true, &list(&[closed, p1], ""));
         desk.agree(true, &list(&[silent.port, p1], ""));
-        desk.agree(false, &list(&[nobody, silent.port], ""));
+        desk.agree(false, &list(&[closed, silent.port], ""));
         // Only a server that is not there, or cannot take connections yet, sends libpq on to the next one.
         desk.agree(false, &list(&[closing.port, p1], ""));
         desk.agree(false, &list(&[http.port, p1], ""));
@@ -300,7 +300,7 @@ fn lists_of_hosts_and_kinds_of_servers_as_psql() {
         desk.agree(true, &format!("host=no.such.host.invalid,127.0.0.1 port={p1} dbname=postgres user=free"));
         desk.agree(
             true,
-            &format!("host=a,b hostaddr=127.0.0.1,127.0.0.1 port={nobody},{p1} dbname=postgres user=free"),
+            &format!("host=a,b hostaddr=127.0.0.1,127.0.0.1 port={closed},{p1} dbname=postgres user=free"),
         );
 
         for (attributes, alone1, alone2) in [
@@ -502,11 +502,11 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
     check(&format!("{tcp} hots=x"), Kind::Invalid, Silent);
     check(&format!("{tcp} gssencmode=require"), Kind::NotSupported("gssencmode".into()), Silent);
     let nowhere = cluster.empty("nowhere");
-    let nobody = nowhere.port;
-    let error = check(&format!("host=127.0.0.1 port={nobody} user=u"), Kind::Refused, Nothing);
+    let closed = nowhere.port;
+    let error = check(&format!("host=127.0.0.1 port={closed} user=u"), Kind::Refused, Nothing);
     assert_eq!(
         error.primary,
-        format!("connection to server at \"127.0.0.1\", port {nobody} failed: connection refused")
+        format!("connection to server at \"127.0.0.1\", port {closed} failed: connection refused")
     );
     check("host=/nonexistent user=u", Kind::Refused, Nothing);
     check("host=no.such.host.invalid user=u", Kind::Resolve, Nothing);
@@ -517,7 +517,7 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
     check(&format!("host=127.0.0.1 port={} user=u sslmode=disable", http.port), Kind::Closed, Silent);
     let error = check(
         &format!(
-            "host=127.0.0.1,127.0.0.1 port={nobody},{} user=scram password=secret1 dbname=postgres",
+            "host=127.0.0.1,127.0.0.1 port={closed},{} user=scram password=secret1 dbname=postgres",
             node1.port
         ),
         Kind::Authentication,
@@ -528,7 +528,7 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
         error
             .detail
             .unwrap()
-            .contains(&format!("Server at \"127.0.0.1\", port {nobody}: connection refused."))
+            .contains(&format!("Server at \"127.0.0.1\", port {closed}: connection refused."))
     );
 
     node1.psql("ALTER ROLE free CONNECTION LIMIT 0");

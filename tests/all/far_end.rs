@@ -644,11 +644,11 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
     steps.extend(more);
     steps.push(step("never", Op::Wait(Probe::Exists { path: server.dir.join("never") })));
     steps.push(step("later", Op::Run(Command::new("/bin/true", no_arguments))));
-    let way_back = vec![
+    let rollback = vec![
         back("not_needed", Op::RemoveFile { path: "/nowhere/x".into() }, "later"),
         back("revive", Op::Revive { data_directory: data, start }, "demote"),
     ];
-    plan(steps, way_back, node1(reached))
+    plan(steps, rollback, node1(reached))
 }
 
 /// Adds a step that is tried although it fails, before the one that counts.
