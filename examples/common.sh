@@ -12,7 +12,7 @@
 #   expect ...           compares what is with what is claimed, and ends the script where they differ
 #   finish               stops and removes everything, unless --keep was given
 #
-# For whoever runs it:
+# For the user who runs it:
 #
 #   PGBATON=PATH               this pgbaton, instead of one that cargo makes
 #   PGBATON_EXAMPLE_PG=DIR     PostgreSQL's programs in this directory, instead of the newest that is installed
@@ -50,7 +50,7 @@ pg_bindir=''
 ports=()
 more_ports=()
 keep=''
-# How programs that run beside the servers are asked to end. Each has a file of its own with its process, run/NAME.pid.
+# How programs that run next to the servers are asked to end. Each has a file of its own with its process, run/NAME.pid.
 stop_signal=TERM
 
 # What is said goes where it is read, also where the output of a command is kept back.
@@ -110,7 +110,7 @@ run() { show "$@"; on "$@"; }
 # pgbaton NODE ARGUMENT...
 pgbaton() { run "$1" bin/pgbaton -f "node$1/pgbaton.toml" "${@:2}"; }
 
-# write NODE SQL: as an application would that has been led to this node.
+# write NODE SQL: as an application would that is connected to this node.
 write() { run "$1" "$pg_bindir/psql" -X -q -h "$base/node$1" -p "$(port "$1")" -U postgres -c "$2"; }
 
 # ask NODE SQL: the answer, and nothing else; nothing if the server is down.
@@ -152,7 +152,7 @@ wait_until() {
     expect "$1" "$found" "$2"
 }
 
-# The nodes that take writes.
+# The nodes that accept writes.
 primaries() {
     local node found=()
     for node in "${!ports[@]}"; do
@@ -228,7 +228,7 @@ install_packages() {
 # Puts pgbaton where the owner can run it: the checkout may be below /root.
 install_pgbaton() {
     local program=${PGBATON:-${CARGO_TARGET_DIR:-target}/debug/pgbaton}
-    # A plain debug build takes half a minute where an optimised one takes several, and nobody sees the difference here.
+    # A plain debug build takes half a minute where an optimised one takes several, and the difference is not visible here.
     if [ -z "${PGBATON:-}" ]; then
         say "Building pgbaton (the first time, and with it all that it is made of, takes some minutes) ..."
         (cd "$tree" && cargo build --locked --quiet)
@@ -247,14 +247,14 @@ make_directory() {
     [ -z "$is_root" ] || chown -R "$owner:" "$base/$1"
 }
 
-# Says where to put things, and that it is ours. A predictable name in a directory that everybody can write to: somebody
-# else's must not be used.
+# Says where to put things, and that it is ours. A predictable name in a directory that all users can write to: another
+# user's must not be used.
 make_base() {
     if [ -n "$own_user" ] && ! id "$owner" >/dev/null 2>&1; then
         useradd --system --user-group --no-create-home --home-dir "$base" --shell /bin/sh "$owner"
     fi
     mkdir -p "$base"
-    if [ -L "$base" ] || [ "$(stat -c %u "$base")" != "$(id -u)" ]; then die "$base belongs to somebody else"; fi
+    if [ -L "$base" ] || [ "$(stat -c %u "$base")" != "$(id -u)" ]; then die "$base belongs to another user"; fi
     # Where the password is kept.
     make_directory home
 }
@@ -310,8 +310,8 @@ END
     [ -z "${PGBATON_LAB:-}" ] || "$PGBATON_LAB/own" "$node" "$dir"
 }
 
-# make_first_server NODE: what a server is before anybody thinks of replication. Only whoever owns it gets in without a
-# password, over a socket that nobody else can open.
+# make_first_server NODE: a server without replication. Only its owner connects without a
+# password, over a socket that no other user can open.
 make_first_server() {
     local auth=(--auth-local=trust --auth-host=scram-sha-256) listen='127.0.0.1'
     # The file is copied to the other hosts.
@@ -408,7 +408,7 @@ leave() {
     echo "What there is was left in $base. To stop the servers and remove everything: $remove_command" >&2
 }
 
-# Ends what was started beside the servers. A script that names no processes has a function of its own instead.
+# Ends what was started in addition to the servers. A script that names no processes has a function of its own instead.
 stop_more() {
     local begun=$SECONDS pids
     # Some remove their file themselves when they end.
@@ -418,7 +418,7 @@ stop_more() {
     # The shell's own kill: no package brings the program to every machine.
     # shellcheck disable=SC2016 # the same
     on 1 sh -c 'kill -s "$0" "$@"' "$stop_signal" "${pids[@]}" 2>/dev/null || true
-    # One that has ended and that nobody has waited for is still listed.
+    # One that has exited but was not reaped is still listed.
     # shellcheck disable=SC2016 # the same
     while on 1 sh -c 'for pid; do grep "^State:" "/proc/$pid/status"; done | grep -qv zombie' sh "${pids[@]}" 2>/dev/null; do
         [ $((SECONDS - begun)) -lt 30 ] || die "what is named by $base/run/*.pid does not end"

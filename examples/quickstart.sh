@@ -84,7 +84,7 @@ show_cluster
 say "node1 takes over, and node3, which followed node2, follows it now."
 pgbaton 1 standby promote
 
-say "The host of node2 is back: its server becomes a standby again. What it alone had, if anything, is told first and kept aside."
+say "The host of node2 is back: its server becomes a standby again. What it alone had, if anything, is reported first and kept aside."
 pgbaton 2 node rejoin --force-rewind
 
 touch "$base/complete"

@@ -143,7 +143,7 @@ unpack() {
     rm -rf "$root"/usr/share/{doc,man,lintian,bug,locale}
 }
 
-# fit VERSION PROGRAM...: has the programs run with the libraries beside them.
+# fit VERSION PROGRAM...: has the programs run with the libraries next to them.
 fit() {
     local version=$1 root=$dir/$1/root program loader libraries path
     shift

@@ -76,7 +76,7 @@ do_packages() {
     # For networks in namespaces, of the tests' own.
     command -v ip >/dev/null || [ -x /usr/sbin/ip ] || wanted+=(iproute2)
     # What some tests compare pgbaton with, in the release that has it: the real repmgr, and Debian's clusters. It brings a
-    # server along, so it is not put on everybody's machine.
+    # server along, so it is not installed on every machine.
     if [ -n "$required" ] && [ ! -x /usr/lib/postgresql/15/bin/repmgr ] &&
         grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
         wanted+=(postgresql-15-repmgr)

@@ -6,14 +6,14 @@
 #   PGBATON_CONFIG   pgbaton's configuration file (default /etc/pgbaton/pgbaton.toml)
 #   PGHOST, PGPORT, PGUSER ...   how pg_basebackup connects to the server of this host, if the defaults do not do
 #
-# Exit code 0: a backup was made, or this node is a standby and has none to make. Anything else has to reach somebody.
+# Exit code 0: a backup was made, or this node is a standby and has none to make. Anything else has to reach an operator.
 set -eu
 : "${BACKUP_DIR:?BACKUP_DIR has to name the directory for backups}"
 
 check() { pgbaton -q node check --role="$1" >/dev/null; }
 
 if ! check primary; then
-    # It matters why not: with two primaries, or with none that can be asked, there would be no backup at all, and nobody would know.
+    # It matters why not: with two primaries, or with none that can be asked, there would be no backup at all, without any notice.
     if check standby; then
         echo "This node is a standby: no backup is made here."
         exit 0
@@ -23,7 +23,7 @@ if ! check primary; then
     exit 1
 fi
 
-# What an earlier night has left unfinished is of no use to anybody.
+# What an earlier night has left unfinished is of no use.
 rm -rf "$BACKUP_DIR"/*.part
 name=$(date -u +%Y%m%dT%H%M%SZ)
 pg_basebackup -D "$BACKUP_DIR/$name.part" -c fast -X stream

@@ -56,7 +56,7 @@ says "a standby: no backup" 1
 says "the primary: the backup is" 2
 expect "backups" "$(backups 2)" 2
 
-say "A backup is one that can be used: the newest one is restored, beside the cluster, and has every order."
+say "A backup is one that can be used: the newest one is restored, separately from the cluster, and has every order."
 newest=$(on 2 ls backups | tail -n 1)
 make_directory restored
 run 2 cp -a "backups/$newest" restored/data
@@ -73,7 +73,7 @@ says "the primary: the backup is" 2
 expect "backups" "$(backups 2)" 2
 expect "the oldest one" "$(on 2 ls backups | head -n 1)" "$newest"
 
-say "The fourth night: somebody has promoted node1 by hand. Two primaries are not hidden by a backup of one of them."
+say "The fourth night: node1 was promoted by hand. A backup of one of two primaries must not hide the split brain."
 before=$(on 2 ls backups)
 quietly run 1 "$pg_bindir/pg_ctl" -s -w -D node1/data promote
 expect_code 1 night 1

@@ -88,7 +88,7 @@ look() { for node in 1 2; do quietly pgbaton "$node" cluster show; done; }
 options "$@"
 begin 2
 for program in entrypoint.sh supervisor.sh; do install_program "$tree/examples/container/$program"; done
-# It asks for not too long, for somebody is watching.
+# Short timeouts, so that the example does not take long.
 for node in 1 2; do
     write_node "$node" 'guard_wait = 5'
     write_mounted "$node"
@@ -113,7 +113,7 @@ write 1 'CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS 
 catch_up 2 1
 look
 
-# From here on somebody counts.
+# From here on the primaries are counted.
 while [ ! -e "$base/enough" ] && kill -0 $$ 2>/dev/null; do
     seen=$(primaries)
     # The nodes are asked one after the other, and a role may move between two answers.

@@ -14,7 +14,7 @@
 #                       as a standby, "stop" leaves it down
 #
 # Run it as the user that owns the data directory, and let the container be restarted when it ends: with exit status 3 it
-# could not be told whether the server may start, and it is asked again. Let something outside run "pgbaton cluster show" in
+# cannot be determined whether the server may start, and it is asked again. Let something outside run "pgbaton cluster show" in
 # the container now and then: then this node knows the others on the day on which it has to ask them.
 set -u
 
@@ -25,7 +25,7 @@ child=''
 stopped=''
 status=0
 
-# Anything else but the server, a shell for instance, is nobody's business here.
+# Anything else but the server, a shell for instance, is not checked here.
 [ $# -gt 0 ] || set -- postgres
 if [ "${1##*/}" != postgres ]; then
     exec "$@"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Plays a container engine with "restart: always", for containers.sh: whatever ends is started again, until the supervisor itself is
-# told to stop.
+# asked to stop.
 #
 #   supervisor.sh PIDFILE COMMAND...
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Clients behind HAProxy are led to the right node: writes to the primary, reads to the standbys, through a switchover, a
-# failover, and an old primary that starts again beside the new one.
+# HAProxy routes clients to the right node: writes to the primary, reads to the standbys, through a switchover, a
+# failover, and an old primary that starts again while the new one runs.
 #
 #   examples/haproxy/haproxy.sh           plays it, and removes everything at its end
 #   examples/haproxy/haproxy.sh --keep    leaves the servers running

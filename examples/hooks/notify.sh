@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tells somebody that something has happened in the cluster. In pgbaton.toml:
+# Sends a notification when something has happened in the cluster. In pgbaton.toml:
 #
 #   event_notification_command = "/usr/local/bin/notify.sh --mail dba@example.com %n %e %s %t %d %a"
 #
@@ -28,7 +28,7 @@ node=$1 event=$2 success=$3 time=$4 details=$5 other=$6
 
 result=succeeded
 [ "$success" = 1 ] || result=FAILED
-# Details are text of anybody's making, a server's message perhaps: no line of theirs may be taken for one of ours.
+# Details are arbitrary text, a server's message perhaps: no line of theirs may be taken for one of ours.
 details=$(printf '%s' "$details" | tr '[:cntrl:]' ' ')
 text="$time: $event $result on node $node${other:+ (other node: $other)}: $details"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Somebody is told when the role of the primary moves: an event hook on both nodes, shown through a dry run, a
+# A notification is sent when the role of the primary moves: an event hook on both nodes, shown through a dry run, a
 # switchover, and another one with a hook that does not work.
 #
 #   examples/hooks/switchover-notifies.sh           plays it, and removes everything at its end
@@ -15,12 +15,12 @@ options "$@"
 begin 2
 install_program "$tree/examples/hooks/notify.sh"
 make_directory told
-# Who is told, and of what. Without event_notifications it would be everything that pgbaton records.
+# The channel, and the events. Without event_notifications it would be everything that pgbaton records.
 hook="event_notification_command = \"$base/bin/notify.sh --file $base/told/messages %n %e %s %t %d %a\""
 of='event_notifications = ["standby_promote", "standby_switchover", "node_rejoin"]'
 for node in 1 2; do write_node "$node" "$hook" "$of"; done
 
-# told EVENT RESULT: how often that was told.
+# told EVENT RESULT: how often that was notified.
 told() { on 1 sh -c "cat told/messages 2>/dev/null | grep -c ': $1 $2 on node'" || true; }
 
 say "Both nodes have these lines in their configuration:
@@ -30,7 +30,7 @@ make_primary 1
 make_standby 2 1
 expect "messages of what is in no list" "$(told '[a-z_]*' '[a-zA-Z]*')" 0
 
-say "A dry run is nobody's business."
+say "A dry run sends no notification."
 quietly pgbaton 2 standby switchover --dry-run
 expect "messages" "$(told '[a-z_]*' '[a-zA-Z]*')" 0
 
@@ -46,6 +46,6 @@ expect_code 0 pgbaton 1 standby switchover
 expect "the primary" "$(primaries)" node1
 expect "messages of switchovers" "$(told standby_switchover succeeded)" 1
 
-say "What is told is also recorded, on the primary."
+say "Every notification is also recorded, on the primary."
 run 1 bin/pgbaton -f node1/pgbaton.toml cluster event --event standby_switchover
 finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Clients behind pgpool-II are led to the right node: writes to the primary, reads to the standbys, through a switchover, a
-# failover, and an old primary that starts again beside the new one.
+# pgpool-II routes clients to the right node: writes to the primary, reads to the standbys, through a switchover, a
+# failover, and an old primary that starts again while the new one runs.
 #
 #   examples/pgpool/pgpool.sh           plays it, and removes everything at its end
 #   examples/pgpool/pgpool.sh --keep    leaves the servers running
@@ -24,7 +24,7 @@ front=$(host_in_front)
 pool_host=$(address "$front")
 install_program "$tree/examples/pgpool/tell-pgpool.sh"
 make_directory run
-# Who tells pgpool of a promotion. pcp's programs look for the password in the user's home directory, which is not HOME.
+# What notifies pgpool of a promotion. pcp's programs look for the password in the user's home directory, which is not HOME.
 pcp_password="PCPPASSFILE=$base/home/.pcppass"
 hook="event_notification_command = \"$pcp_password $base/bin/tell-pgpool.sh $pool_host $pcp_port %n %s\""
 of='event_notifications = ["standby_promote"]'
@@ -55,16 +55,16 @@ reads() {
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do led_to "SELECT $where"; done | sort -u | paste -s -d ' '
 }
 
-# answered: whether there is a node for somebody who reads.
+# answered: whether there is a node for reads.
 answered() { [ -z "$(reads)" ] || echo yes; }
 
 # pcp COMMAND ARGUMENT...: pgpool's own commands.
 pcp() { on 1 env "$pcp_password" timeout 10 "pcp_$1" -h "$pool_host" -p "$pcp_port" -U pgbaton -w "${@:2}"; }
 
-# known NODE: whether clients may be led to it: "up", or "down" if it is detached.
+# known NODE: whether clients may be routed to it: "up", or "down" if it is detached.
 known() { pcp node_info -n "$(($1 - 1))" 2>/dev/null | awk '{ print $5 }' | sed 's/waiting/up/'; }
 
-# found_false: what pgpool writes of a node that takes writes and that no standby follows.
+# found_false: what pgpool writes of a node that accepts writes and that no standby follows.
 found_false() { on 1 grep -o -m 1 'worker_child: invalid node found 1$' run/log || true; }
 
 say "A primary and two standbys, and an application."
@@ -89,7 +89,7 @@ for node in 1 2 3; do
 done
 on 1 tee run/pgpool.conf <<<"$configuration" >/dev/null
 sed "s/127.0.0.1/$(address 1)/" "$tree/examples/pgpool/pool_hba.conf" | on 1 tee run/pool_hba.conf >/dev/null
-# What has passwords in it is nobody else's business.
+# Files with passwords are readable only by their owner.
 on 1 sh -c 'umask 077; cat >run/pool_passwd' <<<$'app:TEXTapp\npgpool:TEXTpgpool'
 on 1 sh -c 'umask 077; cat >run/pcp.conf' <<<"pgbaton:$(printf secret | md5sum | cut -d ' ' -f 1)"
 on 1 sh -c 'umask 077; cat >home/.pcppass' <<<"$pool_host:$pcp_port:pgbaton:secret"
@@ -99,14 +99,14 @@ run "$front" sh -c 'setsid pgpool -n -f run/pgpool.conf -F run/pcp.conf -a run/p
 wait_until "writes go to" node1 writes
 wait_until "reads go to" "node2 node3" reads
 
-say "The role of the primary moves. pgbaton tells pgpool, and the old primary comes back as a standby."
+say "The role of the primary moves. pgbaton notifies pgpool, and the old primary comes back as a standby."
 pgbaton 2 standby switchover
 wait_until "after the switchover writes go to" node2 writes
 wait_until "and reads to" "node1 node3" reads
 expect "an order is taken" "$(through 'INSERT INTO orders VALUES (1) RETURNING n')" 1
 expect "orders on node2" "$(ask 2 'SELECT count(*) FROM orders')" 1
 
-say "The primary fails. pgpool detaches it, and promotes nobody."
+say "The primary fails. pgpool detaches it, and promotes no node."
 run 2 "$pg_bindir/pg_ctl" -s -w -m immediate -D node2/data stop
 wait_until "pgpool holds node2 for" down known 2
 wait_until "without a primary reads are answered" yes answered
@@ -133,7 +133,7 @@ expect "pgpool holds node2 for" "$(known 2)" down
 expect "with two primaries writes go to" "$(writes)" node3
 expect "and reads to" "$(reads)" node1
 
-say "Somebody attaches it, too: pgpool finds that no standby follows it, and detaches it again."
+say "It is attached by hand: pgpool finds that no standby follows it, and detaches it again."
 run 1 env "$pcp_password" pcp_attach_node -h "$pool_host" -p "$pcp_port" -U pgbaton -w -n 1
 wait_until "pgpool says" "worker_child: invalid node found 1" found_false
 wait_until "and holds node2 again for" down known 2

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tells pgpool that pgbaton has promoted a node. In pgbaton.toml, on every node:
+# Notifies pgpool that pgbaton has promoted a node. In pgbaton.toml, on every node:
 #
 #   event_notification_command = "/usr/local/bin/tell-pgpool.sh pgpool-host 9898 %n %s"
 #   event_notifications = ["standby_promote"]

@@ -29,7 +29,7 @@ run 1 "$pg_bindir/pg_ctl" -s -D node1/data -m immediate stop
 # Exit code 25: something is not as it should be.
 expect_code 25 pgbaton 3 cluster show --compact
 
-say "node2 is promoted. node3 is led to it at once; --no-siblings-follow would leave that to \"standby follow\" on node3."
+say "node2 is promoted. node3 is repointed to it at once; --no-siblings-follow would leave that to \"standby follow\" on node3."
 pgbaton 2 standby promote
 expect "the primary" "$(primaries)" node2
 if [ "$(ask 2 'SHOW server_version_num')" -lt 150000 ]; then

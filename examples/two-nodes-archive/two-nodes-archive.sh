@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Two nodes with replication slots and a WAL archive. The primary fails, the standby is promoted; then somebody starts the old
-# primary by hand, and both take writes. The way back is a rewind for which WAL is needed that only the archive has any more.
+# Two nodes with replication slots and a WAL archive. The primary fails, the standby is promoted; then an operator starts the old
+# primary by hand, and both accept writes. The old primary is rewound with WAL that only the archive still has.
 #
 #   examples/two-nodes-archive/two-nodes-archive.sh           plays it, and removes everything at its end
 #   examples/two-nodes-archive/two-nodes-archive.sh --keep    leaves the servers running
@@ -48,7 +48,7 @@ catch_up 2 1
 wait_until "WAL file $needed is archived" t on 1 sh -c "! test -e archive/$needed || echo t"
 expect "slots on node1" "$(slots 1)" "repmgr_slot_2 true"
 
-say "A timer lets every node look at the cluster now and then: so it knows the others on the day on which it needs them."
+say "A timer lets every node look at the cluster now and then: so it knows the others when it needs them."
 for node in 1 2; do pgbaton "$node" cluster show --compact; done
 
 say "The host of the primary fails, and node2 is promoted."
@@ -60,14 +60,14 @@ on 1 mv node1/out-of-reach node1/pgbaton.toml
 write 2 "INSERT INTO orders SELECT i FROM generate_series(1501, 2000) AS i"
 fill 2
 
-say "Somebody finds that node1 is down, and starts it. An application that knows only node1 goes on there."
+say "An operator finds node1 down, and starts it. An application that knows only node1 continues to write there."
 run 1 "$pg_bindir/pg_ctl" -s -w -D node1/data -l node1/postgresql.log start
 write 1 "INSERT INTO orders SELECT i FROM generate_series(3001, 3300) AS i"
 fill 1
 expect "primaries" "$(primaries)" "node1 node2"
 expect_code 25 pgbaton 2 cluster show --compact
 
-say "node1 has to be led back. The WAL that this takes is no longer on any node: its own slot has lost it, too."
+say "node1 has to become a standby again. The WAL that this requires is no longer on any node: its own slot has lost it, too."
 expect "where WAL file $needed is" "$(places "$needed")" archive
 expect "what the slot on node1 has" "$(ask 1 'SELECT wal_status FROM pg_replication_slots')" lost
 

@@ -5,11 +5,11 @@
 #   archive_command = '/usr/local/bin/archive-wal.sh /srv/wal "%p" %f'
 #
 # Exit code 0 only if the archive has this very file, on disk. One that is there already is never overwritten: with the same
-# content it is archived (PostgreSQL asks twice after a crash), with another content somebody else archives to this place, a second
+# content it is archived (PostgreSQL asks twice after a crash), with another content another cluster archives to this place, a second
 # primary perhaps, and that has to be looked at.
 #
 # The archive needs a POSIX shell and GNU coreutils, and ssh has to need no password. PostgreSQL tries again what has failed,
-# for ever; "pgbaton node check --archiver" tells of it.
+# forever; "pgbaton node check --archiver" reports it.
 set -eu
 
 [ $# = 3 ] || { echo "usage: archive-wal.sh [HOST:]DIRECTORY PATH NAME" >&2; exit 2; }

@@ -20,14 +20,14 @@ make_directory archive
 archive="$base/bin/archive-wal.sh $base/archive \"%p\" %f"
 for node in 1 2; do write_node "$node" "restore_command = '$base/bin/restore-wal.sh $base/archive %f \"%p\"'"; done
 
-say "A primary that ships its WAL, and a standby that streams, and has a restore_command beside."
+say "A primary that ships its WAL, and a standby that streams, and also has a restore_command."
 make_primary 1 --archive-command "$archive"
 make_standby 2 1
 write 1 'CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS i'
 catch_up 2 1
 wait_until "the WAL receiver of node2" streaming streams 2
 
-say "From now on no streaming is possible: node1 lets nobody in for replication."
+say "From now on no streaming is possible: node1 rejects replication connections."
 on 1 sed -i '1i host replication all all reject' node1/data/pg_hba.conf
 run 1 bin/pgbaton -f node1/pgbaton.toml node reload
 quietly write 1 'SELECT pg_terminate_backend(pid) FROM pg_stat_replication'

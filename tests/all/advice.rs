@@ -292,7 +292,7 @@ fn with_paused_replay() {
             // The operator has thrown it away.
             std::fs::rename(&one.data, one.dir.join("thrown-away")).unwrap();
         }),
-        state("replay is paused beside a recovery target", "degraded", |nodes| {
+        state("replay is paused, with a recovery target", "degraded", |nodes| {
             let two = nodes.node(2);
             two.append_conf(
                 "recovery_target_time = '2099-01-01 00:00:00'\nrecovery_target_action = 'promote'",
@@ -308,7 +308,7 @@ fn with_paused_replay() {
 fn with_a_standby_that_does_not_follow() {
     both_ways(&[
         state("a standby is down", "healthy", |nodes| nodes.node(3).kill9()),
-        state("a standby follows nobody", "healthy", |nodes| {
+        state("a standby has no upstream", "healthy", |nodes| {
             let three = nodes.node(3);
             set(three, "primary_conninfo = 'host=127.0.0.1 port=1 user=repmgr application_name=node3'");
             nodes.node(1).wait_until("SELECT count(*) FROM pg_stat_replication", "1", SOON);
@@ -407,12 +407,12 @@ fn with_rows_that_are_wrong() {
 fn with_unreachable_servers() {
     both_ways(&[
         state("the primary is frozen", "no_primary", |nodes| nodes.node(1).freeze()),
-        state("the primary lets nobody in", "no_primary", |nodes| {
+        state("the primary rejects connections", "no_primary", |nodes| {
             nodes.node(1).set_hba("host replication all all trust\nlocal all all trust");
             nodes.node(1).reload();
         }),
         state("a standby is frozen", "degraded", |nodes| nodes.node(3).freeze()),
-        state("a standby lets nobody in", "degraded", |nodes| {
+        state("a standby rejects connections", "degraded", |nodes| {
             nodes.node(3).set_hba("local all all trust");
             nodes.node(3).reload();
         }),

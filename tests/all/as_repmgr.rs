@@ -28,7 +28,7 @@ const DELIBERATE: &[(&str, &str)] = &[
     (r"(?i)(node|primary|standby) status.*: \+ \tTimeline: \d$", "a line more"),
     (
         r"^list: node2: node check --repmgrd",
-        "where the library is not loaded nobody can tell: UNKNOWN, and not CRITICAL",
+        "where the library is not loaded the state is unknown: UNKNOWN, and not CRITICAL",
     ),
     (r#"status --csv: [-+] "WALs pending archiving","#, "nothing waits while archiving is off"),
     (
@@ -49,7 +49,7 @@ const DELIBERATE: &[(&str, &str)] = &[
     ),
     (
         r"^primary down: node2: node (status|check).*: [-+] .*([Ll]ag|exit code [03]$|OK)",
-        "how far it is behind nobody knows while the primary is down; repmgr says 0 seconds",
+        "the lag is unknown while the primary is down; repmgr says 0 seconds",
     ),
     // The cluster.
     (
@@ -70,9 +70,9 @@ const DELIBERATE: &[(&str, &str)] = &[
     // What commands do.
     (r"^(primary|standby) register again: [-+] exit code [01]$", "done already is done"),
     (r"^primary register --force: - ", "nothing changes, and nothing is recorded"),
-    (r"^standby promote beside a primary: [-+] exit code (8|31)$", "a refusal has a code of its own: 31"),
+    (r"^standby promote with a primary: [-+] exit code (8|31)$", "a refusal has a code of its own: 31"),
     (r"^standby promote on the primary: [-+] exit code (8|1)$", "a failed check is 1: nothing was changed"),
-    (r"^standby follow nobody: [-+] exit code (23|1)$", "a failed check is 1: nothing was changed"),
+    (r"^standby follow an unknown node: [-+] exit code (23|1)$", "a failed check is 1: nothing was changed"),
     (
         r"^standby switchover on the primary: [-+] exit code (18|1)$",
         "a failed check is 1: nothing was changed",
@@ -90,7 +90,7 @@ const DELIBERATE: &[(&str, &str)] = &[
     ),
     (
         r"^(standby switchover|node rejoin): [-+] hook 2\|(standby_switchover|node_rejoin)\|",
-        "%p, %a and %c all tell of the old primary, or of the new upstream",
+        "%p, %a and %c all name the old primary, or the new upstream",
     ),
 ];
 
@@ -244,12 +244,12 @@ impl Ground {
             &["standby", "clone", "-h", "127.0.0.1", "-p", &port, "-U", "repmgr", "-d", "repmgr"],
             1,
         );
-        self.step("standby promote beside a primary", 2, &["standby", "promote"], 1);
+        self.step("standby promote with a primary", 2, &["standby", "promote"], 1);
         self.step("standby follow --upstream-node-id", 3, &["standby", "follow", "--upstream-node-id=2"], 1);
         self.streams(3);
         self.step("standby follow", 3, &["standby", "follow"], 1);
         self.streams(3);
-        self.step("standby follow nobody", 3, &["standby", "follow", "--upstream-node-id=9"], 1);
+        self.step("standby follow an unknown node", 3, &["standby", "follow", "--upstream-node-id=9"], 1);
         self.step("primary unregister with standbys", 1, &["primary", "unregister", "--force"], 1);
         self.step("standby switchover", 2, &["standby", "switchover", "--siblings-follow"], 2);
         self.streams(1);
@@ -278,7 +278,7 @@ impl Ground {
             "INSERT INTO repmgr.monitoring_history VALUES (1, 2, '2020-01-01', NULL, '0/0', '0/0', 0, 0)",
         );
         self.step("cluster cleanup", 1, &["cluster", "cleanup"], 1);
-        self.step("primary unregister of nobody", 1, &["primary", "unregister", "--node-id=9"], 1);
+        self.step("primary unregister of an unknown node", 1, &["primary", "unregister", "--node-id=9"], 1);
         self.node(2).stop(StopMode::Fast);
         self.step("standby unregister --node-id", 1, &["standby", "unregister", "--node-id=2"], 1);
         self.step("primary unregister", 1, &["primary", "unregister"], 1);

@@ -344,8 +344,8 @@ fn replication_roles_and_identity() {
     assert!(lines[1].starts_with("Free disk space: OK ("), "{both:?}");
     let nagios = three.pgbaton(["node", "check", "--nagios"]).run();
     assert_eq!(nagios.code(3).stdout, "PGBATON_NODE UNKNOWN: could not connect to node \"node3\"\n");
-    let told = three.pgbaton(["node", "check", "--archive-ready", "--optformat"]).run();
-    assert_eq!(told.code(3).stdout, "--error=DB_CONNECTION\n");
+    let output = three.pgbaton(["node", "check", "--archive-ready", "--optformat"]).run();
+    assert_eq!(output.code(3).stdout, "--error=DB_CONNECTION\n");
     three.start();
 
     // Two primaries.
@@ -459,9 +459,9 @@ fn settings_that_belong_to_another_node_are_detected() {
         for command in ["status", "check"] {
             let output = two.pgbaton(["node", command]).run();
             assert_ne!(output.status.code(), Some(0), "{command} with {wrong}: {output:?}");
-            let told = output.stdout.clone() + &output.stderr;
+            let text = output.stdout.clone() + &output.stderr;
             let words = ["reaches another server", "another cluster", "is not registered", "belongs to"];
-            assert!(words.iter().any(|words| told.contains(words)), "{command} with {wrong}: {output:?}");
+            assert!(words.iter().any(|words| text.contains(words)), "{command} with {wrong}: {output:?}");
         }
     }
     std::fs::write(two.config(), &text).unwrap();

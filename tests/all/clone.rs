@@ -314,10 +314,10 @@ fn nested_directories_are_refused_before_the_copy() {
     std::os::unix::fs::symlink(&node1.data, &link).unwrap();
     refused(&link.join("other"), "lies inside the data directory of the source");
     // And where it lies next to it, it is cloned.
-    let beside = node2.dir.join("ts");
+    let outside = node2.dir.join("ts");
     node2.node_config(
         2,
-        &format!("tablespace_mapping = {{ \"{}\" = \"{}\" }}", inside.display(), beside.display()),
+        &format!("tablespace_mapping = {{ \"{}\" = \"{}\" }}", inside.display(), outside.display()),
     );
     clone_from(&node2, &node1).run().code(0);
     streams(&node2);

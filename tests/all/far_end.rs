@@ -215,12 +215,12 @@ fn a_program_that_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
 
     let no_key = changed("host_key", &|_| {});
     says(&refusal(&context, &no_key, &expected), Exit::Remote, "Permission denied", "ssh -F none");
-    let nobody = changed("key", &|reached| {
+    let no_program = changed("key", &|reached| {
         if let Reached::Ssh { program, .. } = reached {
             *program = "/nowhere/pgbaton".into();
         }
     });
-    let check = refusal(&context, &nobody, &expected);
+    let check = refusal(&context, &no_program, &expected);
     says(&check, Exit::Remote, "/nowhere/pgbaton", "pgbaton_bindir");
     assert_eq!(check.message, "there is no pgbaton on the host of node \"node1\"");
     let no_file = changed("key", &|reached| {
@@ -744,11 +744,12 @@ fn a_lost_connection_is_reopened_for_the_rollback() {
     let is_down = Probe::ShutDown { data_directory: server.data.clone() };
     let down = step("down", Op::Wait(Probe::At { node_id: 1, probe: Box::new(is_down) }));
     std::fs::remove_file(server.dir.join("state/far-end.log")).unwrap();
-    let told = coordinator.dir.join("told");
-    let mark = step("told", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 });
+    let informed = coordinator.dir.join("informed");
+    let mark =
+        step("informed", Op::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 });
     let plan = stopped_plan(&server, sshd.reached("key", &config), vec![down, mark]);
     let running = begin(&coordinator, &waiting(plan, 3));
-    wait_for("the coordinator to have been told", SOON, || told.exists());
+    wait_for("the coordinator to have been informed", SOON, || informed.exists());
     for pid in sshd.clients() {
         kill_process(pid, Signal::KILL).unwrap();
     }
@@ -783,16 +784,17 @@ fn after_reporting_the_shutdown_a_far_end_does_nothing_unasked() {
     let server = cluster.primary("node1");
     let config = server.node_config(1, "");
     let coordinator = coordinator(&cluster, "");
-    let told = coordinator.dir.join("told");
-    let mark = || step("told", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 });
+    let informed = coordinator.dir.join("informed");
+    let mark =
+        || step("informed", Op::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 });
     let data = server.data.clone();
     let at = |probe| Op::Wait(Probe::At { node_id: 1, probe: Box::new(probe) });
     let shut_down = || step("down", at(Probe::ShutDown { data_directory: data.clone() }));
     // In the same breath as the promotion: it is abandoned here for lack of anything to promote, and says no more than that it is past.
     let committed = || {
-        step("commit", Op::WriteFile { path: told.clone(), contents: String::new(), mode: 0o600 })
+        step("commit", Op::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 })
             .no_return()
-            .on_resume(OnResume::AgainUnless(Probe::Exists { path: told.clone() }))
+            .on_resume(OnResume::AgainUnless(Probe::Exists { path: informed.clone() }))
     };
     let gone = || step("stopped", at(Probe::Stopped { data_directory: data.clone() }));
     for (reached, more) in [
@@ -802,11 +804,11 @@ fn after_reporting_the_shutdown_a_far_end_does_nothing_unasked() {
         (local(&server), vec![gone(), committed()]),
     ] {
         let running = begin(&coordinator, &stopped_plan(&server, reached, more));
-        wait_for("the coordinator to have been told", SOON, || told.exists());
+        wait_for("the coordinator to have been informed", SOON, || informed.exists());
         running.signal(Signal::KILL);
         assert!(!runs_after_the_end(&server), "{}", log(&server));
         assert_eq!(log(&server), "");
-        std::fs::remove_file(&told).unwrap();
+        std::fs::remove_file(&informed).unwrap();
         std::fs::remove_file(server.data.join("standby.signal")).unwrap();
         server.start();
     }

@@ -224,8 +224,8 @@ fn the_same_in_every_way_on_every_version() {
 #[test]
 fn an_operation_that_is_finished_later_sends_its_notifications() {
     let cluster = Cluster::new(&postgres(15).unwrap());
-    let told = cluster.nodes.cluster.dir().join("told");
-    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", told.display());
+    let log = cluster.nodes.cluster.dir().join("events");
+    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", log.display());
     for then in EACH {
         let (_, candidate) = cluster.roles();
         let id = if candidate.name == "node1" { 1 } else { 2 };
@@ -242,7 +242,7 @@ fn an_operation_that_is_finished_later_sends_its_notifications() {
         });
         let well = i32::from(then != Then::Abandon);
         let expected = format!("{id} standby_promote 1\n{id} standby_switchover {well}\n");
-        assert_eq!(std::fs::read_to_string(&told).unwrap(), expected, "{then:?}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), expected, "{then:?}");
         let rows = format!(
             "SELECT string_agg(node_id || ' ' || event || ' ' || successful::integer, ', ' ORDER BY event) \
              FROM repmgr.events WHERE event_timestamp > '{newest}'"
@@ -251,7 +251,7 @@ fn an_operation_that_is_finished_later_sends_its_notifications() {
         let third = if well == 1 { "3 standby_follow 1, " } else { "" };
         let expected = format!("{third}{id} standby_promote 1, {id} standby_switchover {well}");
         assert_eq!(metadata(candidate, &rows), expected, "{then:?}");
-        std::fs::remove_file(&told).unwrap();
+        std::fs::remove_file(&log).unwrap();
         cluster.heal(candidate);
     }
     cluster.end();
@@ -261,8 +261,8 @@ fn an_operation_that_is_finished_later_sends_its_notifications() {
 #[test]
 fn a_promotion_is_notified_once() {
     let cluster = Cluster::new(&postgres(15).unwrap());
-    let told = cluster.nodes.cluster.dir().join("told");
-    let hook = format!("event_notification_command = \"echo %e %s >> {}\"", told.display());
+    let log = cluster.nodes.cluster.dir().join("events");
+    let hook = format!("event_notification_command = \"echo %e %s >> {}\"", log.display());
     for then in [Then::Resume, Then::Abandon] {
         let (_, candidate) = cluster.roles();
         candidate.with_configuration(&hook, || {
@@ -273,7 +273,7 @@ fn a_promotion_is_notified_once() {
             // The first one lets everything be finished, the second one leaves the rest.
             let ended = running.go_on([Signal::INT, Signal::TERM]).wait(SOON);
             assert!(matches!(ended.status.code(), Some(130 | 143)), "{ended:?}");
-            let heard = || std::fs::read_to_string(&told).unwrap();
+            let heard = || std::fs::read_to_string(&log).unwrap();
             assert_eq!(heard(), "standby_promote 1\nstandby_switchover 0\n");
             let well = i32::from(then == Then::Resume);
             once_free(candidate, then.words()).code(if well == 1 { 0 } else { 22 });
@@ -282,7 +282,7 @@ fn a_promotion_is_notified_once() {
                 format!("standby_promote 1\nstandby_switchover 0\nstandby_switchover {well}\n")
             );
         });
-        std::fs::remove_file(&told).unwrap();
+        std::fs::remove_file(&log).unwrap();
         cluster.heal(candidate);
     }
     cluster.end();

@@ -107,7 +107,7 @@ fn from_nothing_to_a_primary() {
         node1.psql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'keeper'"),
         "keeper"
     );
-    // No line was needed: everybody on this machine is trusted here. So none was written.
+    // No line was needed: all users on this machine are trusted here. So none was written.
     assert!(!hba(&node1).contains("pgbaton") && !pgpass(&cluster).exists());
     node1.pgbaton(["primary", "register"]).run().code(0);
     // What was not granted.

@@ -331,11 +331,11 @@ fn a_resumed_promotion_checks_the_host_of_the_old_primary_again() {
 fn a_frozen_far_end_is_terminated_before_another_server_is_promoted() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
-    let told = format!("far-end -f {}", one.config().display());
+    let far_end = format!("far-end -f {}", one.config().display());
     let (pg_ctl, data) = (one.pg.tool("pg_ctl"), one.data.display().to_string());
     let freezes = support::script(
         &one.dir.join("stop.sh"),
-        &format!("pkill -STOP -f '{told}'\nexec {} -D {data} -m fast -W stop", pg_ctl.display()),
+        &format!("pkill -STOP -f '{far_end}'\nexec {} -D {data} -m fast -W stop", pg_ctl.display()),
     );
     let observer = support::Observer::begin(&nodes.servers);
     one.with_configuration(&format!("service_stop_command = \"{}\"", freezes.display()), || {
@@ -344,7 +344,7 @@ fn a_frozen_far_end_is_terminated_before_another_server_is_promoted() {
         running.signal(Signal::KILL);
         running.wait(SOON);
     });
-    let far_ends = support::running("pgbaton", &told);
+    let far_ends = support::running("pgbaton", &far_end);
     assert_eq!(far_ends.len(), 1);
     for server in [two, three] {
         server.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
@@ -352,7 +352,7 @@ fn a_frozen_far_end_is_terminated_before_another_server_is_promoted() {
     three.pgbaton(["standby", "promote"]).run().code(30);
     three.pgbaton(["standby", "promote", "--force"]).run().code(0);
     far_ends.iter().for_each(|pid| support::send(*pid, Signal::CONT));
-    wait_for("the far end to be gone", SOON, || support::running("pgbaton", &told).is_empty());
+    wait_for("the far end to be gone", SOON, || support::running("pgbaton", &far_end).is_empty());
     assert!(!one.is_running());
     assert!(signal(one).exists());
     one.start();
@@ -455,9 +455,9 @@ fn slots_that_may_keep_little_are_not_lost_on_the_way() {
 fn a_sibling_that_does_not_follow_does_not_delay_the_notification() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 2);
     let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
-    let told = nodes.cluster.dir().join("told");
-    let heard = || std::fs::read_to_string(&told).unwrap_or_default();
-    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", told.display());
+    let log = nodes.cluster.dir().join("events");
+    let heard = || std::fs::read_to_string(&log).unwrap_or_default();
+    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", log.display());
     let hba = |replication: &str| {
         let host = |database: &str, method: &str| format!("host {database} all 127.0.0.1/32 {method}\n");
         two.set_hba(&format!(

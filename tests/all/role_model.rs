@@ -20,8 +20,9 @@
 //! down, and the second look after a start, which ends what has happened and does not prevent it.
 //!
 //! Two primaries are no fault of the rules in two cases, which are counted apart (`explore::Fault`): a server that was a primary, or came up
-//! as one, could not be seen by whoever made the other one; or he went on although a node, or the host of A, gave no answer, and that became
-//! one later. The commands name whom they could not ask. Where no ssh leads to the host of A, two more are left: see `UNPROTECTED`.
+//! as one, could not be seen by the command that made the other one; or it went on although a node, or the host of A, did not respond, and
+//! that became one later. The commands name the nodes that they could not query. Where no ssh leads to the host of A, two more are left: see
+//! `UNPROTECTED`.
 
 mod commands;
 mod explore;
@@ -113,7 +114,7 @@ const LARGE: [(&str, Config); 4] = [
 /// Worlds in which the rules are not enough, as the documentation says: where no ssh leads from C to the host of A.
 const UNPROTECTED: [(&str, Config); 2] = [
     (
-        "a supervisor asks nobody",
+        "a supervisor does not ask",
         Config {
             commands: Some(1),
             promote_on_c: true,

@@ -31,7 +31,7 @@
 //! | Files that pg_rewind cannot write | `rejoin: files_that_pg_rewind_cannot_write_are_reported_before_anything_changes` |
 //! | Packets to the primary are lost | `a_primary_behind_a_black_hole_is_given_up_within_the_configured_time` |
 //! | The primary's postmaster hangs, at a promotion | `a_primary_that_a_sibling_streams_from_is_alive` |
-//! |  | `promote: a_hung_primary_with_nobody_streaming_is_for_the_operator_to_judge` |
+//! |  | `promote: a_hung_primary_whose_host_is_unreachable_requires_the_decision_of_the_operator` |
 //! | The same at a switchover | `switchover: a_primary_that_cannot_be_queried_stays_the_primary` |
 //! | The same in the middle of one | `switchover: no_standby_is_promoted_while_the_postmaster_hangs_at_the_stop` |
 //! | The primary rejects connections | `promote: a_promotion_is_refused_while_the_primary_is_alive` |

@@ -225,7 +225,7 @@ fn forked_histories_on_one_timeline() {
     let (_cluster, nodes) = promoted_apart(&pg);
     nodes[1].psql("CREATE TABLE only_here ()");
     assert_shows(&nodes[1], "forked-two-primaries");
-    // Made a standby of the other without a rewind it streams, and looks well to everybody else.
+    // Made a standby of the other without a rewind it streams, and looks healthy to all other nodes.
     nodes[2].stop(StopMode::Fast);
     std::fs::write(nodes[2].data.join("standby.signal"), "").unwrap();
     nodes[2].append_conf(&format!(

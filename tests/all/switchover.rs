@@ -880,7 +880,7 @@ fn a_primary_that_cannot_be_queried_stays_the_primary() {
         .says("Nothing was changed.");
     std::fs::write(one.data.join("pg_hba.conf"), hba).unwrap();
     one.reload();
-    wait_for("the primary to let everybody in", SOON, || {
+    wait_for("the primary to accept connections", SOON, || {
         two.pgbaton(["cluster", "show"]).run().status.code() == Some(0)
     });
 

@@ -7,6 +7,6 @@ user=${PGBATON_TEST_USER:-pgbaton-test}
 if [ "$(id -u)" != 0 ]; then
     exec "$@"
 fi
-# Variables go through: tests/run.sh and whoever calls it configure the tests by them. What says who is running must not.
+# Variables go through: tests/run.sh and its callers configure the tests by them. What says who is running must not.
 exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --no-new-privs -- \
     env HOME="$(getent passwd "$user" | cut -d: -f6)" USER="$user" LOGNAME="$user" "$@"

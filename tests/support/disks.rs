@@ -1,4 +1,4 @@
-//! Data directories on small file systems of their own, which can be filled. A user may mount such only in namespaces of his own, and
+//! Data directories on small file systems of their own, which can be filled. A user may mount such only in namespaces of its own, and
 //! everything that is to see them has to be there: so a test that needs them runs itself again, in these.
 
 use std::fs::File;

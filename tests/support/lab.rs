@@ -51,7 +51,7 @@ impl Lab {
         Host { number, address: self.addresses[number - 1].clone(), enter: self.dir.join("enter") }
     }
 
-    /// Returns how many logins the sshd of a host has let in so far.
+    /// Returns how many logins the sshd of a host has accepted so far.
     pub fn accepted(&self, host: usize) -> usize {
         let log = std::fs::read_to_string(self.dir.join(format!("ssh/log_{host}"))).unwrap();
         log.matches("Accepted publickey").count()

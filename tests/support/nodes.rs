@@ -1,5 +1,5 @@
 //! Nodes: servers that are configured for pgbaton and registered, the documents that it answers with, and the real repmgr
-//! beside it.
+//! together with it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -53,7 +53,7 @@ CREATE DATABASE baton OWNER baton;
 ";
 
 /// What is added on a host of a lab, where others come from other addresses, and where packets can be lost: no test waits a minute
-/// until he gives up a connection.
+/// until it gives up a connection.
 const LAB_SETTINGS: &str = "wal_receiver_timeout = 2s
 wal_sender_timeout = 2s
 wal_receiver_status_interval = 500ms
@@ -469,7 +469,7 @@ impl TestServer {
         append(&self.data.join("postgresql.conf"), lines);
     }
 
-    /// Appends lines to pg_hba.conf. What initdb has written trusts everybody on this machine and comes first: see
+    /// Appends lines to pg_hba.conf. What initdb has written trusts all users on this machine and comes first: see
     /// [`TestServer::prepend_hba`] and [`TestServer::set_hba`].
     pub fn append_hba(&self, lines: &str) {
         append(&self.data.join("pg_hba.conf"), lines);

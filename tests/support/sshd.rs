@@ -115,7 +115,7 @@ impl Sshd {
         found
     }
 
-    /// Returns how many connections it has let in so far.
+    /// Returns how many connections it has accepted so far.
     pub fn accepted(&self) -> usize {
         self.running.lock().unwrap().stderr_so_far().matches("Accepted publickey").count()
     }

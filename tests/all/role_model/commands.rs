@@ -103,7 +103,7 @@ impl Model {
                 let mut after = begun;
                 let command = after.command_mut(node);
                 (command.kind, command.phase) = (Kind::Switchover, Phase::GoBack);
-                next.seen(who, "operation resume: the way back goes on", &look, after);
+                next.seen(who, "operation resume: the rollback goes on", &look, after);
             }
             if !look.objection && !look.answered.is_empty() {
                 let after = self.goes_forward(begun, node, self.keeps(Rule::HostFirstAtResume), true);
@@ -474,10 +474,10 @@ impl Model {
                 unseen.primaries = unseen.primaries.without(A);
                 unseen.others = unseen.others.without(A);
             }
-            // Who has answered now, under his lock, is seen; of A its host would have to be.
+            // A node that has answered now, under its lock, is seen; of A its host would have to be.
             command.unseen = command.unseen.without(look.answered.without(A)).and(unseen);
             command.phase = Phase::Mark;
-            next.seen(who, "judges the promotion, and nobody objects", &look, after);
+            next.seen(who, "judges the promotion, and no node objects", &look, after);
         }
     }
 

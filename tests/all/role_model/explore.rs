@@ -10,7 +10,7 @@ use super::steps::{Event, Model};
 /// How two servers could come to accept writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Everybody saw what there was to see, and it happened all the same.
+    /// All saw what there was to see, and it happened all the same.
     OfTheRules,
     /// The command that made the second one did not reach a server that was a primary at that moment.
     LivingPrimaryUnseen,
@@ -38,7 +38,7 @@ pub fn fault(state: &State) -> Option<Fault> {
     let mut active = [A, B, C].into_iter().filter(|node| state.server[*node].is_active());
     let (one, other) = (active.next()?, active.next()?);
     let (of_one, of_other) = (state.unseen[one], state.unseen[other]);
-    // Whom the old primary was brought back by may have been left out, too.
+    // The command that brought the old primary back may have been left out, too.
     let order = state.ordered_by.filter(|_| one == A);
     if of_one.primaries.contains(other) || of_other.primaries.contains(one) {
         return Some(Fault::LivingPrimaryUnseen);

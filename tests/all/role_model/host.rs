@@ -152,14 +152,14 @@ impl Model {
             let mut after = *state;
             if look.objection {
                 self.ends_work(&mut after, place, Answer::Refused);
-                next.seen(who, "is told of another primary, and leaves standby.signal", &look, after);
+                next.seen(who, "learns of another primary, and leaves standby.signal", &look, after);
             } else {
                 after.far_ends[place].work = then;
                 let unseen = &mut after.far_ends[place].unseen;
                 *unseen = unseen.and(look.unseen);
                 let what = match state.far_ends[place].alone {
-                    true => "is alone; nobody objects to the old primary",
-                    false => "is asked to go back; nobody objects to the old primary",
+                    true => "is alone; no node objects to the old primary",
+                    false => "is asked to go back; no node objects to the old primary",
                 };
                 next.seen(who, what, &look, after);
             }
@@ -193,7 +193,7 @@ impl Model {
                 if state.host.lock == HostLock::Free {
                     after.host.lock = HostLock::NodeStart;
                 }
-                next.seen(who, "has a majority, and nobody objects", &look, after);
+                next.seen(who, "has a majority, and no node objects", &look, after);
             }
         }
         match state.node_start.stage {

@@ -75,7 +75,7 @@ const START_AND_PROMOTE: Config = Config {
 pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::SignalBeforeStop,
-        says: "standby.signal is on the disk of the old primary before that is asked to stop: whoever starts it gets a standby",
+        says: "standby.signal is on the disk of the old primary before that is asked to stop: a start results in a standby",
         kept_by: "plan/switchover/work.rs: Work::standby_on_disk, Work::change",
         needed_in: Config { supervisor: true, ..SWITCHOVER },
     },
@@ -130,7 +130,7 @@ pub const RULES: [Entry; 19] = [
     },
     Entry {
         rule: Rule::FailedRollbackStaysOpen,
-        says: "an operation stays open as long as nobody knows what became of its request to start the old primary",
+        says: "an operation stays open as long as the result of its request to start the old primary is unknown",
         kept_by: "operation/run.rs: Run::operation (BackFailed is not the end of a journal)",
         needed_in: WITHOUT_SSH,
     },
@@ -177,7 +177,7 @@ pub const RULES: [Entry; 19] = [
     },
     Entry {
         rule: Rule::LockOfTheHost,
-        says: "who starts or secures the server of a host holds the lock of its node there",
+        says: "a command that starts or secures the server of a host holds the lock of its node there",
         kept_by: "context/state_directory.rs: lock; commands/far_end.rs: Served::take_lock",
         needed_in: RESUMED,
     },

@@ -76,7 +76,7 @@ impl Server {
     }
 }
 
-/// Whom the process did not see that made a server a primary, or let it become one.
+/// The nodes not seen by the process that made a server a primary, or let it become one.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct Unseen {
     /// These were primaries at that moment, or coming up as one.
@@ -95,7 +95,7 @@ impl Unseen {
     }
 }
 
-/// Who has the lock of node A on its host.
+/// The holder of the lock of node A on its host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HostLock {
     Free,
@@ -198,7 +198,7 @@ impl FarEnd {
     pub fn ask(&mut self, request: Request) {
         self.answer = Answer::None;
         let free = self.requests.iter_mut().find(|place| place.is_none());
-        *free.expect("nobody asks a third time without an answer") = Some(request);
+        *free.expect("no third question without an answer") = Some(request);
     }
 }
 
@@ -270,7 +270,7 @@ pub struct Journal {
     pub open: bool,
     /// The point of no return is on the disk.
     pub marked: bool,
-    /// The way back was asked for, and its result is unknown.
+    /// The rollback was requested, and its result is unknown.
     pub asked_back: bool,
     /// There was a primary that the row could be written to, and the own server has it.
     pub row: bool,

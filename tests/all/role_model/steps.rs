@@ -221,7 +221,7 @@ impl Model {
             Server::Starting => {
                 let mut after = *state;
                 after.server[A] = Server::Primary;
-                next.to(NAMES[A], "takes writes", after);
+                next.to(NAMES[A], "accepts writes", after);
             }
             Server::Down if state.host.start_under_way => {
                 let mut after = *state;
@@ -251,7 +251,7 @@ impl Model {
                 let mut after = *state;
                 after.server[node] = Server::Primary;
                 after.timeline[node] += 1;
-                next.to(NAMES[node], "takes writes", after);
+                next.to(NAMES[node], "accepts writes", after);
             }
         }
     }
