@@ -31,8 +31,8 @@ through() {
         "host=$(address "$front") port=$1 user=app dbname=postgres connect_timeout=5" -c "$2" 2>/dev/null || true
 }
 
-# led_to PORT: the node at the other end.
-led_to() {
+# node_at PORT: the node at the other end.
+node_at() {
     local place node
     place=$(through "$1" "SELECT host(inet_server_addr()) || ' ' || inet_server_port()")
     for node in 1 2 3; do
@@ -40,9 +40,9 @@ led_to() {
     done
 }
 
-# all_led_to PORT: the nodes at the other end of several connections.
-all_led_to() {
-    for _ in 1 2 3 4 5 6; do led_to "$1"; done | sort -u | paste -s -d ' '
+# nodes_at PORT: the nodes at the other end of several connections.
+nodes_at() {
+    for _ in 1 2 3 4 5 6; do node_at "$1"; done | sort -u | paste -s -d ' '
 }
 
 say "A primary and two standbys, and an application."
@@ -68,21 +68,21 @@ for node in 1 2 3; do
         echo $! >"run/health$2.pid"' sh "$health" "$node" "$(address "$node")"
 done
 run "$front" haproxy -D -q -f haproxy.cfg -p run/haproxy.pid
-wait_until "writes go to" node1 led_to "$write_port"
-wait_until "reads go to" "node2 node3" all_led_to "$read_port"
+wait_until "writes go to" node1 node_at "$write_port"
+wait_until "reads go to" "node2 node3" nodes_at "$read_port"
 
 say "The role of the primary moves."
 pgbaton 2 standby switchover
-wait_until "after the switchover writes go to" node2 led_to "$write_port"
-wait_until "and reads to" "node1 node3" all_led_to "$read_port"
+wait_until "after the switchover writes go to" node2 node_at "$write_port"
+wait_until "and reads to" "node1 node3" nodes_at "$read_port"
 wait_until "an order is taken" 1 through "$write_port" "INSERT INTO orders VALUES (1) RETURNING n"
 expect "orders on node2" "$(ask 2 'SELECT count(*) FROM orders')" 1
 
 say "The primary fails, and a standby is promoted."
 run 2 "$pg_bindir/pg_ctl" -s -w -m immediate -D node2/data stop
 pgbaton 3 standby promote
-wait_until "after the failover writes go to" node3 led_to "$write_port"
-wait_until "and reads to the standby that is left" node1 all_led_to "$read_port"
+wait_until "after the failover writes go to" node3 node_at "$write_port"
+wait_until "and reads to the standby that is left" node1 nodes_at "$read_port"
 wait_until "another order is taken" 2 through "$write_port" "INSERT INTO orders VALUES (2) RETURNING n"
 expect "orders on node3" "$(ask 3 'SELECT count(*) FROM orders')" 2
 
@@ -92,12 +92,12 @@ expect_code 31 pgbaton 2 node guard
 
 say "It is started all the same, with pg_ctl. No client is routed to it: with two primaries, neither passes the check."
 run 2 "$pg_bindir/pg_ctl" -s -w -D node2/data -l node2/postgresql.log start
-wait_until "with two primaries writes go to" '' led_to "$write_port"
-wait_until "and reads go on to" node1 all_led_to "$read_port"
+wait_until "with two primaries writes go to" '' node_at "$write_port"
+wait_until "and reads go on to" node1 nodes_at "$read_port"
 expect "orders on the old primary" "$(ask 2 'SELECT count(*) FROM orders')" 1
 
 say "It is brought back as a standby, and takes reads again."
 pgbaton 2 node rejoin --yes
-wait_until "writes go on to" node3 led_to "$write_port"
-wait_until "and all reads to" "node1 node2" all_led_to "$read_port"
+wait_until "writes go on to" node3 node_at "$write_port"
+wait_until "and all reads to" "node1 node2" nodes_at "$read_port"
 finish

@@ -39,8 +39,8 @@ through() {
 # What a node says of itself.
 where="host(inet_server_addr()) || ' ' || inet_server_port()"
 
-# led_to SQL: the node that answers it with that.
-led_to() {
+# node_of SQL: the node that answers it with that.
+node_of() {
     local place node
     place=$(through "$1")
     for node in 1 2 3; do
@@ -48,11 +48,11 @@ led_to() {
     done
 }
 
-writes() { led_to "UPDATE place SET n = n + 1 RETURNING $where"; }
+writes() { node_of "UPDATE place SET n = n + 1 RETURNING $where"; }
 
 # reads: the nodes at the other end of several connections.
 reads() {
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do led_to "SELECT $where"; done | sort -u | paste -s -d ' '
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do node_of "SELECT $where"; done | sort -u | paste -s -d ' '
 }
 
 # answered: whether there is a node for reads.

@@ -797,7 +797,7 @@ fn siblings_that_cannot_follow_are_reported_and_do_not_prevent_a_promotion() {
         server.wait_for_replay_of(one);
     }
     one.kill9();
-    let tells = |output: &Output| {
+    let reports = |output: &Output| {
         for name in ["node3", "node4"] {
             output.says(&format!("node \"{name}\" will not follow"));
         }
@@ -809,9 +809,9 @@ fn siblings_that_cannot_follow_are_reported_and_do_not_prevent_a_promotion() {
         output.says("settings of node \"node5\" are lower");
     };
     let dry = two.pgbaton(["standby", "promote", "--dry-run"]).run();
-    tells(dry.code(0));
+    reports(dry.code(0));
     let output = two.pgbaton(["standby", "promote"]).run();
-    tells(output.code(0));
+    reports(output.code(0));
     assert_eq!(nodes.primaries(), ["node2"]);
     // They are where they were.
     for server in [target, timeline] {
