@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use crate::support::{
-    self, Fingerprint, Nodes, Running, SOON, Side, Stepped, TestCluster, TestServer, clean_command,
+    self, Fingerprint, Nodes, Running, SOON, Side, Stepped, StopMode, TestCluster, TestServer, clean_command,
     configure, envelope, metadata, postgres, registered, wait_for,
 };
 
@@ -476,6 +476,14 @@ fn a_record_that_a_finished_operation_left_open_is_closed_by_the_same_command_or
         let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
         nodes.servers.iter().for_each(|server| server.wait_until(locks, "0", SOON));
         if abandons {
+            one.stop(StopMode::Fast);
+            let unchecked = three.pgbaton(["operation", "abandon", &id]).run();
+            unchecked
+                .code(1)
+                .says("is finished")
+                .says("Its record in the cluster could not be checked: no primary");
+            unchecked.says("Run the command again when the primary responds.");
+            one.start();
             three.pgbaton(["operation", "abandon", &id]).run().code(0).says("is closed");
             three.pgbaton(["operation", "abandon", &id]).run().code(1).says("is finished");
         } else {

@@ -153,7 +153,10 @@ impl Judge<'_> {
             // If another node may be the primary, and does not respond, no promotion is advised.
             if let (Some(row), Some(primary)) = (row, can_start) {
                 let line = typed_on("pgbaton standby promote", &row);
-                self.next.insert(0, format!("{line}, if \"{primary}\" stays down"));
+                // After the starts of other standbys, which may have more WAL.
+                let starts = self.next.iter().rposition(|line| line.starts_with("pgbaton node start"));
+                let place = starts.map_or(0, |last| last + 1);
+                self.next.insert(place, format!("{line}, if \"{primary}\" stays down"));
             }
             self.start_primary();
         } else {
@@ -427,6 +430,12 @@ mod tests {
             detail.contains("\"n3\" has the most WAL") && detail.contains("had 998 bytes more"),
             "{detail}"
         );
+        // The standby that is down may have more WAL: it is started before another one is promoted.
+        let other = std::mem::replace(&mut facts.nodes[1].server, Err(silence(Answered::Nothing)));
+        let (report, _) = assess(&facts, &view(Some(&seen)));
+        let starts = ["pgbaton node start  # on \"n1\"", "pgbaton node start  # on \"n2\""];
+        assert_eq!(report.cluster.next, [&starts[..], &both[1..]].concat());
+        facts.nodes[1].server = other;
         // A server responds there, or a standby streams from it: no promotion and no start is advised.
         facts.nodes[0].server = Err(silence(Answered::Silent));
         let (report, issues) = assess(&facts, &view(Some(&seen)));
