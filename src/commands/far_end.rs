@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::commands::cluster::matrix;
 use crate::context::{Context, not_connected, state_directory};
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::directory::running_postmaster;
+use crate::facts::directory::{running_postmaster, stays_down};
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::settings::NextStart;
 use crate::facts::source;
@@ -29,7 +29,7 @@ use crate::far_end::protocol::{
 use crate::far_end::secure;
 use crate::journal::{self, unfinished};
 use crate::observe::{discovery, hosts, next_start, replication_login, service};
-use crate::operation::live::{Live, stays_down};
+use crate::operation::live::Live;
 use crate::operation::outcome::World as _;
 use crate::operation::run::alone;
 use crate::output::{Data, Report};

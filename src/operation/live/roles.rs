@@ -6,8 +6,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use super::Live;
 use super::look::{Seen, challenged};
-use super::{Live, sql_failed};
+use super::sessions::sql_failed;
 use crate::assess::start::Asker;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{postmaster_status, running_postmaster};
