@@ -31,7 +31,7 @@ use crate::journal::{self, unfinished};
 use crate::observe::{discovery, hosts, next_start, replication_login, service};
 use crate::operation::live::Live;
 use crate::operation::outcome::World as _;
-use crate::operation::run::alone;
+use crate::operation::run::effect::alone;
 use crate::output::{Data, Report};
 use crate::pg::{control_file, tools};
 use crate::plan::far_end::Standing;
