@@ -10,7 +10,10 @@ use crate::error::{Error, Exit, Hopeless};
 use crate::facts::directory::{is_ready, running_postmaster, stays_down};
 use crate::facts::rejoin::is_half_rewound;
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
+use crate::pg::endpoint::Endpoint;
 use crate::pg::failure::Answered;
+use crate::pg::lsn::Lsn;
+use crate::pg::statement::Statement;
 use crate::pg::wal::Wal;
 use crate::plan::Probe;
 use crate::system::process;
@@ -30,29 +33,9 @@ impl Live<'_> {
     /// Answers a question. An error means that it is unknown.
     pub(super) async fn answer(&self, probe: &Probe) -> anyhow::Result<bool> {
         Ok(match probe {
-            Probe::Sql { on, statement, .. } => {
-                let statement = self.filled(statement).map_err(|error| anyhow::anyhow!("{error}"))?;
-                let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
-                matches!(self.value_of(on, &statement.text, &params).await?.as_deref(), Some("t" | "true"))
-            }
-            Probe::Accepts { on, in_recovery } => {
-                let said = self.value_of(on, "SELECT pg_is_in_recovery()::text", &[]).await?;
-                in_recovery
-                    .is_none_or(|wanted| said.as_deref() == Some(if wanted { "true" } else { "false" }))
-            }
-            Probe::NoPrimary { on } => {
-                let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
-                match self.context.connect(&conninfo).await {
-                    Ok(session) => {
-                        let sql =
-                            "SELECT pg_is_in_recovery()::text, (pg_control_system()).system_identifier::text";
-                        let row = session.query_one(sql, &[]).await?;
-                        row.get(0) == Some("true") || row.get(1).is_some_and(|other| self.is_stranger(other))
-                    }
-                    Err(error) if error.answered == Answered::Spoke => return Err(error.into()),
-                    Err(_) => true,
-                }
-            }
+            Probe::Sql { on, statement, .. } => self.is_true(on, statement).await?,
+            Probe::Accepts { on, in_recovery } => self.accepts(on, *in_recovery).await?,
+            Probe::NoPrimary { on } => self.is_no_primary(on).await?,
             Probe::Exists { path } => path.symlink_metadata().is_ok(),
             Probe::Ready { data_directory } => is_ready(data_directory),
             Probe::Stopped { data_directory } => running_postmaster(data_directory).is_none(),
@@ -60,14 +43,7 @@ impl Live<'_> {
                 running_postmaster(data_directory).is_some()
                     && roles::is_standby(data_directory)? == *in_recovery
             }
-            Probe::ShutDown { data_directory } => {
-                let down = control_file::read(data_directory)?.state == ControlState::ShutDown;
-                // If the wait times out, the output of its command is needed.
-                if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Begun::failure) {
-                    anyhow::bail!("{why}");
-                }
-                down
-            }
+            Probe::ShutDown { data_directory } => self.is_shut_down(data_directory)?,
             Probe::StaysDown { data_directory } => stays_down(data_directory)?,
             Probe::Clean { data_directory } => matches!(
                 control_file::read(data_directory)?.state,
@@ -80,23 +56,7 @@ impl Live<'_> {
             }
             Probe::CommitsAtMost { data_directory, timeline, switches, after, count } => {
                 let wal = Wal::open(data_directory, *timeline, switches.clone(), None);
-                let (after, count) = (*after, *count);
-                // It may be much, and takes a thread of its own.
-                let read = move || wal?.stretch(after, after);
-                match tokio::task::spawn_blocking(read).await?? {
-                    Ok(stretch) if stretch.commits <= count => true,
-                    // There will not be fewer.
-                    Ok(stretch) => {
-                        let error = Error::new(Exit::DataLoss, "more transactions were committed here before the server was stopped")
-                            .detail(format!(
-                                "{} transactions were committed after {after}; the check before the shutdown counted {count}. None of \
-                                 them is discarded.",
-                                stretch.commits
-                            ));
-                        return Err(Hopeless(error).into());
-                    }
-                    Err(segment) => anyhow::bail!("WAL segment \"{segment}\" no longer exists"),
-                }
+                commits_at_most(wal, *after, *count).await?
             }
             Probe::HasAll { on, node_id, data_directory } => {
                 let Some(position) = self.shutdown_position(*node_id, data_directory).await? else {
@@ -115,13 +75,7 @@ impl Live<'_> {
             Probe::Challenged { look } => {
                 self.look(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
             }
-            Probe::Silent { on, seconds } => {
-                let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
-                let bound = Duration::from_secs(u64::from(*seconds)).saturating_sub(LAST_QUESTION);
-                // If this process was stopped meanwhile, its time is over before it reads an answer that has arrived.
-                self.is_silent(on, &conninfo, bound).await
-                    && self.is_silent(on, &conninfo, LAST_QUESTION).await
-            }
+            Probe::Silent { on, seconds } => self.stays_silent(on, *seconds).await?,
             Probe::Lasts { seconds, probe } => {
                 let holds = Box::pin(self.answer(probe)).await.unwrap_or(false);
                 self.lasts(probe, holds) >= Duration::from_secs(u64::from(*seconds))
@@ -134,23 +88,76 @@ impl Live<'_> {
                 any
             }
             Probe::StaysStandby { on, data_directory } => self.stays_standby(on, data_directory).await?,
-            Probe::Announced { on } => {
-                let id = self.operation.borrow().as_ref().map(|(id, ..)| id.clone()).unwrap_or_default();
-                let sql = "SELECT EXISTS (SELECT FROM pgbaton.operation WHERE operation_id = $1)::text";
-                self.value_of(on, sql, &[Some(&id)]).await?.as_deref() == Some("true")
-            }
+            Probe::Announced { on } => self.is_announced(on).await?,
             Probe::Not(inner) => !Box::pin(self.answer(inner)).await?,
-            // A channel that was not opened for this run will not be.
-            Probe::At { node_id, probe } => match self.elsewhere(Some(*node_id)).map_err(Hopeless)? {
-                None => Box::pin(self.answer(probe)).await?,
-                Some(remote) => {
-                    let secrets = self.secrets.borrow().clone();
-                    let mode = self.far_ends.mode();
-                    let said = remote.holds(probe, &secrets, mode).await;
-                    said.map_err(|error| remote.unanswered(error, mode))?
-                }
-            },
+            Probe::At { node_id, probe } => Box::pin(self.answer_at(*node_id, probe)).await?,
         })
+    }
+
+    /// Asks a server a question in SQL.
+    async fn is_true(&self, on: &Endpoint, statement: &Statement) -> anyhow::Result<bool> {
+        let statement = self.filled(statement).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let params: Vec<Option<&str>> = statement.params.iter().map(Option::as_deref).collect();
+        Ok(matches!(self.value_of(on, &statement.text, &params).await?.as_deref(), Some("t" | "true")))
+    }
+
+    /// Asks a server whether it is in recovery; any answer is the right one where that is not asked for.
+    async fn accepts(&self, on: &Endpoint, in_recovery: Option<bool>) -> anyhow::Result<bool> {
+        let said = self.value_of(on, "SELECT pg_is_in_recovery()::text", &[]).await?;
+        Ok(in_recovery.is_none_or(|wanted| said.as_deref() == Some(if wanted { "true" } else { "false" })))
+    }
+
+    /// Says whether there is no primary of this cluster where a server was. An error that a server sends may be a primary's.
+    async fn is_no_primary(&self, on: &Endpoint) -> anyhow::Result<bool> {
+        let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
+        match self.context.connect(&conninfo).await {
+            Ok(session) => {
+                let sql = "SELECT pg_is_in_recovery()::text, (pg_control_system()).system_identifier::text";
+                let row = session.query_one(sql, &[]).await?;
+                Ok(row.get(0) == Some("true") || row.get(1).is_some_and(|other| self.is_stranger(other)))
+            }
+            Err(error) if error.answered == Answered::Spoke => Err(error.into()),
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// Says whether a server is shut down; fails with what the program has printed that was to do it.
+    fn is_shut_down(&self, data_directory: &Path) -> anyhow::Result<bool> {
+        let down = control_file::read(data_directory)?.state == ControlState::ShutDown;
+        // If the wait times out, the output of its command is needed.
+        if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Begun::failure) {
+            anyhow::bail!("{why}");
+        }
+        Ok(down)
+    }
+
+    /// Asks a server for so many seconds; says whether it did not answer once.
+    async fn stays_silent(&self, on: &Endpoint, seconds: u32) -> anyhow::Result<bool> {
+        let conninfo = self.conninfo(on).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let bound = Duration::from_secs(u64::from(seconds)).saturating_sub(LAST_QUESTION);
+        // If this process was stopped meanwhile, its time is over before it reads an answer that has arrived.
+        Ok(self.is_silent(on, &conninfo, bound).await && self.is_silent(on, &conninfo, LAST_QUESTION).await)
+    }
+
+    /// Says whether the beginning of this operation is recorded in the cluster.
+    async fn is_announced(&self, on: &Endpoint) -> anyhow::Result<bool> {
+        let id = self.operation.borrow().as_ref().map(|(id, ..)| id.clone()).unwrap_or_default();
+        let sql = "SELECT EXISTS (SELECT FROM pgbaton.operation WHERE operation_id = $1)::text";
+        Ok(self.value_of(on, sql, &[Some(&id)]).await?.as_deref() == Some("true"))
+    }
+
+    /// Lets the host of a node answer.
+    async fn answer_at(&self, node_id: i32, probe: &Probe) -> anyhow::Result<bool> {
+        // A channel that was not opened for this run will not be.
+        match self.elsewhere(Some(node_id)).map_err(Hopeless)? {
+            None => self.answer(probe).await,
+            Some(remote) => {
+                let secrets = self.secrets.borrow().clone();
+                let mode = self.far_ends.mode();
+                let said = remote.holds(probe, &secrets, mode).await;
+                said.map_err(|error| remote.unanswered(error, mode))
+            }
+        }
     }
 
     /// Returns where the WAL of a server ends that was shut down cleanly; None for one that was not.
@@ -183,5 +190,24 @@ impl Live<'_> {
         }
         entry.1 = now;
         now - entry.0
+    }
+}
+
+/// Counts the transactions that were committed after a position; more than `count` are a reason to give up.
+async fn commits_at_most(wal: anyhow::Result<Wal>, after: Lsn, count: u64) -> anyhow::Result<bool> {
+    // It may be much, and takes a thread of its own.
+    let read = move || wal?.stretch(after, after);
+    match tokio::task::spawn_blocking(read).await?? {
+        Ok(stretch) if stretch.commits <= count => Ok(true),
+        // There will not be fewer.
+        Ok(stretch) => {
+            let primary = "more transactions were committed here before the server was stopped";
+            let error = Error::new(Exit::DataLoss, primary).detail(format!(
+                "{} transactions were committed after {after}; the check before the shutdown counted {count}. None of them is discarded.",
+                stretch.commits
+            ));
+            Err(Hopeless(error).into())
+        }
+        Err(segment) => anyhow::bail!("WAL segment \"{segment}\" no longer exists"),
     }
 }
