@@ -338,6 +338,36 @@ pub struct Hello {
     pub next: NextStart,
 }
 
+impl Hello {
+    /// Says of this version what it is, and of its node nothing: there is no usable configuration.
+    pub fn unknown() -> Self {
+        Self {
+            pgbaton: env!("CARGO_PKG_VERSION").to_string(),
+            protocol: PROTOCOL,
+            node_id: 0,
+            node_name: String::new(),
+            config_file: String::new(),
+            data_directory: PathBuf::new(),
+            config_directory: None,
+            user: None,
+            owner: None,
+            control: Err(String::new()),
+            postmaster: None,
+            major: None,
+            bindir: None,
+            service: Err(String::new()),
+            unfinished: None,
+            locked_by: None,
+            archive_ready: None,
+            has_upstream: None,
+            wal_log_hints: None,
+            checksums: None,
+            start_checks: Vec::new(),
+            next: NextStart::default(),
+        }
+    }
+}
+
 /// What the control file of a far end says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {

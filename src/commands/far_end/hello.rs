@@ -8,8 +8,7 @@ use tokio::time::timeout;
 use crate::context::Context;
 use crate::error::{Result, sentence};
 use crate::facts::directory::running_postmaster;
-use crate::facts::settings::NextStart;
-use crate::far_end::protocol::{Control, Hello, PROTOCOL, ServiceCommands};
+use crate::far_end::protocol::{Control, Hello, ServiceCommands};
 use crate::journal::{self, unfinished};
 use crate::observe::{next_start, service};
 use crate::pg::{control_file, tools};
@@ -22,7 +21,7 @@ use crate::system::{files, inspect};
 /// Says who we are. It is waited for while there may be no primary: no program is run for what a file contains.
 pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
     // It was read when the state directory was asked for.
-    let Ok(config) = context.config() else { return unknown() };
+    let Ok(config) = context.config() else { return Hello::unknown() };
     let data = &config.data_directory;
     let control = control_file::read(data).map(|control| Control {
         system_identifier: control.system_identifier.to_string(),
@@ -72,34 +71,7 @@ pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
         checksums: in_control("Data page checksum version").map(|version| version != "0"),
         start_checks,
         next,
-        ..unknown()
-    }
-}
-
-fn unknown() -> Hello {
-    Hello {
-        pgbaton: env!("CARGO_PKG_VERSION").to_string(),
-        protocol: PROTOCOL,
-        node_id: 0,
-        node_name: String::new(),
-        config_file: String::new(),
-        data_directory: PathBuf::new(),
-        config_directory: None,
-        user: None,
-        owner: None,
-        control: Err(String::new()),
-        postmaster: None,
-        major: None,
-        bindir: None,
-        service: Err(String::new()),
-        unfinished: None,
-        locked_by: None,
-        archive_ready: None,
-        has_upstream: None,
-        wal_log_hints: None,
-        checksums: None,
-        start_checks: Vec::new(),
-        next: NextStart::default(),
+        ..Hello::unknown()
     }
 }
 
