@@ -33,7 +33,7 @@ use crate::operation::outcome::World as _;
 use crate::operation::run::effect::alone;
 use crate::output::{Data, Report};
 use crate::pg::control_file;
-use crate::plan::{Op, Step, could_not};
+use crate::plan::{FileOp, Op, Step, could_not};
 use crate::secret::{Secret, Secrets};
 use crate::system::lock::{Holder, LocalLock};
 use crate::system::{clock, files, inspect};
@@ -94,7 +94,7 @@ struct Served<'a> {
     /// There was no `standby.signal`, and this process has written one to make certain that the server does not become a primary.
     wrote_signal: Cell<bool>,
     /// Puts back what was cleared with it.
-    had_targets: RefCell<Option<Op>>,
+    had_targets: RefCell<Option<FileOp>>,
     /// The other nodes have been asked who they are, as long as our own server can name them.
     learned: Notify,
     is_learning: Cell<bool>,
@@ -349,7 +349,7 @@ impl Served<'_> {
             return Err(Error::new(Exit::Internal, "a far end was requested to wait"));
         }
         self.acted.set(true);
-        if let Op::RemoveFile { path } = &step.op
+        if let Op::File(FileOp::RemoveFile { path }) = &step.op
             && let Some(data) = path.parent().filter(|_| path.ends_with(STANDBY_SIGNAL))
         {
             self.live.may_be_primary(data).await?;

@@ -16,7 +16,7 @@ use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::endpoint::Upstream;
 use crate::pg::history::TimelineId;
 use crate::plan::far_end::Standing;
-use crate::plan::{Check, Look, Op, Piece, Probe, Standby, Step};
+use crate::plan::{Check, FileOp, Look, Op, Piece, Probe, Standby, Step};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
 use crate::system::command::Command;
@@ -426,15 +426,6 @@ impl Op {
                 let bound = statements.iter().flat_map(|statement| &statement.secrets);
                 on.secret.as_deref().into_iter().chain(bound.map(|(_, name)| name.as_str())).collect()
             }
-            Self::WriteSecretFile { secret, .. } => vec![secret],
-            Self::WriteSettings { set, .. } => set
-                .iter()
-                .flat_map(|setting| &setting.value)
-                .filter_map(|piece| match piece {
-                    Piece::Secret(name) => Some(name.as_str()),
-                    Piece::Text(_) => None,
-                })
-                .collect(),
             Self::Promote { on, command, look } => {
                 let others = look.iter().flat_map(Look::secrets);
                 on.secret.as_deref().into_iter().chain(others).chain(command.iter().flat_map(of)).collect()
@@ -452,6 +443,24 @@ impl Op {
                 [on, primary].into_iter().filter_map(|server| server.secret.as_deref()).collect()
             }
             Self::Wait(probe) => probe.secrets(),
+            Self::File(op) => op.secrets(),
+            Self::ArchiveWal { .. } | Self::Signal { .. } => Vec::new(),
+        }
+    }
+}
+
+impl FileOp {
+    fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::WriteSecretFile { secret, .. } => vec![secret],
+            Self::WriteSettings { set, .. } => set
+                .iter()
+                .flat_map(|setting| &setting.value)
+                .filter_map(|piece| match piece {
+                    Piece::Secret(name) => Some(name.as_str()),
+                    Piece::Text(_) => None,
+                })
+                .collect(),
             Self::MakeDirectory { .. }
             | Self::ClearDirectory { .. }
             | Self::RemoveDirectory { .. }
@@ -462,9 +471,7 @@ impl Op {
             | Self::PutBack { .. }
             | Self::Rename { .. }
             | Self::KeepWal { .. }
-            | Self::ReturnWal { .. }
-            | Self::ArchiveWal { .. }
-            | Self::Signal { .. } => Vec::new(),
+            | Self::ReturnWal { .. } => Vec::new(),
         }
     }
 }

@@ -266,3 +266,29 @@ proptest! {
         prop_assert!(loaded.records.len() >= lines, "a whole line was lost");
     }
 }
+
+#[test]
+fn operations_of_earlier_versions_are_stored_as_they_were_read() {
+    let mut count = 0;
+    for journal in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journal")).unwrap()
+    {
+        let text = files::text(journal.unwrap().path()).unwrap();
+        let Ok(header) = serde_json::from_str::<serde_json::Value>(text.lines().next().unwrap()) else {
+            continue;
+        };
+        let phases = header["plan"]["phases"].as_array().into_iter().flatten();
+        let steps = phases.flat_map(|phase| phase["steps"].as_array().unwrap());
+        let back = header["plan"]["back"].as_array().into_iter().flatten().map(|back| &back["step"]);
+        for stored in steps.chain(back).map(|step| &step["op"]) {
+            let op: Op = serde_json::from_value(stored.clone()).unwrap();
+            let now = serde_json::to_value(&op).unwrap();
+            let name = |op: &serde_json::Value| op.as_object().unwrap().keys().next().unwrap().clone();
+            assert_eq!(name(&now), name(stored));
+            if matches!(op, Op::File(_)) {
+                assert_eq!(&now, stored);
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
+}

@@ -8,7 +8,7 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::journal::Past;
-use crate::plan::{Back, OnResume, Op, Origin, Plan, Probe, Step};
+use crate::plan::{Back, FileOp, OnResume, Op, Origin, Plan, Probe, Step};
 use crate::registry::NodeType;
 
 /// What an unfinished operation is judged from.
@@ -211,7 +211,9 @@ pub fn makes_primary(op: &Op) -> bool {
     match op {
         Op::Promote { .. } | Op::Revive { .. } | Op::Begin(_) => true,
         Op::Run(command) => command.starts.is_some() || command.log.is_some(),
-        Op::RemoveFile { path } => path.file_name().is_some_and(|name| name == "standby.signal"),
+        Op::File(FileOp::RemoveFile { path }) => {
+            path.file_name().is_some_and(|name| name == "standby.signal")
+        }
         _ => false,
     }
 }
@@ -240,11 +242,11 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
         let step = &step_back.step;
         let waits = matches!(&step.op, Op::Wait(_)) || step.id == "write_again";
         match &step.op {
-            Op::RemoveFile { .. } | Op::Revive { .. } if makes_primary(&step.op) => {
+            Op::File(FileOp::RemoveFile { .. }) | Op::Revive { .. } if makes_primary(&step.op) => {
                 // What brings the old primary back removes the signal first; of that, only this part is left.
                 let data = match &step.op {
                     Op::Revive { data_directory, .. } => Some(data_directory.as_path()),
-                    Op::RemoveFile { path } => path.parent(),
+                    Op::File(FileOp::RemoveFile { path }) => path.parent(),
                     _ => None,
                 };
                 let Some(data) = data.filter(|_| !past_no_return && !removed) else { continue };
@@ -259,7 +261,7 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
                 let step = Step {
                     id: "remove_signal".into(),
                     title,
-                    op: Op::RemoveFile { path },
+                    op: Op::File(FileOp::RemoveFile { path }),
                     requires: Vec::new(),
                     requires_here: Vec::new(),
                     on_resume: OnResume::AgainUnless(Probe::Not(Box::new(runs))),
@@ -269,7 +271,7 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
             }
             op if makes_primary(op) || waits => {}
             // Written into the data directory of what is to stay a standby.
-            Op::WriteSettings { .. } if past_no_return => {}
+            Op::File(FileOp::WriteSettings { .. }) if past_no_return => {}
             _ => back.push(Back { step: unless_taken_over(step), ..step_back.clone() }),
         }
     }
@@ -312,8 +314,14 @@ mod tests {
         };
         let op = Op::Promote { on: on(), command: None, look: Some(look) };
         let promote = Step::new("promote", "promote", op, 60, Exit::Promotion).no_return();
-        let slot = Step::new("slot", "slot", Op::RemoveFile { path: "/slot".into() }, 60, Exit::Switchover);
-        let remove = |path: &str| Op::RemoveFile { path: path.into() };
+        let slot = Step::new(
+            "slot",
+            "slot",
+            Op::File(FileOp::RemoveFile { path: "/slot".into() }),
+            60,
+            Exit::Switchover,
+        );
+        let remove = |path: &str| Op::File(FileOp::RemoveFile { path: path.into() });
         let start = crate::system::command::Command::new("pg_ctl", ["start"]);
         let revive = Op::Revive { data_directory: "/data".into(), start };
         let back = |id: &str, op| Back {

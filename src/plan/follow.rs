@@ -22,7 +22,7 @@ use crate::plan::parts::standby::{self, Past, replays_late};
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
 use crate::plan::service::writable;
 use crate::plan::{
-    Back, Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step, Waiver,
+    Back, Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step, Waiver,
 };
 use crate::registry::{NodeRow, NodeType, node};
 
@@ -153,7 +153,8 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         back(vec![dropped(holder)], again);
     }
     let settings = |id: &str, title: &str, from: &Path, to: &Path| {
-        let op = Op::CopyFiles { from: from.into(), to: to.into(), files: vec![AUTO_CONF.into()] };
+        let op =
+            Op::File(FileOp::CopyFiles { from: from.into(), to: to.into(), files: vec![AUTO_CONF.into()] });
         Step::new(id, format!("{title} of node \"{name}\""), op, QUERY_S, Exit::Follow)
     };
     // Whole: what it had is not to be worked out again, and where it stood.
@@ -185,7 +186,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     plan.always.push(Step::new(
         "forget_settings",
         format!("remove the copy of the settings of node \"{name}\""),
-        Op::RemoveDirectory { path: facts.kept.clone() },
+        Op::File(FileOp::RemoveDirectory { path: facts.kept.clone() }),
         QUERY_S,
         Exit::Follow,
     ));

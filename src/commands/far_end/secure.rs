@@ -12,7 +12,7 @@ use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::far_end::protocol::Secured;
 use crate::far_end::secure;
 use crate::observe::next_start;
-use crate::plan::Op;
+use crate::plan::FileOp;
 use crate::plan::far_end::Standing;
 use crate::plan::parts::standby;
 use crate::system::lock::{LocalLock, busy};
@@ -66,7 +66,7 @@ impl Served<'_> {
             self.live.file_op(&clear).await?;
         }
         self.had_targets.replace(standby::unclear(data, &next, &[]));
-        let step = Op::WriteFile { path, contents: String::new(), mode: next.file_mode };
+        let step = FileOp::WriteFile { path, contents: String::new(), mode: next.file_mode };
         self.live.file_op(&step).await?;
         self.wrote_signal.set(true);
         Ok(())
@@ -76,7 +76,7 @@ impl Served<'_> {
     async fn remove_signal(&self) -> Result<()> {
         if self.wrote_signal.take() {
             let path = self.context.config()?.data_directory.join(STANDBY_SIGNAL);
-            self.live.file_op(&Op::RemoveFile { path }).await?;
+            self.live.file_op(&FileOp::RemoveFile { path }).await?;
             let settings = self.had_targets.take();
             if let Some(step) = settings {
                 self.live.file_op(&step).await?;

@@ -1,41 +1,44 @@
 //! The effects on files and directories.
 
-use super::{Live, rejoin, roles};
+use super::{Live, rejoin};
 use crate::error::{Error, Exit, sentence};
-use crate::facts::start_log;
 use crate::pg::conninfo::quote_value;
 use crate::plan::parts::settings;
-use crate::plan::{Op, Piece, Request, Setting};
+use crate::plan::{FileOp, Piece, Setting};
 use crate::system::files;
 
 impl Live<'_> {
-    pub(crate) async fn file_op(&self, op: &Op) -> Result<(), Error> {
+    /// Changes files or directories.
+    ///
+    /// # Errors
+    /// Exit code 5 if the system refuses it, 15 if a secret is no longer known.
+    pub(crate) async fn file_op(&self, op: &FileOp) -> Result<(), Error> {
         let work: Box<dyn FnOnce() -> anyhow::Result<()> + Send> = match op {
-            Op::MakeDirectory { path, mode } => {
+            FileOp::MakeDirectory { path, mode } => {
                 let (path, mode) = (path.clone(), *mode);
                 Box::new(move || files::make_directory(&path, mode))
             }
-            Op::ClearDirectory { path, keep } => {
+            FileOp::ClearDirectory { path, keep } => {
                 let (path, keep) = (path.clone(), keep.clone());
                 Box::new(move || files::clear_directory(&path, &keep))
             }
-            Op::RemoveDirectory { path } => {
+            FileOp::RemoveDirectory { path } => {
                 let path = path.clone();
                 Box::new(move || files::remove_tree(&path))
             }
-            Op::WriteFile { path, contents, mode } => {
+            FileOp::WriteFile { path, contents, mode } => {
                 let (path, contents, mode) = (path.clone(), contents.clone(), *mode);
                 Box::new(move || files::write(&path, contents.as_bytes(), mode))
             }
-            Op::WriteSecretFile { path, secret, mode } => {
+            FileOp::WriteSecretFile { path, secret, mode } => {
                 let (path, contents, mode) = (path.clone(), self.secret(secret)?.reveal().to_string(), *mode);
                 Box::new(move || files::write(&path, contents.as_bytes(), mode))
             }
-            Op::RemoveFile { path } => {
+            FileOp::RemoveFile { path } => {
                 let path = path.clone();
                 Box::new(move || files::remove_file(&path))
             }
-            Op::WriteSettings { path, remove, set, mode } => {
+            FileOp::WriteSettings { path, remove, set, mode } => {
                 let mut pairs = Vec::new();
                 for setting in set {
                     pairs.push((setting.name.clone(), self.value(setting)?));
@@ -47,49 +50,29 @@ impl Live<'_> {
                     files::rewrite(&path, &text, mode)
                 })
             }
-            Op::MoveEntries { from, to, first, last } => {
+            FileOp::MoveEntries { from, to, first, last } => {
                 let (from, to, first, last) = (from.clone(), to.clone(), first.clone(), last.clone());
                 Box::new(move || files::move_entries(&from, &to, &first, &last))
             }
-            Op::Signal { data_directory, request } => {
-                if matches!(request, Request::FastShutdown | Request::ImmediateShutdown) {
-                    start_log::note(data_directory, &self.context.state_directory()?);
-                }
-                return roles::signal(data_directory, *request);
-            }
-            Op::CopyFiles { from, to, files } => {
+            FileOp::CopyFiles { from, to, files } => {
                 let (from, to, files) = (from.clone(), to.clone(), files.clone());
                 Box::new(move || rejoin::copy_files(&from, &to, &files))
             }
-            Op::PutBack { from, data_directory, files } => {
+            FileOp::PutBack { from, data_directory, files } => {
                 let (from, data, files) = (from.clone(), data_directory.clone(), files.clone());
                 Box::new(move || rejoin::put_back(&from, &data, &files))
             }
-            Op::Rename { from, to, link } => {
+            FileOp::Rename { from, to, link } => {
                 let (from, to, link) = (from.clone(), to.clone(), link.clone());
                 Box::new(move || rejoin::rename(&from, &to, link.as_deref()))
             }
-            Op::KeepWal { data_directory, from, to } => {
+            FileOp::KeepWal { data_directory, from, to } => {
                 let (data, from, to) = (data_directory.clone(), *from, to.clone());
                 Box::new(move || rejoin::keep_wal(&data, from, &to))
             }
-            Op::ReturnWal { kept, data_directory, until } => {
+            FileOp::ReturnWal { kept, data_directory, until } => {
                 let (kept, data, until) = (kept.clone(), data_directory.clone(), *until);
                 Box::new(move || rejoin::return_wal(&kept, &data, until))
-            }
-            Op::Run(_)
-            | Op::Begin(_)
-            | Op::Sql { .. }
-            | Op::Promote { .. }
-            | Op::Revive { .. }
-            | Op::Follow { .. }
-            | Op::ArchiveWal { .. }
-            | Op::Rewind { .. }
-            | Op::DropKeptSlot { .. }
-            | Op::Notify { .. }
-            | Op::Announce { .. }
-            | Op::Wait(_) => {
-                return Ok(());
             }
         };
         // On a thread of its own: emptying a large directory must not keep signals and deadlines waiting.

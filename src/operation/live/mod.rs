@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::error::{Error, Exit};
+use crate::facts::start_log;
 use crate::far_end::remote::Remote;
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
@@ -28,7 +29,7 @@ use crate::operation::run::Signal;
 use crate::pg::client::Session;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
-use crate::plan::{Op, Probe, Scope, Step, could_not};
+use crate::plan::{Op, Probe, Request, Scope, Step, could_not};
 use crate::registry::operation;
 use crate::secret::{Secret, Secrets};
 use crate::system::process;
@@ -203,7 +204,14 @@ impl World for Live<'_> {
                 let session = self.session(on).await.ok();
                 notify(self.context, session.as_ref(), &Happening::of(event, Ok(()))).await;
             }
-            other => self.file_op(other).await?,
+            Op::Signal { data_directory, request } => {
+                if matches!(request, Request::FastShutdown | Request::ImmediateShutdown) {
+                    start_log::note(data_directory, &self.context.state_directory()?);
+                }
+                roles::signal(data_directory, *request)?;
+            }
+            Op::File(op) => self.file_op(op).await?,
+            Op::Wait(_) => return Err(Error::new(Exit::Internal, "a wait was to be performed")),
         }
         Ok(None)
     }

@@ -23,7 +23,8 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::plan::{
-    Back, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Regained, Scope, Step, Verify,
+    Back, FileOp, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Regained, Scope, Step,
+    Verify,
 };
 use crate::system::command::Command;
 
@@ -76,8 +77,10 @@ fn switchover() -> Plan {
             .on_resume(OnResume::AgainUnless(fact("new primary")))
             .requires(no("old primary"))
             .requires(fact("standby.signal"));
-    let back_signal =
-        Step { op: Op::RemoveFile { path: "/data/standby.signal".into() }, ..step("back-signal", early) };
+    let back_signal = Step {
+        op: Op::File(FileOp::RemoveFile { path: "/data/standby.signal".into() }),
+        ..step("back-signal", early)
+    };
     let revive = Op::Revive { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
     let back_start = Step { op: revive, ..step("back-start", early) }
         .on_resume(OnResume::AgainUnless(fact("old primary")))

@@ -18,7 +18,7 @@ use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::plan::promote::PromoteOptions;
-use crate::plan::{Glance, Look, Op, Probe, Request, Standby, Step};
+use crate::plan::{FileOp, Glance, Look, Op, Probe, Request, Standby, Step};
 use crate::registry::{NodeRow, NodeType};
 
 /// The node where the commands are typed.
@@ -387,10 +387,10 @@ impl Model for Servers {
             Op::Signal { data_directory, request: Request::FastShutdown } => {
                 self.with(host_of(data_directory), |server| server.state = State::Down);
             }
-            Op::WriteFile { path, .. } if path.ends_with("standby.signal") => {
+            Op::File(FileOp::WriteFile { path, .. }) if path.ends_with("standby.signal") => {
                 self.with(host_of(path), |server| server.signal = true);
             }
-            Op::RemoveFile { path } if path.ends_with("standby.signal") => {
+            Op::File(FileOp::RemoveFile { path }) if path.ends_with("standby.signal") => {
                 self.with(host_of(path), |server| server.signal = false);
             }
             Op::Follow { standby, upstream } => {

@@ -13,7 +13,9 @@ use crate::pg::quote::{quote_ident, quote_literal};
 use crate::pg::statement::Statement;
 use crate::pg::{passfile, verifier};
 use crate::plan::parts::settings as settings_file;
-use crate::plan::{Back, Check, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Step, Verify};
+use crate::plan::{
+    Back, Check, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Step, Verify,
+};
 use crate::secret::Secret;
 
 /// Seconds for a step. None of them has much to do, but a checkpoint or a busy disk may come between.
@@ -304,7 +306,7 @@ impl Making<'_> {
             });
             let secret = format!("password file {}", file.path.display());
             self.secrets.insert(secret.clone(), Secret::new(new));
-            let op = Op::WriteSecretFile { path: file.path.clone(), secret, mode: 0o600 };
+            let op = Op::File(FileOp::WriteSecretFile { path: file.path.clone(), secret, mode: 0o600 });
             let title = format!("write {} lines into \"{}\"", entries.len(), file.path.display());
             self.step(&format!("pgpass_{at}"), &title, op).stays =
                 Some(format!("\"{}\" keeps its new lines.", file.path.display()));
@@ -398,12 +400,12 @@ impl Making<'_> {
         });
         let set = wanted.iter().map(|(name, value)| Setting::new(*name, *value)).collect();
         let names = wanted.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        let op = Op::WriteSettings {
+        let op = Op::File(FileOp::WriteSettings {
             path: facts.own_conf.path.clone(),
             remove: Vec::new(),
             set,
             mode: facts.own_conf.mode,
-        };
+        });
         let title = format!("write {names} into \"{}\"", facts.own_conf.path.display());
         self.step("own_conf", &title, op).stays = Some(format!("{names} stay set."));
         let included = facts.conf_directory.is_some() || includes(&conf, &own_name);
@@ -416,11 +418,11 @@ impl Making<'_> {
                 new: new.clone(),
             });
             self.secrets.insert(CONF_NEW.into(), Secret::new(new));
-            let op = Op::WriteSecretFile {
+            let op = Op::File(FileOp::WriteSecretFile {
                 path: facts.conf.path.clone(),
                 secret: CONF_NEW.into(),
                 mode: facts.conf.mode,
-            };
+            });
             let title = format!("include \"{own_name}\" in \"{}\"", facts.conf.path.display());
             self.step("include", &title, op).stays = Some(format!("\"{own_name}\" stays included."));
         }
@@ -474,10 +476,12 @@ impl Making<'_> {
         });
         self.secrets.insert(HBA_NEW.into(), Secret::new(new));
         self.secrets.insert(HBA_OLD.into(), Secret::new(old));
-        let write = |secret: &str| Op::WriteSecretFile {
-            path: file.path.clone(),
-            secret: secret.into(),
-            mode: file.mode,
+        let write = |secret: &str| {
+            Op::File(FileOp::WriteSecretFile {
+                path: file.path.clone(),
+                secret: secret.into(),
+                mode: file.mode,
+            })
         };
         let path = file.path.display();
         self.step("pg_hba", &format!("write {} lines into \"{path}\"", lines.len()), write(HBA_NEW));

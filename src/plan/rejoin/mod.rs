@@ -36,7 +36,8 @@ use crate::plan::parts::standby::{self, AUTO_CONF, Future, Past, replays_late};
 use crate::plan::register::endpoint;
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::{
-    Back, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting, Standby, Step, Verify,
+    Back, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting, Standby, Step,
+    Verify,
 };
 use crate::registry::{NodeRow, NodeType, node};
 use crate::system::command::Command;
@@ -362,7 +363,7 @@ impl Nodes<'_> {
         if self.facts.local.running.is_some() {
             let kept = self.options.kept.join("settings");
             let settings = |id: &str, title: &str, from: PathBuf, to: PathBuf| {
-                let op = Op::CopyFiles { from, to, files: vec![AUTO_CONF.into()] };
+                let op = Op::File(FileOp::CopyFiles { from, to, files: vec![AUTO_CONF.into()] });
                 self.step(id, title.into(), op, SHORT_S)
             };
             let reload = |id: &str| {
@@ -373,12 +374,12 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "keep_all_wal",
                 format!("make node \"{name}\" keep all its WAL"),
-                Op::WriteSettings {
+                Op::File(FileOp::WriteSettings {
                     path: data.join(AUTO_CONF),
                     remove: Vec::new(),
                     set: vec![Setting::new("wal_keep_size", KEEP_ALL)],
                     mode: self.facts.next.file_mode,
-                },
+                }),
                 SHORT_S,
             ));
             steps.push(reload("reload"));
@@ -525,11 +526,11 @@ impl Nodes<'_> {
         steps.push(self.step(
             "keep_files",
             format!("copy the configuration to \"{}\"", self.options.kept_files.display()),
-            Op::CopyFiles {
+            Op::File(FileOp::CopyFiles {
                 from: data.clone(),
                 to: self.options.kept_files.clone(),
                 files: facts.local.own_files.clone(),
-            },
+            }),
             KEEP_S,
         ));
         steps
@@ -544,7 +545,7 @@ impl Nodes<'_> {
         self.step(
             id,
             format!("copy the WAL since {from} to \"{}\"", self.options.kept.display()),
-            Op::KeepWal { data_directory: self.data(), from, to: self.options.kept.clone() },
+            Op::File(FileOp::KeepWal { data_directory: self.data(), from, to: self.options.kept.clone() }),
             KEEP_S,
         )
     }
@@ -577,13 +578,13 @@ impl Nodes<'_> {
         let begun = kept.join("begun");
         let mode = self.facts.local.mode & !BLOCKED;
         let set_mode = |id: &str, title: String, mode: u32| {
-            self.step(id, title, Op::MakeDirectory { path: data.clone(), mode }, SHORT_S)
+            self.step(id, title, Op::File(FileOp::MakeDirectory { path: data.clone(), mode }), SHORT_S)
         };
-        let op = Op::WriteFile {
+        let op = Op::File(FileOp::WriteFile {
             path: begun.clone(),
             contents: format!("{}\n", self.options.pg_rewind),
             mode: 0o600,
-        };
+        });
         let begin = self
             .step("begin", "record the start of the rewind".into(), op, SHORT_S)
             .requires(Probe::Stopped { data_directory: data.clone() })
@@ -611,11 +612,11 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "place_wal",
                 format!("copy {} WAL segments from the archive into pg_wal", fetched.len()),
-                Op::CopyFiles {
+                Op::File(FileOp::CopyFiles {
                     from: self.options.fetched.clone(),
                     to: data.join("pg_wal"),
                     files: fetched.iter().map(PathBuf::from).collect(),
-                },
+                }),
                 KEEP_S,
             ));
         }
@@ -623,7 +624,7 @@ impl Nodes<'_> {
             steps.push(self.step(
                 &format!("put_aside_{number}"),
                 format!("move \"{}\" aside, which pg_rewind could not write", path.display()),
-                Op::RemoveFile { path: data.join(path) },
+                Op::File(FileOp::RemoveFile { path: data.join(path) }),
                 SHORT_S,
             ));
         }
@@ -646,18 +647,22 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "return_wal",
                 "restore WAL that the primary no longer has".into(),
-                Op::ReturnWal { kept: kept.clone(), data_directory: data.clone(), until: loss.fork },
+                Op::File(FileOp::ReturnWal {
+                    kept: kept.clone(),
+                    data_directory: data.clone(),
+                    until: loss.fork,
+                }),
                 KEEP_S,
             ));
         }
         steps.push(self.step(
             "put_back_files",
             "restore the configuration files".into(),
-            Op::PutBack {
+            Op::File(FileOp::PutBack {
                 from: self.options.kept_files.clone(),
                 data_directory: data.clone(),
                 files: self.facts.local.own_files.clone(),
-            },
+            }),
             KEEP_S,
         ));
         steps.push(self.standby_signal_as("standby_signal_again"));

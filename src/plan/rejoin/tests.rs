@@ -9,7 +9,7 @@ use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::wal::Checkpoint;
-use crate::plan::{Check, Verdict};
+use crate::plan::{Check, FileOp, Verdict};
 
 const FORK: Lsn = Lsn(0x0300_0000);
 const END: Lsn = Lsn(0x0300_4E20);
@@ -198,7 +198,7 @@ fn a_crashed_primary_recovers_is_copied_aside_and_rewound_behind_a_closed_door()
         .plan
         .steps()
         .filter_map(|step| match &step.op {
-            Op::MakeDirectory { mode, .. } => Some(*mode),
+            Op::File(FileOp::MakeDirectory { mode, .. }) => Some(*mode),
             _ => None,
         })
         .collect();
@@ -452,7 +452,8 @@ fn half_a_rewind_is_only_cloned_again() {
     assert_eq!(rung(&facts, &options), Some(Rung::Reclone));
     let mut rejoin = plan(&facts, &options);
     assert_eq!(stopping(&rejoin), []);
-    let clone_step = |id: &str| Step::new(id, id, Op::RemoveFile { path: "/x".into() }, 1, Exit::BaseBackup);
+    let clone_step =
+        |id: &str| Step::new(id, id, Op::File(FileOp::RemoveFile { path: "/x".into() }), 1, Exit::BaseBackup);
     let clone = Plan {
         phases: vec![phase(
             "copy",
@@ -493,7 +494,7 @@ fn half_a_rewind_is_only_cloned_again() {
     // The link that leads there is where the data directory is by then.
     let links = |steps: Vec<&Step>| -> Vec<PathBuf> {
         let link = |step: &Step| match &step.op {
-            Op::Rename { link, .. } => link.clone(),
+            Op::File(FileOp::Rename { link, .. }) => link.clone(),
             _ => None,
         };
         steps.into_iter().filter_map(link).collect()

@@ -444,7 +444,7 @@ impl Work<'_> {
             let is_none =
                 self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() })));
             let title = format!("remove the settings of a standby from \"{}\"", self.from());
-            let remove = self.there("remove_upstream", title, op, QUERY_S);
+            let remove = self.there("remove_upstream", title, Op::File(op), QUERY_S);
             back(vec!["write_upstream".into()], remove.requires(is_none.clone()));
             // It was started with them.
             let (data_directory, request) = (self.host.data_directory.clone(), Request::Reload);
