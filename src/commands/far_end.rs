@@ -1,8 +1,8 @@
 //! `far-end`: what pgbaton on another host talks to. Serves requests on standard input for the node of its configuration file.
 //!
 //! What has begun is finished, whatever becomes of the channel. A far end that was given a rollback carries it out by itself if the channel
-//! closes, or stops responding, before it has reported that its server is shut down: then no other command can have promoted another server, and
-//! no other process may be left to start this one. With that reported, the decision is the coordinator's.
+//! closes, or stops responding, before it has reported that its server is shut down: then no other command can have promoted another
+//! server, and no other process may be left to start this one. With that reported, the decision is the coordinator's.
 
 mod hello;
 mod secure;

@@ -156,10 +156,10 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
 
 /// Returns the postmaster that runs on a data directory.
 ///
-/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to any process. A process counts if it exists
-/// and its working directory is the data directory, as every postmaster's is. Where that cannot be seen, it counts if it belongs to the user
-/// that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program, and what
-/// has started it, may have that number in a container that was started again, and are none.
+/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to any process. A process counts if it
+/// exists and its working directory is the data directory, as every postmaster's is. Where that cannot be seen, it counts if it belongs to
+/// the user that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program,
+/// and what has started it, may have that number in a container that was started again, and are none.
 pub fn postmaster(path: &Path) -> Option<Postmaster> {
     let text = files::text(path.join("postmaster.pid")).ok()?;
     let mut lines = text.lines().map(str::trim);

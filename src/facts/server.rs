@@ -183,21 +183,23 @@ pub fn shown_application_name(name: &str, version_num: u32) -> String {
 const LATE_S: f64 = 20.0;
 
 impl ServerFacts {
-    /// Says that the WAL receiver of a standby hangs, or has lost its connection without knowing it: what it, and what its upstream last had
-    /// of it, is older than it can be. `sender` is what the upstream says. A whole sentence.
+    /// Says that the WAL receiver of a standby hangs, or has lost its connection without knowing it: what it, and what its upstream last
+    /// had of it, is older than it can be. `sender` is what the upstream says. A whole sentence.
     pub fn hangs(&self, sender: Option<&Sender>) -> Option<String> {
         let (interval, timeout) = self.receiver_times_s;
         let age = sender.and_then(|sender| sender.reply_age_s);
         // With an interval of 0 it answers only when it is asked to.
         if let Some(age) = age.filter(|age| interval > 0.0 && *age > 2.0 * interval + LATE_S) {
             return Some(format!(
-                "Its WAL receiver last reported to the upstream {age:.0} s ago, but should do so every {interval:.0} s (wal_receiver_status_interval)."
+                "Its WAL receiver last reported to the upstream {age:.0} s ago, but should do so every {interval:.0} s \
+                 (wal_receiver_status_interval)."
             ));
         }
         let age = self.receiver.as_ref().and_then(|receiver| receiver.message_age_s);
         let age = age.filter(|age| timeout > 0.0 && *age > timeout + LATE_S)?;
         Some(format!(
-            "Its WAL receiver has received no message for {age:.0} s, but should have exited after {timeout:.0} s (wal_receiver_timeout): it hangs."
+            "Its WAL receiver has received no message for {age:.0} s, but should have exited after {timeout:.0} s \
+             (wal_receiver_timeout): it hangs."
         ))
     }
 

@@ -247,8 +247,8 @@ impl<'a, W: World> Run<'a, W> {
 
     /// Returns whether anything was changed and not undone.
     ///
-    /// A rollback with steps in it is the planner's promise that it restores the old state, except for what it states for single steps. An empty one
-    /// promises nothing, and neither does what is undone after the point of no return.
+    /// A rollback with steps in it is the planner's promise that it restores the old state, except for what it states for single steps. An
+    /// empty one promises nothing, and neither does what is undone after the point of no return.
     fn changed(&self, ended: Ended) -> bool {
         let put_back = ended == Ended::WentBack && !self.plan.back.is_empty() && !self.past_no_return();
         let notes = self.notes.borrow();

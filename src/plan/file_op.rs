@@ -54,7 +54,8 @@ pub enum FileOp {
         /// The file.
         path: PathBuf,
     },
-    /// Rewrite a file of `name = 'value'` lines: the named settings go, the new ones are appended, the rest stays as it is, its mode included.
+    /// Rewrite a file of `name = 'value'` lines: the named settings go, the new ones are appended, the rest stays as it is, its mode
+    /// included.
     WriteSettings {
         /// The file; made if missing.
         path: PathBuf,

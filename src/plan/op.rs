@@ -169,8 +169,8 @@ pub enum Request {
 pub enum Standby {
     /// A running one, which is changed by `ALTER SYSTEM` and a reload.
     Running(Endpoint),
-    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not reloaded. What would end the recovery of a
-    /// standby that starts there is cleared on that occasion.
+    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not reloaded. What would end the recovery of
+    /// a standby that starts there is cleared on that occasion.
     Files {
         /// The data directory.
         data_directory: PathBuf,

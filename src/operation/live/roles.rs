@@ -225,8 +225,8 @@ impl Live<'_> {
         self.put_back(on, old);
         self.put_back(primary, new);
         Ok(Some(format!(
-            "failover slot \"{slot}\" was kept on {}: the one on {} {why}. Slots are not synchronized there as long as it exists. If it is no \
-             longer needed, run on {}: SELECT pg_drop_replication_slot({});",
+            "failover slot \"{slot}\" was kept on {}: the one on {} {why}. Slots are not synchronized there as long as it exists. If it is \
+             no longer needed, run on {}: SELECT pg_drop_replication_slot({});",
             on.name,
             primary.name,
             on.name,

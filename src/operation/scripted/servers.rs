@@ -2,8 +2,8 @@
 //!
 //! Node 2 is where the commands are typed. What a step does is read from its [`Op`], and what a question asks from its [`Probe`], so that a
 //! plan that leaves a rule out leaves it out here, too. What must never happen is looked for after every effect and every change: two
-//! primaries; a primary that is created while a newer timeline exists; and WAL that another standby has and the new primary has not, unless the
-//! command that makes it one was given `--accept-data-loss` itself.
+//! primaries; a primary that is created while a newer timeline exists; and WAL that another standby has and the new primary has not, unless
+//! the command that makes it one was given `--accept-data-loss` itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
