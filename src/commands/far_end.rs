@@ -373,7 +373,7 @@ impl Served<'_> {
         let steps = self.armed.take();
         for step in &steps {
             let mut patient = step.clone();
-            if matches!(step.op, Op::Revive { .. }) {
+            if matches!(step.op, Op::RestartAsPrimary { .. }) {
                 // A shutdown that goes on has to end first, however long it takes.
                 patient.timeout_s = patient.timeout_s.max(SHUTDOWN_S);
             }

@@ -419,8 +419,8 @@ impl Op {
         }
         match self {
             Self::Run(command)
-            | Self::Begin(command)
-            | Self::Revive { start: command, .. }
+            | Self::Spawn(command)
+            | Self::RestartAsPrimary { start: command, .. }
             | Self::Rewind { command, .. } => of(command).collect(),
             Self::Sql { on, statements } => {
                 let bound = statements.iter().flat_map(|statement| &statement.secrets);
@@ -468,10 +468,10 @@ impl FileOp {
             | Self::RemoveFile { .. }
             | Self::MoveEntries { .. }
             | Self::CopyFiles { .. }
-            | Self::PutBack { .. }
+            | Self::RestoreFiles { .. }
             | Self::Rename { .. }
-            | Self::KeepWal { .. }
-            | Self::ReturnWal { .. } => Vec::new(),
+            | Self::SaveWal { .. }
+            | Self::RestoreWal { .. } => Vec::new(),
         }
     }
 }

@@ -209,7 +209,7 @@ fn promoted_since(server: &ServerFacts, origin: &Origin) -> Option<String> {
 /// Says whether an effect makes a primary, or lets the next start make one. From an old plan such a one is never carried out.
 pub fn makes_primary(op: &Op) -> bool {
     match op {
-        Op::Promote { .. } | Op::Revive { .. } | Op::Begin(_) => true,
+        Op::Promote { .. } | Op::RestartAsPrimary { .. } | Op::Spawn(_) => true,
         Op::Run(command) => command.starts.is_some() || command.log.is_some(),
         Op::File(FileOp::RemoveFile { path }) => {
             path.file_name().is_some_and(|name| name == "standby.signal")
@@ -242,10 +242,10 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
         let step = &step_back.step;
         let waits = matches!(&step.op, Op::Wait(_)) || step.id == "write_again";
         match &step.op {
-            Op::File(FileOp::RemoveFile { .. }) | Op::Revive { .. } if makes_primary(&step.op) => {
+            Op::File(FileOp::RemoveFile { .. }) | Op::RestartAsPrimary { .. } if makes_primary(&step.op) => {
                 // What brings the old primary back removes the signal first; of that, only this part is left.
                 let data = match &step.op {
-                    Op::Revive { data_directory, .. } => Some(data_directory.as_path()),
+                    Op::RestartAsPrimary { data_directory, .. } => Some(data_directory.as_path()),
                     Op::File(FileOp::RemoveFile { path }) => path.parent(),
                     _ => None,
                 };
@@ -323,7 +323,7 @@ mod tests {
         );
         let remove = |path: &str| Op::File(FileOp::RemoveFile { path: path.into() });
         let start = crate::system::command::Command::new("pg_ctl", ["start"]);
-        let revive = Op::Revive { data_directory: "/data".into(), start };
+        let revive = Op::RestartAsPrimary { data_directory: "/data".into(), start };
         let back = |id: &str, op| Back {
             if_started: vec!["slot".into()],
             step: Step::new(id, id, op, 60, Exit::Switchover).at(1),

@@ -92,7 +92,8 @@ pub enum FileOp {
     },
     /// Make everything in a data directory that is not the server's own what it was when it was copied: files are copied back, and those
     /// that are new, because a rewind has brought them from another server, are removed.
-    PutBack {
+    #[serde(rename = "put_back")]
+    RestoreFiles {
         /// Where the copies are.
         from: PathBuf,
         /// The data directory.
@@ -111,7 +112,8 @@ pub enum FileOp {
         link: Option<PathBuf>,
     },
     /// Copy the WAL from a position on, with what `Rewind` needs to begin again. Never links: pg_rewind would write into the copies.
-    KeepWal {
+    #[serde(rename = "keep_wal")]
+    SaveWal {
         /// The data directory.
         data_directory: PathBuf,
         /// Where the WAL to copy begins.
@@ -121,8 +123,9 @@ pub enum FileOp {
     },
     /// Copy segments that were kept and end before a position back, where pg_rewind has removed them: the source no longer had them, and
     /// the rewound server replays them.
-    ReturnWal {
-        /// Where `KeepWal` has put its copies.
+    #[serde(rename = "return_wal")]
+    RestoreWal {
+        /// Where `SaveWal` has put its copies.
         kept: PathBuf,
         /// The data directory.
         data_directory: PathBuf,
@@ -172,7 +175,7 @@ impl fmt::Display for FileOp {
             Self::CopyFiles { from, to, files } => {
                 write!(f, "copy {} files from {} to {}", files.len(), from.display(), to.display())
             }
-            Self::PutBack { from, data_directory, .. } => {
+            Self::RestoreFiles { from, data_directory, .. } => {
                 write!(f, "copy {}/* to {}/", from.display(), data_directory.display())
             }
             Self::Rename { from, to, link } => {
@@ -182,10 +185,10 @@ impl fmt::Display for FileOp {
                     None => Ok(()),
                 }
             }
-            Self::KeepWal { data_directory, from, to } => {
+            Self::SaveWal { data_directory, from, to } => {
                 write!(f, "copy {}/pg_wal since {from} to {}", data_directory.display(), to.display())
             }
-            Self::ReturnWal { kept, data_directory, until } => {
+            Self::RestoreWal { kept, data_directory, until } => {
                 write!(
                     f,
                     "copy {}/pg_wal up to {until} to {}/pg_wal",

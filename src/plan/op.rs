@@ -42,11 +42,13 @@ pub enum Op {
         request: Request,
     },
     /// Start a program and wait for nothing: what it brings about is waited for.
-    Begin(Command),
+    #[serde(rename = "begin")]
+    Spawn(Command),
     /// Bring a server back as the primary that it was, unless another node is a primary or has a newer timeline, which is asked from its
     /// host immediately before: one that takes connections is left alone; one that lingers on its way down, or is still writing, is ended
     /// at once, and so is one that was started as a standby meanwhile; then `standby.signal` is removed, and it is started.
-    Revive {
+    #[serde(rename = "revive")]
+    RestartAsPrimary {
         /// The data directory.
         data_directory: PathBuf,
         /// The command that starts it.
@@ -97,7 +99,7 @@ pub enum Op {
         command: Command,
         /// The data directory.
         data_directory: PathBuf,
-        /// Where `KeepWal` has put its copies.
+        /// Where `SaveWal` has put its copies.
         kept: PathBuf,
     },
     /// Drop a failover slot that a former primary has kept, which ends the synchronization of slots there; only if the new primary has one
@@ -230,8 +232,8 @@ impl fmt::Display for Op {
                 };
                 write!(f, "kill -{signal} $(head -1 {}/postmaster.pid)", data_directory.display())
             }
-            Self::Begin(command) => write!(f, "{command} &"),
-            Self::Revive { data_directory, start } => {
+            Self::Spawn(command) => write!(f, "{command} &"),
+            Self::RestartAsPrimary { data_directory, start } => {
                 write!(
                     f,
                     "kill -QUIT $(head -1 {0}/postmaster.pid), if it is stopping or a standby; rm {0}/standby.signal; {start}",

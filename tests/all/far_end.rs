@@ -653,7 +653,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
     steps.push(step("later", Op::Run(Command::new("/bin/true", no_arguments))));
     let rollback = vec![
         back("not_needed", Op::File(FileOp::RemoveFile { path: "/nowhere/x".into() }), "later"),
-        back("revive", Op::Revive { data_directory: data, start }, "demote"),
+        back("revive", Op::RestartAsPrimary { data_directory: data, start }, "demote"),
     ];
     plan(steps, rollback, node1(reached))
 }
@@ -868,7 +868,7 @@ fn a_start_whose_far_end_is_terminated_before_it_begins_results_in_a_standby() {
     let (begun, go) = (server.dir.join("starting"), server.dir.join("go"));
     let mut plan = stopped_plan(&server, local(&server), vec![]);
     let revive = plan.back.iter_mut().find(|back| back.step.id == "revive").unwrap();
-    let Op::Revive { start, .. } = &mut revive.step.op else { panic!() };
+    let Op::RestartAsPrimary { start, .. } = &mut revive.step.op else { panic!() };
     let line = format!(
         "touch {}; until [ -e {} ]; do sleep 0.05; done; exec {start}",
         begun.display(),

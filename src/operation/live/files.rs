@@ -58,21 +58,21 @@ impl Live<'_> {
                 let (from, to, files) = (from.clone(), to.clone(), files.clone());
                 Box::new(move || rejoin::copy_files(&from, &to, &files))
             }
-            FileOp::PutBack { from, data_directory, files } => {
+            FileOp::RestoreFiles { from, data_directory, files } => {
                 let (from, data, files) = (from.clone(), data_directory.clone(), files.clone());
-                Box::new(move || rejoin::put_back(&from, &data, &files))
+                Box::new(move || rejoin::restore_files(&from, &data, &files))
             }
             FileOp::Rename { from, to, link } => {
                 let (from, to, link) = (from.clone(), to.clone(), link.clone());
                 Box::new(move || rejoin::rename(&from, &to, link.as_deref()))
             }
-            FileOp::KeepWal { data_directory, from, to } => {
+            FileOp::SaveWal { data_directory, from, to } => {
                 let (data, from, to) = (data_directory.clone(), *from, to.clone());
-                Box::new(move || rejoin::keep_wal(&data, from, &to))
+                Box::new(move || rejoin::save_wal(&data, from, &to))
             }
-            FileOp::ReturnWal { kept, data_directory, until } => {
+            FileOp::RestoreWal { kept, data_directory, until } => {
                 let (kept, data, until) = (kept.clone(), data_directory.clone(), *until);
-                Box::new(move || rejoin::return_wal(&kept, &data, until))
+                Box::new(move || rejoin::restore_wal(&kept, &data, until))
             }
         };
         // On a thread of its own: emptying a large directory must not keep signals and deadlines waiting.

@@ -182,8 +182,10 @@ impl World for Live<'_> {
         match &step.op {
             Op::Run(command) => self.run(command).await.map(drop)?,
             Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
-            Op::Begin(command) => self.begin(command)?,
-            Op::Revive { data_directory, start } => self.revive(data_directory, start).await?,
+            Op::Spawn(command) => self.spawn(command)?,
+            Op::RestartAsPrimary { data_directory, start } => {
+                self.restart_as_primary(data_directory, start).await?;
+            }
             Op::Promote { on, command, look } => {
                 return self.promote(on, command.as_ref(), look.as_ref()).await;
             }

@@ -28,7 +28,7 @@ impl Live<'_> {
     }
 
     /// Starts a program without waiting for it.
-    pub(super) fn begin(&self, command: &Command) -> Result<(), Error> {
+    pub(super) fn spawn(&self, command: &Command) -> Result<(), Error> {
         self.ready(command)?;
         let setting = process::Surroundings {
             environment: Some(&self.context.environment),

@@ -33,7 +33,7 @@ impl Live<'_> {
     }
 
     /// Keeps a session for the next question.
-    pub(super) fn put_back(&self, on: &Endpoint, session: Session) {
+    pub(super) fn keep_idle(&self, on: &Endpoint, session: Session) {
         self.idle.borrow_mut().entry(key(on)).or_default().push(session);
     }
 
@@ -52,7 +52,7 @@ impl Live<'_> {
         }
         for on in servers {
             if let Ok(session) = self.connect(on).await {
-                self.put_back(on, session);
+                self.keep_idle(on, session);
             }
         }
         // What one question takes there and back, for the bounds inside the outage.
@@ -112,7 +112,7 @@ impl Live<'_> {
             several => session_within.transaction(several).await,
         };
         run.map_err(|error| sql_failed(on, error))?;
-        self.put_back(on, session);
+        self.keep_idle(on, session);
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Live<'_> {
     ) -> anyhow::Result<Option<String>> {
         let session = self.session(on).await.map_err(|error| anyhow::anyhow!("{error}"))?;
         let row = session.query_one(sql, params).await?;
-        self.put_back(on, session);
+        self.keep_idle(on, session);
         Ok(row.get(0).map(str::to_string))
     }
 
@@ -155,7 +155,7 @@ impl Live<'_> {
         };
         match session.query_one("SELECT 'here'", &[]).await {
             Ok(_) => {
-                self.put_back(on, session);
+                self.keep_idle(on, session);
                 true
             }
             Err(error) => error.kind == SqlErrorKind::Server,

@@ -81,7 +81,8 @@ fn switchover() -> Plan {
         op: Op::File(FileOp::RemoveFile { path: "/data/standby.signal".into() }),
         ..step("back-signal", early)
     };
-    let revive = Op::Revive { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
+    let revive =
+        Op::RestartAsPrimary { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
     let back_start = Step { op: revive, ..step("back-start", early) }
         .on_resume(OnResume::AgainUnless(fact("old primary")))
         .requires(no("standby.signal"));

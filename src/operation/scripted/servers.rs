@@ -348,7 +348,7 @@ impl Model for Servers {
                 None => Ok(()),
             },
             // Asked from its host: one that may not be a primary keeps the signal, or gets it.
-            Op::Revive { data_directory, .. } => {
+            Op::RestartAsPrimary { data_directory, .. } => {
                 let (id, own) = (host_of(data_directory), self.server(host_of(data_directory)));
                 let further = (1..=3).filter(|other| *other != id).any(|other| {
                     let server = self.server(other);
@@ -377,7 +377,7 @@ impl Model for Servers {
                 self.promote(look.node_id);
                 self.stays_newest(look.node_id);
             }
-            Op::Revive { data_directory, .. } => {
+            Op::RestartAsPrimary { data_directory, .. } => {
                 let id = host_of(data_directory);
                 self.with(id, |server| server.signal = false);
                 if !self.is(id, State::Primary) {

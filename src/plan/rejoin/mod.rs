@@ -545,7 +545,7 @@ impl Nodes<'_> {
         self.step(
             id,
             format!("copy the WAL since {from} to \"{}\"", self.options.kept.display()),
-            Op::File(FileOp::KeepWal { data_directory: self.data(), from, to: self.options.kept.clone() }),
+            Op::File(FileOp::SaveWal { data_directory: self.data(), from, to: self.options.kept.clone() }),
             KEEP_S,
         )
     }
@@ -647,7 +647,7 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "return_wal",
                 "restore WAL that the primary no longer has".into(),
-                Op::File(FileOp::ReturnWal {
+                Op::File(FileOp::RestoreWal {
                     kept: kept.clone(),
                     data_directory: data.clone(),
                     until: loss.fork,
@@ -658,7 +658,7 @@ impl Nodes<'_> {
         steps.push(self.step(
             "put_back_files",
             "restore the configuration files".into(),
-            Op::File(FileOp::PutBack {
+            Op::File(FileOp::RestoreFiles {
                 from: self.options.kept_files.clone(),
                 data_directory: data.clone(),
                 files: self.facts.local.own_files.clone(),

@@ -105,7 +105,7 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
         steps.push(nodes.step(
             "put_back_files",
             "restore the node's own configuration".into(),
-            Op::File(FileOp::PutBack {
+            Op::File(FileOp::RestoreFiles {
                 from: from.clone(),
                 data_directory: nodes.data(),
                 files: files.clone(),

@@ -220,7 +220,7 @@ impl Work<'_> {
     fn change(&self, plan: &mut Plan) {
         let data_directory = self.host.data_directory.clone();
         let stop = match &self.host.stop {
-            Some(command) => Op::Begin(command.clone()),
+            Some(command) => Op::Spawn(command.clone()),
             None => Op::Signal { data_directory: data_directory.clone(), request: Request::FastShutdown },
         };
         let is_down = Probe::ShutDown { data_directory: data_directory.clone() };
@@ -406,7 +406,7 @@ impl Work<'_> {
             self.may_go_back(self.there(
                 "revive",
                 format!("restore \"{}\" as the primary", self.from()),
-                Op::Revive {
+                Op::RestartAsPrimary {
                     data_directory: self.host.data_directory.clone(),
                     start: self.host.start.clone(),
                 },
