@@ -24,7 +24,7 @@ fn plan() -> Plan {
             phase(false, vec![step("prepare")]),
             phase(true, vec![step("stop"), step("check"), step("promote").no_return(), step("metadata")]),
         ],
-        back: vec![],
+        rollback: vec![],
         always: vec![],
         verify: vec![],
         back_failed: Exit::NoPrimary,

@@ -238,7 +238,7 @@ pub fn confirmed(plan: &Plan) -> Plan {
 pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
     let mut back = Vec::new();
     let mut removed = false;
-    for step_back in &plan.back {
+    for step_back in &plan.rollback {
         let step = &step_back.step;
         let waits = matches!(&step.op, Op::Wait(_)) || step.id == "write_again";
         match &step.op {
@@ -276,7 +276,7 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
         }
     }
     // What the plan says of the primary was concluded on another day, and nothing here stops or starts one.
-    Plan { back, regained: None, back_failed: Exit::Incomplete, ..plan.clone() }
+    Plan { rollback: back, regained: None, back_failed: Exit::Incomplete, ..plan.clone() }
 }
 
 /// What a step of the rollback requires shows whether it is still this operation's own. On another day that is no failure of the rollback: the
@@ -336,7 +336,7 @@ mod tests {
                 outage: false,
                 steps: vec![slot, promote],
             }],
-            back: vec![
+            rollback: vec![
                 back("remove_signal", remove("/data/standby.signal")),
                 back("revive", revive),
                 back("drop_slot", remove("/slot")),
@@ -469,19 +469,19 @@ mod tests {
     #[test]
     fn what_is_undone_later_starts_nothing_and_removes_the_signal_of_a_running_primary_only() {
         let undone = |past| undo(&plan(true), past);
-        let ids = |plan: &Plan| plan.back.iter().map(|back| back.step.id.clone()).collect::<Vec<_>>();
+        let ids = |plan: &Plan| plan.rollback.iter().map(|back| back.step.id.clone()).collect::<Vec<_>>();
         let before = undone(false);
         assert_eq!(ids(&before), ["remove_signal", "drop_slot"]);
         assert!(matches!(
-            &before.back[0].step.on_resume,
+            &before.rollback[0].step.on_resume,
             OnResume::AgainUnless(Probe::Not(inner)) if matches!(&**inner, Probe::At { node_id: 1, .. })
         ));
         assert_eq!(ids(&undone(true)), ["drop_slot"]);
         // What another operation has taken over since is left to it, and is no failure.
         let own = Probe::Not(Box::new(Probe::Exists { path: "/data/standby.signal".into() }));
         let mut taken = plan(true);
-        taken.back[2].step.requires = vec![own.clone()];
-        let step = undo(&taken, false).back[1].step.clone();
+        taken.rollback[2].step.requires = vec![own.clone()];
+        let step = undo(&taken, false).rollback[1].step.clone();
         assert_eq!(step.on_resume, OnResume::AgainUnless(Probe::Not(Box::new(own))));
     }
 }

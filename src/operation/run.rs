@@ -228,7 +228,7 @@ impl<'a, W: World> Run<'a, W> {
             let key = (Stage::Forward, step.id.clone());
             steps.push(notes.reports.remove(&key).unwrap_or_else(untouched));
         }
-        let others = self.plan.back.iter().map(|back| (Stage::Back, &back.step));
+        let others = self.plan.rollback.iter().map(|back| (Stage::Back, &back.step));
         for (stage, step) in others.chain(self.plan.always.iter().map(|step| (Stage::Always, step))) {
             steps.extend(notes.reports.remove(&(stage, step.id.clone())));
         }
@@ -250,7 +250,7 @@ impl<'a, W: World> Run<'a, W> {
     /// A rollback with steps in it is the planner's promise that it restores the old state, except for what it states for single steps. An
     /// empty one promises nothing, and neither does what is undone after the point of no return.
     fn changed(&self, ended: Ended) -> bool {
-        let put_back = ended == Ended::WentBack && !self.plan.back.is_empty() && !self.past_no_return();
+        let put_back = ended == Ended::WentBack && !self.plan.rollback.is_empty() && !self.past_no_return();
         let notes = self.notes.borrow();
         let without_effect = |step: &Step| {
             let refused = |failure: &StepFailure| {
@@ -259,7 +259,7 @@ impl<'a, W: World> Run<'a, W> {
             matches!(step.op, Op::Wait(_))
                 || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
         };
-        let left = |step: &Step| !put_back || step.stays.is_some();
+        let left = |step: &Step| !put_back || step.left_in_place.is_some();
         self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(step))
     }
 
@@ -419,7 +419,7 @@ impl<'a, W: World> Run<'a, W> {
                 if !why.is_empty() {
                     error = error.detail(crate::error::sentence(&why.join(": ")));
                 }
-                if !self.plan.back.is_empty() {
+                if !self.plan.rollback.is_empty() {
                     self.world.narrate(Narration::NotMet { verify, error: &error });
                 }
                 let mark = Mark::Failed { error: error.to_string() };
@@ -440,7 +440,7 @@ impl<'a, W: World> Run<'a, W> {
         self.commit();
         if self.ending.is_some() {
             self.world.narrate(Narration::Undoing);
-        } else if !self.plan.back.is_empty() {
+        } else if !self.plan.rollback.is_empty() {
             self.world.narrate(Narration::GoingBack);
         }
         let resumed = self.past.going_back().is_some() || self.ending.is_some();
@@ -453,8 +453,8 @@ impl<'a, W: World> Run<'a, W> {
             self.warn(format!("could not record that the rollback begins: {cause:#}"));
         }
         let mut restored = true;
-        let of = self.plan.back.len();
-        for (i, back) in self.plan.back.iter().enumerate() {
+        let of = self.plan.rollback.len();
+        for (i, back) in self.plan.rollback.iter().enumerate() {
             let named = |step: &Step| back.if_started.contains(&step.id);
             if !back.if_started.is_empty() && !self.plan.steps().any(|step| named(step) && self.started(step))
             {

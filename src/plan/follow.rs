@@ -146,7 +146,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let wanted = upstream(&target.row, &local.row, server.version_num, slot.clone());
     let follow = lead(facts, local, &wanted);
     let followed: Vec<String> = follow.iter().map(|step| step.id.clone()).collect();
-    let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
+    let mut back = |if_started: Vec<String>, step: Step| plan.rollback.push(Back { if_started, step });
     for holder in slot_holders(facts, local) {
         let (id, slot) = (holder.row.node_id, slot_of(&local.row).unwrap_or_default());
         let again = create_slot(format!("make_old_slot_{id}"), &endpoint(holder), &slot);
@@ -545,7 +545,7 @@ mod tests {
             ]
         );
         let back: Vec<(&str, &str)> = plan
-            .back
+            .rollback
             .iter()
             .map(|back| (back.if_started.first().unwrap().as_str(), back.step.id.as_str()))
             .collect();
@@ -563,7 +563,7 @@ mod tests {
         // Also where it did not stream before: then most of all there is a reason to follow another one.
         let mut silent = super::tests::facts();
         silent.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
-        assert_eq!(super::plan(&silent, false).back.len(), 6);
+        assert_eq!(super::plan(&silent, false).rollback.len(), 6);
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
             outage: false,
             steps,
         }],
-        back,
+        rollback: back,
         back_failed: Exit::NoPrimary,
         far_ends: vec![far_end],
         ..Plan::nothing("try the far end")
@@ -662,7 +662,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
 fn with_failure(mut plan: Plan) -> Plan {
     let no_arguments: [&str; 0] = [];
     let fails = step("fails", Op::Run(Command::new("/bin/false", no_arguments))).at(1);
-    plan.back.insert(0, Back { if_started: vec!["stop".into()], step: fails });
+    plan.rollback.insert(0, Back { if_started: vec!["stop".into()], step: fails });
     plan
 }
 
@@ -867,7 +867,7 @@ fn a_start_whose_far_end_is_terminated_before_it_begins_results_in_a_standby() {
     let context = context(&coordinator);
     let (begun, go) = (server.dir.join("starting"), server.dir.join("go"));
     let mut plan = stopped_plan(&server, local(&server), vec![]);
-    let revive = plan.back.iter_mut().find(|back| back.step.id == "revive").unwrap();
+    let revive = plan.rollback.iter_mut().find(|back| back.step.id == "revive").unwrap();
     let Op::RestartAsPrimary { start, .. } = &mut revive.step.op else { panic!() };
     let line = format!(
         "touch {}; until [ -e {} ]; do sleep 0.05; done; exec {start}",

@@ -140,7 +140,7 @@ fn switchover() -> Plan {
                 ],
             ),
         ],
-        back: vec![
+        rollback: vec![
             back("write-signal", back_signal),
             back("stop-old", back_start),
             back("make-slot", step("back-slot", early)),
@@ -342,7 +342,7 @@ async fn every_effect_has_its_started_mark_in_the_journal_first() {
 #[tokio::test(start_paused = true)]
 async fn a_plan_without_steps_has_nothing_to_do() {
     let plan = Plan { phases: vec![], verify: vec![], ..switchover() };
-    let outcome = servers().run(&Plan { back: vec![], ..plan }).await.unwrap();
+    let outcome = servers().run(&Plan { rollback: vec![], ..plan }).await.unwrap();
     assert_eq!((outcome.exit, outcome.ended, outcome.changed), (Exit::Done, Ended::NothingToDo, false));
 }
 
@@ -353,7 +353,7 @@ async fn a_defective_plan_is_refused_before_any_effect() {
         |plan| plan.phases[0].steps[0].no_return = true,
         |plan| plan.phases[2].order = Order::AllAtOnce,
         |plan| plan.phases[2].steps[4].on_resume = OnResume::Again,
-        |plan| plan.back[0].if_started.push("nothing".to_string()),
+        |plan| plan.rollback[0].if_started.push("nothing".to_string()),
     ];
     for (i, defect) in defects.iter().enumerate() {
         let mut plan = switchover();

@@ -302,7 +302,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
     Plan {
         checks,
         phases,
-        back,
+        rollback: back,
         always: always.into_iter().collect(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::Query,

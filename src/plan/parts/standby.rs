@@ -78,10 +78,9 @@ fn write_settings(
 pub fn clear_step(name: &str, data_directory: &Path, next: &NextStart, exit: Exit) -> Option<Step> {
     let op = Op::File(clear(data_directory, next)?);
     let title = format!("clear the recovery target of node \"{name}\"");
-    Some(
-        Step::new("no_recovery_target", title, op, SHORT_S, exit)
-            .stays(format!("The recovery target of node \"{name}\" stays cleared, in postgresql.auto.conf.")),
-    )
+    Some(Step::new("no_recovery_target", title, op, SHORT_S, exit).left_in_place(format!(
+        "The recovery target of node \"{name}\" stays cleared, in postgresql.auto.conf."
+    )))
 }
 
 /// Checks what may end the recovery of a server that starts as a standby, other than what stands on its command line: see

@@ -279,7 +279,7 @@ fn lines_are_written_once_for_all_nodes_and_taken_back_if_the_server_refuses_the
         ["pgpass_0", "password_repmgr", "pg_hba", "pg_hba_errors", "reload"]
     );
     let made = Work::of(&work_facts, &asked).prepared(&places());
-    assert_eq!(made.plan.back.len(), 1);
+    assert_eq!(made.plan.rollback.len(), 1);
     let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
     assert_eq!(hba.new.matches("# node2\n").count(), 2, "{}", hba.new);
     // No secret in the plan.

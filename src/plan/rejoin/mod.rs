@@ -315,7 +315,7 @@ impl Nodes<'_> {
         let on = endpoint(self.primary);
         let make = create_slot("create_slot", &on, &slot);
         plan.phases.push(phase("reserve WAL on the primary", OnFailure::Stop, vec![make]));
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec!["create_slot".into()],
             step: drop_slot("drop_new_slot", &on, &slot),
         });
@@ -396,13 +396,13 @@ impl Nodes<'_> {
             steps.extend(self.stop_steps());
             steps.push(settings("put_settings_back", "restore its settings", kept.clone(), data.clone()));
             let back = |step: Step| Back { if_started: vec!["keep_all_wal".into()], step };
-            plan.back.push(back(settings(
+            plan.rollback.push(back(settings(
                 "put_settings_back_again",
                 "restore its settings",
                 kept,
                 data.clone(),
             )));
-            plan.back.push(back(reload("reload_again")));
+            plan.rollback.push(back(reload("reload_again")));
         } else if !self.facts.local.is_clean() {
             let mut recover = self.recover();
             if recover.len() == 1 {
@@ -442,7 +442,7 @@ impl Nodes<'_> {
             self.standby_signal_as("standby_signal_before_stop"),
             stop.uninterruptible()
                 .on_resume(OnResume::AgainUnless(stopped.clone()))
-                .stays(format!("The server of node \"{name}\" was stopped.")),
+                .left_in_place(format!("The server of node \"{name}\" was stopped.")),
             self.step(
                 "wait_until_stopped",
                 format!("wait until the server of node \"{name}\" has stopped"),
@@ -707,7 +707,7 @@ impl Nodes<'_> {
     fn standby_signal_as(&self, id: &str) -> Step {
         let path = self.facts.local.data_directory.join(STANDBY_SIGNAL);
         self.step(id, format!("write \"{}\"", path.display()), self.future().signal(), SHORT_S)
-            .stays(standby::signal_stays(self.name()))
+            .left_in_place(standby::signal_stays(self.name()))
     }
 
     fn point_at_primary(&self) -> Step {
@@ -729,7 +729,7 @@ impl Nodes<'_> {
             },
             SHORT_S,
         )
-        .stays(standby::settings_stay(&row.node_name))
+        .left_in_place(standby::settings_stay(&row.node_name))
     }
 
     fn start_and_verify(&self, plan: &mut Plan) {

@@ -79,11 +79,11 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     plan.phases.push(phase("move the old directories aside", OnFailure::Stop, moves));
     plan.phases.extend(anew.clone.phases);
     plan.always.extend(anew.clone.always);
-    plan.back.extend(anew.clone.back);
+    plan.rollback.extend(anew.clone.rollback);
     for (number, aside) in numbered() {
         let Aside { from, to, .. } = aside;
         let made = if number == 1 { "make_data_directory" } else { "base_backup" };
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec![made.into()],
             step: nodes
                 .step(
@@ -94,7 +94,7 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
                 )
                 .requires(Probe::Exists { path: to.clone() }),
         });
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec![format!("move_aside_{number}")],
             step: renamed(format!("move_back_{number}"), to, from, link(aside, false))
                 .on_resume(OnResume::AgainUnless(Probe::Not(Box::new(Probe::Exists { path: to.clone() })))),

@@ -400,7 +400,7 @@ impl Work<'_> {
         plan.regained = Some(Regained { probe: is_primary.clone(), exit: Exit::Switchover });
         let signalled = || vec!["write_signal".to_string()];
         let stopped = || vec!["stop".to_string()];
-        let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
+        let mut back = |if_started: Vec<String>, step: Step| plan.rollback.push(Back { if_started, step });
         back(
             signalled(),
             self.may_go_back(self.there(
