@@ -26,7 +26,6 @@ use crate::facts::directory::stays_down;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::source;
 use crate::far_end::protocol::{Answered, BEAT, Call, ConfigurationFile, Frame, Reply, SILENCE, VOID};
-use crate::journal;
 use crate::observe::{discovery, hosts, replication_login};
 use crate::operation::live::Live;
 use crate::operation::outcome::World as _;
@@ -338,7 +337,7 @@ impl Served<'_> {
         if self.lock.borrow().is_some() {
             return Ok(());
         }
-        let me = Holder { pid: std::process::id(), command, started_at: journal::now() };
+        let me = Holder { pid: std::process::id(), command, started_at: clock::now() };
         let lock = state_directory::lock_as(self.context, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())

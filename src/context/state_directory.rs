@@ -18,6 +18,7 @@ use crate::facts::start_log;
 use crate::facts::topology::{load, path as topology_file};
 use crate::journal::{self, Entry, Mark, Record, Stage, unfinished};
 use crate::pg::control_file;
+use crate::system::clock;
 use crate::system::files;
 use crate::system::lock::{Holder, LocalLock};
 use crate::ui::Level;
@@ -366,7 +367,7 @@ fn record(
 /// # Errors
 /// Exit code 30, naming who has it.
 pub async fn lock(context: &Context) -> Result<LocalLock> {
-    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
+    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: clock::now() };
     lock_as(context, &me).await
 }
 

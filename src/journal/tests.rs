@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::{OnFailure, Op, Order, Phase, Step};
+use crate::system::clock;
 use crate::system::command::Command;
 use crate::system::files;
 
@@ -84,7 +85,7 @@ fn only_the_newest_finished_journals_are_kept() {
     for (id, over) in [("1", true), ("2", false), ("3", true), ("4", true)] {
         let mut journal = Journal::create(state.path(), &header(id)).unwrap();
         if over {
-            let end = Record::End { exit: Exit::Done, at: now(), note: String::new(), changed: true };
+            let end = Record::End { exit: Exit::Done, at: clock::now(), note: String::new(), changed: true };
             journal.append(&end, Flush::Now).unwrap();
         }
     }

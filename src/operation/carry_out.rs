@@ -18,6 +18,7 @@ use crate::pg::statement::Statement;
 use crate::plan::{Check, Op, Plan, Verdict, could_not};
 use crate::registry;
 use crate::secret::Secrets;
+use crate::system::clock;
 use crate::ui::Level;
 
 /// Journals of finished operations that are kept on a node.
@@ -128,7 +129,7 @@ async fn act(
     make_way(context, &directory)?;
     let far_ends = FarEnds::open(context, plan, &Past::default(), channel).await?;
     let config = context.config()?;
-    let started_at = journal::now();
+    let started_at = clock::now();
     let header = Header {
         format: journal::FORMAT,
         pgbaton: env!("CARGO_PKG_VERSION").into(),

@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::{OPEN, Remote, second_channel, secured};
-use crate::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
+use crate::journal::{Entry, Flush, Journal, Loaded, Past, Record, Stage};
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
@@ -24,6 +24,7 @@ use crate::plan::parts::events;
 use crate::plan::{Back, Plan};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
 use std::cell::Cell;
@@ -240,7 +241,7 @@ async fn world<'a>(
         pid: std::process::id(),
         pgbaton: env!("CARGO_PKG_VERSION").into(),
         command_line: context.command_line.clone(),
-        at: journal::now(),
+        at: clock::now(),
     };
     journal
         .append(&resumed, Flush::Now)

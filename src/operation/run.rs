@@ -25,10 +25,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{Error, Exit};
-use crate::journal::{Flush, Mark, Past, Record, Stage, now};
+use crate::journal::{Flush, Mark, Past, Record, Stage};
 use crate::operation::outcome::{Ended, Narration, Outcome, StepFailure, StepReport, StepStatus, World};
 use crate::operation::wait::{ask, wait};
 use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Step, Verify, could_not};
+use crate::system::clock;
 
 pub use crate::system::signals::Signal;
 
@@ -199,7 +200,7 @@ impl<'a, W: World> Run<'a, W> {
         let changed = self.changed(ended);
         if !resumable {
             let note = self.ending.clone().unwrap_or_else(|| self.note(ended));
-            let end = Record::End { exit, note, changed, at: now() };
+            let end = Record::End { exit, note, changed, at: clock::now() };
             if let Err(cause) = self.world.record(&end, Flush::Now).await {
                 self.warn(format!(
                     "could not record the end of the operation, which will be listed as unfinished: {cause:#}"
@@ -445,7 +446,7 @@ impl<'a, W: World> Run<'a, W> {
         }
         let resumed = self.past.going_back().is_some() || self.ending.is_some();
         // It would say that the point of no return was not reached; what is undone after it stays past it.
-        let record = Record::GoingBack { exit, at: now() };
+        let record = Record::GoingBack { exit, at: clock::now() };
         if !self.past_no_return()
             && let Err(cause) = self.world.record(&record, Flush::Now).await
         {

@@ -30,6 +30,7 @@ use pgbaton::plan::{
 };
 use pgbaton::registry::{NodeRow, NodeType};
 use pgbaton::secret::{Secret, Secrets};
+use pgbaton::system::clock;
 use pgbaton::system::command::Command;
 use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::{Holder, LocalLock};
@@ -559,7 +560,7 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     });
 
     // Another operation runs there.
-    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
+    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
     let taken = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     server.stop(StopMode::Immediate);
     let refused = block_on(secured(&context, &there, SOON)).unwrap_err();
@@ -922,7 +923,7 @@ fn a_resumed_operation_opens_its_channels_again() {
             operation_id: id.into(),
             command: "standby switchover".into(),
             command_line: vec![],
-            started_at: journal::now(),
+            started_at: clock::now(),
             node_id: 2,
             node_name: "node2".into(),
             system_identifier: None,
@@ -935,7 +936,7 @@ fn a_resumed_operation_opens_its_channels_again() {
         };
         // Interrupted during its rollback, which is continued.
         let mut journal = Journal::create(&coordinator.dir.join("state"), &header).unwrap();
-        let (stage, mark, at) = (journal::Stage::Forward, journal::Mark::Started, journal::now());
+        let (stage, mark, at) = (journal::Stage::Forward, journal::Mark::Started, clock::now());
         let started = journal::Record::Mark { step: "begin".into(), stage, mark, at };
         journal.append(&started, journal::Flush::Now).unwrap();
         let back = journal::Record::GoingBack { exit: Exit::Switchover, at };
@@ -961,7 +962,7 @@ fn a_resumed_operation_opens_its_channels_again() {
     std::fs::create_dir(server.dir.join("state")).unwrap();
     let before = std::fs::read_to_string(&path).unwrap();
     let me =
-        Holder { pid: std::process::id(), command: "standby switchover".into(), started_at: journal::now() };
+        Holder { pid: std::process::id(), command: "standby switchover".into(), started_at: clock::now() };
     let lock = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     for verb in ["resume", "abandon"] {
         let refused = coordinator.pgbaton(["operation", verb]).run();

@@ -7,10 +7,11 @@ use tokio::time::{Instant, timeout};
 use super::effect::{effect, questions, required};
 use super::{End, Run, SETTLE, SOON, report, seconds};
 use crate::error::Error;
-use crate::journal::{Flush, Mark, Record, Stage, now};
+use crate::journal::{Flush, Mark, Record, Stage};
 use crate::operation::outcome::{Narration, StepFailure, StepStatus, World};
 use crate::operation::wait::{ask, wait};
 use crate::plan::{OnResume, Step};
+use crate::system::clock;
 
 /// What an earlier run left of a step.
 enum LeftOver {
@@ -68,7 +69,7 @@ impl<W: World> Run<'_, W> {
             return End::Left; // it came with the questions; the mark would be a step too far
         }
         let forced = stage != Stage::Forward || self.past_no_return();
-        let started = Record::Mark { step: step.id.clone(), stage, mark: Mark::Started, at: now() };
+        let started = Record::Mark { step: step.id.clone(), stage, mark: Mark::Started, at: clock::now() };
         match self.world.record(&started, flush).await {
             Ok(()) => {}
             Err(cause) if forced => self.warn_unrecorded(&step.id, &cause),
@@ -186,7 +187,7 @@ impl<W: World> Run<'_, W> {
 
     /// Records what has happened already: if that fails, there is nothing to do but to say so.
     pub(super) async fn mark(&self, stage: Stage, step: &str, mark: Mark, flush: Flush) {
-        let record = Record::Mark { step: step.to_string(), stage, mark, at: now() };
+        let record = Record::Mark { step: step.to_string(), stage, mark, at: clock::now() };
         if let Err(cause) = self.world.record(&record, flush).await {
             self.warn_unrecorded(step, &cause);
         }
