@@ -3,7 +3,7 @@
 mod adopt;
 mod find;
 mod other_user;
-mod topology;
+mod saved_topology;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::identity::{self, Foreign, Found, Identity, Ours, Standing, is_same_place, judge};
 use crate::facts::start_log;
-use crate::facts::topology::{load, path as topology_file};
+use crate::facts::topology;
 use crate::journal::{self, Entry, Mark, Record, Stage, unfinished};
 use crate::pg::control_file;
 use crate::system::clock;
@@ -23,11 +23,11 @@ use crate::system::files;
 use crate::system::lock::{Holder, LocalLock};
 use crate::ui::Level;
 
-use find::{find, search};
+use find::find;
 
 pub use adopt::{Taken, adopt};
 pub use other_user::{must_be_seen, notice_other_user, refuse_other_user};
-pub use topology::{keep_topology, saved_topology};
+pub use saved_topology::{keep_topology, saved_topology};
 
 /// Where the default state directories are looked for.
 const ROOT: &str = "/";
@@ -184,7 +184,7 @@ fn look(directory: &Path) -> Result<Found> {
     if let Some(identity) = identity::load(directory).map_err(failed)? {
         return Ok(Found::Marked(identity));
     }
-    let topology = load(directory).ok().flatten();
+    let topology = topology::load(directory).ok().flatten();
     let all = journal::list(directory).map_err(failed)?;
     if topology.is_none() && all.is_empty() {
         return Ok(Found::Nothing);
@@ -346,7 +346,7 @@ fn record(
         }
         None => {
             identity::save(&state.path, &after, false)?;
-            if config_is_silent && !topology_file(&state.path).exists() {
+            if config_is_silent && !topology::path(&state.path).exists() {
                 context.ui.say(
                     Level::Notice,
                     &format!(

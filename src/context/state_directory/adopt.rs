@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::find::search;
 use super::{
     Known, ROOT, State, aside_of, lock_as, look, may_leave, move_to, prepare_state_directory,
-    refuse_other_user, search,
+    refuse_other_user,
 };
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
