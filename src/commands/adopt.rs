@@ -11,6 +11,7 @@ use crate::context::state_directory::{self, Taken};
 use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry};
 use crate::output::{Data, Report};
+use crate::system::clock;
 use crate::system::files;
 use crate::system::lock::Holder;
 use crate::ui::Level;
@@ -20,7 +21,7 @@ use crate::ui::Level;
 /// # Errors
 /// Exit code 1 if that would leave an unfinished operation behind or there is nothing to adopt, 30 if a command is running there.
 pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
-    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
+    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: clock::now() };
     let from = match from {
         Some(path) => Some(std::path::absolute(path).map_err(|error| {
             Error::from_cause(Exit::Failed, "could not find the directory", &error.into())
@@ -67,7 +68,7 @@ pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
     };
     let all = journal::list(&directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
-    let old = selected(&all, args, journal::now());
+    let old = selected(&all, args, clock::now());
     for entry in old.iter().filter(|_| !dry) {
         files::remove_file(&entry.path).map_err(|error| {
             Error::from_cause(Exit::LocalCommand, "could not remove a journal", &error)

@@ -1,8 +1,11 @@
 //! `far-end`: what pgbaton on another host talks to. Serves requests on standard input for the node of its configuration file.
 //!
 //! What has begun is finished, whatever becomes of the channel. A far end that was given a rollback carries it out by itself if the channel
-//! closes, or stops responding, before it has reported that its server is shut down: then no other command can have promoted another server, and
-//! no other process may be left to start this one. With that reported, the decision is the coordinator's.
+//! closes, or stops responding, before it has reported that its server is shut down: then no other command can have promoted another
+//! server, and no other process may be left to start this one. With that reported, the decision is the coordinator's.
+
+mod hello;
+mod secure;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,46 +16,30 @@ use futures_util::future::{AbortHandle, Abortable, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use self::hello::hello;
 use crate::commands::cluster::matrix;
 use crate::context::{Context, not_connected, state_directory};
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::directory::running_postmaster;
+use crate::facts::directory::stays_down;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::facts::settings::NextStart;
 use crate::facts::source;
-use crate::far_end::protocol::{
-    Answered, BEAT, Call, ConfigurationFile, Control, Frame, Hello, PROTOCOL, Reply, SILENCE, Secured,
-    ServiceCommands, VOID,
-};
-use crate::far_end::secure;
-use crate::journal::{self, unfinished};
-use crate::observe::{discovery, hosts, next_start, replication_login, service};
-use crate::operation::live::{Live, stays_down};
+use crate::far_end::protocol::{Answered, BEAT, Call, ConfigurationFile, Frame, Reply, SILENCE, VOID};
+use crate::observe::{discovery, hosts, replication_login};
+use crate::operation::live::Live;
 use crate::operation::outcome::World as _;
-use crate::operation::run::alone;
+use crate::operation::run::effect::alone;
 use crate::output::{Data, Report};
-use crate::pg::{control_file, tools};
-use crate::plan::far_end::Standing;
-use crate::plan::parts::standby;
-use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
-use crate::plan::{Op, Step, could_not};
+use crate::pg::control_file;
+use crate::plan::{FileOp, Op, Step, could_not};
 use crate::secret::{Secret, Secrets};
-use crate::system::command::Command;
-use crate::system::lock::{Holder, LocalLock, busy};
-use crate::system::process::{self, Surroundings};
+use crate::system::lock::{Holder, LocalLock};
 use crate::system::{clock, files, inspect};
 use crate::ui::Level;
 
 /// How long it is waited for that the other nodes are known, before there is anything to do for a far end that is left alone.
 const LEARNS: Duration = Duration::from_secs(2);
-
-/// How long a far end that was ended may take to give the node's lock back, and the pause between two attempts.
-const GIVES_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(10));
-
-/// How long a program may take that only looks.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// Seconds that a far end that was left alone waits for a running shutdown to end, before it gives the server up.
 const SHUTDOWN_S: u32 = 3600;
@@ -106,7 +93,7 @@ struct Served<'a> {
     /// There was no `standby.signal`, and this process has written one to make certain that the server does not become a primary.
     wrote_signal: Cell<bool>,
     /// Puts back what was cleared with it.
-    had_targets: RefCell<Option<Op>>,
+    had_targets: RefCell<Option<FileOp>>,
     /// The other nodes have been asked who they are, as long as our own server can name them.
     learned: Notify,
     is_learning: Cell<bool>,
@@ -350,91 +337,10 @@ impl Served<'_> {
         if self.lock.borrow().is_some() {
             return Ok(());
         }
-        let me = Holder { pid: std::process::id(), command, started_at: journal::now() };
+        let me = Holder { pid: std::process::id(), command, started_at: clock::now() };
         let lock = state_directory::lock_as(self.context, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())
-    }
-
-    /// Makes certain that the server here is no primary and does not become one. See [`Call::Secure`].
-    async fn secure(&self, command: String, only_look: bool) -> Result<Secured> {
-        let data = &self.context.config()?.data_directory;
-        let signal = data.join(STANDBY_SIGNAL);
-        let is_there = signal.symlink_metadata().is_ok();
-        if only_look {
-            let holder = LocalLock::holder(&self.state_directory).ok().flatten();
-            if let Some(holder) = holder.filter(|_| self.lock.borrow().is_none()) {
-                let others = secure::other_far_ends(self.context, &self.state_directory)?;
-                if !others.contains(&holder.pid.cast_signed()) {
-                    return Err(busy(&holder));
-                }
-            }
-            let server = secure::standing(data, secure::LOOKS).await;
-            return Ok(Secured { wrote_signal: !is_there && server == Standing::Down, server });
-        }
-        secure::end_other_far_ends(self.context, &self.state_directory).await?;
-        // A process that ends shows no command line any more a moment before it gives its lock back.
-        let until = Instant::now() + GIVES_BACK.0;
-        while let Err(error) = self.take_lock(command.clone()).await {
-            if error.exit != Exit::Busy || Instant::now() >= until {
-                return Err(error);
-            }
-            sleep(GIVES_BACK.1).await;
-        }
-        self.armed.take();
-        if signal.symlink_metadata().is_err() {
-            self.write_signal(signal).await?;
-        }
-        let server = secure::standing(data, secure::SETTLES).await;
-        if !server.is_secure() {
-            self.remove_signal().await?;
-        }
-        Ok(Secured { server, wrote_signal: self.wrote_signal.get() })
-    }
-
-    async fn write_signal(&self, path: PathBuf) -> Result<()> {
-        let config = self.context.config()?;
-        let data = &config.data_directory;
-        let next = next_start::look(data, self.context.config_directory(config).as_deref());
-        // With the signal and a target, a server that is started now would promote itself.
-        if let Some(clear) = standby::clear(data, &next) {
-            self.live.file_op(&clear).await?;
-        }
-        self.had_targets.replace(standby::unclear(data, &next, &[]));
-        let step = Op::WriteFile { path, contents: String::new(), mode: next.file_mode };
-        self.live.file_op(&step).await?;
-        self.wrote_signal.set(true);
-        Ok(())
-    }
-
-    /// Removes `standby.signal` if this process has written it.
-    async fn remove_signal(&self) -> Result<()> {
-        if self.wrote_signal.take() {
-            let path = self.context.config()?.data_directory.join(STANDBY_SIGNAL);
-            self.live.file_op(&Op::RemoveFile { path }).await?;
-            let settings = self.had_targets.take();
-            if let Some(step) = settings {
-                self.live.file_op(&step).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what [`Served::secure`] has written, as nothing was promoted.
-    async fn unsecure(&self) -> Result<Option<String>> {
-        let config = self.context.config()?;
-        if !self.wrote_signal.get() {
-            return Ok(None);
-        }
-        if running_postmaster(&config.data_directory).is_some() {
-            return Ok(Some(format!(
-                "the server of node \"{}\" was started meanwhile, as a standby; standby.signal stays in its data directory",
-                config.node_name
-            )));
-        }
-        self.live.may_be_primary(&config.data_directory).await?;
-        self.remove_signal().await?;
-        Ok(None)
     }
 
     async fn perform(&self, step: &Step) -> Result<Option<String>> {
@@ -442,7 +348,7 @@ impl Served<'_> {
             return Err(Error::new(Exit::Internal, "a far end was requested to wait"));
         }
         self.acted.set(true);
-        if let Op::RemoveFile { path } = &step.op
+        if let Op::File(FileOp::RemoveFile { path }) = &step.op
             && let Some(data) = path.parent().filter(|_| path.ends_with(STANDBY_SIGNAL))
         {
             self.live.may_be_primary(data).await?;
@@ -466,7 +372,7 @@ impl Served<'_> {
         let steps = self.armed.take();
         for step in &steps {
             let mut patient = step.clone();
-            if matches!(step.op, Op::Revive { .. }) {
+            if matches!(step.op, Op::RestartAsPrimary { .. }) {
                 // A shutdown that goes on has to end first, however long it takes.
                 patient.timeout_s = patient.timeout_s.max(SHUTDOWN_S);
             }
@@ -494,108 +400,4 @@ fn done(result: Result<Option<String>>) -> Reply {
 
 fn no_answer(error: &anyhow::Error) -> Reply {
     Reply::Failed(Error::new(Exit::LocalCommand, format!("{error:#}")).into())
-}
-
-/// Says who we are. It is waited for while there may be no primary: no program is run for what a file contains.
-async fn hello(context: &Context, state_directory: &Path) -> Hello {
-    // It was read when the state directory was asked for.
-    let Ok(config) = context.config() else { return unknown() };
-    let data = &config.data_directory;
-    let control = control_file::read(data).map(|control| Control {
-        system_identifier: control.system_identifier.to_string(),
-        state: control.state,
-        timeline: control.timeline,
-    });
-    let major = files::text(data.join("PG_VERSION")).ok().map(|text| text.trim().to_string());
-    let tool = |name: &str| tools::find(config.pg_bindir.as_deref(), major.as_deref()?, name).ok();
-    let bindir = tool("pg_ctl").and_then(|path| path.parent().map(Path::to_path_buf));
-    let config_directory = context.config_directory(config);
-    let data_name = data.display().to_string();
-    let in_control = look(tool("pg_controldata"), ["-D", &data_name]).await;
-    let in_control = |label| tools::control_value(in_control.as_deref()?, label);
-    let unfinished = journal::unfinished(state_directory).ok().and_then(|entries| {
-        let entry = unfinished::blocking(&entries)?;
-        let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
-        Some((entry.operation_id.clone(), command.to_string()))
-    });
-    let locked_by = LocalLock::holder(state_directory).ok().flatten().map(|holder| holder.to_string());
-    let next = next_start::look(data, config_directory.as_deref());
-    // Each of them tries the places that it would write to.
-    let (start, stop) = (service::facts(context, Action::Start), service::facts(context, Action::Stop));
-    let start_checks = start.as_ref().map(|facts| start_checks(facts, Action::Start)).unwrap_or_default();
-    let has_upstream = match next.settings.get("primary_conninfo") {
-        Some(set) => Some(!set.is("")),
-        None => next.settings.unread.is_none().then_some(false),
-    };
-    Hello {
-        node_id: config.node_id,
-        node_name: config.node_name.clone(),
-        config_file: config.file().display().to_string(),
-        data_directory: data.clone(),
-        config_directory,
-        user: context.environment.user.clone(),
-        owner: inspect::owner(data),
-        control: control.map_err(|error| format!("{error:#}")),
-        postmaster: running_postmaster(data),
-        major,
-        bindir,
-        service: service_commands(start, stop).map_err(|error| sentence(&error.to_string())),
-        unfinished,
-        locked_by,
-        archive_ready: inspect::names_ending(&data.join("pg_wal/archive_status"), ".ready"),
-        has_upstream,
-        // One of the two is needed by pg_rewind.
-        wal_log_hints: in_control("wal_log_hints setting").map(|word| word == "on"),
-        checksums: in_control("Data page checksum version").map(|version| version != "0"),
-        start_checks,
-        next,
-        ..unknown()
-    }
-}
-
-fn unknown() -> Hello {
-    Hello {
-        pgbaton: env!("CARGO_PKG_VERSION").to_string(),
-        protocol: PROTOCOL,
-        node_id: 0,
-        node_name: String::new(),
-        config_file: String::new(),
-        data_directory: PathBuf::new(),
-        config_directory: None,
-        user: None,
-        owner: None,
-        control: Err(String::new()),
-        postmaster: None,
-        major: None,
-        bindir: None,
-        service: Err(String::new()),
-        unfinished: None,
-        locked_by: None,
-        archive_ready: None,
-        has_upstream: None,
-        wal_log_hints: None,
-        checksums: None,
-        start_checks: Vec::new(),
-        next: NextStart::default(),
-    }
-}
-
-fn service_commands(start: Result<ServiceFacts>, stop: Result<ServiceFacts>) -> Result<ServiceCommands> {
-    let (start, stop) = (start?, stop?);
-    Ok(ServiceCommands {
-        start: command(&start, Action::Start),
-        stop: command(&stop, Action::Stop),
-        start_timeout_s: start.start_timeout_s,
-        stop_timeout_s: stop.stop_timeout_s,
-        start_note: start_note(&start),
-        starter: start.manager,
-        stopper: stop.manager,
-    })
-}
-
-/// Returns what a program says that only looks.
-async fn look<const N: usize>(program: Option<PathBuf>, args: [&str; N]) -> Option<String> {
-    let command = Command::new(program?.display().to_string(), args);
-    let said = timeout(LOOK, process::run(&command, &Surroundings::default())).await.ok()?.ok()?;
-    said.status.success().then_some(said.stdout)
 }

@@ -67,7 +67,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
         if let Some(session) = session
             && let Ok(facts) = discovery::from_session(context, session, "the primary").await
         {
-            discovery::remember(context, &facts, crate::journal::now());
+            discovery::remember(context, &facts, crate::system::clock::now());
         }
     }
     let done = result?;

@@ -166,7 +166,8 @@ impl ClusterFacts {
         })
     }
 
-    /// Returns the system identifier that most of the nodes have; of several, the one that is meant, or else that of the registered primary.
+    /// Returns the system identifier that most of the nodes have; of several, the one that is meant, or else that of the registered
+    /// primary.
     pub fn system_identifier(&self) -> Option<&str> {
         let mut votes: BTreeMap<&str, (usize, bool, bool)> = BTreeMap::new();
         for node in self.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness) {

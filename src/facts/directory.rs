@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::pg::control_file::{self, ControlState};
 use crate::system::files;
 
 /// Where a clone is made before it is moved to its place, inside the data directory so that both are on one file system.
@@ -154,10 +156,10 @@ pub fn running_postmaster(path: &Path) -> Option<i32> {
 
 /// Returns the postmaster that runs on a data directory.
 ///
-/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to any process. A process counts if it exists
-/// and its working directory is the data directory, as every postmaster's is. Where that cannot be seen, it counts if it belongs to the user
-/// that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program, and what
-/// has started it, may have that number in a container that was started again, and are none.
+/// `postmaster.pid` alone proves nothing: it survives a crash, and its process id may by then belong to any process. A process counts if it
+/// exists and its working directory is the data directory, as every postmaster's is. Where that cannot be seen, it counts if it belongs to
+/// the user that the data directory belongs to: PostgreSQL itself takes no other user's process for a postmaster of its own. This program,
+/// and what has started it, may have that number in a container that was started again, and are none.
 pub fn postmaster(path: &Path) -> Option<Postmaster> {
     let text = files::text(path.join("postmaster.pid")).ok()?;
     let mut lines = text.lines().map(str::trim);
@@ -232,6 +234,15 @@ fn is_zombie(process: &Path) -> bool {
 /// Returns the nearest directory above a path that exists: where it would be made.
 pub fn nearest_existing(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
+}
+
+/// Says whether a server is shut down as a primary and would start as a standby.
+///
+/// # Errors
+/// If its control file cannot be read.
+pub fn stays_down(data_directory: &Path) -> anyhow::Result<bool> {
+    Ok(control_file::read(data_directory)?.state == ControlState::ShutDown
+        && data_directory.join(STANDBY_SIGNAL).symlink_metadata().is_ok())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whose state a state directory holds: of which cluster and of which node. Pure, but for reading and writing the file.
 //!
-//! A directory is found by its path, which two clusters can share and a renamed node leaves behind. What lies in it (journals, the lock, the
-//! saved topology) is used only for the cluster and the node that it was made for.
+//! A directory is found by its path, which two clusters can share and a renamed node leaves behind. What lies in it (journals, the lock,
+//! the saved topology) is used only for the cluster and the node that it was made for.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -201,7 +201,8 @@ fn judge_marked(identity: &Identity, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> O
     }
     if in_use {
         return foreign(format!(
-            "It belongs to the same node in \"{}\", which still contains a data directory of this cluster, but data_directory is now \"{}\".",
+            "It belongs to the same node in \"{}\", which still contains a data directory of this cluster, but data_directory is \
+             now \"{}\".",
             place.display(),
             ours.data_directory.display()
         ));

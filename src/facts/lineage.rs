@@ -17,8 +17,8 @@ pub struct Lineage {
     /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
     #[serde(default)]
     pub promotions: Vec<Promotion>,
-    /// Records of its own with a time, the most significant one first, or what stands where another server has one: in each file in which that
-    /// may be. Read for a comparison only.
+    /// Records of its own with a time, the most significant one first, or what stands where another server has one: in each file in which
+    /// that may be. Read for a comparison only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<Milestone>,
 }
@@ -77,8 +77,8 @@ impl Milestone {
 
 /// The history file of timeline $1 and the first bytes written on each of its last eight timelines.
 ///
-/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It distinguishes
-/// two promotions even where the history files agree to the byte, as they do for two standbys that had both caught up.
+/// The first record of a timeline (END_OF_RECOVERY, or a checkpoint) carries the time of the promotion and a checksum over it. It
+/// distinguishes two promotions even where the history files agree to the byte, as they do for two standbys that had both caught up.
 const LINEAGE: &str = "WITH history AS (SELECT convert_from(pg_read_binary_file('pg_wal/' || \
          lpad(upper(to_hex($1::integer)), 8, '0') || '.history', 0, 262144, true), 'UTF8') AS text), \
    lines AS (SELECT m.line[1]::bigint AS parent, m.line[2]::pg_lsn AS lsn, row_number() OVER () AS n \

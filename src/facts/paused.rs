@@ -19,8 +19,8 @@ pub fn advice(name: &str, server: &ServerFacts, primary: Option<&ServerFacts>) -
     let lower = primary.map(|primary| server.lower_than(primary)).unwrap_or_default();
     let (text, resume) = if server.has_recovery_target {
         let text = format!(
-            "Do not resume it: \"{name}\" has a recovery target, at which it would end its recovery and accept writes as a second primary, or shut \
-             down (recovery_target_action). Remove the recovery_target settings, then run \"pgbaton node restart\" on \"{name}\"."
+            "Do not resume it: \"{name}\" has a recovery target, at which it would end its recovery and accept writes as a second primary, or \
+             shut down (recovery_target_action). Remove the recovery_target settings, then run \"pgbaton node restart\" on \"{name}\"."
         );
         (text, false)
     } else if !lower.is_empty() {
@@ -31,8 +31,8 @@ pub fn advice(name: &str, server: &ServerFacts, primary: Option<&ServerFacts>) -
         (text, false)
     } else if primary.is_none() {
         let text = format!(
-            "If it was paused by hand, run \"SELECT pg_wal_replay_resume()\" on \"{name}\". If it is paused because a setting is lower than on \
-             the primary, which does not answer, that would shut the server down: its log says so."
+            "If it was paused by hand, run \"SELECT pg_wal_replay_resume()\" on \"{name}\". If it is paused because a setting is lower than \
+             on the primary, which does not answer, that would shut the server down: its log says so."
         );
         (text, false)
     } else {

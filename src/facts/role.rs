@@ -41,8 +41,8 @@ pub struct RoleFacts {
     /// What is in force of the settings that a standby depends on.
     #[serde(deserialize_with = "settings::answered")]
     pub settings: Settings,
-    /// `default_transaction_read_only` of the server itself; where it is set for this role or this database, that value hides it, and this is
-    /// off.
+    /// `default_transaction_read_only` of the server itself; where it is set for this role or this database, that value hides it, and this
+    /// is off.
     pub read_only: bool,
     /// Databases and roles for which `default_transaction_read_only` is on, without our own role.
     pub read_only_for: Vec<ReadOnlyFor>,
@@ -57,8 +57,8 @@ pub struct ReadOnlyFor {
     pub role: Option<String>,
 }
 
-/// Where `default_transaction_read_only` is set for databases and roles. Other settings are no booleans: the CASE keeps them from being read as
-/// one, in whatever order conditions are looked at.
+/// Where `default_transaction_read_only` is set for databases and roles. Other settings are no booleans: the CASE keeps them from being
+/// read as one, in whatever order conditions are looked at.
 const READ_ONLY: &str = "(SELECT d.datname AS database, a.rolname AS role, \
     CASE WHEN c LIKE 'default_transaction_read_only=%' THEN split_part(c, '=', 2)::boolean ELSE false END AS value \
     FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) c LEFT JOIN pg_database d ON d.oid = s.setdatabase \
@@ -118,8 +118,8 @@ impl RoleFacts {
         self.may_set_upstream && self.alter_system_allowed && self.may_read_settings && self.may_reload
     }
 
-    /// Returns the statements that would let the role do so, for a superuser to run on the primary; empty where nothing is missing, and None
-    /// where no statement helps.
+    /// Returns the statements that would let the role do so, for a superuser to run on the primary; empty where nothing is missing, and
+    /// None where no statement helps.
     pub fn grants_to_follow(&self, version_num: u32) -> Option<Vec<String>> {
         let role = crate::pg::quote::quote_ident(&self.role);
         let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! The settings that decide whether a server can be a standby, stays one, and can be pointed elsewhere.
 //!
-//! The same questions are put to two witnesses: a running server, which says what is in force (`pg_settings`), and the files and options that
-//! its next start will read. The two differ where a setting was changed and the server was not restarted since.
+//! The same questions are put to two witnesses: a running server, which says what is in force (`pg_settings`), and the files and options
+//! that its next start will read. The two differ where a setting was changed and the server was not restarted since.
 
 use std::fmt;
 
@@ -247,8 +247,8 @@ pub fn options(words: &[String]) -> Vec<Set> {
     out
 }
 
-/// A table expression `s` with what a running server says of these settings and of others, for [`ASKED`]. `pg_settings` is read once: it takes
-/// the server longer than all the rest.
+/// A table expression `s` with what a running server says of these settings and of others, for [`ASKED`]. `pg_settings` is read once: it
+/// takes the server longer than all the rest.
 pub fn table(more: &[&'static str]) -> String {
     let quoted: Vec<String> = names().chain(more.iter().copied()).map(|name| format!("'{name}'")).collect();
     format!(

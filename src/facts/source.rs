@@ -78,8 +78,8 @@ pub struct ExternalFile {
     pub file_name: String,
 }
 
-/// Returns the names of settings that were written for one recovery, or one node, and do not go into a clone's own file: what ends a recovery,
-/// where the server streams from, and the delay. How WAL comes from the archive is no such thing.
+/// Returns the names of settings that were written for one recovery, or one node, and do not go into a clone's own file: what ends a
+/// recovery, where the server streams from, and the delay. How WAL comes from the archive is no such thing.
 pub fn removed() -> impl Iterator<Item = &'static str> {
     let more = ["recovery_target_action", "recovery_target_inclusive", "recovery_min_apply_delay"];
     cleared().chain(more)

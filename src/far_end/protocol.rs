@@ -16,7 +16,7 @@ use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::endpoint::Upstream;
 use crate::pg::history::TimelineId;
 use crate::plan::far_end::Standing;
-use crate::plan::{Check, Look, Op, Piece, Probe, Standby, Step};
+use crate::plan::{Check, FileOp, Look, Op, Piece, Probe, Standby, Step};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
 use crate::system::command::Command;
@@ -338,6 +338,36 @@ pub struct Hello {
     pub next: NextStart,
 }
 
+impl Hello {
+    /// Says of this version what it is, and of its node nothing: there is no usable configuration.
+    pub fn unknown() -> Self {
+        Self {
+            pgbaton: env!("CARGO_PKG_VERSION").to_string(),
+            protocol: PROTOCOL,
+            node_id: 0,
+            node_name: String::new(),
+            config_file: String::new(),
+            data_directory: PathBuf::new(),
+            config_directory: None,
+            user: None,
+            owner: None,
+            control: Err(String::new()),
+            postmaster: None,
+            major: None,
+            bindir: None,
+            service: Err(String::new()),
+            unfinished: None,
+            locked_by: None,
+            archive_ready: None,
+            has_upstream: None,
+            wal_log_hints: None,
+            checksums: None,
+            start_checks: Vec::new(),
+            next: NextStart::default(),
+        }
+    }
+}
+
 /// What the control file of a far end says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
@@ -389,22 +419,13 @@ impl Op {
         }
         match self {
             Self::Run(command)
-            | Self::Begin(command)
-            | Self::Revive { start: command, .. }
+            | Self::Spawn(command)
+            | Self::RestartAsPrimary { start: command, .. }
             | Self::Rewind { command, .. } => of(command).collect(),
             Self::Sql { on, statements } => {
                 let bound = statements.iter().flat_map(|statement| &statement.secrets);
                 on.secret.as_deref().into_iter().chain(bound.map(|(_, name)| name.as_str())).collect()
             }
-            Self::WriteSecretFile { secret, .. } => vec![secret],
-            Self::WriteSettings { set, .. } => set
-                .iter()
-                .flat_map(|setting| &setting.value)
-                .filter_map(|piece| match piece {
-                    Piece::Secret(name) => Some(name.as_str()),
-                    Piece::Text(_) => None,
-                })
-                .collect(),
             Self::Promote { on, command, look } => {
                 let others = look.iter().flat_map(Look::secrets);
                 on.secret.as_deref().into_iter().chain(others).chain(command.iter().flat_map(of)).collect()
@@ -422,6 +443,24 @@ impl Op {
                 [on, primary].into_iter().filter_map(|server| server.secret.as_deref()).collect()
             }
             Self::Wait(probe) => probe.secrets(),
+            Self::File(op) => op.secrets(),
+            Self::ArchiveWal { .. } | Self::Signal { .. } => Vec::new(),
+        }
+    }
+}
+
+impl FileOp {
+    fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::WriteSecretFile { secret, .. } => vec![secret],
+            Self::WriteSettings { set, .. } => set
+                .iter()
+                .flat_map(|setting| &setting.value)
+                .filter_map(|piece| match piece {
+                    Piece::Secret(name) => Some(name.as_str()),
+                    Piece::Text(_) => None,
+                })
+                .collect(),
             Self::MakeDirectory { .. }
             | Self::ClearDirectory { .. }
             | Self::RemoveDirectory { .. }
@@ -429,12 +468,10 @@ impl Op {
             | Self::RemoveFile { .. }
             | Self::MoveEntries { .. }
             | Self::CopyFiles { .. }
-            | Self::PutBack { .. }
+            | Self::RestoreFiles { .. }
             | Self::Rename { .. }
-            | Self::KeepWal { .. }
-            | Self::ReturnWal { .. }
-            | Self::ArchiveWal { .. }
-            | Self::Signal { .. } => Vec::new(),
+            | Self::SaveWal { .. }
+            | Self::RestoreWal { .. } => Vec::new(),
         }
     }
 }

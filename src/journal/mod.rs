@@ -16,7 +16,7 @@ pub mod unfinished;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
@@ -168,12 +168,6 @@ pub struct Loaded {
     pub records: Vec<Record>,
     /// The number of the last line, if a crash left it incomplete. It was never acted upon.
     pub torn_line: Option<usize>,
-}
-
-/// Returns the present time, to the millisecond.
-pub fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(Unit::Millisecond).unwrap_or(now)
 }
 
 /// Makes a name for an operation that sorts by time: `20261121T100000.123Z-5f3a`.

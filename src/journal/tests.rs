@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::{OnFailure, Op, Order, Phase, Step};
+use crate::system::clock;
 use crate::system::command::Command;
 use crate::system::files;
 
@@ -24,7 +25,7 @@ fn plan() -> Plan {
             phase(false, vec![step("prepare")]),
             phase(true, vec![step("stop"), step("check"), step("promote").no_return(), step("metadata")]),
         ],
-        back: vec![],
+        rollback: vec![],
         always: vec![],
         verify: vec![],
         back_failed: Exit::NoPrimary,
@@ -84,7 +85,7 @@ fn only_the_newest_finished_journals_are_kept() {
     for (id, over) in [("1", true), ("2", false), ("3", true), ("4", true)] {
         let mut journal = Journal::create(state.path(), &header(id)).unwrap();
         if over {
-            let end = Record::End { exit: Exit::Done, at: now(), note: String::new(), changed: true };
+            let end = Record::End { exit: Exit::Done, at: clock::now(), note: String::new(), changed: true };
             journal.append(&end, Flush::Now).unwrap();
         }
     }
@@ -265,4 +266,30 @@ proptest! {
         let lines = kept.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
         prop_assert!(loaded.records.len() >= lines, "a whole line was lost");
     }
+}
+
+#[test]
+fn operations_of_earlier_versions_are_stored_as_they_were_read() {
+    let mut count = 0;
+    for journal in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journal")).unwrap()
+    {
+        let text = files::text(journal.unwrap().path()).unwrap();
+        let Ok(header) = serde_json::from_str::<serde_json::Value>(text.lines().next().unwrap()) else {
+            continue;
+        };
+        let phases = header["plan"]["phases"].as_array().into_iter().flatten();
+        let steps = phases.flat_map(|phase| phase["steps"].as_array().unwrap());
+        let back = header["plan"]["back"].as_array().into_iter().flatten().map(|back| &back["step"]);
+        for stored in steps.chain(back).map(|step| &step["op"]) {
+            let op: Op = serde_json::from_value(stored.clone()).unwrap();
+            let now = serde_json::to_value(&op).unwrap();
+            let name = |op: &serde_json::Value| op.as_object().unwrap().keys().next().unwrap().clone();
+            assert_eq!(name(&now), name(stored));
+            if matches!(op, Op::File(_)) {
+                assert_eq!(&now, stored);
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
 }

@@ -1,7 +1,8 @@
 //! Operations that were left unfinished, or are open.
 
 use crate::error::Exit;
-use crate::journal::{self, Entry, Flush, Journal, Record, Status};
+use crate::journal::{Entry, Flush, Journal, Record, Status};
+use crate::system::clock;
 
 /// Commands whose unfinished operations block nothing: what they leave harms nothing, and they can be run again.
 pub const HARMLESS: [&str; 15] = [
@@ -30,7 +31,7 @@ pub const HARMLESS: [&str; 15] = [
 pub fn close(entry: &Entry, note: &str) -> anyhow::Result<()> {
     let (mut journal, _) = Journal::resume(&entry.path)?;
     journal.append(
-        &Record::End { exit: Exit::Failed, at: journal::now(), note: note.into(), changed: true },
+        &Record::End { exit: Exit::Failed, at: clock::now(), note: note.into(), changed: true },
         Flush::Now,
     )
 }

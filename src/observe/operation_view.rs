@@ -64,7 +64,7 @@ pub fn step_views(loaded: &Loaded) -> Vec<StepView> {
     let plan = &loaded.header.plan;
     let stages: [(Stage, &'static str, Vec<&Step>); 3] = [
         (Stage::Forward, "forward", plan.steps().collect()),
-        (Stage::Back, "back", plan.back.iter().map(|back| &back.step).collect()),
+        (Stage::Back, "back", plan.rollback.iter().map(|back| &back.step).collect()),
         (Stage::Always, "always", plan.always.iter().collect()),
     ];
     let last = |stage: Stage, id: &str| {

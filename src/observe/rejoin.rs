@@ -20,7 +20,6 @@ use crate::facts::rejoin::{
 };
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
-use crate::journal;
 use crate::observe::own_node::local_endpoint;
 use crate::observe::under_locks::Held;
 use crate::observe::{clone, history, next_start, open_operations, service};
@@ -39,7 +38,7 @@ use crate::plan::service::Action;
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::command::Command;
-use crate::system::{files, inspect, process};
+use crate::system::{clock, files, inspect, process};
 use crate::ui::Level;
 use crate::units::seconds;
 
@@ -130,7 +129,7 @@ pub(crate) async fn gather(
     let there = &there;
 
     let state = context.state_directory()?;
-    let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let name = clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let kept = state.join("kept").join(name);
     let postgres = tool("postgres")?;
     let mut options = RejoinOptions {

@@ -8,6 +8,7 @@ use crate::journal::unfinished::{HARMLESS, blocking, close};
 use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
 use crate::observe::operation_view::worker;
 use crate::plan::parts::events;
+use crate::system::clock;
 
 /// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
 pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
@@ -79,7 +80,7 @@ pub fn note_told(context: &Context) {
     let note = || {
         let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;
         let (mut journal, _) = Journal::resume(&blocking(&entries)?.path).ok()?;
-        let (step, stage, at) = (events::STEP.to_string(), Stage::Forward, journal::now());
+        let (step, stage, at) = (events::STEP.to_string(), Stage::Forward, clock::now());
         journal.append(&Record::Mark { step, stage, mark: Mark::Done, at }, Flush::Now).ok()
     };
     if note().is_none() {

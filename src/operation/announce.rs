@@ -3,13 +3,13 @@
 use crate::context::Context;
 use crate::error::sentence;
 use crate::facts::cluster::ClusterFacts;
-use crate::journal;
 use crate::observe::under_locks::open;
 use crate::observe::{discovery, unfinished};
 use crate::operation::event_hook::{Happening, notify, record};
 use crate::pg::client::Session;
 use crate::plan::parts::events::{Notification, Proof};
 use crate::registry::NodeRow;
+use crate::system::clock;
 use crate::ui::Level;
 
 /// What has become of an operation.
@@ -36,7 +36,7 @@ impl Ending<'_> {
             && let Ok(facts) = discovery::from_session(context, session, "the node").await
         {
             self.record_followers(context, &facts).await;
-            discovery::remember(context, &facts, journal::now());
+            discovery::remember(context, &facts, clock::now());
         }
     }
 

@@ -18,6 +18,7 @@ use crate::pg::statement::Statement;
 use crate::plan::{Check, Op, Plan, Verdict, could_not};
 use crate::registry;
 use crate::secret::Secrets;
+use crate::system::clock;
 use crate::ui::Level;
 
 /// Journals of finished operations that are kept on a node.
@@ -128,7 +129,7 @@ async fn act(
     make_way(context, &directory)?;
     let far_ends = FarEnds::open(context, plan, &Past::default(), channel).await?;
     let config = context.config()?;
-    let started_at = journal::now();
+    let started_at = clock::now();
     let header = Header {
         format: journal::FORMAT,
         pgbaton: env!("CARGO_PKG_VERSION").into(),
@@ -328,7 +329,7 @@ pub fn step_s(result: &Result<Done>, id: &str) -> Option<f64> {
 
 /// Says what a rollback has left that is not urgent, and what removes it.
 fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Issue {
-    let back = plan.back.iter().find(|back| back.step.id == failure.id);
+    let back = plan.rollback.iter().find(|back| back.step.id == failure.id);
     let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
     let hint = match resumable {
         Some(id) => Some(format!(
@@ -356,14 +357,14 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
     }
     let state = match outcome.ended {
-        Ended::WentBack if plan.back.is_empty() && outcome.changed => {
+        Ended::WentBack if plan.rollback.is_empty() && outcome.changed => {
             if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
                 "The steps before it stay done."
             } else {
                 ""
             }
         }
-        Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
+        Ended::WentBack if plan.rollback.is_empty() => "Nothing was changed.",
         Ended::WentBack if outcome.changed => "All other changes were rolled back.",
         Ended::WentBack => "What had been changed was undone.",
         Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
@@ -380,14 +381,16 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     };
     // What the rollback leaves on purpose.
     let mut stays: Vec<&str> = Vec::new();
-    if outcome.ended == Ended::WentBack && !plan.back.is_empty() {
+    if outcome.ended == Ended::WentBack && !plan.rollback.is_empty() {
         let in_vain =
             |id: &str| outcome.failures.iter().any(|failure| failure.id == id && failure.error.no_effect);
         let begun = |id: &str| {
             outcome.steps.iter().any(|step| step.id == id && step.status != StepStatus::NotDone)
                 && !in_vain(id)
         };
-        for left in plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.stays.as_deref()) {
+        for left in
+            plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.left_in_place.as_deref())
+        {
             if !stays.contains(&left) {
                 stays.push(left);
             }

@@ -8,7 +8,7 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::journal::Past;
-use crate::plan::{Back, OnResume, Op, Origin, Plan, Probe, Step};
+use crate::plan::{Back, FileOp, OnResume, Op, Origin, Plan, Probe, Step};
 use crate::registry::NodeType;
 
 /// What an unfinished operation is judged from.
@@ -209,9 +209,11 @@ fn promoted_since(server: &ServerFacts, origin: &Origin) -> Option<String> {
 /// Says whether an effect makes a primary, or lets the next start make one. From an old plan such a one is never carried out.
 pub fn makes_primary(op: &Op) -> bool {
     match op {
-        Op::Promote { .. } | Op::Revive { .. } | Op::Begin(_) => true,
+        Op::Promote { .. } | Op::RestartAsPrimary { .. } | Op::Spawn(_) => true,
         Op::Run(command) => command.starts.is_some() || command.log.is_some(),
-        Op::RemoveFile { path } => path.file_name().is_some_and(|name| name == "standby.signal"),
+        Op::File(FileOp::RemoveFile { path }) => {
+            path.file_name().is_some_and(|name| name == "standby.signal")
+        }
         _ => false,
     }
 }
@@ -236,15 +238,15 @@ pub fn confirmed(plan: &Plan) -> Plan {
 pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
     let mut back = Vec::new();
     let mut removed = false;
-    for step_back in &plan.back {
+    for step_back in &plan.rollback {
         let step = &step_back.step;
         let waits = matches!(&step.op, Op::Wait(_)) || step.id == "write_again";
         match &step.op {
-            Op::RemoveFile { .. } | Op::Revive { .. } if makes_primary(&step.op) => {
+            Op::File(FileOp::RemoveFile { .. }) | Op::RestartAsPrimary { .. } if makes_primary(&step.op) => {
                 // What brings the old primary back removes the signal first; of that, only this part is left.
                 let data = match &step.op {
-                    Op::Revive { data_directory, .. } => Some(data_directory.as_path()),
-                    Op::RemoveFile { path } => path.parent(),
+                    Op::RestartAsPrimary { data_directory, .. } => Some(data_directory.as_path()),
+                    Op::File(FileOp::RemoveFile { path }) => path.parent(),
                     _ => None,
                 };
                 let Some(data) = data.filter(|_| !past_no_return && !removed) else { continue };
@@ -259,7 +261,7 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
                 let step = Step {
                     id: "remove_signal".into(),
                     title,
-                    op: Op::RemoveFile { path },
+                    op: Op::File(FileOp::RemoveFile { path }),
                     requires: Vec::new(),
                     requires_here: Vec::new(),
                     on_resume: OnResume::AgainUnless(Probe::Not(Box::new(runs))),
@@ -269,12 +271,12 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
             }
             op if makes_primary(op) || waits => {}
             // Written into the data directory of what is to stay a standby.
-            Op::WriteSettings { .. } if past_no_return => {}
+            Op::File(FileOp::WriteSettings { .. }) if past_no_return => {}
             _ => back.push(Back { step: unless_taken_over(step), ..step_back.clone() }),
         }
     }
     // What the plan says of the primary was concluded on another day, and nothing here stops or starts one.
-    Plan { back, regained: None, back_failed: Exit::Incomplete, ..plan.clone() }
+    Plan { rollback: back, regained: None, back_failed: Exit::Incomplete, ..plan.clone() }
 }
 
 /// What a step of the rollback requires shows whether it is still this operation's own. On another day that is no failure of the rollback: the
@@ -312,10 +314,16 @@ mod tests {
         };
         let op = Op::Promote { on: on(), command: None, look: Some(look) };
         let promote = Step::new("promote", "promote", op, 60, Exit::Promotion).no_return();
-        let slot = Step::new("slot", "slot", Op::RemoveFile { path: "/slot".into() }, 60, Exit::Switchover);
-        let remove = |path: &str| Op::RemoveFile { path: path.into() };
+        let slot = Step::new(
+            "slot",
+            "slot",
+            Op::File(FileOp::RemoveFile { path: "/slot".into() }),
+            60,
+            Exit::Switchover,
+        );
+        let remove = |path: &str| Op::File(FileOp::RemoveFile { path: path.into() });
         let start = crate::system::command::Command::new("pg_ctl", ["start"]);
-        let revive = Op::Revive { data_directory: "/data".into(), start };
+        let revive = Op::RestartAsPrimary { data_directory: "/data".into(), start };
         let back = |id: &str, op| Back {
             if_started: vec!["slot".into()],
             step: Step::new(id, id, op, 60, Exit::Switchover).at(1),
@@ -328,7 +336,7 @@ mod tests {
                 outage: false,
                 steps: vec![slot, promote],
             }],
-            back: vec![
+            rollback: vec![
                 back("remove_signal", remove("/data/standby.signal")),
                 back("revive", revive),
                 back("drop_slot", remove("/slot")),
@@ -461,19 +469,19 @@ mod tests {
     #[test]
     fn what_is_undone_later_starts_nothing_and_removes_the_signal_of_a_running_primary_only() {
         let undone = |past| undo(&plan(true), past);
-        let ids = |plan: &Plan| plan.back.iter().map(|back| back.step.id.clone()).collect::<Vec<_>>();
+        let ids = |plan: &Plan| plan.rollback.iter().map(|back| back.step.id.clone()).collect::<Vec<_>>();
         let before = undone(false);
         assert_eq!(ids(&before), ["remove_signal", "drop_slot"]);
         assert!(matches!(
-            &before.back[0].step.on_resume,
+            &before.rollback[0].step.on_resume,
             OnResume::AgainUnless(Probe::Not(inner)) if matches!(&**inner, Probe::At { node_id: 1, .. })
         ));
         assert_eq!(ids(&undone(true)), ["drop_slot"]);
         // What another operation has taken over since is left to it, and is no failure.
         let own = Probe::Not(Box::new(Probe::Exists { path: "/data/standby.signal".into() }));
         let mut taken = plan(true);
-        taken.back[2].step.requires = vec![own.clone()];
-        let step = undo(&taken, false).back[1].step.clone();
+        taken.rollback[2].step.requires = vec![own.clone()];
+        let step = undo(&taken, false).rollback[1].step.clone();
         assert_eq!(step.on_resume, OnResume::AgainUnless(Probe::Not(Box::new(own))));
     }
 }

@@ -42,7 +42,7 @@ pub async fn judge_anew(
         command: None,
         use_slots: config.use_replication_slots,
         timeout_s: seconds(config.promote_check_timeout),
-        now: crate::journal::now(),
+        now: crate::system::clock::now(),
         cluster: held.facts.clone(),
     };
     let options = PromoteOptions {

@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::{OPEN, Remote, second_channel, secured};
-use crate::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
+use crate::journal::{Entry, Flush, Journal, Loaded, Past, Record, Stage};
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
@@ -24,6 +24,7 @@ use crate::plan::parts::events;
 use crate::plan::{Back, Plan};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
 use std::cell::Cell;
@@ -142,13 +143,14 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let plan = undo(&header.plan, was_past);
     let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
     let mut plan = plan;
-    plan.back.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    plan.rollback.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
     if context.global.dry_run {
         let begun = |back: &&Back| {
             let names = &back.if_started;
             names.is_empty() || names.iter().any(|id| past.started(Stage::Forward, id))
         };
-        let undone: Vec<&str> = plan.back.iter().filter(begun).map(|back| back.step.title.as_str()).collect();
+        let undone: Vec<&str> =
+            plan.rollback.iter().filter(begun).map(|back| back.step.title.as_str()).collect();
         let detail = match undone.is_empty() {
             true => "Its journal would be closed; there is nothing to undo.".to_string(),
             false => format!("Where it is still needed, this would be done: {}.", undone.join("; ")),
@@ -239,7 +241,7 @@ async fn world<'a>(
         pid: std::process::id(),
         pgbaton: env!("CARGO_PKG_VERSION").into(),
         command_line: context.command_line.clone(),
-        at: journal::now(),
+        at: clock::now(),
     };
     journal
         .append(&resumed, Flush::Now)
@@ -392,7 +394,7 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
     let plan = match changes_roles(&header.command) {
         true => undo(&header.plan, false),
         // Their next run takes over what they left.
-        false => Plan { back: Vec::new(), ..header.plan.clone() },
+        false => Plan { rollback: Vec::new(), ..header.plan.clone() },
     };
     let far_ends = FarEnds::open(context, &plan, past, None).await?;
     let (world, past) = world(context, loaded, past, held.as_ref(), far_ends).await?;

@@ -11,6 +11,9 @@
 //!   first time had no effect.
 //! - **Always** means always: also after the rollback, after an interruption, and in every resumed run.
 
+pub mod effect;
+mod step;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -19,13 +22,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::error::{Error, Exit, Hopeless};
-use crate::journal::{Flush, Mark, Past, Record, Stage, now};
+use crate::error::{Error, Exit};
+use crate::journal::{Flush, Mark, Past, Record, Stage};
 use crate::operation::outcome::{Ended, Narration, Outcome, StepFailure, StepReport, StepStatus, World};
-use crate::operation::wait::{ask, poll, wait};
-use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, Verify, could_not, did_not};
+use crate::operation::wait::{ask, wait};
+use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Step, Verify, could_not};
+use crate::system::clock;
 
 pub use crate::system::signals::Signal;
 
@@ -196,7 +200,7 @@ impl<'a, W: World> Run<'a, W> {
         let changed = self.changed(ended);
         if !resumable {
             let note = self.ending.clone().unwrap_or_else(|| self.note(ended));
-            let end = Record::End { exit, note, changed, at: now() };
+            let end = Record::End { exit, note, changed, at: clock::now() };
             if let Err(cause) = self.world.record(&end, Flush::Now).await {
                 self.warn(format!(
                     "could not record the end of the operation, which will be listed as unfinished: {cause:#}"
@@ -225,7 +229,7 @@ impl<'a, W: World> Run<'a, W> {
             let key = (Stage::Forward, step.id.clone());
             steps.push(notes.reports.remove(&key).unwrap_or_else(untouched));
         }
-        let others = self.plan.back.iter().map(|back| (Stage::Back, &back.step));
+        let others = self.plan.rollback.iter().map(|back| (Stage::Back, &back.step));
         for (stage, step) in others.chain(self.plan.always.iter().map(|step| (Stage::Always, step))) {
             steps.extend(notes.reports.remove(&(stage, step.id.clone())));
         }
@@ -244,10 +248,10 @@ impl<'a, W: World> Run<'a, W> {
 
     /// Returns whether anything was changed and not undone.
     ///
-    /// A rollback with steps in it is the planner's promise that it restores the old state, except for what it states for single steps. An empty one
-    /// promises nothing, and neither does what is undone after the point of no return.
+    /// A rollback with steps in it is the planner's promise that it restores the old state, except for what it states for single steps. An
+    /// empty one promises nothing, and neither does what is undone after the point of no return.
     fn changed(&self, ended: Ended) -> bool {
-        let put_back = ended == Ended::WentBack && !self.plan.back.is_empty() && !self.past_no_return();
+        let put_back = ended == Ended::WentBack && !self.plan.rollback.is_empty() && !self.past_no_return();
         let notes = self.notes.borrow();
         let without_effect = |step: &Step| {
             let refused = |failure: &StepFailure| {
@@ -256,7 +260,7 @@ impl<'a, W: World> Run<'a, W> {
             matches!(step.op, Op::Wait(_))
                 || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
         };
-        let left = |step: &Step| !put_back || step.stays.is_some();
+        let left = |step: &Step| !put_back || step.left_in_place.is_some();
         self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(step))
     }
 
@@ -416,7 +420,7 @@ impl<'a, W: World> Run<'a, W> {
                 if !why.is_empty() {
                     error = error.detail(crate::error::sentence(&why.join(": ")));
                 }
-                if !self.plan.back.is_empty() {
+                if !self.plan.rollback.is_empty() {
                     self.world.narrate(Narration::NotMet { verify, error: &error });
                 }
                 let mark = Mark::Failed { error: error.to_string() };
@@ -437,12 +441,12 @@ impl<'a, W: World> Run<'a, W> {
         self.commit();
         if self.ending.is_some() {
             self.world.narrate(Narration::Undoing);
-        } else if !self.plan.back.is_empty() {
+        } else if !self.plan.rollback.is_empty() {
             self.world.narrate(Narration::GoingBack);
         }
         let resumed = self.past.going_back().is_some() || self.ending.is_some();
         // It would say that the point of no return was not reached; what is undone after it stays past it.
-        let record = Record::GoingBack { exit, at: now() };
+        let record = Record::GoingBack { exit, at: clock::now() };
         if !self.past_no_return()
             && let Err(cause) = self.world.record(&record, Flush::Now).await
         {
@@ -450,8 +454,8 @@ impl<'a, W: World> Run<'a, W> {
             self.warn(format!("could not record that the rollback begins: {cause:#}"));
         }
         let mut restored = true;
-        let of = self.plan.back.len();
-        for (i, back) in self.plan.back.iter().enumerate() {
+        let of = self.plan.rollback.len();
+        for (i, back) in self.plan.rollback.iter().enumerate() {
             let named = |step: &Step| back.if_started.contains(&step.id);
             if !back.if_started.is_empty() && !self.plan.steps().any(|step| named(step) && self.started(step))
             {
@@ -478,264 +482,6 @@ impl<'a, W: World> Run<'a, W> {
         }
         (Ended::BackFailed, self.plan.back_failed)
     }
-
-    // A single step.
-
-    /// Takes a step from its first mark to its last one.
-    ///
-    /// `again`: an earlier run has, or may have, started it.
-    async fn attempt(
-        &self,
-        stage: Stage,
-        step: &Step,
-        (number, of): (usize, usize),
-        flush: Flush,
-        again: bool,
-    ) -> End {
-        let begun = Instant::now();
-        self.world.narrate(Narration::StepBegins { number, of, stage, step });
-        if again {
-            match self.left_over(step).await {
-                Ok(LeftOver::Repeat) => {}
-                Ok(LeftOver::Done) => return self.skipped(stage, step, flush, begun).await,
-                Ok(LeftOver::Unclear(error)) => {
-                    // No mark: nothing was tried, and the next run must find the step as this one did.
-                    self.fail(stage, step, error, begun);
-                    return End::Stuck;
-                }
-                Err(error) => return self.failed(stage, step, error, begun).await,
-            }
-        }
-        let resumed = self.past.is_resumed();
-        let required = async {
-            required(self.world, step, questions(step, resumed)).await?;
-            // The look at the other nodes comes last: it must be young when the effect begins, however long the others took.
-            required(self.world, step, step.requires_here.iter()).await
-        };
-        if let Err(error) = required.await {
-            // Another command may have been faster, and what it did is what this step requires not to be.
-            if let OnResume::AgainUnless(probe) = &step.on_resume
-                && !step.no_return
-                && matches!(timeout(SETTLE, self.world.holds(probe)).await, Ok(Ok(true)))
-            {
-                return self.skipped(stage, step, flush, begun).await;
-            }
-            return self.failed(stage, step, error, begun).await;
-        }
-        if stage == Stage::Forward && !self.past_no_return() && self.signal().is_some() {
-            return End::Left; // it came with the questions; the mark would be a step too far
-        }
-        let forced = stage != Stage::Forward || self.past_no_return();
-        let started = Record::Mark { step: step.id.clone(), stage, mark: Mark::Started, at: now() };
-        match self.world.record(&started, flush).await {
-            Ok(()) => {}
-            Err(cause) if forced => self.warn_unrecorded(&step.id, &cause),
-            Err(cause) => {
-                let primary = format!("did not {}, because that could not be recorded first", step.title);
-                return self.failed(stage, step, Error::from_cause(step.exit, primary, &cause), begun).await;
-            }
-        }
-        if stage == Stage::Forward {
-            self.notes.borrow_mut().started.insert(step.id.clone());
-            if step.no_return {
-                self.notes.borrow_mut().no_return = true;
-                self.world.narrate(Narration::PastNoReturn);
-            }
-        }
-        let may_cut = stage == Stage::Forward && step.interruptible && !self.past_no_return();
-        let ended = {
-            let effect = pin!(effect(self.world, step));
-            tokio::select! {
-                biased;
-                result = effect => Some(result),
-                () = self.signalled(), if may_cut => None,
-            }
-        };
-        match ended {
-            Some(Ok(note)) => {
-                self.mark(stage, &step.id, Mark::Done, flush).await;
-                self.world.narrate(Narration::StepEnded { step, note, wall: begun.elapsed() });
-                self.report(stage, step, StepStatus::Done, Some(begun));
-                End::Done
-            }
-            Some(Err(error)) if stage == Stage::Forward && self.past_no_return() => {
-                self.doubtful(step, error, begun).await
-            }
-            Some(Err(error)) => self.failed(stage, step, error, begun).await,
-            None => {
-                self.mark(stage, &step.id, Mark::Interrupted, flush).await;
-                self.world.narrate(Narration::StepInterrupted(step));
-                self.report(stage, step, StepStatus::Interrupted, Some(begun));
-                End::Interrupted
-            }
-        }
-    }
-
-    /// Finds out whether a step that reported an error has taken effect all the same, or another command has done it.
-    ///
-    /// If its probe does not say so, and it is the point of no return, the operation is left as it is: going back could make a second
-    /// primary, and going on needs a first one.
-    async fn doubtful(&self, step: &Step, error: Error, begun: Instant) -> End {
-        let settles = if step.no_return { SETTLE } else { SOON };
-        if !error.no_effect
-            && let OnResume::AgainUnless(probe) = &step.on_resume
-            && wait(self.world, probe, settles.min(seconds(step.timeout_s))).await.is_ok()
-        {
-            self.warn(format!("{error}, but {probe}"));
-            self.mark(Stage::Forward, &step.id, Mark::Done, Flush::Now).await;
-            self.world.narrate(Narration::StepEnded { step, note: None, wall: begun.elapsed() });
-            self.report(Stage::Forward, step, StepStatus::Done, Some(begun));
-            return End::Done;
-        }
-        self.failed(Stage::Forward, step, error, begun).await
-    }
-
-    /// Decides about a step that an earlier run started and did not finish.
-    async fn left_over(&self, step: &Step) -> Result<LeftOver, Error> {
-        match &step.on_resume {
-            OnResume::Again => Ok(LeftOver::Repeat),
-            OnResume::AgainUnless(probe) => match ask(self.world, probe, SETTLE).await {
-                Ok(true) => Ok(LeftOver::Done),
-                Ok(false) => Ok(LeftOver::Repeat),
-                Err(cause) => {
-                    let primary =
-                        format!("could not determine whether an earlier run did this: {}", step.title);
-                    Err(Error::from_cause(step.exit, primary, &cause))
-                }
-            },
-            OnResume::Stop { hint } => {
-                let primary = format!("an earlier run was stopped in the middle of this: {}", step.title);
-                let error = Error::new(step.exit, primary).hint(hint.clone());
-                let abandon = "\"pgbaton operation abandon\" gives the operation up.";
-                Ok(LeftOver::Unclear(if self.past_no_return() { error } else { error.hint(abandon) }))
-            }
-        }
-    }
-
-    /// Takes note of a step that turned out to be done.
-    async fn skipped(&self, stage: Stage, step: &Step, flush: Flush, begun: Instant) -> End {
-        self.mark(stage, &step.id, Mark::Skipped, flush).await;
-        self.world.narrate(Narration::StepSkipped(step));
-        self.report(stage, step, StepStatus::AlreadyDone, Some(begun));
-        End::Done
-    }
-
-    async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
-        // Nothing that follows relies on this mark; the rollback has its own record.
-        self.mark(stage, &step.id, Mark::Failed { error: error.to_string() }, Flush::Later).await;
-        self.fail(stage, step, error, begun);
-        End::Failed
-    }
-
-    fn fail(&self, stage: Stage, step: &Step, mut error: Error, begun: Instant) {
-        error.hint = error.hint.or_else(|| step.hint.clone());
-        // Where nothing is undone, the end comes at once, and says it.
-        if stage != Stage::Forward || !self.plan.back.is_empty() {
-            self.world.narrate(Narration::StepFailed { step, error: &error });
-        }
-        self.report(stage, step, StepStatus::Failed, Some(begun));
-        if stage == Stage::Always {
-            self.warn(error.to_string());
-        } else {
-            let (id, title) = (step.id.clone(), step.title.clone());
-            self.notes.borrow_mut().failures.push(StepFailure { id, title, stage, error });
-        }
-    }
-
-    /// Records what has happened already: if that fails, there is nothing to do but to say so.
-    async fn mark(&self, stage: Stage, step: &str, mark: Mark, flush: Flush) {
-        let record = Record::Mark { step: step.to_string(), stage, mark, at: now() };
-        if let Err(cause) = self.world.record(&record, flush).await {
-            self.warn_unrecorded(step, &cause);
-        }
-    }
-
-    fn warn_unrecorded(&self, step: &str, cause: &anyhow::Error) {
-        self.warn(format!("could not record the state of step \"{step}\": {cause:#}"));
-    }
-
-    fn report(&self, stage: Stage, step: &Step, status: StepStatus, begun: Option<Instant>) {
-        let report = report(stage, step, status, begun);
-        self.notes.borrow_mut().reports.insert((stage, step.id.clone()), report);
-    }
-}
-
-/// Returns what a step requires, wherever it is carried out.
-fn questions(step: &Step, resumed: bool) -> impl Iterator<Item = &Probe> {
-    step.requires.iter().chain(step.requires_on_resume.iter().filter(move |_| resumed))
-}
-
-/// Asks what a step requires.
-async fn required<'a, W: World>(
-    world: &W,
-    step: &Step,
-    probes: impl Iterator<Item = &'a Probe>,
-) -> Result<(), Error> {
-    // All at once: in an outage each round trip counts, and the state of one host does not depend on that of another.
-    let asked = join_all(
-        probes.map(async |probe| (probe, ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await)),
-    );
-    for (probe, answer) in asked.await {
-        let refusal = || Error::new(step.exit, did_not(&step.title));
-        match answer {
-            Ok(true) => {}
-            Ok(false) => return Err(refusal().detail(format!("Precondition not met: {probe}."))),
-            Err(cause) => return Err(unanswered(step, did_not(&step.title), cause)),
-        }
-    }
-    Ok(())
-}
-
-/// Returns the error of a step whose question could not be answered.
-fn unanswered(step: &Step, primary: String, cause: anyhow::Error) -> Error {
-    match cause.downcast::<Hopeless>() {
-        Ok(Hopeless(error)) => Error { exit: step.exit, ..error },
-        Err(cause) => Error::from_cause(step.exit, primary, &cause),
-    }
-}
-
-/// Performs the effect of a step, within its time.
-async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<String>, Error> {
-    let bound = seconds(step.timeout_s);
-    if let Op::Wait(probe) = &step.op {
-        let waited = poll(world, probe, step.gives_up_if.as_ref(), bound, |answer| *answer).await;
-        return waited.map(|_| None).map_err(|cause| unanswered(step, could_not(&step.title), cause));
-    }
-    match timeout(bound, world.perform(step)).await {
-        Ok(result) => result,
-        Err(_) => {
-            let detail = format!("It did not finish within {} s.", step.timeout_s);
-            Err(Error::new(step.exit, could_not(&step.title)).detail(detail))
-        }
-    }
-}
-
-/// Carries out one step by itself, unless its purpose is already achieved: the rollback of a far end that has lost its coordinator.
-///
-/// Returns None if there was nothing to do.
-///
-/// # Errors
-/// Those of the step, and if what it requires does not hold.
-pub async fn alone<W: World>(world: &W, step: &Step) -> Option<Result<Option<String>, Error>> {
-    if let OnResume::AgainUnless(probe) = &step.on_resume
-        && matches!(timeout(SETTLE, world.holds(probe)).await, Ok(Ok(true)))
-    {
-        return None;
-    }
-    if let Err(error) = required(world, step, questions(step, true)).await {
-        return Some(Err(error));
-    }
-    Some(effect(world, step).await)
-}
-
-/// What an earlier run left of a step.
-enum LeftOver {
-    /// It has to be performed (again).
-    Repeat,
-    /// It is done.
-    Done,
-    /// It cannot be determined.
-    Unclear(Error),
 }
 
 fn report(stage: Stage, step: &Step, status: StepStatus, begun: Option<Instant>) -> StepReport {

@@ -40,7 +40,7 @@ pub fn text(plan: &Plan) -> String {
         }
     }
     for (heading, steps) in [
-        ("If a step fails", plan.back.iter().map(|back| &back.step).collect::<Vec<_>>()),
+        ("If a step fails", plan.rollback.iter().map(|back| &back.step).collect::<Vec<_>>()),
         ("In every case", plan.always.iter().collect()),
     ] {
         if !steps.is_empty() {
@@ -77,7 +77,7 @@ pub fn json(plan: &Plan) -> Value {
             })
         })
         .collect();
-    let back: Vec<&str> = plan.back.iter().map(|back| back.step.title.as_str()).collect();
+    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.title.as_str()).collect();
     let always: Vec<&str> = plan.always.iter().map(|step| step.title.as_str()).collect();
     let verify: Vec<&str> = plan.verify.iter().map(|verify| verify.title.as_str()).collect();
     json!({

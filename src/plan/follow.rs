@@ -22,7 +22,7 @@ use crate::plan::parts::standby::{self, Past, replays_late};
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
 use crate::plan::service::writable;
 use crate::plan::{
-    Back, Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step, Waiver,
+    Back, Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step, Waiver,
 };
 use crate::registry::{NodeRow, NodeType, node};
 
@@ -146,14 +146,15 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     let wanted = upstream(&target.row, &local.row, server.version_num, slot.clone());
     let follow = lead(facts, local, &wanted);
     let followed: Vec<String> = follow.iter().map(|step| step.id.clone()).collect();
-    let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
+    let mut back = |if_started: Vec<String>, step: Step| plan.rollback.push(Back { if_started, step });
     for holder in slot_holders(facts, local) {
         let (id, slot) = (holder.row.node_id, slot_of(&local.row).unwrap_or_default());
         let again = create_slot(format!("make_old_slot_{id}"), &endpoint(holder), &slot);
         back(vec![dropped(holder)], again);
     }
     let settings = |id: &str, title: &str, from: &Path, to: &Path| {
-        let op = Op::CopyFiles { from: from.into(), to: to.into(), files: vec![AUTO_CONF.into()] };
+        let op =
+            Op::File(FileOp::CopyFiles { from: from.into(), to: to.into(), files: vec![AUTO_CONF.into()] });
         Step::new(id, format!("{title} of node \"{name}\""), op, QUERY_S, Exit::Follow)
     };
     // Whole: what it had is not to be worked out again, and where it stood.
@@ -185,7 +186,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     plan.always.push(Step::new(
         "forget_settings",
         format!("remove the copy of the settings of node \"{name}\""),
-        Op::RemoveDirectory { path: facts.kept.clone() },
+        Op::File(FileOp::RemoveDirectory { path: facts.kept.clone() }),
         QUERY_S,
         Exit::Follow,
     ));
@@ -544,7 +545,7 @@ mod tests {
             ]
         );
         let back: Vec<(&str, &str)> = plan
-            .back
+            .rollback
             .iter()
             .map(|back| (back.if_started.first().unwrap().as_str(), back.step.id.as_str()))
             .collect();
@@ -562,7 +563,7 @@ mod tests {
         // Also where it did not stream before: then most of all there is a reason to follow another one.
         let mut silent = super::tests::facts();
         silent.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
-        assert_eq!(super::plan(&silent, false).back.len(), 6);
+        assert_eq!(super::plan(&silent, false).rollback.len(), 6);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
     )
     // A running primary ignores it, and would unexpectedly be a standby at some later start.
     .requires(Probe::Stopped { data_directory: data_directory.clone() })
-    .stays(standby::signal_stays(name));
+    .left_in_place(standby::signal_stays(name));
     let phase = |title: &str, on_failure, steps| Phase {
         title: title.into(),
         order: Order::InOrder,
@@ -160,7 +160,7 @@ fn follow(demotion: &Demotion, to: &NewPrimary, slot: Option<String>) -> Step {
         SHORT_S,
         Exit::LocalCommand,
     )
-    .stays(standby::settings_stay(&primary.node_name))
+    .left_in_place(standby::settings_stay(&primary.node_name))
 }
 
 /// Records the node as a standby. A node that does not stream yet is recorded by the rejoin that it needs.

@@ -15,6 +15,7 @@ pub mod check;
 pub mod cleanup;
 pub mod clone;
 pub mod far_end;
+pub mod file_op;
 pub mod follow;
 pub mod guard;
 pub mod look;
@@ -39,6 +40,7 @@ use crate::plan::parts::events::Notification;
 pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
 pub use far_end::FarEnd;
+pub use file_op::FileOp;
 pub use look::{Glance, Look};
 pub use op::{Op, Piece, Request, Setting, Standby};
 pub use probe::Probe;
@@ -46,8 +48,8 @@ pub use probe::Probe;
 /// Everything a mutating command will do.
 ///
 /// Order of execution: `phases` one after the other; then `verify`; and `always` in every case. When a step fails before
-/// the step marked [`Step::no_return`] has been started, `back` restores the old state. Once that step has been started,
-/// no run ever executes `back` again.
+/// the step marked [`Step::no_return`] has been started, `rollback` restores the old state. Once that step has been started,
+/// no run ever executes `rollback` again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The operation as a sentence without a full stop: `clone standby "node2" from "node1"`.
@@ -57,8 +59,8 @@ pub struct Plan {
     /// The work.
     pub phases: Vec<Phase>,
     /// The rollback after a failure before the point of no return, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub back: Vec<Back>,
+    #[serde(rename = "back", default, skip_serializing_if = "Vec::is_empty")]
+    pub rollback: Vec<Back>,
     /// Done whatever happened, each failure only a warning: unpausing daemons belongs here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<Step>,
@@ -178,8 +180,8 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_return: bool,
     /// What the rollback leaves of it on purpose, as a whole sentence; None for a step that is undone or has nothing to undo.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stays: Option<String>,
+    #[serde(rename = "stays", default, skip_serializing_if = "Option::is_none")]
+    pub left_in_place: Option<String>,
     /// SIGINT and SIGTERM may cut this step short. Not so for pg_rewind: cut short, it leaves a broken directory.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub interruptible: bool,
@@ -242,7 +244,7 @@ impl Plan {
             title: title.into(),
             checks: Vec::new(),
             phases: Vec::new(),
-            back: Vec::new(),
+            rollback: Vec::new(),
             always: Vec::new(),
             verify: Vec::new(),
             back_failed: Exit::Failed,
@@ -274,7 +276,7 @@ impl Plan {
     /// Returns what is wrong with the plan itself, if anything is: a defect of the planner, found before any effect.
     pub fn defect(&self) -> Option<String> {
         let mut ids = BTreeSet::new();
-        let back = self.back.iter().map(|back| &back.step);
+        let back = self.rollback.iter().map(|back| &back.step);
         for step in self.steps().chain(back).chain(&self.always) {
             if !ids.insert(&step.id) {
                 return Some(format!("two steps have the id \"{}\"", step.id));
@@ -303,7 +305,7 @@ impl Plan {
             ));
         }
         let known: BTreeSet<&String> = self.steps().map(|step| &step.id).collect();
-        let named = self.back.iter().flat_map(|back| &back.if_started);
+        let named = self.rollback.iter().flat_map(|back| &back.if_started);
         named
             .into_iter()
             .find(|id| !known.contains(id))
@@ -341,7 +343,7 @@ impl Step {
             gives_up_if: None,
             exit,
             no_return: false,
-            stays: None,
+            left_in_place: None,
             interruptible: true,
             hint: None,
         }
@@ -398,8 +400,8 @@ impl Step {
 
     /// Says what the rollback leaves of this step.
     #[must_use]
-    pub fn stays(mut self, sentence: impl Into<String>) -> Self {
-        self.stays = Some(sentence.into());
+    pub fn left_in_place(mut self, sentence: impl Into<String>) -> Self {
+        self.left_in_place = Some(sentence.into());
         self
     }
 

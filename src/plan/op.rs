@@ -3,13 +3,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::{Endpoint, Upstream};
 use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_literal;
 use crate::pg::statement::Statement;
+use crate::plan::file_op::FileOp;
 use crate::plan::look::Look;
 use crate::plan::parts::events::Notification;
 use crate::plan::probe::Probe;
@@ -20,7 +23,7 @@ use crate::system::command::Command;
 ///
 /// No variant holds a password: secrets are named, and the world resolves the name when it performs the effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", remote = "Self")]
 pub enum Op {
     /// Run a program and wait for it.
     Run(Command),
@@ -31,73 +34,6 @@ pub enum Op {
         /// The statements, in order.
         statements: Vec<Statement>,
     },
-    /// Make a directory, with its parents, unless it is there; `mode` is set in both cases.
-    MakeDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Remove everything in a directory, but not the directory.
-    ClearDirectory {
-        /// The directory; it need not exist.
-        path: PathBuf,
-        /// Names that stay.
-        keep: Vec<String>,
-    },
-    /// Remove a directory and everything in it, if it is there.
-    RemoveDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Write a file: whole or not at all, synced.
-    WriteFile {
-        /// The file.
-        path: PathBuf,
-        /// What is in it afterwards.
-        contents: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Write a file whose contents are a secret that the world knows by name: a user's configuration may hold passwords.
-    WriteSecretFile {
-        /// The file.
-        path: PathBuf,
-        /// The name of its contents.
-        secret: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Remove a file if it is there.
-    RemoveFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Rewrite a file of `name = 'value'` lines: the named settings go, the new ones are appended, the rest stays as it is, its mode included.
-    WriteSettings {
-        /// The file; made if missing.
-        path: PathBuf,
-        /// Settings that must not stay.
-        remove: Vec<String>,
-        /// Settings to append.
-        set: Vec<Setting>,
-        /// Its permission bits, if it is made.
-        mode: u32,
-    },
-    /// Move all entries of one directory into another on the same file system, then remove the first one.
-    ///
-    /// Repeatable: entries that have been moved are not there any more. `last` makes the order that safety rests on: what is
-    /// named there is moved after everything else, in that order.
-    MoveEntries {
-        /// The directory to empty.
-        from: PathBuf,
-        /// Where its entries go.
-        to: PathBuf,
-        /// Entries that are moved before all others.
-        first: Vec<String>,
-        /// Entries that are moved after all others.
-        last: Vec<String>,
-    },
     /// Send the postmaster of a data directory a signal, if one runs, and wait for nothing.
     Signal {
         /// The data directory.
@@ -106,11 +42,13 @@ pub enum Op {
         request: Request,
     },
     /// Start a program and wait for nothing: what it brings about is waited for.
-    Begin(Command),
+    #[serde(rename = "begin")]
+    Spawn(Command),
     /// Bring a server back as the primary that it was, unless another node is a primary or has a newer timeline, which is asked from its
     /// host immediately before: one that takes connections is left alone; one that lingers on its way down, or is still writing, is ended
     /// at once, and so is one that was started as a standby meanwhile; then `standby.signal` is removed, and it is started.
-    Revive {
+    #[serde(rename = "revive")]
+    RestartAsPrimary {
         /// The data directory.
         data_directory: PathBuf,
         /// The command that starts it.
@@ -144,55 +82,6 @@ pub enum Op {
         /// The upstream to follow.
         upstream: Upstream,
     },
-    /// Copy files, or symbolic links themselves, from one directory to the same places below another one, replacing what is there. What
-    /// is not there is passed over.
-    CopyFiles {
-        /// The directory that they are in.
-        from: PathBuf,
-        /// Where copies go; made if missing.
-        to: PathBuf,
-        /// Their paths, relative to both.
-        files: Vec<PathBuf>,
-    },
-    /// Make everything in a data directory that is not the server's own what it was when it was copied: files are copied back, and those
-    /// that are new, because a rewind has brought them from another server, are removed.
-    PutBack {
-        /// Where the copies are.
-        from: PathBuf,
-        /// The data directory.
-        data_directory: PathBuf,
-        /// Their paths, relative to both.
-        files: Vec<PathBuf>,
-    },
-    /// Give a file or directory another name on the same file system, unless that was done.
-    Rename {
-        /// The name that it has.
-        from: PathBuf,
-        /// The name that it gets; nothing is replaced.
-        to: PathBuf,
-        /// A symbolic link to it, which leads to the new name afterwards.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        link: Option<PathBuf>,
-    },
-    /// Copy the WAL from a position on, with what `Rewind` needs to begin again. Never links: pg_rewind would write into the copies.
-    KeepWal {
-        /// The data directory.
-        data_directory: PathBuf,
-        /// Where the WAL to copy begins.
-        from: Lsn,
-        /// Where the copies go; made if missing.
-        to: PathBuf,
-    },
-    /// Copy segments that were kept and end before a position back, where pg_rewind has removed them: the source no longer had them, and
-    /// the rewound server replays them.
-    ReturnWal {
-        /// Where `KeepWal` has put its copies.
-        kept: PathBuf,
-        /// The data directory.
-        data_directory: PathBuf,
-        /// Where the WAL ends that both servers share.
-        until: Lsn,
-    },
     /// Archive segments that wait for it and end before a position, as the server would have done.
     ///
     /// A segment with WAL beyond that position must not get into the archive, where others would find it in place of the right one.
@@ -210,7 +99,7 @@ pub enum Op {
         command: Command,
         /// The data directory.
         data_directory: PathBuf,
-        /// Where `KeepWal` has put its copies.
+        /// Where `SaveWal` has put its copies.
         kept: PathBuf,
     },
     /// Drop a failover slot that a former primary has kept, which ends the synchronization of slots there; only if the new primary has one
@@ -234,6 +123,34 @@ pub enum Op {
     },
     /// Wait until a question is answered with yes.
     Wait(Probe),
+    /// Change files or directories. Stored as the file operation itself.
+    #[serde(skip)]
+    File(FileOp),
+}
+
+impl Serialize for Op {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::File(op) => op.serialize(serializer),
+            // The derived method of that name, not this one: see `remote` above.
+            other => Self::serialize(other, serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Op {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Value::deserialize(deserializer)?;
+        // The name decides, so that the error is that of the right one; an untagged variant would report none.
+        let name = stored.as_object().and_then(|operation| operation.keys().next());
+        let op = match name {
+            Some(name) if FileOp::NAMES.contains(&name.as_str()) => {
+                FileOp::deserialize(stored).map(Self::File)
+            }
+            _ => Self::deserialize(stored),
+        };
+        op.map_err(D::Error::custom)
+    }
 }
 
 /// What a signal asks a postmaster for.
@@ -254,8 +171,8 @@ pub enum Request {
 pub enum Standby {
     /// A running one, which is changed by `ALTER SYSTEM` and a reload.
     Running(Endpoint),
-    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not reloaded. What would end the recovery of a
-    /// standby that starts there is cleared on that occasion.
+    /// A data directory, whose `postgresql.auto.conf` is written. A server that runs on it is not reloaded. What would end the recovery of
+    /// a standby that starts there is cleared on that occasion.
     Files {
         /// The data directory.
         data_directory: PathBuf,
@@ -307,21 +224,6 @@ impl fmt::Display for Op {
             Self::DropKeptSlot { on, slot, .. } => {
                 write!(f, "{}: SELECT pg_drop_replication_slot({})", on.name, quote_literal(slot))
             }
-            Self::MakeDirectory { path, mode } => write!(f, "mkdir -p -m {mode:04o} {}", path.display()),
-            Self::ClearDirectory { path, .. } => write!(f, "empty {}", path.display()),
-            Self::RemoveDirectory { path } => write!(f, "rm -r {}", path.display()),
-            Self::WriteFile { path, .. } | Self::WriteSecretFile { path, .. } => {
-                write!(f, "write {}", path.display())
-            }
-            Self::RemoveFile { path } => write!(f, "rm {}", path.display()),
-            Self::WriteSettings { path, set, .. } => {
-                write!(f, "write {}:", path.display())?;
-                for setting in set {
-                    write!(f, " {setting}")?;
-                }
-                Ok(())
-            }
-            Self::MoveEntries { from, to, .. } => write!(f, "mv {}/* {}/", from.display(), to.display()),
             Self::Signal { data_directory, request } => {
                 let signal = match request {
                     Request::FastShutdown => "INT",
@@ -330,8 +232,8 @@ impl fmt::Display for Op {
                 };
                 write!(f, "kill -{signal} $(head -1 {}/postmaster.pid)", data_directory.display())
             }
-            Self::Begin(command) => write!(f, "{command} &"),
-            Self::Revive { data_directory, start } => {
+            Self::Spawn(command) => write!(f, "{command} &"),
+            Self::RestartAsPrimary { data_directory, start } => {
                 write!(
                     f,
                     "kill -QUIT $(head -1 {0}/postmaster.pid), if it is stopping or a standby; rm {0}/standby.signal; {start}",
@@ -361,36 +263,13 @@ impl fmt::Display for Op {
                     .unwrap_or_default();
                 write!(f, "primary_conninfo to {} ({way}), primary_slot_name = '{slot}'", upstream.name)
             }
-            Self::CopyFiles { from, to, files } => {
-                write!(f, "copy {} files from {} to {}", files.len(), from.display(), to.display())
-            }
-            Self::PutBack { from, data_directory, .. } => {
-                write!(f, "copy {}/* to {}/", from.display(), data_directory.display())
-            }
-            Self::Rename { from, to, link } => {
-                write!(f, "mv {} {}", from.display(), to.display())?;
-                match link {
-                    Some(link) => write!(f, "; ln -sfn {} {}", to.display(), link.display()),
-                    None => Ok(()),
-                }
-            }
-            Self::KeepWal { data_directory, from, to } => {
-                write!(f, "copy {}/pg_wal since {from} to {}", data_directory.display(), to.display())
-            }
-            Self::ReturnWal { kept, data_directory, until } => {
-                write!(
-                    f,
-                    "copy {}/pg_wal up to {until} to {}/pg_wal",
-                    kept.display(),
-                    data_directory.display()
-                )
-            }
             Self::ArchiveWal { command, until, .. } => write!(f, "{command} (for segments before {until})"),
             Self::Rewind { command, .. } => command.fmt(f),
             Self::Notify { on, event } => {
                 write!(f, "{}: record event {}; run event_notification_command", on.name, event.event)
             }
             Self::Wait(probe) => write!(f, "wait until {probe}"),
+            Self::File(op) => op.fmt(f),
         }
     }
 }

@@ -168,7 +168,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         title: title(candidate),
         checks,
         phases: Vec::new(),
-        back: Vec::new(),
+        rollback: Vec::new(),
         always: Vec::new(),
         verify: Vec::new(),
         back_failed: Exit::Promotion,
@@ -196,7 +196,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     let for_former = former_id.zip(kept).map(|(id, slot)| (id, slot, None));
     for (node_id, slot, replayed) in for_siblings.chain(for_former) {
         let id = format!("create_slot_{node_id}");
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec![id.clone()],
             step: drop_slot(format!("drop_slot_{node_id}"), &on, &slot),
         });
@@ -351,7 +351,7 @@ fn refused(node_id: i32) -> Promotion {
         title: format!("promote node {node_id}"),
         checks: vec![check],
         phases: Vec::new(),
-        back: Vec::new(),
+        rollback: Vec::new(),
         always: Vec::new(),
         verify: Vec::new(),
         back_failed: Exit::Promotion,

@@ -13,7 +13,7 @@ use crate::pg::last_start::{LastStart, Origin};
 use crate::pg::statement::Statement;
 use crate::plan::clone::remove_leftover;
 use crate::plan::parts::standby;
-use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Step, Verify};
+use crate::plan::{Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, Request, Step, Verify};
 use crate::system::command::Command;
 
 /// What can be done to a server.
@@ -253,7 +253,7 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
         Step::new(
             "standby_signal",
             format!("write \"{}\"", path.display()),
-            Op::WriteFile { path, contents: String::new(), mode: 0o600 },
+            Op::File(FileOp::WriteFile { path, contents: String::new(), mode: 0o600 }),
             60,
             Exit::LocalCommand,
         ),

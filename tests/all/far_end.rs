@@ -25,9 +25,12 @@ use pgbaton::pg::Conninfo;
 use pgbaton::pg::control::Manager;
 use pgbaton::pg::control_file::ControlState;
 use pgbaton::plan::far_end::{Reached, Standing};
-use pgbaton::plan::{Back, Check, FarEnd, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step};
+use pgbaton::plan::{
+    Back, Check, FarEnd, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step,
+};
 use pgbaton::registry::{NodeRow, NodeType};
 use pgbaton::secret::{Secret, Secrets};
+use pgbaton::system::clock;
 use pgbaton::system::command::Command;
 use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::{Holder, LocalLock};
@@ -100,7 +103,7 @@ fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
             outage: false,
             steps,
         }],
-        back,
+        rollback: back,
         back_failed: Exit::NoPrimary,
         far_ends: vec![far_end],
         ..Plan::nothing("try the far end")
@@ -286,7 +289,8 @@ fn steps_and_queries_for_another_node_run_there() {
             parent.display(),
             parent.display()
         );
-        let write = Op::WriteSecretFile { path: file.clone(), secret: "a secret".into(), mode: 0o600 };
+        let write =
+            Op::File(FileOp::WriteSecretFile { path: file.clone(), secret: "a secret".into(), mode: 0o600 });
         let at = |probe| Probe::At { node_id: 1, probe: Box::new(probe) };
         let steps = vec![
             step("write", write).at(1),
@@ -464,7 +468,7 @@ fn a_request_after_a_silence_is_void_and_so_are_later_ones() {
     let server = cluster.primary("node1");
     server.node_config(1, "");
     let file = server.dir.join("written");
-    let write = Op::WriteFile { path: file.clone(), contents: String::new(), mode: 0o600 };
+    let write = Op::File(FileOp::WriteFile { path: file.clone(), contents: String::new(), mode: 0o600 });
     let perform = Call::Perform { step: Box::new(step("write", write)), secrets: BTreeMap::new() };
     let exists = Probe::Exists { path: file.clone() };
     let ask = Call::Holds { probe: Box::new(exists), secrets: BTreeMap::new() };
@@ -556,7 +560,7 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     });
 
     // Another operation runs there.
-    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
+    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
     let taken = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     server.stop(StopMode::Immediate);
     let refused = block_on(secured(&context, &there, SOON)).unwrap_err();
@@ -638,15 +642,19 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
     };
     let no_arguments: [&str; 0] = [];
     let mut steps = vec![
-        step("demote", Op::WriteFile { path: signal.clone(), contents: String::new(), mode: 0o600 }).at(1),
+        step(
+            "demote",
+            Op::File(FileOp::WriteFile { path: signal.clone(), contents: String::new(), mode: 0o600 }),
+        )
+        .at(1),
         step("stop", Op::Signal { data_directory: data.clone(), request: Request::FastShutdown }).at(1),
     ];
     steps.extend(more);
     steps.push(step("never", Op::Wait(Probe::Exists { path: server.dir.join("never") })));
     steps.push(step("later", Op::Run(Command::new("/bin/true", no_arguments))));
     let rollback = vec![
-        back("not_needed", Op::RemoveFile { path: "/nowhere/x".into() }, "later"),
-        back("revive", Op::Revive { data_directory: data, start }, "demote"),
+        back("not_needed", Op::File(FileOp::RemoveFile { path: "/nowhere/x".into() }), "later"),
+        back("revive", Op::RestartAsPrimary { data_directory: data, start }, "demote"),
     ];
     plan(steps, rollback, node1(reached))
 }
@@ -655,7 +663,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
 fn with_failure(mut plan: Plan) -> Plan {
     let no_arguments: [&str; 0] = [];
     let fails = step("fails", Op::Run(Command::new("/bin/false", no_arguments))).at(1);
-    plan.back.insert(0, Back { if_started: vec!["stop".into()], step: fails });
+    plan.rollback.insert(0, Back { if_started: vec!["stop".into()], step: fails });
     plan
 }
 
@@ -745,8 +753,10 @@ fn a_lost_connection_is_reopened_for_the_rollback() {
     let down = step("down", Op::Wait(Probe::At { node_id: 1, probe: Box::new(is_down) }));
     std::fs::remove_file(server.dir.join("state/far-end.log")).unwrap();
     let informed = coordinator.dir.join("informed");
-    let mark =
-        step("informed", Op::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 });
+    let mark = step(
+        "informed",
+        Op::File(FileOp::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 }),
+    );
     let plan = stopped_plan(&server, sshd.reached("key", &config), vec![down, mark]);
     let running = begin(&coordinator, &waiting(plan, 3));
     wait_for("the coordinator to have been informed", SOON, || informed.exists());
@@ -785,16 +795,23 @@ fn after_reporting_the_shutdown_a_far_end_does_nothing_unasked() {
     let config = server.node_config(1, "");
     let coordinator = coordinator(&cluster, "");
     let informed = coordinator.dir.join("informed");
-    let mark =
-        || step("informed", Op::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 });
+    let mark = || {
+        step(
+            "informed",
+            Op::File(FileOp::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 }),
+        )
+    };
     let data = server.data.clone();
     let at = |probe| Op::Wait(Probe::At { node_id: 1, probe: Box::new(probe) });
     let shut_down = || step("down", at(Probe::ShutDown { data_directory: data.clone() }));
     // In the same breath as the promotion: it is abandoned here for lack of anything to promote, and says no more than that it is past.
     let committed = || {
-        step("commit", Op::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 })
-            .no_return()
-            .on_resume(OnResume::AgainUnless(Probe::Exists { path: informed.clone() }))
+        step(
+            "commit",
+            Op::File(FileOp::WriteFile { path: informed.clone(), contents: String::new(), mode: 0o600 }),
+        )
+        .no_return()
+        .on_resume(OnResume::AgainUnless(Probe::Exists { path: informed.clone() }))
     };
     let gone = || step("stopped", at(Probe::Stopped { data_directory: data.clone() }));
     for (reached, more) in [
@@ -851,8 +868,8 @@ fn a_start_whose_far_end_is_terminated_before_it_begins_results_in_a_standby() {
     let context = context(&coordinator);
     let (begun, go) = (server.dir.join("starting"), server.dir.join("go"));
     let mut plan = stopped_plan(&server, local(&server), vec![]);
-    let revive = plan.back.iter_mut().find(|back| back.step.id == "revive").unwrap();
-    let Op::Revive { start, .. } = &mut revive.step.op else { panic!() };
+    let revive = plan.rollback.iter_mut().find(|back| back.step.id == "revive").unwrap();
+    let Op::RestartAsPrimary { start, .. } = &mut revive.step.op else { panic!() };
     let line = format!(
         "touch {}; until [ -e {} ]; do sleep 0.05; done; exec {start}",
         begun.display(),
@@ -899,27 +916,27 @@ fn a_resumed_operation_opens_its_channels_again() {
     let coordinator = coordinator(&cluster, "");
     let file = server.dir.join("resumed");
     let begun = |id: &str, reached: Reached| {
-        let write = Op::WriteFile { path: file.clone(), contents: String::new(), mode: 0o600 };
+        let write = Op::File(FileOp::WriteFile { path: file.clone(), contents: String::new(), mode: 0o600 });
         let header = Header {
             format: journal::FORMAT,
             pgbaton: "0.1.0".into(),
             operation_id: id.into(),
             command: "standby switchover".into(),
             command_line: vec![],
-            started_at: journal::now(),
+            started_at: clock::now(),
             node_id: 2,
             node_name: "node2".into(),
             system_identifier: None,
             pid: 1,
             plan: plan(
-                vec![step("begin", Op::RemoveFile { path: server.dir.join("nothing") })],
+                vec![step("begin", Op::File(FileOp::RemoveFile { path: server.dir.join("nothing") }))],
                 vec![Back { if_started: vec!["begin".into()], step: step("write", write).at(1) }],
                 node1(reached),
             ),
         };
         // Interrupted during its rollback, which is continued.
         let mut journal = Journal::create(&coordinator.dir.join("state"), &header).unwrap();
-        let (stage, mark, at) = (journal::Stage::Forward, journal::Mark::Started, journal::now());
+        let (stage, mark, at) = (journal::Stage::Forward, journal::Mark::Started, clock::now());
         let started = journal::Record::Mark { step: "begin".into(), stage, mark, at };
         journal.append(&started, journal::Flush::Now).unwrap();
         let back = journal::Record::GoingBack { exit: Exit::Switchover, at };
@@ -945,7 +962,7 @@ fn a_resumed_operation_opens_its_channels_again() {
     std::fs::create_dir(server.dir.join("state")).unwrap();
     let before = std::fs::read_to_string(&path).unwrap();
     let me =
-        Holder { pid: std::process::id(), command: "standby switchover".into(), started_at: journal::now() };
+        Holder { pid: std::process::id(), command: "standby switchover".into(), started_at: clock::now() };
     let lock = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     for verb in ["resume", "abandon"] {
         let refused = coordinator.pgbaton(["operation", verb]).run();

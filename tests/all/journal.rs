@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pgbaton::Exit;
 use pgbaton::journal::{self, Loaded, Stage, Status};
 use pgbaton::plan::far_end::Reached;
-use pgbaton::plan::{Op, Probe, Request, Standby};
+use pgbaton::plan::{FileOp, Op, Probe, Request, Standby};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal").join(name)
@@ -96,13 +96,13 @@ fn every_effect_and_every_question_has_a_fixture() {
     let number = |op: &Op| match op {
         Op::Run(_) => 0,
         Op::Sql { .. } => 1,
-        Op::MakeDirectory { .. } => 2,
-        Op::ClearDirectory { .. } => 3,
-        Op::RemoveDirectory { .. } => 4,
-        Op::WriteFile { .. } => 5,
-        Op::RemoveFile { .. } => 6,
-        Op::WriteSettings { .. } => 7,
-        Op::MoveEntries { .. } => 8,
+        Op::File(FileOp::MakeDirectory { .. }) => 2,
+        Op::File(FileOp::ClearDirectory { .. }) => 3,
+        Op::File(FileOp::RemoveDirectory { .. }) => 4,
+        Op::File(FileOp::WriteFile { .. }) => 5,
+        Op::File(FileOp::RemoveFile { .. }) => 6,
+        Op::File(FileOp::WriteSettings { .. }) => 7,
+        Op::File(FileOp::MoveEntries { .. }) => 8,
         Op::Wait(probe) => match probe {
             Probe::Sql { .. } => 9,
             Probe::Accepts { .. } => 10,
@@ -127,25 +127,25 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::Silent { .. } => 208,
             Probe::Lasts { .. } => 209,
         },
-        Op::WriteSecretFile { .. } => 14,
+        Op::File(FileOp::WriteSecretFile { .. }) => 14,
         Op::Signal { request: Request::FastShutdown, .. } => 15,
         Op::Signal { request: Request::ImmediateShutdown, .. } => 21,
         Op::Signal { request: Request::Reload, .. } => 22,
         Op::Promote { .. } => 16,
-        Op::Begin(_) => 25,
-        Op::Revive { .. } => 26,
+        Op::Spawn(_) => 25,
+        Op::RestartAsPrimary { .. } => 26,
         Op::Follow { standby: Standby::Running(_), .. } => 17,
         Op::Follow { standby: Standby::Files { .. }, .. } => 23,
         Op::Notify { .. } => 28,
         Op::Announce { .. } => 205,
         Op::DropKeptSlot { .. } => 206,
-        Op::CopyFiles { .. } => 102,
-        Op::PutBack { .. } => 103,
-        Op::Rename { .. } => 104,
-        Op::KeepWal { .. } => 105,
+        Op::File(FileOp::CopyFiles { .. }) => 102,
+        Op::File(FileOp::RestoreFiles { .. }) => 103,
+        Op::File(FileOp::Rename { .. }) => 104,
+        Op::File(FileOp::SaveWal { .. }) => 105,
         Op::ArchiveWal { .. } => 106,
         Op::Rewind { .. } => 107,
-        Op::ReturnWal { .. } => 108,
+        Op::File(FileOp::RestoreWal { .. }) => 108,
     };
     assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();

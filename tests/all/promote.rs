@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pgbaton::journal;
+use pgbaton::system::clock;
 use pgbaton::system::lock::{Holder, LocalLock};
 use rustix::process::Signal;
 
@@ -268,7 +268,7 @@ fn files_written_on_the_host_of_the_dead_primary_are_removed_if_nothing_is_promo
     std::fs::remove_file(&open).unwrap();
 
     // Another operation runs there.
-    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: journal::now() };
+    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let taken = runtime.block_on(LocalLock::acquire(&there, &me)).unwrap();
     for more in [&["--dry-run"][..], &["--force"]] {

@@ -293,7 +293,7 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
         copies: Copies::new(),
         operations: Vec::new(),
         topology: None,
-        now: crate::journal::now(),
+        now: crate::system::clock::now(),
     }
 }
 

@@ -55,7 +55,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         None
     };
     let facts = discovery::from_session(context, &session, &whom).await?;
-    let now = crate::journal::now();
+    let now = crate::system::clock::now();
     discovery::remember(context, &facts, now);
     let own_operation = unfinished::own_seen(context).map(|own| (own.operation_id, own.process));
     let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);

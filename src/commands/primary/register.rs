@@ -89,7 +89,7 @@ pub async fn run(context: &Context) -> Result<Report> {
             &format!("node \"{}\" (ID {}) is registered as primary", row.node_name, row.node_id),
         );
         if let Ok(facts) = discovery::from_session(context, &session, &whom).await {
-            discovery::remember(context, &facts, crate::journal::now());
+            discovery::remember(context, &facts, crate::system::clock::now());
         }
     } else if !context.global.dry_run {
         context.ui.say(

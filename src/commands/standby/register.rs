@@ -107,7 +107,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         if let Some(session) = to_primary
             && let Ok(facts) = discovery::from_session(context, session, &primary_row.node_name).await
         {
-            discovery::remember(context, &facts, crate::journal::now());
+            discovery::remember(context, &facts, crate::system::clock::now());
         }
     }
     let done = result?;

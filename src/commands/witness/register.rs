@@ -118,7 +118,7 @@ async fn finish(
         if let Some(session) = session
             && let Ok(facts) = discovery::from_session(context, session, &row.node_name).await
         {
-            discovery::remember(context, &facts, crate::journal::now());
+            discovery::remember(context, &facts, crate::system::clock::now());
         }
     }
     let done = result?;

@@ -527,8 +527,8 @@ fn mode(path: &Path) -> anyhow::Result<u32> {
     Ok(metadata.permissions().mode() & 0o7777)
 }
 
-/// Says whether a slot is logical, by the state that the server keeps of it: 16 bytes, its name in 64, and the database that it belongs to, which
-/// no physical slot has.
+/// Says whether a slot is logical, by the state that the server keeps of it: 16 bytes, its name in 64, and the database that it belongs to,
+/// which no physical slot has.
 fn is_logical(slot: &Path) -> bool {
     const DATABASE: std::ops::Range<usize> = 80..84;
     let state = files::read_start(&slot.join("state"), DATABASE.end).unwrap_or_default();

@@ -93,7 +93,7 @@ async fn find(
     operations: bool,
 ) -> Result<(Found, More)> {
     let config = context.config_if_any()?;
-    let now = crate::journal::now();
+    let now = crate::system::clock::now();
     let given = context.given_conninfo()?;
     let topology = config.and_then(|_| last_seen(context));
     // A server that was named is the one that is meant, and no other.

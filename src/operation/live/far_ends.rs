@@ -20,7 +20,7 @@ use crate::secret::Secrets;
 #[derive(Debug, Default)]
 pub struct FarEnds {
     remotes: BTreeMap<i32, Remote>,
-    back: Vec<Back>,
+    rollback: Vec<Back>,
     /// The steps that were started, by this run or an earlier one.
     started: RefCell<BTreeSet<String>>,
     /// The steps during which no server accepts writes.
@@ -85,7 +85,7 @@ impl FarEnds {
         let started = plan.steps().filter(|step| past.started(Stage::Forward, &step.id));
         let far_ends = Self {
             remotes,
-            back: plan.back.clone(),
+            rollback: plan.rollback.clone(),
             started: RefCell::new(started.map(|step| step.id.clone()).collect()),
             outage: plan
                 .phases
@@ -164,7 +164,7 @@ impl FarEnds {
                 back.step.at == Some(remote.far_end.node_id)
                     && (back.if_started.is_empty() || back.if_started.iter().any(|id| started.contains(id)))
             };
-            self.back.iter().filter(applies).map(|back| back.step.clone()).collect()
+            self.rollback.iter().filter(applies).map(|back| back.step.clone()).collect()
         };
         let ids: Vec<String> = back.iter().map(|step| step.id.clone()).collect();
         if remote.confirmed.get() || *remote.armed.borrow() == ids {

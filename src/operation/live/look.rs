@@ -33,7 +33,8 @@ const STOPPED: Duration = Duration::from_secs(2);
 /// where its WAL ends as a standby.
 ///
 /// The WAL receiver is on a new timeline before any restartpoint is; a role that may not see it, or not read files, has NULL there.
-const STANDING: &str = "SELECT json_build_array((pg_control_system()).system_identifier::text, pg_is_in_recovery(), GREATEST((pg_control_checkpoint()).timeline_id, \
+const STANDING: &str = "SELECT json_build_array((pg_control_system()).system_identifier::text, pg_is_in_recovery(), \
+     GREATEST((pg_control_checkpoint()).timeline_id, \
      (pg_control_recovery()).min_recovery_end_timeline, (pg_stat_get_wal_receiver()).received_tli), \
      $REQUESTED, GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text)::text";
 
@@ -75,8 +76,8 @@ impl Live<'_> {
         Ok(seen)
     }
 
-    /// Says whether this process, or its host, was stopped since the last look: then the outage is longer than any connection takes, and what
-    /// was not to be waited for before is waited for.
+    /// Says whether this process, or its host, was stopped since the last look: then the outage is longer than any connection takes, and
+    /// what was not to be waited for before is waited for.
     pub(crate) fn was_stopped(&self) -> bool {
         self.looked.get().is_some_and(|at| clock::since_boot().saturating_sub(at) > STOPPED)
     }
@@ -207,8 +208,8 @@ impl Live<'_> {
         })
     }
 
-    /// Says whether this node's server is a standby without a request for promotion: over the session that holds its lock, without which another
-    /// command may be promoting it.
+    /// Says whether this node's server is a standby without a request for promotion: over the session that holds its lock, without which
+    /// another command may be promoting it.
     pub(crate) async fn stays_standby(&self, on: &Endpoint, data: &std::path::Path) -> anyhow::Result<bool> {
         let own = self.context.config().map_err(|error| anyhow::anyhow!("{error}"))?.node_id;
         let session = match self.holder(own, on) {
@@ -249,8 +250,8 @@ impl Live<'_> {
     }
 }
 
-/// Asks a host again that has said of a server that it is no primary. One that does not say so again objects: the server may have been started
-/// since, and the file that was to prevent that removed.
+/// Asks a host again that has said of a server that it is no primary. One that does not say so again objects: the server may have been
+/// started since, and the file that was to prevent that removed.
 async fn word_of(host: &Remote) -> Word {
     match timeout(PATIENCE + host.round_trip(), host.secure(true)).await {
         Ok(Ok(secured)) => match secured.server.objection() {

@@ -27,7 +27,7 @@ pub(crate) fn copy_files(from: &Path, to: &Path, paths: &[PathBuf]) -> anyhow::R
 }
 
 /// Copies files back and removes those that have come from elsewhere.
-pub(crate) fn put_back(from: &Path, data: &Path, paths: &[PathBuf]) -> anyhow::Result<()> {
+pub(crate) fn restore_files(from: &Path, data: &Path, paths: &[PathBuf]) -> anyhow::Result<()> {
     let kept: BTreeSet<&PathBuf> = paths.iter().collect();
     for path in own_files(data).iter().filter(|path| !kept.contains(path)) {
         files::remove_file(&data.join(path))?;
@@ -50,7 +50,7 @@ pub(crate) fn rename(from: &Path, to: &Path, link: Option<&Path>) -> anyhow::Res
 }
 
 /// Copies the WAL from a position on, and the control file.
-pub(crate) fn keep_wal(data: &Path, from: Lsn, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn save_wal(data: &Path, from: Lsn, to: &Path) -> anyhow::Result<()> {
     let pg_wal = data.join("pg_wal");
     files::make_directory(to, 0o700)?;
     let segments = segments_from(&pg_wal, from, wal::segment_bytes(&pg_wal)?)?;
@@ -59,7 +59,7 @@ pub(crate) fn keep_wal(data: &Path, from: Lsn, to: &Path) -> anyhow::Result<()> 
 }
 
 /// Copies back segments that pg_rewind has removed because the source no longer had them.
-pub(crate) fn return_wal(kept: &Path, data: &Path, until: Lsn) -> anyhow::Result<()> {
+pub(crate) fn restore_wal(kept: &Path, data: &Path, until: Lsn) -> anyhow::Result<()> {
     let (kept, pg_wal) = (kept.join("pg_wal"), data.join("pg_wal"));
     let bytes = wal::segment_bytes(&kept)?;
     for name in files::names_in(&kept)? {
@@ -157,7 +157,7 @@ mod tests {
             files::write(&data.join(name), b"theirs", 0o600).unwrap();
         }
         files::remove_file(&data.join("link")).unwrap();
-        put_back(&kept, &data, &paths).unwrap();
+        restore_files(&kept, &data, &paths).unwrap();
         assert_eq!(own_files(&data), paths);
         assert_eq!(files::read(&data.join("postgresql.conf")).unwrap().unwrap(), b"own");
         assert_eq!(files::read(&data.join("base/1")).unwrap().unwrap(), b"theirs");

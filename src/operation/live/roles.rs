@@ -6,8 +6,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use super::Live;
 use super::look::{Seen, challenged};
-use super::{Live, sql_failed};
+use super::sessions::sql_failed;
 use crate::assess::start::Asker;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::directory::{postmaster_status, running_postmaster};
@@ -212,8 +213,8 @@ impl Live<'_> {
             };
             let kept = old.query_one(KEPT, &[Some(slot)]).await.map_err(|error| sql_failed(on, error))?;
             if kept.get(0) == Some("0") {
-                self.put_back(on, old);
-                self.put_back(primary, new);
+                self.keep_idle(on, old);
+                self.keep_idle(primary, new);
                 return Ok(None);
             }
             if copies.is_empty() || begun.elapsed() >= READERS {
@@ -221,11 +222,11 @@ impl Live<'_> {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        self.put_back(on, old);
-        self.put_back(primary, new);
+        self.keep_idle(on, old);
+        self.keep_idle(primary, new);
         Ok(Some(format!(
-            "failover slot \"{slot}\" was kept on {}: the one on {} {why}. Slots are not synchronized there as long as it exists. If it is no \
-             longer needed, run on {}: SELECT pg_drop_replication_slot({});",
+            "failover slot \"{slot}\" was kept on {}: the one on {} {why}. Slots are not synchronized there as long as it exists. If it is \
+             no longer needed, run on {}: SELECT pg_drop_replication_slot({});",
             on.name,
             primary.name,
             on.name,
@@ -233,11 +234,11 @@ impl Live<'_> {
         )))
     }
 
-    /// Brings a server back as the primary that it was. See [`crate::plan::Op::Revive`].
+    /// Brings a server back as the primary that it was. See [`crate::plan::Op::RestartAsPrimary`].
     ///
     /// The state in `postmaster.pid` says how far it is: a postmaster writes `stopping` there as soon as it is asked to stop. Once the
     /// control file says that it was shut down there is nothing left to write, and before that a crash recovery makes it whole.
-    pub(crate) async fn revive(&self, data: &Path, start: &Command) -> Result<(), Error> {
+    pub(crate) async fn restart_as_primary(&self, data: &Path, start: &Command) -> Result<(), Error> {
         let asked = Instant::now();
         loop {
             while running_postmaster(data).is_some() {
@@ -306,7 +307,7 @@ impl Live<'_> {
             Standby::Running(on) => {
                 let session = self.session(on).await?;
                 self.follow_by_sql(&session, upstream).await.map_err(|error| sql_failed(on, error))?;
-                self.put_back(on, session);
+                self.keep_idle(on, session);
                 Ok(())
             }
             Standby::Files { data_directory, postgres, config_directory } => {

@@ -1,8 +1,8 @@
 //! The world changes, between any two moments, and before what was left is resumed, rolled back or abandoned: another primary, another
 //! timeline, the primary back, a sibling ahead, a consent withdrawn.
 //!
-//! Here the plans are the program's own, and so are the judgements: see [`commands`](crate::operation::scripted::commands). Only what a command
-//! does between them is repeated there.
+//! Here the plans are the program's own, and so are the judgements: see [`commands`](crate::operation::scripted::commands). Only what a
+//! command does between them is repeated there.
 
 use super::killed::count_moments;
 use crate::operation::scripted::commands::{NOTHING, Node2, PROMOTE, SWITCHOVER, Said};

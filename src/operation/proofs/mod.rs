@@ -23,7 +23,8 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::plan::{
-    Back, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Regained, Scope, Step, Verify,
+    Back, FileOp, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Regained, Scope, Step,
+    Verify,
 };
 use crate::system::command::Command;
 
@@ -76,9 +77,12 @@ fn switchover() -> Plan {
             .on_resume(OnResume::AgainUnless(fact("new primary")))
             .requires(no("old primary"))
             .requires(fact("standby.signal"));
-    let back_signal =
-        Step { op: Op::RemoveFile { path: "/data/standby.signal".into() }, ..step("back-signal", early) };
-    let revive = Op::Revive { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
+    let back_signal = Step {
+        op: Op::File(FileOp::RemoveFile { path: "/data/standby.signal".into() }),
+        ..step("back-signal", early)
+    };
+    let revive =
+        Op::RestartAsPrimary { data_directory: "/data".into(), start: Command::new("do", ["start"]) };
     let back_start = Step { op: revive, ..step("back-start", early) }
         .on_resume(OnResume::AgainUnless(fact("old primary")))
         .requires(no("standby.signal"));
@@ -136,7 +140,7 @@ fn switchover() -> Plan {
                 ],
             ),
         ],
-        back: vec![
+        rollback: vec![
             back("write-signal", back_signal),
             back("stop-old", back_start),
             back("make-slot", step("back-slot", early)),
@@ -338,7 +342,7 @@ async fn every_effect_has_its_started_mark_in_the_journal_first() {
 #[tokio::test(start_paused = true)]
 async fn a_plan_without_steps_has_nothing_to_do() {
     let plan = Plan { phases: vec![], verify: vec![], ..switchover() };
-    let outcome = servers().run(&Plan { back: vec![], ..plan }).await.unwrap();
+    let outcome = servers().run(&Plan { rollback: vec![], ..plan }).await.unwrap();
     assert_eq!((outcome.exit, outcome.ended, outcome.changed), (Exit::Done, Ended::NothingToDo, false));
 }
 
@@ -349,7 +353,7 @@ async fn a_defective_plan_is_refused_before_any_effect() {
         |plan| plan.phases[0].steps[0].no_return = true,
         |plan| plan.phases[2].order = Order::AllAtOnce,
         |plan| plan.phases[2].steps[4].on_resume = OnResume::Again,
-        |plan| plan.back[0].if_started.push("nothing".to_string()),
+        |plan| plan.rollback[0].if_started.push("nothing".to_string()),
     ];
     for (i, defect) in defects.iter().enumerate() {
         let mut plan = switchover();

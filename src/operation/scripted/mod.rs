@@ -1,8 +1,8 @@
 //! The scripted world: a small model in which plans run, and in which anything can go wrong on cue.
 //!
-//! There are two models. [`Facts`] is a set of names, which the steps of a plan made for the proof add and remove; what the executor promises
-//! is proven over it. [`Servers`](servers::Servers) is a cluster of three, in which the plans of the program run; what the commands promise
-//! while the world changes is proven over it. Each knows what must never happen, and looks after every effect.
+//! There are two models. [`Facts`] is a set of names, which the steps of a plan made for the proof add and remove; what the executor
+//! promises is proven over it. [`Servers`](servers::Servers) is a cluster of three, in which the plans of the program run; what the
+//! commands promise while the world changes is proven over it. Each knows what must never happen, and looks after every effect.
 
 pub(crate) mod commands;
 pub(crate) mod facts;

@@ -2,8 +2,8 @@
 //!
 //! Node 2 is where the commands are typed. What a step does is read from its [`Op`], and what a question asks from its [`Probe`], so that a
 //! plan that leaves a rule out leaves it out here, too. What must never happen is looked for after every effect and every change: two
-//! primaries; a primary that is created while a newer timeline exists; and WAL that another standby has and the new primary has not, unless the
-//! command that makes it one was given `--accept-data-loss` itself.
+//! primaries; a primary that is created while a newer timeline exists; and WAL that another standby has and the new primary has not, unless
+//! the command that makes it one was given `--accept-data-loss` itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::plan::promote::PromoteOptions;
-use crate::plan::{Glance, Look, Op, Probe, Request, Standby, Step};
+use crate::plan::{FileOp, Glance, Look, Op, Probe, Request, Standby, Step};
 use crate::registry::{NodeRow, NodeType};
 
 /// The node where the commands are typed.
@@ -348,7 +348,7 @@ impl Model for Servers {
                 None => Ok(()),
             },
             // Asked from its host: one that may not be a primary keeps the signal, or gets it.
-            Op::Revive { data_directory, .. } => {
+            Op::RestartAsPrimary { data_directory, .. } => {
                 let (id, own) = (host_of(data_directory), self.server(host_of(data_directory)));
                 let further = (1..=3).filter(|other| *other != id).any(|other| {
                     let server = self.server(other);
@@ -377,7 +377,7 @@ impl Model for Servers {
                 self.promote(look.node_id);
                 self.stays_newest(look.node_id);
             }
-            Op::Revive { data_directory, .. } => {
+            Op::RestartAsPrimary { data_directory, .. } => {
                 let id = host_of(data_directory);
                 self.with(id, |server| server.signal = false);
                 if !self.is(id, State::Primary) {
@@ -387,10 +387,10 @@ impl Model for Servers {
             Op::Signal { data_directory, request: Request::FastShutdown } => {
                 self.with(host_of(data_directory), |server| server.state = State::Down);
             }
-            Op::WriteFile { path, .. } if path.ends_with("standby.signal") => {
+            Op::File(FileOp::WriteFile { path, .. }) if path.ends_with("standby.signal") => {
                 self.with(host_of(path), |server| server.signal = true);
             }
-            Op::RemoveFile { path } if path.ends_with("standby.signal") => {
+            Op::File(FileOp::RemoveFile { path }) if path.ends_with("standby.signal") => {
                 self.with(host_of(path), |server| server.signal = false);
             }
             Op::Follow { standby, upstream } => {

@@ -26,7 +26,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
 use crate::plan::register::{drop_inactive_slot, endpoint};
-use crate::plan::{Back, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Setting, Step};
+use crate::plan::{Back, FileOp, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Setting, Step};
 use crate::registry::node;
 use crate::registry::schema::Present;
 use crate::system::command::Command;
@@ -261,12 +261,12 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
             Step::new(
                 "put_in_place",
                 format!("move the complete copy to \"{}\"", data.display()),
-                Op::MoveEntries {
+                Op::File(FileOp::MoveEntries {
                     from: copy,
                     to: data.clone(),
                     first: vec!["standby.signal".into(), "postgresql.auto.conf".into()],
                     last: vec!["global".into(), "PG_VERSION".into()],
-                },
+                }),
                 SHORT_S,
                 Exit::LocalCommand,
             )
@@ -280,7 +280,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         let mut after = vec![Step::new(
             "remove_marker",
             "remove the marker of an unfinished clone",
-            Op::RemoveDirectory { path: staging },
+            Op::File(FileOp::RemoveDirectory { path: staging }),
             SHORT_S,
             Exit::LocalCommand,
         )];
@@ -293,7 +293,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         Step::new(
             "remove_service_file",
             "remove the connection service file",
-            Op::RemoveFile { path: path.clone() },
+            Op::File(FileOp::RemoveFile { path: path.clone() }),
             SHORT_S,
             Exit::LocalCommand,
         )
@@ -302,7 +302,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
     Plan {
         checks,
         phases,
-        back,
+        rollback: back,
         always: always.into_iter().collect(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::Query,
@@ -422,13 +422,13 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     steps.push(local(
         "make_data_directory",
         format!("create \"{}\"", data.display()),
-        Op::MakeDirectory { path: data.clone(), mode },
+        Op::File(FileOp::MakeDirectory { path: data.clone(), mode }),
         SHORT_S,
     ));
     steps.push(local(
         "make_staging",
         format!("create \"{}\"", staging.display()),
-        Op::MakeDirectory { path: staging.clone(), mode: 0o700 },
+        Op::File(FileOp::MakeDirectory { path: staging.clone(), mode: 0o700 }),
         SHORT_S,
     ));
     let marker = Marker {
@@ -440,11 +440,11 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     steps.push(local(
         "claim",
         "mark the directory as an unfinished clone".into(),
-        Op::WriteFile {
+        Op::File(FileOp::WriteFile {
             path: staging.join(MARKER),
             contents: serde_json::to_string_pretty(&marker).unwrap_or_default(),
             mode: 0o600,
-        },
+        }),
         SHORT_S,
     ));
     if matches!(facts.directory, Contents::DataDirectory { .. }) {
@@ -452,20 +452,25 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         // over what this one leaves.
         for (id, file) in [("take_control_file", "global/pg_control"), ("take_version_file", "PG_VERSION")] {
             let path = data.join(file);
-            steps.push(local(id, format!("remove \"{}\"", path.display()), Op::RemoveFile { path }, SHORT_S));
+            steps.push(local(
+                id,
+                format!("remove \"{}\"", path.display()),
+                Op::File(FileOp::RemoveFile { path }),
+                SHORT_S,
+            ));
         }
     }
     if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
         steps.push(local(
             "clear_data_directory",
             format!("remove everything else in \"{}\"", data.display()),
-            Op::ClearDirectory { path: data.clone(), keep: vec![STAGING.into()] },
+            Op::File(FileOp::ClearDirectory { path: data.clone(), keep: vec![STAGING.into()] }),
             3600,
         ));
         steps.push(local(
             "clear_copy",
             "remove the copy of an earlier clone".into(),
-            Op::RemoveDirectory { path: staging.join(COPY) },
+            Op::File(FileOp::RemoveDirectory { path: staging.join(COPY) }),
             3600,
         ));
     }
@@ -474,7 +479,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
             steps.push(local(
                 &format!("clear_tablespace_{i}"),
                 format!("remove everything in \"{}\"", target.to.display()),
-                Op::ClearDirectory { path: target.to.clone(), keep: Vec::new() },
+                Op::File(FileOp::ClearDirectory { path: target.to.clone(), keep: Vec::new() }),
                 3600,
             ));
         }
@@ -483,7 +488,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         steps.push(local(
             "write_service_file",
             "write a connection service file for pg_basebackup".into(),
-            Op::WriteSecretFile { path: path.clone(), secret: secret.clone(), mode: 0o600 },
+            Op::File(FileOp::WriteSecretFile { path: path.clone(), secret: secret.clone(), mode: 0o600 }),
             SHORT_S,
         ));
     }
@@ -512,9 +517,11 @@ fn end_writers(options: &CloneOptions, writers: &[i32]) -> Step {
 fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
     let data = &options.data_directory;
     let staging = data.join(STAGING);
-    let empty = |path: &Path, keep: &[&str]| Op::ClearDirectory {
-        path: path.to_path_buf(),
-        keep: keep.iter().map(ToString::to_string).collect(),
+    let empty = |path: &Path, keep: &[&str]| {
+        Op::File(FileOp::ClearDirectory {
+            path: path.to_path_buf(),
+            keep: keep.iter().map(ToString::to_string).collect(),
+        })
     };
     let title = |path: &Path| format!("empty \"{}\" again", path.display());
     let back = |if_started: Vec<String>, id: String, title: String, op: Op| Back {
@@ -544,14 +551,14 @@ fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
         vec!["base_backup".into()],
         "remove_copy".into(),
         remove,
-        Op::RemoveDirectory { path: copy },
+        Op::File(FileOp::RemoveDirectory { path: copy }),
     ));
     let mark = "remove the marker of an unfinished clone".to_string();
     steps.push(back(
         vec!["make_staging".into()],
         "unclaim".into(),
         mark,
-        Op::RemoveDirectory { path: staging },
+        Op::File(FileOp::RemoveDirectory { path: staging }),
     ));
     steps
 }
@@ -643,7 +650,7 @@ fn configuration(
                 steps.push(local(
                     &format!("copy_file_{i}"),
                     format!("copy configuration file \"{}\" to \"{}\"", file.from, path.display()),
-                    Op::WriteSecretFile { path, secret: secret.clone(), mode },
+                    Op::File(FileOp::WriteSecretFile { path, secret: secret.clone(), mode }),
                 ));
             }
         }
@@ -668,24 +675,24 @@ fn configuration(
     steps.push(local(
         "write_settings",
         "write the replication settings".into(),
-        Op::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode },
+        Op::File(FileOp::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode }),
     ));
     if !options.conf_only {
         steps.push(local(
             "remove_copied_mark",
             "remove the marker that an interrupted clone has left in the source".into(),
-            Op::RemoveDirectory { path: directory.join(STAGING) },
+            Op::File(FileOp::RemoveDirectory { path: directory.join(STAGING) }),
         ));
     }
     steps.push(local(
         "remove_recovery_signal",
         "remove recovery.signal".into(),
-        Op::RemoveFile { path: directory.join("recovery.signal") },
+        Op::File(FileOp::RemoveFile { path: directory.join("recovery.signal") }),
     ));
     steps.push(local(
         "write_standby_signal",
         "write standby.signal".into(),
-        Op::WriteFile { path: directory.join("standby.signal"), contents: String::new(), mode },
+        Op::File(FileOp::WriteFile { path: directory.join("standby.signal"), contents: String::new(), mode }),
     ));
     if options.conf_only {
         steps.extend(record_slot(facts, options, slot));
@@ -698,7 +705,7 @@ pub fn remove_leftover(staging: &Path) -> Step {
     Step::new(
         "remove_leftover",
         "remove the marker of the completed clone",
-        Op::RemoveDirectory { path: staging.to_path_buf() },
+        Op::File(FileOp::RemoveDirectory { path: staging.to_path_buf() }),
         SHORT_S,
         Exit::LocalCommand,
     )

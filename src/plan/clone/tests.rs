@@ -328,6 +328,6 @@ fn an_old_data_directory_is_marked_before_it_loses_anything() {
     assert!(at("take_version_file") < at("clear_data_directory"));
     assert!(at("write_standby_signal") < at("put_in_place"));
     // In a rollback the mark goes after everything that it stands for.
-    let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
+    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["empty_again", "remove_copy", "unclaim", "wait_for_slot_again", "drop_slot"]);
 }

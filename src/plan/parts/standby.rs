@@ -12,7 +12,7 @@ use crate::facts::server::ServerFacts;
 use crate::facts::settings::{self, NextStart, Place, Set, Settings, TARGET_TIMELINE, TARGETS};
 use crate::pg::lsn::Lsn;
 use crate::plan::parts::following::can_follow;
-use crate::plan::{Check, Op, Setting, Step, Waiver};
+use crate::plan::{Check, FileOp, Op, Setting, Step, Waiver};
 use crate::registry::NodeRow;
 
 /// The file for settings that the server writes itself, which override those of the others.
@@ -48,13 +48,13 @@ pub fn cleared(found: &Settings) -> Vec<(String, String)> {
 }
 
 /// Clears what would end the recovery of a server that starts as a standby; None where nothing would.
-pub fn clear(data_directory: &Path, next: &NextStart) -> Option<Op> {
+pub fn clear(data_directory: &Path, next: &NextStart) -> Option<FileOp> {
     let set = cleared(&next.settings);
     (!set.is_empty()).then(|| write_settings(data_directory, next, Vec::new(), &set))
 }
 
 /// Undoes [`clear`], and removes other settings; None where there is nothing to do.
-pub fn unclear(data_directory: &Path, next: &NextStart, also: &[&str]) -> Option<Op> {
+pub fn unclear(data_directory: &Path, next: &NextStart, also: &[&str]) -> Option<FileOp> {
     let mut remove: Vec<String> = also.iter().map(ToString::to_string).collect();
     remove.extend(cleared(&next.settings).into_iter().map(|(name, _)| name));
     (!remove.is_empty()).then(|| write_settings(data_directory, next, remove, &next.own))
@@ -65,8 +65,8 @@ fn write_settings(
     next: &NextStart,
     remove: Vec<String>,
     set: &[(String, String)],
-) -> Op {
-    Op::WriteSettings {
+) -> FileOp {
+    FileOp::WriteSettings {
         path: data_directory.join(AUTO_CONF),
         remove,
         set: set.iter().map(|(name, value)| Setting::new(name, value)).collect(),
@@ -76,12 +76,11 @@ fn write_settings(
 
 /// The step that clears it, if there is something to clear.
 pub fn clear_step(name: &str, data_directory: &Path, next: &NextStart, exit: Exit) -> Option<Step> {
-    let op = clear(data_directory, next)?;
+    let op = Op::File(clear(data_directory, next)?);
     let title = format!("clear the recovery target of node \"{name}\"");
-    Some(
-        Step::new("no_recovery_target", title, op, SHORT_S, exit)
-            .stays(format!("The recovery target of node \"{name}\" stays cleared, in postgresql.auto.conf.")),
-    )
+    Some(Step::new("no_recovery_target", title, op, SHORT_S, exit).left_in_place(format!(
+        "The recovery target of node \"{name}\" stays cleared, in postgresql.auto.conf."
+    )))
 }
 
 /// Checks what may end the recovery of a server that starts as a standby, other than what stands on its command line: see
@@ -146,11 +145,11 @@ pub struct Future<'a> {
 impl Future<'_> {
     /// Writes `standby.signal`.
     pub fn signal(&self) -> Op {
-        Op::WriteFile {
+        Op::File(FileOp::WriteFile {
             path: self.data_directory.join(STANDBY_SIGNAL),
             contents: String::new(),
             mode: self.next.file_mode,
-        }
+        })
     }
 
     /// Clears what would end the recovery; None where nothing would. It comes before `standby.signal`: with the signal and a target a
@@ -445,7 +444,8 @@ mod tests {
         let own = vec![("recovery_target".to_string(), "immediate".to_string())];
         let next = NextStart { own, ..next(&[("recovery_target", "immediate")]) };
         let data = Path::new("/data");
-        let Some(Op::WriteSettings { remove, set, mode, .. }) = unclear(data, &next, &["primary_conninfo"])
+        let Some(FileOp::WriteSettings { remove, set, mode, .. }) =
+            unclear(data, &next, &["primary_conninfo"])
         else {
             panic!()
         };

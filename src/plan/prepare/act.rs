@@ -13,7 +13,9 @@ use crate::pg::quote::{quote_ident, quote_literal};
 use crate::pg::statement::Statement;
 use crate::pg::{passfile, verifier};
 use crate::plan::parts::settings as settings_file;
-use crate::plan::{Back, Check, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Step, Verify};
+use crate::plan::{
+    Back, Check, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Step, Verify,
+};
 use crate::secret::Secret;
 
 /// Seconds for a step. None of them has much to do, but a checkpoint or a busy disk may come between.
@@ -73,7 +75,7 @@ pub struct Prepared {
 /// A plan in the making.
 struct Making<'a> {
     steps: Vec<Step>,
-    back: Vec<Back>,
+    rollback: Vec<Back>,
     checks: Vec<Check>,
     files: Vec<FileChange>,
     secrets: BTreeMap<String, Secret>,
@@ -86,7 +88,7 @@ impl Work<'_> {
     pub fn prepared(&self, places: &Places) -> Prepared {
         let mut making = Making {
             steps: Vec::new(),
-            back: Vec::new(),
+            rollback: Vec::new(),
             checks: self.checks.clone(),
             files: Vec::new(),
             secrets: BTreeMap::new(),
@@ -146,7 +148,7 @@ impl Work<'_> {
         let plan = Plan {
             checks: making.checks,
             phases,
-            back: making.back,
+            rollback: making.rollback,
             verify,
             back_failed: Exit::LocalCommand,
             incomplete: Exit::Issues,
@@ -266,7 +268,7 @@ impl Making<'_> {
         if !statements.is_empty() {
             let op = Op::Sql { on: server.clone(), statements: sql(&statements) };
             let step = self.step("role", &format!("grant role \"{role}\" its privileges"), op);
-            step.stays = Some(format!("Role \"{role}\" keeps its new privileges."));
+            step.left_in_place = Some(format!("Role \"{role}\" keeps its new privileges."));
         }
         if let Some(statement) = made {
             let database = &work.wanted.database;
@@ -279,12 +281,12 @@ impl Making<'_> {
             let op = Op::Sql { on: server, statements: sql(&[statement]) };
             let step = self.step("database", &format!("create database \"{database}\""), op);
             step.on_resume = OnResume::AgainUnless(there);
-            step.stays = Some(format!("Database \"{database}\" stays."));
+            step.left_in_place = Some(format!("Database \"{database}\" stays."));
         }
         if !inside.is_empty() {
             let op = Op::Sql { on: self.places.database.clone(), statements: sql(&inside) };
             let title = format!("grant role \"{role}\" functions in database \"{}\"", work.wanted.database);
-            self.step("execute", &title, op).stays =
+            self.step("execute", &title, op).left_in_place =
                 Some("It keeps the privilege to call these functions.".into());
         }
     }
@@ -304,9 +306,9 @@ impl Making<'_> {
             });
             let secret = format!("password file {}", file.path.display());
             self.secrets.insert(secret.clone(), Secret::new(new));
-            let op = Op::WriteSecretFile { path: file.path.clone(), secret, mode: 0o600 };
+            let op = Op::File(FileOp::WriteSecretFile { path: file.path.clone(), secret, mode: 0o600 });
             let title = format!("write {} lines into \"{}\"", entries.len(), file.path.display());
-            self.step(&format!("pgpass_{at}"), &title, op).stays =
+            self.step(&format!("pgpass_{at}"), &title, op).left_in_place =
                 Some(format!("\"{}\" keeps its new lines.", file.path.display()));
         }
     }
@@ -328,7 +330,7 @@ impl Making<'_> {
             let set = Statement::new(format!("DO {}", quote_literal(&body)));
             let op = Op::Sql { on: self.places.server.clone(), statements: vec![hand_over, set] };
             self.step(&format!("password_{role}"), &format!("set the password of role \"{role}\""), op)
-                .stays = Some(format!("Role \"{role}\" keeps its new password."));
+                .left_in_place = Some(format!("Role \"{role}\" keeps its new password."));
         }
     }
 
@@ -350,7 +352,7 @@ impl Making<'_> {
                 let text = alter_system(name, value);
                 let statement = Statement::new(text.trim_end_matches(';'));
                 let op = Op::Sql { on: self.places.server.clone(), statements: vec![statement] };
-                self.step(&format!("set_{name}"), &format!("set {name} to \"{value}\""), op).stays =
+                self.step(&format!("set_{name}"), &format!("set {name} to \"{value}\""), op).left_in_place =
                     Some(format!("{name} stays set."));
             }
             return true;
@@ -398,14 +400,14 @@ impl Making<'_> {
         });
         let set = wanted.iter().map(|(name, value)| Setting::new(*name, *value)).collect();
         let names = wanted.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        let op = Op::WriteSettings {
+        let op = Op::File(FileOp::WriteSettings {
             path: facts.own_conf.path.clone(),
             remove: Vec::new(),
             set,
             mode: facts.own_conf.mode,
-        };
+        });
         let title = format!("write {names} into \"{}\"", facts.own_conf.path.display());
-        self.step("own_conf", &title, op).stays = Some(format!("{names} stay set."));
+        self.step("own_conf", &title, op).left_in_place = Some(format!("{names} stay set."));
         let included = facts.conf_directory.is_some() || includes(&conf, &own_name);
         if !included {
             self.may_change(&facts.conf);
@@ -416,13 +418,13 @@ impl Making<'_> {
                 new: new.clone(),
             });
             self.secrets.insert(CONF_NEW.into(), Secret::new(new));
-            let op = Op::WriteSecretFile {
+            let op = Op::File(FileOp::WriteSecretFile {
                 path: facts.conf.path.clone(),
                 secret: CONF_NEW.into(),
                 mode: facts.conf.mode,
-            };
+            });
             let title = format!("include \"{own_name}\" in \"{}\"", facts.conf.path.display());
-            self.step("include", &title, op).stays = Some(format!("\"{own_name}\" stays included."));
+            self.step("include", &title, op).left_in_place = Some(format!("\"{own_name}\" stays included."));
         }
         for (name, value) in wanted {
             // pg_file_settings reads the files as they are, before any reload.
@@ -474,10 +476,12 @@ impl Making<'_> {
         });
         self.secrets.insert(HBA_NEW.into(), Secret::new(new));
         self.secrets.insert(HBA_OLD.into(), Secret::new(old));
-        let write = |secret: &str| Op::WriteSecretFile {
-            path: file.path.clone(),
-            secret: secret.into(),
-            mode: file.mode,
+        let write = |secret: &str| {
+            Op::File(FileOp::WriteSecretFile {
+                path: file.path.clone(),
+                secret: secret.into(),
+                mode: file.mode,
+            })
         };
         let path = file.path.display();
         self.step("pg_hba", &format!("write {} lines into \"{path}\"", lines.len()), write(HBA_NEW));
@@ -501,7 +505,7 @@ impl Making<'_> {
             STEP_S,
             Exit::LocalCommand,
         );
-        self.back.push(Back { if_started: vec!["pg_hba".into()], step });
+        self.rollback.push(Back { if_started: vec!["pg_hba".into()], step });
         true
     }
 

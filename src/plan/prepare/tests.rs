@@ -1,7 +1,7 @@
 use super::*;
 use crate::facts::prepare::{DatabaseNow, FileValue, RoleNow, SettingNow};
 use crate::pg::hba::Rule;
-use crate::plan::Op;
+use crate::plan::{FileOp, Op};
 
 fn setting(value: &str, context: &str) -> SettingNow {
     SettingNow { value: value.into(), source: "default".into(), context: context.into(), file: None }
@@ -279,13 +279,13 @@ fn lines_are_written_once_for_all_nodes_and_taken_back_if_the_server_refuses_the
         ["pgpass_0", "password_repmgr", "pg_hba", "pg_hba_errors", "reload"]
     );
     let made = Work::of(&work_facts, &asked).prepared(&places());
-    assert_eq!(made.plan.back.len(), 1);
+    assert_eq!(made.plan.rollback.len(), 1);
     let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
     assert_eq!(hba.new.matches("# node2\n").count(), 2, "{}", hba.new);
     // No secret in the plan.
     let shown = format!("{} {:?}", serde_json::to_string(&made.plan).unwrap(), made.files);
     assert!(!shown.contains("hunter") && !shown.contains("SCRAM-SHA-256$"), "{shown}");
-    assert!(made.plan.steps().all(|step| !matches!(step.op, Op::WriteFile { .. })));
+    assert!(made.plan.steps().all(|step| !matches!(step.op, Op::File(FileOp::WriteFile { .. }))));
     // A network stands for the nodes.
     let network = Wanted { networks: vec![Network::parse("10.0.0.0/8").unwrap()], ..asked };
     let made = Work::of(&work_facts, &network).printed();

@@ -121,7 +121,7 @@ fn the_slot_comes_first_and_the_sibling_follows_at_the_end() {
     let ids: Vec<&str> = promotion.plan.steps().map(|step| step.id.as_str()).collect();
     assert_eq!(ids, ["create_slot_3", "promote", "record", "follow_3", "tell", "checkpoint"]);
     assert_eq!(promotion.plan.no_return().unwrap().id, "promote");
-    assert_eq!(promotion.plan.back.len(), 1);
+    assert_eq!(promotion.plan.rollback.len(), 1);
     assert_eq!((promotion.former, promotion.wal_lost_bytes), (Some(1), None));
 }
 
@@ -133,7 +133,7 @@ fn what_the_former_primary_needs_is_kept_from_before_the_promotion_on() {
     let kept = plan(&facts, ASKED).plan;
     let ids: Vec<&str> = kept.steps().map(|step| step.id.as_str()).collect();
     assert_eq!(ids[..3], ["create_slot_3", "create_slot_1", "promote"]);
-    let back: Vec<&str> = kept.back.iter().map(|back| back.step.id.as_str()).collect();
+    let back: Vec<&str> = kept.rollback.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["drop_slot_3", "drop_slot_1"]);
     assert_eq!(kept.defect(), None);
     // While it is alive there is no promotion, and nothing is reported about it.

@@ -36,7 +36,8 @@ use crate::plan::parts::standby::{self, AUTO_CONF, Future, Past, replays_late};
 use crate::plan::register::endpoint;
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::{
-    Back, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting, Standby, Step, Verify,
+    Back, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Scope, Setting, Standby, Step,
+    Verify,
 };
 use crate::registry::{NodeRow, NodeType, node};
 use crate::system::command::Command;
@@ -314,7 +315,7 @@ impl Nodes<'_> {
         let on = endpoint(self.primary);
         let make = create_slot("create_slot", &on, &slot);
         plan.phases.push(phase("reserve WAL on the primary", OnFailure::Stop, vec![make]));
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec!["create_slot".into()],
             step: drop_slot("drop_new_slot", &on, &slot),
         });
@@ -362,7 +363,7 @@ impl Nodes<'_> {
         if self.facts.local.running.is_some() {
             let kept = self.options.kept.join("settings");
             let settings = |id: &str, title: &str, from: PathBuf, to: PathBuf| {
-                let op = Op::CopyFiles { from, to, files: vec![AUTO_CONF.into()] };
+                let op = Op::File(FileOp::CopyFiles { from, to, files: vec![AUTO_CONF.into()] });
                 self.step(id, title.into(), op, SHORT_S)
             };
             let reload = |id: &str| {
@@ -373,12 +374,12 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "keep_all_wal",
                 format!("make node \"{name}\" keep all its WAL"),
-                Op::WriteSettings {
+                Op::File(FileOp::WriteSettings {
                     path: data.join(AUTO_CONF),
                     remove: Vec::new(),
                     set: vec![Setting::new("wal_keep_size", KEEP_ALL)],
                     mode: self.facts.next.file_mode,
-                },
+                }),
                 SHORT_S,
             ));
             steps.push(reload("reload"));
@@ -395,13 +396,13 @@ impl Nodes<'_> {
             steps.extend(self.stop_steps());
             steps.push(settings("put_settings_back", "restore its settings", kept.clone(), data.clone()));
             let back = |step: Step| Back { if_started: vec!["keep_all_wal".into()], step };
-            plan.back.push(back(settings(
+            plan.rollback.push(back(settings(
                 "put_settings_back_again",
                 "restore its settings",
                 kept,
                 data.clone(),
             )));
-            plan.back.push(back(reload("reload_again")));
+            plan.rollback.push(back(reload("reload_again")));
         } else if !self.facts.local.is_clean() {
             let mut recover = self.recover();
             if recover.len() == 1 {
@@ -441,7 +442,7 @@ impl Nodes<'_> {
             self.standby_signal_as("standby_signal_before_stop"),
             stop.uninterruptible()
                 .on_resume(OnResume::AgainUnless(stopped.clone()))
-                .stays(format!("The server of node \"{name}\" was stopped.")),
+                .left_in_place(format!("The server of node \"{name}\" was stopped.")),
             self.step(
                 "wait_until_stopped",
                 format!("wait until the server of node \"{name}\" has stopped"),
@@ -525,11 +526,11 @@ impl Nodes<'_> {
         steps.push(self.step(
             "keep_files",
             format!("copy the configuration to \"{}\"", self.options.kept_files.display()),
-            Op::CopyFiles {
+            Op::File(FileOp::CopyFiles {
                 from: data.clone(),
                 to: self.options.kept_files.clone(),
                 files: facts.local.own_files.clone(),
-            },
+            }),
             KEEP_S,
         ));
         steps
@@ -544,7 +545,7 @@ impl Nodes<'_> {
         self.step(
             id,
             format!("copy the WAL since {from} to \"{}\"", self.options.kept.display()),
-            Op::KeepWal { data_directory: self.data(), from, to: self.options.kept.clone() },
+            Op::File(FileOp::SaveWal { data_directory: self.data(), from, to: self.options.kept.clone() }),
             KEEP_S,
         )
     }
@@ -577,13 +578,13 @@ impl Nodes<'_> {
         let begun = kept.join("begun");
         let mode = self.facts.local.mode & !BLOCKED;
         let set_mode = |id: &str, title: String, mode: u32| {
-            self.step(id, title, Op::MakeDirectory { path: data.clone(), mode }, SHORT_S)
+            self.step(id, title, Op::File(FileOp::MakeDirectory { path: data.clone(), mode }), SHORT_S)
         };
-        let op = Op::WriteFile {
+        let op = Op::File(FileOp::WriteFile {
             path: begun.clone(),
             contents: format!("{}\n", self.options.pg_rewind),
             mode: 0o600,
-        };
+        });
         let begin = self
             .step("begin", "record the start of the rewind".into(), op, SHORT_S)
             .requires(Probe::Stopped { data_directory: data.clone() })
@@ -611,11 +612,11 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "place_wal",
                 format!("copy {} WAL segments from the archive into pg_wal", fetched.len()),
-                Op::CopyFiles {
+                Op::File(FileOp::CopyFiles {
                     from: self.options.fetched.clone(),
                     to: data.join("pg_wal"),
                     files: fetched.iter().map(PathBuf::from).collect(),
-                },
+                }),
                 KEEP_S,
             ));
         }
@@ -623,7 +624,7 @@ impl Nodes<'_> {
             steps.push(self.step(
                 &format!("put_aside_{number}"),
                 format!("move \"{}\" aside, which pg_rewind could not write", path.display()),
-                Op::RemoveFile { path: data.join(path) },
+                Op::File(FileOp::RemoveFile { path: data.join(path) }),
                 SHORT_S,
             ));
         }
@@ -646,18 +647,22 @@ impl Nodes<'_> {
             steps.push(self.step(
                 "return_wal",
                 "restore WAL that the primary no longer has".into(),
-                Op::ReturnWal { kept: kept.clone(), data_directory: data.clone(), until: loss.fork },
+                Op::File(FileOp::RestoreWal {
+                    kept: kept.clone(),
+                    data_directory: data.clone(),
+                    until: loss.fork,
+                }),
                 KEEP_S,
             ));
         }
         steps.push(self.step(
             "put_back_files",
             "restore the configuration files".into(),
-            Op::PutBack {
+            Op::File(FileOp::RestoreFiles {
                 from: self.options.kept_files.clone(),
                 data_directory: data.clone(),
                 files: self.facts.local.own_files.clone(),
-            },
+            }),
             KEEP_S,
         ));
         steps.push(self.standby_signal_as("standby_signal_again"));
@@ -702,7 +707,7 @@ impl Nodes<'_> {
     fn standby_signal_as(&self, id: &str) -> Step {
         let path = self.facts.local.data_directory.join(STANDBY_SIGNAL);
         self.step(id, format!("write \"{}\"", path.display()), self.future().signal(), SHORT_S)
-            .stays(standby::signal_stays(self.name()))
+            .left_in_place(standby::signal_stays(self.name()))
     }
 
     fn point_at_primary(&self) -> Step {
@@ -724,7 +729,7 @@ impl Nodes<'_> {
             },
             SHORT_S,
         )
-        .stays(standby::settings_stay(&row.node_name))
+        .left_in_place(standby::settings_stay(&row.node_name))
     }
 
     fn start_and_verify(&self, plan: &mut Plan) {

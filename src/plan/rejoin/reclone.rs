@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Nodes, RejoinFacts, RejoinOptions, SHORT_S, phase};
 use crate::error::Exit;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::plan::{Back, OnFailure, OnResume, Op, Plan, Probe, Step};
+use crate::plan::{Back, FileOp, OnFailure, OnResume, Op, Plan, Probe, Step};
 
 /// What a new clone adds to a rejoin.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
             .step(
                 &id,
                 format!("move \"{}\" to \"{}\"", from.display(), to.display()),
-                Op::Rename { from: from.clone(), to: to.clone(), link },
+                Op::File(FileOp::Rename { from: from.clone(), to: to.clone(), link }),
                 SHORT_S,
             )
             .uninterruptible()
@@ -79,22 +79,22 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     plan.phases.push(phase("move the old directories aside", OnFailure::Stop, moves));
     plan.phases.extend(anew.clone.phases);
     plan.always.extend(anew.clone.always);
-    plan.back.extend(anew.clone.back);
+    plan.rollback.extend(anew.clone.rollback);
     for (number, aside) in numbered() {
         let Aside { from, to, .. } = aside;
         let made = if number == 1 { "make_data_directory" } else { "base_backup" };
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec![made.into()],
             step: nodes
                 .step(
                     &format!("remove_new_{number}"),
                     format!("remove the new \"{}\"", from.display()),
-                    Op::RemoveDirectory { path: from.clone() },
+                    Op::File(FileOp::RemoveDirectory { path: from.clone() }),
                     SHORT_S,
                 )
                 .requires(Probe::Exists { path: to.clone() }),
         });
-        plan.back.push(Back {
+        plan.rollback.push(Back {
             if_started: vec![format!("move_aside_{number}")],
             step: renamed(format!("move_back_{number}"), to, from, link(aside, false))
                 .on_resume(OnResume::AgainUnless(Probe::Not(Box::new(Probe::Exists { path: to.clone() })))),
@@ -105,7 +105,11 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
         steps.push(nodes.step(
             "put_back_files",
             "restore the node's own configuration".into(),
-            Op::PutBack { from: from.clone(), data_directory: nodes.data(), files: files.clone() },
+            Op::File(FileOp::RestoreFiles {
+                from: from.clone(),
+                data_directory: nodes.data(),
+                files: files.clone(),
+            }),
             SHORT_S,
         ));
         steps.push(nodes.point_at_primary());

@@ -9,7 +9,7 @@ use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::wal::Checkpoint;
-use crate::plan::{Check, Verdict};
+use crate::plan::{Check, FileOp, Verdict};
 
 const FORK: Lsn = Lsn(0x0300_0000);
 const END: Lsn = Lsn(0x0300_4E20);
@@ -198,7 +198,7 @@ fn a_crashed_primary_recovers_is_copied_aside_and_rewound_behind_a_closed_door()
         .plan
         .steps()
         .filter_map(|step| match &step.op {
-            Op::MakeDirectory { mode, .. } => Some(*mode),
+            Op::File(FileOp::MakeDirectory { mode, .. }) => Some(*mode),
             _ => None,
         })
         .collect();
@@ -224,7 +224,7 @@ fn a_running_primary_keeps_its_wal_before_it_is_stopped() {
     assert!(at("copy_settings") < at("keep_all_wal") && at("wait_for_reload") < at("stop"));
     assert!(at("standby_signal_before_stop") < at("stop") && at("stop") < at("put_settings_back"));
     assert!(at("put_settings_back") < at("keep_files") && !all.contains(&"recover"));
-    let back: Vec<&str> = rejoin.plan.back.iter().map(|back| back.step.id.as_str()).collect();
+    let back: Vec<&str> = rejoin.plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["drop_new_slot", "put_settings_back_again", "reload_again"]);
 }
 
@@ -452,7 +452,8 @@ fn half_a_rewind_is_only_cloned_again() {
     assert_eq!(rung(&facts, &options), Some(Rung::Reclone));
     let mut rejoin = plan(&facts, &options);
     assert_eq!(stopping(&rejoin), []);
-    let clone_step = |id: &str| Step::new(id, id, Op::RemoveFile { path: "/x".into() }, 1, Exit::BaseBackup);
+    let clone_step =
+        |id: &str| Step::new(id, id, Op::File(FileOp::RemoveFile { path: "/x".into() }), 1, Exit::BaseBackup);
     let clone = Plan {
         phases: vec![phase(
             "copy",
@@ -487,19 +488,19 @@ fn half_a_rewind_is_only_cloned_again() {
         ]
     );
     // Nothing is removed unless the old one is where it was put.
-    let back = rejoin.plan.back.iter().find(|back| back.step.id == "remove_new_1").unwrap();
+    let back = rejoin.plan.rollback.iter().find(|back| back.step.id == "remove_new_1").unwrap();
     assert_eq!(back.if_started, ["make_data_directory"]);
     assert_eq!(back.step.requires, [Probe::Exists { path: "/data.now".into() }]);
     // The link that leads there is where the data directory is by then.
     let links = |steps: Vec<&Step>| -> Vec<PathBuf> {
         let link = |step: &Step| match &step.op {
-            Op::Rename { link, .. } => link.clone(),
+            Op::File(FileOp::Rename { link, .. }) => link.clone(),
             _ => None,
         };
         steps.into_iter().filter_map(link).collect()
     };
     assert_eq!(links(rejoin.plan.steps().collect()), [PathBuf::from("/data.now/pg_tblspc/5")]);
-    let back = rejoin.plan.back.iter().map(|back| &back.step).collect();
+    let back = rejoin.plan.rollback.iter().map(|back| &back.step).collect();
     assert_eq!(links(back), [PathBuf::from("/data/pg_tblspc/5")]);
     let stops: Vec<&Check> = rejoin.plan.checks.iter().filter(|check| check.stops()).collect();
     assert_eq!(stops.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["move_aside"]);

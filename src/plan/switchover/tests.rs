@@ -111,7 +111,7 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
         ]
     );
     assert_eq!(plan.no_return().unwrap().id, "promote");
-    let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
+    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(
         back,
         [
@@ -236,7 +236,7 @@ fn slots_and_settings_that_were_there_stay_on_the_way_back() {
         });
     }
     let plan = plan(&facts, ASKED);
-    let back: Vec<&str> = plan.back.iter().map(|back| back.step.id.as_str()).collect();
+    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
     assert_eq!(back, ["revive", "wait_until_primary", "write_again"]);
 }
 

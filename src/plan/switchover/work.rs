@@ -220,7 +220,7 @@ impl Work<'_> {
     fn change(&self, plan: &mut Plan) {
         let data_directory = self.host.data_directory.clone();
         let stop = match &self.host.stop {
-            Some(command) => Op::Begin(command.clone()),
+            Some(command) => Op::Spawn(command.clone()),
             None => Op::Signal { data_directory: data_directory.clone(), request: Request::FastShutdown },
         };
         let is_down = Probe::ShutDown { data_directory: data_directory.clone() };
@@ -400,13 +400,13 @@ impl Work<'_> {
         plan.regained = Some(Regained { probe: is_primary.clone(), exit: Exit::Switchover });
         let signalled = || vec!["write_signal".to_string()];
         let stopped = || vec!["stop".to_string()];
-        let mut back = |if_started: Vec<String>, step: Step| plan.back.push(Back { if_started, step });
+        let mut back = |if_started: Vec<String>, step: Step| plan.rollback.push(Back { if_started, step });
         back(
             signalled(),
             self.may_go_back(self.there(
                 "revive",
                 format!("restore \"{}\" as the primary", self.from()),
-                Op::Revive {
+                Op::RestartAsPrimary {
                     data_directory: self.host.data_directory.clone(),
                     start: self.host.start.clone(),
                 },
@@ -444,7 +444,7 @@ impl Work<'_> {
             let is_none =
                 self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() })));
             let title = format!("remove the settings of a standby from \"{}\"", self.from());
-            let remove = self.there("remove_upstream", title, op, QUERY_S);
+            let remove = self.there("remove_upstream", title, Op::File(op), QUERY_S);
             back(vec!["write_upstream".into()], remove.requires(is_none.clone()));
             // It was started with them.
             let (data_directory, request) = (self.host.data_directory.clone(), Request::Reload);

@@ -172,7 +172,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::SignalThenLook,
         says: "then standby.signal is written, and only then it is looked whether the server runs",
-        kept_by: "commands/far_end.rs: Served::secure",
+        kept_by: "commands/far_end/secure.rs: Served::secure",
         needed_in: Config { sql_fails: true, ..RESUMED },
     },
     Entry {

@@ -26,6 +26,7 @@ use crate::observe::peers::{self, known};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::{NodeRow, NodeType};
+use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::system::signals::Signals;
 use crate::ui::Level;
@@ -543,7 +544,7 @@ impl Judged {
     fn remember(&self, context: &Context) {
         let facts = self.cluster();
         if facts.nodes.iter().any(|node| node.server.is_ok()) {
-            discovery::remember(context, &facts, journal::now());
+            discovery::remember(context, &facts, clock::now());
         }
     }
 

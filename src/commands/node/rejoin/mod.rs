@@ -12,7 +12,6 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
 use crate::facts::directory::running_postmaster;
 use crate::facts::server::ServerFacts;
-use crate::journal;
 use crate::observe::own_node::secrets_of;
 use crate::observe::peers::known;
 use crate::observe::under_locks::{self, Held, hold};
@@ -26,6 +25,7 @@ use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, drop_kept, p
 use crate::plan::{Check, Plan, follow};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::system::clock;
 use crate::ui::Level;
 
 /// Brings the local node back.
@@ -107,7 +107,7 @@ async fn find(context: &Context) -> Result<ClusterFacts> {
         }
     };
     if let Some(facts) = search.facts.filter(answers) {
-        discovery::remember(context, &facts, journal::now());
+        discovery::remember(context, &facts, clock::now());
         return Ok(facts);
     }
     let knows_no_other_node = |facts: &ClusterFacts| facts.nodes.iter().all(|node| node.row.node_id == own);

@@ -180,6 +180,6 @@ async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<car
         Happening { event: "standby_clone", successful: result.is_ok(), details, ..Happening::default() };
     notify(context, session.as_ref().map(|(session, _)| session), &event).await;
     if result.is_ok() {
-        discovery::remember(context, &facts.cluster, crate::journal::now());
+        discovery::remember(context, &facts.cluster, crate::system::clock::now());
     }
 }

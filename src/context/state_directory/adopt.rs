@@ -1,0 +1,180 @@
+//! The adoption of state that was kept in another place, or that is in the place of another node's.
+
+use std::path::{Path, PathBuf};
+
+use super::find::search;
+use super::{
+    Known, ROOT, State, aside_of, lock_as, look, may_leave, move_to, prepare_state_directory,
+    refuse_other_user,
+};
+use crate::context::Context;
+use crate::error::{Error, Exit, Result};
+use crate::facts::identity::{self, Foreign, Found, Standing, is_same_place};
+use crate::journal::{self, unfinished};
+use crate::system::files;
+use crate::system::lock::{Holder, LocalLock};
+use crate::ui::Level;
+
+/// What became of an adoption.
+#[derive(Debug)]
+pub struct Taken {
+    /// The state directory.
+    pub path: PathBuf,
+    /// Where to what was there went.
+    pub aside: Option<PathBuf>,
+    /// Where it was before.
+    pub from: Option<PathBuf>,
+    /// There was nothing to do.
+    pub already: bool,
+}
+
+/// Makes the state directory of the configuration this node's own; in a dry run only finds out how.
+///
+/// # Errors
+/// Exit code 1 if an unfinished operation would be left behind, or there is no state of this node in `from`; 30 if one is running.
+pub async fn adopt(context: &Context, from: Option<PathBuf>, me: &Holder) -> Result<Taken> {
+    refuse_other_user(context)?;
+    let known = Known::of(context)?;
+    let config = known.config;
+    let path = config.state_directory(&context.environment, Path::new(ROOT))?;
+    let from = match from {
+        Some(from) if is_same_place(&from, &path) => None,
+        Some(from) => {
+            let found = look(&from)?;
+            match known.judge(&found) {
+                Standing::Ours => Some(from),
+                Standing::Foreign(foreign) => {
+                    return Err(Error::failed(format!(
+                        "\"{}\" holds state of another cluster or node",
+                        from.display()
+                    ))
+                    .detail(format!("{} Nothing was changed.", foreign.why)));
+                }
+                Standing::Free => {
+                    return Err(Error::failed(format!(
+                        "there is no state of a node in \"{}\"",
+                        from.display()
+                    ))
+                    .detail("It has no identity.json, topology.json or journals. Nothing was changed."));
+                }
+            }
+        }
+        None => {
+            let found = look(&path)?;
+            return match known.judge(&found) {
+                Standing::Ours => claim(context, &known, path, found, me).await,
+                standing => match (search(context, &known, &path)?, standing) {
+                    // The second cluster of this host has a directory of its own, where it belongs.
+                    (Some(state), Standing::Foreign(_)) if config.names_state_of(&state.path) => {
+                        Ok(Taken { path: state.path, aside: None, from: None, already: true })
+                    }
+                    (Some(state), _) if config.state_directory.is_none() => {
+                        take(context, path, state.path, me).await
+                    }
+                    (_, Standing::Foreign(foreign)) => replace(context, &known, path, &foreign, me).await,
+                    _ => claim(context, &known, path, found, me).await,
+                },
+            };
+        }
+    };
+    match from {
+        Some(from) => take(context, path, from, me).await,
+        None => {
+            let found = look(&path)?;
+            claim(context, &known, path, found, me).await
+        }
+    }
+}
+
+/// Marks a directory that holds nothing, or state of this node.
+async fn claim(
+    context: &Context,
+    known: &Known<'_>,
+    path: PathBuf,
+    found: Found,
+    me: &Holder,
+) -> Result<Taken> {
+    let already = match &found {
+        Found::Marked(identity) => known.ours().identity(Some(identity)) == *identity,
+        Found::Nothing | Found::Unmarked { .. } => false,
+    };
+    if !context.global.dry_run {
+        context.state.replace(Some(State::new(path.clone(), found)));
+        drop(lock_as(context, me).await?);
+    }
+    Ok(Taken { path, aside: None, from: None, already })
+}
+
+/// Moves another's state aside; what is this very node's, which was copied, is taken over where it is.
+async fn replace(
+    context: &Context,
+    known: &Known<'_>,
+    path: PathBuf,
+    foreign: &Foreign,
+    me: &Holder,
+) -> Result<Taken> {
+    if let Found::Marked(identity) = look(&path)?
+        && identity.node_id == known.config.node_id
+        && known.identifier().is_some()
+        && identity.in_data_directory() == known.local.as_deref()
+    {
+        if !context.global.dry_run {
+            let _lock = LocalLock::acquire(&path, me).await?;
+            let identity = known.ours().identity(Some(&identity));
+            identity::save(&path, &identity, true).map_err(|error| {
+                Error::from_cause(Exit::Failed, "could not mark the state directory", &error)
+            })?;
+        }
+        return Ok(Taken { path, aside: None, from: None, already: false });
+    }
+    may_leave(&path, &foreign.why)?;
+    let aside = aside_of(&path, foreign.identifier.as_deref());
+    if !context.global.dry_run {
+        move_to(context, &path, &aside, me).await?;
+        context.state.replace(Some(State::new(path.clone(), Found::Nothing)));
+        drop(lock_as(context, me).await?);
+    }
+    Ok(Taken { path, aside: Some(aside), from: None, already: false })
+}
+
+/// Moves state of this node to where the configuration says.
+async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> Result<Taken> {
+    let used = !files::names_in(&path).unwrap_or_default().is_empty();
+    let aside = if used {
+        may_leave(&path, "It is in the directory that the state is to be moved to.")?;
+        let present = match look(&path)? {
+            Found::Marked(identity) => identity.system_identifier,
+            Found::Unmarked { topology, .. } => topology.and_then(|seen| seen.system_identifier),
+            Found::Nothing => None,
+        };
+        Some(aside_of(&path, present.as_deref()))
+    } else {
+        None
+    };
+    if context.global.dry_run {
+        return Ok(Taken { path, aside, from: Some(from), already: false });
+    }
+    if let Some(aside) = &aside {
+        move_to(context, &path, aside, me).await?;
+    }
+    let open = journal::unfinished(&from).is_ok_and(|left| unfinished::blocking(&left).is_some());
+    if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+        prepare_state_directory(parent)?;
+    }
+    move_to(context, &from, &path, me).await?;
+    if open {
+        // The plan of an unfinished operation names files in the old place.
+        if let Err(error) = std::os::unix::fs::symlink(&path, &from) {
+            context.ui.message(
+                Level::Warning,
+                &format!("could not create the symbolic link \"{}\"", from.display()),
+                Some(&crate::error::sentence(&error.to_string())),
+                Some("An operation is unfinished, and its plan names files there. Create the link before you resume it."),
+            );
+        }
+    }
+    let found = look(&path)?;
+    context.state.replace(Some(State::new(path.clone(), found)));
+    drop(lock_as(context, me).await?);
+    Ok(Taken { path, aside, from: Some(from), already: false })
+}

@@ -1,0 +1,152 @@
+//! Which state directory is this node's: the one that the configuration names, or one that was kept under another name.
+
+use std::path::{Path, PathBuf};
+
+use super::{Known, ROOT, State, aside_of, look, may_leave, named, refused};
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::facts::identity::{Found, Standing, is_same_place};
+use crate::journal::{self, unfinished};
+use crate::registry::{NodeRow, NodeType};
+use crate::system::environment::home_of;
+use crate::system::files;
+use crate::ui::Level;
+
+pub(super) fn find(context: &Context) -> Result<State> {
+    let mut known = Known::of(context)?;
+    let config = known.config;
+    let is_default = config.state_directory.is_none();
+    let usual = config.state_directory(&context.environment, Path::new(ROOT))?;
+    let found = look(&usual)?;
+    if known.cluster.is_none()
+        && let Found::Unmarked { topology: Some(seen), .. } = &found
+        && is_witness(config, seen.nodes.iter().map(|node| &node.row))
+    {
+        known.cluster.clone_from(&seen.system_identifier);
+        context.cluster.replace(known.cluster.clone());
+    }
+    let standing = known.judge(&found);
+    if standing == Standing::Ours {
+        return Ok(State::new(usual, found));
+    }
+    let elsewhere = search(context, &known, &usual)?;
+    match (standing, elsewhere) {
+        (_, Some(state)) if is_default => {
+            if !config.names_state_of(&state.path) {
+                context.ui.message(
+                    Level::Notice,
+                    &format!("the state of node \"{}\" is in \"{}\"", config.node_name, state.path.display()),
+                    Some("It was created under another name of the node."),
+                    Some("\"pgbaton operation adopt-state\" moves it."),
+                );
+            }
+            Ok(state)
+        }
+        (Standing::Foreign(foreign), _) => {
+            if is_default
+                && foreign.in_use
+                && let Some(identifier) = known.identifier()
+            {
+                let second =
+                    config.second_state_directory(&context.environment, Path::new(ROOT), identifier)?;
+                let found = look(&second)?;
+                return match known.judge(&found) {
+                    Standing::Foreign(foreign) => Err(refused(&second, &foreign)),
+                    Standing::Free | Standing::Ours => Ok(State::new(second, found)),
+                };
+            }
+            if known.cluster.is_none() || foreign.in_use {
+                return Err(refused(&usual, &foreign));
+            }
+            may_leave(&usual, &foreign.why)?;
+            let aside = Some(aside_of(&usual, foreign.identifier.as_deref()));
+            Ok(State { aside, ..State::new(usual, Found::Nothing) })
+        }
+        (_, Some(other)) => {
+            let open = journal::unfinished(&other.path).unwrap_or_default();
+            if let Some(entry) = unfinished::blocking(&open) {
+                return Err(Error::failed(format!(
+                    "state directory \"{}\" is empty, and an operation of this node is unfinished in \"{}\"",
+                    usual.display(),
+                    other.path.display()
+                ))
+                .detail(format!("It is {}. Nothing was changed.", named(entry)))
+                .hint(format!(
+                    "Run \"pgbaton operation adopt-state --from {}\", or set \"state_directory\" to that directory.",
+                    other.path.display()
+                )));
+            }
+            Ok(State { also: Some(other.path), ..State::new(usual, Found::Nothing) })
+        }
+        (_, None) => Ok(State::new(usual, found)),
+    }
+}
+
+/// Looks for the state of this node where it was kept under another name, by another user or in another environment.
+pub(super) fn search(context: &Context, known: &Known<'_>, but: &Path) -> Result<Option<State>> {
+    let config = known.config;
+    let uid = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).ok()?).into();
+    let users = [Some(context.environment.uid), uid(&config.data_directory)];
+    let homes: Vec<PathBuf> = users.into_iter().flatten().filter_map(home_of).collect();
+    let mut out: Vec<State> = Vec::new();
+    for root in config.state_roots(&context.environment, Path::new(ROOT), &homes) {
+        // What another user keeps to itself is not ours to find.
+        for name in files::names_in(&root).unwrap_or_default() {
+            let directory = root.join(name);
+            let known_already =
+                is_same_place(&directory, but) || out.iter().any(|one| is_same_place(&one.path, &directory));
+            if known_already || !directory.is_dir() {
+                continue;
+            }
+            let Ok(found) = look(&directory) else { continue };
+            let proven = match &found {
+                Found::Nothing => false,
+                Found::Marked(identity) => match (known.cluster.as_deref(), known.local.as_deref()) {
+                    (Some(cluster), _) => identity.system_identifier.as_deref() == Some(cluster),
+                    (None, Some(local)) => identity.in_data_directory() == Some(local),
+                    (None, None) => is_same_place(&identity.data_directory, &config.data_directory),
+                },
+                Found::Unmarked { topology, .. } => {
+                    let seen = topology.as_ref().and_then(|seen| seen.system_identifier.as_deref());
+                    config.names_state_of(&directory) && seen.is_some() && seen == known.identifier()
+                }
+            };
+            if proven && known.judge(&found) == Standing::Ours {
+                out.push(State::new(directory, found));
+            }
+        }
+    }
+    // A data directory that was moved may have left state behind; what names the present place is the newer one.
+    let present = |state: &State| {
+        state
+            .identity
+            .as_ref()
+            .is_some_and(|identity| is_same_place(&identity.data_directory, &config.data_directory))
+    };
+    if out.len() > 1 && out.iter().filter(|state| present(state)).count() == 1 {
+        out.retain(present);
+    }
+    match out.as_slice() {
+        [] | [_] => Ok(out.pop()),
+        several => {
+            let paths: Vec<String> =
+                several.iter().map(|state| format!("\"{}\"", state.path.display())).collect();
+            Err(Error::failed(format!(
+                "{} directories hold state of node \"{}\"",
+                several.len(),
+                config.node_name
+            ))
+            .detail(format!("They are {}. Nothing was changed.", paths.join(", ")))
+            .hint("Set \"state_directory\" to the right one, or run \"pgbaton operation adopt-state --from\" with it."))
+        }
+    }
+}
+
+pub(super) fn is_witness<'a>(config: &Config, rows: impl IntoIterator<Item = &'a NodeRow>) -> bool {
+    rows.into_iter().any(|row| {
+        row.node_id == config.node_id
+            && row.node_name == config.node_name
+            && row.node_type == NodeType::Witness
+    })
+}
