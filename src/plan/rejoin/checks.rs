@@ -1,6 +1,7 @@
 //! Which method to use, and whether its preconditions are met.
 
-use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, stale_slots, within};
+use super::slots::stale_slots;
+use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, within};
 use crate::assess::alive::streams_from;
 use crate::assess::history::Relation;
 use crate::error::Exit;

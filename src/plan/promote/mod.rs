@@ -3,16 +3,18 @@
 //! It must never make a second primary. So every server that responds counts as alive, every standby that streams has an upstream, and a
 //! node that does not respond is named. The point of no return is the request for promotion itself.
 
+mod missing_wal;
+mod other_primary;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::assess::alive::{Alive, alive, streams_from};
-use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
-use crate::facts::server::ServerFacts;
 use crate::facts::topology::{SeenNode, Topology};
 use crate::pg::lsn::Lsn;
 use crate::pg::statement::Statement;
@@ -21,7 +23,7 @@ use crate::plan::parts::following::{
     QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
     streams, upstream,
 };
-use crate::plan::parts::hosts::{self, HostSays, Unasked, Word, only_speaks};
+use crate::plan::parts::hosts::{HostSays, only_speaks};
 use crate::plan::parts::kept::{Kept, for_former};
 use crate::plan::parts::new_primary::{
     checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, update_witnesses,
@@ -37,6 +39,9 @@ use crate::plan::{
 use crate::registry::NodeType;
 use crate::registry::schema::Present;
 use crate::system::command::Command;
+
+use missing_wal::{comparable, missing, none_has_more};
+use other_primary::no_other_primary;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -321,18 +326,6 @@ fn title(candidate: &NodeFacts) -> String {
     format!("promote standby \"{}\"", candidate.row.node_name)
 }
 
-fn no_other_primary(
-    facts: &PromoteFacts,
-    candidate: &NodeFacts,
-    server: &ServerFacts,
-    options: PromoteOptions,
-) -> Vec<Check> {
-    let mut checks = vec![is_standby(candidate, server)];
-    checks.extend(no_primary(facts, candidate, options));
-    checks.extend(requested_elsewhere(facts));
-    checks
-}
-
 /// Reports that a sibling will not follow, and what to do about it afterwards.
 fn sibling_stays(sibling: &NodeFacts, check: &Check) -> Check {
     let name = &sibling.row.node_name;
@@ -376,307 +369,3 @@ fn former(cluster: &ClusterFacts, node_id: i32) -> Option<&NodeFacts> {
 fn is_other_data_node(node: &NodeFacts, node_id: i32) -> bool {
     node.row.node_id != node_id && node.row.node_type != NodeType::Witness
 }
-
-fn is_standby(candidate: &NodeFacts, server: &ServerFacts) -> Check {
-    const NAME: &str = "server_is_standby";
-    let name = &candidate.row.node_name;
-    if server.in_recovery {
-        return Check::pass(NAME, format!("node \"{name}\" is a standby"));
-    }
-    let check = Check::fail(NAME, format!("node \"{name}\" is a primary already"));
-    if candidate.row.node_type == NodeType::Primary {
-        check
-    } else {
-        check
-            .detail(format!("It is registered as a {}.", candidate.row.node_type))
-            .hint("Run \"pgbaton cluster show\"; if it should stay the primary, run \"pgbaton primary register -F\" on it.")
-    }
-}
-
-/// Checks that no other node accepts writes, or may.
-fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptions) -> Vec<Check> {
-    const NAME: &str = "no_other_primary";
-    let mut checks = Vec::new();
-    let (mut silent, mut notes) = (Vec::new(), Vec::new());
-    let ours = candidate.facts().map(|server| server.timeline);
-    for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
-        let (id, name) = (other.row.node_id, &other.row.node_name);
-        let fail = |message: String| Check::fail(NAME, message).node(id).exit(Exit::SecondPrimary);
-        if let Some(server) = other.facts() {
-            if !server.in_recovery && facts.cluster.twin_of(other).is_none() {
-                checks.push(
-                    fail(format!("node \"{name}\" is a primary and alive"))
-                        .detail(format!("It accepts writes on timeline {}.", server.timeline))
-                        .hint("While it is alive, use \"pgbaton standby switchover\"."),
-                );
-            }
-            continue;
-        }
-        // A registered standby that does not respond may have been promoted meanwhile, without a record.
-        let was_primary = hosts::was_primary(facts.topology.as_ref(), other);
-        let alive = alive(&facts.cluster, other);
-        let unasked = Unasked {
-            node: other,
-            alive: &alive,
-            was_primary,
-            was_standby: ours.is_some_and(|ours| hosts::was_standby(facts.topology.as_ref(), other, ours)),
-        };
-        match hosts::judge(&unasked, facts.hosts.get(&id), options.force) {
-            Word::Stops(check) => {
-                checks.push(check);
-                continue;
-            }
-            Word::NoPrimary(why) => {
-                silent.push((other, why));
-                continue;
-            }
-            Word::Nothing(note) => notes.extend(note),
-        }
-        match alive {
-            Alive::Yes(why) if was_primary => checks.push(
-                fail(format!("the primary \"{name}\" is alive")).detail(why).hint(format!(
-                    "For a switchover, fix the connection to it and run \"pgbaton standby switchover\". To replace it, stop it first. If the \
-                    primary's host is gone, a standby still reports \"streaming\" until wal_receiver_timeout expires{}; then try \
-                    again.",
-                    receiver_timeout(facts)
-                )),
-            ),
-            Alive::CannotTell(why) if was_primary => checks.push(
-                fail(format!("cannot determine whether the primary \"{name}\" is alive"))
-                    .detail(why)
-                    .hint("Make sure that it is stopped, and run the command again; or override this check with --force.")
-                    .waivable(Waiver::Force, options.force),
-            ),
-            Alive::Yes(why) | Alive::CannotTell(why) | Alive::NotSeen(why) => silent.push((other, why)),
-        }
-    }
-    checks.extend(streams_from_a_stranger(facts, candidate));
-    if checks.is_empty() {
-        checks.push(Check::pass(NAME, "no other node is known to accept writes"));
-    }
-    checks.extend(notes);
-    for (other, why) in silent {
-        checks.push(
-            Check::warning("node_not_asked", format!("node \"{}\" is unreachable", other.row.node_name))
-                .node(other.row.node_id)
-                .detail(why),
-        );
-    }
-    checks
-}
-
-/// A requested promotion of another standby may happen at any time, and cannot be cancelled while its server runs.
-fn requested_elsewhere(facts: &PromoteFacts) -> Vec<Check> {
-    let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
-    let requested =
-        others.filter(|node| node.facts().is_some_and(|server| server.promotion_requested == Some(true)));
-    requested
-        .map(|node| {
-            let name = &node.row.node_name;
-            Check::fail("promotion_requested", format!("a promotion of node \"{name}\" has been requested"))
-                .node(node.row.node_id)
-                .detail("It has not happened yet, but may happen at any time: restore_command may be waiting for an archive.")
-                .hint(format!(
-                    "Wait for it; or run \"pgbaton node stop\" on \"{name}\": stopping the server cancels the request."
-                ))
-                .exit(Exit::SecondPrimary)
-        })
-        .collect()
-}
-
-fn receiver_timeout(facts: &PromoteFacts) -> String {
-    match facts.roles.get(&facts.node_id).map(|role| role.wal_receiver_timeout_ms) {
-        Some(0) => " (which is off here: restart the standby)".into(),
-        Some(ms) => format!(" ({} s)", ms / 1000),
-        None => String::new(),
-    }
-}
-
-/// A standby that streams has an upstream. If that is no node that responds as a standby, it may be the primary.
-fn streams_from_a_stranger(facts: &PromoteFacts, candidate: &NodeFacts) -> Option<Check> {
-    let nodes = &facts.cluster.nodes;
-    let stranger = |follower: &&NodeFacts| {
-        let streaming = follower.facts().is_some_and(|server| {
-            server.in_recovery
-                && server
-                    .receiver
-                    .as_ref()
-                    .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
-        });
-        let known = nodes.iter().any(|node| {
-            node.row.node_id != follower.row.node_id
-                && (streams_from(follower, node)
-                    || node.facts().is_some_and(|server| server.is_connected_to(&follower.row.node_name)))
-        });
-        streaming && !known
-    };
-    let follower = nodes.iter().find(stranger)?;
-    let receiver = follower.facts()?.receiver.as_ref()?;
-    let place = format!(
-        "host \"{}\", port {}",
-        receiver.sender_host.as_deref().unwrap_or("?"),
-        receiver.sender_port.map_or_else(|| "?".into(), |port| port.to_string())
-    );
-    let whose = if follower.row.node_id == candidate.row.node_id { "This node" } else { "It" };
-    Some(
-        Check::fail(
-            "no_other_primary",
-            format!("node \"{}\" streams from a server that is not registered", follower.row.node_name),
-        )
-        .node(follower.row.node_id)
-        .detail(format!("{whose} receives WAL from {place}, which may be the primary under another name."))
-        .hint("Stop that server, or correct the conninfo of its node, then try again.")
-        .exit(Exit::SecondPrimary),
-    )
-}
-
-/// Returns the nodes that must not have more WAL than this one at the last look either. One that does not respond may do so by then.
-fn comparable(facts: &PromoteFacts, server: &ServerFacts) -> Vec<i32> {
-    let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
-    let diverged = |theirs: &ServerFacts| matches!(relation(theirs, server), Relation::Forked { .. });
-    others.filter(|node| !node.facts().is_some_and(diverged)).map(|node| node.row.node_id).collect()
-}
-
-/// Checks that no reachable standby has WAL that this one lacks.
-fn none_has_more(
-    facts: &PromoteFacts,
-    candidate: &NodeFacts,
-    server: &ServerFacts,
-    options: PromoteOptions,
-) -> Vec<Check> {
-    const NAME: &str = "has_most_wal";
-    let mut checks = Vec::new();
-    let ours = server.wal_end();
-    for other in facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id)) {
-        if other.facts().is_none() {
-            checks.extend(left_behind(facts, other, candidate, server, options));
-        }
-        let Some(theirs) = other.facts().filter(|theirs| theirs.in_recovery) else { continue };
-        if theirs.system_identifier != server.system_identifier || facts.cluster.twin_of(other).is_some() {
-            continue;
-        }
-        let (id, name) = (other.row.node_id, &other.row.node_name);
-        let fail = |message: String| {
-            Check::fail(NAME, message)
-                .node(id)
-                .exit(Exit::DataLoss)
-                .hint(format!("Promote that one: run \"pgbaton standby promote --node-id {id}\"."))
-                .waivable(Waiver::AcceptDataLoss, options.accept_data_loss)
-        };
-        if theirs.timeline > server.timeline {
-            checks.push(fail(format!("standby \"{name}\" is on a newer timeline")).detail(format!(
-                "It is on timeline {}, but node \"{}\" is on timeline {}: it followed a primary that this node never followed.",
-                theirs.timeline, candidate.row.node_name, server.timeline
-            )));
-            continue;
-        }
-        if let Relation::Forked { evidence, .. } = relation(theirs, server) {
-            checks.push(
-                Check::warning(
-                    "history_parted",
-                    format!("node \"{name}\" has diverged from this node"),
-                )
-                .node(id)
-                .detail(evidence)
-                .hint(format!(
-                    "It will not be able to follow; run \"pgbaton node rejoin\" on \"{name}\" to re-attach it."
-                )),
-            );
-            continue;
-        }
-        if let (Some(end), Some(ours)) = (theirs.wal_end(), ours)
-            && theirs.timeline == server.timeline
-            && end > ours
-        {
-            checks.push(fail(format!("standby \"{name}\" has more WAL")).detail(format!(
-                "It has WAL up to {end}, but node \"{}\" only up to {ours}: {} bytes would be lost.",
-                candidate.row.node_name,
-                end.0 - ours.0
-            )));
-        }
-    }
-    if checks.is_empty() {
-        checks.push(Check::pass(NAME, "no standby that responds has more WAL"));
-    }
-    checks
-}
-
-/// A node that does not respond and was last seen as a primary on a newer timeline has WAL that this one never received.
-fn left_behind(
-    facts: &PromoteFacts,
-    other: &NodeFacts,
-    candidate: &NodeFacts,
-    server: &ServerFacts,
-    options: PromoteOptions,
-) -> Option<Check> {
-    let seen = facts.topology.as_ref()?.node(other.row.node_id)?;
-    let timeline = seen.timeline.filter(|timeline| *timeline > server.timeline)?;
-    if seen.was_primary != Some(true) {
-        return None;
-    }
-    let (name, own) = (&other.row.node_name, &candidate.row.node_name);
-    Some(
-        Check::fail("has_most_wal", format!("node \"{name}\" was last seen as the primary on a newer timeline"))
-            .node(other.row.node_id)
-            .exit(Exit::DataLoss)
-            .detail(format!(
-                "It was on timeline {timeline}, but node \"{own}\" is on timeline {}: transactions committed on \"{name}\" since then would be lost.",
-                server.timeline
-            ))
-            .hint(format!("Start \"{name}\" if that is possible; otherwise promote \"{own}\" with --accept-data-loss."))
-            .waivable(Waiver::AcceptDataLoss, options.accept_data_loss),
-    )
-}
-
-/// Reports which WAL of the failed primary is missing.
-fn missing(
-    facts: &PromoteFacts,
-    former: Option<&NodeFacts>,
-    server: &ServerFacts,
-) -> (Option<Check>, Option<u64>) {
-    const NAME: &str = "missing_wal";
-    let (Some(former), Some(ours)) = (former, server.wal_end()) else { return (None, None) };
-    let name = &former.row.node_name;
-    if let Some(end) = facts.former_end {
-        let missing = end.0.saturating_sub(ours.0);
-        let check = if missing == 0 {
-            Check::pass(NAME, format!("this node has all WAL of \"{name}\", up to {end}"))
-        } else {
-            Check::warning(NAME, format!("{missing} bytes of WAL of \"{name}\" are missing on this node")).detail(format!(
-                "Its files contain WAL up to {end}, but this node has WAL up to {ours}. Transactions committed in between will be lost."
-            ))
-        };
-        return (Some(check.node(former.row.node_id)), Some(missing));
-    }
-    let seen = facts
-        .topology
-        .iter()
-        .flat_map(|seen| &seen.nodes)
-        .find(|seen| seen.row.node_id == former.row.node_id && seen.was_primary == Some(true));
-    let Some((end, at)) = seen.and_then(|seen| Some((seen.wal_end?, seen.last_seen?))) else {
-        let check =
-            Check::warning(NAME, format!("it is unknown how much WAL of \"{name}\" is missing on this node"))
-                .node(former.row.node_id)
-                .detail(format!(
-                    "This node has WAL up to {ours}; where the WAL of \"{name}\" ends is unknown."
-                ));
-        return (Some(check), None);
-    };
-    let age = facts.now.duration_since(at).as_secs().max(0);
-    let missing = end.0.saturating_sub(ours.0);
-    let detail = format!(
-        "This node has WAL up to {ours}; \"{name}\" was at {end} when it was last seen, {age} s ago, and may have written more since."
-    );
-    let check = if missing == 0 {
-        Check::warning(NAME, format!("the last WAL of \"{name}\" may be missing on this node"))
-    } else {
-        Check::warning(
-            NAME,
-            format!("at least {missing} bytes of WAL of \"{name}\" are missing on this node"),
-        )
-    };
-    (Some(check.node(former.row.node_id).detail(detail)), None)
-}
-
-#[cfg(test)]
-mod tests;

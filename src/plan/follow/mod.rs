@@ -1,8 +1,11 @@
 //! The plan of `standby follow`. Pure.
 
+mod checks;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
-use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::places::Place;
@@ -18,13 +21,13 @@ use crate::plan::parts::events;
 use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
-use crate::plan::parts::standby::{self, Past, replays_late};
+use crate::plan::parts::standby::{Past, replays_late};
 use crate::plan::register::{drop_inactive_slot, endpoint, same_cluster};
 use crate::plan::service::writable;
-use crate::plan::{
-    Back, Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step, Waiver,
-};
+use crate::plan::{Back, Check, OnFailure, Op, Order, Phase, Plan, Probe, Request, Scope, Standby, Step};
 use crate::registry::{NodeRow, NodeType, node};
+
+use checks::{histories, room, stays_a_standby, target_checks, unreachable_target};
 
 const AUTO_CONF: &str = "postgresql.auto.conf";
 
@@ -221,161 +224,12 @@ fn stale_slots(facts: &FollowFacts, local: &NodeFacts) -> Option<Phase> {
         .then(|| phase("drop replication slots that are no longer needed".into(), OnFailure::Continue, steps))
 }
 
-/// Checks that it can be repointed while it runs, and stays a standby then.
-fn stays_a_standby(facts: &FollowFacts, local: &NodeFacts, force: bool) -> Vec<Check> {
-    let Some(role) = &facts.role else { return Vec::new() };
-    let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.node_name.as_str());
-    let checks = standby::running(&local.row, &role.settings, primary.zip(facts.primary.as_ref()));
-    checks
-        .into_iter()
-        .map(|check| match check.name.as_str() {
-            // It pauses replay with its current upstream, too, and keeps what it receives.
-            "standby_settings" => check.waivable(Waiver::Force, force),
-            _ => check,
-        })
-        .collect()
-}
-
 /// How far it must have come to stream for good: past the switch to a timeline that it is not on yet.
 fn past_switch(server: &ServerFacts, there: &ServerFacts) -> Option<Past> {
     let history = there.lineage.as_ref()?.history.as_deref()?;
     let switches = parse_history(history).ok()?;
     let switch = switches.iter().find(|switch| switch.timeline >= server.timeline)?;
     Some(Past { at: Some(switch.switch), flushed: replays_late(server) })
-}
-
-fn unreachable_target(plan: &mut Plan, facts: &FollowFacts) {
-    plan.checks.push(
-        Check::fail("target", format!("node {} is not registered", facts.target_id))
-            .hint("\"pgbaton cluster show\" lists the registered nodes."),
-    );
-}
-
-/// Checks the node that it is to follow; None if there is no such node.
-fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&'a NodeFacts>, Vec<Check>) {
-    const NAME: &str = "target";
-    let Some(target) = facts.cluster.node(facts.target_id) else { return (None, Vec::new()) };
-    let mut checks = Vec::new();
-    let fail = |message: String| Check::fail(NAME, message).node(facts.target_id);
-    if facts.target_id == facts.node_id {
-        checks.push(fail(format!("node \"{name}\" cannot follow itself")));
-    } else if target.row.node_type == NodeType::Witness {
-        checks.push(fail(format!("node \"{name}\" is a witness")).detail("It holds no data to stream."));
-    } else {
-        match &target.server {
-            Err(silence) => checks.push(
-                fail(format!("node \"{name}\" does not respond"))
-                    .detail(crate::error::sentence(&silence.message))
-                    .exit(Exit::Connection),
-            ),
-            Ok(server) if server.in_recovery => {
-                if let Some(chain) = comes_back_to(&facts.cluster, facts.target_id, facts.node_id) {
-                    checks.push(fail(format!("node \"{name}\" receives its WAL from this node")).detail(
-                        format!(
-                            "It does so through {chain}: none of these nodes would receive WAL any more."
-                        ),
-                    ));
-                }
-                if facts.cluster.primaries().next().is_none() {
-                    checks.push(
-                        Check::fail("primary_reachable", "no primary can be reached to record the change")
-                            .exit(Exit::Connection),
-                    );
-                }
-            }
-            Ok(_) => {}
-        }
-    }
-    if checks.is_empty() {
-        checks.push(Check::pass(NAME, format!("node \"{name}\" can be followed")));
-    }
-    (Some(target), checks)
-}
-
-/// Follows the upstreams from a node; returns the names on the way if it leads to `node_id`.
-fn comes_back_to(cluster: &ClusterFacts, from: i32, node_id: i32) -> Option<String> {
-    let mut names = Vec::new();
-    let mut at = from;
-    for _ in 0..cluster.nodes.len() {
-        let node = cluster.node(at)?;
-        names.push(format!("\"{}\"", node.row.node_name));
-        let observed = cluster.observed_upstream(&node.row.node_name).map(|up| up.row.node_id);
-        at = observed.or(node.row.upstream_node_id)?;
-        if at == node_id {
-            return Some(names.join(", "));
-        }
-    }
-    None
-}
-
-/// Checks that the node has no WAL that its new upstream never had.
-fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force: bool) -> Vec<Check> {
-    const NAME: &str = "same_history";
-    let forked = |evidence: String| {
-        Check::fail(NAME, format!("this node has WAL that \"{target_name}\" never had"))
-            .detail(evidence)
-            .hint("It must not stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and re-attaches it.")
-            .exit(Exit::DataLoss)
-    };
-    let mut checks = Vec::new();
-    checks.push(match relation(ours, theirs) {
-        Relation::Forked { evidence, .. } => forked(evidence),
-        Relation::Same => Check::pass(NAME, "the histories agree"),
-        Relation::Unknown(why) => Check::fail(
-            NAME,
-            format!("cannot determine whether this node has diverged from \"{target_name}\""),
-        )
-        .detail(why)
-        .hint("If it has never been a primary, nor followed another one since, override this check with --force.")
-        .waivable(Waiver::Force, force),
-    });
-    checks
-}
-
-/// Checks that the target has room for one more.
-fn room(
-    server: &ServerFacts,
-    name: &str,
-    slot: Option<&str>,
-    has_sender: bool,
-    has_slot: bool,
-) -> Vec<Check> {
-    let mut checks = Vec::new();
-    let senders = usize::try_from(server.max_wal_senders).unwrap_or(0);
-    if !has_sender && server.senders.len() >= senders {
-        checks.push(
-            Check::fail("wal_senders", format!("node \"{name}\" has no free WAL sender"))
-                .detail(format!("max_wal_senders is {senders}, and all are in use."))
-                .hint("Raise max_wal_senders there, which requires a restart; or end a running backup.")
-                .exit(Exit::Follow),
-        );
-    }
-    let Some(slot) = slot else { return checks };
-    match server.slot(slot) {
-        Some(there) if there.slot_type != "physical" => checks.push(
-            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is a logical slot"))
-                .hint("Drop it there, if it is not needed.")
-                .exit(Exit::Follow),
-        ),
-        Some(there) if there.active && !has_slot => checks.push(
-            Check::fail("slot", format!("slot \"{slot}\" on \"{name}\" is in use by another connection"))
-                .hint("See which one: SELECT * FROM pg_stat_replication. Two nodes cannot share a slot.")
-                .exit(Exit::Follow),
-        ),
-        Some(_) => {}
-        None => {
-            let slots = usize::try_from(server.max_replication_slots).unwrap_or(0);
-            if server.slots.len() >= slots {
-                checks.push(
-                    Check::fail("slots", format!("node \"{name}\" has no free replication slot"))
-                        .detail(format!("max_replication_slots is {slots}, and all are in use."))
-                        .hint("Raise max_replication_slots there, which requires a restart; or drop a slot that is not needed.")
-                        .exit(Exit::Follow),
-                );
-            }
-        }
-    }
-    checks
 }
 
 /// The steps that point the local server at an upstream: by SQL, or by its files and a signal.
@@ -481,99 +335,4 @@ fn slot_holders<'a>(facts: &'a FollowFacts, local: &NodeFacts) -> impl Iterator<
         others
             && old.as_deref().is_some_and(|old| node.facts().is_some_and(|server| server.slot(old).is_some()))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::server::Slot;
-    use crate::pg::lsn::Lsn;
-
-    /// Node 1 the primary, from which nodes 2 and 3 stream; node 3 is to follow node 2.
-    fn facts() -> FollowFacts {
-        let standby =
-            |id: i32| ServerFacts { started_at: id.to_string(), ..ServerFacts::example(true, 1, 0x500) };
-        let mut primary = ServerFacts::example(false, 1, 0x500);
-        primary.slots.push(Slot {
-            slot_name: "repmgr_slot_3".into(),
-            slot_type: "physical".into(),
-            active: true,
-            restart_lsn: None,
-            wal_status: None,
-            retained_bytes: None,
-            invalidation_reason: None,
-            ..Slot::default()
-        });
-        let nodes = vec![
-            NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary) },
-            NodeFacts { row: NodeRow::example(2, NodeType::Standby), server: Ok(standby(2)) },
-            NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Ok(standby(3)) },
-        ];
-        FollowFacts {
-            others: Vec::new(),
-            cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
-            role: None,
-            primary: None,
-            node_id: 3,
-            target_id: 2,
-            places: Vec::new(),
-            login: Ok(()),
-            data_directory: "/data".into(),
-            postgres: "/bin/postgres".into(),
-            kept: "/state/kept/x".into(),
-            use_slot: true,
-            timeout_s: 60,
-        }
-    }
-
-    #[test]
-    fn the_rollback_creates_the_old_slot_and_the_old_record_again() {
-        let plan = super::plan(&facts(), false);
-        assert_eq!(plan.defect(), None);
-        let ids: Vec<&str> = plan.steps().map(|step| step.id.as_str()).collect();
-        assert_eq!(
-            ids,
-            [
-                "create_slot",
-                "keep_settings",
-                "follow",
-                "reload",
-                "wait_until_it_streams",
-                "record",
-                "drop_old_slot_1"
-            ]
-        );
-        let back: Vec<(&str, &str)> = plan
-            .back
-            .iter()
-            .map(|back| (back.if_started.first().unwrap().as_str(), back.step.id.as_str()))
-            .collect();
-        assert_eq!(
-            back,
-            [
-                ("drop_old_slot_1", "make_old_slot_1"),
-                ("follow", "put_settings_back"),
-                ("follow", "reload_back"),
-                ("record", "record_back"),
-                ("create_slot", "wait_until_slot_is_free"),
-                ("create_slot", "drop_new_slot"),
-            ]
-        );
-        // Also where it did not stream before: then most of all there is a reason to follow another one.
-        let mut silent = super::tests::facts();
-        silent.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
-        assert_eq!(super::plan(&silent, false).back.len(), 6);
-    }
-
-    #[test]
-    fn what_a_standby_has_received_since_its_target_was_asked_is_no_fork() {
-        let mut facts = facts();
-        (facts.target_id, facts.cluster.nodes[2].row.upstream_node_id) = (1, Some(2));
-        facts.cluster.nodes[0].server.as_mut().unwrap().slots.clear();
-        facts.cluster.nodes[2].server.as_mut().unwrap().receive_lsn = Some(Lsn(0x600));
-        assert!(!plan(&facts, false).is_empty());
-        facts.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
-        let refused = plan(&facts, false);
-        assert!(refused.checks.iter().any(|check| check.stops() && check.exit == Exit::DataLoss));
-    }
 }
