@@ -12,7 +12,7 @@ use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
     /// Whether the only primary is a former one: another node has seen a newer one.
     pub(crate) fn outdated(&mut self, node: &NodeFacts, server: &ServerFacts) {
         let own = self.facts.system_identifier();
@@ -71,19 +71,69 @@ impl Judge<'_> {
             self.start_primary();
             return;
         }
-        // The standby with the most WAL is the one to look at first; promoting it is the operator's decision.
-        let best = self
+        let best = self.best_standby();
+        let requested = self
             .facts
             .nodes
             .iter()
-            .filter(|node| node.row.node_type != NodeType::Witness)
+            .find(|node| node.facts().is_some_and(|server| server.promotion_requested == Some(true)));
+        let requested = requested.map(|node| node.row.clone());
+        let best_row = best.map(|(node, _)| node.row.clone());
+        let lost = self.missing(best.and_then(|(_, server)| Some((server.timeline, server.wal_end()?))));
+        let most = best.map(|(node, server)| {
+            format!(
+                "Of the nodes that respond, \"{}\" has the most WAL: up to {} on timeline {}.{lost}",
+                node.row.node_name,
+                server.wal_end().map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string()),
+                server.timeline
+            )
+        });
+        let (seems_alive, all_are_standbys) = (self.primary_seems_alive(), self.all_are_standbys());
+        let issue = self.issue(Severity::Error, "no_primary", None, "no node accepts writes".into());
+        issue.detail = most;
+        if let Some(row) = requested {
+            issue.hint = Some(format!(
+                "A promotion of \"{}\" was requested but has not happened yet: wait for it, or stop that server, which cancels it.",
+                row.node_name
+            ));
+            self.type_first_on("pgbaton node stop", &row);
+        } else if seems_alive {
+            issue.hint = Some(
+                "The primary seems to be alive although it does not respond from here: check it before you promote \
+                anything."
+                    .into(),
+            );
+        } else if let Some(row) = best_row {
+            if all_are_standbys {
+                let name = &row.node_name;
+                issue.hint =
+                    Some(format!("All nodes are standbys: promote \"{name}\", and the others follow it."));
+                self.type_first_on("pgbaton standby promote", &row);
+            } else {
+                self.start_or_promote(&row);
+            }
+        } else {
+            issue.detail = Some("Only a witness responds, which has none of the data.".into());
+            issue.hint = Some("Start the primary, or a standby: only those have the data.".into());
+            self.start_primary();
+        }
+    }
+
+    /// Returns the node with the most WAL: the one to look at first; promoting it is the operator's decision.
+    fn best_standby(&self) -> Option<(&'a NodeFacts, &'a ServerFacts)> {
+        let data_nodes = self.facts.nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
+        data_nodes
             .filter_map(|node| Some((node, node.facts()?)))
             .filter(|(_, server)| Some(server.system_identifier.as_str()) == self.facts.system_identifier())
             .max_by_key(|(node, server)| {
                 // Among equals not the one that was to hand its role over.
                 let is_standby = node.row.node_type == NodeType::Standby;
                 (server.timeline, server.wal_end(), is_standby, node.row.priority, -node.row.node_id)
-            });
+            })
+    }
+
+    /// A standby streams from an unknown server, or the registered primary gave at least some sign of life.
+    fn primary_seems_alive(&self) -> bool {
         let streaming = self.facts.nodes.iter().any(|node| {
             node.facts()
                 .and_then(|server| server.receiver.as_ref())
@@ -94,73 +144,42 @@ impl Judge<'_> {
             node.row.node_type == NodeType::Primary
                 && node.server.as_ref().is_err_and(|silence| silence.answered != Answered::Nothing)
         });
-        // No node is left that could be the primary.
-        let all_are_standbys = self
-            .facts
+        streaming || answering
+    }
+
+    /// No node is left that could be the primary.
+    fn all_are_standbys(&self) -> bool {
+        self.facts
             .nodes
             .iter()
             .filter(|node| node.row.node_type != NodeType::Witness && node.row.active)
-            .all(|node| node.facts().is_some_and(|server| server.in_recovery));
-        let requested = self
-            .facts
-            .nodes
-            .iter()
-            .find(|node| node.facts().is_some_and(|server| server.promotion_requested == Some(true)));
-        let requested = requested.map(|node| node.row.clone());
-        let best_row = best.map(|(node, _)| node.row.clone());
-        let best_name =
-            best.map(|(node, server)| (node.row.node_name.clone(), server.timeline, server.wal_end()));
-        let lost = self.missing(best.and_then(|(_, server)| Some((server.timeline, server.wal_end()?))));
-        let issue = self.issue(Severity::Error, "no_primary", None, "no node accepts writes".into());
-        issue.detail = best_name.as_ref().map(|(name, timeline, end)| {
-            format!(
-                "Of the nodes that respond, \"{name}\" has the most WAL: up to {} on timeline {timeline}.{lost}",
-                end.map_or_else(|| "an unknown position".to_string(), |lsn| lsn.to_string())
-            )
-        });
-        if let Some(row) = requested {
-            issue.hint = Some(format!(
-                "A promotion of \"{}\" was requested but has not happened yet: wait for it, or stop that server, which cancels it.",
-                row.node_name
-            ));
-            self.type_first_on("pgbaton node stop", &row);
-        } else if streaming || answering {
-            issue.hint = Some(
-                "The primary seems to be alive although it does not respond from here: check it before you promote \
-                anything."
-                    .into(),
-            );
-        } else if let Some(row) = best_row.filter(|_| all_are_standbys) {
-            let name = &row.node_name;
-            issue.hint =
-                Some(format!("All nodes are standbys: promote \"{name}\", and the others follow it."));
-            self.type_first_on("pgbaton standby promote", &row);
-        } else if let Some((name, ..)) = best_name {
-            let row = best.map(|(node, _)| node.row.clone());
-            let can_start = self.silent_primary().map(|row| row.node_name.clone());
-            let issue_hint = match &can_start {
-                Some(primary) => format!(
-                    "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is gone \
-                    for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton node rejoin\"."
-                ),
-                None => format!(
+            .all(|node| node.facts().is_some_and(|server| server.in_recovery))
+    }
+
+    /// Advises to start the former primary, or if that cannot be done, to promote the node with the most WAL.
+    fn start_or_promote(&mut self, best: &NodeRow) {
+        let name = &best.node_name;
+        let can_start = self.silent_primary().map(|row| row.node_name.clone());
+        let hint = match &can_start {
+            Some(primary) => format!(
+                "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is gone \
+                for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton node rejoin\"."
+            ),
+            None => {
+                format!(
                     "If the primary can be started, start it. If it is gone for good, promote \"{name}\"."
-                ),
-            };
-            if let Some(issue) = self.issues.iter_mut().find(|issue| issue.code == "no_primary") {
-                issue.hint = Some(issue_hint);
+                )
             }
-            // If another node may be the primary, and does not respond, no promotion is advised.
-            if let (Some(row), Some(primary)) = (row, can_start) {
-                let line = typed_on("pgbaton standby promote", &row);
-                self.next.insert(0, format!("{line}, if \"{primary}\" stays down"));
-            }
-            self.start_primary();
-        } else {
-            issue.detail = Some("Only a witness responds, which has none of the data.".into());
-            issue.hint = Some("Start the primary, or a standby: only those have the data.".into());
-            self.start_primary();
+        };
+        if let Some(issue) = self.issues.iter_mut().find(|issue| issue.code == "no_primary") {
+            issue.hint = Some(hint);
         }
+        // If another node may be the primary, and does not respond, no promotion is advised.
+        if let Some(primary) = can_start {
+            let line = typed_on("pgbaton standby promote", best);
+            self.next.insert(0, format!("{line}, if \"{primary}\" stays down"));
+        }
+        self.start_primary();
     }
 
     /// Advises to start the registered primary, if it does not respond at all.

@@ -162,3 +162,28 @@ pub(super) fn room(
     }
     checks
 }
+
+/// Checks that the local server is a standby.
+pub(super) fn is_standby(server: &ServerFacts, name: &str, target_name: &str) -> Check {
+    if server.in_recovery {
+        return Check::pass("server_is_standby", format!("node \"{name}\" is a standby"));
+    }
+    Check::fail("server_is_standby", format!("node \"{name}\" is a primary"))
+        .hint(format!("To make it a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."))
+}
+
+/// Reports why a replication connection to the target cannot be opened, if it cannot.
+pub(super) fn login_refused(facts: &FollowFacts, target: &NodeFacts) -> Option<Check> {
+    let why = facts.login.as_ref().err()?;
+    let name = &target.row.node_name;
+    Some(
+        Check::fail("replication_login", format!("cannot open a replication connection to \"{name}\""))
+            .node(facts.target_id)
+            .detail(crate::error::sentence(why))
+            .hint(format!(
+                "Allow role \"{}\" to connect: see pg_hba.conf on \"{name}\".",
+                target.row.repluser
+            ))
+            .exit(Exit::Follow),
+    )
+}

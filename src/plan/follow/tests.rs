@@ -1,8 +1,12 @@
 //! Tests of `follow`.
 
 use super::*;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::server::ServerFacts;
 use crate::facts::server::Slot;
 use crate::pg::lsn::Lsn;
+use crate::registry::NodeRow;
+use crate::registry::NodeType;
 
 /// Node 1 the primary, from which nodes 2 and 3 stream; node 3 is to follow node 2.
 fn facts() -> FollowFacts {

@@ -3,8 +3,10 @@
 //! It must never make a second primary. So every server that responds counts as alive, every standby that streams has an upstream, and a
 //! node that does not respond is named. The point of no return is the request for promotion itself.
 
+mod checks;
 mod missing_wal;
 mod other_primary;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -15,33 +17,21 @@ use jiff::Timestamp;
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
-use crate::facts::topology::{SeenNode, Topology};
+use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
-use crate::pg::statement::Statement;
 use crate::plan::parts::announce::{self, Other};
-use crate::plan::parts::following::{
-    QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
-    streams, upstream,
-};
-use crate::plan::parts::hosts::{HostSays, only_speaks};
-use crate::plan::parts::kept::{Kept, for_former};
-use crate::plan::parts::new_primary::{
-    checkpoint, new_primary, on_new_timeline, room, scope, siblings, silent_witnesses, update_witnesses,
-};
+use crate::plan::parts::hosts::HostSays;
 use crate::plan::parts::repmgr::RepmgrActivity;
-use crate::plan::parts::standby::{Past, in_force, refuses_to_follow, replays_late};
-use crate::plan::parts::{events, logical, new_primary as candidate};
 use crate::plan::register::endpoint;
-use crate::plan::{
-    Back, Check, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verdict, Verify,
-    Waiver,
-};
+use crate::plan::{Check, Plan};
 use crate::registry::NodeType;
 use crate::registry::schema::Present;
 use crate::system::command::Command;
 
-use missing_wal::{comparable, missing, none_has_more};
+use checks::{Examined, examine};
+use missing_wal::none_has_more;
 use other_primary::no_other_primary;
+use steps::Work;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -98,217 +88,21 @@ pub struct Promotion {
 
 /// Plans a promotion.
 pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
-    let Some((candidate, server)) =
-        facts.cluster.node(facts.node_id).and_then(|node| Some((node, node.facts()?)))
-    else {
+    let node = facts.cluster.node(facts.node_id);
+    let Some((candidate, server)) = node.and_then(|node| Some((node, node.facts()?))) else {
         return refused(facts.node_id);
     };
-    let name = &candidate.row.node_name;
-    let on = endpoint(candidate);
     let former = former(&facts.cluster, facts.node_id);
-    let former_id = former.map(|node| node.row.node_id);
-    let mut checks = Vec::new();
-    checks.extend(no_other_primary(facts, candidate, server, options));
-    let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
-    checks.extend(announce::checks(&facts.others, server.timeline, &touched, options.force));
-    // If the promotion is refused anyway, nothing can be lost.
-    let gone = former.filter(|_| !checks.iter().any(|check| check.stops() && check.waiver.is_none()));
-    let (missing, wal_lost_bytes) = missing(facts, gone, server);
-    checks.extend(none_has_more(facts, candidate, server, options));
-    checks.extend(missing);
-    let role = facts.roles.get(&facts.node_id);
-    checks.extend(candidate::fit(candidate, server, None, role, options.force));
-    checks.extend(
-        candidate::recovery_target(candidate, role)
-            .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),
-    );
-    let seen =
-        facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
-    let seen: Vec<&SeenNode> = seen.collect();
-    let lost: Vec<_> = seen.iter().flat_map(|seen| logical::lost_as_seen(seen, server)).collect();
-    checks.extend(logical::survive(candidate, &lost, options.force));
-    checks.extend(seen.iter().filter_map(|seen| logical::behind(candidate, server, seen)));
-
-    checks.extend(silent_witnesses(&facts.cluster));
-    checks.extend(facts.metadata.as_ref().and_then(announce::not_recorded));
-
-    let siblings = siblings(&facts.cluster, candidate, former_id);
-    let mut following = Vec::new();
-    if options.siblings_follow {
-        for sibling in &siblings {
-            let role = facts.roles.get(&sibling.row.node_id);
-            let primary = in_force(&candidate.row, facts.roles.get(&facts.node_id));
-            let refused = refuses_to_follow(&sibling.row, server.version_num, role, primary);
-            // It pauses replay and keeps what it receives; only before PostgreSQL 14 it would shut down.
-            let stays = |check: &Check| check.name != "standby_settings" || server.version_num < 140_000;
-            if !refused.iter().any(stays) {
-                following.push(*sibling);
-            }
-            // The cluster needs a primary now; the sibling can follow it later.
-            checks.extend(refused.into_iter().map(|check| match stays(&check) {
-                true => sibling_stays(sibling, &check),
-                false => Check { verdict: Verdict::Warning, ..check },
-            }));
-        }
-        checks.push(room(candidate, server, &following));
-    } else if !siblings.is_empty() {
-        let names: Vec<String> = siblings.iter().map(|node| format!("\"{}\"", node.row.node_name)).collect();
-        checks.push(
-            Check::warning(
-                "siblings_stay",
-                format!("{} will not follow the new primary (--no-siblings-follow)", names.join(", ")),
-            )
-            .hint("Afterwards run \"pgbaton standby follow\" on each of them."),
-        );
+    let examined = examine(facts, options, candidate, server, former);
+    let Examined { checks, wal_lost_bytes, following, kept_slot } = examined;
+    let former = former.map(|node| node.row.node_id);
+    let settled = announce::settled(&facts.others);
+    let mut plan = Plan { checks, settled, back_failed: Exit::Promotion, ..Plan::nothing(title(candidate)) };
+    if !plan.checks.iter().any(Check::stops) {
+        let on = endpoint(candidate);
+        Work { facts, candidate, server, on, former, following }.add_to(&mut plan, kept_slot);
     }
-    checks.extend(candidate::synchronous_standbys(candidate, server, &following, options.force));
-    checks.extend(logical::held_back(candidate, server, following.iter().copied()));
-    let to_make = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();
-    let kept = gone.map(|gone| for_former(gone, candidate, server, role, facts.use_slots, to_make));
-    let Kept { check, slot: kept } = kept.unwrap_or_default();
-    checks.extend(check);
-    checks.extend(facts.repmgr_activity.checks(&facts.cluster, options.force));
-
-    let mut plan = Plan {
-        title: title(candidate),
-        checks,
-        phases: Vec::new(),
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
-        back_failed: Exit::Promotion,
-        regained: None,
-        incomplete: Exit::Incomplete,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        notifications: Vec::new(),
-        settled: announce::settled(&facts.others),
-    };
-    if plan.checks.iter().any(Check::stops) {
-        return Promotion { plan, wal_lost_bytes, former: former_id };
-    }
-
-    plan.notifications.push(events::promotion(&candidate.row, true));
-    plan.notifications.extend(events::followers(&facts.cluster, &candidate.row, former_id));
-    facts.repmgr_activity.pause(&mut plan, &facts.cluster, Exit::Promotion);
-    let mut slots = Vec::new();
-    let for_siblings = following.iter().filter_map(|sibling| {
-        let replayed = sibling.facts().and_then(|server| server.replay_lsn);
-        Some((sibling.row.node_id, slot_to_make(&sibling.row, candidate)?, replayed))
-    });
-    // The former primary needs all from the last checkpoint that both have.
-    let for_former = former_id.zip(kept).map(|(id, slot)| (id, slot, None));
-    for (node_id, slot, replayed) in for_siblings.chain(for_former) {
-        let id = format!("create_slot_{node_id}");
-        plan.back.push(Back {
-            if_started: vec![id.clone()],
-            step: drop_slot(format!("drop_slot_{node_id}"), &on, &slot),
-        });
-        slots.push(create_slot_for(id, &on, &slot, replayed));
-    }
-    plan.phases.push(Phase {
-        title: "prepare".into(),
-        order: Order::AllAtOnce,
-        on_failure: OnFailure::Stop,
-        outage: false,
-        steps: slots,
-    });
-    facts.repmgr_activity.look_again(&mut plan, &facts.cluster, None, Exit::Promotion);
-    let look = Look {
-        node_id: facts.node_id,
-        timeline: server.timeline,
-        others: (facts.cluster.nodes.iter())
-            .filter(|node| is_other_data_node(node, facts.node_id) && facts.cluster.twin_of(node).is_none())
-            .map(|node| (node.row.node_id, endpoint(node)))
-            .collect(),
-        relock: true,
-        behind: comparable(facts, server),
-    };
-    plan.origin = Some(Origin { scope: scope(&facts.cluster, server), primary: former_id });
-    let mut promote = Step::new(
-        "promote",
-        format!("promote node \"{name}\""),
-        Op::Promote { on: on.clone(), command: facts.command.clone(), look: Some(look.clone()) },
-        facts.timeout_s,
-        Exit::Promotion,
-    )
-    .on_resume(OnResume::AgainUnless(Probe::Accepts { on: on.clone(), in_recovery: Some(false) }))
-    .requires_here(Probe::Unchallenged { look })
-    .no_return();
-    // A resumed operation may be hours old, and a dead primary may have returned.
-    let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
-    // A server that responds and never reports its role has been judged by other evidence, and will not report more by then.
-    for other in others.filter(|node| !only_speaks(node)) {
-        promote = promote.requires(Probe::NoPrimary { on: endpoint(other) });
-    }
-    let install = facts.metadata.as_ref().and_then(Present::own_or_made);
-    let title = match install.as_ref().is_some_and(|install| !install.is_empty()) {
-        true => format!("prepare schema pgbaton, and register node \"{name}\" as the primary"),
-        false => format!("register node \"{name}\" as the primary"),
-    };
-    let record = |install: Option<Vec<Statement>>| {
-        let own_schema = install.is_some();
-        let mut statements = install.unwrap_or_default();
-        statements.extend(new_primary(&candidate.row, own_schema));
-        statements
-            .extend(following.iter().map(|sibling| record_upstream(sibling.row.node_id, facts.node_id)));
-        statements
-    };
-    plan.phases.push(Phase {
-        title: "promote".into(),
-        order: Order::InOrder,
-        on_failure: OnFailure::Stop,
-        outage: true,
-        steps: vec![promote],
-    });
-    let op = Op::Sql { on: on.clone(), statements: record(install) };
-    let recorded = Step::new("record", title, op, QUERY_S, Exit::Query)
-        .hint(format!("Run \"pgbaton primary register --force\" on \"{name}\", which registers it."));
-    // The others follow it even if it cannot be recorded.
-    plan.phases.push(Phase {
-        title: "record the roles".into(),
-        order: Order::InOrder,
-        on_failure: OnFailure::Continue,
-        outage: true,
-        steps: vec![recorded],
-    });
-    let mut steps: Vec<Step> = following
-        .iter()
-        .map(|sibling| {
-            let slot = slot_of(&sibling.row);
-            follow_by_sql(sibling, upstream(&candidate.row, &sibling.row, server.version_num, slot))
-        })
-        .collect();
-    steps.push(events::at_once(&on, &candidate.row));
-    steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
-    steps.extend(update_witnesses(&facts.cluster, &record(None)));
-    plan.phases.push(Phase {
-        title: "update the other nodes".into(),
-        order: Order::AllAtOnce,
-        on_failure: OnFailure::Continue,
-        outage: false,
-        steps,
-    });
-    plan.verify.push(Verify {
-        title: format!("node \"{name}\" is on a new timeline"),
-        probe: on_new_timeline(&on, server),
-        timeout_s: QUERY_S,
-        after: None,
-    });
-    let come = |sibling: &NodeFacts| {
-        let here = facts.roles.get(&sibling.row.node_id).map(|role| &role.settings);
-        let there = facts.roles.get(&facts.node_id).map(|role| &role.settings);
-        let pauses = here.zip(there).is_some_and(|(here, there)| !here.lower_than(there).is_empty());
-        Past { at: None, flushed: pauses || sibling.facts().is_some_and(replays_late) }
-    };
-    plan.verify.extend(following.iter().map(|sibling| Verify {
-        title: format!("node \"{}\" streams from \"{name}\"", sibling.row.node_name),
-        probe: streams(&on, server.version_num, &sibling.row.node_name, Some(come(sibling))),
-        timeout_s: STREAMS_S,
-        after: Some(format!("follow_{}", sibling.row.node_id)),
-    }));
-    Promotion { plan, wal_lost_bytes, former: former_id }
+    Promotion { plan, wal_lost_bytes, former }
 }
 
 /// Judges whether the node may be promoted at all: what decides it today as well for an operation that was planned on another day.
@@ -326,36 +120,11 @@ fn title(candidate: &NodeFacts) -> String {
     format!("promote standby \"{}\"", candidate.row.node_name)
 }
 
-/// Reports that a sibling will not follow, and what to do about it afterwards.
-fn sibling_stays(sibling: &NodeFacts, check: &Check) -> Check {
-    let name = &sibling.row.node_name;
-    let why = crate::error::sentence(&check.message);
-    let hint = check.hint.as_deref().map(|hint| format!("{hint} ")).unwrap_or_default();
-    Check::warning("sibling_stays", format!("node \"{name}\" will not follow"))
-        .node(sibling.row.node_id)
-        .detail(check.detail.as_deref().map_or_else(|| why.clone(), |detail| format!("{why} {detail}")))
-        .hint(format!("{hint}Afterwards run \"pgbaton standby follow\" on node \"{name}\"."))
-}
-
 fn refused(node_id: i32) -> Promotion {
     let check = Check::fail("server_is_standby", format!("the server of node {node_id} does not respond"))
         .exit(Exit::Connection);
-    let plan = Plan {
-        title: format!("promote node {node_id}"),
-        checks: vec![check],
-        phases: Vec::new(),
-        back: Vec::new(),
-        always: Vec::new(),
-        verify: Vec::new(),
-        back_failed: Exit::Promotion,
-        regained: None,
-        incomplete: Exit::Incomplete,
-        announce_on: None,
-        origin: None,
-        far_ends: Vec::new(),
-        notifications: Vec::new(),
-        settled: Vec::new(),
-    };
+    let nothing = Plan::nothing(format!("promote node {node_id}"));
+    let plan = Plan { checks: vec![check], back_failed: Exit::Promotion, ..nothing };
     Promotion { plan, wal_lost_bytes: None, former: None }
 }
 

@@ -125,13 +125,37 @@ impl Nodes<'_> {
         })
     }
 
+    /// Returns the steps from the last look at the old files to a data directory that can be started as a standby.
     fn rewind_steps(&self) -> Vec<Step> {
-        let (data, kept) = (self.data(), &self.options.kept);
-        let begun = kept.join("begun");
-        let mode = self.facts.local.mode & !BLOCKED;
-        let set_mode = |id: &str, title: String, mode: u32| {
-            self.step(id, title, Op::MakeDirectory { path: data.clone(), mode }, SHORT_S)
-        };
+        let data = self.data();
+        let mut steps = self.prepare_files();
+        steps.push(
+            self.step(
+                "rewind",
+                format!(
+                    "rewind node \"{}\" to where it diverged from \"{}\"",
+                    self.name(),
+                    self.primary.row.node_name
+                ),
+                Op::Rewind {
+                    command: self.pg_rewind(),
+                    data_directory: data.clone(),
+                    kept: self.options.kept.clone(),
+                },
+                REWIND_S,
+            )
+            .uninterruptible()
+            .requires(Probe::Stopped { data_directory: data.clone() })
+            .on_resume(OnResume::AgainUnless(Probe::Rewound { data_directory: data })),
+        );
+        steps.extend(self.restore_files());
+        steps
+    }
+
+    /// Makes the data directory unstartable, and prepares it for pg_rewind; the first write is the point of no return.
+    fn prepare_files(&self) -> Vec<Step> {
+        let data = self.data();
+        let begun = self.options.kept.join("begun");
         let op = Op::WriteFile {
             path: begun.clone(),
             contents: format!("{}\n", self.options.pg_rewind),
@@ -156,7 +180,7 @@ impl Nodes<'_> {
         }
         steps.extend([
             begin,
-            set_mode("block", format!("prevent a server start on \"{}\"", data.display()), mode | BLOCKED),
+            self.set_mode("block", format!("prevent a server start on \"{}\"", data.display()), BLOCKED),
         ]);
         if let Some(Needed::There { fetched, .. }) = &self.facts.needed
             && !fetched.is_empty()
@@ -180,21 +204,13 @@ impl Nodes<'_> {
                 SHORT_S,
             ));
         }
-        steps.push(
-            self.step(
-                "rewind",
-                format!(
-                    "rewind node \"{}\" to where it diverged from \"{}\"",
-                    self.name(),
-                    self.primary.row.node_name
-                ),
-                Op::Rewind { command: self.pg_rewind(), data_directory: data.clone(), kept: kept.clone() },
-                REWIND_S,
-            )
-            .uninterruptible()
-            .requires(Probe::Stopped { data_directory: data.clone() })
-            .on_resume(OnResume::AgainUnless(Probe::Rewound { data_directory: data.clone() })),
-        );
+        steps
+    }
+
+    /// Restores what pg_rewind has overwritten or removed, makes the node a standby, and the data directory startable.
+    fn restore_files(&self) -> Vec<Step> {
+        let (data, kept) = (self.data(), &self.options.kept);
+        let mut steps = Vec::new();
         if let Some(loss) = self.facts.loss {
             steps.push(self.step(
                 "return_wal",
@@ -215,15 +231,21 @@ impl Nodes<'_> {
         ));
         steps.push(self.standby_signal_as("standby_signal_again"));
         steps.push(self.point_at_primary());
-        let mut unblock =
-            set_mode("unblock", format!("allow a server start on \"{}\" again", data.display()), mode)
-                .requires(Probe::Exists { path: data.join(STANDBY_SIGNAL) });
+        let mut unblock = self
+            .set_mode("unblock", format!("allow a server start on \"{}\" again", data.display()), 0)
+            .requires(Probe::Exists { path: data.join(STANDBY_SIGNAL) });
         if self.facts.loss.is_some() {
             // Otherwise pg_rewind has found nothing to do, and has left no trace.
             unblock = unblock.requires(Probe::Rewound { data_directory: data });
         }
         steps.push(unblock);
         steps
+    }
+
+    /// Sets the mode of the data directory, `more` added to what it was.
+    fn set_mode(&self, id: &str, title: String, more: u32) -> Step {
+        let mode = (self.facts.local.mode & !BLOCKED) | more;
+        self.step(id, title, Op::MakeDirectory { path: self.data(), mode }, SHORT_S)
     }
 
     fn pg_rewind(&self) -> Command {

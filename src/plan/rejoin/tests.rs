@@ -4,7 +4,6 @@ use super::*;
 use crate::facts::lineage::Lineage;
 use crate::facts::rejoin::BLOCKED;
 use crate::facts::server::Sender;
-use crate::facts::slots;
 use crate::facts::start_log::StartLog;
 use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
