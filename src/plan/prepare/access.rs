@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Change, Node, Password, Requirement, Status, Use, Work};
+use super::{Change, Node, Password, Requirement, RequirementStatus, Use, Work};
 use crate::facts::prepare::SetUp;
 use crate::pg::hba::edit::{self, Line};
 use crate::pg::hba::{Connection, Decision, Purpose, Rule, Source, Tls, decide, needs_password};
@@ -65,7 +65,7 @@ impl Work<'_> {
                     uses: Use::ALL.to_vec(),
                     has: format!("not visible to \"{}\"", set_up.asked_as),
                     needs: "lines for every node".into(),
-                    status: Status::Cannot,
+                    status: RequirementStatus::Cannot,
                     how: Some("Name a superuser with -S or -U.".into()),
                 },
                 None,
@@ -131,7 +131,7 @@ impl Work<'_> {
         let mut found = BTreeSet::new();
         for connection in own {
             let decision = decide(rules.all, connection, &self.facts.around, &self.wanted.method);
-            found.insert(Found::by(&decision));
+            found.insert(MatchedRule::by(&decision));
             match decision {
                 Decision::LetIn(_) => continue,
                 Decision::NoRule => {}
@@ -156,7 +156,7 @@ impl Work<'_> {
                 uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
                 has: found,
                 needs: format!("allows {who}"),
-                status: if ok { Status::Ok } else { Status::Missing },
+                status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
                 how: (!ok).then_some(how),
             },
             (!ok).then_some(Change::Hba(lines)),
@@ -204,7 +204,7 @@ impl Work<'_> {
                 uses: Use::ALL.to_vec(),
                 has: if ssl { "on" } else { "off" }.into(),
                 needs: format!("on: the conninfo of {} requires TLS", node.name),
-                status: if ssl { Status::Ok } else { Status::Cannot },
+                status: if ssl { RequirementStatus::Ok } else { RequirementStatus::Cannot },
                 how: (!ssl).then(|| how.to_string()),
             },
             None,
@@ -272,7 +272,7 @@ impl Work<'_> {
                     uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
                     has: format!("no address: {why}"),
                     needs: format!("allows {name}"),
-                    status: Status::Cannot,
+                    status: RequirementStatus::Cannot,
                     how: Some("Give its network with --network, or add hostaddr to its conninfo.".into()),
                 },
                 None,
@@ -334,7 +334,7 @@ impl Work<'_> {
                     uses: Use::ALL.to_vec(),
                     has,
                     needs: format!("every node in \"{path}\""),
-                    status: if ok { Status::Ok } else { Status::Missing },
+                    status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
                     how: (!ok).then_some(how),
                 },
                 (!ok).then_some(Change::Passfile { at, entries: missing }),
@@ -386,13 +386,13 @@ impl Work<'_> {
 
 /// What was found about a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+enum MatchedRule {
     Line(usize, String),
     Refusal(usize, String),
     Nothing,
 }
 
-impl Found {
+impl MatchedRule {
     fn by(decision: &Decision<'_>) -> Self {
         let method = |rule: &Rule| rule.auth_method.clone().unwrap_or_default();
         match decision {
@@ -403,7 +403,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for MatchedRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line, method) => write!(f, "line {line}: {method}"),

@@ -5,7 +5,7 @@ use crate::assess::alive::{Alive, alive, streams_from};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
-use crate::plan::parts::hosts::{self, Unasked, Word};
+use crate::plan::parts::hosts::{self, HostVerdict, Unasked};
 use crate::plan::{Check, Waiver};
 use crate::registry::NodeType;
 
@@ -66,15 +66,15 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
             was_standby: ours.is_some_and(|ours| hosts::was_standby(facts.topology.as_ref(), other, ours)),
         };
         match hosts::judge(&unasked, facts.hosts.get(&id), options.force) {
-            Word::Stops(check) => {
+            HostVerdict::Stops(check) => {
                 checks.push(check);
                 continue;
             }
-            Word::NoPrimary(why) => {
+            HostVerdict::NoPrimary(why) => {
                 silent.push((other, why));
                 continue;
             }
-            Word::Nothing(note) => notes.extend(note),
+            HostVerdict::Nothing(note) => notes.extend(note),
         }
         match alive {
             Alive::Yes(why) if was_primary => checks.push(
