@@ -111,8 +111,8 @@ impl Judge<'_> {
         let hint = if two {
             detail.push_str(" Both have the same system identifier: one of them is a copy, and writes to one are not on the other.");
             format!(
-                "Decide which one is \"{name}\", and stop the other one at once. If \"{name}\" is the one in the configuration, register it after \
-                that: \"pgbaton primary register --force\"."
+                "Decide which one is \"{name}\", and stop the other one at once. If \"{name}\" is the one in the configuration, register \
+                it after that: \"pgbaton primary register --force\"."
             )
         } else {
             format!(
@@ -172,8 +172,8 @@ impl Judge<'_> {
         };
         if !row.active && row.node_type == NodeType::Primary && silence.answered == Answered::Nothing {
             hint = Some(format!(
-                "It is a former primary. Do not start it as a primary: run \"pgbaton node rejoin\" on \"{name}\". If it is gone for good, remove \
-                its record: \"pgbaton primary unregister --node-id={}\".",
+                "It is a former primary. Do not start it as a primary: run \"pgbaton node rejoin\" on \"{name}\". If it is gone for good, \
+                remove its record: \"pgbaton primary unregister --node-id={}\".",
                 row.node_id
             ));
         }
@@ -347,7 +347,8 @@ impl Judge<'_> {
             let mut recorded = promotions.filter(|promotion| promotion.timeline == server.timeline);
             issue.detail = Some(match recorded.next() {
                 Some(_) => "Its own copy of the metadata has a record of a promotion to its timeline.".into(),
-                None => "The metadata has no record of its promotion: it was promoted manually, or started without standby.signal, while there was another primary.".into(),
+                None => "The metadata has no record of its promotion: it was promoted manually, or started without standby.signal, while \
+                    there was another primary.".into(),
             });
         } else {
             issue.detail = Some("The metadata has no record of its promotion.".into());
@@ -389,11 +390,12 @@ impl Judge<'_> {
             let message = format!("a promotion of node \"{name}\" was requested but has not happened yet");
             let issue = self.issue(Severity::Error, "promotion_requested", Some(row), message);
             issue.detail = Some(
-                "The file \"promote\" is in its data directory. The promotion happens as soon as recovery can end; restore_command may hang.".into(),
+                "The file \"promote\" is in its data directory. The promotion happens as soon as recovery can end; restore_command may \
+                hang.".into(),
             );
             issue.hint = Some(format!(
-                "Wait, or cancel the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or promote \
-                another node."
+                "Wait, or cancel the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or \
+                promote another node."
             ));
         }
     }

@@ -54,8 +54,8 @@ impl<'a> Judge<'a> {
             self.type_first_on("pgbaton node stop", &node.row);
         } else {
             issue.hint = Some(format!(
-                "That promotion is not recorded: it may have been accidental, and \"{name}\" may be the primary that clients use. Decide which of \
-                the two stays the primary, and run \"pgbaton node rejoin\" on the other one; it shows what would be discarded."
+                "That promotion is not recorded: it may have been accidental, and \"{name}\" may be the primary that clients use. Decide \
+                which of the two stays the primary, and run \"pgbaton node rejoin\" on the other one; it shows what would be discarded."
             ));
         }
     }
@@ -162,8 +162,9 @@ impl<'a> Judge<'a> {
         let can_start = self.silent_primary().map(|row| row.node_name.clone());
         let hint = match &can_start {
             Some(primary) => format!(
-                "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is gone \
-                for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton node rejoin\"."
+                "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is \
+                gone for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton \
+                node rejoin\"."
             ),
             None => {
                 format!(
@@ -284,9 +285,9 @@ impl<'a> Judge<'a> {
         );
         issue.detail = Some(format!("They are {}.{sides}", all.join(", ")));
         issue.hint = Some(if names.is_empty() {
-            "No recorded promotion says which one is the valid primary. Decide whose data you keep, and disconnect clients from all others; \
-            then stop each other one with \"pgbaton node stop\" and re-attach it with \"pgbaton node rejoin\", which shows what would be \
-            discarded."
+            "No recorded promotion says which one is the valid primary. Decide whose data you keep, and disconnect clients from all \
+            others; then stop each other one with \"pgbaton node stop\" and re-attach it with \"pgbaton node rejoin\", which shows what \
+            would be discarded."
                 .into()
         } else {
             let why = match older {
@@ -339,9 +340,9 @@ impl<'a> Judge<'a> {
 
 /// Returns which of several primaries is the valid one, if the records say so, from whatever node they are read.
 ///
-/// The one on the newest timeline, if its promotion was recorded. Of several on that timeline, the one whose promotion alone was recorded, or if
-/// they share their history, the one that is registered. Otherwise only the operator can decide: a standby that was promoted by mistake is on
-/// the newest timeline, too; and of two that were promoted independently each has a record of its own.
+/// The one on the newest timeline, if its promotion was recorded. Of several on that timeline, the one whose promotion alone was recorded,
+/// or if they share their history, the one that is registered. Otherwise only the operator can decide: a standby that was promoted by
+/// mistake is on the newest timeline, too; and of two that were promoted independently each has a record of its own.
 pub(crate) fn right_one<'a>(
     primaries: &[(&'a NodeFacts, &'a ServerFacts)],
 ) -> Option<(&'a NodeFacts, &'a ServerFacts)> {

@@ -1,11 +1,11 @@
 //! May a server that is registered as the primary start, or stay, as one? The answers of the other nodes, and the decision. Pure.
 //!
 //! Everything that could start such a server checks this immediately before the effect, as an [`Asker`]: see [`decide`]. Whether a
-//! standby may become the primary is judged by [`crate::plan::promote`], under the locks of all nodes that answer; also when an operation is
-//! resumed.
+//! standby may become the primary is judged by [`crate::plan::promote`], under the locks of all nodes that answer; also when an operation
+//! is resumed.
 //!
-//! One node that knows of a newer primary is enough to refuse: such a fact never becomes outdated. That no node knows of one proves nothing, as
-//! a node that was cut off has not heard of it. So a majority must confirm this node, as only one of two nodes can have one.
+//! One node that knows of a newer primary is enough to refuse: such a fact never becomes outdated. That no node knows of one proves
+//! nothing, as a node that was cut off has not heard of it. So a majority must confirm this node, as only one of two nodes can have one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -225,7 +225,8 @@ pub fn judge(node_id: i32, words: &[Opinion], members: &Members, alone: bool, la
     if heard && count.is_all() && !words.iter().any(comes_up) {
         return StartVerdict::Start(Why::All);
     }
-    // A server that is starting up may be a newer primary. A server that responds, if only by rejecting connections, is alive, and may be one.
+    // A server that is starting up may be a newer primary. A server that responds, if only by rejecting connections, is alive, and may be
+    // one.
     let in_the_way = |word: &Opinion| word.defers && (!last || word.says == Stance::Unclear);
     if heard && count.is_majority() && !words.iter().any(in_the_way) {
         return StartVerdict::Start(Why::Majority);

@@ -8,7 +8,8 @@ use crate::assess::start::{LocalNode, Opinion};
 use crate::facts::topology::{SeenNode, Topology};
 use crate::registry::{NodeType, node};
 
-/// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no slot.
+/// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no
+/// slot.
 const OLD: Duration = Duration::from_secs(24 * 3600);
 
 /// The same if nodes use no slots, so that nothing in the data directory shows them.
@@ -35,8 +36,8 @@ impl Seen {
     }
 }
 
-/// Judges the file. `slots` are the names of the replication slots in the data directory, which standbys have if `uses_slots`; `ran_until` is
-/// when the server last wrote its control file.
+/// Judges the file. `slots` are the names of the replication slots in the data directory, which standbys have if `uses_slots`; `ran_until`
+/// is when the server last wrote its control file.
 pub fn judge(
     topology: &Topology,
     ours: &LocalNode<'_>,

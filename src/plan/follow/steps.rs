@@ -99,7 +99,8 @@ impl Work<'_> {
                 Exit::Follow,
             )
             .hint(format!(
-                "See the server log of \"{name}\" for why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the nodes have diverged."
+                "See the server log of \"{name}\" for why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the nodes have \
+                diverged."
             )),
         );
         let records = records(facts, local, self.slot.clone());

@@ -1,7 +1,8 @@
 //! What the hosts of nodes that do not respond report, before another node is promoted. Pure.
 //!
-//! The host of the last known primary shows more than its server can: a server that hangs is running, and one that is down can be prevented from
-//! starting as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a standby.
+//! The host of the last known primary shows more than its server can: a server that hangs is running, and one that is down can be prevented
+//! from starting as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a
+//! standby.
 
 use crate::assess::alive::Alive;
 use crate::error::Exit;

@@ -90,7 +90,8 @@ fn left_behind(
             .node(other.row.node_id)
             .exit(Exit::DataLoss)
             .detail(format!(
-                "It was on timeline {timeline}, but node \"{own}\" is on timeline {}: transactions committed on \"{name}\" since then would be lost.",
+                "It was on timeline {timeline}, but node \"{own}\" is on timeline {}: transactions committed on \"{name}\" since then \
+                would be lost.",
                 server.timeline
             ))
             .hint(format!("Start \"{name}\" if that is possible; otherwise promote \"{own}\" with --accept-data-loss."))

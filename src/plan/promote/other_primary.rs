@@ -79,8 +79,8 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
         match alive {
             Alive::Yes(why) if was_primary => checks.push(
                 fail(format!("the primary \"{name}\" is alive")).detail(why).hint(format!(
-                    "For a switchover, fix the connection to it and run \"pgbaton standby switchover\". To replace it, stop it first. If the \
-                    primary's host is gone, a standby still reports \"streaming\" until wal_receiver_timeout expires{}; then try \
+                    "For a switchover, fix the connection to it and run \"pgbaton standby switchover\". To replace it, stop it first. If \
+                    the primary's host is gone, a standby still reports \"streaming\" until wal_receiver_timeout expires{}; then try \
                     again.",
                     receiver_timeout(facts)
                 )),

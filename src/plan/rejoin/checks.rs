@@ -210,7 +210,8 @@ impl Ladder<'_> {
                 "{why}. Segment {} no longer exists there, and there is no restore_command to fetch it.",
                 self.facts.gone.join(", ")
             ))
-            .hint("Set restore_command, if there is an archive. Otherwise add --reclone: the data directory is moved aside, and the node is cloned again.");
+            .hint("Set restore_command, if there is an archive. Otherwise add --reclone: the data directory is moved aside, and the node \
+                is cloned again.");
             let (decision, more) = self.reclone_or(why, check);
             return (decision, checks.into_iter().chain(more).collect());
         } else {

@@ -1,9 +1,9 @@
 //! The plan of `node rejoin` and `standby rewind`. Pure.
 //!
 //! Methods, least invasive first: nothing to do, follow, rewind, rewind with WAL from the archive, clone again. The first one that works is
-//! used. A rewind is the delicate one. From its first write to its last the files are neither the old state nor the new one, and a server that is
-//! started on them damages them for good; so the data directory is made unstartable by its mode before, and startable after everything is in
-//! place, `standby.signal` included. pg_rewind also destroys what it would need to be run again, so that is copied first.
+//! used. A rewind is the delicate one. From its first write to its last the files are neither the old state nor the new one, and a server
+//! that is started on them damages them for good; so the data directory is made unstartable by its mode before, and startable after
+//! everything is in place, `standby.signal` included. pg_rewind also destroys what it would need to be run again, so that is copied first.
 
 mod checks;
 mod reclone;

@@ -126,7 +126,8 @@ impl Nodes<'_> {
         let keep = format!("wal_keep_size={KEEP_ALL}");
         let data = self.data().display().to_string();
         if !self.facts.local.is_standby && self.facts.local.control.state != ControlState::InArchiveRecovery {
-            // Without syncs, as pg_rewind does it: what a crash of the machine would lose of it is copied or replayed after the rewind anyhow.
+            // Without syncs, as pg_rewind does it: what a crash of the machine would lose of it is copied or replayed after the rewind
+            // anyhow.
             let mut args = vec!["--single".to_string(), "-F".into(), "-D".into(), data, "-c".into(), keep];
             if let Some(directory) = &self.options.config_directory {
                 args.extend(["-c".into(), format!("config_file={}/postgresql.conf", directory.display())]);

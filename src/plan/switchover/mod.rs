@@ -1,8 +1,8 @@
 //! The plan of `standby switchover`. Pure.
 //!
-//! Everything that can be done while clients still write is done first. The last of it makes the old primary a standby on the disk: it runs on
-//! as a primary, but every start from then on makes it a standby. So nothing that happens between its stop and the promotion makes a second
-//! primary: no supervisor, no colleague, no crash of the host. From the stop on every step counts, because clients cannot write.
+//! Everything that can be done while clients still write is done first. The last of it makes the old primary a standby on the disk: it runs
+//! on as a primary, but every start from then on makes it a standby. So nothing that happens between its stop and the promotion makes a
+//! second primary: no supervisor, no colleague, no crash of the host. From the stop on every step counts, because clients cannot write.
 
 mod checks;
 #[cfg(test)]

@@ -393,8 +393,8 @@ impl Work<'_> {
         plan.phases.push(phase("clean up", Order::AllAtOnce, OnFailure::Continue, false, stale));
     }
 
-    /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it back
-    /// removes it, or leaves it if another node has become a primary.
+    /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it
+    /// back removes it, or leaves it if another node has become a primary.
     fn way_back(&self, plan: &mut Plan) {
         let is_primary = Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) };
         plan.regained = Some(Regained { probe: is_primary.clone(), exit: Exit::Switchover });

@@ -143,7 +143,8 @@ pub(super) fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Che
                 Contents::Other(names) if names.iter().all(|name| name.starts_with("PG_")) => {
                     Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
                         .detail(format!("It contains {}.", quoted(names)))
-                        .hint("Map the tablespace with tablespace_mapping, or make sure that its contents are not needed: the clone removes them.")
+                        .hint("Map the tablespace with tablespace_mapping, or make sure that its contents are not needed: the clone \
+                            removes them.")
                         .waivable(Waiver::Force, options.force)
                 }
                 Contents::DataDirectory { .. } => {
