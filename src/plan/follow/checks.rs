@@ -118,7 +118,7 @@ pub(super) fn histories(
 }
 
 /// Checks that the target has room for one more.
-pub(super) fn room(
+pub(super) fn sender_and_slot_capacity(
     server: &ServerFacts,
     name: &str,
     slot: Option<&str>,

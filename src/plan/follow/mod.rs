@@ -93,7 +93,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
     plan.checks.extend(stays_a_standby(facts, local, force));
     let slot = facts.use_slot.then(|| default_slot(&local.row));
     let work = Work { facts, local, server, target, there, slot };
-    plan.checks.extend(work.room());
+    plan.checks.extend(work.capacity());
     plan.checks.extend(writable(&facts.places, &name));
     plan.checks.extend(login_refused(facts, target));
     if plan.checks.iter().any(Check::stops) {

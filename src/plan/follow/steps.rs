@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::FollowFacts;
-use super::checks::room;
+use super::checks::sender_and_slot_capacity;
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::role::RoleFacts;
@@ -52,12 +52,18 @@ impl Work<'_> {
     }
 
     /// Checks that the target has room for it.
-    pub(super) fn room(&self) -> Vec<Check> {
+    pub(super) fn capacity(&self) -> Vec<Check> {
         let (received, slot) = (self.received_slot(), self.slot.as_deref());
         let connected = self.there.is_connected_to(self.name());
         // Under another name it may be its own receiver that has the slot.
         let has_slot = self.follows() || (!connected && received.is_some() && received == slot);
-        room(self.there, &self.target.row.node_name, slot, connected || has_slot, has_slot)
+        sender_and_slot_capacity(
+            self.there,
+            &self.target.row.node_name,
+            slot,
+            connected || has_slot,
+            has_slot,
+        )
     }
 
     /// It streams from the target as it is to, and is recorded so.

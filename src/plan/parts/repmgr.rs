@@ -127,13 +127,7 @@ impl RepmgrActivity {
 
     /// Looks again whether repmgr rests: what it has begun since we looked first, and whether its daemons are paused indeed.
     /// And whether the `primary`, if there is to be one, is still the primary: the rollback would make it one.
-    pub fn look_again(
-        &self,
-        plan: &mut Plan,
-        cluster: &ClusterFacts,
-        primary: Option<&NodeFacts>,
-        exit: Exit,
-    ) {
+    pub fn recheck(&self, plan: &mut Plan, cluster: &ClusterFacts, primary: Option<&NodeFacts>, exit: Exit) {
         if !self.possible {
             return;
         }

@@ -8,7 +8,7 @@ use crate::facts::server::ServerFacts;
 use crate::facts::topology::SeenNode;
 use crate::plan::parts::following::slot_to_make;
 use crate::plan::parts::kept::{Kept, for_former};
-use crate::plan::parts::new_primary::{self, room, siblings, silent_witnesses};
+use crate::plan::parts::new_primary::{self, sender_and_slot_capacity, siblings, silent_witnesses};
 use crate::plan::parts::standby::{in_force, refuses_to_follow};
 use crate::plan::parts::{announce, logical};
 use crate::plan::{Check, Verdict, Waiver};
@@ -52,7 +52,7 @@ pub(super) fn examine<'a>(
             following.extend(follows.then_some(*sibling));
             checks.extend(refused);
         }
-        checks.push(room(candidate, server, &following));
+        checks.push(sender_and_slot_capacity(candidate, server, &following));
     } else {
         checks.extend(siblings_stay(&siblings));
     }
@@ -75,7 +75,7 @@ fn candidate_fitness(
     server: &ServerFacts,
 ) -> Vec<Check> {
     let role = facts.roles.get(&facts.node_id);
-    let mut checks = new_primary::fit(candidate, server, None, role, options.force);
+    let mut checks = new_primary::promotion_fitness(candidate, server, None, role, options.force);
     checks.extend(
         new_primary::recovery_target(candidate, role)
             .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),

@@ -40,7 +40,7 @@ impl Work<'_> {
         plan.notifications.extend(events::followers(cluster, &self.candidate.row, self.former));
         activity.pause(plan, cluster, Exit::Promotion);
         self.create_slots(plan, kept_slot);
-        activity.look_again(plan, cluster, None, Exit::Promotion);
+        activity.recheck(plan, cluster, None, Exit::Promotion);
         plan.origin = Some(Origin { scope: scope(cluster, self.server), primary: self.former });
         plan.phases.push(Phase {
             title: "promote".into(),

@@ -48,7 +48,7 @@ impl Work<'_> {
         self.announce(plan);
         repmgr_activity.pause(plan, &self.facts.cluster, Exit::Switchover);
         self.prepare(plan);
-        repmgr_activity.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
+        repmgr_activity.recheck(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
         self.standby_on_disk(plan);
         self.change(plan);
         self.after(plan);
