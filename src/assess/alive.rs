@@ -1,7 +1,7 @@
 //! Is a server that does not respond to queries nevertheless alive?
 //!
-//! A promotion, and the registration of another primary, must know. A connection that fails proves little: a server whose connections are used
-//! up, that starts up, or that rejects the password, may still accept writes from others.
+//! A promotion, and the registration of another primary, must know. A connection that fails proves little: a server whose connections are
+//! used up, that starts up, or that rejects the password, may still accept writes from others.
 
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::streams_by;

@@ -1,9 +1,9 @@
 //! Do two servers have the same history?
 //!
-//! Positions alone do not show it. Two standbys that were promoted independently write different WAL at the same positions of timelines with the same
-//! number; pg_rewind then says that no rewind is required, and one streams from the other with data that differ. So the texts of the
-//! history files are compared, and after them the first record of the timeline, which carries the time of the promotion. Where its segment is
-//! gone, the promotion record of the metadata is used instead, and if there is none, a later checkpoint that both still have.
+//! Positions alone do not show it. Two standbys that were promoted independently write different WAL at the same positions of timelines
+//! with the same number; pg_rewind then says that no rewind is required, and one streams from the other with data that differ. So the texts
+//! of the history files are compared, and after them the first record of the timeline, which carries the time of the promotion. Where its
+//! segment is gone, the promotion record of the metadata is used instead, and if there is none, a later checkpoint that both still have.
 
 use crate::facts::branch::Branch;
 use crate::facts::lineage::{FirstRecord, Milestone};
@@ -216,7 +216,8 @@ fn halves(milestone: &Milestone, segment_bytes: u64) -> Option<(&str, FirstRecor
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
     Relation::Forked {
         evidence: format!(
-            "The history files differ: timeline {timeline} comes from timeline {ours} on this node and from timeline {theirs} on the reference."
+            "The history files differ: timeline {timeline} comes from timeline {ours} on this node and from timeline {theirs} on the \
+            reference."
         ),
         at: None,
     }
@@ -224,7 +225,8 @@ fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -
 
 fn unread(timeline: TimelineId) -> Relation {
     Relation::Unknown(format!(
-        "The history files of timeline {timeline} agree, but the WAL segment with its first record no longer exists, so it cannot be compared."
+        "The history files of timeline {timeline} agree, but the WAL segment with its first record no longer exists, so it cannot be \
+        compared."
     ))
 }
 

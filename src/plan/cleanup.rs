@@ -71,7 +71,8 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
         });
         if !history.may_vacuum && facts.records != Some(0) {
             checks.push(
-                Check::warning("history_vacuum", format!("role {role} lacks the privilege to vacuum the monitoring history, which is skipped"))
+                Check::warning("history_vacuum", format!("role {role} lacks the privilege to vacuum the monitoring history, which is \
+                    skipped"))
                     .detail("The space of the deleted records is reused after the next autovacuum.")
                     .hint(format!(
                         "From PostgreSQL 17 on, in database \"{database}\" run: GRANT MAINTAIN ON repmgr.monitoring_history TO {role}; \

@@ -47,8 +47,8 @@ pub struct NewPrimary {
     pub config_directory: Option<PathBuf>,
 }
 
-/// Plans it: `standby.signal` comes first, because with it the server does no harm, whatever becomes of the rest; but for a recovery target,
-/// with which it would.
+/// Plans it: `standby.signal` comes first, because with it the server does no harm, whatever becomes of the rest; but for a recovery
+/// target, with which it would.
 pub fn plan(demotion: &Demotion) -> Plan {
     let Demotion { row, data_directory, to, .. } = demotion;
     let name = &row.node_name;
@@ -96,8 +96,8 @@ pub fn plan(demotion: &Demotion) -> Plan {
     }
 }
 
-/// Plans what keeps a server a standby that has `standby.signal` already: a recovery target with which it would promote itself is cleared. None
-/// where there is no such thing.
+/// Plans what keeps a server a standby that has `standby.signal` already: a recovery target with which it would promote itself is cleared.
+/// None where there is no such thing.
 pub fn stay(row: &NodeRow, data_directory: &Path, next: &NextStart) -> Option<Plan> {
     let name = &row.node_name;
     let mut checks = standby::ends_recovery(name, data_directory, next);
@@ -123,8 +123,8 @@ pub fn stay(row: &NodeRow, data_directory: &Path, next: &NextStart) -> Option<Pl
     })
 }
 
-/// What may keep it from staying a standby. Where it streams from it finds out later; that it comes up is what counts now. Settings that are
-/// lower than the primary's are named at once: with them it comes up, and pauses replay or ends as soon as it reads of the higher ones.
+/// What may keep it from staying a standby. Where it streams from it finds out later; that it comes up is what counts now. Settings that
+/// are lower than the primary's are named at once: with them it comes up, and pauses replay or ends as soon as it reads of the higher ones.
 fn checks(demotion: &Demotion) -> Vec<Check> {
     let Demotion { row, data_directory, next, to } = demotion;
     let name = &row.node_name;

@@ -42,8 +42,8 @@ pub enum Probe {
         /// The file.
         path: PathBuf,
     },
-    /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off. Whether
-    /// it accepts our connection is another question.
+    /// A server runs on a data directory and has said that it is up: it accepts connections, or never will, as `hot_standby` is off.
+    /// Whether it accepts our connection is another question.
     Ready {
         /// The data directory.
         data_directory: PathBuf,

@@ -42,6 +42,11 @@ impl Action {
             Self::Reload => "reload",
         }
     }
+
+    /// It starts the server.
+    fn starts(self) -> bool {
+        matches!(self, Self::Start | Self::Restart)
+    }
 }
 
 /// Whether a checkpoint can be written.
@@ -124,21 +129,7 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
             checks.extend(standby::ends_recovery(name, &facts.data_directory, next));
             checks.extend(standby::promotes_itself(name, next));
         }
-    }
-    if let Manager::Debian(DebianCluster { unit: Some(unit), .. }) = &facts.manager
-        && matches!(action, Action::Start | Action::Restart)
-        && !nothing_to_do
-    {
-        checks.push(
-            Check::warning(
-                "service_manager",
-                format!("the server will not run as its systemd unit \"{unit}\""),
-            )
-            .detail(
-                "systemd does not notice if it exits, and does not stop it cleanly when the machine is shut down.",
-            )
-            .hint(lines_for(unit, &facts.user)),
-        );
+        checks.extend(outside_systemd(facts, action));
     }
     if action == Action::Reload && facts.running.is_none() {
         checks.push(
@@ -146,87 +137,11 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
                 .hint("Start it: \"pgbaton node start\"."),
         );
     }
-    let cost = "The shutdown checkpoint then has more to write, while connections are rejected already.";
-    match &service.checkpoint {
-        Some(Checkpoint::Denied { role, grant }) => {
-            let mut check = Check::warning(
-                "checkpoint",
-                format!("role \"{role}\" lacks the privilege to write a checkpoint, which is skipped"),
-            )
-            .detail(cost);
-            if let Some(grant) = grant {
-                check = check.hint(format!("Name a superuser with -S, or as one, run: {grant}"));
-            } else {
-                check = check.hint("Name a superuser with -S.");
-            }
-            checks.push(check);
-        }
-        Some(Checkpoint::Unknown(why)) => checks.push(
-            Check::warning("checkpoint", "the checkpoint is skipped, as no connection was made")
-                .detail(format!("{why} {cost}")),
-        ),
-        Some(Checkpoint::Possible(_)) | None => {}
-    }
-    let mut steps = Vec::new();
-    let mut verify = Vec::new();
-    if !nothing_to_do {
-        if let Some(Checkpoint::Possible(on)) = &service.checkpoint {
-            steps.push(Step::new(
-                "checkpoint",
-                "write a checkpoint",
-                Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
-                600,
-                Exit::Query,
-            ));
-        }
-        let bound: u32 = match action {
-            Action::Start => facts.start_timeout_s,
-            Action::Stop => facts.stop_timeout_s,
-            Action::Restart => facts.start_timeout_s.saturating_add(facts.stop_timeout_s),
-            Action::Reload => 30,
-        };
-        if matches!(action, Action::Start | Action::Restart) {
-            steps.extend(facts.leftover.as_deref().map(remove_leftover));
-            // Before the server can read it: it must not become a primary by itself.
-            steps.extend(
-                facts
-                    .standby
-                    .as_ref()
-                    .and_then(|next| standby::clear_step(name, &facts.data_directory, next, Exit::NoRestart)),
-            );
-        }
-        let exit = match action {
-            Action::Start | Action::Restart => Exit::NoRestart,
-            Action::Stop | Action::Reload => Exit::LocalCommand,
-        };
-        steps.push(Step::new(
-            verb,
-            if matches!(action, Action::Start | Action::Restart) {
-                start_title(format!("{verb} the server of node \"{name}\""), facts)
-            } else {
-                format!("{verb} the server of node \"{name}\"")
-            },
-            Op::Run(command(facts, action)),
-            // pg_ctl has the same bound and says more when it passes; pg_ctlcluster then goes on looking for half a minute.
-            bound.saturating_add(if matches!(facts.manager, Manager::Debian(_)) { 40 } else { 5 }),
-            exit,
-        ));
-        match action {
-            Action::Start | Action::Restart => verify.push(Verify {
-                title: format!("the server of node \"{name}\" is up"),
-                probe: Probe::Ready { data_directory: facts.data_directory.clone() },
-                timeout_s: facts.start_timeout_s,
-                after: None,
-            }),
-            Action::Stop => verify.push(Verify {
-                title: format!("no server runs on \"{}\"", facts.data_directory.display()),
-                probe: Probe::Stopped { data_directory: facts.data_directory.clone() },
-                timeout_s: facts.stop_timeout_s,
-                after: None,
-            }),
-            Action::Reload => {}
-        }
-    }
+    checks.extend(service.checkpoint.as_ref().and_then(checkpoint_skipped));
+    let (steps, verify) = match nothing_to_do {
+        true => (Vec::new(), Vec::new()),
+        false => (steps(facts, service), verification(facts, action).into_iter().collect()),
+    };
     Plan {
         checks,
         phases: vec![Phase {
@@ -240,6 +155,99 @@ pub fn plan(facts: &ServiceFacts, service: &Service) -> Plan {
         back_failed: Exit::LocalCommand,
         incomplete: if action == Action::Stop { Exit::LocalCommand } else { Exit::NoRestart },
         ..Plan::nothing(format!("{verb} node \"{name}\""))
+    }
+}
+
+/// Warns that a server which systemd could manage is started without it.
+fn outside_systemd(facts: &ServiceFacts, action: Action) -> Option<Check> {
+    let Manager::Debian(DebianCluster { unit: Some(unit), .. }) = &facts.manager else { return None };
+    action.starts().then(|| {
+        Check::warning("service_manager", format!("the server will not run as its systemd unit \"{unit}\""))
+            .detail(
+                "systemd does not notice if it exits, and does not stop it cleanly when the machine is shut down.",
+            )
+            .hint(lines_for(unit, &facts.user))
+    })
+}
+
+/// Warns that the checkpoint before the shutdown is skipped, if it is.
+fn checkpoint_skipped(checkpoint: &Checkpoint) -> Option<Check> {
+    let cost = "The shutdown checkpoint then has more to write, while connections are rejected already.";
+    match checkpoint {
+        Checkpoint::Denied { role, grant } => {
+            let message =
+                format!("role \"{role}\" lacks the privilege to write a checkpoint, which is skipped");
+            let check = Check::warning("checkpoint", message).detail(cost);
+            Some(match grant {
+                Some(grant) => check.hint(format!("Name a superuser with -S, or as one, run: {grant}")),
+                None => check.hint("Name a superuser with -S."),
+            })
+        }
+        Checkpoint::Unknown(why) => Some(
+            Check::warning("checkpoint", "the checkpoint is skipped, as no connection was made")
+                .detail(format!("{why} {cost}")),
+        ),
+        Checkpoint::Possible(_) => None,
+    }
+}
+
+/// Returns the steps of an action that has something to do.
+fn steps(facts: &ServiceFacts, service: &Service) -> Vec<Step> {
+    let (name, action) = (&facts.node_name, service.action);
+    let mut steps = Vec::new();
+    if let Some(Checkpoint::Possible(on)) = &service.checkpoint {
+        steps.push(Step::new(
+            "checkpoint",
+            "write a checkpoint",
+            Op::Sql { on: on.clone(), statements: vec![Statement::new("CHECKPOINT")] },
+            600,
+            Exit::Query,
+        ));
+    }
+    let bound: u32 = match action {
+        Action::Start => facts.start_timeout_s,
+        Action::Stop => facts.stop_timeout_s,
+        Action::Restart => facts.start_timeout_s.saturating_add(facts.stop_timeout_s),
+        Action::Reload => 30,
+    };
+    let mut title = format!("{} the server of node \"{name}\"", action.name());
+    if action.starts() {
+        steps.extend(facts.leftover.as_deref().map(remove_leftover));
+        // Before the server can read it: it must not become a primary by itself.
+        let next = facts.standby.as_ref();
+        steps.extend(
+            next.and_then(|next| standby::clear_step(name, &facts.data_directory, next, Exit::NoRestart)),
+        );
+        title = start_title(title, facts);
+    }
+    steps.push(Step::new(
+        action.name(),
+        title,
+        Op::Run(command(facts, action)),
+        // pg_ctl has the same bound and says more when it passes; pg_ctlcluster then goes on looking for half a minute.
+        bound.saturating_add(if matches!(facts.manager, Manager::Debian(_)) { 40 } else { 5 }),
+        if action.starts() { Exit::NoRestart } else { Exit::LocalCommand },
+    ));
+    steps
+}
+
+/// Returns what must be true after an action.
+fn verification(facts: &ServiceFacts, action: Action) -> Option<Verify> {
+    let data_directory = facts.data_directory.clone();
+    match action {
+        Action::Start | Action::Restart => Some(Verify {
+            title: format!("the server of node \"{}\" is up", facts.node_name),
+            probe: Probe::Ready { data_directory },
+            timeout_s: facts.start_timeout_s,
+            after: None,
+        }),
+        Action::Stop => Some(Verify {
+            title: format!("no server runs on \"{}\"", data_directory.display()),
+            probe: Probe::Stopped { data_directory },
+            timeout_s: facts.stop_timeout_s,
+            after: None,
+        }),
+        Action::Reload => None,
     }
 }
 

@@ -107,8 +107,8 @@ impl Judge<'_> {
                         }
                         // It may have been promoted without a record, and be the primary that is missing.
                         None => {
-                            "Run \"pgbaton cluster show\" first: it says which node was the primary last. If it was another one, create the \
-                             empty file \"standby.signal\" in this data directory before anything starts the server."
+                            "Run \"pgbaton cluster show\" first: it says which node was the primary last. If it was another one, create \
+                             the empty file \"standby.signal\" in this data directory before anything starts the server."
                         }
                     })
             }

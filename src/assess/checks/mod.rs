@@ -429,8 +429,8 @@ impl Judge<'_> {
         })
     }
 
-    /// Makes a finding at least as bad as what was found wrong with the node already. Where it is as bad by itself, its own words stay: scripts
-    /// know those of repmgr.
+    /// Makes a finding at least as bad as what was found wrong with the node already. Where it is as bad by itself, its own words stay:
+    /// scripts know those of repmgr.
     fn raised(&self, mut found: Finding) -> Finding {
         // A former primary is no primary that a job for the primary should run on, whatever it reports itself.
         let of_role = |issue: &&Issue| issue.code == "primary_outdated" && found.name == Name::ServerRole;

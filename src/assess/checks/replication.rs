@@ -23,7 +23,8 @@ impl Judge<'_> {
                 match self.evidence.asked.get(&self.node.row.node_id) {
                     Some(asked) if asked.exposed_password => {
                         Finding::new(NAME, Status::Warning, format!("{connected}, with the password in clear text"))
-                            .detail("The server asks for the password in clear text, and the connection has no TLS: the network path can read it.")
+                            .detail("The server asks for the password in clear text, and the connection has no TLS: the network path can \
+                                read it.")
                             .hint("Use scram-sha-256 in pg_hba.conf of that server, or TLS.")
                     }
                     _ => Finding::ok(NAME, connected),

@@ -156,8 +156,8 @@ impl Judge<'_> {
         found.value(count(inactive), "slots").figures(Figures::Slots { all, inactive })
     }
 
-    /// Returns the former primary that a slot belongs to: the promotion that created the slot has also registered it as inactive. A row that
-    /// was read before that says that it is the primary, which it cannot be while this node is.
+    /// Returns the former primary that a slot belongs to: the promotion that created the slot has also registered it as inactive. A row
+    /// that was read before that says that it is the primary, which it cannot be while this node is.
     fn former_primary_of(&self, slot: &str, server: &ServerFacts) -> Option<&NodeRow> {
         let rows = self.evidence.facts.nodes.iter().map(|node| &node.row);
         rows.filter(|row| row.node_type == NodeType::Primary && row.node_id != self.node.row.node_id)

@@ -1,5 +1,6 @@
 //! From facts to a verdict: the state of the cluster, its problems, and what to type next. Pure.
 
+mod attachment;
 #[cfg(test)]
 pub(crate) mod examples;
 mod node;

@@ -111,8 +111,8 @@ impl Judge<'_> {
         let hint = if two {
             detail.push_str(" Both have the same system identifier: one of them is a copy, and writes to one are not on the other.");
             format!(
-                "Decide which one is \"{name}\", and stop the other one at once. If \"{name}\" is the one in the configuration, register it after \
-                that: \"pgbaton primary register --force\"."
+                "Decide which one is \"{name}\", and stop the other one at once. If \"{name}\" is the one in the configuration, register \
+                it after that: \"pgbaton primary register --force\"."
             )
         } else {
             format!(
@@ -172,8 +172,8 @@ impl Judge<'_> {
         };
         if !row.active && row.node_type == NodeType::Primary && silence.answered == Answered::Nothing {
             hint = Some(format!(
-                "It is a former primary. Do not start it as a primary: run \"pgbaton node rejoin\" on \"{name}\". If it is gone for good, remove \
-                its record: \"pgbaton primary unregister --node-id={}\".",
+                "It is a former primary. Do not start it as a primary: run \"pgbaton node rejoin\" on \"{name}\". If it is gone for good, \
+                remove its record: \"pgbaton primary unregister --node-id={}\".",
                 row.node_id
             ));
         }
@@ -265,7 +265,25 @@ impl Judge<'_> {
             _ => "running",
         }
         .to_string();
-        let alone = self.facts.primaries().count() == 1;
+        self.witness_in_cluster(row, server);
+        if !row.active {
+            self.inactive_but_running(row, server);
+        }
+        let of_cluster = Some(server.system_identifier.as_str()) == self.facts.system_identifier();
+        if row.node_type != NodeType::Witness && of_cluster {
+            self.signals(row, server);
+        }
+        if self.facts.twin_of(node).is_none() && of_cluster {
+            match (&row.node_type, server.in_recovery) {
+                (NodeType::Primary, true) => self.running_as_standby(row),
+                (NodeType::Standby, false) => self.running_as_primary(row, server),
+                _ => {}
+            }
+        }
+    }
+
+    /// A witness must not be a server of the cluster.
+    fn witness_in_cluster(&mut self, row: &NodeRow, server: &ServerFacts) {
         if row.node_type == NodeType::Witness
             && Some(server.system_identifier.as_str()) == self.facts.system_identifier()
         {
@@ -276,85 +294,68 @@ impl Judge<'_> {
             issue.hint =
                 Some(format!("Register \"{}\" again with its actual type, with --force.", row.node_name));
         }
-        if !row.active {
-            let issue = self.issue(
-                Severity::Warning,
-                "inactive_but_running",
-                Some(row),
-                format!("node \"{}\" is registered as inactive but running", row.node_name),
-            );
-            let name = &row.node_name;
-            let (hint, command) = match (&row.node_type, server.in_recovery, alone) {
-                (NodeType::Witness, ..) => (String::new(), None),
-                (_, true, _) => (
-                    format!("Run \"pgbaton standby register --force\" on \"{name}\"."),
-                    Some("pgbaton standby register --force"),
-                ),
-                (_, false, true) => (
-                    format!(
-                        "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
-                    ),
-                    Some("pgbaton primary register --force"),
-                ),
-                (_, false, false) => (
-                    format!("If it is a former primary, stop it now: \"pgbaton node stop\" on \"{name}\"."),
-                    None,
-                ),
-            };
-            issue.hint = Some(hint).filter(|hint| !hint.is_empty());
-            if let Some(command) = command {
-                self.type_on(command, row);
-            }
+    }
+
+    /// A server runs although its node is registered as inactive.
+    fn inactive_but_running(&mut self, row: &NodeRow, server: &ServerFacts) {
+        let name = &row.node_name;
+        let alone = self.facts.primaries().count() == 1;
+        let message = format!("node \"{name}\" is registered as inactive but running");
+        let issue = self.issue(Severity::Warning, "inactive_but_running", Some(row), message);
+        let (hint, command) = match (&row.node_type, server.in_recovery, alone) {
+            (NodeType::Witness, ..) => (None, None),
+            (_, true, _) => (
+                Some(format!("Run \"pgbaton standby register --force\" on \"{name}\".")),
+                Some("pgbaton standby register --force"),
+            ),
+            (_, false, true) => (
+                Some(format!(
+                    "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
+                )),
+                Some("pgbaton primary register --force"),
+            ),
+            (_, false, false) => (
+                Some(format!("If it is a former primary, stop it now: \"pgbaton node stop\" on \"{name}\".")),
+                None,
+            ),
+        };
+        issue.hint = hint;
+        if let Some(command) = command {
+            self.type_on(command, row);
         }
-        let of_cluster = row.node_type != NodeType::Witness
-            && Some(server.system_identifier.as_str()) == self.facts.system_identifier();
-        if of_cluster {
-            self.signals(row, server);
+    }
+
+    fn running_as_standby(&mut self, row: &NodeRow) {
+        let name = &row.node_name;
+        let alone = self.facts.primaries().count() == 1;
+        let message = format!("node \"{name}\" is registered as primary but running as standby");
+        let issue = self.issue(Severity::Error, "running_as_standby", Some(row), message);
+        // Without a primary there is nowhere to write that.
+        if alone {
+            issue.hint = Some(format!("Run \"pgbaton standby register --force\" on \"{name}\"."));
+            self.type_on("pgbaton standby register --force", row);
         }
-        let elsewhere = self.facts.twin_of(node).is_some()
-            || Some(server.system_identifier.as_str()) != self.facts.system_identifier();
-        match (&row.node_type, server.in_recovery) {
-            (NodeType::Primary, true) if elsewhere => {}
-            (NodeType::Primary, true) => {
-                let issue = self.issue(
-                    Severity::Error,
-                    "running_as_standby",
-                    Some(row),
-                    format!("node \"{}\" is registered as primary but running as standby", row.node_name),
-                );
-                // Without a primary there is nowhere to write that.
-                if alone {
-                    issue.hint =
-                        Some(format!("Run \"pgbaton standby register --force\" on \"{}\".", row.node_name));
-                    self.type_on("pgbaton standby register --force", row);
-                }
-            }
-            (NodeType::Standby, false) if elsewhere => {}
-            (NodeType::Standby, false) => {
-                let others = self.facts.primaries().count() > 1;
-                let name = &row.node_name;
-                let issue = self.issue(
-                    Severity::Error,
-                    "running_as_primary",
-                    Some(row),
-                    format!("node \"{name}\" is registered as standby but running as primary"),
-                );
-                if others {
-                    let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
-                    let mut recorded = promotions.filter(|promotion| promotion.timeline == server.timeline);
-                    issue.detail = Some(match recorded.next() {
-                        Some(_) => "Its own copy of the metadata has a record of a promotion to its timeline.".into(),
-                        None => "The metadata has no record of its promotion: it was promoted manually, or started without standby.signal, while there was another primary.".into(),
-                    });
-                } else {
-                    issue.detail = Some("The metadata has no record of its promotion.".into());
-                    issue.hint = Some(format!(
-                        "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
-                    ));
-                    self.type_on("pgbaton primary register --force", row);
-                }
-            }
-            _ => {}
+    }
+
+    fn running_as_primary(&mut self, row: &NodeRow, server: &ServerFacts) {
+        let name = &row.node_name;
+        let others = self.facts.primaries().count() > 1;
+        let message = format!("node \"{name}\" is registered as standby but running as primary");
+        let issue = self.issue(Severity::Error, "running_as_primary", Some(row), message);
+        if others {
+            let promotions = server.lineage.iter().flat_map(|lineage| &lineage.promotions);
+            let mut recorded = promotions.filter(|promotion| promotion.timeline == server.timeline);
+            issue.detail = Some(match recorded.next() {
+                Some(_) => "Its own copy of the metadata has a record of a promotion to its timeline.".into(),
+                None => "The metadata has no record of its promotion: it was promoted manually, or started without standby.signal, while \
+                    there was another primary.".into(),
+            });
+        } else {
+            issue.detail = Some("The metadata has no record of its promotion.".into());
+            issue.hint = Some(format!(
+                "If it is to stay the primary, run \"pgbaton primary register --force\" on \"{name}\"."
+            ));
+            self.type_on("pgbaton primary register --force", row);
         }
     }
 }
@@ -389,11 +390,12 @@ impl Judge<'_> {
             let message = format!("a promotion of node \"{name}\" was requested but has not happened yet");
             let issue = self.issue(Severity::Error, "promotion_requested", Some(row), message);
             issue.detail = Some(
-                "The file \"promote\" is in its data directory. The promotion happens as soon as recovery can end; restore_command may hang.".into(),
+                "The file \"promote\" is in its data directory. The promotion happens as soon as recovery can end; restore_command may \
+                hang.".into(),
             );
             issue.hint = Some(format!(
-                "Wait, or cancel the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or promote \
-                another node."
+                "Wait, or cancel the request by stopping that server: \"pgbaton node stop\" on \"{name}\". Until then do not start or \
+                promote another node."
             ));
         }
     }

@@ -49,8 +49,8 @@ impl Judge<'_> {
                 ),
             };
             let hint = format!(
-                "On \"{name}\" run \"pgbaton operation show {id}\": if it is not running, resume or abandon it there. If the host of \"{name}\" is \
-                gone for good, \"pgbaton operation abandon {id} --force\" closes its record."
+                "On \"{name}\" run \"pgbaton operation show {id}\": if it is not running, resume or abandon it there. If the host of \
+                \"{name}\" is gone for good, \"pgbaton operation abandon {id} --force\" closes its record."
             );
             let command = format!("pgbaton operation show {id}");
             next.extend(node.map(|node: &NodeRow| typed_on(&command, node)));

@@ -1,7 +1,7 @@
-//! A standby: its lag, what it is attached to, and whether it has diverged from the primary.
+//! A standby: its lag, its replay, its slot, and whether it has diverged from the primary.
 
+use super::attachment::{Attachment, follow};
 use super::{Judge, NodeView, roles, typed_on};
-use crate::assess::alive::streams_from;
 use crate::assess::history::{Relation, relation};
 use crate::error::Severity;
 use crate::facts::cluster::NodeFacts;
@@ -181,131 +181,15 @@ impl Judge<'_> {
     ) {
         let row = &node.row;
         let name = &row.node_name;
-        let upstream_facts = upstream.and_then(NodeFacts::facts);
-        let sender = upstream_facts.and_then(|facts| facts.sender_of(name));
-        let observed = self.facts.observed_upstream(name);
-        // It may have given another name than the one it is registered by.
-        let connected = upstream_facts.is_some_and(|facts| facts.is_connected_to(name));
-        let nameless = !connected
-            && observed.is_none()
-            && upstream.is_some_and(|upstream| upstream.facts().is_some() && streams_from(node, upstream));
-        out.sync_state = observed.and_then(|node| node.facts()?.sender_of(name)?.sync_state.clone());
-        // What the processes are said to do is not what they do: one that is stopped, or whose connection is half-open, is still listed.
-        let observed_sender = sender.or_else(|| observed.and_then(|node| node.facts()?.sender_of(name)));
-        let hangs = server.hangs(observed_sender);
-        out.attached = match (upstream_facts, sender, &server.receiver) {
-            _ if hangs.is_some() => Some(false),
-            (Some(_), Some(sender), _) => {
-                Some(sender.state.as_deref().is_none_or(|state| state == "streaming"))
-            }
-            (Some(_), None, _) => Some(nameless),
-            // The upstream cannot be asked; without a WAL receiver nothing is attached to anything.
-            (None, _, None) => Some(false),
-            (None, _, Some(_)) => None,
-        };
+        let attachment = Attachment::of(self.facts, node, server, upstream);
+        out.sync_state = attachment.sync_state(name);
+        out.attached = attachment.is_attached(server);
         if row.node_type == NodeType::Standby && row.active {
-            match (upstream, upstream_facts, sender, observed) {
-                _ if hangs.is_some() => {
-                    let message = format!("the WAL receiver of node \"{name}\" hangs");
-                    let issue = self.issue(Severity::Error, "receiver_hangs", Some(row), message);
-                    issue.detail = hangs;
-                    issue.hint = Some(format!(
-                        "The standby falls behind. Check that process and its connection on the host of \"{name}\"; \"pgbaton node restart\" there \
-                        starts a new one."
-                    ));
-                    self.type_on("pgbaton node restart", row);
-                }
-                (Some(up), Some(_), None, Some(other)) => {
-                    let message = format!(
-                        "node \"{name}\" streams from \"{}\", not from \"{}\" as registered",
-                        other.row.node_name, up.row.node_name
-                    );
-                    let hint = format!(
-                        "To register the actual upstream, run \"pgbaton standby register --force --upstream-node-id={}\" on \"{name}\".",
-                        other.row.node_id
-                    );
-                    let next =
-                        format!("pgbaton standby register --force --upstream-node-id={}", other.row.node_id);
-                    let row = row.clone();
-                    self.issue(Severity::Warning, "upstream_differs", Some(&row), message).hint = Some(hint);
-                    self.type_on(&next, &row);
-                }
-                (Some(up), Some(_), None, None) if nameless => {
-                    let message = format!(
-                        "node \"{name}\" streams from \"{}\" under another application_name",
-                        up.row.node_name
-                    );
-                    let issue = self.issue(Severity::Warning, "application_name_differs", Some(row), message);
-                    issue.detail =
-                        Some("synchronous_standby_names does not match it by its node name.".into());
-                    issue.hint = Some(format!(
-                        "\"pgbaton standby follow\" on \"{name}\" sets application_name in its primary_conninfo to its node name."
-                    ));
-                    self.type_on("pgbaton standby follow", row);
-                }
-                (Some(up), Some(_), None, None) => {
-                    let message =
-                        format!("node \"{name}\" is not attached to its upstream \"{}\"", up.row.node_name);
-                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
-                    issue.detail = Some(match &server.receiver {
-                        Some(receiver) => format!(
-                            "Its WAL receiver is connected to {}.",
-                            receiver.sender_host.as_deref().map_or_else(
-                                || "a server that this role lacks the privilege to see".to_string(),
-                                |host| match receiver.sender_port {
-                                    Some(port) => format!("host \"{host}\", port {port}"),
-                                    None => format!("host \"{host}\""),
-                                }
-                            )
-                        ),
-                        None => "It has no WAL receiver.".into(),
-                    });
-                    issue.hint = Some(format!("See the server log of \"{name}\" for why it cannot stream."));
-                    // Without a WAL receiver its primary_conninfo may lead to a server that rejects it: following the registered
-                    // upstream fixes that, or is refused with the reason.
-                    // A connection that sends nothing is one that is refused again and again.
-                    match reference {
-                        Some((primary, _)) if connected || server.receiver.is_none() => {
-                            self.type_on(&follow(&up.row, &primary.row), row);
-                        }
-                        _ => self.type_on("pgbaton node status", row),
-                    }
-                }
-                // Without any primary that is reported already.
-                (Some(up), None, ..) if server.receiver.is_none() && reference.is_some() => {
-                    let upstream = up.row.node_name.clone();
-                    let message = format!("node \"{name}\" is not attached to its upstream \"{upstream}\"");
-                    let issue = self.issue(Severity::Error, "not_attached", Some(row), message);
-                    issue.detail = Some(format!(
-                        "It has no WAL receiver, and \"{upstream}\" does not respond. It falls behind."
-                    ));
-                    issue.hint = Some(if up.row.node_type == NodeType::Primary {
-                        format!(
-                            "Make \"{name}\" follow the primary; \"{upstream}\" must not be started as a primary."
-                        )
-                    } else {
-                        format!("Start \"{upstream}\", or make \"{name}\" follow another node.")
-                    });
-                    // A cascading standby is to be started; a former primary, which may start in any role, is not.
-                    if !(up.row.active && up.row.node_type == NodeType::Standby) {
-                        self.type_on("pgbaton standby follow", row);
-                    }
-                }
-                (Some(up), Some(_), Some(sender), _) if out.attached == Some(false) => {
-                    let state = sender.state.clone().unwrap_or_default();
-                    let message = format!(
-                        "node \"{name}\" is attached to \"{}\" in state \"{state}\"",
-                        up.row.node_name
-                    );
-                    self.issue(Severity::Warning, "not_streaming", Some(row), message);
-                }
-                _ => {}
-            }
+            self.attachment(row, server, &attachment, reference.map(|(primary, _)| &primary.row));
         }
         self.replay(row, server, reference.map(|(_, server)| server), out);
         // If it streams from another node than its record says, that comes first: a slot on the recorded one is of no use to it.
-        let streams_elsewhere = sender.is_none() && observed.is_some();
-        let of_slot = upstream.filter(|_| !streams_elsewhere);
+        let of_slot = upstream.filter(|_| !attachment.is_elsewhere());
         self.slot(row, of_slot, reference.map(|(primary, _)| &primary.row), out);
         if let Some((_, primary)) = reference
             && server.version_num / 10_000 != primary.version_num / 10_000
@@ -420,15 +304,6 @@ impl Judge<'_> {
             }
         }
     }
-}
-
-/// Writes the command that makes a standby follow an upstream.
-fn follow(upstream: &NodeRow, primary: &NodeRow) -> String {
-    let named = match upstream.node_id == primary.node_id {
-        true => String::new(),
-        false => format!(" --upstream-node-id={}", upstream.node_id),
-    };
-    format!("pgbaton standby follow{named}")
 }
 
 /// Writes a command that runs SQL on a node, to be typed anywhere.

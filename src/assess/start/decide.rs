@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Count, Members, Says, Verdict, Word, judge};
+use super::{Count, Members, Opinion, Stance, StartVerdict, judge};
 
 /// The command that asks whether a server that is registered as the primary may start, or stay, as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +48,7 @@ pub struct Heard<'a> {
     /// The node that it is about.
     pub node_id: i32,
     /// What each of the others says, as [`crate::assess::start::strongest`] leaves it.
-    pub words: &'a [Word],
+    pub words: &'a [Opinion],
     /// Who is registered.
     pub members: &'a Members,
     /// It is known for certain that there is no other node.
@@ -63,7 +63,7 @@ pub struct Judgement {
     /// The answer.
     pub may: May,
     /// What each of the other nodes says.
-    pub words: Vec<Word>,
+    pub words: Vec<Opinion>,
     /// How many nodes confirm this one, and of how many.
     pub count: Count,
     /// No other node is registered.
@@ -86,20 +86,20 @@ pub fn decide(asker: Asker, heard: &Heard<'_>) -> Judgement {
 
 fn answer(asker: Asker, heard: &Heard<'_>) -> May {
     let Heard { node_id, words, members, alone, seen_newer } = *heard;
-    if words.iter().any(|word| word.says == Says::Against) {
+    if words.iter().any(|word| word.says == Stance::Opposes) {
         return May::No { overridable: false };
     }
     if seen_newer.is_some() {
         return May::No { overridable: true };
     }
-    let answers = |word: &Word| word.timeline.is_some();
+    let answers = |word: &Opinion| word.timeline.is_some();
     let go = match words.iter().all(answers) {
         true => May::Yes,
         false => May::YesNaming,
     };
     match asker {
         Asker::Guard | Asker::Start => match (judge(node_id, words, members, alone, true), asker) {
-            (Verdict::Start(_), _) => go,
+            (StartVerdict::Start(_), _) => go,
             (_, Asker::Start) => May::No { overridable: true },
             _ => May::Unknown,
         },
@@ -110,7 +110,7 @@ fn answer(asker: Asker, heard: &Heard<'_>) -> May {
 impl Judgement {
     /// Returns everything that was said of something newer.
     pub fn evidence(&self) -> String {
-        let against = sentences(self.words.iter().filter(|word| word.says == Says::Against));
+        let against = sentences(self.words.iter().filter(|word| word.says == Stance::Opposes));
         match &self.seen_newer {
             Some(seen) if against.is_empty() => seen.clone(),
             _ => against,
@@ -134,7 +134,7 @@ impl Judgement {
     }
 }
 
-fn sentences<'a>(words: impl Iterator<Item = &'a Word>) -> String {
+fn sentences<'a>(words: impl Iterator<Item = &'a Opinion>) -> String {
     words.map(|word| word.detail.as_str()).collect::<Vec<_>>().join(" ")
 }
 
@@ -144,8 +144,8 @@ mod tests {
     use crate::pg::history::TimelineId;
     use crate::registry::{NodeRow, NodeType};
 
-    fn word(node_id: i32, says: Says, answers: bool) -> Word {
-        Word {
+    fn word(node_id: i32, says: Stance, answers: bool) -> Opinion {
+        Opinion {
             node_id: Some(node_id),
             node_name: format!("node{node_id}"),
             says,
@@ -160,7 +160,7 @@ mod tests {
 
     const ASKERS: [Asker; 4] = [Asker::Guard, Asker::Start, Asker::Restart, Asker::Rollback];
 
-    fn with(words: &[Word], alone: bool, seen_newer: Option<&str>) -> [May; 4] {
+    fn with(words: &[Opinion], alone: bool, seen_newer: Option<&str>) -> [May; 4] {
         let mut members = Members::default();
         let others = if alone { 1 } else { 3 };
         members
@@ -179,23 +179,24 @@ mod tests {
 
     #[test]
     fn no_command_makes_a_primary_while_another_one_responds() {
-        let words = [word(2, Says::For, true), word(3, Says::Against, true)];
+        let words = [word(2, Stance::Supports, true), word(3, Stance::Opposes, true)];
         assert_eq!(with(&words, false, None), [NEVER; 4]);
         // What was seen at another time counts until that node responds; a person may know better.
-        assert_eq!(with(&[word(2, Says::For, true)], false, Some("Seen.")), [NOT; 4]);
+        assert_eq!(with(&[word(2, Stance::Supports, true)], false, Some("Seen.")), [NOT; 4]);
         assert_eq!(with(&[], true, Some("Seen.")), [NOT; 4]);
     }
 
     #[test]
     fn what_is_unknown_is_judged_by_the_command_that_asks() {
-        let all = with(&[word(2, Says::For, true), word(3, Says::For, true)], false, None);
+        let all = with(&[word(2, Stance::Supports, true), word(3, Stance::Supports, true)], false, None);
         assert_eq!(all, [YES; 4]);
-        let majority = with(&[word(2, Says::For, true), word(3, Says::NoAnswer, false)], false, None);
+        let majority =
+            with(&[word(2, Stance::Supports, true), word(3, Stance::NoAnswer, false)], false, None);
         assert_eq!(majority, [NAMING; 4]);
-        let none = with(&[word(2, Says::NoAnswer, false), word(3, Says::NoAnswer, false)], false, None);
+        let none = with(&[word(2, Stance::NoAnswer, false), word(3, Stance::NoAnswer, false)], false, None);
         assert_eq!(none, [UNKNOWN, NOT, NAMING, NAMING]);
         // A node that responds and confirms nothing is no vote.
-        let unclear = with(&[word(2, Says::Unclear, true), word(3, Says::Unclear, true)], false, None);
+        let unclear = with(&[word(2, Stance::Unclear, true), word(3, Stance::Unclear, true)], false, None);
         assert_eq!(unclear, [UNKNOWN, NOT, YES, YES]);
     }
 

@@ -1,11 +1,11 @@
 //! May a server that is registered as the primary start, or stay, as one? The answers of the other nodes, and the decision. Pure.
 //!
 //! Everything that could start such a server checks this immediately before the effect, as an [`Asker`]: see [`decide`]. Whether a
-//! standby may become the primary is judged by [`crate::plan::promote`], under the locks of all nodes that answer; also when an operation is
-//! resumed.
+//! standby may become the primary is judged by [`crate::plan::promote`], under the locks of all nodes that answer; also when an operation
+//! is resumed.
 //!
-//! One node that knows of a newer primary is enough to refuse: such a fact never becomes outdated. That no node knows of one proves nothing, as
-//! a node that was cut off has not heard of it. So a majority must confirm this node, as only one of two nodes can have one.
+//! One node that knows of a newer primary is enough to refuse: such a fact never becomes outdated. That no node knows of one proves
+//! nothing, as a node that was cut off has not heard of it. So a majority must confirm this node, as only one of two nodes can have one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub use self::decide::{Asker, Heard, Judgement, May, decide};
 
 /// The node whose server is to be, to become or to stay a primary.
 #[derive(Clone, Copy, Debug)]
-pub struct Ours<'a> {
+pub struct LocalNode<'a> {
     /// Its row as the configuration has it.
     pub row: &'a NodeRow,
     /// The system identifier of its data.
@@ -45,7 +45,7 @@ pub struct Ours<'a> {
 
 /// A server that was queried, and its answers.
 #[derive(Clone, Debug)]
-pub struct Voice {
+pub struct PeerAnswer {
     /// The node, and what its server reports.
     pub node: NodeFacts,
     /// It is queried as a registered node; otherwise it was only named by the user, and has no vote.
@@ -76,26 +76,28 @@ pub struct OpenOperation {
 /// What an answer means. The later counts where a node has given several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Says {
+pub enum Stance {
     /// It does not respond.
     NoAnswer,
     /// It responds, but that proves nothing.
     Unclear,
     /// It knows this node as the primary, and nothing newer; where a standby is to become the primary, only that it knows nothing newer.
-    For,
+    #[serde(rename = "for")]
+    Supports,
     /// It is, follows or knows something newer than this node has.
-    Against,
+    #[serde(rename = "against")]
+    Opposes,
 }
 
 /// An answer and what it means.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Word {
+pub struct Opinion {
     /// The node; None for a server that is not registered.
     pub node_id: Option<i32>,
     /// Its name.
     pub node_name: String,
     /// What it means.
-    pub says: Says,
+    pub says: Stance,
     /// Its timeline.
     pub timeline: Option<TimelineId>,
     /// Why, as a whole sentence.
@@ -116,7 +118,7 @@ pub struct Word {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StartVerdict {
     /// Start.
     Start(Why),
     /// Something newer is known: do not start.
@@ -181,15 +183,16 @@ impl Members {
     /// Counts votes; a node counts once, and so does a server that two rows lead to.
     ///
     /// An inactive node, an old primary for instance, counts on both sides or not at all.
-    pub fn count(&self, node_id: i32, words: &[Word]) -> Count {
+    pub fn count(&self, node_id: i32, words: &[Opinion]) -> Count {
         let mut servers = BTreeSet::new();
         let voters: BTreeSet<i32> = words
             .iter()
-            .filter(|word| word.says == Says::For)
+            .filter(|word| word.says == Stance::Supports)
             .filter_map(|word| word.node_id)
             .filter(|id| *id != node_id && self.active.contains_key(id))
             .filter(|id| {
-                let word = words.iter().find(|word| word.node_id == Some(*id) && word.says == Says::For);
+                let word =
+                    words.iter().find(|word| word.node_id == Some(*id) && word.says == Stance::Supports);
                 word.and_then(|word| word.server.as_ref()).is_none_or(|server| servers.insert(server))
             })
             .collect();
@@ -202,39 +205,41 @@ impl Members {
 
 /// Decides from the answers of one round. `alone` says that it is known for certain that there is no other node; `last` that the time is
 /// over.
-pub fn judge(node_id: i32, words: &[Word], members: &Members, alone: bool, last: bool) -> Verdict {
-    if words.iter().any(|word| word.says == Says::Against) {
-        return Verdict::Refuse;
+pub fn judge(node_id: i32, words: &[Opinion], members: &Members, alone: bool, last: bool) -> StartVerdict {
+    if words.iter().any(|word| word.says == Stance::Opposes) {
+        return StartVerdict::Refuse;
     }
     if !members.has_others(node_id) {
         return if alone {
-            Verdict::Start(Why::Alone)
+            StartVerdict::Start(Why::Alone)
         } else if last {
-            Verdict::Unknown
+            StartVerdict::Unknown
         } else {
-            Verdict::Wait
+            StartVerdict::Wait
         };
     }
     let count = members.count(node_id, words);
     let heard = count.named > 1;
     // They confirm this node, not the server in question: while another one comes up at an address of it, that may be the one.
-    let comes_up = |word: &Word| word.own_address && word.defers && !last;
+    let comes_up = |word: &Opinion| word.own_address && word.defers && !last;
     if heard && count.is_all() && !words.iter().any(comes_up) {
-        return Verdict::Start(Why::All);
+        return StartVerdict::Start(Why::All);
     }
-    // A server that is starting up may be a newer primary. A server that responds, if only by rejecting connections, is alive, and may be one.
-    let in_the_way = |word: &Word| word.defers && (!last || word.says == Says::Unclear);
+    // A server that is starting up may be a newer primary. A server that responds, if only by rejecting connections, is alive, and may be
+    // one.
+    let in_the_way = |word: &Opinion| word.defers && (!last || word.says == Stance::Unclear);
     if heard && count.is_majority() && !words.iter().any(in_the_way) {
-        return Verdict::Start(Why::Majority);
+        return StartVerdict::Start(Why::Majority);
     }
-    if last { Verdict::Unknown } else { Verdict::Wait }
+    if last { StartVerdict::Unknown } else { StartVerdict::Wait }
 }
 
 /// Keeps one word of each node, the one that counts most.
-pub fn strongest(words: Vec<Word>) -> Vec<Word> {
-    let mut out: Vec<Word> = Vec::new();
+pub fn strongest(words: Vec<Opinion>) -> Vec<Opinion> {
+    let mut out: Vec<Opinion> = Vec::new();
     for word in words {
-        let same = |other: &&mut Word| (other.node_id, &other.node_name) == (word.node_id, &word.node_name);
+        let same =
+            |other: &&mut Opinion| (other.node_id, &other.node_name) == (word.node_id, &word.node_name);
         match out.iter_mut().find(same) {
             Some(other) if other.says >= word.says => {}
             Some(other) => *other = word,
@@ -252,16 +257,16 @@ pub fn strongest(words: Vec<Word>) -> Vec<Word> {
 }
 
 /// Interprets an answer.
-pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
+pub fn hear(ours: &LocalNode<'_>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Opinion {
     let own_address = is_at_own_address(ours, voice);
     let name = match own_address {
         true => format!("The server at \"{}\", an address of this node,", voice.node.row.node_name),
         false => title(voice),
     };
-    let mut word = Word {
+    let mut word = Opinion {
         node_id: voice.registered.then_some(voice.node.row.node_id),
         node_name: voice.node.row.node_name.clone(),
-        says: Says::Unclear,
+        says: Stance::Unclear,
         timeline: None,
         detail: String::new(),
         defers: false,
@@ -280,11 +285,11 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
             };
             word.detail = sentence(&word.detail);
             (word.says, word.defers) = match silence.answered {
-                Answered::Nothing => (Says::NoAnswer, false),
+                Answered::Nothing => (Stance::NoAnswer, false),
                 // A host that is gone for good, with the server that this one was.
-                Answered::Silent if own_address => (Says::NoAnswer, false),
-                Answered::Silent => (Says::NoAnswer, true),
-                Answered::Spoke => (Says::Unclear, true),
+                Answered::Silent if own_address => (Stance::NoAnswer, false),
+                Answered::Silent => (Stance::NoAnswer, true),
+                Answered::Spoke => (Stance::Unclear, true),
             };
             return word;
         }
@@ -294,41 +299,42 @@ pub fn hear(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Word {
     let is_ours = server.system_identifier == ours.system_identifier;
     word.is_primary = is_ours && !server.in_recovery;
     let knows_us = || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(|row| is_same(row, ours.row)));
-    let opinion = if own_address {
+    let meaning = if own_address {
         of_an_own_address(&name, server, is_ours)
     } else if is_ours {
         of_a_node(ours, voice, server, all)
     } else if voice.node.row.node_type == NodeType::Witness && (voice.rows.is_err() || knows_us()) {
         newer_promotion(ours, voice).unwrap_or_else(|| names(ours, voice, true))
     } else if voice.node.row.node_type == NodeType::Witness {
-        Opinion::unclear(format!("{name} is a server of another cluster."))
+        Meaning::unclear(format!("{name} is a server of another cluster."))
     } else {
         // The node itself does not respond.
         word.timeline = None;
-        Opinion::new(
-            Says::NoAnswer,
+        Meaning::new(
+            Stance::NoAnswer,
             format!(
                 "A server of another cluster responds at the address of {}: the node itself does not respond.",
                 lower(&name).trim_end_matches(',')
             ),
         )
     };
-    Word { says: opinion.says, detail: opinion.detail, defers: opinion.defers, ..word }
+    Opinion { says: meaning.says, detail: meaning.detail, defers: meaning.defers, ..word }
 }
 
-struct Opinion {
-    says: Says,
+/// What an answer means, and why.
+struct Meaning {
+    says: Stance,
     detail: String,
     defers: bool,
 }
 
-impl Opinion {
-    fn new(says: Says, detail: String) -> Self {
+impl Meaning {
+    fn new(says: Stance, detail: String) -> Self {
         Self { says, detail, defers: false }
     }
 
     fn unclear(detail: String) -> Self {
-        Self::new(Says::Unclear, detail)
+        Self::new(Stance::Unclear, detail)
     }
 
     /// What may change in a moment.
@@ -337,7 +343,7 @@ impl Opinion {
     }
 }
 
-fn title(voice: &Voice) -> String {
+fn title(voice: &PeerAnswer) -> String {
     match voice.registered {
         true => format!("Node \"{}\"", voice.node.row.node_name),
         false => format!("The server that was named, \"{}\",", voice.node.row.node_name),
@@ -345,23 +351,23 @@ fn title(voice: &Voice) -> String {
 }
 
 /// Says whether a server was queried because its address is one of this node: it is another server than the one in question.
-fn is_at_own_address(ours: &Ours<'_>, voice: &Voice) -> bool {
+fn is_at_own_address(ours: &LocalNode<'_>, voice: &PeerAnswer) -> bool {
     !voice.registered && voice.node.row.node_id == ours.row.node_id
 }
 
 /// Judges another server that has an address of this node: a copy of it, or what it was copied from.
-fn of_an_own_address(name: &str, server: &ServerFacts, is_ours: bool) -> Opinion {
+fn of_an_own_address(name: &str, server: &ServerFacts, is_ours: bool) -> Meaning {
     match (is_ours, server.in_recovery) {
-        (true, false) => Opinion::new(
-            Says::Against,
+        (true, false) => Meaning::new(
+            Stance::Opposes,
             format!(
                 "{name} accepts writes, on timeline {}. It does not run on the local data directory, but has the same system identifier: \
                 one of the two is a copy.",
                 server.timeline
             ),
         ),
-        (true, true) => Opinion::unclear(format!("{name} is a standby of this cluster.")),
-        (false, _) => Opinion::unclear(format!("{name} is a server of another cluster.")),
+        (true, true) => Meaning::unclear(format!("{name} is a standby of this cluster.")),
+        (false, _) => Meaning::unclear(format!("{name} is a server of another cluster.")),
     }
 }
 
@@ -370,10 +376,10 @@ fn is_same(row: &NodeRow, ours: &NodeRow) -> bool {
 }
 
 /// Judges a server of our own cluster.
-fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]) -> Opinion {
+fn of_a_node(ours: &LocalNode<'_>, voice: &PeerAnswer, server: &ServerFacts, all: &[PeerAnswer]) -> Meaning {
     let name = title(voice);
     let timeline = ours.branch.timeline;
-    let against = |detail| Opinion::new(Says::Against, detail);
+    let against = |detail| Meaning::new(Stance::Opposes, detail);
     if !server.in_recovery {
         return against(format!("{name} accepts writes, on timeline {}.", server.timeline));
     }
@@ -396,7 +402,7 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
     let reference = Branch { end: None, ..ours.branch };
     if let Relation::Forked { evidence, .. } = relation_of(&server.into(), &reference) {
         let detail = format!("{name} has diverged from this node. {evidence}");
-        return if server.timeline == timeline { against(detail) } else { Opinion::unclear(detail) };
+        return if server.timeline == timeline { against(detail) } else { Meaning::unclear(detail) };
     }
     if server.timeline == timeline
         && let (Some(theirs), Some(end)) = (server.replay_lsn, ours.end)
@@ -410,7 +416,7 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
         return opinion;
     }
     if voice.busy {
-        return Opinion::passing(format!(
+        return Meaning::passing(format!(
             "A command that changes roles is running on {}.",
             lower(&name).trim_end_matches(',')
         ));
@@ -423,7 +429,7 @@ fn of_a_node(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]
 
 /// Looks for an operation on the current timeline whose coordinating node does not respond: it may be promoting that node, or a standby of
 /// it, at this moment.
-fn of_an_operation(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Option<Opinion> {
+fn of_an_operation(ours: &LocalNode<'_>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Option<Meaning> {
     let is_open = |operation: &&OpenOperation| {
         let coordinator = all.iter().find(|other| other.node.row.node_id == operation.node_id);
         operation.timeline == Some(ours.branch.timeline)
@@ -431,7 +437,7 @@ fn of_an_operation(ours: &Ours<'_>, voice: &Voice, all: &[Voice]) -> Option<Opin
             && coordinator.is_none_or(|coordinator| coordinator.node.facts().is_none())
     };
     let open = voice.operations.iter().find(is_open)?;
-    Some(Opinion::passing(format!(
+    Some(Meaning::passing(format!(
         "{} records operation {} (\"{}\") as not ended, on a node that does not respond (ID {}).",
         title(voice),
         open.operation_id,
@@ -445,10 +451,10 @@ fn lower(name: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn newer_promotion(ours: &Ours<'_>, voice: &Voice) -> Option<Opinion> {
+fn newer_promotion(ours: &LocalNode<'_>, voice: &PeerAnswer) -> Option<Meaning> {
     let newest = voice.promoted_to.filter(|newest| *newest > ours.branch.timeline)?;
-    Some(Opinion::new(
-        Says::Against,
+    Some(Meaning::new(
+        Stance::Opposes,
         format!(
             "{} knows of a promotion to timeline {newest}, but this node is on timeline {}.",
             title(voice),
@@ -458,11 +464,16 @@ fn newer_promotion(ours: &Ours<'_>, voice: &Voice) -> Option<Opinion> {
 }
 
 /// Examines the server that a standby streams from. It is not this node, which is down; unless the standby has not noticed that yet.
-fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[Voice]) -> Option<Opinion> {
+fn of_its_upstream(
+    ours: &LocalNode<'_>,
+    voice: &PeerAnswer,
+    server: &ServerFacts,
+    all: &[PeerAnswer],
+) -> Option<Meaning> {
     let name = title(voice);
     let receiver = server.receiver.as_ref()?;
     let Some(status) = receiver.status.as_deref() else {
-        return Some(Opinion::passing(format!(
+        return Some(Meaning::passing(format!(
             "{name} has a WAL receiver, but role \"{}\" lacks the privilege to see its sender: GRANT pg_monitor.",
             server.role
         )));
@@ -484,12 +495,12 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
     let port = receiver.sender_port.unwrap_or_default();
     // A standby that streams from there confirms the server there, not one elsewhere.
     if registered() {
-        return Some(Opinion::passing(format!(
+        return Some(Meaning::passing(format!(
             "{name} streams from host \"{host}\", port {port}, which is registered for this node, but conninfo leads elsewhere."
         )));
     }
     let Some(from) = others().next() else {
-        return Some(Opinion::passing(format!(
+        return Some(Meaning::passing(format!(
             "{name} streams from host \"{host}\", port {port}, which is not a registered node."
         )));
     };
@@ -502,23 +513,23 @@ fn of_its_upstream(ours: &Ours<'_>, voice: &Voice, server: &ServerFacts, all: &[
     });
     let detail =
         format!("{name} streams from node \"{}\", which does not respond from here.", from.node_name);
-    Some(if cascades { Opinion::passing(detail) } else { Opinion::new(Says::Against, detail) })
+    Some(if cascades { Meaning::passing(detail) } else { Meaning::new(Stance::Opposes, detail) })
 }
 
 /// Reads the primary that the metadata names. `is_current` says that they are not older than our timeline, as far as is known.
-fn names(ours: &Ours<'_>, voice: &Voice, is_current: bool) -> Opinion {
+fn names(ours: &LocalNode<'_>, voice: &PeerAnswer, is_current: bool) -> Meaning {
     let name = title(voice);
     let rows = match &voice.rows {
         Ok(rows) => rows,
         Err(why) => {
-            return Opinion::passing(sentence(&format!(
+            return Meaning::passing(sentence(&format!(
                 "the metadata of {} cannot be read: {why}",
                 lower(&name).trim_end_matches(',')
             )));
         }
     };
     let Some(known) = rows.iter().find(|row| is_same(row, ours.row)) else {
-        return Opinion::unclear(format!(
+        return Meaning::unclear(format!(
             "{name} has no record of node {} \"{}\".",
             ours.row.node_id, ours.row.node_name
         ));
@@ -530,17 +541,17 @@ fn names(ours: &Ours<'_>, voice: &Voice, is_current: bool) -> Opinion {
             let place = |conninfo: &str| Conninfo::parse(conninfo).ok().map(|parsed| parsed.place());
             let at = place(&known.conninfo).filter(|at| Some(at) != place(&ours.row.conninfo).as_ref());
             let at = at.map(|at| format!(", at \"{at}\"")).unwrap_or_default();
-            Opinion::new(Says::For, format!("{name} confirms this node as the primary{at}."))
+            Meaning::new(Stance::Supports, format!("{name} confirms this node as the primary{at}."))
         }
         // There was no promotion before timeline 1, so this was recorded after we were the primary, or we never were.
         [one] if is_current && ours.branch.timeline == TimelineId(1) => {
-            Opinion::new(Says::Against, format!("{name} names node \"{}\" as the primary.", one.node_name))
+            Meaning::new(Stance::Opposes, format!("{name} names node \"{}\" as the primary.", one.node_name))
         }
-        [one] => Opinion::unclear(format!(
+        [one] => Meaning::unclear(format!(
             "{name} names node \"{}\" as the primary, which may be out of date.",
             one.node_name
         )),
-        [] => Opinion::unclear(format!("{name} names no primary.")),
-        _ => Opinion::unclear(format!("{name} names several primaries.")),
+        [] => Meaning::unclear(format!("{name} names no primary.")),
+        _ => Meaning::unclear(format!("{name} names several primaries.")),
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::assess::start::{Ours, Word};
+use crate::assess::start::{LocalNode, Opinion};
 use crate::facts::topology::{SeenNode, Topology};
 use crate::registry::{NodeType, node};
 
-/// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no slot.
+/// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no
+/// slot.
 const OLD: Duration = Duration::from_secs(24 * 3600);
 
 /// The same if nodes use no slots, so that nothing in the data directory shows them.
@@ -29,17 +30,17 @@ pub struct Seen {
 
 impl Seen {
     /// Returns what was seen that is newer, unless that node answers now: then its answer counts.
-    pub fn newer_than_heard(&self, words: &[Word]) -> Option<&str> {
+    pub fn newer_than_heard(&self, words: &[Opinion]) -> Option<&str> {
         let answers = |id: i32| words.iter().any(|word| word.node_id == Some(id) && word.timeline.is_some());
         self.newer.iter().find(|(id, _)| !answers(*id)).map(|(_, seen)| seen.as_str())
     }
 }
 
-/// Judges the file. `slots` are the names of the replication slots in the data directory, which standbys have if `uses_slots`; `ran_until` is
-/// when the server last wrote its control file.
+/// Judges the file. `slots` are the names of the replication slots in the data directory, which standbys have if `uses_slots`; `ran_until`
+/// is when the server last wrote its control file.
 pub fn judge(
     topology: &Topology,
-    ours: &Ours<'_>,
+    ours: &LocalNode<'_>,
     slots: &[String],
     uses_slots: bool,
     ran_until: Option<Timestamp>,
@@ -83,7 +84,7 @@ pub fn judge(
 
 fn not_believed(
     topology: &Topology,
-    ours: &Ours<'_>,
+    ours: &LocalNode<'_>,
     slots: &[String],
     uses_slots: bool,
     ran_until: Option<Timestamp>,
@@ -120,7 +121,7 @@ fn not_believed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assess::start::Says;
+    use crate::assess::start::Stance;
     use crate::facts::branch::Branch;
     use crate::pg::history::TimelineId;
     use crate::registry::NodeRow;
@@ -153,7 +154,7 @@ mod tests {
             lineage: None,
             segment_bytes: 16 << 20,
         };
-        let ours = Ours { row: &row, system_identifier: "7", branch, end: None };
+        let ours = LocalNode { row: &row, system_identifier: "7", branch, end: None };
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_string()).collect();
         judge(topology, &ours, &slots, uses_slots, Some(ran_until.parse().unwrap()))
     }
@@ -218,10 +219,10 @@ mod tests {
             let seen = judged(&newer, &[], until);
             assert!(seen.newer_than_heard(&[]).unwrap().contains("as a primary on timeline 4"));
             // It answers now, so what it says now counts.
-            let mut word = Word {
+            let mut word = Opinion {
                 node_id: Some(2),
                 node_name: "node2".into(),
-                says: Says::For,
+                says: Stance::Supports,
                 timeline: Some(TimelineId(3)),
                 detail: String::new(),
                 defers: false,

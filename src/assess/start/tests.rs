@@ -21,13 +21,13 @@ fn rows() -> Vec<NodeRow> {
 }
 
 /// A standby that has lost its primary, node 1, and remembers it.
-fn standby(node_id: i32, timeline: u32) -> Voice {
+fn standby(node_id: i32, timeline: u32) -> PeerAnswer {
     let mut server = ServerFacts::example(true, timeline, END);
     server.receiver = None;
     server.started_at = format!("server {node_id}");
     server.lineage =
         (timeline > 1).then(|| Lineage { history: Some("1\t0/3000000\tx\n".into()), ..Lineage::default() });
-    Voice {
+    PeerAnswer {
         node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Ok(server) },
         registered: true,
         rows: Ok(rows()),
@@ -37,9 +37,9 @@ fn standby(node_id: i32, timeline: u32) -> Voice {
     }
 }
 
-fn silent(node_id: i32, answered: Answered) -> Voice {
+fn silent(node_id: i32, answered: Answered) -> PeerAnswer {
     let silence = Silence { answered, message: "timeout expired".into(), detail: None, hint: None };
-    Voice {
+    PeerAnswer {
         node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Err(silence) },
         registered: true,
         rows: Err(String::new()),
@@ -49,7 +49,7 @@ fn silent(node_id: i32, answered: Answered) -> Voice {
     }
 }
 
-fn server(voice: &mut Voice) -> &mut ServerFacts {
+fn server(voice: &mut PeerAnswer) -> &mut ServerFacts {
     voice.node.server.as_mut().unwrap()
 }
 
@@ -65,7 +65,7 @@ fn promoted(node_id: i32) -> Vec<NodeRow> {
     rows
 }
 
-fn heard_among(timeline: u32, end: Option<u64>, voice: &Voice, all: &[Voice]) -> Word {
+fn heard_among(timeline: u32, end: Option<u64>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Opinion {
     let (row, lineage, timeline) = ours(timeline);
     let branch = Branch {
         timeline,
@@ -75,12 +75,12 @@ fn heard_among(timeline: u32, end: Option<u64>, voice: &Voice, all: &[Voice]) ->
         lineage: Some(&lineage),
         segment_bytes: 16 << 20,
     };
-    let ours = Ours { row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
+    let ours = LocalNode { row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
     hear(&ours, voice, all)
 }
 
 #[track_caller]
-fn says(timeline: u32, voice: &Voice, says: Says, why: &str) -> Word {
+fn says(timeline: u32, voice: &PeerAnswer, says: Stance, why: &str) -> Opinion {
     let word = heard_among(timeline, None, voice, std::slice::from_ref(voice));
     assert_eq!(word.says, says, "{word:?}");
     assert!(word.detail.contains(why), "{word:?}");
@@ -88,7 +88,7 @@ fn says(timeline: u32, voice: &Voice, says: Says, why: &str) -> Word {
     word
 }
 
-fn with(voice: Voice, change: impl FnOnce(&mut Voice)) -> Voice {
+fn with(voice: PeerAnswer, change: impl FnOnce(&mut PeerAnswer)) -> PeerAnswer {
     let mut voice = voice;
     change(&mut voice);
     voice
@@ -97,21 +97,21 @@ fn with(voice: Voice, change: impl FnOnce(&mut Voice)) -> Voice {
 #[test]
 fn a_standby_that_remembers_us_is_for_us() {
     for timeline in [1, 2] {
-        let word = says(timeline, &standby(2, timeline), Says::For, "confirms this node");
+        let word = says(timeline, &standby(2, timeline), Stance::Supports, "confirms this node");
         assert!(!word.defers && !word.is_primary);
     }
     // One that was cut off before we were promoted, and has followed us since some time before.
     says(
         2,
         &with(standby(2, 1), |voice| server(voice).replay_lsn = Some(Lsn(0x0200_0000))),
-        Says::Unclear,
+        Stance::Unclear,
         "",
     );
     let behind = with(standby(2, 1), |voice| {
         let server = server(voice);
         (server.replay_lsn, server.receive_lsn) = (Some(Lsn(0x0200_0000)), Some(Lsn(0x0200_0000)));
     });
-    says(2, &behind, Says::For, "confirms this node");
+    says(2, &behind, Stance::Supports, "confirms this node");
 }
 
 #[test]
@@ -124,17 +124,17 @@ fn one_that_knows_better_is_against_us() {
     };
     // Whatever its timeline: two would accept writes.
     for timeline in [1, 2, 3] {
-        assert!(says(2, &primary(timeline), Says::Against, "accepts writes").is_primary);
+        assert!(says(2, &primary(timeline), Stance::Opposes, "accepts writes").is_primary);
     }
-    says(1, &standby(2, 2), Says::Against, "is a standby on timeline 2");
+    says(1, &standby(2, 2), Stance::Opposes, "is a standby on timeline 2");
     let knows = with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)));
-    says(1, &knows, Says::Against, "a promotion to timeline 2");
-    says(2, &with(standby(2, 2), |voice| voice.promoted_to = Some(TimelineId(2))), Says::For, "");
+    says(1, &knows, Stance::Opposes, "a promotion to timeline 2");
+    says(2, &with(standby(2, 2), |voice| voice.promoted_to = Some(TimelineId(2))), Stance::Supports, "");
     // On timeline 1 there was no promotion before us.
     let names_another = |timeline| with(standby(3, timeline), |voice| voice.rows = Ok(promoted(2)));
-    says(1, &names_another(1), Says::Against, "names node \"node2\"");
+    says(1, &names_another(1), Stance::Opposes, "names node \"node2\"");
     // Later on it may not have heard of us yet.
-    says(2, &names_another(2), Says::Unclear, "which may be out of date");
+    says(2, &names_another(2), Stance::Unclear, "which may be out of date");
 }
 
 #[test]
@@ -149,23 +149,24 @@ fn another_history_is_against_us_if_it_is_as_new() {
             server(voice).lineage = Some(lineage);
         })
     };
-    says(2, &forked("1\t0/3000000\tx\n"), Says::For, "");
-    says(2, &forked("1\t0/2800000\tx\n"), Says::Against, "The history files differ");
+    says(2, &forked("1\t0/3000000\tx\n"), Stance::Supports, "");
+    says(2, &forked("1\t0/2800000\tx\n"), Stance::Opposes, "The history files differ");
     // One that was left behind has no say.
-    says(2, &standby(2, 1), Says::Unclear, "timeline 1, which the reference left at");
+    says(2, &standby(2, 1), Stance::Unclear, "timeline 1, which the reference left at");
 }
 
 #[test]
 fn wal_that_we_have_lost_is_against_us() {
-    let heard = |end: Option<u64>, voice: &Voice| heard_among(1, end, voice, std::slice::from_ref(voice));
-    assert_eq!(heard(Some(END), &standby(2, 1)).says, Says::For);
-    assert_eq!(heard(None, &standby(2, 1)).says, Says::For);
+    let heard =
+        |end: Option<u64>, voice: &PeerAnswer| heard_among(1, end, voice, std::slice::from_ref(voice));
+    assert_eq!(heard(Some(END), &standby(2, 1)).says, Stance::Supports);
+    assert_eq!(heard(None, &standby(2, 1)).says, Stance::Supports);
     let word = heard(Some(END - 8), &standby(2, 1));
-    assert_eq!(word.says, Says::Against);
+    assert_eq!(word.says, Stance::Opposes);
     assert!(word.detail.contains("has replayed WAL up to 0/5000000"), "{word:?}");
     // Received is not replayed: it may end in the middle of a record.
     let received = with(standby(2, 1), |voice| server(voice).receive_lsn = Some(Lsn(END + 4096)));
-    assert_eq!(heard(Some(END), &received).says, Says::For);
+    assert_eq!(heard(Some(END), &received).says, Stance::Supports);
 }
 
 #[test]
@@ -181,52 +182,54 @@ fn whom_it_streams_from_matters() {
             });
         })
     };
-    let among = |voice: &Voice, others: &[Voice]| {
-        let all: Vec<Voice> = others.iter().chain([voice]).cloned().collect();
+    let among = |voice: &PeerAnswer, others: &[PeerAnswer]| {
+        let all: Vec<PeerAnswer> = others.iter().chain([voice]).cloned().collect();
         heard_among(1, None, voice, &all)
     };
     let two = [standby(2, 1)];
     let gone = [silent(2, Answered::Nothing)];
     // It has not noticed yet that we have gone.
-    assert_eq!(among(&streaming("h1", Some("streaming")), &two).says, Says::For);
+    assert_eq!(among(&streaming("h1", Some("streaming")), &two).says, Stance::Supports);
     // A cascade: node 2 says itself what it is.
-    assert_eq!(among(&streaming("h2", Some("streaming")), &two).says, Says::For);
+    assert_eq!(among(&streaming("h2", Some("streaming")), &two).says, Stance::Supports);
     // From a server that does not respond to us, and that it was not recorded to follow.
-    assert_eq!(among(&streaming("h2", Some("streaming")), &gone).says, Says::Against);
+    assert_eq!(among(&streaming("h2", Some("streaming")), &gone).says, Stance::Opposes);
     let cascade = with(streaming("h2", Some("streaming")), |voice| {
         if let Ok(rows) = &mut voice.rows {
             rows[2].upstream_node_id = Some(2);
         }
     });
     let word = among(&cascade, &gone);
-    assert!(word.says == Says::Unclear && word.defers, "{word:?}");
+    assert!(word.says == Stance::Unclear && word.defers, "{word:?}");
     // From an unknown or unseen server.
     let word = among(&streaming("elsewhere", Some("streaming")), &two);
-    assert!(word.says == Says::Unclear && word.defers, "{word:?}");
+    assert!(word.says == Stance::Unclear && word.defers, "{word:?}");
     let word = among(&streaming("", None), &two);
-    assert!(word.says == Says::Unclear && word.detail.contains("GRANT pg_monitor"), "{word:?}");
+    assert!(word.says == Stance::Unclear && word.detail.contains("GRANT pg_monitor"), "{word:?}");
     // It only tries.
-    assert_eq!(among(&streaming("h2", Some("waiting")), &gone).says, Says::For);
+    assert_eq!(among(&streaming("h2", Some("waiting")), &gone).says, Stance::Supports);
 }
 
 #[test]
 fn who_says_nothing_of_use_is_not_counted() {
-    let word = says(1, &silent(2, Answered::Nothing), Says::NoAnswer, "does not respond");
+    let word = says(1, &silent(2, Answered::Nothing), Stance::NoAnswer, "does not respond");
     assert!(!word.defers);
-    assert!(says(1, &silent(2, Answered::Silent), Says::NoAnswer, "does not respond").defers);
-    assert!(says(1, &silent(2, Answered::Spoke), Says::Unclear, "does not report its role").defers);
-    assert!(says(1, &with(standby(2, 1), |voice| voice.busy = true), Says::Unclear, "is running on").defers);
+    assert!(says(1, &silent(2, Answered::Silent), Stance::NoAnswer, "does not respond").defers);
+    assert!(says(1, &silent(2, Answered::Spoke), Stance::Unclear, "does not report its role").defers);
+    assert!(
+        says(1, &with(standby(2, 1), |voice| voice.busy = true), Stance::Unclear, "is running on").defers
+    );
     let refused = with(standby(2, 1), |voice| voice.rows = Err("permission denied".into()));
-    says(1, &refused, Says::Unclear, "permission denied");
+    says(1, &refused, Stance::Unclear, "permission denied");
     let foreign = with(standby(2, 1), |voice| server(voice).system_identifier = "8".into());
-    says(1, &foreign, Says::NoAnswer, "another cluster");
+    says(1, &foreign, Stance::NoAnswer, "another cluster");
     // Even if that one accepts writes.
     let foreign = with(foreign, |voice| server(voice).in_recovery = false);
-    assert!(!says(1, &foreign, Says::NoAnswer, "another cluster").is_primary);
+    assert!(!says(1, &foreign, Stance::NoAnswer, "another cluster").is_primary);
     says(
         1,
         &with(standby(2, 1), |voice| voice.rows = Ok(Vec::new())),
-        Says::Unclear,
+        Stance::Unclear,
         "has no record of node 1",
     );
     let renamed = with(standby(2, 1), |voice| {
@@ -234,19 +237,19 @@ fn who_says_nothing_of_use_is_not_counted() {
             rows[0].node_name = "other".into();
         }
     });
-    says(1, &renamed, Says::Unclear, "has no record of node 1 \"node1\"");
+    says(1, &renamed, Stance::Unclear, "has no record of node 1 \"node1\"");
     let none = with(standby(2, 1), |voice| {
         if let Ok(rows) = &mut voice.rows {
             rows[0].active = false;
         }
     });
-    says(1, &none, Says::Unclear, "names no primary");
+    says(1, &none, Stance::Unclear, "names no primary");
     let several = with(standby(2, 1), |voice| {
         if let Ok(rows) = &mut voice.rows {
             rows[1].node_type = NodeType::Primary;
         }
     });
-    says(1, &several, Says::Unclear, "several");
+    says(1, &several, Stance::Unclear, "several");
 }
 
 #[test]
@@ -259,18 +262,18 @@ fn a_witness_votes_by_its_metadata() {
             voice.rows = Ok(rows);
         })
     };
-    assert!(!says(1, &witness(rows()), Says::For, "confirms this node").is_primary);
-    says(2, &witness(rows()), Says::For, "confirms this node");
-    says(1, &witness(promoted(2)), Says::Against, "names node \"node2\"");
+    assert!(!says(1, &witness(rows()), Stance::Supports, "confirms this node").is_primary);
+    says(2, &witness(rows()), Stance::Supports, "confirms this node");
+    says(1, &witness(promoted(2)), Stance::Opposes, "names node \"node2\"");
     // It may have been away when we were promoted.
-    says(2, &witness(promoted(2)), Says::Unclear, "which may be out of date");
+    says(2, &witness(promoted(2)), Stance::Unclear, "which may be out of date");
     let knows = with(witness(promoted(2)), |voice| voice.promoted_to = Some(TimelineId(3)));
-    says(2, &knows, Says::Against, "a promotion to timeline 3");
-    says(1, &witness(Vec::new()), Says::Unclear, "another cluster");
+    says(2, &knows, Stance::Opposes, "a promotion to timeline 3");
+    says(1, &witness(Vec::new()), Stance::Unclear, "another cluster");
 }
 
-fn word(node_id: i32, says: Says) -> Word {
-    Word {
+fn word(node_id: i32, says: Stance) -> Opinion {
+    Opinion {
         node_id: Some(node_id),
         node_name: format!("node{node_id}"),
         says,
@@ -294,70 +297,70 @@ fn members(count: i32, inactive: &[i32]) -> Members {
 
 #[test]
 fn a_majority_is_more_than_half_and_includes_us() {
-    use Says::{For, NoAnswer, Unclear};
-    let judged = |nodes: i32, inactive: &[i32], words: &[(i32, Says)], last: bool| {
-        let words: Vec<Word> = words.iter().map(|(id, says)| word(*id, *says)).collect();
+    use Stance::{NoAnswer, Supports, Unclear};
+    let judged = |nodes: i32, inactive: &[i32], words: &[(i32, Stance)], last: bool| {
+        let words: Vec<Opinion> = words.iter().map(|(id, says)| word(*id, *says)).collect();
         judge(1, &words, &members(nodes, inactive), false, last)
     };
-    let (all, majority) = (Verdict::Start(Why::All), Verdict::Start(Why::Majority));
+    let (all, majority) = (StartVerdict::Start(Why::All), StartVerdict::Start(Why::Majority));
     // Two nodes: the other one has to answer.
-    assert_eq!(judged(2, &[], &[(2, For)], false), all);
-    assert_eq!(judged(2, &[], &[(2, NoAnswer)], false), Verdict::Wait);
-    assert_eq!(judged(2, &[], &[(2, NoAnswer)], true), Verdict::Unknown);
-    assert_eq!(judged(2, &[], &[(2, Unclear)], true), Verdict::Unknown);
+    assert_eq!(judged(2, &[], &[(2, Supports)], false), all);
+    assert_eq!(judged(2, &[], &[(2, NoAnswer)], false), StartVerdict::Wait);
+    assert_eq!(judged(2, &[], &[(2, NoAnswer)], true), StartVerdict::Unknown);
+    assert_eq!(judged(2, &[], &[(2, Unclear)], true), StartVerdict::Unknown);
     // Three: one of the others.
-    assert_eq!(judged(3, &[], &[(2, For), (3, NoAnswer)], false), majority);
-    assert_eq!(judged(3, &[], &[(2, NoAnswer), (3, NoAnswer)], true), Verdict::Unknown);
-    assert_eq!(judged(3, &[], &[(2, For), (3, For)], false), all);
+    assert_eq!(judged(3, &[], &[(2, Supports), (3, NoAnswer)], false), majority);
+    assert_eq!(judged(3, &[], &[(2, NoAnswer), (3, NoAnswer)], true), StartVerdict::Unknown);
+    assert_eq!(judged(3, &[], &[(2, Supports), (3, Supports)], false), all);
     // Four: two of them; half is no majority.
-    assert_eq!(judged(4, &[], &[(2, For), (3, NoAnswer), (4, NoAnswer)], true), Verdict::Unknown);
-    assert_eq!(judged(4, &[], &[(2, For), (3, For), (4, NoAnswer)], false), majority);
+    assert_eq!(judged(4, &[], &[(2, Supports), (3, NoAnswer), (4, NoAnswer)], true), StartVerdict::Unknown);
+    assert_eq!(judged(4, &[], &[(2, Supports), (3, Supports), (4, NoAnswer)], false), majority);
     // An old primary that was taken out does not have to respond, and without any other node none confirms us.
-    assert_eq!(judged(3, &[3], &[(2, For), (3, NoAnswer)], false), all);
-    assert_eq!(judged(2, &[2], &[(2, NoAnswer)], true), Verdict::Unknown);
-    assert_eq!(judged(2, &[2], &[(2, For)], false), all);
+    assert_eq!(judged(3, &[3], &[(2, Supports), (3, NoAnswer)], false), all);
+    assert_eq!(judged(2, &[2], &[(2, NoAnswer)], true), StartVerdict::Unknown);
+    assert_eq!(judged(2, &[2], &[(2, Supports)], false), all);
     // A stranger has no vote.
-    assert_eq!(judged(2, &[], &[(2, NoAnswer), (9, For)], true), Verdict::Unknown);
+    assert_eq!(judged(2, &[], &[(2, NoAnswer), (9, Supports)], true), StartVerdict::Unknown);
 }
 
 #[test]
 fn one_against_is_enough_and_one_that_is_coming_up_is_waited_for() {
-    use Says::{Against, For, Unclear};
-    let words = |third: Word| [word(2, For), third];
+    use Stance::{Opposes, Supports, Unclear};
+    let words = |third: Opinion| [word(2, Supports), third];
     let members = members(3, &[]);
     for last in [false, true] {
-        let judged = judge(1, &words(word(3, Against)), &members, false, last);
-        assert_eq!(judged, Verdict::Refuse);
+        let judged = judge(1, &words(word(3, Opposes)), &members, false, last);
+        assert_eq!(judged, StartVerdict::Refuse);
     }
-    let coming = Word { defers: true, ..word(3, Unclear) };
-    assert_eq!(judge(1, &words(coming.clone()), &members, false, false), Verdict::Wait);
-    assert_eq!(judge(1, &words(coming), &members, false, true), Verdict::Unknown);
-    let hung = Word { defers: true, ..word(3, Says::NoAnswer) };
-    assert_eq!(judge(1, &words(hung.clone()), &members, false, false), Verdict::Wait);
-    assert_eq!(judge(1, &words(hung), &members, false, true), Verdict::Start(Why::Majority));
+    let coming = Opinion { defers: true, ..word(3, Unclear) };
+    assert_eq!(judge(1, &words(coming.clone()), &members, false, false), StartVerdict::Wait);
+    assert_eq!(judge(1, &words(coming), &members, false, true), StartVerdict::Unknown);
+    let hung = Opinion { defers: true, ..word(3, Stance::NoAnswer) };
+    assert_eq!(judge(1, &words(hung.clone()), &members, false, false), StartVerdict::Wait);
+    assert_eq!(judge(1, &words(hung), &members, false, true), StartVerdict::Start(Why::Majority));
     // An unregistered server, too.
-    let named = Word { node_id: None, ..word(9, Against) };
-    assert_eq!(judge(1, &words(named), &members, false, false), Verdict::Refuse);
+    let named = Opinion { node_id: None, ..word(9, Opposes) };
+    assert_eq!(judge(1, &words(named), &members, false, false), StartVerdict::Refuse);
 }
 
 #[test]
 fn alone_is_only_who_is_known_to_be() {
     let alone = members(1, &[]);
-    assert_eq!(judge(1, &[], &alone, true, false), Verdict::Start(Why::Alone));
-    assert_eq!(judge(1, &[], &alone, false, true), Verdict::Unknown);
-    assert_eq!(judge(1, &[], &Members::default(), false, true), Verdict::Unknown);
+    assert_eq!(judge(1, &[], &alone, true, false), StartVerdict::Start(Why::Alone));
+    assert_eq!(judge(1, &[], &alone, false, true), StartVerdict::Unknown);
+    assert_eq!(judge(1, &[], &Members::default(), false, true), StartVerdict::Unknown);
     // A node has reported that there are others.
-    assert_eq!(judge(1, &[], &members(2, &[]), true, true), Verdict::Unknown);
-    assert_eq!(judge(1, &[word(2, Says::Against)], &alone, true, false), Verdict::Refuse);
+    assert_eq!(judge(1, &[], &members(2, &[]), true, true), StartVerdict::Unknown);
+    assert_eq!(judge(1, &[word(2, Stance::Opposes)], &alone, true, false), StartVerdict::Refuse);
 }
 
 #[test]
 fn a_server_that_two_rows_lead_to_has_one_vote() {
-    let mut twin = word(3, Says::For);
-    twin.server = word(2, Says::For).server;
-    let words = [word(2, Says::For), twin, word(4, Says::NoAnswer)];
+    let mut twin = word(3, Stance::Supports);
+    twin.server = word(2, Stance::Supports).server;
+    let words = [word(2, Stance::Supports), twin, word(4, Stance::NoAnswer)];
     assert_eq!(members(4, &[]).count(1, &words), Count { named: 2, of: 4 });
-    assert_eq!(judge(1, &words, &members(4, &[]), false, true), Verdict::Unknown);
+    assert_eq!(judge(1, &words, &members(4, &[]), false, true), StartVerdict::Unknown);
 }
 
 #[test]
@@ -372,27 +375,27 @@ fn a_node_is_counted_if_one_copy_has_it_as_active() {
 
 #[test]
 fn of_several_words_of_a_node_the_strongest_stays() {
-    let named = Word { node_id: None, node_name: "host=h2".into(), ..word(2, Says::Unclear) };
-    let stranger = Word { node_id: None, server: None, ..word(7, Says::NoAnswer) };
+    let named = Opinion { node_id: None, node_name: "host=h2".into(), ..word(2, Stance::Unclear) };
+    let stranger = Opinion { node_id: None, server: None, ..word(7, Stance::NoAnswer) };
     let words = vec![
         stranger,
         named,
-        word(3, Says::NoAnswer),
-        word(2, Says::NoAnswer),
-        word(2, Says::For),
-        word(2, Says::Unclear),
+        word(3, Stance::NoAnswer),
+        word(2, Stance::NoAnswer),
+        word(2, Stance::Supports),
+        word(2, Stance::Unclear),
     ];
-    let kept: Vec<(Option<i32>, Says)> =
+    let kept: Vec<(Option<i32>, Stance)> =
         strongest(words).iter().map(|word| (word.node_id, word.says)).collect();
-    assert_eq!(kept, [(Some(2), Says::For), (Some(3), Says::NoAnswer), (None, Says::NoAnswer)]);
+    assert_eq!(kept, [(Some(2), Stance::Supports), (Some(3), Stance::NoAnswer), (None, Stance::NoAnswer)]);
 }
 
 #[test]
 fn a_request_that_stands_is_as_good_as_a_primary() {
     let asked = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
-    says(1, &asked, Says::Against, "promotion");
+    says(1, &asked, Stance::Opposes, "promotion");
     let unknown = with(standby(2, 1), |voice| server(voice).promotion_requested = None);
-    says(1, &unknown, Says::For, "");
+    says(1, &unknown, Stance::Supports, "");
 }
 
 #[test]
@@ -405,18 +408,18 @@ fn an_operation_that_nobody_can_be_asked_about_may_be_making_a_primary() {
     };
     let of = |operation| with(standby(2, 1), |voice| voice.operations = vec![operation]);
     let voice = of(operation(3, Some(TimelineId(1))));
-    let word = says(1, &voice, Says::Unclear, "x1 (\"standby switchover\")");
+    let word = says(1, &voice, Stance::Unclear, "x1 (\"standby switchover\")");
     assert!(word.defers);
     let coordinator_answers = [voice.clone(), standby(3, 1)];
-    assert_eq!(heard_among(1, None, &voice, &coordinator_answers).says, Says::For);
+    assert_eq!(heard_among(1, None, &voice, &coordinator_answers).says, Stance::Supports);
     // It is old, or it is not known how old, or it is our own.
     for old in [operation(3, Some(TimelineId(9))), operation(3, None), operation(1, Some(TimelineId(1)))] {
-        says(1, &of(old), Says::For, "");
+        says(1, &of(old), Stance::Supports, "");
     }
 }
 
 /// A server that has an address of node 1, and is not the one that is asked about.
-fn copy_of_node_1(voice: Voice) -> Voice {
+fn copy_of_node_1(voice: PeerAnswer) -> PeerAnswer {
     with(voice, |voice| {
         voice.registered = false;
         (voice.node.row.node_id, voice.node.row.node_name) = (1, "host=h9 port=5432".into());
@@ -427,8 +430,12 @@ fn copy_of_node_1(voice: Voice) -> Voice {
 #[test]
 fn a_primary_at_an_address_of_this_node_is_against_it() {
     let primary = copy_of_node_1(with(standby(2, 1), |voice| server(voice).in_recovery = false));
-    let word =
-        says(1, &primary, Says::Against, "at \"host=h9 port=5432\", an address of this node, accepts writes");
+    let word = says(
+        1,
+        &primary,
+        Stance::Opposes,
+        "at \"host=h9 port=5432\", an address of this node, accepts writes",
+    );
     assert!(word.own_address && word.is_primary && word.node_id.is_none());
     // Also where all others name this node: they name the place.
     let words = [word, heard_among(1, None, &standby(2, 1), &[]), heard_among(1, None, &standby(3, 1), &[])];
@@ -438,32 +445,32 @@ fn a_primary_at_an_address_of_this_node_is_against_it() {
         members
     };
     for last in [false, true] {
-        assert_eq!(judge(1, &words, &members(3), false, last), Verdict::Refuse);
+        assert_eq!(judge(1, &words, &members(3), false, last), StartVerdict::Refuse);
     }
-    assert_eq!(judge(1, &words[..1], &members(1), true, true), Verdict::Refuse);
+    assert_eq!(judge(1, &words[..1], &members(1), true, true), StartVerdict::Refuse);
     // A standby there, or a server of another cluster, is none.
-    says(1, &copy_of_node_1(standby(2, 1)), Says::Unclear, "is a standby of this cluster");
+    says(1, &copy_of_node_1(standby(2, 1)), Stance::Unclear, "is a standby of this cluster");
     let foreign = copy_of_node_1(with(standby(2, 1), |voice| {
         server(voice).in_recovery = false;
         server(voice).system_identifier = "8".into();
     }));
-    assert!(!says(1, &foreign, Says::Unclear, "of another cluster").is_primary);
+    assert!(!says(1, &foreign, Stance::Unclear, "of another cluster").is_primary);
 }
 
 #[test]
 fn who_comes_up_at_an_address_of_this_node_is_waited_for_and_a_host_that_is_gone_is_not() {
     let mut members = Members::default();
     members.learn(&rows());
-    let verdict = |there: &Voice, last| {
+    let verdict = |there: &PeerAnswer, last| {
         let all = [there.clone(), standby(2, 1), standby(3, 1)];
-        let words: Vec<Word> = all.iter().map(|voice| heard_among(1, None, voice, &all)).collect();
+        let words: Vec<Opinion> = all.iter().map(|voice| heard_among(1, None, voice, &all)).collect();
         judge(1, &strongest(words), &members, false, last)
     };
     let there = |answered| copy_of_node_1(silent(1, answered));
-    assert_eq!(verdict(&there(Answered::Spoke), false), Verdict::Wait);
-    assert_eq!(verdict(&there(Answered::Spoke), true), Verdict::Start(Why::All));
+    assert_eq!(verdict(&there(Answered::Spoke), false), StartVerdict::Wait);
+    assert_eq!(verdict(&there(Answered::Spoke), true), StartVerdict::Start(Why::All));
     for gone in [Answered::Nothing, Answered::Silent] {
-        assert_eq!(verdict(&there(gone), false), Verdict::Start(Why::All));
+        assert_eq!(verdict(&there(gone), false), StartVerdict::Start(Why::All));
     }
     // The command that starts it reports it.
     let all = [there(Answered::Nothing), standby(2, 1), standby(3, 1)];
@@ -491,7 +498,12 @@ fn who_streams_from_the_registered_address_does_not_vouch_for_a_server_elsewhere
         })
     };
     // Our own conninfo is host=h1: it has not noticed yet that its primary is down.
-    says(1, &streams_from("h1"), Says::For, "confirms this node as the primary, at \"host=h9 port=5432\"");
-    let word = says(1, &streams_from("h9"), Says::Unclear, "which is registered for this node");
+    says(
+        1,
+        &streams_from("h1"),
+        Stance::Supports,
+        "confirms this node as the primary, at \"host=h9 port=5432\"",
+    );
+    let word = says(1, &streams_from("h9"), Stance::Unclear, "which is registered for this node");
     assert!(word.defers);
 }

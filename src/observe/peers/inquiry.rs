@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::assess::start::{Members, OpenOperation, Voice};
+use crate::assess::start::{Members, OpenOperation, PeerAnswer};
 use crate::context::Context;
 use crate::facts::cluster::{NodeFacts, Silence, ask_node, bounded};
 use crate::facts::lineage;
@@ -106,10 +106,10 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Asks everybody once, each for at most this time; returns early if `enough` is known.
-    pub async fn round(&mut self, each: Duration, enough: impl Fn(&[Voice]) -> bool) -> Vec<Voice> {
+    pub async fn round(&mut self, each: Duration, enough: impl Fn(&[PeerAnswer]) -> bool) -> Vec<PeerAnswer> {
         let mut asked = BTreeSet::new();
         let mut pending = FuturesUnordered::new();
-        let mut voices: Vec<Voice> = Vec::new();
+        let mut voices: Vec<PeerAnswer> = Vec::new();
         let mut until: Option<Instant> = None;
         let here = (self.own_addresses == OwnAddresses::All)
             .then(|| NodeRow { node_name: place(&self.own.conninfo), ..self.own.clone() });
@@ -169,7 +169,7 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Says whether a copy of the metadata is one of this cluster: its own servers have one, and a witness that knows this node.
-    fn is_credible(&self, voice: &Voice) -> bool {
+    fn is_credible(&self, voice: &PeerAnswer) -> bool {
         let knows_us =
             |row: &NodeRow| (row.node_id, &row.node_name) == (self.own.node_id, &self.own.node_name);
         voice.node.facts().is_some_and(|server| self.is_ours(server))
@@ -189,7 +189,7 @@ async fn ask(
     (registered, guessed): (bool, bool),
     environment: &Environment,
     each: Duration,
-) -> (Voice, bool, Option<Session>) {
+) -> (PeerAnswer, bool, Option<Session>) {
     let until = Instant::now() + each;
     match ask_node(&row.conninfo, environment, each).await {
         Ok((session, facts)) => {
@@ -197,7 +197,7 @@ async fn ask(
             (voice, guessed, Some(session))
         }
         Err(silence) => {
-            let voice = Voice {
+            let voice = PeerAnswer {
                 node: NodeFacts { row, server: Err(silence) },
                 registered,
                 rows: Err(String::new()),
@@ -211,7 +211,7 @@ async fn ask(
 }
 
 /// Asks a server that has said what it is for its copy of the metadata.
-async fn over(session: &Session, node: NodeFacts, registered: bool, until: Instant) -> Voice {
+async fn over(session: &Session, node: NodeFacts, registered: bool, until: Instant) -> PeerAnswer {
     let more = async {
         Ok(tokio::join!(
             node::read_all(session),
@@ -225,7 +225,7 @@ async fn over(session: &Session, node: NodeFacts, registered: bool, until: Insta
         Ok((rows, busy, promotions, operations)) => (rows.map_err(reported), busy, promotions, operations),
         Err(error) => (Err(reported(error)), Ok(false), Vec::new(), Ok(Vec::new())),
     };
-    Voice {
+    PeerAnswer {
         node,
         registered,
         rows,
@@ -238,14 +238,14 @@ async fn over(session: &Session, node: NodeFacts, registered: bool, until: Insta
 }
 
 /// Asks a server again, over a session that holds its lock: then no other command is running there.
-pub(crate) async fn again(session: &Session, voice: &Voice, within: Duration) -> Voice {
+pub(crate) async fn again(session: &Session, voice: &PeerAnswer, within: Duration) -> PeerAnswer {
     let until = Instant::now() + within;
     let server = bounded(until, server::ask(session)).await.map_err(Silence::from);
     let node = NodeFacts { row: voice.node.row.clone(), server };
     if node.server.is_err() {
-        return Voice { node, rows: Err(String::new()), ..voice.clone() };
+        return PeerAnswer { node, rows: Err(String::new()), ..voice.clone() };
     }
-    Voice { busy: false, ..over(session, node, voice.registered, until).await }
+    PeerAnswer { busy: false, ..over(session, node, voice.registered, until).await }
 }
 
 async fn is_busy(session: &Session) -> Result<bool, SqlError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::inquiry::Inquiry;
-use crate::assess::start::Voice;
+use crate::assess::start::PeerAnswer;
 use crate::context::Context;
 use crate::error::Result;
 use crate::facts::cluster::{ClusterFacts, ask_node};
@@ -75,11 +75,11 @@ pub(crate) async fn search(context: &Context, own_server: Option<(String, String
     let mut inquiry = Inquiry::new(context, &own, &system_identifier);
     inquiry.own_server = own_server;
     inquiry.guessed = guesses(context).await;
-    let is_ours = |voice: &&Voice| {
+    let is_ours = |voice: &&PeerAnswer| {
         voice.node.facts().is_some_and(|server| server.system_identifier == system_identifier)
     };
-    let takes_writes = |voice: &Voice| voice.node.facts().is_some_and(|server| !server.in_recovery);
-    let enough = |voices: &[Voice]| voices.iter().filter(is_ours).any(takes_writes);
+    let takes_writes = |voice: &PeerAnswer| voice.node.facts().is_some_and(|server| !server.in_recovery);
+    let enough = |voices: &[PeerAnswer]| voices.iter().filter(is_ours).any(takes_writes);
     let voices = inquiry.round(context.node_deadline(), enough).await;
     let mut dismissed: Vec<String> = Vec::new();
     for node in &inquiry.dismissed {
@@ -89,7 +89,7 @@ pub(crate) async fn search(context: &Context, own_server: Option<(String, String
             Err(silence) => format!("The server at {name}: {}.", silence.message),
         });
     }
-    let mut ours: Vec<&Voice> = voices.iter().filter(is_ours).collect();
+    let mut ours: Vec<&PeerAnswer> = voices.iter().filter(is_ours).collect();
     ours.sort_by_key(|voice| {
         let timeline = voice.node.facts().map(|server| server.timeline);
         std::cmp::Reverse((takes_writes(voice), timeline))

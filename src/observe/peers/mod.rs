@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use self::inquiry::{Inquiry, OwnAddresses, again};
 use crate::assess::start::seen::{self, Seen};
 use crate::assess::start::{
-    Asker, Heard, Judgement, May, Members, Ours, Says, Voice, Word, decide, hear, strongest,
+    Asker, Heard, Judgement, LocalNode, May, Members, Opinion, PeerAnswer, Stance, decide, hear, strongest,
 };
 use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result, sentence};
@@ -94,7 +94,7 @@ pub struct Judged {
     /// The answer.
     pub judgement: Judgement,
     /// What each server was asked and has said.
-    pub voices: Vec<Voice>,
+    pub voices: Vec<PeerAnswer>,
     /// All rows of other nodes that are known.
     pub rows: Vec<NodeRow>,
     /// Why the saved topology is not believed, as a whole sentence.
@@ -191,10 +191,10 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
     }
     let asker = question.asker;
     let voices = {
-        let enough = |voices: &[Voice]| {
+        let enough = |voices: &[PeerAnswer]| {
             let ours = ours(&question.own, &system_identifier, question.past.branch(), None);
             // An address of this node may lead to another node, which says itself what it is.
-            let objects = |word: Word| word.says == Says::Against && !word.own_address;
+            let objects = |word: Opinion| word.says == Stance::Opposes && !word.own_address;
             voices.iter().any(|voice| objects(hear(&ours, voice, voices)))
         };
         inquiry.round(question.within, enough).await
@@ -219,7 +219,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
 impl Judged {
     /// Asks those again whose lock is held now, over the sessions that hold it, and judges by their answers. Who has none is not asked.
     pub async fn again(&mut self, context: &Context, held: &[(i32, Session)], within: Duration) {
-        let session = |voice: &Voice| held.iter().find(|(id, _)| *id == voice.node.row.node_id);
+        let session = |voice: &PeerAnswer| held.iter().find(|(id, _)| *id == voice.node.row.node_id);
         let asked = self.voices.iter().map(|voice| async move {
             match session(voice).filter(|_| voice.registered) {
                 Some((_, session)) => again(session, voice, within).await,
@@ -264,12 +264,12 @@ impl Judged {
 
     /// Another server has an address of this node, and accepts writes.
     pub fn is_copied(&self) -> bool {
-        self.judgement.words.iter().any(|word| word.own_address && word.says == Says::Against)
+        self.judgement.words.iter().any(|word| word.own_address && word.says == Stance::Opposes)
     }
 
     /// Returns the node that another primary runs on, if one was seen.
-    pub fn other_primary(&self) -> Option<&Word> {
-        self.judgement.words.iter().find(|word| word.is_primary && word.says == Says::Against)
+    pub fn other_primary(&self) -> Option<&Opinion> {
+        self.judgement.words.iter().find(|word| word.is_primary && word.says == Stance::Opposes)
     }
 }
 
@@ -278,8 +278,8 @@ pub(crate) fn ours<'a>(
     system_identifier: &'a str,
     branch: Branch<'a>,
     end: Option<Lsn>,
-) -> Ours<'a> {
-    Ours { row, system_identifier, branch, end }
+) -> LocalNode<'a> {
+    LocalNode { row, system_identifier, branch, end }
 }
 
 /// Reads what the data directory says of its past.
@@ -335,7 +335,7 @@ fn ran_until(data: &Path) -> Option<Timestamp> {
 }
 
 /// Says whether any standby of the local timeline has replayed beyond the last checkpoint: before it there is nothing to compare.
-pub(crate) fn beyond_checkpoint(local: &Local, voices: &[Voice]) -> bool {
+pub(crate) fn beyond_checkpoint(local: &Local, voices: &[PeerAnswer]) -> bool {
     let (timeline, checkpoint) = (local.timeline, local.control.checkpoint);
     let system_identifier = local.control.system_identifier.to_string();
     voices.iter().any(|voice| {

@@ -134,7 +134,7 @@ impl<W: World> Run<'_, W> {
     }
 
     /// Decides about a step that an earlier run started and did not finish.
-    pub(super) async fn left_over(&self, step: &Step) -> Result<LeftOver, Error> {
+    async fn left_over(&self, step: &Step) -> Result<LeftOver, Error> {
         match &step.on_resume {
             OnResume::Again => Ok(LeftOver::Repeat),
             OnResume::AgainUnless(probe) => match ask(self.world, probe, SETTLE).await {

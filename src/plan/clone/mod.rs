@@ -5,42 +5,42 @@
 //! (`facts::directory::STAGING`), completed there, and moved up: `standby.signal` first, `global` with the control file and `PG_VERSION`
 //! last. Until the last rename there is nothing that pg_ctl would start, whatever is killed and whenever.
 
+mod base_backup;
 mod checks;
+mod configuration;
+mod directory;
 mod places;
+mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
-
-use checks::checks;
-
-pub use places::{Filled, Foreign};
+use std::path::PathBuf;
 
 use crate::error::Exit;
-use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{COPY, Contents, MARKER, Marker, STAGING};
+use crate::facts::cluster::ClusterFacts;
+use crate::facts::directory::{COPY, Contents, STAGING};
 use crate::facts::server::ServerFacts;
-use crate::facts::settings::neutral;
-use crate::facts::source::{self, Source};
+use crate::facts::source::Source;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
-use crate::pg::statement::Statement;
-use crate::plan::register::{drop_inactive_slot, endpoint};
-use crate::plan::{Back, FileOp, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Setting, Step};
+use crate::plan::register::endpoint;
+use crate::plan::{FileOp, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Step};
 use crate::registry::node;
 use crate::registry::schema::Present;
 use crate::system::command::Command;
 
+use base_backup::base_backup;
+use checks::checks;
+use configuration::configuration;
+pub use directory::remove_leftover;
+use directory::{claim, emptied_again, end_writers};
+pub use places::{Filled, Foreign};
+use slot::{record_slot, slot_steps};
+
 /// Seconds that an operation on the local disk or one statement may take.
 const SHORT_S: u32 = 60;
-/// Seconds in which a slot must be free whose user was ended: a little more than the default of `wal_sender_timeout`.
-const SLOT_S: u32 = 75;
 /// Seconds that a base backup may take in all. Its real bound is `silent_at_most_s`.
 const BACKUP_S: u32 = 14 * 24 * 3600;
-/// Seconds for which pg_basebackup may show no progress: it syncs a large copy to disk without output.
-const SILENT_S: u32 = 1800;
-/// The same with a spread checkpoint, which it waits for without output.
-const SILENT_SPREAD_S: u32 = 2 * 3600;
 
 /// Everything that the plan depends on.
 #[derive(Debug)]
@@ -315,414 +315,7 @@ fn phase(title: &str, steps: Vec<Step>) -> Phase {
     Phase { title: title.into(), order: Order::InOrder, on_failure: OnFailure::Stop, outage: false, steps }
 }
 
-/// Creates the slot; the rollback drops it if it did not exist before.
-fn slot_steps(
-    slot: &str,
-    facts: &CloneFacts,
-    options: &CloneOptions,
-    upstream: Option<&NodeFacts>,
-) -> (Vec<Step>, Vec<Back>) {
-    let on =
-        options.slot_on.clone().unwrap_or_else(|| upstream.map_or_else(|| options.source.clone(), endpoint));
-    let present = slot_server(facts, upstream).and_then(|server| server.slot(slot));
-    // One that was created in advance retains nothing until the first connection. Only creating it again changes that.
-    let keeps_nothing = present.is_some_and(|slot| slot.restart_lsn.is_none() || slot.is_lost());
-    // A killed clone has left it: it is ours, and nothing else needs it.
-    let left = is_taken_over(facts);
-    let create = |reserve: bool| {
-        Statement::new(
-            "SELECT pg_create_physical_replication_slot($1, $2::boolean)::text WHERE NOT EXISTS \
-             (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
-        )
-        .bind(slot)
-        .bind(reserve)
-    };
-    let title = match present {
-        None => format!("create slot \"{slot}\" on {}", on.name),
-        Some(_) if keeps_nothing => format!("make the unused slot \"{slot}\" on {} retain WAL", on.name),
-        Some(_) => format!("keep the unused slot \"{slot}\" on {}", on.name),
-    };
-    let mut statements = Vec::new();
-    if keeps_nothing {
-        statements.push(
-            Statement::new(
-                "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots \
-                 WHERE slot_name = $1 AND NOT active AND slot_type = 'physical' \
-                 AND (restart_lsn IS NULL OR wal_status = 'lost')",
-            )
-            .bind(slot),
-        );
-    }
-    // Reserved at once, as the server may be started hours from now.
-    statements.push(create(true));
-    let op = Op::Sql { on: on.clone(), statements };
-    let step = Step::new("create_slot", title, op, SHORT_S, Exit::Query).uninterruptible();
-    let free = |id: &str| {
-        let probe = Probe::Sql {
-            says: format!("slot \"{slot}\" on {} is not in use", on.name),
-            on: on.clone(),
-            statement: Statement::new(
-                "SELECT (count(*) = 0)::text FROM pg_replication_slots WHERE slot_name = $1 AND active",
-            )
-            .bind(slot),
-        };
-        let title = format!("wait until slot \"{slot}\" on {} is not in use", on.name);
-        Step::new(id, title, Op::Wait(probe), SLOT_S, Exit::Query)
-    };
-    let mut back = Vec::new();
-    let undo = match present {
-        Some(_) if keeps_nothing && !left => Some((
-            "release_slot",
-            format!("make slot \"{slot}\" on {} retain nothing again", on.name),
-            vec![drop_inactive_slot(slot), create(false)],
-        )),
-        Some(_) if !left => None,
-        _ => Some((
-            "drop_slot",
-            format!("drop slot \"{slot}\" on {}", on.name),
-            vec![drop_inactive_slot(slot)],
-        )),
-    };
-    if let Some((id, title, statements)) = undo {
-        let op = Op::Sql { on: on.clone(), statements };
-        for step in [free("wait_for_slot_again"), Step::new(id, title, op, SHORT_S, Exit::Query)] {
-            back.push(Back { if_started: vec!["create_slot".into()], step });
-        }
-    }
-    let mut steps = vec![step];
-    if left && present.is_some_and(|slot| slot.active) {
-        steps.insert(0, free("wait_for_slot"));
-    }
-    (steps, back)
-}
-
 /// Says whether an interrupted clone of this node is taken over.
 fn is_taken_over(facts: &CloneFacts) -> bool {
     matches!(facts.directory, Contents::UnfinishedClone(_)) || !facts.writers.is_empty()
-}
-
-/// Returns what the server says on which the slot is made.
-fn slot_server<'a>(facts: &'a CloneFacts, upstream: Option<&'a NodeFacts>) -> Option<&'a ServerFacts> {
-    match (upstream, facts.upstream_id) {
-        (Some(node), _) => node.facts(),
-        (None, None) => Some(&facts.source),
-        (None, Some(_)) => None,
-    }
-}
-
-/// Takes possession of the data directory and of the tablespaces' directories.
-fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
-    let data = &options.data_directory;
-    let mode = if facts.details.group_access { 0o750 } else { 0o700 };
-    let local = |id: &str, title: String, op: Op, timeout_s: u32| {
-        Step::new(id, title, op, timeout_s, Exit::LocalCommand)
-    };
-    let mut steps = Vec::new();
-    let staging = data.join(STAGING);
-    steps.push(local(
-        "make_data_directory",
-        format!("create \"{}\"", data.display()),
-        Op::File(FileOp::MakeDirectory { path: data.clone(), mode }),
-        SHORT_S,
-    ));
-    steps.push(local(
-        "make_staging",
-        format!("create \"{}\"", staging.display()),
-        Op::File(FileOp::MakeDirectory { path: staging.clone(), mode: 0o700 }),
-        SHORT_S,
-    ));
-    let marker = Marker {
-        note: "pgbaton makes a clone here; until it is complete, the next \"pgbaton standby clone\" takes the directory over"
-            .into(),
-        tablespaces: facts.outside().map(|target| target.to.clone()).collect(),
-        waldir: facts.waldir.as_ref().map(|target| target.to.clone()),
-    };
-    steps.push(local(
-        "claim",
-        "mark the directory as an unfinished clone".into(),
-        Op::File(FileOp::WriteFile {
-            path: staging.join(MARKER),
-            contents: serde_json::to_string_pretty(&marker).unwrap_or_default(),
-            mode: 0o600,
-        }),
-        SHORT_S,
-    ));
-    if matches!(facts.directory, Contents::DataDirectory { .. }) {
-        // First what makes it startable: half-emptied it must not come up. The mark is there before, so that the next clone takes
-        // over what this one leaves.
-        for (id, file) in [("take_control_file", "global/pg_control"), ("take_version_file", "PG_VERSION")] {
-            let path = data.join(file);
-            steps.push(local(
-                id,
-                format!("remove \"{}\"", path.display()),
-                Op::File(FileOp::RemoveFile { path }),
-                SHORT_S,
-            ));
-        }
-    }
-    if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
-        steps.push(local(
-            "clear_data_directory",
-            format!("remove everything else in \"{}\"", data.display()),
-            Op::File(FileOp::ClearDirectory { path: data.clone(), keep: vec![STAGING.into()] }),
-            3600,
-        ));
-        steps.push(local(
-            "clear_copy",
-            "remove the copy of an earlier clone".into(),
-            Op::File(FileOp::RemoveDirectory { path: staging.join(COPY) }),
-            3600,
-        ));
-    }
-    for (i, target) in facts.outside().enumerate() {
-        if !target.is_free() {
-            steps.push(local(
-                &format!("clear_tablespace_{i}"),
-                format!("remove everything in \"{}\"", target.to.display()),
-                Op::File(FileOp::ClearDirectory { path: target.to.clone(), keep: Vec::new() }),
-                3600,
-            ));
-        }
-    }
-    if let Some((path, secret)) = &options.service_file {
-        steps.push(local(
-            "write_service_file",
-            "write a connection service file for pg_basebackup".into(),
-            Op::File(FileOp::WriteSecretFile { path: path.clone(), secret: secret.clone(), mode: 0o600 }),
-            SHORT_S,
-        ));
-    }
-    steps
-}
-
-/// Ends what an interrupted clone has left running: it would write into the copy that is made now.
-///
-/// A shell's work, so that each process is looked at once more in the moment before it is ended.
-fn end_writers(options: &CloneOptions, writers: &[i32]) -> Step {
-    const SCRIPT: &str = "place=$1; shift; for pid; do grep -qsF -- \"$place\" \"/proc/$pid/cmdline\" || continue; \
-                          kill -KILL \"$pid\"; while grep -qsF -- \"$place\" \"/proc/$pid/cmdline\"; do sleep 0.05; done; done";
-    let place = options.data_directory.join(STAGING).display().to_string();
-    let mut args = vec!["-c".to_string(), SCRIPT.into(), "sh".into(), place];
-    args.extend(writers.iter().map(ToString::to_string));
-    Step::new(
-        "end_writers",
-        "end the base backup of an interrupted clone",
-        Op::Run(Command::new("/bin/sh", args)),
-        SHORT_S,
-        Exit::LocalCommand,
-    )
-}
-
-/// Empties again what the clone has filled. The mark goes last: the next clone takes over an interrupted rollback.
-fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
-    let data = &options.data_directory;
-    let staging = data.join(STAGING);
-    let empty = |path: &Path, keep: &[&str]| {
-        Op::File(FileOp::ClearDirectory {
-            path: path.to_path_buf(),
-            keep: keep.iter().map(ToString::to_string).collect(),
-        })
-    };
-    let title = |path: &Path| format!("empty \"{}\" again", path.display());
-    let back = |if_started: Vec<String>, id: String, title: String, op: Op| Back {
-        if_started,
-        step: Step::new(id, title, op, 3600, Exit::LocalCommand),
-    };
-    // As long as nothing was removed from an old data directory, it stays.
-    let begun = match facts.directory {
-        Contents::DataDirectory { .. } => "take_control_file",
-        _ => "make_staging",
-    };
-    let mut steps =
-        vec![back(vec![begun.into()], "empty_again".into(), title(data), empty(data, &[STAGING]))];
-    for (i, target) in facts.outside().enumerate() {
-        let clear = (!target.is_free()).then(|| format!("clear_tablespace_{i}"));
-        let if_started = clear.into_iter().chain(["base_backup".into()]).collect();
-        steps.push(back(
-            if_started,
-            format!("empty_tablespace_{i}"),
-            title(&target.to),
-            empty(&target.to, &[]),
-        ));
-    }
-    let copy = staging.join(COPY);
-    let remove = format!("remove \"{}\"", copy.display());
-    steps.push(back(
-        vec!["base_backup".into()],
-        "remove_copy".into(),
-        remove,
-        Op::File(FileOp::RemoveDirectory { path: copy }),
-    ));
-    let mark = "remove the marker of an unfinished clone".to_string();
-    steps.push(back(
-        vec!["make_staging".into()],
-        "unclaim".into(),
-        mark,
-        Op::File(FileOp::RemoveDirectory { path: staging }),
-    ));
-    steps
-}
-
-fn base_backup(
-    options: &CloneOptions,
-    source_name: &str,
-    copy: &Path,
-    slot: Option<&str>,
-    facts: &CloneFacts,
-) -> Step {
-    let checkpoint = if options.spread_checkpoint { "spread" } else { "fast" };
-    let mut args: Vec<String> = vec![
-        format!("--pgdata={}", copy.display()),
-        format!("--dbname={}", options.backup_conninfo),
-        format!("--checkpoint={checkpoint}"),
-        "--label=pgbaton base backup".into(),
-        "--progress".into(),
-        "--no-password".into(),
-    ];
-    let given = |names: &[&str]| {
-        options.extra_options.iter().any(|word| names.iter().any(|name| word.starts_with(name)))
-    };
-    if !given(&["-X", "--wal-method"]) {
-        args.push("--wal-method=stream".into());
-    }
-    // The slot keeps WAL from the beginning of the copy on, if the copy comes from where the slot is.
-    if let Some(slot) = slot
-        && facts.source_id == facts.upstream_id
-        && !given(&["-S", "--slot", "--no-slot"])
-        && streams(&options.extra_options)
-    {
-        args.push(format!("--slot={slot}"));
-    }
-    for target in &facts.tablespaces {
-        if target.to != Path::new(&target.from) {
-            let escaped = |path: &str| path.replace('=', "\\=");
-            args.push(format!(
-                "--tablespace-mapping={}={}",
-                escaped(&target.from),
-                escaped(&target.to.display().to_string())
-            ));
-        }
-    }
-    args.extend(options.extra_options.iter().cloned());
-    let mut command = Command::new(&options.pg_basebackup, args);
-    command.secrets.clone_from(&options.backup_secrets);
-    if let Some((path, _)) = &options.service_file {
-        command.env.push(("PGSERVICEFILE".into(), path.display().to_string()));
-    }
-    command.silent_at_most_s = Some(if options.spread_checkpoint { SILENT_SPREAD_S } else { SILENT_S });
-    Step::new("base_backup", format!("copy \"{source_name}\""), Op::Run(command), BACKUP_S, Exit::BaseBackup).on_resume(
-        OnResume::Stop {
-            hint: "A base backup cannot be resumed: run \"pgbaton standby clone\" again, which takes over the directory.".into(),
-        },
-    )
-}
-
-/// Says whether WAL is streamed next to the copy, given the options for pg_basebackup.
-fn streams(extra_options: &[String]) -> bool {
-    let mut words = extra_options.iter();
-    while let Some(word) = words.next() {
-        let method = match word.as_str() {
-            "-X" | "--wal-method" => words.next().map(String::as_str),
-            other => other.strip_prefix("--wal-method=").or_else(|| other.strip_prefix("-X")),
-        };
-        if let Some(method) = method {
-            return method.starts_with('s');
-        }
-    }
-    true
-}
-
-/// Makes a copy, or an existing data directory, a standby of the upstream.
-fn configuration(
-    facts: &CloneFacts,
-    options: &CloneOptions,
-    directory: &Path,
-    slot: Option<&str>,
-) -> Vec<Step> {
-    let local = |id: &str, title: String, op: Op| Step::new(id, title, op, SHORT_S, Exit::LocalCommand);
-    let mode = if facts.details.group_access { 0o640 } else { 0o600 };
-    let mut steps = Vec::new();
-    if options.copy_external {
-        for (i, file) in facts.external.iter().enumerate() {
-            if let Ok(FileRead { secret, mode: there, .. }) = &file.contents {
-                let mode = there.unwrap_or(mode);
-                let path = directory.join(&file.to);
-                steps.push(local(
-                    &format!("copy_file_{i}"),
-                    format!("copy configuration file \"{}\" to \"{}\"", file.from, path.display()),
-                    Op::File(FileOp::WriteSecretFile { path, secret: secret.clone(), mode }),
-                ));
-            }
-        }
-    }
-    let mut set = vec![Setting { name: "primary_conninfo".into(), value: options.primary_conninfo.clone() }];
-    if let Some(slot) = slot {
-        set.push(Setting::new("primary_slot_name", slot));
-    }
-    for (name, value) in &options.settings {
-        set.push(Setting::new(name, value));
-    }
-    if let Some(port) = &options.port {
-        set.push(Setting::new("port", port));
-    }
-    // What the source has in a file that is copied would be obeyed here: a recovery target ends in a second primary.
-    for name in &facts.details.recovery_settings {
-        if !set.iter().any(|setting| setting.name == *name) {
-            set.push(Setting::new(name, neutral(name)));
-        }
-    }
-    let remove = source::removed().map(str::to_string).collect();
-    steps.push(local(
-        "write_settings",
-        "write the replication settings".into(),
-        Op::File(FileOp::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode }),
-    ));
-    if !options.conf_only {
-        steps.push(local(
-            "remove_copied_mark",
-            "remove the marker that an interrupted clone has left in the source".into(),
-            Op::File(FileOp::RemoveDirectory { path: directory.join(STAGING) }),
-        ));
-    }
-    steps.push(local(
-        "remove_recovery_signal",
-        "remove recovery.signal".into(),
-        Op::File(FileOp::RemoveFile { path: directory.join("recovery.signal") }),
-    ));
-    steps.push(local(
-        "write_standby_signal",
-        "write standby.signal".into(),
-        Op::File(FileOp::WriteFile { path: directory.join("standby.signal"), contents: String::new(), mode }),
-    ));
-    if options.conf_only {
-        steps.extend(record_slot(facts, options, slot));
-    }
-    steps
-}
-
-/// Removes the mark of a clone that is complete.
-pub fn remove_leftover(staging: &Path) -> Step {
-    Step::new(
-        "remove_leftover",
-        "remove the marker of the completed clone",
-        Op::File(FileOp::RemoveDirectory { path: staging.to_path_buf() }),
-        SHORT_S,
-        Exit::LocalCommand,
-    )
-}
-
-/// Updates the slot in an existing record of this node.
-fn record_slot(facts: &CloneFacts, options: &CloneOptions, slot: Option<&str>) -> Option<Step> {
-    let own = facts.cluster.node(options.node_id)?;
-    let (primary, _) = facts.cluster.primaries().next()?;
-    if own.row.slot_name.as_deref() == slot {
-        return None;
-    }
-    Some(Step::new(
-        "record_slot",
-        format!("record the slot of node \"{}\"", options.node_name),
-        Op::Sql { on: endpoint(primary), statements: vec![node::set_slot_name(options.node_id, slot)] },
-        SHORT_S,
-        Exit::Query,
-    ))
 }

@@ -1,4 +1,5 @@
-//! Directories that a clone fills must not lie in each other, nor in what belongs to another server. Pure: the paths come without symbolic links.
+//! Directories that a clone fills must not lie in each other, nor in what belongs to another server. Pure: the paths come without symbolic
+//! links.
 
 use std::path::{Path, PathBuf};
 

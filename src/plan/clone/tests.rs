@@ -2,6 +2,8 @@
 
 use super::checks::extra_options;
 use super::*;
+use crate::facts::cluster::NodeFacts;
+use crate::facts::directory::Marker;
 use crate::facts::settings::Settings;
 use crate::facts::source::{ExternalFile, Tablespace};
 use crate::plan::{Check, Verdict};

@@ -42,7 +42,8 @@ pub fn record(present: Option<&Present>, on: &Endpoint, scope: &Scope) -> Record
     }
 }
 
-/// Waits until a standby that is to be promoted knows of the operation, too. One that does not receive it would not receive the last WAL either.
+/// Waits until a standby that is to be promoted knows of the operation, too. One that does not receive it would not receive the last WAL
+/// either.
 pub fn received(on: &Endpoint, within_s: u32) -> Step {
     let title = format!("wait until {} has received the record", on.name);
     Step::new("announced", title, Op::Wait(Probe::Announced { on: on.clone() }), within_s, Exit::Query)
@@ -91,7 +92,8 @@ pub fn not_recorded(present: &Present) -> Option<Check> {
 fn cannot_record(present: &Present) -> Check {
     let grants: Vec<String> = present.lacking().into_iter().map(|(_, grant)| grant).collect();
     let check = Check::warning("operations_not_recorded", "the operation cannot be recorded in schema \"pgbaton\"")
-        .detail("Without the record, a command on a node that is cut off meanwhile does not know of this operation; the locks and the journal still protect it.");
+        .detail("Without the record, a command on a node that is cut off meanwhile does not know of this operation; the locks and the \
+            journal still protect it.");
     match grants.is_empty() {
         true => check,
         false => check.hint(format!(
@@ -156,8 +158,8 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
         let mut check = Check::fail(NAME, message)
             .detail(format!("{began} {}{}", sentence(how), at_this_moment(row, &other.node_name)))
             .hint(format!(
-                "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon {id}\". If \
-                 its host is gone for good: \"pgbaton operation abandon {id} --force\" on this node.",
+                "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon \
+                 {id}\". If its host is gone for good: \"pgbaton operation abandon {id} --force\" on this node.",
                 other.node_name
             ))
             .exit(Exit::Busy)

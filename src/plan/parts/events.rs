@@ -1,7 +1,7 @@
 //! Event notifications when an operation has ended: rows in `repmgr.events`, and the user's hook. Pure.
 //!
-//! They belong to the plan, and so to the journal: the run that finishes the operation, possibly a resume on the next day, sends the same. A
-//! hook that redirects clients after a promotion is notified of every one.
+//! They belong to the plan, and so to the journal: the run that finishes the operation, possibly a resume on the next day, sends the same.
+//! A hook that redirects clients after a promotion is notified of every one.
 
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +105,8 @@ pub fn follow(node_id: i32, upstream: &NodeRow) -> Notification {
 
 /// Sends the notification of a promotion as soon as it is recorded: a hook that redirects clients must not wait for other nodes.
 ///
-/// The journal records that it was sent, and a resumed operation does not send it again. If this step is not reached, it is sent at the end.
+/// The journal records that it was sent, and a resumed operation does not send it again. If this step is not reached, it is sent at the
+/// end.
 pub fn at_once(on: &Endpoint, row: &NodeRow) -> Step {
     let title = format!("send the event notification for the new primary \"{}\"", row.node_name);
     let op = Op::Notify { on: on.clone(), event: promotion(row, false) };

@@ -18,8 +18,8 @@ pub const QUERY_S: u32 = 60;
 /// Seconds in which a repointed standby streams: a failed attempt is repeated after `wal_retrieve_retry_interval`, 5 s by default.
 pub const STREAMS_S: u32 = 30;
 
-/// Creates a slot, or keeps an unused one; one that has lost its WAL is created again. It retains WAL from now on: otherwise it would retain
-/// nothing until the first connection.
+/// Creates a slot, or keeps an unused one; one that has lost its WAL is created again. It retains WAL from now on: otherwise it would
+/// retain nothing until the first connection.
 pub fn create_slot(id: impl Into<String>, on: &Endpoint, slot: &str) -> Step {
     Step::new(
         id,

@@ -1,7 +1,8 @@
 //! What the hosts of nodes that do not respond report, before another node is promoted. Pure.
 //!
-//! The host of the last known primary shows more than its server can: a server that hangs is running, and one that is down can be prevented from
-//! starting as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a standby.
+//! The host of the last known primary shows more than its server can: a server that hangs is running, and one that is down can be prevented
+//! from starting as a primary. A sibling that rejects every connection is no reason not to promote if anything else proves that it is a
+//! standby.
 
 use crate::assess::alive::Alive;
 use crate::error::Exit;
@@ -28,7 +29,7 @@ pub enum HostSays {
 
 /// What follows from it.
 #[derive(Debug)]
-pub enum Word {
+pub enum HostVerdict {
     /// Nothing is promoted.
     Stops(Check),
     /// The server is no primary. Whole sentences.
@@ -74,7 +75,7 @@ pub fn was_standby(topology: Option<&Topology>, node: &NodeFacts, timeline: Time
 }
 
 /// Judges a node that does not respond by what its host reports.
-pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Word {
+pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> HostVerdict {
     let Unasked { node, alive, was_primary, was_standby } = *unasked;
     let (id, name) = (node.row.node_id, &node.row.node_name);
     let second =
@@ -85,31 +86,33 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
         Some(HostSays::Seen(Standing::Running(_) | Standing::Unclear(_)))
             if was_primary && matches!(alive, Alive::Yes(_)) =>
         {
-            return Word::Nothing(None);
+            return HostVerdict::Nothing(None);
         }
         Some(HostSays::Seen(Standing::Running(why))) => {
             let what = if was_primary { "the primary" } else { "node" };
-            return Word::Stops(
+            return HostVerdict::Stops(
                 second(format!("the server of {what} \"{name}\" is running")).detail(why.clone()).hint(
                     "To replace it, stop it on its host first; if it hangs, with an immediate shutdown.",
                 ),
             );
         }
         Some(HostSays::Seen(Standing::Unclear(why))) if was_primary => {
-            return Word::Stops(
+            return HostVerdict::Stops(
                 second(format!("the server of the primary \"{name}\" is running"))
                     .detail(why.clone())
                     .hint("Wait until it is up or down; to replace it, stop it on its host."),
             );
         }
         Some(HostSays::Seen(Standing::Standby)) => {
-            return Word::NoPrimary(format!("{shows} On its host it runs in recovery."));
+            return HostVerdict::NoPrimary(format!("{shows} On its host it runs in recovery."));
         }
         Some(HostSays::Seen(Standing::Down)) if !matches!(alive, Alive::Yes(_)) => {
-            return Word::NoPrimary(format!("{shows} On its host no server runs in its data directory."));
+            return HostVerdict::NoPrimary(format!(
+                "{shows} On its host no server runs in its data directory."
+            ));
         }
         Some(HostSays::Busy(why)) if was_primary => {
-            return Word::Stops(
+            return HostVerdict::Stops(
                 Check::fail("far_end_busy", format!("another operation is running on node \"{name}\""))
                     .node(id)
                     .detail(why.clone())
@@ -118,7 +121,7 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
             );
         }
         Some(HostSays::Unsure(why)) if was_primary => {
-            return Word::Stops(
+            return HostVerdict::Stops(
                 Check::fail(
                     "far_end_busy",
                     format!("cannot make sure that \"{name}\" does not start as a primary"),
@@ -133,7 +136,7 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
         _ => {}
     }
     if was_primary {
-        return Word::Nothing(match host {
+        return HostVerdict::Nothing(match host {
             Some(HostSays::Nothing(why)) => Some(
                 Check::warning(
                     "far_end",
@@ -146,10 +149,10 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
         });
     }
     if !only_speaks(node) {
-        return Word::Nothing(None);
+        return HostVerdict::Nothing(None);
     }
     if was_standby {
-        return Word::NoPrimary(format!("{shows} It is registered, and was last seen, as a standby."));
+        return HostVerdict::NoPrimary(format!("{shows} It is registered, and was last seen, as a standby."));
     }
     let from_host = match host {
         Some(HostSays::Seen(Standing::Unclear(why)) | HostSays::Busy(why) | HostSays::Nothing(why)) => {
@@ -157,7 +160,7 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Wor
         }
         _ => String::new(),
     };
-    Word::Stops(
+    HostVerdict::Stops(
         second(format!("cannot determine whether node \"{name}\" is a primary"))
             .detail(format!("{shows}{from_host} The saved topology does not show it as a standby."))
             .hint(format!(
@@ -193,8 +196,8 @@ mod tests {
         };
         let unasked = Unasked { node: &node, alive: &alive, was_primary, was_standby };
         match judge(&unasked, host.as_ref(), false) {
-            Word::Stops(check) => Some((check.exit, check.waiver.is_some())),
-            Word::NoPrimary(_) | Word::Nothing(_) => None,
+            HostVerdict::Stops(check) => Some((check.exit, check.waiver.is_some())),
+            HostVerdict::NoPrimary(_) | HostVerdict::Nothing(_) => None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! What a new primary keeps for the former one, which is down, until that is back: with the WAL from the last common checkpoint on it rejoins
-//! without a new copy. Pure.
+//! What a new primary keeps for the former one, which is down, until that is back: with the WAL from the last common checkpoint on it
+//! rejoins without a new copy. Pure.
 
 use crate::facts::cluster::NodeFacts;
 use crate::facts::role::RoleFacts;
@@ -16,8 +16,8 @@ pub struct Kept {
     pub slot: Option<String>,
 }
 
-/// Decides it. A slot is made only where its size is limited: it is unknown when, or whether, the former primary comes back, and a full disk
-/// stops the new one. `more` is how many slots are made besides.
+/// Decides it. A slot is made only where its size is limited: it is unknown when, or whether, the former primary comes back, and a full
+/// disk stops the new one. `more` is how many slots are made besides.
 pub fn for_former(
     former: &NodeFacts,
     candidate: &NodeFacts,

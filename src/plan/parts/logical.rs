@@ -1,5 +1,5 @@
-//! Logical replication slots in a change of roles: which survive, what would block their subscribers afterwards, and which a former primary must
-//! not keep. Pure.
+//! Logical replication slots in a change of roles: which survive, what would block their subscribers afterwards, and which a former primary
+//! must not keep. Pure.
 
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
@@ -78,9 +78,9 @@ pub fn survive(candidate: &NodeFacts, lost: &[(String, String)], force: bool) ->
             .node(candidate.row.node_id)
             .detail(format!("After the promotion these cannot be used: {}.", each.join(", ")))
             .hint(
-                "Subscribers and other readers of these slots would have to be set up again. On PostgreSQL 17 and later a slot survives if it was \
-                created with failover = true and the standby has sync_replication_slots = on; pg_replication_slots there shows whether it is \
-                synchronized.",
+                "Subscribers and other readers of these slots would have to be set up again. On PostgreSQL 17 and later a slot survives if \
+                it was created with failover = true and the standby has sync_replication_slots = on; pg_replication_slots there shows \
+                whether it is synchronized.",
             )
             .waivable(Waiver::Force, force)
     })

@@ -20,7 +20,7 @@ use crate::units::size;
 const CHECKPOINT_S: u32 = 600;
 
 /// Checks what makes a standby a doubtful choice.
-pub fn fit(
+pub fn promotion_fitness(
     candidate: &NodeFacts,
     server: &ServerFacts,
     primary: Option<&ServerFacts>,
@@ -225,7 +225,11 @@ pub fn scope(cluster: &ClusterFacts, server: &ServerFacts) -> Scope {
 }
 
 /// Checks that the candidate has enough WAL senders and replication slots for all standbys.
-pub fn room(candidate: &NodeFacts, server: &ServerFacts, following: &[&NodeFacts]) -> Check {
+pub fn sender_and_slot_capacity(
+    candidate: &NodeFacts,
+    server: &ServerFacts,
+    following: &[&NodeFacts],
+) -> Check {
     const NAME: &str = "room_for_siblings";
     let name = &candidate.row.node_name;
     let more = following.iter().filter(|node| !server.is_connected_to(&node.row.node_name)).count();

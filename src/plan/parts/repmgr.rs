@@ -1,7 +1,7 @@
 //! What promote and switchover do about repmgr running in the same cluster. Pure.
 //!
-//! Its daemons are paused, and unpaused afterwards. Its commands cannot be blocked: they do not know our locks. So pgbaton refuses while one
-//! is running, and looks again at the last moment before the first effect.
+//! Its daemons are paused, and unpaused afterwards. Its commands cannot be blocked: they do not know our locks. So pgbaton refuses while
+//! one is running, and looks again at the last moment before the first effect.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,8 @@ impl RepmgrActivity {
                         pgbaton, and both must not change roles at the same time.",
                         at_work.join(" and on ")
                     ))
-                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same, and so does one that no node knows.")
+                    .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same, and so does \
+                        one that no node knows.")
                     .exit(Exit::Busy)
                     .waivable(Waiver::Force, force),
             );
@@ -77,8 +78,8 @@ impl RepmgrActivity {
                 )
                 .node(node.row.node_id)
                 .detail(
-                    "A failed repmgr command leaves all daemons paused: then there is no automatic failover. A running repmgr command pauses \
-                    them, too.",
+                    "A failed repmgr command leaves all daemons paused: then there is no automatic failover. A running repmgr command \
+                    pauses them, too.",
                 )
                 .hint("Make sure that no repmgr command is changing roles. If the pause is not intended, run \"repmgr service unpause\"."),
             );
@@ -126,13 +127,7 @@ impl RepmgrActivity {
 
     /// Looks again whether repmgr rests: what it has begun since we looked first, and whether its daemons are paused indeed.
     /// And whether the `primary`, if there is to be one, is still the primary: the rollback would make it one.
-    pub fn look_again(
-        &self,
-        plan: &mut Plan,
-        cluster: &ClusterFacts,
-        primary: Option<&NodeFacts>,
-        exit: Exit,
-    ) {
+    pub fn recheck(&self, plan: &mut Plan, cluster: &ClusterFacts, primary: Option<&NodeFacts>, exit: Exit) {
         if !self.possible {
             return;
         }

@@ -34,8 +34,8 @@ pub fn settings_stay(upstream: &str) -> String {
     format!("Its replication settings stay those of a standby of \"{upstream}\".")
 }
 
-/// Returns the assignments that keep a standby in recovery forever: those of the settings that end a recovery, with the value that does not. Where
-/// not everything could be read, it is all that every version knows.
+/// Returns the assignments that keep a standby in recovery forever: those of the settings that end a recovery, with the value that does
+/// not. Where not everything could be read, it is all that every version knows.
 pub fn cleared(found: &Settings) -> Vec<(String, String)> {
     let mut names = found.clearable();
     if found.unread.is_some() {
@@ -115,7 +115,8 @@ pub fn ends_recovery(name: &str, data_directory: &Path, next: &NextStart) -> Vec
     if next.recovery_signal {
         checks.push(
             Check::warning("recovery_signal", format!("node \"{name}\" has a recovery.signal"))
-                .detail("standby.signal takes precedence over it. A promotion would not remove it, and the next start after that would begin a recovery.")
+                .detail("standby.signal takes precedence over it. A promotion would not remove it, and the next start after that would \
+                    begin a recovery.")
                 .hint(format!(
                     "Remove it: rm {}",
                     shell_words::quote(&data_directory.join("recovery.signal").display().to_string())
@@ -223,8 +224,8 @@ fn on_command_line(name: &str, fixed: &[&Set]) -> Option<Check> {
             listed(fixed)
         ))
         .hint(format!(
-            "Remove them from the command that starts the server of \"{name}\" (pg_ctl -o, the arguments of a container, a unit), restart it, \
-            and run the command again. primary_conninfo belongs in postgresql.auto.conf."
+            "Remove them from the command that starts the server of \"{name}\" (pg_ctl -o, the arguments of a container, a unit), restart \
+            it, and run the command again. primary_conninfo belongs in postgresql.auto.conf."
         ))
     })
 }
@@ -370,8 +371,8 @@ pub fn in_force<'a>(row: &'a NodeRow, role: Option<&'a RoleFacts>) -> Option<(&'
 /// How far a standby must have replayed to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Past {
-    /// The position: that of the switch to the present timeline; None for the last checkpoint of the upstream, which a new primary writes on
-    /// its new timeline.
+    /// The position: that of the switch to the present timeline; None for the last checkpoint of the upstream, which a new primary writes
+    /// on its new timeline.
     pub at: Option<Lsn>,
     /// It need only have received and flushed it: it replays late on purpose, not at all, or has much to replay.
     pub flushed: bool,

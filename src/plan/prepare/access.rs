@@ -3,12 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Change, Node, Password, Requirement, Status, Use, Work};
+use super::{Change, Node, Password, Requirement, RequirementStatus, Use, Work};
 use crate::facts::prepare::SetUp;
 use crate::pg::hba::edit::{self, Line};
 use crate::pg::hba::{Connection, Decision, Purpose, Rule, Source, Tls, decide, needs_password};
 use crate::pg::passfile::{Entry, Standing};
 use crate::plan::{Check, Waiver};
+
+/// The rules that the server has.
+struct Rules<'a> {
+    all: &'a [Rule],
+    /// How many of them are read before the lines of pgbaton.
+    above: usize,
+    /// The path of `pg_hba.conf`.
+    main: &'a str,
+}
 
 impl Work<'_> {
     /// Returns all connections that have to be allowed.
@@ -46,6 +55,7 @@ impl Work<'_> {
         out
     }
 
+    /// Requires that `pg_hba.conf` allows all connections, and keeps the lines that are missing.
     pub(super) fn hba(&mut self, set_up: &SetUp) {
         let main = self.facts.hba.path.display().to_string();
         let Some(rules) = &set_up.rules else {
@@ -55,33 +65,15 @@ impl Work<'_> {
                     uses: Use::ALL.to_vec(),
                     has: format!("not visible to \"{}\"", set_up.asked_as),
                     needs: "lines for every node".into(),
-                    status: Status::Cannot,
+                    status: RequirementStatus::Cannot,
                     how: Some("Name a superuser with -S or -U.".into()),
                 },
                 None,
             );
             return;
         };
-        for rule in rules {
-            if let Some(error) = &rule.error {
-                self.checks.push(
-                    Check::fail("pg_hba_errors", format!("{} has an error: {error}", rule.place(&main)))
-                        .detail("The server does not load a pg_hba.conf with errors, so new lines would have no effect either.")
-                        .hint("Correct the line, then run the command again."),
-                );
-            }
-        }
-        let text = self.facts.hba.text.clone().unwrap_or_default();
-        let block = match edit::find(&text) {
-            Ok(block) => block,
-            Err(why) => {
-                self.checks.push(
-                    Check::fail("pg_hba_block", format!("in \"{main}\" {why}"))
-                        .hint("Remove or complete the markers; the lines between them belong to pgbaton."),
-                );
-                None
-            }
-        };
+        self.hba_errors(rules, &main);
+        let block = self.own_block(&main);
         if self.wanted.networks.is_empty() {
             self.unresolved();
         }
@@ -92,6 +84,7 @@ impl Work<'_> {
             let behind = |rule: &Rule| in_main(rule) && rule.line_number > block.begin + 1;
             rules.iter().position(behind).unwrap_or(rules.len())
         });
+        let rules = Rules { all: rules, above, main: &main };
         let connections = self.connections();
         let mut of: Vec<&str> = connections.iter().map(|connection| connection.of.as_str()).collect();
         of.dedup();
@@ -99,66 +92,89 @@ impl Work<'_> {
         for name in of.into_iter().filter(|name| seen.insert(name.to_string())) {
             let own: Vec<&Connection> =
                 connections.iter().filter(|connection| connection.of == name).collect();
-            let mut lines = Vec::new();
-            let mut found = BTreeSet::new();
-            for connection in &own {
-                let at = |rule: &Rule| rules.iter().position(|other| std::ptr::eq(other, rule));
-                let wins = match decide(rules, connection, &self.facts.around, &self.wanted.method) {
-                    Decision::LetIn(rule) => {
-                        found.insert(Found::Line(
-                            rule.line_number,
-                            rule.auth_method.clone().unwrap_or_default(),
-                        ));
-                        continue;
-                    }
-                    Decision::NoRule => {
-                        found.insert(Found::Nothing);
-                        None
-                    }
-                    Decision::Otherwise(rule) => {
-                        found.insert(Found::Refusal(
-                            rule.line_number,
-                            rule.auth_method.clone().unwrap_or_default(),
-                        ));
-                        if at(rule).is_some_and(|at| at < above) {
-                            Some(rule)
-                        } else {
-                            if rule.is_meant_for(connection) {
-                                self.overrides(rule, &main, connection);
-                            }
-                            None
-                        }
-                    }
-                };
-                if let Some(rule) = wins {
-                    self.wins_above(rule, &main, connection);
-                }
-                let rule = self.line(connection);
-                lines.push(Line { rule, of: name.to_string() });
-            }
-            let ok = lines.is_empty();
-            let addresses: BTreeSet<String> =
-                own.iter().map(|connection| connection.from.to_string()).collect();
-            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
-            let who = if name == addresses || name == "--network" {
-                addresses
-            } else {
-                format!("{name} ({addresses})")
-            };
-            let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            let how = lines.iter().map(|line| line.rule.clone()).collect::<Vec<_>>().join("\n");
-            self.add(
-                Requirement {
-                    name: "pg_hba".into(),
-                    uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
-                    has: found,
-                    needs: format!("allows {who}"),
-                    status: if ok { Status::Ok } else { Status::Missing },
-                    how: (!ok).then_some(how),
-                },
-                (!ok).then_some(Change::Hba(lines)),
-            );
+            self.allow(name, &own, &rules);
         }
+        self.password_for_new_lines();
+    }
+
+    /// Reports rules that the server cannot read.
+    fn hba_errors(&mut self, rules: &[Rule], main: &str) {
+        for rule in rules {
+            if let Some(error) = &rule.error {
+                self.checks.push(
+                    Check::fail("pg_hba_errors", format!("{} has an error: {error}", rule.place(main)))
+                        .detail("The server does not load a pg_hba.conf with errors, so new lines would have no effect either.")
+                        .hint("Correct the line, then run the command again."),
+                );
+            }
+        }
+    }
+
+    /// Finds the lines of pgbaton in `pg_hba.conf`, and reports where their markers are damaged.
+    fn own_block(&mut self, main: &str) -> Option<edit::Block> {
+        let text = self.facts.hba.text.clone().unwrap_or_default();
+        match edit::find(&text) {
+            Ok(block) => block,
+            Err(why) => {
+                self.checks.push(
+                    Check::fail("pg_hba_block", format!("in \"{main}\" {why}"))
+                        .hint("Remove or complete the markers; the lines between them belong to pgbaton."),
+                );
+                None
+            }
+        }
+    }
+
+    /// Requires that all connections of one node, or from the networks, are allowed.
+    fn allow(&mut self, name: &str, own: &[&Connection], rules: &Rules<'_>) {
+        let mut lines = Vec::new();
+        let mut found = BTreeSet::new();
+        for connection in own {
+            let decision = decide(rules.all, connection, &self.facts.around, &self.wanted.method);
+            found.insert(MatchedRule::by(&decision));
+            match decision {
+                Decision::LetIn(_) => continue,
+                Decision::NoRule => {}
+                Decision::Otherwise(rule) => self.conflict(rule, connection, rules),
+            }
+            let rule = self.line(connection);
+            lines.push(Line { rule, of: name.to_string() });
+        }
+        let ok = lines.is_empty();
+        let addresses: BTreeSet<String> = own.iter().map(|connection| connection.from.to_string()).collect();
+        let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+        let who = if name == addresses || name == "--network" {
+            addresses
+        } else {
+            format!("{name} ({addresses})")
+        };
+        let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let how = lines.iter().map(|line| line.rule.clone()).collect::<Vec<_>>().join("\n");
+        self.add(
+            Requirement {
+                name: "pg_hba".into(),
+                uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
+                has: found,
+                needs: format!("allows {who}"),
+                status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
+                how: (!ok).then_some(how),
+            },
+            (!ok).then_some(Change::Hba(lines)),
+        );
+    }
+
+    /// Reports a rule that would win over a line of pgbaton, or that such a line would override.
+    fn conflict(&mut self, rule: &Rule, connection: &Connection, rules: &Rules<'_>) {
+        let at = rules.all.iter().position(|other| std::ptr::eq(other, rule));
+        if at.is_some_and(|at| at < rules.above) {
+            self.wins_above(rule, rules.main, connection);
+        } else if rule.is_meant_for(connection) {
+            self.overrides(rule, rules.main, connection);
+        }
+    }
+
+    /// New lines that ask for a password need one.
+    fn password_for_new_lines(&mut self) {
         let adds = self.items.iter().any(|item| matches!(item.change, Some(Change::Hba(_))));
         let unwanted = |role: &str| matches!(self.wanted.password(role), Password::Unwanted);
         if adds && unwanted(&self.wanted.role) && needs_password(&self.wanted.method) {
@@ -188,7 +204,7 @@ impl Work<'_> {
                 uses: Use::ALL.to_vec(),
                 has: if ssl { "on" } else { "off" }.into(),
                 needs: format!("on: the conninfo of {} requires TLS", node.name),
-                status: if ssl { Status::Ok } else { Status::Cannot },
+                status: if ssl { RequirementStatus::Ok } else { RequirementStatus::Cannot },
                 how: (!ssl).then(|| how.to_string()),
             },
             None,
@@ -256,7 +272,7 @@ impl Work<'_> {
                     uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
                     has: format!("no address: {why}"),
                     needs: format!("allows {name}"),
-                    status: Status::Cannot,
+                    status: RequirementStatus::Cannot,
                     how: Some("Give its network with --network, or add hostaddr to its conninfo.".into()),
                 },
                 None,
@@ -318,7 +334,7 @@ impl Work<'_> {
                     uses: Use::ALL.to_vec(),
                     has,
                     needs: format!("every node in \"{path}\""),
-                    status: if ok { Status::Ok } else { Status::Missing },
+                    status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
                     how: (!ok).then_some(how),
                 },
                 (!ok).then_some(Change::Passfile { at, entries: missing }),
@@ -370,13 +386,24 @@ impl Work<'_> {
 
 /// What was found about a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+enum MatchedRule {
     Line(usize, String),
     Refusal(usize, String),
     Nothing,
 }
 
-impl fmt::Display for Found {
+impl MatchedRule {
+    fn by(decision: &Decision<'_>) -> Self {
+        let method = |rule: &Rule| rule.auth_method.clone().unwrap_or_default();
+        match decision {
+            Decision::LetIn(rule) => Self::Line(rule.line_number, method(rule)),
+            Decision::Otherwise(rule) => Self::Refusal(rule.line_number, method(rule)),
+            Decision::NoRule => Self::Nothing,
+        }
+    }
+}
+
+impl fmt::Display for MatchedRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line, method) => write!(f, "line {line}: {method}"),

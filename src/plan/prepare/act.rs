@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::settings::alter_system;
-use super::{Change, Facts, FileNow, Places, Status, Wanted, Work};
+use super::{Change, Facts, FileNow, Places, RequirementStatus, Wanted, Work};
 use crate::error::Exit;
 use crate::pg::hba::edit::{self, Line};
 use crate::pg::quote::{quote_ident, quote_literal};
@@ -106,7 +106,7 @@ impl Work<'_> {
         } else {
             making.checks.push(Check::pass("superuser", "a superuser is connected"));
         }
-        for item in self.items.iter().filter(|item| item.requirement.status == Status::Cannot) {
+        for item in self.items.iter().filter(|item| item.requirement.status == RequirementStatus::Cannot) {
             let requirement = &item.requirement;
             making.checks.push(
                 Check::warning(
@@ -195,10 +195,9 @@ impl Work<'_> {
             }
         }
         let lacks = |role: &str| {
-            self.items
-                .iter()
-                .any(|item| item.requirement.name == "password" && item.requirement.status == Status::Missing)
-                && !out.sql.iter().any(|sql| *sql == format!("\\password {}", quote_ident(role)))
+            self.items.iter().any(|item| {
+                item.requirement.name == "password" && item.requirement.status == RequirementStatus::Missing
+            }) && !out.sql.iter().any(|sql| *sql == format!("\\password {}", quote_ident(role)))
         };
         if lacks(&self.wanted.role) && !self.facts.set_up.as_ref().is_some_and(|set_up| set_up.in_recovery) {
             out.sql.push(format!("\\password {}", quote_ident(&self.wanted.role)));

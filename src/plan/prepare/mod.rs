@@ -55,7 +55,7 @@ impl Use {
 /// How a requirement stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum RequirementStatus {
     /// Met.
     Ok,
     /// Not met; `--apply` meets it.
@@ -66,7 +66,7 @@ pub enum Status {
     Cannot,
 }
 
-impl Status {
+impl RequirementStatus {
     /// Returns the word.
     pub fn name(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ pub struct Requirement {
     /// What there has to be.
     pub needs: String,
     /// How it stands.
-    pub status: Status,
+    pub status: RequirementStatus,
     /// What meets it: a statement, a line, or a sentence.
     pub how: Option<String>,
 }
@@ -307,7 +307,7 @@ impl<'a> Work<'a> {
     pub fn restarts(&self) -> Vec<String> {
         let waits = |item: &&Item| match &item.change {
             Some(Change::Setting { restart, .. }) => *restart,
-            _ => item.requirement.status == Status::Restart,
+            _ => item.requirement.status == RequirementStatus::Restart,
         };
         self.items.iter().filter(waits).map(|item| item.requirement.name.clone()).collect()
     }

@@ -1,6 +1,6 @@
 //! The roles with exactly the privileges that they need, their passwords, and the database.
 
-use super::{Change, Password, Requirement, Status, Use, Work};
+use super::{Change, Password, Requirement, RequirementStatus, Use, Work};
 use crate::facts::prepare::{REWIND_FUNCTIONS, ROLE_FUNCTIONS, RoleNow, SetUp};
 use crate::pg::quote::quote_ident;
 use crate::pg::verifier;
@@ -37,7 +37,7 @@ impl Work<'_> {
                     uses: vec![Use::Standby],
                     has: "superuser only before PostgreSQL 15".into(),
                     needs: "pgbaton on each host, which writes the file".into(),
-                    status: Status::Ok,
+                    status: RequirementStatus::Ok,
                     how: None,
                 },
                 None,
@@ -63,7 +63,7 @@ impl Work<'_> {
                 (format!("without {lacks}"), Some(format!("ALTER ROLE {} {lacks};", quote_ident(name))))
             }
         };
-        let status = if statement.is_some() { Status::Missing } else { Status::Ok };
+        let status = if statement.is_some() { RequirementStatus::Missing } else { RequirementStatus::Ok };
         let change = statement.clone().map(|statement| Change::Role(vec![statement]));
         self.add(
             Requirement {
@@ -85,7 +85,7 @@ impl Work<'_> {
                 uses: uses.to_vec(),
                 has: if has { "granted" } else { "not granted" }.into(),
                 needs: "granted".into(),
-                status: if has { Status::Ok } else { Status::Missing },
+                status: if has { RequirementStatus::Ok } else { RequirementStatus::Missing },
                 how: (!has).then(|| statement.clone()),
             },
             (!has).then(|| Change::Role(vec![statement])),
@@ -117,7 +117,7 @@ impl Work<'_> {
                 uses: Use::ALL.to_vec(),
                 has,
                 needs: format!("\"{}\", where the role can create schemas", self.wanted.database),
-                status: if change.is_some() { Status::Missing } else { Status::Ok },
+                status: if change.is_some() { RequirementStatus::Missing } else { RequirementStatus::Ok },
                 how,
             },
             change,
@@ -154,7 +154,7 @@ impl Work<'_> {
                 uses: uses.to_vec(),
                 has: if ok { "granted".into() } else { format!("not {}", short(&missing)) },
                 needs: short(functions),
-                status: if ok { Status::Ok } else { Status::Missing },
+                status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
                 how: (!ok).then(|| statement.clone()),
             },
             (!ok).then(|| Change::InDatabase(vec![statement])),
@@ -182,18 +182,24 @@ impl Work<'_> {
                 (_, Password::Unwanted) => continue,
                 (Some(_), _) if matches == Some(false) || generated => {
                     self.checks.push(self.other_password(role, generated, set_up.in_recovery));
-                    ("differs from the one known on this host", Status::Missing, !set_up.in_recovery)
+                    (
+                        "differs from the one known on this host",
+                        RequirementStatus::Missing,
+                        !set_up.in_recovery,
+                    )
                 }
-                (Some(_), _) => ("one", Status::Ok, false),
-                (None, _) if set_up.in_recovery => ("none", Status::Cannot, false),
-                (None, Password::Missing) => ("none, and none is known on this host", Status::Missing, false),
-                (None, _) => ("none", Status::Missing, true),
+                (Some(_), _) => ("one", RequirementStatus::Ok, false),
+                (None, _) if set_up.in_recovery => ("none", RequirementStatus::Cannot, false),
+                (None, Password::Missing) => {
+                    ("none, and none is known on this host", RequirementStatus::Missing, false)
+                }
+                (None, _) => ("none", RequirementStatus::Missing, true),
             };
             let needs = format!("one for \"{role}\"");
             let how = match status {
-                Status::Ok | Status::Restart => None,
-                Status::Cannot => Some("Run \"pgbaton node prepare --apply\" on the primary.".to_string()),
-                Status::Missing => Some(
+                RequirementStatus::Ok | RequirementStatus::Restart => None,
+                RequirementStatus::Cannot => Some("Run \"pgbaton node prepare --apply\" on the primary.".to_string()),
+                RequirementStatus::Missing => Some(
                     "\"pgbaton node prepare --apply\" sets the one from ~/.pgpass, PGPASSWORD or the conninfo; \
                     --generate-password generates one."
                         .to_string(),

@@ -1,6 +1,6 @@
 //! Settings: what is in force, what the files say, what is required.
 
-use super::{Change, Requirement, Status, Use, Work};
+use super::{Change, Requirement, RequirementStatus, Use, Work};
 use crate::facts::prepare::{SetUp, SettingNow};
 use crate::plan::Check;
 
@@ -36,12 +36,12 @@ impl Work<'_> {
             let (status, how) = judge(&setting, &need);
             let restart = setting.context == "postmaster";
             let has = match (&setting.file, status) {
-                (Some(file), Status::Restart) => {
+                (Some(file), RequirementStatus::Restart) => {
                     format!("{}, {} after a restart", shown(&setting.value), shown(&file.value))
                 }
                 _ => shown(&setting.value),
             };
-            let change = (status == Status::Missing).then(|| Change::Setting {
+            let change = (status == RequirementStatus::Missing).then(|| Change::Setting {
                 name: need.name.to_string(),
                 value: need.value.clone(),
                 restart,
@@ -207,7 +207,7 @@ impl Work<'_> {
 }
 
 /// Says how a setting stands.
-fn judge(setting: &SettingNow, need: &Need) -> (Status, Option<String>) {
+fn judge(setting: &SettingNow, need: &Need) -> (RequirementStatus, Option<String>) {
     // An archive command that is not in force is not shown either.
     let hidden = setting.value == "(disabled)";
     let now = match &setting.file {
@@ -220,16 +220,16 @@ fn judge(setting: &SettingNow, need: &Need) -> (Status, Option<String>) {
             "It is set by the server's {}, which overrides every file; remove it there.",
             setting.source
         );
-        return (Status::Cannot, Some(how));
+        return (RequirementStatus::Cannot, Some(how));
     }
     let file = setting.file.as_ref().map(|file| (need.fits)(&file.value));
     match (now, file) {
-        (true, None | Some(true)) => (Status::Ok, None),
-        (true, Some(false)) if by_hand => (Status::Ok, None),
+        (true, None | Some(true)) => (RequirementStatus::Ok, None),
+        (true, Some(false)) if by_hand => (RequirementStatus::Ok, None),
         (false, Some(true)) if setting.context == "postmaster" => {
-            (Status::Restart, Some("Run \"pgbaton node restart\".".into()))
+            (RequirementStatus::Restart, Some("Run \"pgbaton node restart\".".into()))
         }
-        _ => (Status::Missing, Some(alter_system(need.name, &need.value))),
+        _ => (RequirementStatus::Missing, Some(alter_system(need.name, &need.value))),
     }
 }
 

@@ -113,7 +113,7 @@ fn places() -> Places {
 /// Says how things stand that are not met: `wal_level missing`.
 fn unmet(facts: &Facts, wanted: &Wanted) -> Vec<String> {
     let requirements = Work::of(facts, wanted).requirements();
-    let unmet = requirements.iter().filter(|one| one.status != Status::Ok);
+    let unmet = requirements.iter().filter(|one| one.status != RequirementStatus::Ok);
     unmet.map(|one| format!("{} {}", one.name, one.status.name())).collect()
 }
 

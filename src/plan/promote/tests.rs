@@ -1,7 +1,10 @@
 //! Tests of `promote`.
 
 use super::*;
+use crate::assess::alive::Alive;
+use crate::assess::alive::alive;
 use crate::facts::cluster::Silence;
+use crate::facts::server::ServerFacts;
 use crate::facts::server::{Receiver, Sender};
 use crate::pg::failure::Answered;
 use crate::plan::far_end::Standing;

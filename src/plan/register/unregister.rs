@@ -6,7 +6,7 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
 use crate::pg::endpoint::Endpoint;
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
-use crate::registry::{NodeType, node, operation};
+use crate::registry::{NodeRow, NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.
 ///
@@ -21,7 +21,6 @@ pub fn unregister(
 ) -> Plan {
     let row = &target.row;
     let name = &row.node_name;
-    let mut checks = Vec::new();
     if &row.node_type != wanted {
         // The other command has checks of its own.
         let check = Check::fail(
@@ -32,54 +31,10 @@ pub fn unregister(
         .hint(format!("Run \"pgbaton {} unregister\" instead.", row.node_type));
         return simple(format!("unregister {wanted} \"{name}\""), vec![check], vec![], vec![]);
     }
-    checks.push(Check::pass("node_type", format!("node \"{name}\" is registered as {wanted}")));
-    let below: Vec<String> = cluster
-        .nodes
-        .iter()
-        .filter(|node| node.row.upstream_node_id == Some(row.node_id) && node.row.node_id != row.node_id)
-        .map(|node| format!("\"{}\" (ID {})", node.row.node_name, node.row.node_id))
-        .collect();
-    checks.push(if below.is_empty() {
-        Check::pass("no_downstream", "no registered node follows it")
-    } else {
-        Check::fail("no_downstream", format!("other nodes are registered to follow node \"{name}\""))
-            .node(row.node_id)
-            .detail(format!("They are {}.", below.join(", ")))
-            .hint("Point them at another node, or unregister them first.")
-    });
-    let is_primary = target.row.node_id == primary.row.node_id;
-    if is_primary {
-        checks.push(
-            Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
-                .node(row.node_id)
-                .detail("The metadata would have no primary.")
-                .hint("Make another node the primary first, unless you decommission the cluster.")
-                .waivable(Waiver::Force, options.force),
-        );
-    } else if wanted == &NodeType::Primary && row.active {
-        checks.push(
-            Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
-                .node(row.node_id)
-                .hint("If it is gone for good, override this check with --force.")
-                .waivable(Waiver::Force, options.force),
-        );
-    }
-    if let Some(server) = primary.facts()
-        && names_synchronously(
-            &server.synchronous_standby_names,
-            &shown_application_name(name, server.version_num),
-        )
-    {
-        checks.push(
-            Check::warning(
-                "synchronous_names",
-                format!("node \"{name}\" is named in synchronous_standby_names"),
-            )
-            .node(primary.row.node_id)
-            .detail(format!("The setting is \"{}\".", server.synchronous_standby_names))
-            .hint("Remove the name from the setting, or commits may wait for this node forever."),
-        );
-    }
+    let mut checks = vec![Check::pass("node_type", format!("node \"{name}\" is registered as {wanted}"))];
+    checks.push(no_downstream(cluster, row));
+    checks.extend(in_use(row, wanted, primary, options.force));
+    checks.extend(named_synchronously(name, primary));
     let mut statements = vec![node::delete(row.node_id)];
     // Its interrupted operations will never be resumed.
     statements.extend(options.records.then(|| operation::close_all_of(row.node_id)));
@@ -92,58 +47,15 @@ pub fn unregister(
     )];
     let kept = node::slot_name(row.node_id);
     if row.node_type == NodeType::Primary
-        && !is_primary
+        && row.node_id != primary.row.node_id
         && primary.facts().and_then(|server| server.slot(&kept)).is_some_and(|slot| !slot.active)
     {
         // The promotion created it, so that the former primary can rejoin.
-        steps.push(Step::new(
-            "drop_slot",
-            format!("drop slot \"{kept}\" on \"{}\"", primary.row.node_name),
-            Op::Sql { on: on.clone(), statements: vec![drop_inactive_slot(&kept)] },
-            QUERY_S,
-            Exit::Query,
-        ));
+        steps.push(drop_slot(&kept, &primary.row.node_name, on.clone()));
     }
-    let upstream = row.upstream_node_id.and_then(|id| cluster.node(id));
-    if let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream)
-        && let Some(slot) = upstream.facts().and_then(|server| server.slot(slot_name))
-    {
-        // Only the slot of its own name: the row may have been edited to name another node's slot.
-        let own = *slot_name == node::slot_name(row.node_id) && slot.slot_type == "physical";
-        if own && !slot.active {
-            steps.push(Step::new(
-                "drop_slot",
-                format!("drop slot \"{slot_name}\" on \"{}\"", upstream.row.node_name),
-                Op::Sql { on: endpoint(upstream), statements: vec![drop_inactive_slot(slot_name)] },
-                QUERY_S,
-                Exit::Query,
-            ));
-        } else if !own {
-            checks.push(
-                Check::warning(
-                    "slot_kept",
-                    format!(
-                        "slot \"{slot_name}\" in the record of node \"{name}\" is not its own, and is kept"
-                    ),
-                )
-                .node(upstream.row.node_id)
-                .detail(format!(
-                    "Only slot \"{}\" would be dropped with the node.",
-                    node::slot_name(row.node_id)
-                )),
-            );
-        } else {
-            checks.push(
-                Check::warning("slot_in_use", format!("slot \"{slot_name}\" of node \"{name}\" is in use and is kept"))
-                    .node(upstream.row.node_id)
-                    .detail(format!("It keeps WAL on \"{}\" for as long as it exists.", upstream.row.node_name))
-                    .hint(format!(
-                        "When the node has stopped for good, run in psql on \"{}\": SELECT pg_drop_replication_slot('{slot_name}');",
-                        upstream.row.node_name
-                    )),
-            );
-        }
-    }
+    let (step, check) = slot_on_upstream(cluster, row);
+    steps.extend(step);
+    checks.extend(check);
     let emptied = (wanted == &NodeType::Witness).then(|| empty_copy(cluster, target, options));
     let (copy, check) = emptied.unwrap_or_default();
     checks.extend(check);
@@ -156,6 +68,91 @@ pub fn unregister(
     plan.phases.extend(update_witnesses(&others, &[]));
     plan.announce_on = Some(on.clone());
     plan
+}
+
+/// Checks that no node is registered to follow it.
+fn no_downstream(cluster: &ClusterFacts, row: &NodeRow) -> Check {
+    let below: Vec<String> = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.row.upstream_node_id == Some(row.node_id) && node.row.node_id != row.node_id)
+        .map(|node| format!("\"{}\" (ID {})", node.row.node_name, node.row.node_id))
+        .collect();
+    if below.is_empty() {
+        return Check::pass("no_downstream", "no registered node follows it");
+    }
+    Check::fail("no_downstream", format!("other nodes are registered to follow node \"{}\"", row.node_name))
+        .node(row.node_id)
+        .detail(format!("They are {}.", below.join(", ")))
+        .hint("Point them at another node, or unregister them first.")
+}
+
+/// Reports that the node is the primary, now or according to the metadata.
+fn in_use(row: &NodeRow, wanted: &NodeType, primary: &NodeFacts, force: bool) -> Option<Check> {
+    let name = &row.node_name;
+    let check = if row.node_id == primary.row.node_id {
+        Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
+            .detail("The metadata would have no primary.")
+            .hint("Make another node the primary first, unless you decommission the cluster.")
+    } else if wanted == &NodeType::Primary && row.active {
+        Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
+            .hint("If it is gone for good, override this check with --force.")
+    } else {
+        return None;
+    };
+    Some(check.node(row.node_id).waivable(Waiver::Force, force))
+}
+
+/// Reports that commits on the primary may wait for the node.
+fn named_synchronously(name: &str, primary: &NodeFacts) -> Option<Check> {
+    let server = primary.facts()?;
+    let names = &server.synchronous_standby_names;
+    names_synchronously(names, &shown_application_name(name, server.version_num)).then(|| {
+        Check::warning("synchronous_names", format!("node \"{name}\" is named in synchronous_standby_names"))
+            .node(primary.row.node_id)
+            .detail(format!("The setting is \"{names}\"."))
+            .hint("Remove the name from the setting, or commits may wait for this node forever.")
+    })
+}
+
+fn drop_slot(slot: &str, node_name: &str, on: Endpoint) -> Step {
+    Step::new(
+        "drop_slot",
+        format!("drop slot \"{slot}\" on \"{node_name}\""),
+        Op::Sql { on, statements: vec![drop_inactive_slot(slot)] },
+        QUERY_S,
+        Exit::Query,
+    )
+}
+
+/// Drops the slot that the node has on its upstream, or reports why it is kept.
+fn slot_on_upstream(cluster: &ClusterFacts, row: &NodeRow) -> (Option<Step>, Option<Check>) {
+    let upstream = row.upstream_node_id.and_then(|id| cluster.node(id));
+    let (Some(slot_name), Some(upstream)) = (&row.slot_name, upstream) else { return (None, None) };
+    let slot = upstream.facts().and_then(|server| server.slot(slot_name));
+    let Some(slot) = slot else { return (None, None) };
+    let (name, on) = (&row.node_name, &upstream.row.node_name);
+    // Only the slot of its own name: the row may have been edited to name another node's slot.
+    let own = node::slot_name(row.node_id);
+    if *slot_name != own || slot.slot_type != "physical" {
+        let message =
+            format!("slot \"{slot_name}\" in the record of node \"{name}\" is not its own, and is kept");
+        let check = Check::warning("slot_kept", message)
+            .node(upstream.row.node_id)
+            .detail(format!("Only slot \"{own}\" would be dropped with the node."));
+        return (None, Some(check));
+    }
+    if !slot.active {
+        return (Some(drop_slot(slot_name, on, endpoint(upstream))), None);
+    }
+    let message = format!("slot \"{slot_name}\" of node \"{name}\" is in use and is kept");
+    let check = Check::warning("slot_in_use", message)
+        .node(upstream.row.node_id)
+        .detail(format!("It keeps WAL on \"{on}\" for as long as it exists."))
+        .hint(format!(
+            "When the node has stopped for good, run in psql on \"{on}\": SELECT pg_drop_replication_slot('{slot_name}');"
+        ));
+    (None, Some(check))
 }
 
 /// Empties the copy of the metadata on a witness, after its record is gone; says why where that cannot be done.

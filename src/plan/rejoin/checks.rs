@@ -1,6 +1,7 @@
 //! Which method to use, and whether its preconditions are met.
 
-use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, stale_slots, within};
+use super::slots::stale_slots;
+use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, within};
 use crate::assess::alive::streams_from;
 use crate::assess::history::Relation;
 use crate::error::Exit;
@@ -209,7 +210,8 @@ impl Ladder<'_> {
                 "{why}. Segment {} no longer exists there, and there is no restore_command to fetch it.",
                 self.facts.gone.join(", ")
             ))
-            .hint("Set restore_command, if there is an archive. Otherwise add --reclone: the data directory is moved aside, and the node is cloned again.");
+            .hint("Set restore_command, if there is an archive. Otherwise add --reclone: the data directory is moved aside, and the node \
+                is cloned again.");
             let (decision, more) = self.reclone_or(why, check);
             return (decision, checks.into_iter().chain(more).collect());
         } else {

@@ -27,8 +27,8 @@ pub struct Aside {
     pub from: PathBuf,
     /// Where it will be.
     pub to: PathBuf,
-    /// The symbolic link in the data directory that leads there, relative to it: with the old data directory goes what belongs to it, and no
-    /// server that is started there gets at what the new one has.
+    /// The symbolic link in the data directory that leads there, relative to it: with the old data directory goes what belongs to it, and
+    /// no server that is started there gets at what the new one has.
     pub link: Option<PathBuf>,
 }
 

@@ -7,6 +7,7 @@ use crate::facts::server::Sender;
 use crate::facts::start_log::StartLog;
 use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
+use crate::pg::control_file::ControlState;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::wal::Checkpoint;
 use crate::plan::{Check, FileOp, Verdict};

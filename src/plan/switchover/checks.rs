@@ -214,8 +214,8 @@ pub(super) fn silent_nodes(
                 let message = format!("node \"{name}\" streams from the primary but is unreachable from here");
                 Check::fail("node_not_asked", message)
                     .hint(format!(
-                        "It could not be pointed at the new primary. Fix the network first, or run \"pgbaton standby follow\" on \"{name}\" \
-                        afterwards."
+                        "It could not be pointed at the new primary. Fix the network first, or run \"pgbaton standby follow\" on \
+                        \"{name}\" afterwards."
                     ))
                     .exit(Exit::Connection)
                     .waivable(Waiver::Force, options.force)

@@ -1,8 +1,8 @@
 //! The plan of `standby switchover`. Pure.
 //!
-//! Everything that can be done while clients still write is done first. The last of it makes the old primary a standby on the disk: it runs on
-//! as a primary, but every start from then on makes it a standby. So nothing that happens between its stop and the promotion makes a second
-//! primary: no supervisor, no colleague, no crash of the host. From the stop on every step counts, because clients cannot write.
+//! Everything that can be done while clients still write is done first. The last of it makes the old primary a standby on the disk: it runs
+//! on as a primary, but every start from then on makes it a standby. So nothing that happens between its stop and the promotion makes a
+//! second primary: no supervisor, no colleague, no crash of the host. From the stop on every step counts, because clients cannot write.
 
 mod checks;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use crate::facts::settings::NextStart;
 use crate::plan::parts::announce::{self, Other};
 use crate::plan::parts::events::{self, Notification};
 use crate::plan::parts::logical;
-use crate::plan::parts::new_primary::{self, room};
+use crate::plan::parts::new_primary::{self, sender_and_slot_capacity};
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::parts::standby::{self, Future};
 use crate::plan::register::endpoint;
@@ -141,14 +141,14 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
     plan.settled = announce::settled(&facts.others);
     let role = facts.roles.get(&facts.candidate);
-    plan.checks.extend(new_primary::fit(candidate, server, Some(old), role, options.force));
+    plan.checks.extend(new_primary::promotion_fitness(candidate, server, Some(old), role, options.force));
     plan.checks.extend(new_primary::recovery_target(candidate, role));
     plan.checks.extend(logical::survive(candidate, &logical::lost(old, server), options.force));
     let (following, staying) = followers(facts, candidate, server, options);
     plan.checks.extend(staying);
     let mut there: Vec<&NodeFacts> = following.clone();
     there.push(primary);
-    plan.checks.push(as_failure(room(candidate, server, &there)));
+    plan.checks.push(as_failure(sender_and_slot_capacity(candidate, server, &there)));
     plan.checks.extend(new_primary::synchronous_standbys(candidate, server, &there, options.force));
     plan.checks.extend(logical::held_back(candidate, server, there.iter().copied()));
     plan.checks.extend(lag(facts, candidate, server, old, options.force));

@@ -48,7 +48,7 @@ impl Work<'_> {
         self.announce(plan);
         repmgr_activity.pause(plan, &self.facts.cluster, Exit::Switchover);
         self.prepare(plan);
-        repmgr_activity.look_again(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
+        repmgr_activity.recheck(plan, &self.facts.cluster, Some(self.primary), Exit::Switchover);
         self.standby_on_disk(plan);
         self.change(plan);
         self.after(plan);
@@ -393,8 +393,8 @@ impl Work<'_> {
         plan.phases.push(phase("clean up", Order::AllAtOnce, OnFailure::Continue, false, stale));
     }
 
-    /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it back
-    /// removes it, or leaves it if another node has become a primary.
+    /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it
+    /// back removes it, or leaves it if another node has become a primary.
     fn way_back(&self, plan: &mut Plan) {
         let is_primary = Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) };
         plan.regained = Some(Regained { probe: is_primary.clone(), exit: Exit::Switchover });

@@ -2,7 +2,7 @@
 
 use super::{Case, Example, Name, Status};
 use crate::assess::checks::Repmgrd;
-use crate::assess::cluster::examples::{server, silence};
+use crate::assess::cluster::examples::silence;
 use crate::pg::failure::Answered;
 
 /// The cases of these checks.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::assess::history::{Relation, relation_of};
-use crate::assess::start::Says;
+use crate::assess::start::Stance;
 use crate::cli::node::Guard as Args;
 use crate::commands::node::guard::Judged;
 use crate::context::Context;
@@ -146,8 +146,8 @@ pub(super) async fn without_primary(
 /// Returns the node that accepts writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
 fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
     let is_primary = |node: &&NodeFacts| {
-        let said = |word: &crate::assess::start::Word| {
-            word.node_id == Some(node.row.node_id) && word.is_primary && word.says == Says::Against
+        let said = |word: &crate::assess::start::Opinion| {
+            word.node_id == Some(node.row.node_id) && word.is_primary && word.says == Stance::Opposes
         };
         let timeline = node.facts().map(|server| server.timeline);
         judged.words.iter().any(said) && timeline >= Some(judged.local.timeline)

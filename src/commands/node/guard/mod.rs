@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::assess::start::{Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest};
+use crate::assess::start::{
+    Count, Opinion, PeerAnswer, Stance, StartVerdict, Why, hear, judge as by_words, strongest,
+};
 use crate::cli::node::Guard as Args;
 use crate::commands::node::permission::COPIED;
 use crate::config::Config;
@@ -92,10 +94,10 @@ struct Judged {
     own: NodeRow,
     system_identifier: String,
     local: Local,
-    verdict: Verdict,
+    verdict: StartVerdict,
     /// Of the last round.
-    voices: Vec<Voice>,
-    words: Vec<Word>,
+    voices: Vec<PeerAnswer>,
+    words: Vec<Opinion>,
     /// All rows that are known.
     rows: Vec<NodeRow>,
     count: Count,
@@ -150,11 +152,11 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     let (verdict, voices, words) = loop {
         let last = inquiry.is_empty() || Instant::now() >= until;
         let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
-        let enough = |voices: &[Voice]| {
+        let enough = |voices: &[PeerAnswer]| {
             let ours = peers::ours(&own, &system_identifier, local.branch(), end);
             let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
             // An address of this node may lead to another node, which says itself what it is.
-            let objects = |word: &Word| word.says == Says::Against && !word.own_address;
+            let objects = |word: &Opinion| word.says == Stance::Opposes && !word.own_address;
             words.any(|word| objects(&word) && (word.is_primary || !args.demote))
         };
         let voices = inquiry.round(each, enough).await;
@@ -163,17 +165,17 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
             end = peers::measured(context, &local).await;
         }
         let ours = peers::ours(&own, &system_identifier, local.branch(), end);
-        let words: Vec<Word> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
+        let words: Vec<Opinion> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
         let verdict = match seen.newer_than_heard(&words) {
-            Some(_) => Verdict::Refuse,
+            Some(_) => StartVerdict::Refuse,
             None => by_words(own.node_id, &words, &inquiry.members, alone, last),
         };
         // After a power failure the hosts do not come back in the same second, and the one that is missing may be the newer primary.
         let verdict = match verdict {
-            Verdict::Start(Why::Majority) if !last && begun.elapsed() < SETTLED => Verdict::Wait,
+            StartVerdict::Start(Why::Majority) if !last && begun.elapsed() < SETTLED => StartVerdict::Wait,
             verdict => verdict,
         };
-        if verdict != Verdict::Wait {
+        if verdict != StartVerdict::Wait {
             break (verdict, voices, words);
         }
         if !reported {
@@ -343,7 +345,7 @@ fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
     }
 }
 
-fn sentences(words: &[Word]) -> String {
+fn sentences(words: &[Opinion]) -> String {
     words.iter().map(|word| word.detail.as_str()).collect::<Vec<_>>().join(" ")
 }
 
@@ -369,12 +371,12 @@ impl Judged {
     async fn conclude(self, context: &Context, args: &Args) -> Result<Report> {
         let name = &self.own.node_name;
         match self.verdict {
-            Verdict::Start(Why::Alone) => {
+            StartVerdict::Start(Why::Alone) => {
                 let text = format!("node \"{name}\" may start: no other node is registered");
                 context.ui.say(Level::Notice, &text);
                 Ok(self.may_start("start", "single_node"))
             }
-            Verdict::Start(why) => {
+            StartVerdict::Start(why) => {
                 let (level, reason) = match why {
                     Why::Majority if self.words.iter().any(|word| word.defers) => {
                         (Level::Warning, "majority")
@@ -395,7 +397,7 @@ impl Judged {
                 context.ui.message(level, &text, Some(&sentences(&self.words)), moved);
                 Ok(self.may_start("start", reason))
             }
-            Verdict::Refuse => {
+            StartVerdict::Refuse => {
                 self.remember(context);
                 if !args.demote {
                     return Err(self.refusal());
@@ -403,14 +405,14 @@ impl Judged {
                 self.is_meant()?;
                 demote::to_standby(context, &self).await
             }
-            Verdict::Wait | Verdict::Unknown => self.unknown(context).await,
+            StartVerdict::Wait | StartVerdict::Unknown => self.unknown(context).await,
         }
     }
 
     /// Returns everything that was said of something newer.
     fn evidence(&self) -> String {
-        let against: Vec<Word> =
-            self.words.iter().filter(|word| word.says == Says::Against).cloned().collect();
+        let against: Vec<Opinion> =
+            self.words.iter().filter(|word| word.says == Stance::Opposes).cloned().collect();
         match (&self.seen_newer, against.is_empty()) {
             (Some(seen), true) => seen.clone(),
             _ => sentences(&against),
@@ -444,14 +446,14 @@ impl Judged {
     /// # Errors
     /// Exit code 31, or 3 where nothing newer was seen.
     fn is_meant(&self) -> Result<()> {
-        let own_cluster = |word: &&Word| {
+        let own_cluster = |word: &&Opinion| {
             let identifier = word.server.as_ref().map(|(identifier, _)| identifier);
             word.own_address && word.timeline.is_some() && identifier == Some(&self.system_identifier)
         };
         let Some(word) = self.words.iter().find(own_cluster) else { return Ok(()) };
         let name = &self.own.node_name;
         let (exit, decision, reason) = match self.verdict {
-            Verdict::Refuse => (Exit::SecondPrimary, "refuse", "newer_primary"),
+            StartVerdict::Refuse => (Exit::SecondPrimary, "refuse", "newer_primary"),
             _ => (Exit::CannotTell, "unknown", "too_few_answers"),
         };
         let mut error =
@@ -470,16 +472,16 @@ impl Judged {
 
     /// Another server has an address of this node, and accepts writes.
     fn is_copied(&self) -> bool {
-        self.words.iter().any(|word| word.own_address && word.says == Says::Against)
+        self.words.iter().any(|word| word.own_address && word.says == Stance::Opposes)
     }
 
     /// Returns the node that accepts writes on an older timeline than that of this node, if there is no other.
     fn outdated(&self) -> Option<&str> {
-        let mut against = self.words.iter().filter(|word| word.says == Says::Against).peekable();
+        let mut against = self.words.iter().filter(|word| word.says == Stance::Opposes).peekable();
         against.peek()?;
         let ours = self.local.timeline;
-        let is_old = |word: &&Word| word.timeline.is_some_and(|timeline| timeline < ours);
-        let all: Vec<&Word> = against.collect();
+        let is_old = |word: &&Opinion| word.timeline.is_some_and(|timeline| timeline < ours);
+        let all: Vec<&Opinion> = against.collect();
         all.iter().all(is_old).then(|| all.first().map(|word| word.node_name.as_str()))?
     }
 
@@ -550,7 +552,7 @@ impl Judged {
 
     /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of the most advanced node.
     fn cluster(&self) -> ClusterFacts {
-        let ours = |voice: &&Voice| {
+        let ours = |voice: &&PeerAnswer| {
             voice.node.facts().is_some_and(|server| server.system_identifier == self.system_identifier)
         };
         let best = self.voices.iter().filter(ours).filter(|voice| voice.rows.is_ok()).max_by_key(|voice| {

@@ -10,7 +10,7 @@ use crate::operation::carry_out;
 use crate::output::prepare::Preparation;
 use crate::output::{Data, Report};
 use crate::plan::Verdict;
-use crate::plan::prepare::{Status, Work};
+use crate::plan::prepare::{RequirementStatus, Work};
 use crate::ui::Level;
 
 /// Shows what is missing, does it, or prints it for another administrator.
@@ -22,7 +22,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     let seen = prepare::look(context, args, apply).await?;
     let work = Work::of(&seen.facts, &seen.wanted);
     let requirements = work.requirements();
-    let met = requirements.iter().all(|requirement| requirement.status == Status::Ok);
+    let met = requirements.iter().all(|requirement| requirement.status == RequirementStatus::Ok);
     let exit = if met { Exit::Done } else { Exit::Issues };
     let restarts = work.restarts();
     let made = work.prepared(&seen.places);
@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     }
     let name = &seen.wanted.node_name;
     let cannot = made.plan.checks.iter().any(|check| check.verdict == Verdict::Warning)
-        && requirements.iter().any(|requirement| requirement.status == Status::Cannot);
+        && requirements.iter().any(|requirement| requirement.status == RequirementStatus::Cannot);
     let text = match (done.acted, cannot) {
         (_, true) => format!("node \"{name}\" is prepared, except for the problems above"),
         (true, false) => format!("node \"{name}\" is prepared"),
@@ -88,7 +88,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
 /// Says below the table what to type.
 fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement]) {
     let with = |status| requirements.iter().filter(move |requirement| requirement.status == status);
-    for requirement in with(Status::Cannot) {
+    for requirement in with(RequirementStatus::Cannot) {
         context.ui.message(
             Level::Warning,
             &format!("\"{}\" cannot be fixed by pgbaton", requirement.name),
@@ -96,8 +96,9 @@ fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement
             requirement.how.as_deref(),
         );
     }
-    let missing = with(Status::Missing).count();
-    let restarts: Vec<&str> = with(Status::Restart).map(|requirement| requirement.name.as_str()).collect();
+    let missing = with(RequirementStatus::Missing).count();
+    let restarts: Vec<&str> =
+        with(RequirementStatus::Restart).map(|requirement| requirement.name.as_str()).collect();
     if missing > 0 {
         context.ui.message(
             Level::Notice,

@@ -1,0 +1,177 @@
+//! Tests of `witness`.
+
+use super::*;
+use crate::pg::failure::Answered;
+
+fn present(extension: Option<&str>, complete: bool) -> Present {
+    Present { extension: extension.map(Into::into), ..Present::example(complete) }
+}
+
+/// A primary, a standby, and a server of its own that is to be the witness.
+fn facts() -> WitnessFacts {
+    let primary = ServerFacts::example(false, 1, 100);
+    let nodes = vec![
+        NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Ok(primary.clone()) },
+        NodeFacts {
+            row: NodeRow::example(2, NodeType::Standby),
+            server: Ok(ServerFacts::example(true, 1, 100)),
+        },
+    ];
+    let own = ServerFacts { system_identifier: "8".into(), ..ServerFacts::example(false, 1, 5) };
+    WitnessFacts {
+        here: Ok(Here {
+            server: own,
+            present: present(None, false),
+            offered: Offered::default(),
+            superuser: None,
+            rows: Vec::new(),
+            strangers: ClusterFacts::default(),
+        }),
+        primary: Contact::Asked(Box::new(There {
+            whom: "the server".into(),
+            server: primary,
+            present: present(None, true),
+            cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
+        })),
+    }
+}
+
+fn row() -> NodeRow {
+    NodeRow { priority: 0, slot_name: None, ..NodeRow::example(9, NodeType::Witness) }
+}
+
+fn planned(facts: &WitnessFacts, force: bool) -> Plan {
+    let on = Endpoint { name: "node \"node9\"".into(), conninfo: String::new(), secret: None };
+    witness(facts, &row(), &on, Options { force, wait_sync_s: None, ..Options::default() })
+}
+
+fn stops(plan: &Plan) -> Vec<(&str, u8)> {
+    let stopping = plan.checks.iter().filter(|check| check.stops());
+    stopping.map(|check| (check.name.as_str(), check.exit.code())).collect()
+}
+
+fn ids(plan: &Plan) -> Vec<&str> {
+    plan.steps().map(|step| step.id.as_str()).collect()
+}
+
+fn here(facts: &mut WitnessFacts) -> &mut Here {
+    facts.here.as_mut().unwrap()
+}
+
+fn there(facts: &mut WitnessFacts) -> &mut There {
+    match &mut facts.primary {
+        Contact::Asked(there) => there,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn metadata_record_and_copy() {
+    let plan = planned(&facts(), false);
+    assert_eq!(stops(&plan), []);
+    assert_eq!(ids(&plan), ["make_metadata", "record_node", "copy_nodes"]);
+    let Some(Op::Sql { statements, .. }) = plan.steps().last().map(|step| &step.op) else { panic!() };
+    let texts: Vec<String> = statements.iter().map(ToString::to_string).collect();
+    assert!(texts.iter().any(|text| text == "DELETE FROM repmgr.nodes"), "{texts:?}");
+    assert!(texts.iter().all(|text| !text.contains("TRUNCATE")));
+    assert!(
+        texts.last().unwrap().contains(
+            "'9'::integer, '1'::integer, 'true'::boolean, 'node9', 'witness', 'default', '0'::integer"
+        ),
+        "{texts:?}"
+    );
+    assert_eq!(plan.announce_on.unwrap().name, "node \"node1\"");
+}
+
+#[test]
+fn a_second_run_needs_force_and_then_does_nothing() {
+    let mut facts = facts();
+    let own = NodeRow { upstream_node_id: Some(1), ..row() };
+    let server = here(&mut facts).server.clone();
+    there(&mut facts).cluster.nodes.push(NodeFacts { row: own, server: Ok(server) });
+    here(&mut facts).present = present(None, true);
+    here(&mut facts).rows = there(&mut facts).cluster.nodes.iter().map(|node| node.row.clone()).collect();
+    assert_eq!(stops(&planned(&facts, false)), [("not_registered", 1)]);
+    let again = planned(&facts, true);
+    assert_eq!((stops(&again), ids(&again)), (vec![], vec![]));
+    // A copy that is behind is brought up to date, and nothing else.
+    here(&mut facts).rows.pop();
+    assert_eq!(ids(&planned(&facts, true)), ["copy_nodes"]);
+    // Another node under that number is not replaced.
+    let nodes = &mut there(&mut facts).cluster.nodes;
+    nodes.last_mut().unwrap().row.node_type = NodeType::Standby;
+    assert_eq!(stops(&planned(&facts, true)), [("not_registered", 1)]);
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let mut facts = facts();
+    facts.primary = Contact::Unknown { asked: vec![] };
+    let why = Silence { answered: Answered::Nothing, message: "refused".into(), detail: None, hint: None };
+    facts.here = Err(why.clone());
+    assert_eq!(stops(&planned(&facts, true)), [("witness_reached", 6), ("primary_known", 1)]);
+    facts.primary = Contact::Silent { whom: "it".into(), why };
+    assert_eq!(stops(&planned(&facts, true)), [("witness_reached", 6), ("primary_reached", 6)]);
+
+    let mut facts = self::facts();
+    here(&mut facts).server = ServerFacts::example(true, 1, 5);
+    there(&mut facts).cluster.nodes[1].row.node_name = "node9".into();
+    there(&mut facts).present.closed_tables = vec!["repmgr.nodes".into()];
+    assert_eq!(
+        stops(&planned(&facts, true)),
+        [("server_is_primary", 1), ("own_cluster", 1), ("node_name_free", 1), ("primary_writable", 1)]
+    );
+}
+
+#[test]
+fn only_the_one_registered_primary_will_do() {
+    let mut facts = facts();
+    there(&mut facts).server = ServerFacts::example(true, 1, 100);
+    assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 1)]);
+    let mut facts = self::facts();
+    there(&mut facts).cluster.nodes[1].server = Ok(ServerFacts::example(false, 2, 100));
+    assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 31)]);
+    let mut facts = self::facts();
+    let why = Silence { answered: Answered::Nothing, message: "x".into(), detail: None, hint: None };
+    there(&mut facts).cluster.nodes[0].server = Err(why);
+    assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 6)]);
+    let mut facts = self::facts();
+    there(&mut facts).cluster.nodes.clear();
+    assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 1)]);
+}
+
+#[test]
+fn a_table_with_records_is_replaced_only_with_force() {
+    let mut facts = facts();
+    here(&mut facts).present = present(None, true);
+    here(&mut facts).rows = vec![NodeRow::example(4, NodeType::Primary)];
+    assert_eq!(stops(&planned(&facts, false)), [("table_free", 1)]);
+    assert_eq!(ids(&planned(&facts, true)), ["record_node", "copy_nodes"]);
+    // Never that of a cluster that this server is a node of.
+    let own = here(&mut facts).server.clone();
+    here(&mut facts).strangers.nodes =
+        vec![NodeFacts { row: NodeRow::example(4, NodeType::Primary), server: Ok(own) }];
+    assert_eq!(stops(&planned(&facts, true)), [("table_free", 1)]);
+}
+
+#[test]
+fn the_extension_where_the_primary_has_it() {
+    let mut facts = facts();
+    there(&mut facts).present.extension = Some("5.3".into());
+    let first = |facts: &WitnessFacts| planned(facts, false).steps().next().unwrap().title.clone();
+    // Not available: plain tables, with a word about it.
+    assert!(first(&facts).starts_with("create the metadata schema"));
+    assert!(planned(&facts, false).checks.iter().any(|check| check.name == "extension_available"));
+    here(&mut facts).offered = Offered { version: Some("5.5".into()), may_install: false };
+    assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
+    here(&mut facts).offered.may_install = true;
+    assert_eq!(
+        (stops(&planned(&facts, false)), first(&facts)),
+        (vec![], "create the repmgr extension in database \"repmgr\"".into())
+    );
+    // One of another kind is not ours to use.
+    here(&mut facts).offered.version = Some("4.4".into());
+    assert!(first(&facts).starts_with("create the metadata schema"));
+    here(&mut facts).present = Present { extension: Some("4.4".into()), ..present(None, true) };
+    assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
+}
