@@ -9,6 +9,7 @@ use crate::cli;
 use crate::command_line::getopt;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::check_name::Name;
+use crate::verb::{Errors, Verb};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
 const NOT_YET: &[&str] = &["service", "daemon"];
@@ -144,12 +145,13 @@ pub fn exit_code_of(command: &str, words: &[OsString], exit: Exit) -> Exit {
         let option = word.split_once('=').map_or(word, |(option, _)| option);
         Name::of_option(option).is_some() || OF_CHECK.contains(&option)
     };
-    match command {
-        "node guard" if exit != Exit::SecondPrimary => Exit::CannotTell,
-        "cluster check" => Exit::CannotTell,
-        "node check" if words.iter().any(asks) => Exit::CannotTell,
-        _ => exit,
-    }
+    let cannot_tell = match Verb::parse(command).map(|verb| verb.traits().errors) {
+        None | Some(Errors::Own) => false,
+        Some(Errors::CannotTell) => true,
+        Some(Errors::CannotTellIfAsked) => words.iter().any(asks),
+        Some(Errors::CannotTellUnlessSecondPrimary) => exit != Exit::SecondPrimary,
+    };
+    if cannot_tell { Exit::CannotTell } else { exit }
 }
 
 /// Returns how the line for Nagios begins, if one was asked for, of a command line that may be wrong. `command` is what [`name_of`] returned.
@@ -161,11 +163,10 @@ pub fn nagios_label(command: &str, words: &[OsString]) -> Option<&'static str> {
     }
     let option = |word: &&str| Name::of_option(word.split_once('=').map_or(*word, |(option, _)| option));
     let mut named = words.iter().filter_map(option);
-    match (command, named.next(), named.next()) {
-        ("cluster check", ..) => Some("PGBATON_CLUSTER"),
-        ("node check", Some(only), None) => Some(only.nagios()),
-        ("node check", ..) => Some("PGBATON_NODE"),
-        _ => None,
+    let verb = Verb::parse(command)?;
+    match (verb, named.next(), named.next()) {
+        (Verb::NodeCheck, Some(only), None) => Some(only.nagios()),
+        _ => verb.traits().nagios,
     }
 }
 

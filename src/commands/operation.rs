@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry, Status};
 use crate::observe::open_operations;
 use crate::observe::operation_view::view;
-use crate::operation::resume::{self, TakenUp, changes_roles};
+use crate::operation::resume::{self, TakenUp};
 use crate::output::{Data, Report};
 use crate::ui::Level;
 
@@ -107,7 +107,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     let directory = context.state_directory()?;
     // What changes roles takes this node's lock together with those of the others, below.
     let _lock = match &entry.journal {
-        Ok(loaded) if changes_roles(&loaded.header.command) => None,
+        Ok(loaded) if loaded.header.changes_roles() => None,
         _ if context.global.dry_run => {
             would_lock(context, &directory).await?;
             None

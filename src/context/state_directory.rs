@@ -777,7 +777,8 @@ async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> R
 /// # Errors
 /// Exit code 30, naming who has it.
 pub async fn lock(context: &Context) -> Result<LocalLock> {
-    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: journal::now() };
+    let me =
+        Holder { pid: std::process::id(), command: context.verb.to_string(), started_at: journal::now() };
     lock_as(context, &me).await
 }
 

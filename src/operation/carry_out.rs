@@ -40,7 +40,7 @@ pub struct Done {
 /// # Errors
 /// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
-    carry_out_as(context, &context.command, plan, secrets).await
+    carry_out_as(context, context.verb.words(), plan, secrets).await
 }
 
 /// The same under another name, for a part of a command that is an operation of its own: a clone may start and register its server.
@@ -61,7 +61,7 @@ pub async fn carry_out_holding(
     secrets: Secrets,
     held: &Held,
 ) -> Result<Done> {
-    act(context, &context.command, plan, secrets, Some(held), None).await
+    act(context, context.verb.words(), plan, secrets, Some(held), None).await
 }
 
 /// The same over a channel that was opened for the checks already.
@@ -75,7 +75,7 @@ pub async fn carry_out_over(
     held: &Held,
     channel: Option<Remote>,
 ) -> Result<Done> {
-    act(context, &context.command, plan, secrets, Some(held), channel).await
+    act(context, context.verb.words(), plan, secrets, Some(held), channel).await
 }
 
 async fn act(

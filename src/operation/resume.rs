@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::{OPEN, Remote, second_channel, secured};
-use crate::journal::{self, Entry, Flush, Journal, Loaded, Past, Record, Stage};
+use crate::journal::{self, Entry, Flush, Header, Journal, Loaded, Past, Record, Stage};
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
@@ -69,11 +69,11 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = &header.operation_id;
-    let held = held(context, &header.command).await?;
-    let alone = alone(context, &header.command).await?;
+    let held = held(context, header).await?;
+    let alone = alone(context, header).await?;
     let course = match &held {
         Some(held) => course(&Left {
-            command: &header.command,
+            verb: header.verb(),
             plan: &header.plan,
             past: &past,
             node_id: header.node_id,
@@ -131,8 +131,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = header.operation_id.clone();
-    let held = held(context, &header.command).await?;
-    let _alone = alone(context, &header.command).await?;
+    let held = held(context, header).await?;
+    let _alone = alone(context, header).await?;
     if past.past_no_return()
         && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. }))
     {
@@ -194,8 +194,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
 }
 
 /// Takes the locks that the operation held, and asks all nodes under them.
-async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
-    if !changes_roles(command) {
+async fn held(context: &Context, header: &Header) -> Result<Option<Held>> {
+    if !header.changes_roles() {
         return Ok(None);
     }
     let rows: Vec<_> = match discovery::cluster(context).await {
@@ -209,8 +209,8 @@ async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
 }
 
 /// Takes the lock of this node for an operation that needs no other one.
-async fn alone(context: &Context, command: &str) -> Result<Option<LocalLock>> {
-    match changes_roles(command) || context.global.dry_run {
+async fn alone(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
+    match header.changes_roles() || context.global.dry_run {
         true => Ok(None),
         false => lock(context).await.map(Some),
     }
@@ -387,9 +387,9 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         Some("What it left is undone; the command is planned anew."),
         None,
     );
-    let held = held(context, &header.command).await?;
-    let _alone = alone(context, &header.command).await?;
-    let plan = match changes_roles(&header.command) {
+    let held = held(context, header).await?;
+    let _alone = alone(context, header).await?;
+    let plan = match header.changes_roles() {
         true => undo(&header.plan, false),
         // Their next run takes over what they left.
         false => Plan { back: Vec::new(), ..header.plan.clone() },
@@ -572,14 +572,6 @@ fn state_of(held: Option<&Held>) -> State {
         },
         _ => State { detail: format!("{} nodes accept writes: {}.", primaries.len(), primaries.join(", ")), hint: Some("Run \"pgbaton cluster show\".".into()) },
     }
-}
-
-/// Says whether a command changes roles, and so holds the locks of the whole cluster.
-pub fn changes_roles(command: &str) -> bool {
-    matches!(
-        command,
-        "standby promote" | "standby follow" | "standby switchover" | "standby rewind" | "node rejoin"
-    )
 }
 
 /// Returns the secrets that can be found again: those of the configuration and of the metadata.

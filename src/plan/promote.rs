@@ -179,6 +179,8 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
         far_ends: Vec::new(),
         notifications: Vec::new(),
         settled: announce::settled(&facts.others),
+        locks: None,
+        unfinished: None,
     };
     if plan.checks.iter().any(Check::stops) {
         return Promotion { plan, wal_lost_bytes, former: former_id };
@@ -362,6 +364,8 @@ fn refused(node_id: i32) -> Promotion {
         far_ends: Vec::new(),
         notifications: Vec::new(),
         settled: Vec::new(),
+        locks: None,
+        unfinished: None,
     };
     Promotion { plan, wal_lost_bytes: None, former: None }
 }

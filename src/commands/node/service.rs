@@ -23,6 +23,7 @@ use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::files;
 use crate::ui::Level;
+use crate::verb::Use;
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -121,7 +122,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
         return Ok(None);
     };
     // A stop and a reload have no such option.
-    let has_force = cli::options::of(&context.command).is_some_and(|leaf| leaf.has(cli::options::Use::Force));
+    let has_force = context.verb.has(Use::Force);
     Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
         let check = Check::fail(
             "own_server",

@@ -20,6 +20,7 @@ use crate::pg::client::Session;
 use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
 use crate::registry::{NodeRow, NodeType};
 use crate::ui::Level;
+use crate::verb::Verb;
 
 /// Registers the local server as a standby.
 ///
@@ -43,7 +44,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         .hint("If it is to be the primary, run \"pgbaton primary register\"."));
     }
     // A clone that registers at its end was given its source, which need not have the metadata.
-    let given = context.given_conninfo()?.filter(|_| context.command == "standby register");
+    let given = context.given_conninfo()?.filter(|_| context.verb == Verb::StandbyRegister);
     let cluster = match given {
         Some(conninfo) => {
             let named = conninfo.redacted();

@@ -29,6 +29,7 @@ use crate::registry::{NodeRow, NodeType};
 use crate::system::lock::LocalLock;
 use crate::system::signals::Signals;
 use crate::ui::Level;
+use crate::verb::Verb;
 
 /// The longest time that one attempt to ask a node may take.
 const EACH: Duration = Duration::from_millis(2500);
@@ -324,10 +325,10 @@ fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> 
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let holder = LocalLock::holder(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not check the lock", &error))?;
-    let is_switchover = |command: &str| match command {
-        "standby switchover" => true,
+    let is_switchover = |command: &str| match Verb::parse(command) {
+        Some(Verb::StandbySwitchover) => true,
         // Of an operation whose journal is on the host of the candidate.
-        "operation resume" | "operation abandon" => !unfinished_here,
+        Some(Verb::OperationResume | Verb::OperationAbandon) => !unfinished_here,
         _ => false,
     };
     Ok(holder.map(|holder| holder.command).filter(|command| is_switchover(command)))
