@@ -3,8 +3,11 @@
 
 pub mod announce;
 pub mod carry_out;
+pub mod change_roles;
+pub mod conclusion;
 pub mod course;
 pub mod event_hook;
+pub mod examine;
 pub mod live;
 pub mod old_primary_host;
 pub mod outcome;

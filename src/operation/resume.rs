@@ -12,8 +12,9 @@ use crate::journal::{self, Entry, Flush, Header, Journal, Loaded, Past, Record, 
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
-use crate::operation::announce::{self, error_of, send_all};
-use crate::operation::carry_out::{conclude, record_end};
+use crate::operation::announce::{self, send_all};
+use crate::operation::carry_out::record_end;
+use crate::operation::conclusion::conclude;
 use crate::operation::course::{Course, Left, confirmed, course, undo};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Ended, Outcome, StepStatus};
@@ -157,7 +158,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
     }
     let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;
-    let outcome = run::undo(&plan, &past, &world, "abandoned").await;
+    let mut outcome = run::undo(&plan, &past, &world, "abandoned").await;
     world.release().await;
     record_end(context, &world, &plan, &id, &outcome).await;
     let sent = past.done(Stage::Forward, events::STEP);
@@ -171,7 +172,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let mut left = state_of(held.as_ref());
     if outcome.ended == Ended::BackFailed {
         let error =
-            conclude(&plan, &id, outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
+            conclude(&plan, &id, &mut outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
         return Err(error.detail("The operation is closed all the same.").detail(left.detail));
     }
     let left_to_do: Vec<&str> = (plan.steps())
@@ -282,7 +283,6 @@ async fn go_on(
     held: Option<&Held>,
     way: Way,
 ) -> Result<Report> {
-    let id = loaded.header.operation_id.as_str();
     let plan = match way {
         Way::Back(_) | Way::Gone => &confirmed(&loaded.header.plan),
         Way::Needed(_) | Way::IfThere => &loaded.header.plan,
@@ -308,30 +308,31 @@ async fn go_on(
     let (world, past) = world(context, loaded, past, held, far_ends).await?;
     let outcome = run::run(plan, &past, &world).await;
     world.release().await;
-    finished(context, &world, plan, id, outcome).await
+    finished(context, &world, &loaded.header, plan, outcome).await
 }
 
 /// Says and records what has become of an operation.
 async fn finished(
     context: &Context,
     world: &Live<'_>,
+    header: &Header,
     plan: &Plan,
-    id: &str,
-    outcome: Outcome,
+    mut outcome: Outcome,
 ) -> Result<Report> {
+    let id = header.operation_id.as_str();
     let resumable = outcome.resumable;
     if !resumable {
         record_end(context, world, plan, id, &outcome).await;
     }
     let sent = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
-    // What was rolled back is reported as these commands report it.
-    let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
-    let result = conclude(plan, id, outcome);
+    // What was rolled back is reported as its command reports it.
+    let acted = outcome.acted(header.verb());
+    let result = conclude(plan, id, &mut outcome);
     if result.is_ok() {
         announce::say(context, &plan.notifications);
     }
     if !resumable && acted {
-        send_all(context, &plan.notifications, error_of(&result), sent).await;
+        send_all(context, &plan.notifications, result.as_ref().err().map(ToString::to_string), sent).await;
     }
     result
 }
@@ -396,11 +397,11 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
     };
     let far_ends = FarEnds::open(context, &plan, past, None).await?;
     let (world, past) = world(context, loaded, past, held.as_ref(), far_ends).await?;
-    let outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
+    let mut outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
     world.release().await;
     record_end(context, &world, &plan, id, &outcome).await;
     if outcome.ended == Ended::BackFailed {
-        return Err(conclude(&plan, id, outcome)
+        return Err(conclude(&plan, id, &mut outcome)
             .err()
             .unwrap_or_else(|| Error::failed("could not undo all")));
     }

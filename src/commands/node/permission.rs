@@ -12,7 +12,7 @@ use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::observe::peers::{self, Judged, Past, WITHIN};
 use crate::observe::under_locks::{self, Held};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::pg::wal;
 use crate::plan::service::{self, Action, ServiceFacts};
 use crate::plan::{Check, Waiver};
@@ -251,10 +251,12 @@ pub(super) async fn look_again(
             .detail(judged.judgement.evidence())
             .changed();
     let plan = service::take_back(facts);
+    let how = How::new(context, Secrets::new());
     let undone = match &permission.held {
-        Some(held) => carry_out::carry_out_holding(context, &plan, Secrets::new(), held).await,
-        None => carry_out::carry_out(context, &plan, Secrets::new()).await,
-    };
+        Some(held) => carry_out(context, &plan, how.holding(held)).await,
+        None => carry_out(context, &plan, how).await,
+    }
+    .report;
     let begun = Instant::now();
     while undone.is_ok() && running_postmaster(data) == Some(pid) && begun.elapsed() < ENDED {
         tokio::time::sleep(Duration::from_millis(20)).await;

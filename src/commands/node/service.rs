@@ -12,7 +12,7 @@ use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
 use crate::observe::own_node::local_endpoint;
 use crate::observe::service::{facts, wait_until_reaped};
 use crate::observe::{discovery, own_server, superuser};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::output::node::ServiceAction;
 use crate::output::{Data, Report};
 use crate::pg::connect::{ConnectOptions, connect};
@@ -23,7 +23,7 @@ use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::files;
 use crate::ui::Level;
-use crate::verb::Use;
+use crate::verb::{Use, Verb};
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -78,16 +78,17 @@ pub async fn run(
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = logs(&facts);
-    let done = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
-        Some(held) => carry_out::carry_out_holding(context, &plan, secrets, held).await,
-        None => carry_out::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await,
+    let how = How::new(context, secrets);
+    let how = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
+        Some(held) => how.holding(held),
+        None => how.named(verb_of(action)),
     };
+    let done = carry_out(context, &plan, how).await;
     // A start that has not ended as it should may have started the server all the same.
-    let acted = done.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    if let Some(permission) = permission.filter(|_| acted) {
+    if let Some(permission) = permission.filter(|_| done.acted) {
         permission::look_again(context, &facts, &permission).await?;
     }
-    let done = done.map_err(|error| explained(error, &facts, action, &before))?;
+    let report = done.report.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
         Action::Start => ("has been started", "is running already"),
@@ -109,7 +110,7 @@ pub async fn run(
     } else if !context.global.dry_run {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Refuses to act on a data directory where conninfo shows that the configuration means another server: a copied file, half edited.
@@ -232,6 +233,16 @@ fn of(action: cli::node::Action) -> Option<Action> {
         cli::node::Action::Restart => Some(Action::Restart),
         cli::node::Action::Reload => Some(Action::Reload),
         cli::node::Action::Promote => None,
+    }
+}
+
+/// Returns the command that does this and nothing else.
+fn verb_of(action: Action) -> Verb {
+    match action {
+        Action::Start => Verb::NodeStart,
+        Action::Stop => Verb::NodeStop,
+        Action::Restart => Verb::NodeRestart,
+        Action::Reload => Verb::NodeReload,
     }
 }
 

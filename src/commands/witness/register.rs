@@ -7,7 +7,7 @@ use crate::facts::cluster::{ClusterFacts, Silence, ask_node, gather};
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
 use crate::pg::client::{Session, SqlError};
@@ -95,9 +95,8 @@ async fn finish(
     known: Secrets,
 ) -> Result<Report> {
     let (name, id) = (&config.node_name, config.node_id);
-    let result = carry_out::carry_out(context, plan, known).await;
-    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    if acted
+    let done = carry_out(context, plan, How::new(context, known)).await;
+    if done.acted
         && let Contact::Asked(there) = &facts.primary
         && let Some((primary, _)) = there.cluster.primaries().next()
     {
@@ -107,8 +106,8 @@ async fn finish(
         let event = Happening {
             node_id: None,
             event: "witness_register",
-            successful: result.is_ok(),
-            details: match &result {
+            successful: done.report.is_ok(),
+            details: match &done.report {
                 Ok(_) => format!("node \"{name}\" (ID {id}) registered as witness"),
                 Err(error) => error.to_string(),
             },
@@ -121,7 +120,7 @@ async fn finish(
             discovery::remember(context, &facts, crate::journal::now());
         }
     }
-    let done = result?;
+    let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as witness"));
     } else if !context.global.dry_run {
@@ -130,7 +129,7 @@ async fn finish(
             &format!("node \"{name}\" (ID {id}) is registered as witness already; nothing was changed"),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Returns the row that the configuration describes: a witness has no slot, and is never promoted.

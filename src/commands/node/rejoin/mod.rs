@@ -17,9 +17,9 @@ use crate::observe::own_node::secrets_of;
 use crate::observe::peers::known;
 use crate::observe::under_locks::{self, Held, hold};
 use crate::observe::{self, discovery, open_operations, unfinished};
-use crate::operation::announce::{Ending, error_of};
-use crate::operation::resume::{TakenUp, resume};
-use crate::operation::{announce as ending, carry_out};
+use crate::operation::announce::say;
+use crate::operation::carry_out::How;
+use crate::operation::change_roles::{After, Moved, change_roles, take_up};
 use crate::output::Report;
 use crate::plan::parts::announce;
 use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, drop_kept, plan, reclone};
@@ -34,19 +34,18 @@ use crate::ui::Level;
 /// Exit code 6 if no primary answers, 31 if there are several, 32 where something would be discarded without consent or cannot be determined, 1 for
 /// another failed check, 24 if a step fails, 4 if the server does not start.
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
-    if let Some(entry) = unfinished::own_unfinished(context, |_| true)? {
-        if args.reclone && !context.global.dry_run {
-            context
-                .ui
-                .say(Level::Notice, "an earlier run was left unfinished, and is abandoned for a new clone");
-            // After the rewind has begun this is no success, and need not be one.
-            let _ = operation::finish(context, &entry, false).await;
-            let afresh = afresh(context, args, forced).await;
-            return afresh.map_err(|error| error.after("The earlier run was abandoned.", Exit::Rejoin));
-        }
-        if let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await? {
-            return Ok(report);
-        }
+    if args.reclone
+        && !context.global.dry_run
+        && let Some(entry) = unfinished::own_unfinished(context, |_| true)?
+    {
+        context.ui.say(Level::Notice, "an earlier run was left unfinished, and is abandoned for a new clone");
+        // After the rewind has begun this is no success, and need not be one.
+        let _ = operation::finish(context, &entry, false).await;
+        let afresh = afresh(context, args, forced).await;
+        return afresh.map_err(|error| error.after("The earlier run was abandoned.", Exit::Rejoin));
+    }
+    if let Some(report) = take_up(context, |_| true).await? {
+        return Ok(report);
     }
     afresh(context, args, forced).await
 }
@@ -80,7 +79,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
         (options.consent, options.asked) = (true, true);
         rejoin = plan(&facts, &options);
     }
-    carry_out(context, &held, &facts, &options, rejoin, begun).await
+    bring_back(context, &held, &facts, &options, rejoin, begun).await
 }
 
 /// Finds the cluster; where no other node that is known answers, by what else this host knows.
@@ -206,7 +205,7 @@ async fn named(context: &Context, facts: &ClusterFacts) -> Option<i32> {
 }
 
 /// Runs the plan and reports the outcome.
-async fn carry_out(
+async fn bring_back(
     context: &Context,
     held: &Held,
     facts: &RejoinFacts,
@@ -233,7 +232,7 @@ async fn carry_out(
         _ => rejoin.plan.clone(),
     };
     announce::prepare(&mut plan, open_operations::metadata(held, facts.primary_id).await.as_ref());
-    let mut result = carry_out::carry_out_holding(context, &plan, secrets, held).await;
+    let mut changed = change_roles(context, &plan, How::new(context, secrets).holding(held)).await;
     let loss = observe::rejoin::lost_in_the_end(facts, options).or(facts.loss);
     let lost = match (rung, &loss) {
         (Some(Rung::None | Rung::Follow), _) => Some(0),
@@ -242,38 +241,27 @@ async fn carry_out(
         _ => None,
     };
     let there = held.facts.node(facts.primary_id);
-    carry_out::add_data(
-        &mut result,
-        json!({
-            "from_node_id": config.node_id,
-            "to_node_id": facts.primary_id,
-            "timeline": there.and_then(NodeFacts::facts).map(|server| server.timeline),
-            "outage_s": null,
-            "wall_s": begun.elapsed().as_secs_f64(),
-            "wal_lost_bytes": lost,
-            "rung": rung,
-            "why": rejoin.decision.as_ref().map(|decision| &decision.why),
-            "kept": aside.clone().or_else(|| rewinds(rung).then(|| options.kept.display().to_string())),
-        }),
-    );
-    let acted =
-        result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Rejoin, |done| done.acted);
-    let result = result.map_err(|error| tell_state(error, facts, &options.kept));
-    let Some(primary) = there.map(|node| node.row.clone()) else { return result.map(|done| done.report) };
-    if acted {
-        let session = held.session(primary.node_id);
-        let ending = Ending {
-            notifications: &plan.notifications,
-            error: error_of(&result),
-            sent: false,
-            taking_writes: &[],
-            primary: session,
-            seen_by: session,
-        };
-        ending.send(context).await;
-    }
-    let done = result?;
-    let (name, primary_name) = (&config.node_name, &primary.node_name);
+    let moved = Moved {
+        from: Some(config.node_id),
+        to: facts.primary_id,
+        timeline: there.and_then(NodeFacts::facts).map(|server| server.timeline),
+        outage_s: None,
+        begun,
+        wal_lost_bytes: lost,
+    };
+    changed.done.add_data(moved.data());
+    changed.done.add_data(json!({
+        "rung": rung,
+        "why": rejoin.decision.as_ref().map(|decision| &decision.why),
+        "kept": aside.clone().or_else(|| rewinds(rung).then(|| options.kept.display().to_string())),
+    }));
+    changed.done.map_error(|error| tell_state(error, facts, &options.kept));
+    let session = held.session(facts.primary_id);
+    let done =
+        changed.announced(context, After { primary_id: None, primary: session, seen_by: session }).await;
+    let report = done.report?;
+    let primary_name = there.map_or_else(|| facts.primary_id.to_string(), |node| node.row.node_name.clone());
+    let name = &config.node_name;
     if done.acted {
         if options.no_wait {
             context.ui.say(
@@ -281,7 +269,7 @@ async fn carry_out(
                 &format!("node \"{name}\" has been started as a standby of \"{primary_name}\""),
             );
         } else {
-            ending::say(context, &plan.notifications);
+            say(context, &plan.notifications);
         }
         if let Some(aside) = aside {
             context.ui.say(Level::Notice, &format!("the old data directory is now \"{aside}\""));
@@ -297,7 +285,7 @@ async fn carry_out(
             &format!("node \"{name}\" already streams from \"{primary_name}\"; nothing was changed"),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 fn rewinds(rung: Option<Rung>) -> bool {
