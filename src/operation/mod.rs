@@ -18,4 +18,5 @@ pub mod resume;
 pub mod run;
 #[cfg(test)]
 pub mod scripted;
+pub mod start_permission;
 pub mod wait;

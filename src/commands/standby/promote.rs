@@ -2,21 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::maybe_done;
-use serde_json::json;
 
 use crate::cli::standby::Promote as Args;
-use crate::config::Config;
 use crate::context::Context;
 use crate::error::Result;
-use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{Contents, look, running_postmaster};
-use crate::facts::role::RoleFacts;
-use crate::facts::{rejoin, server};
-use crate::observe::node_location::{self, Whereabouts};
+use crate::facts::server;
 use crate::observe::own_node::secrets_of;
+use crate::observe::promotion::{former_end, promote_command};
 use crate::observe::repmgr_activity::{cluster_at_rest, hold_at_rest};
 use crate::observe::under_locks::{self, Held};
 use crate::observe::{open_operations, unfinished};
@@ -25,17 +20,10 @@ use crate::operation::change_roles::{After, Moved, change_roles, own_session, ta
 use crate::operation::old_primary_host::{Early, Hosts, Known};
 use crate::output::Report;
 use crate::pg::client::Session;
-use crate::pg::lsn::Lsn;
-use crate::pg::tools;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, Promotion, plan};
-use crate::registry::NodeType;
-use crate::system::command::Command;
 use crate::ui::Level;
 use crate::units::seconds;
-
-/// How long a promotion waits to learn where the WAL of a crashed primary ends.
-const END_OF_WAL: Duration = Duration::from_millis(200);
 
 /// Promotes the local standby.
 ///
@@ -84,7 +72,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         repmgr_activity: RepmgrActivity { no_pause: args.repmgrd_no_pause, ..repmgr_activity },
         topology: rest.found.topology,
         former_end,
-        command: command(config, held.roles.get(&config.node_id))?,
+        command: promote_command(config, held.roles.get(&config.node_id))?,
         use_slots: config.use_replication_slots,
         timeout_s: seconds(config.promote_check_timeout),
         now: rest.found.now,
@@ -171,43 +159,4 @@ impl Promoting<'_> {
         );
         context.ui.message(Level::Notice, &state, None, Some(&hint));
     }
-}
-
-/// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.
-async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
-    let was_primary = |node: &&NodeFacts| {
-        node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
-    };
-    let former = cluster.nodes.iter().filter(|node| node.server.is_err()).find(was_primary)?;
-    let known = Whereabouts {
-        row: &former.row,
-        server: None,
-        system_identifier: cluster.system_identifier(),
-        ssh_host: None,
-    };
-    let data = node_location::data_directory_here(context, &known).await?;
-    if running_postmaster(&data).is_some() {
-        return None;
-    }
-    // After a crash all WAL since the last checkpoint is read, which may be much, while no client can write.
-    let read = tokio::task::spawn_blocking(move || rejoin::end_of_wal(&data));
-    tokio::time::timeout(END_OF_WAL, read).await.ok()?.ok()?.ok()?
-}
-
-/// Returns the program that promotes, where it is not to be `pg_promote()`.
-///
-/// # Errors
-/// Exit code 1 if the configured one is not to be run.
-pub(super) fn command(config: &Config, role: Option<&RoleFacts>) -> Result<Option<Command>> {
-    if let Some(line) = config.command("service_promote_command", &config.service_promote_command)? {
-        return Ok(Some(Command::new("/bin/sh", ["-c", line])));
-    }
-    if role.is_none_or(|role| role.may_promote) {
-        return Ok(None);
-    }
-    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
-    let Ok(program) = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl") else { return Ok(None) };
-    let directory = format!("--pgdata={}", config.data_directory.display());
-    let words = ["promote".to_string(), "--no-wait".into(), directory];
-    Ok(Some(Command::new(program.display().to_string(), words)))
 }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use crate::assess::start::{Count, Says, Verdict, Voice, Why, Word, hear, judge as by_words, strongest};
 use crate::cli::node::Guard as Args;
-use crate::commands::node::permission::COPIED;
 use crate::config::Config;
 use crate::config::value::GuardOnUnknown;
 use crate::context::Context;
@@ -23,6 +22,7 @@ use crate::observe::discovery;
 use crate::observe::own_node::own_row;
 use crate::observe::peers::inquiry::{Inquiry, OwnAddresses};
 use crate::observe::peers::{self, known};
+use crate::operation::start_permission::COPIED;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::{NodeRow, NodeType};
