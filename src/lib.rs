@@ -40,9 +40,10 @@
 //! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/unfinished.rs`), one that another node
 //! has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
 //!
-//! A new verb touches: its clap type and its line in the table of commands (`verb.rs`), its command file and the match in `commands/mod.rs`, and
-//! a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem a line of `error::ISSUE_CODES`. Manual
-//! pages, completions and the snapshot of the help are written by the tests (`tests/all/generated.rs`, `tests/all/cli.rs`).
+//! A new verb touches: its clap type, its variant and its line in the table of commands (`verb.rs`), the match in `cli/mod.rs`, its command
+//! file and the match in `commands/mod.rs`, and a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem
+//! a line of `error::ISSUE_CODES`. Manual pages, completions and the snapshot of the help are written by the tests
+//! (`tests/all/generated.rs`, `tests/all/cli.rs`).
 
 pub mod assess;
 pub mod cli;

@@ -272,3 +272,35 @@ impl StepStatus {
         matches!(self, Self::Done | Self::AlreadyDone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(ended: Ended, exit: Exit, changed: bool) -> Outcome {
+        Outcome {
+            exit,
+            ended,
+            signal: None,
+            past_no_return: false,
+            changed,
+            resumable: false,
+            failures: Vec::new(),
+            warnings: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_end_is_an_event_by_one_rule() {
+        let acted = |ended, exit, changed, verb| outcome(ended, exit, changed).acted(Some(verb));
+        // A plan that only waits for what it expects has acted, too.
+        assert!(acted(Ended::NothingToDo, Exit::Done, false, Verb::NodeRejoin));
+        assert!(acted(Ended::WentBack, Exit::Switchover, false, Verb::StandbySwitchover));
+        assert!(!acted(Ended::WentBack, Exit::Switchover, false, Verb::StandbyPromote));
+        assert!(acted(Ended::Incomplete, Exit::Incomplete, true, Verb::StandbyPromote));
+        // A check that refuses with the code of the command is a failure of the command.
+        let refused = |exit| Done::not_begun(Verb::StandbyFollow, Error::new(exit, "no")).acted;
+        assert!(refused(Exit::Follow) && !refused(Exit::Failed));
+    }
+}
