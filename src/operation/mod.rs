@@ -8,6 +8,7 @@ pub mod conclusion;
 pub mod course;
 pub mod event_hook;
 pub mod examine;
+pub mod finish;
 pub mod live;
 pub mod old_primary_host;
 pub mod outcome;

@@ -6,7 +6,6 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::cli::node::Rejoin as Args;
-use crate::commands::operation;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::NodeFacts;
@@ -17,6 +16,7 @@ use crate::observe::{self, open_operations, rejoin_primary, unfinished};
 use crate::operation::announce::say;
 use crate::operation::carry_out::How;
 use crate::operation::change_roles::{After, Moved, change_roles, take_up};
+use crate::operation::finish::finish;
 use crate::output::Report;
 use crate::plan::parts::announce;
 use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, drop_kept, plan, reclone};
@@ -37,7 +37,7 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
     {
         context.ui.say(Level::Notice, "an earlier run was left unfinished, and is abandoned for a new clone");
         // After the rewind has begun this is no success, and need not be one.
-        let _ = operation::finish(context, &entry, false).await;
+        let _ = finish(context, &entry, false).await;
         let afresh = afresh(context, args, forced).await;
         return afresh.map_err(|error| error.after("The earlier run was abandoned.", Exit::Rejoin));
     }
