@@ -9,26 +9,27 @@
 //!
 //! | room | holds | may use |
 //! |---|---|---|
-//! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, error |
+//! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, verb, error |
 //! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
 //! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
-//! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, error |
+//! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, verb, error |
 //! | [`observe`] | finds out what is true now, of the cluster and for each operation | all that follow |
-//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | context, plan, assess, facts, registry, config, pg, system, secret, error |
-//! | [`context`] | what every command needs: options, configuration, streams, the state directory | ui, output, journal, facts, registry, config, pg, system, cli, error |
+//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | context, plan, assess, facts, registry, config, pg, system, secret, verb, error |
+//! | [`context`] | what every command needs: options, configuration, streams, the state directory | ui, output, journal, facts, registry, config, pg, system, cli, verb, error |
 //! | [`ui`] | standard error and the terminal | output, assess, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
-//! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, error |
-//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`, and one pure planner per operation | assess, facts, registry, pg, system, units, secret, error |
+//! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, verb, error |
+//! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`, and one pure planner per operation | assess, facts, registry, pg, system, units, secret, verb, error |
 //! | [`assess`] | what the facts mean: pure verdicts | facts, registry, pg, units, error |
 //! | [`facts`] | what one server, one directory, one host says | registry, pg, system, secret, error |
 //! | [`registry`] | the schemas `repmgr` and `pgbaton`: rows in, rows out | pg, error |
 //! | [`config`] | `pgbaton.toml`, `repmgr.conf`: one list of parameters, every default with its origin | system, error |
 //! | [`pg`] | conninfo, passwords, connections, LSNs, timeline histories, control data, WAL files, tools' arguments | system, secret, error |
 //! | [`system`] | processes, files, locks, signals, the environment | secret, error |
-//! | [`cli`] | clap types, one file per noun; the doc comment is the help | |
+//! | [`cli`] | clap types, one file per noun; the doc comment is the help | verb |
 //! | [`units`] | sizes and times as text | |
 //! | [`secret`] | a value that must not be seen | |
+//! | [`verb`] | the commands: their words, and one table of what is true of each | error |
 //! | [`error`] | the error of a command and its exit codes | |
 //!
 //! Nothing uses what stands above it; `tests/all/rooms.rs` reads this table and holds the `crate::` paths against it. Planners and judgements
@@ -39,9 +40,10 @@
 //! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/unfinished.rs`), one that another node
 //! has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
 //!
-//! A new verb touches: its clap type and the table of options (`cli/options.rs`), its command file and the match in `commands/mod.rs`, and
-//! a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem a line of `error::ISSUE_CODES`. Manual
-//! pages, completions and the snapshot of the help are written by the tests (`tests/all/generated.rs`, `tests/all/cli.rs`).
+//! A new verb touches: its clap type, its variant and its line in the table of commands (`verb.rs`), the match in `cli/mod.rs`, its command
+//! file and the match in `commands/mod.rs`, and a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem
+//! a line of `error::ISSUE_CODES`. Manual pages, completions and the snapshot of the help are written by the tests
+//! (`tests/all/generated.rs`, `tests/all/cli.rs`).
 
 pub mod assess;
 pub mod cli;
@@ -64,5 +66,6 @@ pub mod start;
 pub mod system;
 pub mod ui;
 pub mod units;
+pub mod verb;
 
 pub use error::{Error, Exit, Result};

@@ -75,7 +75,7 @@ fn run(
     };
     let context = Context::new(
         cli.global.clone(),
-        command.to_string(),
+        cli.noun.verb(),
         redacted(words),
         environment,
         ui,

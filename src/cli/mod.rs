@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Command, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::verb::Verb;
+
 /// Manage PostgreSQL replication: clone, show, promote, switch over, rejoin
 ///
 /// pgbaton runs pg_basebackup, pg_ctl and pg_rewind, and keeps the list of nodes in the database itself. With --dry-run every command
@@ -239,7 +241,7 @@ pub fn tree() -> Command {
 }
 
 /// The word for [`Noun::FarEnd`], which comes first.
-pub const FAR_END: &str = "far-end";
+pub const FAR_END: &str = Verb::FarEnd.words();
 
 /// The command line of a far end: `pgbaton far-end -f PATH`.
 #[derive(Debug, Parser)]
@@ -266,6 +268,59 @@ pub enum Config {
     Show,
 }
 
+impl Noun {
+    /// Returns the command.
+    pub fn verb(&self) -> Verb {
+        use cluster::Cluster;
+        use node::Node;
+        use operation::Operation;
+        use primary::Primary;
+        use standby::Standby;
+        use witness::Witness;
+        match self {
+            Self::Primary(Primary::Register) => Verb::PrimaryRegister,
+            Self::Primary(Primary::Unregister) => Verb::PrimaryUnregister,
+            Self::Standby(Standby::Clone(_)) => Verb::StandbyClone,
+            Self::Standby(Standby::Register(_)) => Verb::StandbyRegister,
+            Self::Standby(Standby::Unregister) => Verb::StandbyUnregister,
+            Self::Standby(Standby::Promote(_)) => Verb::StandbyPromote,
+            Self::Standby(Standby::Follow(_)) => Verb::StandbyFollow,
+            Self::Standby(Standby::Switchover(_)) => Verb::StandbySwitchover,
+            Self::Standby(Standby::Rewind(_)) => Verb::StandbyRewind,
+            Self::Witness(Witness::Register) => Verb::WitnessRegister,
+            Self::Witness(Witness::Unregister) => Verb::WitnessUnregister,
+            Self::Node(Node::Prepare(_)) => Verb::NodePrepare,
+            Self::Node(Node::Status(_)) => Verb::NodeStatus,
+            Self::Node(Node::Check(_)) => Verb::NodeCheck,
+            Self::Node(Node::Start) => Verb::NodeStart,
+            Self::Node(Node::Stop(_)) => Verb::NodeStop,
+            Self::Node(Node::Restart(_)) => Verb::NodeRestart,
+            Self::Node(Node::Reload) => Verb::NodeReload,
+            Self::Node(Node::Service(_)) => Verb::NodeService,
+            Self::Node(Node::Rejoin(_)) => Verb::NodeRejoin,
+            Self::Node(Node::Guard(_)) => Verb::NodeGuard,
+            Self::Cluster(Cluster::Show(_)) => Verb::ClusterShow,
+            Self::Cluster(Cluster::Check(_)) => Verb::ClusterCheck,
+            Self::Cluster(Cluster::Uri(_)) => Verb::ClusterUri,
+            Self::Cluster(Cluster::Event(_)) => Verb::ClusterEvent,
+            Self::Cluster(Cluster::Matrix) => Verb::ClusterMatrix,
+            Self::Cluster(Cluster::Crosscheck) => Verb::ClusterCrosscheck,
+            Self::Cluster(Cluster::Cleanup(_)) => Verb::ClusterCleanup,
+            Self::Operation(Operation::List) => Verb::OperationList,
+            Self::Operation(Operation::Show { .. }) => Verb::OperationShow,
+            Self::Operation(Operation::Resume { .. }) => Verb::OperationResume,
+            Self::Operation(Operation::Abandon { .. }) => Verb::OperationAbandon,
+            Self::Operation(Operation::Cleanup(_)) => Verb::OperationCleanup,
+            Self::Operation(Operation::AdoptState { .. }) => Verb::OperationAdoptState,
+            Self::Config(Config::Check) => Verb::ConfigCheck,
+            Self::Config(Config::Show) => Verb::ConfigShow,
+            Self::Completions { .. } => Verb::Completions,
+            Self::Man { .. } => Verb::Man,
+            Self::FarEnd => Verb::FarEnd,
+        }
+    }
+}
+
 impl Global {
     /// Returns the format asked for.
     pub fn format(&self) -> Format {
@@ -280,8 +335,30 @@ impl Global {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::{Cli, Noun};
+    use crate::verb::Verb;
+
     #[test]
     fn the_command_tree_is_well_formed() {
         super::tree().debug_assert();
+    }
+
+    #[test]
+    fn what_was_parsed_is_the_command_with_these_words() {
+        for verb in Verb::ALL {
+            let more = match verb {
+                Verb::StandbyClone => "-h x",
+                Verb::NodeService => "--action=stop",
+                Verb::OperationCleanup => "--newest=1",
+                Verb::Completions => "bash",
+                _ => "",
+            };
+            let line = format!("pgbaton {verb} {more}");
+            let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+            assert_eq!(cli.noun.verb(), verb);
+        }
+        assert_eq!(Noun::FarEnd.verb(), Verb::FarEnd);
     }
 }

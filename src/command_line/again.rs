@@ -19,7 +19,7 @@ pub fn again(
     let tree = Cli::command();
     let mut os: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
     getopt::as_getopt_reads(&tree, &mut os);
-    let command = usage::name_of(&tree, &mut os);
+    usage::name_of(&tree, &mut os);
     let cli = tree.try_get_matches_from(os).and_then(|matches| Cli::from_arg_matches(&matches)).map_err(
         |error| {
             Error::failed("the command line of the operation cannot be read again")
@@ -39,7 +39,7 @@ pub fn again(
     };
     let context = Context::new(
         global,
-        command,
+        cli.noun.verb(),
         words.to_vec(),
         context.environment.clone(),
         ui,

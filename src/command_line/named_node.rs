@@ -1,7 +1,6 @@
 //! The options that are read everywhere, held against the table of what each command uses: nothing is ignored; and the way of a command to
 //! the node that it names.
 
-use crate::cli::options::{Leaf, Node, Use};
 use crate::command_line::{named_node, usage};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
@@ -15,29 +14,30 @@ use crate::system::environment;
 use crate::system::process::{self, Surroundings};
 use crate::system::signals::{Signal, Signals};
 use crate::ui::Level;
+use crate::verb::{Node, Use, Verb};
 
 /// Refuses an option that means nothing for this command, before anything is looked at.
 ///
 /// # Errors
 /// Exit code 1, with the reason.
-pub fn refuse_unused(context: &Context, leaf: &Leaf) -> Result<()> {
+pub fn refuse_unused(context: &Context, verb: Verb) -> Result<()> {
     for option in Use::ALL {
-        let Some(given) = option.given(&context.global).filter(|_| !leaf.has(option)) else { continue };
-        if leaf.of_repmgr.contains(&option) {
-            let primary = format!("option \"{given}\" has no effect on \"{}\"", leaf.name);
-            context.ui.message(Level::Warning, &primary, Some(reason(option, leaf)), None);
+        let Some(given) = option.given(&context.global).filter(|_| !verb.has(option)) else { continue };
+        if verb.traits().of_repmgr.contains(&option) {
+            let primary = format!("option \"{given}\" has no effect on \"{verb}\"");
+            context.ui.message(Level::Warning, &primary, Some(reason(option, verb)), None);
             continue;
         }
         if option == Use::Csv {
-            return Err(no_csv(leaf.name));
+            return Err(no_csv(verb.words()));
         }
-        let error = Error::failed(format!("option \"{given}\" cannot be used with \"{}\"", leaf.name))
-            .detail(format!("{} Nothing was changed.", reason(option, leaf)));
-        return Err(match (option, leaf.node) {
+        let error = Error::failed(format!("option \"{given}\" cannot be used with \"{verb}\""))
+            .detail(format!("{} Nothing was changed.", reason(option, verb)));
+        return Err(match (option, verb.traits().node) {
             (Use::Connection, Node::HandedOver) => {
                 error.hint("To act on another node, name it with --node-id or --node-name.")
             }
-            _ => error.hint(format!("Try \"pgbaton {} --help\".", leaf.name)),
+            _ => error.hint(format!("Try \"pgbaton {verb} --help\".")),
         });
     }
     Ok(())
@@ -47,13 +47,13 @@ pub fn refuse_unused(context: &Context, leaf: &Leaf) -> Result<()> {
 ///
 /// # Errors
 /// Exit code 1 if there is no such node, or only the local one can be meant; else those of the way there.
-pub async fn node(context: &Context, leaf: &Leaf) -> Result<Option<Report>> {
+pub async fn node(context: &Context, verb: Verb) -> Result<Option<Report>> {
     let named = Use::Node.given(&context.global).is_some();
-    match leaf.node {
+    match verb.traits().node {
         _ if !named => Ok(None),
         Node::HandedOver => named_node::elsewhere(context).await,
         Node::Local if !node_location::means_local(context)? => {
-            Err(Error::failed(format!("\"{}\" acts on the local node only", leaf.name))
+            Err(Error::failed(format!("\"{verb}\" acts on the local node only"))
                 .detail(format!(
                     "It is node \"{}\" (ID {}). Nothing was changed.",
                     context.config()?.node_name,
@@ -67,10 +67,10 @@ pub async fn node(context: &Context, leaf: &Leaf) -> Result<Option<Report>> {
     }
 }
 
-fn reason(option: Use, leaf: &Leaf) -> &'static str {
+fn reason(option: Use, verb: Verb) -> &'static str {
     match option {
         Use::Files => "It reads no configuration.",
-        Use::Connection if leaf.has(Use::Files) && !leaf.name.starts_with("config") => {
+        Use::Connection if verb.has(Use::Files) && !matches!(verb, Verb::ConfigCheck | Verb::ConfigShow) => {
             "It acts on a node that is registered or configured, and connects by conninfo of its configuration."
         }
         Use::Connection | Use::Timeout => "It connects to no server.",
@@ -114,7 +114,7 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
 /// # Errors
 /// Exit code 12 if there is no response: then nothing was begun. 5 if the connection was lost: then the state is unknown.
 pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> Result<Report> {
-    let words = usage::for_another_node(&context.command, args);
+    let words = usage::for_another_node(context.verb.words(), args);
     if words.iter().any(|word| word.contains("********")) {
         return Err(Error::failed("a password on the command line cannot be handed to another host")
             .detail("It would be visible in the process list there.")

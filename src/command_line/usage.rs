@@ -9,6 +9,7 @@ use crate::cli;
 use crate::command_line::getopt;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::check_name::Name;
+use crate::verb::{Errors, Verb};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
 const NOT_YET: &[&str] = &["service", "daemon"];
@@ -144,12 +145,13 @@ pub fn exit_code_of(command: &str, words: &[OsString], exit: Exit) -> Exit {
         let option = word.split_once('=').map_or(word, |(option, _)| option);
         Name::of_option(option).is_some() || OF_CHECK.contains(&option)
     };
-    match command {
-        "node guard" if exit != Exit::SecondPrimary => Exit::CannotTell,
-        "cluster check" => Exit::CannotTell,
-        "node check" if words.iter().any(asks) => Exit::CannotTell,
-        _ => exit,
-    }
+    let cannot_tell = match Verb::parse(command).map(|verb| verb.traits().errors) {
+        None | Some(Errors::Own) => false,
+        Some(Errors::CannotTell) => true,
+        Some(Errors::CannotTellIfAsked) => words.iter().any(asks),
+        Some(Errors::CannotTellUnlessSecondPrimary) => exit != Exit::SecondPrimary,
+    };
+    if cannot_tell { Exit::CannotTell } else { exit }
 }
 
 /// Returns how the line for Nagios begins, if one was asked for, of a command line that may be wrong. `command` is what [`name_of`] returned.
@@ -161,11 +163,10 @@ pub fn nagios_label(command: &str, words: &[OsString]) -> Option<&'static str> {
     }
     let option = |word: &&str| Name::of_option(word.split_once('=').map_or(*word, |(option, _)| option));
     let mut named = words.iter().filter_map(option);
-    match (command, named.next(), named.next()) {
-        ("cluster check", ..) => Some("PGBATON_CLUSTER"),
-        ("node check", Some(only), None) => Some(only.nagios()),
-        ("node check", ..) => Some("PGBATON_NODE"),
-        _ => None,
+    let verb = Verb::parse(command)?;
+    match (verb, named.next(), named.next()) {
+        (Verb::NodeCheck, Some(only), None) => Some(only.nagios()),
+        _ => verb.traits().nagios,
     }
 }
 
@@ -177,125 +178,36 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
         || words.windows(2).any(|pair| pair == ["--format", "json"])
 }
 
+/// What the parser says of a command line.
+struct Complaint<'a> {
+    error: &'a clap::Error,
+    /// The command, as far as it is known.
+    command: &'a str,
+    words: &'a [OsString],
+    /// The argument that it is about; empty if it is about none.
+    argument: String,
+}
+
+/// What is wrong, and the words that may have been meant.
+struct Explanation {
+    error: Error,
+    suggested: Vec<String>,
+}
+
+impl From<Error> for Explanation {
+    fn from(error: Error) -> Self {
+        Self { error, suggested: Vec::new() }
+    }
+}
+
 /// Says what is wrong. `command` is what [`name_of`] returned.
 pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
-        _ => None,
-    };
-    let list = |kind| match error.get(kind) {
-        Some(ContextValue::Strings(texts)) => texts.clone(),
-        Some(ContextValue::String(text)) => vec![text.clone()],
-        _ => Vec::new(),
-    };
-    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
-    let what = described(&argument);
-    let value = text(ContextKind::InvalidValue).unwrap_or_default();
-    let allowed = list(ContextKind::ValidValue);
-    let mut suggested = Vec::new();
-    let out = match error.kind() {
-        ErrorKind::UnknownArgument => {
-            suggested = list(ContextKind::SuggestedArg);
-            let option = plain(&argument);
-            let out = match option.starts_with('-') {
-                true => Error::failed(format!("unrecognized option \"{option}\"")),
-                false => Error::failed(format!("unexpected argument \"{option}\"")),
-            };
-            match NOT_HERE.iter().find(|(name, _)| *name == option) {
-                Some((_, why)) => {
-                    suggested.clear();
-                    out.detail(*why)
-                }
-                None => match elsewhere(option) {
-                    Some(commands) => {
-                        suggested.clear();
-                        out.detail(format!(
-                            "It belongs to {commands}; here repmgr ignores it, with a warning."
-                        ))
-                    }
-                    None => out,
-                },
-            }
-        }
-        ErrorKind::InvalidSubcommand => {
-            suggested = list(ContextKind::SuggestedSubcommand);
-            let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let full = format!("{command} {word}").trim().to_string();
-            let out = Error::failed(format!("unrecognized command \"{full}\""));
-            if NOT_YET.contains(&full.to_lowercase().as_str()) {
-                suggested.clear();
-                out.detail(format!(
-                    "pgbaton {} does not have it yet. A repmgrd that runs here continues to work, and so does \"repmgr {full}\".",
-                    env!("CARGO_PKG_VERSION")
-                ))
-            } else if let Some((_, why)) = NO_COMMAND.iter().find(|(name, _)| *name == full.to_lowercase()) {
-                suggested.clear();
-                out.detail(*why)
-            } else {
-                out
-            }
-        }
-        ErrorKind::InvalidValue if value.is_empty() => {
-            listed(Error::failed(format!("{what} needs a value")), &allowed)
-        }
-        ErrorKind::InvalidValue => {
-            suggested = list(ContextKind::SuggestedValue);
-            listed(Error::failed(format!("invalid value \"{value}\" for {what}")), &allowed)
-        }
-        ErrorKind::ValueValidation => {
-            let out = Error::failed(format!("invalid value \"{value}\" for {what}"));
-            match std::error::Error::source(error) {
-                Some(cause) => match cause.to_string().as_str() {
-                    "invalid digit found in string" | "invalid float literal" => {
-                        out.detail("It is a number.")
-                    }
-                    other => out.detail(sentence(other)),
-                },
-                None => out,
-            }
-        }
-        ErrorKind::TooManyValues => Error::failed(format!("{what} takes no value")),
-        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            Error::failed(format!("{what} needs a value"))
-        }
-        ErrorKind::ArgumentConflict => match list(ContextKind::PriorArg).as_slice() {
-            [] => Error::failed(format!("{what} cannot be used here")),
-            others => Error::failed(format!(
-                "{what} cannot be used with {}",
-                others.iter().map(|other| format!("\"{}\"", plain(other))).collect::<Vec<_>>().join(", ")
-            )),
-        },
-        ErrorKind::MissingRequiredArgument => {
-            let missing: Vec<String> =
-                list(ContextKind::InvalidArg).iter().map(|name| described(name)).collect();
-            Error::failed(format!("{} is missing", missing.join(", ")))
-        }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let out = match command {
-                "" => Error::failed("no command was given"),
-                _ => Error::failed(format!("\"pgbaton {command}\" needs one more word")),
-            };
-            listed(out, &verbs(command))
-        }
-        ErrorKind::InvalidUtf8 => {
-            let bad = words.iter().find(|word| word.to_str().is_none());
-            Error::failed("an argument is not valid UTF-8")
-                .detail(format!("It is \"{}\".", bad.map(|word| word.to_string_lossy()).unwrap_or_default()))
-        }
-        _ => {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            Error::failed(line.trim_start_matches("error: "))
-        }
-    };
-    // The role has to be joined to its option, which has a meaning without one, too.
-    let role = plain(&argument);
-    let apart =
-        words.windows(2).any(|pair| matches!(pair, [option, value] if option == "--role" && value == role));
-    let out = match apart && error.kind() == ErrorKind::UnknownArgument {
-        true => out.hint(format!("Did you mean \"--role={role}\"?")),
-        false => out,
+    let mut complaint = Complaint { error, command, words, argument: String::new() };
+    complaint.argument = complaint.text(ContextKind::InvalidArg).unwrap_or_default();
+    let Explanation { error: out, suggested } = complaint.explanation();
+    let out = match complaint.role_apart() {
+        Some(role) => out.hint(format!("Did you mean \"--role={role}\"?")),
+        None => out,
     };
     let suggested: Vec<String> = suggested.iter().map(|name| format!("\"{}\"", plain(name))).collect();
     let out = match suggested.is_empty() {
@@ -305,6 +217,137 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
     match command {
         "" => out.hint("Try \"pgbaton --help\"."),
         _ => out.hint(format!("Try \"pgbaton {command} --help\".")),
+    }
+}
+
+impl Complaint<'_> {
+    fn text(&self, kind: ContextKind) -> Option<String> {
+        match self.error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.clone()),
+            Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+            _ => None,
+        }
+    }
+
+    fn list(&self, kind: ContextKind) -> Vec<String> {
+        match self.error.get(kind) {
+            Some(ContextValue::Strings(texts)) => texts.clone(),
+            Some(ContextValue::String(text)) => vec![text.clone()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn explanation(&self) -> Explanation {
+        let what = described(&self.argument);
+        match self.error.kind() {
+            ErrorKind::UnknownArgument => self.unknown_argument(),
+            ErrorKind::InvalidSubcommand => self.unknown_command(),
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation => self.invalid_value(&what),
+            ErrorKind::TooManyValues => Error::failed(format!("{what} takes no value")).into(),
+            ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+                Error::failed(format!("{what} needs a value")).into()
+            }
+            ErrorKind::ArgumentConflict => match self.list(ContextKind::PriorArg).as_slice() {
+                [] => Error::failed(format!("{what} cannot be used here")).into(),
+                others => {
+                    let others: Vec<String> =
+                        others.iter().map(|other| format!("\"{}\"", plain(other))).collect();
+                    Error::failed(format!("{what} cannot be used with {}", others.join(", "))).into()
+                }
+            },
+            ErrorKind::MissingRequiredArgument => {
+                let missing: Vec<String> =
+                    self.list(ContextKind::InvalidArg).iter().map(|name| described(name)).collect();
+                Error::failed(format!("{} is missing", missing.join(", "))).into()
+            }
+            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                let out = match self.command {
+                    "" => Error::failed("no command was given"),
+                    command => Error::failed(format!("\"pgbaton {command}\" needs one more word")),
+                };
+                listed(out, &verbs(self.command)).into()
+            }
+            ErrorKind::InvalidUtf8 => {
+                let bad = self.words.iter().find(|word| word.to_str().is_none());
+                let bad = bad.map(|word| word.to_string_lossy()).unwrap_or_default();
+                Error::failed("an argument is not valid UTF-8").detail(format!("It is \"{bad}\".")).into()
+            }
+            _ => {
+                let text = self.error.render().to_string();
+                let line = text.lines().next().unwrap_or_default();
+                Error::failed(line.trim_start_matches("error: ")).into()
+            }
+        }
+    }
+
+    fn unknown_argument(&self) -> Explanation {
+        let option = plain(&self.argument);
+        let out = match option.starts_with('-') {
+            true => Error::failed(format!("unrecognized option \"{option}\"")),
+            false => Error::failed(format!("unexpected argument \"{option}\"")),
+        };
+        if let Some((_, why)) = NOT_HERE.iter().find(|(name, _)| *name == option) {
+            return out.detail(*why).into();
+        }
+        match elsewhere(option) {
+            Some(commands) => out
+                .detail(format!("It belongs to {commands}; here repmgr ignores it, with a warning."))
+                .into(),
+            None => Explanation { error: out, suggested: self.list(ContextKind::SuggestedArg) },
+        }
+    }
+
+    fn unknown_command(&self) -> Explanation {
+        let word = self.text(ContextKind::InvalidSubcommand).unwrap_or_default();
+        let full = format!("{} {word}", self.command).trim().to_string();
+        let out = Error::failed(format!("unrecognized command \"{full}\""));
+        let lower = full.to_lowercase();
+        if NOT_YET.contains(&lower.as_str()) {
+            return out
+                .detail(format!(
+                    "pgbaton {} does not have it yet. A repmgrd that runs here continues to work, and so does \"repmgr {full}\".",
+                    env!("CARGO_PKG_VERSION")
+                ))
+                .into();
+        }
+        match NO_COMMAND.iter().find(|(name, _)| *name == lower) {
+            Some((_, why)) => out.detail(*why).into(),
+            None => Explanation { error: out, suggested: self.list(ContextKind::SuggestedSubcommand) },
+        }
+    }
+
+    fn invalid_value(&self, what: &str) -> Explanation {
+        let value = self.text(ContextKind::InvalidValue).unwrap_or_default();
+        let allowed = self.list(ContextKind::ValidValue);
+        let invalid = Error::failed(format!("invalid value \"{value}\" for {what}"));
+        if self.error.kind() == ErrorKind::InvalidValue {
+            return match value.is_empty() {
+                true => listed(Error::failed(format!("{what} needs a value")), &allowed).into(),
+                false => Explanation {
+                    error: listed(invalid, &allowed),
+                    suggested: self.list(ContextKind::SuggestedValue),
+                },
+            };
+        }
+        match std::error::Error::source(self.error) {
+            Some(cause) => match cause.to_string().as_str() {
+                "invalid digit found in string" | "invalid float literal" => {
+                    invalid.detail("It is a number.").into()
+                }
+                other => invalid.detail(sentence(other)).into(),
+            },
+            None => invalid.into(),
+        }
+    }
+
+    /// Returns the role that was not joined to its option, which has a meaning without one, too.
+    fn role_apart(&self) -> Option<&str> {
+        let role = plain(&self.argument);
+        let apart = self
+            .words
+            .windows(2)
+            .any(|pair| matches!(pair, [option, value] if option == "--role" && value == role));
+        (apart && self.error.kind() == ErrorKind::UnknownArgument).then_some(role)
     }
 }
 

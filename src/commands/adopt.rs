@@ -21,7 +21,7 @@ use crate::ui::Level;
 /// # Errors
 /// Exit code 1 if that would leave an unfinished operation behind or there is nothing to adopt, 30 if a command is running there.
 pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
-    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: clock::now() };
+    let me = Holder { pid: std::process::id(), command: context.verb.to_string(), started_at: clock::now() };
     let from = match from {
         Some(path) => Some(std::path::absolute(path).map_err(|error| {
             Error::from_cause(Exit::Failed, "could not find the directory", &error.into())

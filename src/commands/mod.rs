@@ -18,20 +18,20 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::output::Report;
 use crate::system::command::quote_shell;
+use crate::verb::Verb;
 
 /// Carries out what the command line says.
 ///
 /// # Errors
 /// Those of the command.
 pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
-    let leaf = cli::options::of(&context.command);
-    if let Some(leaf) = leaf {
-        named_node::refuse_unused(context, leaf)?;
+    let verb = noun.verb();
+    let is_for_people = verb != Verb::FarEnd;
+    if is_for_people {
+        named_node::refuse_unused(context, verb)?;
     }
-    refuse_root(context, noun)?;
-    if let Some(leaf) = leaf
-        && let Some(report) = named_node::node(context, leaf).await?
-    {
+    refuse_root(context, verb)?;
+    if is_for_people && let Some(report) = named_node::node(context, verb).await? {
         return Ok(report);
     }
     match noun {
@@ -132,16 +132,8 @@ pub(crate) fn boxed<'a, F: Future<Output = Result<Report>> + 'a>(command: impl F
 }
 
 /// PostgreSQL refuses root, and a file that root has made here is one that the server cannot read.
-fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
-    let needs_no_files = match noun {
-        Noun::Config(_) | Noun::Completions { .. } | Noun::Man { .. } => true,
-        Noun::Operation(verb) => {
-            matches!(verb, cli::operation::Operation::List | cli::operation::Operation::Show { .. })
-        }
-        Noun::Cluster(verb) => !matches!(verb, cli::cluster::Cluster::Cleanup(_)),
-        _ => false,
-    };
-    if context.environment.uid != 0 || needs_no_files {
+fn refuse_root(context: &Context, verb: Verb) -> Result<()> {
+    if context.environment.uid != 0 || verb.traits().root {
         return Ok(());
     }
     let owner = context
@@ -154,8 +146,8 @@ fn refuse_root(context: &Context, noun: &Noun) -> Result<()> {
     let error = Error::failed("pgbaton cannot be run as root")
         .detail("It would create files that the server, which runs as another user, cannot use.")
         .hint(format!("Run it as the user that owns the data directory: sudo -u {owner} {words}"));
-    Err(match noun {
-        Noun::Node(cli::node::Node::Guard(_)) => error.hint(format!(
+    Err(match verb {
+        Verb::NodeGuard => error.hint(format!(
             "In a unit of systemd: User={owner}; or, if the unit runs as root, ExecStartPre=/sbin/runuser -u {owner} -- {words}"
         )),
         _ => error,
@@ -182,14 +174,14 @@ mod tests {
             let ui = Ui::new(Level::Error, false, false);
             let context = Context::new(
                 cli.global.clone(),
-                String::new(),
+                cli.noun.verb(),
                 words,
                 environment,
                 ui,
                 Style::default(),
                 boxed_dispatch,
             );
-            refuse_root(&context, &cli.noun)
+            refuse_root(&context, cli.noun.verb())
         };
         for allowed in
             ["cluster show", "cluster uri", "cluster event", "config check", "operation list", "man"]

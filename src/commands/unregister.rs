@@ -6,7 +6,7 @@ use crate::facts::cluster::{NodeFacts, ask_node};
 use crate::observe::own_node::{secrets_of, target};
 use crate::observe::under_locks::hold;
 use crate::observe::{discovery, open_operations};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
 use crate::plan::register::{Options, endpoint, unregister};
@@ -35,16 +35,15 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
     let options = Options { force: context.global.force, records, ..Options::default() };
     let plan = unregister(&facts, target, wanted, primary, &endpoint(primary), options);
-    let result = carry_out::carry_out_holding(context, &plan, secrets_of(&facts), &held).await;
-    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    let done = carry_out(context, &plan, How::new(context, secrets_of(&facts)).holding(&held)).await;
     let row = &target.row;
-    if acted {
+    if done.acted {
         let name = match wanted {
             NodeType::Primary => "primary_unregister",
             NodeType::Witness => "witness_unregister",
             _ => "standby_unregister",
         };
-        let details = match &result {
+        let details = match &done.report {
             Ok(_) => {
                 let from = match context.config() {
                     Ok(config) if config.node_id != row.node_id => {
@@ -58,8 +57,13 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
         };
         // As in repmgr: the event of a standby is its own, that of a primary belongs to the node that removed it.
         let node_id = Some(row.node_id).filter(|_| wanted != &NodeType::Primary);
-        let event =
-            Happening { node_id, event: name, successful: result.is_ok(), details, ..Happening::default() };
+        let event = Happening {
+            node_id,
+            event: name,
+            successful: done.report.is_ok(),
+            details,
+            ..Happening::default()
+        };
         let session =
             ask_node(&primary.row.conninfo, &context.environment, context.node_deadline()).await.ok();
         let session = session.as_ref().map(|(session, _)| session);
@@ -70,12 +74,12 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
             discovery::remember(context, &facts, crate::system::clock::now());
         }
     }
-    let done = result?;
+    let report = done.report?;
     if done.acted {
         context.ui.say(
             Level::Notice,
             &format!("node \"{}\" (ID {}) is no longer registered", row.node_name, row.node_id),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::cli::{FAR_END, Global, Noun};
+use crate::cli::{Global, Noun};
 use crate::config::value::CleartextPasswords;
 use crate::config::{self, Config, NamedBy, locate};
 use crate::context::state_directory::State;
@@ -21,6 +21,7 @@ use crate::pg::failure::ConnectError;
 use crate::system::environment::Environment;
 use crate::system::files;
 use crate::ui::{Level, Ui};
+use crate::verb::Verb;
 
 /// Seconds within which one server must have answered everything that a command asks it.
 const NODE_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,8 +36,8 @@ pub struct Context {
     pub global: Global,
     /// The words that the program was called with, passwords taken out.
     pub command_line: Vec<String>,
-    /// The command, for instance `cluster show`.
-    pub command: String,
+    /// The command.
+    pub verb: Verb,
     /// The environment.
     pub environment: Environment,
     /// The streams.
@@ -59,7 +60,7 @@ impl Context {
     /// Puts together what is known before a command starts.
     pub fn new(
         global: Global,
-        command: String,
+        verb: Verb,
         command_line: Vec<String>,
         environment: Environment,
         ui: Ui,
@@ -69,7 +70,7 @@ impl Context {
         Self {
             global,
             command_line,
-            command,
+            verb,
             environment,
             ui,
             style,
@@ -158,7 +159,7 @@ impl Context {
             }
         }
         // The command that opened this end has the name of the file from the metadata.
-        let named = if self.command == FAR_END { NamedBy::Row { owner: None } } else { named };
+        let named = if self.verb == Verb::FarEnd { NamedBy::Row { owner: None } } else { named };
         Ok(Some(config::read(&path, named, &options, check_conninfo)?))
     }
 

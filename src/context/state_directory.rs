@@ -367,7 +367,7 @@ fn record(
 /// # Errors
 /// Exit code 30, naming who has it.
 pub async fn lock(context: &Context) -> Result<LocalLock> {
-    let me = Holder { pid: std::process::id(), command: context.command.clone(), started_at: clock::now() };
+    let me = Holder { pid: std::process::id(), command: context.verb.to_string(), started_at: clock::now() };
     lock_as(context, &me).await
 }
 

@@ -92,7 +92,7 @@ impl Remote {
             far_end: far_end.clone(),
             channel: RefCell::new(Rc::new(channel)),
             environment: context.environment.clone(),
-            command: context.command.clone(),
+            command: context.verb.to_string(),
             reopened: Cell::new(false),
             armed: RefCell::default(),
             confirmed: Cell::new(false),

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 use crate::plan::Plan;
+use crate::verb::{Unfinished, Verb};
 
 pub use past::Past;
 pub use storage::{Entry, Flush, Journal, directory, list, load, prune, unfinished};
@@ -175,6 +176,30 @@ pub fn new_operation_id(at: Timestamp) -> String {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(std::process::id()) & 0xffff;
     format!("{}-{random:04x}", at.strftime("%Y%m%dT%H%M%S.%3fZ"))
+}
+
+impl Header {
+    /// Returns the command; None for one that this version does not know.
+    pub fn verb(&self) -> Option<Verb> {
+        Verb::parse(&self.command)
+    }
+
+    /// Returns what it means that the operation is unfinished: what it was begun with, or, in a journal of an earlier version, what the
+    /// table of commands says. None for a command that this version does not know: it is left alone, and blocks others.
+    pub fn unfinished(&self) -> Option<Unfinished> {
+        let verb = self.verb()?;
+        self.plan.unfinished.or(verb.traits().unfinished)
+    }
+
+    /// Says whether nothing that the operation leaves does harm, so that the next command closes it.
+    pub fn is_harmless(&self) -> bool {
+        self.unfinished() == Some(Unfinished::Harmless)
+    }
+
+    /// Says whether the operation changes roles: it is judged by what the cluster is now, under the locks of all nodes.
+    pub fn changes_roles(&self) -> bool {
+        self.unfinished() == Some(Unfinished::Blocks)
+    }
 }
 
 impl Loaded {

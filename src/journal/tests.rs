@@ -50,6 +50,22 @@ fn header(operation_id: &str) -> Header {
     }
 }
 
+#[test]
+fn an_unfinished_operation_means_what_it_was_begun_with() {
+    // What an earlier version has not written is said by the table of commands.
+    let mut header = header("x1");
+    assert!(header.changes_roles() && !header.is_harmless());
+    let old = serde_json::to_value(&header).unwrap();
+    assert!(old["plan"].get("unfinished").is_none() && old["plan"].get("locks").is_none());
+    assert_eq!(serde_json::from_value::<Header>(old).unwrap(), header);
+    // What was written counts more than the table.
+    header.plan.unfinished = Some(Unfinished::Harmless);
+    assert!(!header.changes_roles() && header.is_harmless());
+    // A command of a later version is left alone.
+    header.command = "standby levitate".into();
+    assert!(!header.changes_roles() && !header.is_harmless());
+}
+
 fn at() -> Timestamp {
     "2026-11-21T10:00:00.123Z".parse().unwrap()
 }

@@ -4,26 +4,6 @@ use crate::error::Exit;
 use crate::journal::{Entry, Flush, Journal, Record, Status};
 use crate::system::clock;
 
-/// Commands whose unfinished operations block nothing: what they leave harms nothing, and they can be run again.
-pub const HARMLESS: [&str; 15] = [
-    "standby clone",
-    "standby register",
-    "standby unregister",
-    "primary register",
-    "primary unregister",
-    "node prepare",
-    "witness register",
-    "witness unregister",
-    "cluster cleanup",
-    "node start",
-    "node stop",
-    "node restart",
-    "node reload",
-    "node service",
-    // What it may leave is standby.signal, with which the next start is that of a standby.
-    "node guard",
-];
-
 /// Ends a journal without doing anything.
 ///
 /// # Errors
@@ -40,7 +20,7 @@ pub fn close(entry: &Entry, note: &str) -> anyhow::Result<()> {
 pub fn blocking(entries: &[Entry]) -> Option<&Entry> {
     entries.iter().find(|entry| match (&entry.journal, entry.status()) {
         (_, Status::Finished { .. }) => false,
-        (Ok(loaded), _) => !HARMLESS.contains(&loaded.header.command.as_str()),
+        (Ok(loaded), _) => !loaded.header.is_harmless(),
         (Err(_), _) => true,
     })
 }

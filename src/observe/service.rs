@@ -10,10 +10,12 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::{places, start_log};
-use crate::observe::next_start;
+use crate::observe::own_node::local_endpoint;
+use crate::observe::{next_start, superuser};
 use crate::pg::control::{self, Manager};
 use crate::pg::{last_start, tools};
-use crate::plan::service::{Action, ServiceFacts};
+use crate::plan::service::{Action, Checkpoint, ServiceFacts};
+use crate::secret::Secrets;
 use crate::ui::Level;
 use crate::units::seconds;
 
@@ -126,5 +128,40 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
         user: context.environment.user.clone().unwrap_or_default(),
+    })
+}
+
+/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on a member of `pg_checkpoint`. If it may not,
+/// the superuser does it that was named.
+pub async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<Checkpoint> {
+    let config = context.config()?;
+    let ask = async {
+        let session = context
+            .connect_local()
+            .await
+            .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
+        let row = session
+            .query_one(
+                "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
+                 AND pg_has_role(oid, 'USAGE')))::text, current_user::text FROM pg_roles WHERE rolname = current_user",
+                &[],
+            )
+            .await
+            .map_err(|error| sentence(&error.to_string()))?;
+        Ok::<_, String>((row, session.server_version_num()))
+    };
+    Ok(match ask.await {
+        Ok((row, _)) if row.get(0) == Some("true") => Checkpoint::Possible(local_endpoint(config)),
+        Ok((row, version)) => {
+            let whom = format!("node \"{}\"", config.node_name);
+            let named = superuser::connect(context, &context.local_conninfo()?, &whom, secrets).await?;
+            if let Some(superuser) = named {
+                return Ok(Checkpoint::Possible(superuser.on));
+            }
+            let role = row.get(1).unwrap_or_default().to_string();
+            let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
+            Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
+        }
+        Err(why) => Checkpoint::Unknown(why),
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::journal::unfinished::{HARMLESS, blocking, close};
+use crate::journal::unfinished::{blocking, close};
 use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
 use crate::observe::operation_view::worker;
 use crate::plan::parts::events;
@@ -17,7 +17,7 @@ pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
     for entry in left.iter().filter(|entry| !context.supersedes(&entry.operation_id)) {
         let id = &entry.operation_id;
         match &entry.journal {
-            Ok(loaded) if HARMLESS.contains(&loaded.header.command.as_str()) => {
+            Ok(loaded) if loaded.header.is_harmless() => {
                 if context.global.dry_run {
                     continue;
                 }
@@ -57,7 +57,7 @@ pub fn own_unfinished(context: &Context, same: impl Fn(&Header) -> bool) -> Resu
         entry
             .journal
             .as_ref()
-            .is_ok_and(|loaded| loaded.header.command == context.command && same(&loaded.header))
+            .is_ok_and(|loaded| loaded.header.verb() == Some(context.verb) && same(&loaded.header))
             && !context.supersedes(&entry.operation_id)
     };
     Ok(left.into_iter().find(mine))

@@ -95,11 +95,6 @@ pub fn say(context: &Context, notifications: &[Notification]) {
     }
 }
 
-/// Returns the text that is reported for a failure.
-pub fn error_of<T>(result: &crate::error::Result<T>) -> Option<String> {
-    result.as_ref().err().map(ToString::to_string)
-}
-
 /// Sends the notifications that the operation would have sent if it had not been interrupted, by the present state.
 pub async fn send_all(context: &Context, notifications: &[Notification], error: Option<String>, sent: bool) {
     if notifications.is_empty() {

@@ -1,25 +1,30 @@
 //! Carrying out a plan: checks, dry run, lock, journal, run, outcome. Every mutating command ends here.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::context::Context;
 use crate::context::state_directory::{lock, would_lock};
-use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::error::{Error, Exit, Result};
 use crate::far_end::remote::Remote;
-use crate::journal::{self, Header, Journal, Past, Stage};
+use crate::journal::{self, Header, Journal, Past};
 use crate::observe::open_operations;
 use crate::observe::under_locks::Held;
 use crate::observe::unfinished::make_way;
+use crate::operation::conclusion::conclude;
+use crate::operation::examine::{examine, warnings};
 use crate::operation::live::{FarEnds, Live};
-use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus, explanation};
+use crate::operation::outcome::{Done, Outcome};
 use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
-use crate::plan::{Check, Op, Plan, Verdict, could_not};
+use crate::plan::{Op, Plan};
 use crate::registry;
 use crate::secret::Secrets;
 use crate::system::clock;
 use crate::ui::Level;
+use crate::verb::{Locks, Verb};
 
 /// Journals of finished operations that are kept on a node.
 const KEPT_JOURNALS: usize = 200;
@@ -27,91 +32,69 @@ const KEPT_JOURNALS: usize = 200;
 /// Seconds for telling the cluster of an operation.
 const ANNOUNCE_S: u32 = 5;
 
-/// What became of a plan.
+/// How a plan is carried out.
 #[derive(Debug)]
-pub struct Done {
-    /// The report, to be completed by the command.
-    pub report: Report,
-    /// False for a dry run, and where nothing was to be done.
-    pub acted: bool,
-}
-
-/// Shows what the checks found, then shows or runs the plan, as the operation of the command that was given.
-///
-/// # Errors
-/// Those of failed checks, of the lock, and of the steps; with the state that things were left in.
-pub async fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Done> {
-    carry_out_as(context, &context.command, plan, secrets).await
-}
-
-/// The same under another name, for a part of a command that is an operation of its own: a clone may start and register its server.
-///
-/// # Errors
-/// As [`carry_out`].
-pub async fn carry_out_as(context: &Context, operation: &str, plan: &Plan, secrets: Secrets) -> Result<Done> {
-    act(context, operation, plan, secrets, None, None).await
-}
-
-/// The same for a command that has taken the locks itself, before it looked at what it decides from.
-///
-/// # Errors
-/// As [`carry_out`].
-pub async fn carry_out_holding(
-    context: &Context,
-    plan: &Plan,
+pub struct How<'a> {
+    verb: Verb,
     secrets: Secrets,
-    held: &Held,
-) -> Result<Done> {
-    act(context, &context.command, plan, secrets, Some(held), None).await
-}
-
-/// The same over a channel that was opened for the checks already.
-///
-/// # Errors
-/// As [`carry_out`].
-pub async fn carry_out_over(
-    context: &Context,
-    plan: &Plan,
-    secrets: Secrets,
-    held: &Held,
+    held: Option<&'a Held>,
     channel: Option<Remote>,
-) -> Result<Done> {
-    act(context, &context.command, plan, secrets, Some(held), channel).await
 }
 
-async fn act(
-    context: &Context,
-    operation: &str,
-    plan: &Plan,
-    secrets: Secrets,
-    held: Option<&Held>,
-    channel: Option<Remote>,
-) -> Result<Done> {
+impl<'a> How<'a> {
+    /// As the operation of the command that was given, under the lock of this node, with what is to be kept out of plan and journal.
+    pub fn new(context: &Context, secrets: Secrets) -> Self {
+        Self { verb: context.verb, secrets, held: None, channel: None }
+    }
+
+    /// As the operation of another command: a clone may start and register its server.
+    #[must_use]
+    pub fn named(mut self, verb: Verb) -> Self {
+        self.verb = verb;
+        self
+    }
+
+    /// Under the locks that the command has taken itself, before it looked at what it decides from.
+    #[must_use]
+    pub fn holding(mut self, held: &'a Held) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    /// Over a channel that was opened for the checks already.
+    #[must_use]
+    pub fn over(mut self, channel: Option<Remote>) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    fn locks(&self) -> Locks {
+        if self.held.is_some() { Locks::Cluster } else { Locks::Local }
+    }
+}
+
+/// Shows what the checks found, then shows or runs the plan. What is returned says why it failed, if it did: by a check, a lock or a step;
+/// with the state that things were left in.
+pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
+    let verb = how.verb;
+    act(context, plan, how).await.unwrap_or_else(|error| Done::not_begun(verb, error))
+}
+
+/// Carries the plan out, or, without one, returns why it was not begun.
+async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
+    let (verb, held) = (how.verb, how.held);
+    if verb.traits().locks == Locks::Cluster && held.is_none() {
+        return Err(Error::new(Exit::Internal, format!("\"{verb}\" has not taken the locks of the cluster")));
+    }
     examine(context, plan)?;
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
     if context.global.dry_run {
         if !nothing_to_do {
-            let state = context.state()?;
-            match &state.aside {
-                Some(aside) => context.ui.say(
-                    Level::Notice,
-                    &format!(
-                        "state directory \"{}\" is another cluster's and would be moved to \"{}\"",
-                        state.path.display(),
-                        aside.display()
-                    ),
-                ),
-                None => {
-                    if held.is_none() {
-                        would_lock(context, &state.path).await?;
-                    }
-                    make_way(context, &state.path)?;
-                }
-            }
+            rehearse(context, held).await?;
         }
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         let report = Report { issues: warnings(plan), ..Report::new(Data::Plan(Box::new(plan.clone()))) };
-        return Ok(Done { report, acted: false });
+        return Ok(Done::nothing(report));
     }
     if nothing_to_do {
         if let Some(held) = held {
@@ -119,7 +102,7 @@ async fn act(
         }
         let report =
             Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };
-        return Ok(Done { report, acted: false });
+        return Ok(Done::nothing(report));
     }
     let directory = context.state_directory()?;
     let _lock = match held {
@@ -127,52 +110,94 @@ async fn act(
         None => Some(lock(context).await?),
     };
     make_way(context, &directory)?;
-    let far_ends = FarEnds::open(context, plan, &Past::default(), channel).await?;
+    let (world, header) = begin(context, plan, how, &directory).await?;
+    let outcome = run_recorded(context, plan, &world, &header).await;
+    if let Err(error) = journal::prune(&directory, KEPT_JOURNALS) {
+        context.debug(&format!("could not remove old journals: {error:#}"));
+    }
+    Ok(ended(verb, plan, &header.operation_id, outcome))
+}
+
+/// Looks, in a dry run, whether what the plan requires of this node's state is there: the lock, and no unfinished operation.
+async fn rehearse(context: &Context, held: Option<&Held>) -> Result<()> {
+    let state = context.state()?;
+    if let Some(aside) = &state.aside {
+        let (path, aside) = (state.path.display(), aside.display());
+        let text =
+            format!("state directory \"{path}\" is another cluster's and would be moved to \"{aside}\"");
+        context.ui.say(Level::Notice, &text);
+        return Ok(());
+    }
+    if held.is_none() {
+        would_lock(context, &state.path).await?;
+    }
+    make_way(context, &state.path)
+}
+
+/// Opens the ways to other hosts, begins the journal, and returns the world in which the plan runs.
+async fn begin<'a>(
+    context: &'a Context,
+    plan: &Plan,
+    how: How<'_>,
+    directory: &Path,
+) -> Result<(Live<'a>, Header)> {
+    let (verb, locks) = (how.verb, how.locks());
+    let far_ends = FarEnds::open(context, plan, &Past::default(), how.channel).await?;
     let config = context.config()?;
     let started_at = clock::now();
     let header = Header {
         format: journal::FORMAT,
         pgbaton: env!("CARGO_PKG_VERSION").into(),
         operation_id: journal::new_operation_id(started_at),
-        command: operation.to_string(),
+        command: verb.to_string(),
         command_line: context.command_line.clone(),
         started_at,
         node_id: config.node_id,
         node_name: config.node_name.clone(),
         system_identifier: context.system_identifier(),
         pid: std::process::id(),
-        plan: plan.clone(),
+        plan: Plan { locks: Some(locks), unfinished: verb.traits().unfinished, ..plan.clone() },
     };
     // A signal that arrives from here on is obeyed by the run, which closes its journal.
-    let world = Live::new(context, secrets)?;
-    let journal = Journal::create(&directory, &header).map_err(|error| {
+    let world = Live::new(context, how.secrets)?;
+    let journal = Journal::create(directory, &header).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
     let mut world = world.writing(journal).with(far_ends).of(&header);
-    if let Some(held) = held {
+    if let Some(held) = how.held {
         world = world.holding(held);
     }
+    Ok((world, header))
+}
+
+/// Runs the plan; the cluster has a record of its begin and of its end.
+async fn run_recorded(context: &Context, plan: &Plan, world: &Live<'_>, header: &Header) -> Outcome {
     world.warm_up(plan).await;
     let announces = plan.steps().any(|step| matches!(step.op, Op::Announce { .. }));
     if !announces {
         let begun =
             |scope| registry::operation::begun(&header.operation_id, &header.command, header.node_id, scope);
         let scope = plan.origin.as_ref().map(|origin| &origin.scope);
-        announce(context, &world, plan, &[begun(scope)]).await;
+        announce(context, world, plan, &[begun(scope)]).await;
     }
-    let outcome = run::run(plan, &Past::default(), &world).await;
+    let outcome = run::run(plan, &Past::default(), world).await;
     world.release().await;
     if !outcome.resumable {
-        record_end(context, &world, plan, &header.operation_id, &outcome).await;
+        record_end(context, world, plan, &header.operation_id, &outcome).await;
     }
-    if let Err(error) = journal::prune(&directory, KEPT_JOURNALS) {
-        context.debug(&format!("could not remove old journals: {error:#}"));
-    }
-    let report = conclude(plan, &header.operation_id, outcome).map_err(|mut error| {
-        error.issues.extend(warnings(plan));
-        error
-    })?;
-    Ok(Done { report: Report { issues: warnings(plan), ..report }, acted: true })
+    outcome
+}
+
+/// Sums up what became of a plan that was run.
+fn ended(verb: Verb, plan: &Plan, operation_id: &str, mut outcome: Outcome) -> Done {
+    let report = match conclude(plan, operation_id, &mut outcome) {
+        Ok(report) => Ok(Report { issues: warnings(plan), ..report }),
+        Err(mut error) => {
+            error.issues.extend(warnings(plan));
+            Err(error)
+        }
+    };
+    Done { acted: outcome.acted(Some(verb)), outcome: Some(outcome), report }
 }
 
 /// Records an operation in the cluster, if there is a primary to record it on.
@@ -206,262 +231,4 @@ pub async fn record_end(context: &Context, world: &Live<'_>, plan: &Plan, id: &s
         }
         _ => announce(context, world, plan, &statements).await,
     }
-}
-
-/// Reports warnings and overridden checks, and fails if any check stops the operation.
-///
-/// # Errors
-/// That of the check that matters most.
-pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
-    for check in &plan.checks {
-        match check.verdict {
-            Verdict::Pass => context.debug(&format!("check passed: {}", check.message)),
-            Verdict::Warning => {
-                context.ui.message(
-                    Level::Warning,
-                    &check.message,
-                    check.detail.as_deref(),
-                    check.hint.as_deref(),
-                );
-            }
-            Verdict::Fail if check.waived => context.ui.message(
-                Level::Warning,
-                &format!(
-                    "overridden by {}: {}",
-                    check.waiver.map_or("", crate::plan::Waiver::option),
-                    check.message
-                ),
-                check.detail.as_deref(),
-                None,
-            ),
-            Verdict::Fail => {}
-        }
-    }
-    let failed: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
-    let Some(first) = failed.first() else { return Ok(()) };
-    // What matters most decides the code: a second primary, then lost data, then who is busy, then connections.
-    let rank = |exit: Exit| match exit {
-        Exit::SecondPrimary => 0,
-        Exit::DataLoss => 1,
-        Exit::Busy => 2,
-        Exit::Connection => 3,
-        Exit::Remote => 4,
-        _ => 5,
-    };
-    let exit = failed.iter().map(|check| check.exit).min_by_key(|exit| rank(*exit)).unwrap_or(Exit::Failed);
-    let mut error = if failed.len() == 1 {
-        let mut error = Error::new(exit, format!("could not {}: {}", plan.title, first.message));
-        error.detail.clone_from(&first.detail);
-        error.hint = told_hint(first);
-        error
-    } else {
-        let issues = failed
-            .iter()
-            .map(|check| Issue {
-                severity: Severity::Error,
-                code: "check_failed",
-                node_id: check.node_id,
-                message: check.message.clone(),
-                detail: check.detail.clone(),
-                hint: told_hint(check),
-            })
-            .collect();
-        Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
-    };
-    error.issues.extend(warnings(plan));
-    error = error.detail("Nothing was changed.");
-    error.data = json!({ "checks": crate::output::plan::checks(&plan.checks) });
-    Err(error)
-}
-
-/// Returns a check's hint, with the option that would override it.
-fn told_hint(check: &Check) -> Option<String> {
-    let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
-    match (&check.hint, waiver) {
-        (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
-        (hint, waiver) => hint.clone().or(waiver),
-    }
-}
-
-fn warnings(plan: &Plan) -> Vec<Issue> {
-    plan.checks
-        .iter()
-        .filter(|check| check.verdict == Verdict::Warning || check.waived)
-        .map(|check| Issue {
-            severity: Severity::Warning,
-            code: if check.waived { "check_waived" } else { "check_warning" },
-            node_id: check.node_id,
-            message: check.message.clone(),
-            detail: check.detail.clone(),
-            hint: check.hint.clone(),
-        })
-        .collect()
-}
-
-/// Adds fields to the data of an answer, which is an object.
-pub fn add_data(result: &mut Result<Done>, fields: serde_json::Value) {
-    let data = match result {
-        Ok(done) => match &mut done.report.data {
-            Data::Done(data) => data,
-            _ => return,
-        },
-        Err(error) => &mut error.data,
-    };
-    if let (Some(data), serde_json::Value::Object(fields)) = (data.as_object_mut(), fields) {
-        for (name, value) in fields {
-            data.insert(name, value);
-        }
-    }
-}
-
-/// Returns how long a step took that the command has done; None if it has not.
-pub fn step_s(result: &Result<Done>, id: &str) -> Option<f64> {
-    let data = match result {
-        Ok(done) => match &done.report.data {
-            Data::Done(data) => data,
-            _ => return None,
-        },
-        Err(error) => &error.data,
-    };
-    let steps = data.get("steps")?.as_array()?;
-    steps.iter().find(|step| step["id"] == id && step["status"] == "done")?["wall_s"].as_f64()
-}
-
-/// Says what a rollback has left that is not urgent, and what removes it.
-fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Issue {
-    let back = plan.rollback.iter().find(|back| back.step.id == failure.id);
-    let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
-    let hint = match resumable {
-        Some(id) => Some(format!(
-            "When the cause is fixed, \"pgbaton operation abandon {id}\" does it; a new \"pgbaton standby switchover\" does it first."
-        )),
-        None => by_hand,
-    };
-    Issue {
-        severity: Severity::Warning,
-        code: "step_failed",
-        node_id: None,
-        message: could_not(&failure.title),
-        detail: explanation(&failure.title, &failure.error),
-        hint,
-    }
-}
-
-/// Turns what became of a plan into a report or an error.
-///
-/// # Errors
-/// The first failure, with the state that things were left in.
-pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Report> {
-    let data = json!({ "operation_id": operation_id, "steps": outcome.steps });
-    if matches!(outcome.ended, Ended::Done | Ended::NothingToDo) {
-        return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
-    }
-    let state = match outcome.ended {
-        Ended::WentBack if plan.rollback.is_empty() && outcome.changed => {
-            if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
-                "The steps before it stay done."
-            } else {
-                ""
-            }
-        }
-        Ended::WentBack if plan.rollback.is_empty() => "Nothing was changed.",
-        Ended::WentBack if outcome.changed => "All other changes were rolled back.",
-        Ended::WentBack => "What had been changed was undone.",
-        Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
-            "The rollback failed in part; there may be no writable primary. Run \"pgbaton cluster show\"."
-        }
-        Ended::Regained => "",
-        Ended::BackFailed => "The rollback failed in part.",
-        Ended::Incomplete => "Everything else was done.",
-        Ended::Unfinished if outcome.exit == Exit::Promotion => {
-            "The operation is unfinished: not all steps were run. There may be no primary until the operation is resumed."
-        }
-        Ended::Unfinished => "The operation is unfinished: not all steps were run.",
-        Ended::Done | Ended::NothingToDo => "",
-    };
-    // What the rollback leaves on purpose.
-    let mut stays: Vec<&str> = Vec::new();
-    if outcome.ended == Ended::WentBack && !plan.rollback.is_empty() {
-        let in_vain =
-            |id: &str| outcome.failures.iter().any(|failure| failure.id == id && failure.error.no_effect);
-        let begun = |id: &str| {
-            outcome.steps.iter().any(|step| step.id == id && step.status != StepStatus::NotDone)
-                && !in_vain(id)
-        };
-        for left in
-            plan.steps().filter(|step| begun(&step.id)).filter_map(|step| step.left_in_place.as_deref())
-        {
-            if !stays.contains(&left) {
-                stays.push(left);
-            }
-        }
-        stays.dedup();
-    }
-    let regained = plan.regained.as_ref().filter(|_| outcome.ended == Ended::Regained);
-    let left: Vec<Issue> = outcome
-        .failures
-        .iter()
-        .filter(|failure| regained.is_some() && failure.stage == Stage::Back)
-        .map(|failure| left_over(plan, failure, outcome.resumable.then_some(operation_id)))
-        .collect();
-    let undone = |failure: &&StepFailure| failure.stage == Stage::Back;
-    let titles: Vec<&str> =
-        outcome.failures.iter().filter(undone).map(|failure| failure.title.as_str()).collect();
-    let not_done = titles.join("; ");
-    let is_listed = left.is_empty();
-    let mut failures =
-        outcome.failures.into_iter().filter(|failure| is_listed || failure.stage != Stage::Back);
-    let mut error = match (failures.next(), outcome.signal) {
-        (Some(first), _) if first.stage == Stage::Verify => {
-            let mut error = Error::new(outcome.exit, first.error.primary);
-            error.detail = first.error.detail;
-            error.hint = first.error.hint;
-            error
-        }
-        (Some(first), _) => {
-            let mut error = Error::new(outcome.exit, could_not(&first.title));
-            // A step that ran out of time says no more than that itself.
-            if first.error.primary != error.primary {
-                error = error.detail(crate::error::sentence(&first.error.primary));
-            }
-            if let Some(detail) = &first.error.detail {
-                error = error.detail(detail.clone());
-            }
-            if let Some(hint) = &first.error.hint {
-                error = error.hint(hint.clone());
-            }
-            error
-        }
-        (None, Some(_)) => Error::new(outcome.exit, format!("interrupted: {}", plan.title)),
-        (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
-    };
-    if let Some(regained) = regained {
-        error = error.detail(format!(
-            "The rollback was run, and {}. Rollback steps not done: {not_done}.",
-            regained.probe
-        ));
-    }
-    for sentence in stays {
-        error = error.detail(sentence);
-    }
-    if !state.is_empty() {
-        error = error.detail(state);
-    }
-    if outcome.resumable {
-        error = error.hint(format!(
-            "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
-        ));
-    }
-    error.issues = left;
-    error.issues.extend(failures.map(|failure| Issue {
-        severity: Severity::Error,
-        code: "step_failed",
-        node_id: None,
-        message: could_not(&failure.title),
-        detail: explanation(&failure.title, &failure.error),
-        hint: failure.error.hint,
-    }));
-    error.changed = outcome.changed;
-    error.data = data;
-    Err(error)
 }

@@ -10,12 +10,13 @@ use crate::facts::server::ServerFacts;
 use crate::journal::Past;
 use crate::plan::{Back, FileOp, OnResume, Op, Origin, Plan, Probe, Step};
 use crate::registry::NodeType;
+use crate::verb::Verb;
 
 /// What an unfinished operation is judged from.
 #[derive(Debug)]
 pub struct Left<'a> {
-    /// Its command, in words.
-    pub command: &'a str,
+    /// Its command; None for one that this version does not know.
+    pub verb: Option<Verb>,
     /// Its plan.
     pub plan: &'a Plan,
     /// How far it came.
@@ -59,7 +60,7 @@ pub fn course(left: &Left<'_>) -> Course {
             (false, _) => Course::Anew,
         };
     };
-    let former = origin.primary.filter(|_| left.command == "standby switchover");
+    let former = origin.primary.filter(|_| left.verb == Some(Verb::StandbySwitchover));
     if past_no_return {
         return match (own, newer_than_own(left, own)) {
             (Some(_), Some(why)) => Course::Overtaken(why),
@@ -354,11 +355,11 @@ mod tests {
         Record::Mark { step: step.into(), stage: Stage::Forward, mark: Mark::Started, at }
     }
 
-    fn went(command: &str, origin: bool, marks: &[&str], cluster: &ClusterFacts) -> Course {
+    fn went(verb: Verb, origin: bool, marks: &[&str], cluster: &ClusterFacts) -> Course {
         let plan = plan(origin);
         let records: Vec<Record> = marks.iter().map(|step| mark(step)).collect();
         let past = Past::of(&plan, &records);
-        course(&Left { command, plan: &plan, past: &past, node_id: 2, cluster })
+        course(&Left { verb: Some(verb), plan: &plan, past: &past, node_id: 2, cluster })
     }
 
     /// A promotion of the node at that place, which no other server is taken for.
@@ -367,8 +368,8 @@ mod tests {
         server(cluster, at).started_at = format!("promoted {at} {timeline}");
     }
 
-    const SWITCHOVER: &str = "standby switchover";
-    const PROMOTE: &str = "standby promote";
+    const SWITCHOVER: Verb = Verb::StandbySwitchover;
+    const PROMOTE: Verb = Verb::StandbyPromote;
 
     fn down(mut cluster: ClusterFacts, at: usize) -> ClusterFacts {
         cluster.nodes[at].server = Err(silence(Answered::Nothing));
@@ -439,8 +440,8 @@ mod tests {
     fn of_a_journal_of_before_nothing_is_promoted() {
         for cluster in [healthy(), down(healthy(), 0)] {
             for marks in [&["slot"][..], &["promote"]] {
-                for command in [SWITCHOVER, PROMOTE] {
-                    assert_eq!(went(command, false, marks, &cluster), Course::Anew);
+                for verb in [SWITCHOVER, PROMOTE] {
+                    assert_eq!(went(verb, false, marks, &cluster), Course::Anew);
                 }
             }
         }

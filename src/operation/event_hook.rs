@@ -126,6 +126,21 @@ pub(crate) async fn record(context: &Context, session: &Session, happening: &Hap
     }
 }
 
+/// Returns the variable that has the value of a placeholder of repmgr's.
+fn variable(placeholder: char) -> Option<&'static str> {
+    Some(match placeholder {
+        'n' => "NODE_ID",
+        'e' => "EVENT",
+        's' => "SUCCESS",
+        't' => "TIMESTAMP",
+        'd' => "DETAILS",
+        'p' => "UPSTREAM_ID",
+        'a' => "UPSTREAM_NAME",
+        'c' => "UPSTREAM_CONNINFO",
+        _ => return None,
+    })
+}
+
 /// Replaces repmgr's placeholders by references to variables, so that the shell never reads a value as code.
 ///
 /// repmgr pastes the values into the line; a node name or a server's message with a quote in it is then executed. Here `%d` becomes a quoted
@@ -198,29 +213,13 @@ fn expand(template: &str) -> String {
                 out.push(c);
             }
             ('%', _) => {
-                let variable = match chars.next() {
-                    Some('n') => "NODE_ID",
-                    Some('e') => "EVENT",
-                    Some('s') => "SUCCESS",
-                    Some('t') => "TIMESTAMP",
-                    Some('d') => "DETAILS",
-                    Some('p') => "UPSTREAM_ID",
-                    Some('a') => "UPSTREAM_NAME",
-                    Some('c') => "UPSTREAM_CONNINFO",
-                    Some('%') => {
-                        out.push('%');
-                        continue;
-                    }
-                    Some(other) => {
-                        out.push('%');
-                        out.push(other);
-                        continue;
-                    }
-                    None => {
-                        out.push('%');
-                        continue;
-                    }
+                let Some(variable) = chars.peek().copied().and_then(variable) else {
+                    // "%%" is a percent sign; what is no placeholder stays as it is.
+                    out.push('%');
+                    out.extend(chars.next().filter(|next| *next != '%'));
+                    continue;
                 };
+                chars.next();
                 match quotes {
                     Quotes::Double => out.push_str(&format!("${{PGBATON_{variable}}}")),
                     Quotes::None => out.push_str(&format!("\"${{PGBATON_{variable}}}\"")),

@@ -3,8 +3,12 @@
 
 pub mod announce;
 pub mod carry_out;
+pub mod change_roles;
+pub mod conclusion;
 pub mod course;
 pub mod event_hook;
+pub mod examine;
+pub mod finish;
 pub mod live;
 pub mod old_primary_host;
 pub mod outcome;
@@ -15,4 +19,5 @@ pub mod resume;
 pub mod run;
 #[cfg(test)]
 pub mod scripted;
+pub mod start_permission;
 pub mod wait;

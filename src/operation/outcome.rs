@@ -1,14 +1,17 @@
-//! The interface between a run and the world, and the outcome of an operation.
+//! The interface between a run and the world, the outcome of an operation, and what a command has of it.
 
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Result as CommandResult};
 use crate::journal::{Flush, Record, Stage};
 use crate::operation::run::Signal;
+use crate::output::{Data, Report};
 use crate::plan::probe::Probe;
 use crate::plan::{Phase, Step, Verify, could_not};
+use crate::verb::Verb;
 
 /// The outside world: the live one, or the scripted one of the tests.
 ///
@@ -144,6 +147,73 @@ pub struct Outcome {
     pub steps: Vec<StepReport>,
 }
 
+impl Outcome {
+    /// Says whether the operation was at work on something, so that its end is an event: it is done, or something was changed and not
+    /// undone, or it failed with the code of a failure that is always reported.
+    pub fn acted(&self, verb: Option<Verb>) -> bool {
+        let is_done = matches!(self.ended, Ended::Done | Ended::NothingToDo);
+        is_done || self.changed || verb.is_some_and(|verb| verb.reports(self.exit))
+    }
+}
+
+/// What a command has of a plan that was to be carried out.
+#[derive(Debug)]
+pub struct Done {
+    /// What became of the steps; None where none was run: in a dry run, after a failed check, where nothing was to be done.
+    pub outcome: Option<Outcome>,
+    /// Whether its end is an event: see [`Outcome::acted`]. False for a dry run, and where nothing was to be done.
+    pub acted: bool,
+    /// The report, to be completed by the command, or why it failed.
+    pub report: CommandResult<Report>,
+}
+
+impl Done {
+    /// Nothing was to be done, or all was a dry run.
+    pub fn nothing(report: Report) -> Self {
+        Self { outcome: None, acted: false, report: Ok(report) }
+    }
+
+    /// A check, a lock or another host has refused it.
+    pub fn not_begun(verb: Verb, error: Error) -> Self {
+        Self { outcome: None, acted: error.changed || verb.reports(error.exit), report: Err(error) }
+    }
+
+    /// Completes the error, if there is one.
+    pub fn map_error(&mut self, complete: impl FnOnce(Error) -> Error) {
+        let report = std::mem::replace(&mut self.report, Ok(Report::new(Data::Nothing)));
+        self.report = report.map_err(complete);
+    }
+
+    /// Returns the text that is reported for a failure.
+    pub fn error_text(&self) -> Option<String> {
+        self.report.as_ref().err().map(ToString::to_string)
+    }
+
+    /// Returns how many seconds a step took that this run has done; None if it has not.
+    pub fn step_s(&self, id: &str) -> Option<f64> {
+        let steps = &self.outcome.as_ref()?.steps;
+        steps.iter().find(|step| step.id == id && step.status == StepStatus::Done)?.wall_s
+    }
+
+    /// Says whether this run has begun a step.
+    pub fn begun(&self, id: &str) -> bool {
+        let mut steps = self.outcome.iter().flat_map(|outcome| &outcome.steps);
+        steps.any(|step| step.id == id && step.status != StepStatus::NotDone)
+    }
+
+    /// Adds fields to the data of the answer, which is an object.
+    pub fn add_data(&mut self, fields: Value) {
+        let data = match &mut self.report {
+            Ok(Report { data: Data::Done(data), .. }) => data,
+            Ok(_) => return,
+            Err(error) => &mut error.data,
+        };
+        if let (Some(data), Value::Object(fields)) = (data.as_object_mut(), fields) {
+            data.extend(fields);
+        }
+    }
+}
+
 /// A step that failed.
 #[derive(Debug)]
 pub struct StepFailure {
@@ -200,5 +270,37 @@ impl StepStatus {
     /// Done, by whichever run.
     pub fn is_done(self) -> bool {
         matches!(self, Self::Done | Self::AlreadyDone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(ended: Ended, exit: Exit, changed: bool) -> Outcome {
+        Outcome {
+            exit,
+            ended,
+            signal: None,
+            past_no_return: false,
+            changed,
+            resumable: false,
+            failures: Vec::new(),
+            warnings: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_end_is_an_event_by_one_rule() {
+        let acted = |ended, exit, changed, verb| outcome(ended, exit, changed).acted(Some(verb));
+        // A plan that only waits for what it expects has acted, too.
+        assert!(acted(Ended::NothingToDo, Exit::Done, false, Verb::NodeRejoin));
+        assert!(acted(Ended::WentBack, Exit::Switchover, false, Verb::StandbySwitchover));
+        assert!(!acted(Ended::WentBack, Exit::Switchover, false, Verb::StandbyPromote));
+        assert!(acted(Ended::Incomplete, Exit::Incomplete, true, Verb::StandbyPromote));
+        // A check that refuses with the code of the command is a failure of the command.
+        let refused = |exit| Done::not_begun(Verb::StandbyFollow, Error::new(exit, "no")).acted;
+        assert!(refused(Exit::Follow) && !refused(Exit::Failed));
     }
 }

@@ -3,7 +3,7 @@
 use crate::context::{Context, state_directory};
 use crate::error::Result;
 use crate::observe::under_locks::Held;
-use crate::operation::carry_out;
+use crate::operation::examine::examine;
 use crate::operation::old_primary_host::{Hosts, Known};
 use crate::plan::Check;
 use crate::plan::parts::repmgr::RepmgrActivity;
@@ -62,7 +62,7 @@ pub async fn judge_anew(
         facts.hosts.clone_from(&hosts.says);
         anew = judged(&facts);
     }
-    let examined = carry_out::examine(context, &anew);
+    let examined = examine(context, &anew);
     match examined {
         Ok(()) => held.hosts = hosts.agreeing(),
         Err(_) => hosts.unsecure(context).await,

@@ -8,12 +8,13 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::{OPEN, Remote, second_channel, secured};
-use crate::journal::{Entry, Flush, Journal, Loaded, Past, Record, Stage};
+use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record, Stage};
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
-use crate::operation::announce::{self, error_of, send_all};
-use crate::operation::carry_out::{conclude, record_end};
+use crate::operation::announce::{self, send_all};
+use crate::operation::carry_out::record_end;
+use crate::operation::conclusion::conclude;
 use crate::operation::course::{Course, Left, confirmed, course, undo};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Ended, Outcome, StepStatus};
@@ -70,11 +71,11 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = &header.operation_id;
-    let held = held(context, &header.command).await?;
-    let alone = alone(context, &header.command).await?;
+    let held = held(context, header).await?;
+    let alone = alone(context, header).await?;
     let course = match &held {
         Some(held) => course(&Left {
-            command: &header.command,
+            verb: header.verb(),
             plan: &header.plan,
             past: &past,
             node_id: header.node_id,
@@ -132,8 +133,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = header.operation_id.clone();
-    let held = held(context, &header.command).await?;
-    let _alone = alone(context, &header.command).await?;
+    let held = held(context, header).await?;
+    let _alone = alone(context, header).await?;
     if past.past_no_return()
         && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. }))
     {
@@ -159,7 +160,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
     }
     let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;
-    let outcome = run::undo(&plan, &past, &world, "abandoned").await;
+    let mut outcome = run::undo(&plan, &past, &world, "abandoned").await;
     world.release().await;
     record_end(context, &world, &plan, &id, &outcome).await;
     let sent = past.done(Stage::Forward, events::STEP);
@@ -173,7 +174,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let mut left = state_of(held.as_ref());
     if outcome.ended == Ended::BackFailed {
         let error =
-            conclude(&plan, &id, outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
+            conclude(&plan, &id, &mut outcome).err().unwrap_or_else(|| Error::failed("could not undo all"));
         return Err(error.detail("The operation is closed all the same.").detail(left.detail));
     }
     let left_to_do: Vec<&str> = (plan.steps())
@@ -196,8 +197,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
 }
 
 /// Takes the locks that the operation held, and asks all nodes under them.
-async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
-    if !changes_roles(command) {
+async fn held(context: &Context, header: &Header) -> Result<Option<Held>> {
+    if !header.changes_roles() {
         return Ok(None);
     }
     let rows: Vec<_> = match discovery::cluster(context).await {
@@ -211,8 +212,8 @@ async fn held(context: &Context, command: &str) -> Result<Option<Held>> {
 }
 
 /// Takes the lock of this node for an operation that needs no other one.
-async fn alone(context: &Context, command: &str) -> Result<Option<LocalLock>> {
-    match changes_roles(command) || context.global.dry_run {
+async fn alone(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
+    match header.changes_roles() || context.global.dry_run {
         true => Ok(None),
         false => lock(context).await.map(Some),
     }
@@ -284,7 +285,6 @@ async fn go_on(
     held: Option<&Held>,
     way: Way,
 ) -> Result<Report> {
-    let id = loaded.header.operation_id.as_str();
     let plan = match way {
         Way::Back(_) | Way::Gone => &confirmed(&loaded.header.plan),
         Way::Needed(_) | Way::IfThere => &loaded.header.plan,
@@ -310,30 +310,31 @@ async fn go_on(
     let (world, past) = world(context, loaded, past, held, far_ends).await?;
     let outcome = run::run(plan, &past, &world).await;
     world.release().await;
-    finished(context, &world, plan, id, outcome).await
+    finished(context, &world, &loaded.header, plan, outcome).await
 }
 
 /// Says and records what has become of an operation.
 async fn finished(
     context: &Context,
     world: &Live<'_>,
+    header: &Header,
     plan: &Plan,
-    id: &str,
-    outcome: Outcome,
+    mut outcome: Outcome,
 ) -> Result<Report> {
+    let id = header.operation_id.as_str();
     let resumable = outcome.resumable;
     if !resumable {
         record_end(context, world, plan, id, &outcome).await;
     }
     let sent = outcome.steps.iter().any(|step| step.id == events::STEP && step.status.is_done());
-    // What was rolled back is reported as these commands report it.
-    let acted = outcome.changed || [Exit::Switchover, Exit::Follow, Exit::Rejoin].contains(&outcome.exit);
-    let result = conclude(plan, id, outcome);
+    // What was rolled back is reported as its command reports it.
+    let acted = outcome.acted(header.verb());
+    let result = conclude(plan, id, &mut outcome);
     if result.is_ok() {
         announce::say(context, &plan.notifications);
     }
     if !resumable && acted {
-        send_all(context, &plan.notifications, error_of(&result), sent).await;
+        send_all(context, &plan.notifications, result.as_ref().err().map(ToString::to_string), sent).await;
     }
     result
 }
@@ -389,20 +390,20 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         Some("What it left is undone; the command is planned anew."),
         None,
     );
-    let held = held(context, &header.command).await?;
-    let _alone = alone(context, &header.command).await?;
-    let plan = match changes_roles(&header.command) {
+    let held = held(context, header).await?;
+    let _alone = alone(context, header).await?;
+    let plan = match header.changes_roles() {
         true => undo(&header.plan, false),
         // Their next run takes over what they left.
         false => Plan { rollback: Vec::new(), ..header.plan.clone() },
     };
     let far_ends = FarEnds::open(context, &plan, past, None).await?;
     let (world, past) = world(context, loaded, past, held.as_ref(), far_ends).await?;
-    let outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
+    let mut outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
     world.release().await;
     record_end(context, &world, &plan, id, &outcome).await;
     if outcome.ended == Ended::BackFailed {
-        return Err(conclude(&plan, id, outcome)
+        return Err(conclude(&plan, id, &mut outcome)
             .err()
             .unwrap_or_else(|| Error::failed("could not undo all")));
     }
@@ -574,14 +575,6 @@ fn state_of(held: Option<&Held>) -> State {
         },
         _ => State { detail: format!("{} nodes accept writes: {}.", primaries.len(), primaries.join(", ")), hint: Some("Run \"pgbaton cluster show\".".into()) },
     }
-}
-
-/// Says whether a command changes roles, and so holds the locks of the whole cluster.
-pub fn changes_roles(command: &str) -> bool {
-    matches!(
-        command,
-        "standby promote" | "standby follow" | "standby switchover" | "standby rewind" | "node rejoin"
-    )
 }
 
 /// Returns the secrets that can be found again: those of the configuration and of the metadata.

@@ -13,6 +13,8 @@ const DELETE_S: u32 = 3600;
 /// Seconds that the vacuum may take.
 const VACUUM_S: u32 = 3600;
 
+const TABLE: &str = "table \"monitoring_history\"";
+
 /// What `cluster cleanup` decides from.
 #[derive(Clone, Debug)]
 pub struct CleanupFacts {
@@ -28,9 +30,8 @@ pub struct CleanupFacts {
 
 /// Plans `cluster cleanup`; `on` is the primary.
 pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
-    const TABLE: &str = "table \"monitoring_history\"";
-    let History { database, role, .. } = &facts.history;
     let history = &facts.history;
+    let database = &history.database;
     let title = "clean up the monitoring history".to_string();
     let mut checks = vec![if history.exists {
         Check::pass("history_exists", format!("database \"{database}\" has {TABLE}"))
@@ -40,46 +41,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
             .exit(Exit::Query)
     }];
     if history.exists {
-        let lacking: Vec<&str> = [(history.may_read, "SELECT"), (history.may_delete, "DELETE")]
-            .into_iter()
-            .filter(|(may, _)| !may)
-            .map(|(_, right)| right)
-            .collect();
-        let role = quote_ident(role);
-        let usage =
-            if history.may_use { String::new() } else { format!("GRANT USAGE ON SCHEMA repmgr TO {role}; ") };
-        checks.push(if lacking.is_empty() && history.may_use {
-            Check::pass("history_writable", "the role has the privileges to delete records")
-        } else {
-            let mut grants = usage;
-            if !lacking.is_empty() {
-                grants.push_str(&format!(
-                    "GRANT {} ON repmgr.monitoring_history TO {role};",
-                    lacking.join(", ")
-                ));
-            }
-            Check::fail(
-                "history_writable",
-                format!("role {role} lacks the privileges to delete records of the monitoring history"),
-            )
-            .detail(format!("It lacks privileges on {TABLE} in database \"{database}\"."))
-            .hint(format!(
-                "On the primary, in that database, as the owner of the table run: {}",
-                grants.trim_end()
-            ))
-            .exit(Exit::Query)
-        });
-        if !history.may_vacuum && facts.records != Some(0) {
-            checks.push(
-                Check::warning("history_vacuum", format!("role {role} lacks the privilege to vacuum the monitoring history, which is \
-                    skipped"))
-                    .detail("The space of the deleted records is reused after the next autovacuum.")
-                    .hint(format!(
-                        "From PostgreSQL 17 on, in database \"{database}\" run: GRANT MAINTAIN ON repmgr.monitoring_history TO {role}; \
-                         before, only the owner of the table or of the database can."
-                    )),
-            );
-        }
+        checks.extend(privileges(facts));
     }
     let records = facts.records.unwrap_or(0);
     if records == 0 {
@@ -126,6 +88,51 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
     }
     plan.announce_on = Some(on.clone());
     plan
+}
+
+/// Checks the privileges on the monitoring history.
+fn privileges(facts: &CleanupFacts) -> Vec<Check> {
+    let history = &facts.history;
+    let History { database, role, .. } = history;
+    let lacking: Vec<&str> = [(history.may_read, "SELECT"), (history.may_delete, "DELETE")]
+        .into_iter()
+        .filter(|(may, _)| !may)
+        .map(|(_, right)| right)
+        .collect();
+    let role = quote_ident(role);
+    let usage =
+        if history.may_use { String::new() } else { format!("GRANT USAGE ON SCHEMA repmgr TO {role}; ") };
+    let mut checks = vec![if lacking.is_empty() && history.may_use {
+        Check::pass("history_writable", "the role has the privileges to delete records")
+    } else {
+        let mut grants = usage;
+        if !lacking.is_empty() {
+            grants.push_str(&format!("GRANT {} ON repmgr.monitoring_history TO {role};", lacking.join(", ")));
+        }
+        Check::fail(
+            "history_writable",
+            format!("role {role} lacks the privileges to delete records of the monitoring history"),
+        )
+        .detail(format!("It lacks privileges on {TABLE} in database \"{database}\"."))
+        .hint(format!(
+            "On the primary, in that database, as the owner of the table run: {}",
+            grants.trim_end()
+        ))
+        .exit(Exit::Query)
+    }];
+    if !history.may_vacuum && facts.records != Some(0) {
+        let message =
+            format!("role {role} lacks the privilege to vacuum the monitoring history, which is skipped");
+        checks.push(
+            Check::warning("history_vacuum", message)
+                .detail("The space of the deleted records is reused after the next autovacuum.")
+                .hint(format!(
+                    "From PostgreSQL 17 on, in database \"{database}\" run: GRANT MAINTAIN ON repmgr.monitoring_history TO {role}; \
+                     before, only the owner of the table or of the database can."
+                )),
+        );
+    }
+    checks
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Exit;
 use crate::pg::endpoint::Endpoint;
 use crate::plan::parts::events::Notification;
+use crate::verb::{Locks, Unfinished};
 
 pub use crate::registry::operation::Scope;
 pub use check::{Check, Verdict, Waiver};
@@ -91,6 +92,12 @@ pub struct Plan {
     /// Operations that are no longer open on the nodes that ran them; their rows are closed when this one has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<String>,
+    /// The locks that it is carried out under, written when it begins; a journal of an earlier version does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<Locks>,
+    /// What it means that it is unfinished, written when it begins; a journal of an earlier version does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
 }
 
 /// The state of the cluster that an operation was planned for.
@@ -255,6 +262,8 @@ impl Plan {
             far_ends: Vec::new(),
             notifications: Vec::new(),
             settled: Vec::new(),
+            locks: None,
+            unfinished: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use pgbaton::cli::options::{self, Node, Use};
+use pgbaton::verb::{Node, Use, Verb};
 use serde_json::Value;
 use snapbox::{assert_data_eq, file, str};
 
@@ -128,7 +128,7 @@ fn help_of_every_command() {
         // The first letter of the option is not -h, which is the host, as in psql.
         assert_eq!(ground.run(&format!("help {command}")).code(0).stdout, help);
         let short = ground.run(&format!("{command} -?")).code(0).stdout.clone();
-        let connects = options::of(&command).unwrap().has(Use::Connection);
+        let connects = Verb::parse(&command).unwrap().has(Use::Connection);
         assert_eq!(short.contains("-h, --host <HOST>"), connects, "{command}");
     }
     assert_data_eq!(all, file!["../snapshots/help.txt"].raw());
@@ -154,25 +154,25 @@ fn no_option_is_ignored() {
         }
     };
     let mut refused = 0;
-    for leaf in options::LEAVES {
-        let more = match leaf.name {
+    for verb in Verb::ALL {
+        let more = match verb.words() {
             "completions" => "bash",
             "node service" => "--action stop",
             "operation cleanup" => "--newest 1",
             _ => "",
         };
-        for option in Use::ALL.into_iter().filter(|option| !leaf.has(*option)) {
+        for option in Use::ALL.into_iter().filter(|option| !verb.has(*option)) {
             for words in given(option) {
-                let output = ground.run(&format!("{words} {} {more}", leaf.name));
+                let output = ground.run(&format!("{words} {} {more}", verb.words()));
                 let says = match option {
-                    Use::Csv => format!("\"{}\" has no CSV output", leaf.name),
-                    _ => format!("cannot be used with \"{}\"", leaf.name),
+                    Use::Csv => format!("\"{}\" has no CSV output", verb.words()),
+                    _ => format!("cannot be used with \"{}\"", verb.words()),
                 };
-                if leaf.of_repmgr.contains(&option) {
-                    output.says(&format!("has no effect on \"{}\"", leaf.name));
+                if verb.traits().of_repmgr.contains(&option) {
+                    output.says(&format!("has no effect on \"{}\"", verb.words()));
                     continue;
                 }
-                let unknown = ["cluster check", "node guard"].contains(&leaf.name);
+                let unknown = ["cluster check", "node guard"].contains(&verb.words());
                 output.code(if unknown { 3 } else { 1 }).says(&says);
                 assert_eq!(output.stdout, "", "{output:?}");
                 refused += 1;
@@ -185,7 +185,7 @@ fn no_option_is_ignored() {
     output.code(1).says("option \"--host\" cannot be used with \"node stop\"").says("--node-id");
     let document = ground.run("--json cluster show --node-id 2");
     envelope(document.code(1), "cluster show");
-    assert_eq!(options::of("cluster show").unwrap().node, Node::Meaningless);
+    assert_eq!(Verb::ClusterShow.traits().node, Node::Meaningless);
 }
 
 #[test]

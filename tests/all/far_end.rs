@@ -35,6 +35,7 @@ use pgbaton::system::command::Command;
 use pgbaton::system::environment::Environment;
 use pgbaton::system::lock::{Holder, LocalLock};
 use pgbaton::ui::{Level, Ui};
+use pgbaton::verb::Verb;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
@@ -77,7 +78,7 @@ fn context_of(config: &Path, home: &Path) -> Context {
     let ui = Ui::new(Level::Error, false, false);
     Context::new(
         global,
-        "standby switchover".into(),
+        Verb::StandbySwitchover,
         vec![],
         environment,
         ui,

@@ -1,27 +1,27 @@
 //! The options that say where: every command acts on the node that is named, or does nothing.
 
-use pgbaton::cli::options::{LEAVES, Leaf, Node, Use};
+use pgbaton::verb::{Node, Use, Verb};
 
 use crate::support::{Nodes, Output, postgres};
 
 /// Words that a command takes at least, and those that keep it from changing anything.
-fn words(leaf: &Leaf) -> Vec<&'static str> {
-    let mut words: Vec<&str> = leaf.name.split(' ').collect();
-    match leaf.name {
+fn words(verb: Verb) -> Vec<&'static str> {
+    let mut words: Vec<&str> = verb.words().split(' ').collect();
+    match verb.words() {
         "completions" => words.push("bash"),
         "node service" => words.push("--action=stop"),
         "operation cleanup" => words.push("--newest=100"),
         _ => {}
     }
-    if leaf.has(Use::DryRun) {
+    if verb.has(Use::DryRun) {
         words.push("--dry-run");
     }
     words
 }
 
 /// A command that answers by its exit code has a code of its own for everything else.
-fn refusal(leaf: &Leaf) -> i32 {
-    if ["cluster check", "node guard"].contains(&leaf.name) { 3 } else { 1 }
+fn refusal(verb: Verb) -> i32 {
+    if ["cluster check", "node guard"].contains(&verb.words()) { 3 } else { 1 }
 }
 
 #[test]
@@ -34,59 +34,59 @@ fn every_command_acts_on_the_node_that_is_named_or_on_none() {
     let servers = || (one.postmaster(), two.postmaster());
     let before = servers();
     let there = format!("-f {}", two.config().display());
-    for leaf in LEAVES {
-        let run = |more: &[&str]| -> Output { one.pgbaton(words(leaf)).args(more).args(["-v"]).run() };
+    for verb in Verb::ALL {
+        let run = |more: &[&str]| -> Output { one.pgbaton(words(verb)).args(more).args(["-v"]).run() };
         for more in [["--node-id", "2"], ["--node-name", "node2"]] {
             let output = run(&more);
-            match leaf.node {
+            match verb.traits().node {
                 Node::HandedOver => {
-                    assert!(output.stderr.contains(&there), "{leaf:?} was not handed over: {output:?}");
-                    assert!(!output.stderr.contains("cannot be used"), "{leaf:?}: {output:?}");
+                    assert!(output.stderr.contains(&there), "{verb:?} was not handed over: {output:?}");
+                    assert!(!output.stderr.contains("cannot be used"), "{verb:?}: {output:?}");
                 }
                 Node::Subject => {
                     let said = format!("{}{}", output.stdout, output.stderr);
-                    assert!(!said.contains("cannot be used"), "{leaf:?}: {output:?}");
+                    assert!(!said.contains("cannot be used"), "{verb:?}: {output:?}");
                     let other =
                         said.contains("\"node1\" (ID 1) is") || said.contains("unregister node \"node1\"");
-                    assert!(!other, "{leaf:?}: {output:?}");
+                    assert!(!other, "{verb:?}: {output:?}");
                 }
                 Node::Local => {
-                    output.code(refusal(leaf)).says("acts on the local node only");
+                    output.code(refusal(verb)).says("acts on the local node only");
                 }
                 Node::Meaningless => {
-                    output.code(refusal(leaf)).says("cannot be used with");
+                    output.code(refusal(verb)).says("cannot be used with");
                 }
             }
         }
         for more in [["--node-id", "9"], ["--node-name", "nobody"]] {
             let output = run(&more);
-            match (leaf.node, leaf.name) {
+            match (verb.traits().node, verb.words()) {
                 // Events and monitoring records of a node that is gone are still there.
                 (Node::Subject, "cluster event" | "cluster cleanup") => {
                     let shown = output.stdout.contains("node1") || output.stdout.contains("node2");
-                    assert!(!shown, "{leaf:?}: {output:?}");
+                    assert!(!shown, "{verb:?}: {output:?}");
                 }
                 (Node::HandedOver | Node::Subject, _) => {
                     output.code(1).says("is not registered");
                 }
                 _ => {
-                    output.code(refusal(leaf));
+                    output.code(refusal(verb));
                 }
             }
         }
         // The local node may be named, too.
-        if leaf.node != Node::Meaningless {
+        if verb.traits().node != Node::Meaningless {
             let output = run(&["--node-id", "1", "--node-name", "node1"]);
             for said in ["cannot be used", "acts on the local", "is not registered", &there] {
-                assert!(!output.stderr.contains(said), "{leaf:?}: {output:?}");
+                assert!(!output.stderr.contains(said), "{verb:?}: {output:?}");
             }
         }
         // A server elsewhere: what does not connect there refuses.
-        if !leaf.has(Use::Connection) {
+        if !verb.has(Use::Connection) {
             let output = run(&["-h", "127.0.0.1", "-p", &two.port.to_string()]);
-            output.code(refusal(leaf)).says("cannot be used with");
+            output.code(refusal(verb)).says("cannot be used with");
         }
-        assert_eq!(servers(), before, "{leaf:?}");
+        assert_eq!(servers(), before, "{verb:?}");
     }
     assert_eq!(nodes.primaries(), ["node1"]);
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ask_node;
 use crate::observe::discovery;
 use crate::observe::own_node::{self, secrets_of};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
 use crate::pg::client::SqlError;
@@ -52,15 +52,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         false => None,
     };
     let plan = cleanup(&CleanupFacts { history, records, selection, of }, &endpoint(primary));
-    let mut result = carry_out::carry_out(context, &plan, secrets_of(&found.facts)).await;
-    carry_out::add_data(&mut result, json!({ "deleted_records": records }));
-    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
+    let mut done = carry_out(context, &plan, How::new(context, secrets_of(&found.facts))).await;
+    done.add_data(json!({ "deleted_records": records }));
     let count = records.unwrap_or(0);
-    if acted {
+    if done.acted {
         let event = Happening {
             event: "cluster_cleanup",
-            successful: result.is_ok(),
-            details: match &result {
+            successful: done.report.is_ok(),
+            details: match &done.report {
                 Ok(_) => format!("{count} monitoring records deleted"),
                 Err(error) => error.to_string(),
             },
@@ -68,11 +67,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         };
         notify(context, Some(&session), &event).await;
     }
-    let done = result?;
+    let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("{count} monitoring records were deleted"));
     } else if !global.dry_run {
         context.ui.say(Level::Notice, "there are no monitoring records to delete");
     }
-    Ok(done.report)
+    Ok(report)
 }

@@ -50,7 +50,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 context.ui.error(&error);
                 error.issues.splice(0..0, of_configuration.iter().cloned());
                 if context.style.format == Format::Json {
-                    let _gone = context.ui.answer(&render_error(&context.command, &error));
+                    let _gone = context.ui.answer(&render_error(context.verb.words(), &error));
                 }
                 last = Some(error.exit);
             }
@@ -73,7 +73,7 @@ fn stopped(last: Option<Exit>, signal: Signal) -> Result<Report> {
 
 /// Shows one picture, with all that is said about it.
 fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
-    let text = render(&context.command, report, context.style)?;
+    let text = render(context.verb.words(), report, context.style)?;
     if context.style.format != Format::Table {
         let _gone = context.ui.answer(&text);
         return Ok(());

@@ -2,7 +2,6 @@
 
 pub mod check;
 pub mod guard;
-mod permission;
 pub mod prepare;
 pub mod rejoin;
 pub mod service;

@@ -1,18 +1,19 @@
 //! `node start|stop|restart|reload`: the local server, by whatever starts and stops it on this host.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli;
-use crate::commands::node::permission;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
 use crate::observe::own_node::local_endpoint;
-use crate::observe::service::{facts, wait_until_reaped};
-use crate::observe::{discovery, own_server, superuser};
-use crate::operation::carry_out;
+use crate::observe::server_log::{is_stopping, lengths, reasons};
+use crate::observe::service::{facts, may_write_checkpoint, wait_until_reaped};
+use crate::observe::{discovery, own_server};
+use crate::operation::carry_out::{How, carry_out};
+use crate::operation::start_permission;
 use crate::output::node::ServiceAction;
 use crate::output::{Data, Report};
 use crate::pg::connect::{ConnectOptions, connect};
@@ -23,6 +24,7 @@ use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::files;
 use crate::ui::Level;
+use crate::verb::{Use, Verb};
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -69,24 +71,25 @@ pub async fn run(
     // What the service manager says comes first: it may be unrelated to this command.
     let permission = match plan.checks.iter().any(Check::stops) {
         true => None,
-        false => Some(permission::ask(context, &facts, action).await?),
+        false => Some(start_permission::ask(context, &facts, action).await?),
     };
     plan.checks.extend(permission.iter().flat_map(|permission| permission.checks.clone()));
     plan.checks.extend(own_server_is_meant(context).await?);
     if node::holds_secret(&config.conninfo) {
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
-    let before = logs(&facts);
-    let done = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
-        Some(held) => carry_out::carry_out_holding(context, &plan, secrets, held).await,
-        None => carry_out::carry_out_as(context, &format!("node {}", action.name()), &plan, secrets).await,
+    let before = lengths(&facts);
+    let how = How::new(context, secrets);
+    let how = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
+        Some(held) => how.holding(held),
+        None => how.named(verb_of(action)),
     };
+    let done = carry_out(context, &plan, how).await;
     // A start that has not ended as it should may have started the server all the same.
-    let acted = done.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    if let Some(permission) = permission.filter(|_| acted) {
-        permission::look_again(context, &facts, &permission).await?;
+    if let Some(permission) = permission.filter(|_| done.acted) {
+        start_permission::look_again(context, &facts, &permission).await?;
     }
-    let done = done.map_err(|error| explained(error, &facts, action, &before))?;
+    let report = done.report.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
     let (did, already) = match action {
         Action::Start => ("has been started", "is running already"),
@@ -108,7 +111,7 @@ pub async fn run(
     } else if !context.global.dry_run {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Refuses to act on a data directory where conninfo shows that the configuration means another server: a copied file, half edited.
@@ -121,7 +124,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
         return Ok(None);
     };
     // A stop and a reload have no such option.
-    let has_force = cli::options::of(&context.command).is_some_and(|leaf| leaf.has(cli::options::Use::Force));
+    let has_force = context.verb.has(Use::Force);
     Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
         let check = Check::fail(
             "own_server",
@@ -162,41 +165,6 @@ async fn see_who_answers(context: &Context) -> Result<()> {
 /// How long a stop waits for what the other nodes say before it.
 const REMEMBERS: Duration = Duration::from_secs(3);
 
-/// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on a member of `pg_checkpoint`. If it may not,
-/// the superuser does it that was named.
-async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<planned::Checkpoint> {
-    let config = context.config()?;
-    let ask = async {
-        let session = context
-            .connect_local()
-            .await
-            .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
-        let row = session
-            .query_one(
-                "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \
-                 AND pg_has_role(oid, 'USAGE')))::text, current_user::text FROM pg_roles WHERE rolname = current_user",
-                &[],
-            )
-            .await
-            .map_err(|error| sentence(&error.to_string()))?;
-        Ok::<_, String>((row, session.server_version_num()))
-    };
-    Ok(match ask.await {
-        Ok((row, _)) if row.get(0) == Some("true") => planned::Checkpoint::Possible(local_endpoint(config)),
-        Ok((row, version)) => {
-            let whom = format!("node \"{}\"", config.node_name);
-            let named = superuser::connect(context, &context.local_conninfo()?, &whom, secrets).await?;
-            if let Some(superuser) = named {
-                return Ok(planned::Checkpoint::Possible(superuser.on));
-            }
-            let role = row.get(1).unwrap_or_default().to_string();
-            let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
-            planned::Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
-        }
-        Err(why) => planned::Checkpoint::Unknown(why),
-    })
-}
-
 /// Prints the command of an action, or of all of them, as `node service --list-actions` does.
 ///
 /// # Errors
@@ -234,15 +202,14 @@ fn of(action: cli::node::Action) -> Option<Action> {
     }
 }
 
-/// Where the server writes, and how much stood there before.
-fn logs(facts: &ServiceFacts) -> Vec<(PathBuf, u64)> {
-    let mut paths = vec![facts.log.path.clone()];
-    // What the logging collector writes to: lines of a format and a path.
-    let current = files::text(facts.data_directory.join("current_logfiles")).unwrap_or_default();
-    let readable = current.lines().find_map(|line| line.strip_prefix("stderr "));
-    paths.extend(readable.map(|path| facts.data_directory.join(path)));
-    let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    paths.into_iter().map(|path| (path.clone(), length(&path))).collect()
+/// Returns the command that does this and nothing else.
+fn verb_of(action: Action) -> Verb {
+    match action {
+        Action::Start => Verb::NodeStart,
+        Action::Stop => Verb::NodeStop,
+        Action::Restart => Verb::NodeRestart,
+        Action::Reload => Verb::NodeReload,
+    }
 }
 
 /// Puts what the server said into the error of a start that failed, and what to do into that of a stop.
@@ -266,7 +233,7 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
         return error;
     }
     // The server's own log has more to say than what came before it was opened, so it is looked at first.
-    for (path, _) in logs(facts).iter().rev() {
+    for (path, _) in lengths(facts).iter().rev() {
         let from = before.iter().find(|(old, _)| old == path).map_or(0, |(_, length)| *length);
         let added = files::added(path, from).unwrap_or_default();
         let added = String::from_utf8_lossy(&added);
@@ -284,77 +251,4 @@ fn explained(error: Error, facts: &ServiceFacts, action: Action, before: &[(Path
         "The server's log may say why; its first lines are in \"{}\".",
         facts.log.path.display()
     ))
-}
-
-/// Whether the postmaster says of itself that it is shutting down.
-fn is_stopping(data: &Path) -> bool {
-    let text = files::text(data.join("postmaster.pid")).unwrap_or_default();
-    text.lines().nth(7).is_some_and(|status| status.trim() == "stopping")
-}
-
-/// Returns the last line of a log that says why the server gave up, with the lines before it that belong to it.
-fn reasons(log: &str) -> Vec<&str> {
-    const ROUTINE: [&str; 6] = [
-        // A session that the stop before has ended.
-        "FATAL:  terminating ",
-        "starting PostgreSQL",
-        "listening on",
-        "database system",
-        "redirecting log output",
-        "Future log output",
-    ];
-    // What pg_ctl says while it waits stands before the first line of the server.
-    let server = |line: &str| {
-        let by_pg_ctl = ["waiting for server to shut down", "server stopped", " stopped waiting"];
-        !line.is_empty() && !by_pg_ctl.iter().any(|said| line.starts_with(said))
-    };
-    let lines: Vec<&str> = log
-        .lines()
-        .map(|line| match line.strip_prefix("waiting for server to start") {
-            Some(rest) => rest.trim_start_matches('.'),
-            None => line,
-        })
-        .filter(|line| server(line))
-        .collect();
-    let wanted = |line: &&&str| !ROUTINE.iter().any(|routine| line.contains(routine));
-    let is_fatal = |line: &&str| (line.contains("FATAL:") || line.contains("PANIC:")) && wanted(&line);
-    let Some(last) = lines.iter().rposition(is_fatal) else { return Vec::new() };
-    let upto = lines.get(..=last).unwrap_or_default();
-    let mut out: Vec<&str> = upto.iter().rev().filter(wanted).take(4).copied().collect();
-    out.reverse();
-    // Its own DETAIL and HINT follow it.
-    out.extend(
-        lines
-            .get(last + 1..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(|line| line.contains("DETAIL:") || line.contains("HINT:") || line.starts_with('\t')),
-    );
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::reasons;
-
-    #[test]
-    fn the_reason_of_a_failed_start_is_found_between_routine_lines() {
-        let log = "t [1] LOG:  starting PostgreSQL 15\nt [1] LOG:  could not bind IPv4 address\n\
-                   t [1] HINT:  Is another postmaster already running?\nt [1] FATAL:  could not create sockets\n\
-                   t [1] DETAIL:  more\nt [1] LOG:  database system is shut down\n";
-        assert_eq!(
-            reasons(log),
-            [
-                "t [1] LOG:  could not bind IPv4 address",
-                "t [1] HINT:  Is another postmaster already running?",
-                "t [1] FATAL:  could not create sockets",
-                "t [1] DETAIL:  more"
-            ]
-        );
-        assert!(reasons("t [1] LOG:  starting PostgreSQL 15\n").is_empty());
-        let restart = "waiting for server to shut down.... done\nserver stopped\nt [1] FATAL:  no\n";
-        assert_eq!(reasons(restart), ["t [1] FATAL:  no"]);
-        let ended = "t [1] FATAL:  terminating connection due to administrator command\n";
-        assert!(reasons(ended).is_empty());
-    }
 }

@@ -2,15 +2,19 @@
 
 use serde::Deserialize;
 
-use crate::assess::cluster::{Copies, Viewpoint, assess};
+use crate::assess::cluster::{Copies, NodeView, Viewpoint, assess};
 use crate::cli::node::Status as Args;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
+use crate::facts::cluster::ClusterFacts;
 use crate::facts::directory::{Contents, look, running_postmaster};
-use crate::facts::{server, source};
+use crate::facts::server::{self, ServerFacts};
+use crate::facts::source;
 use crate::observe::{discovery, own_server, unfinished};
 use crate::output::node::NodeStatus;
 use crate::output::{Data, Report};
+use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::tools;
 use crate::registry::NodeType;
@@ -26,6 +30,23 @@ struct More {
     may_look_at_archive: bool,
 }
 
+/// What the local server says.
+struct Asked {
+    server: ServerFacts,
+    more: More,
+    total_data_bytes: Option<u64>,
+    /// WAL files that wait to be archived, where the role may see them.
+    archive_ready_files: Option<u64>,
+}
+
+/// The physical slots of the node.
+struct Slots {
+    count: usize,
+    inactive: Vec<String>,
+    /// Those of registered standbys that are not there.
+    missing: Vec<String>,
+}
+
 /// Shows what the local server is and does.
 ///
 /// # Errors
@@ -37,29 +58,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
     let whom = format!("node \"{}\"", config.node_name);
     let session = context.connect_local().await?;
-    let broken = |error: crate::pg::client::SqlError| {
-        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
-    };
-    let server = server::ask(&session).await.map_err(broken)?;
-    let more: More = session.query_json(MORE, &[]).await.map_err(broken)?;
-    let total_data_bytes = source::total_bytes(&session).await;
-    let ready: Option<u64> = if more.may_look_at_archive && more.archive_mode != "off" {
-        session
-            .query_json(
-                "SELECT to_json(count(*))::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'",
-                &[],
-            )
-            .await
-            .ok()
-    } else {
-        None
-    };
+    let asked = ask(&session, &whom).await?;
     let facts = discovery::from_session(context, &session, &whom).await?;
     let now = crate::system::clock::now();
     discovery::remember(context, &facts, now);
     let own_operation = unfinished::own_seen(context).map(|own| (own.operation_id, own.process));
     let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
-    let local = (context.local_conninfo()?.place().to_string(), server.clone());
+    let local = (context.local_conninfo()?.place().to_string(), asked.server.clone());
     let view = Viewpoint {
         now,
         topology: None,
@@ -74,89 +79,137 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let mut issues: Vec<Issue> =
         issues.into_iter().filter(|issue| issue.node_id == Some(config.node_id)).collect();
     let own = report.nodes.iter().find(|node| node.node_id == config.node_id);
-    let physical: Vec<_> = server.slots.iter().filter(|slot| slot.slot_type == "physical").collect();
-    let inactive: Vec<String> =
-        physical.iter().filter(|slot| !slot.active).map(|slot| slot.slot_name.clone()).collect();
-    let missing: Vec<String> = facts
-        .nodes
-        .iter()
-        .filter(|node| node.row.active && node.row.node_type == NodeType::Standby)
-        .filter(|node| node.row.upstream_node_id == Some(config.node_id))
-        .filter_map(|node| node.row.slot_name.clone())
-        .filter(|name| server.slot(name).is_none())
-        .collect();
-    let found = |code: &'static str, message: String, detail: Option<String>, hint: Option<String>| Issue {
-        severity: Severity::Warning,
-        code,
-        node_id: Some(config.node_id),
-        message,
-        detail,
-        hint,
-    };
+    let slots = Slots::of(&asked.server, &facts, config.node_id);
     if let Some(why) = own_server::is_elsewhere(context, &session).await {
-        issues.push(Issue {
-            severity: Severity::Error,
-            ..found(
-                "wrong_server",
-                format!("conninfo of {whom} reaches another server"),
-                Some(why),
-                Some("Correct conninfo or data_directory in the configuration.".into()),
-            )
-        });
+        issues.push(wrong_server(config, why));
     }
     if own.is_none() {
-        issues.push(found(
-            "not_registered",
-            format!("{whom} (ID {}) is not registered", config.node_id),
-            None,
-            Some(format!(
-                "Run \"pgbaton {} register\".",
-                if server.in_recovery { "standby" } else { "primary" }
-            )),
-        ));
+        issues.push(not_registered(config, &asked.server));
     }
-    if !inactive.is_empty() {
-        issues.push(found(
-            "slot_inactive",
-            match inactive.as_slice() {
-                [one] => format!("{whom} has an inactive physical replication slot \"{one}\""),
-                several => format!("{whom} has {} inactive physical replication slots", several.len()),
-            },
-            Some(format!("They retain WAL that no client consumes: {}.", inactive.join(", "))),
-            Some(
+    issues.extend(slots.issues(config));
+    issues.extend(unfinished.as_ref().map(|id| unfinished_here(config, id)));
+    let clean = issues.iter().all(|issue| issue.severity == Severity::Notice);
+    let status = status(config, asked, own, slots, unfinished);
+    Ok(Report {
+        exit: if clean { Exit::Done } else { Exit::Issues },
+        changed: false,
+        data: Data::NodeStatus(Box::new(status)),
+        issues,
+    })
+}
+
+/// Asks the local server about itself.
+async fn ask(session: &Session, whom: &str) -> Result<Asked> {
+    const READY: &str =
+        "SELECT to_json(count(*))::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
+    let broken = |error: SqlError| {
+        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
+    };
+    let server = server::ask(session).await.map_err(broken)?;
+    let more: More = session.query_json(MORE, &[]).await.map_err(broken)?;
+    let total_data_bytes = source::total_bytes(session).await;
+    let archive_ready_files = match more.may_look_at_archive && more.archive_mode != "off" {
+        true => session.query_json(READY, &[]).await.ok(),
+        false => None,
+    };
+    Ok(Asked { server, more, total_data_bytes, archive_ready_files })
+}
+
+impl Slots {
+    fn of(server: &ServerFacts, facts: &ClusterFacts, node_id: i32) -> Self {
+        let physical: Vec<_> = server.slots.iter().filter(|slot| slot.slot_type == "physical").collect();
+        let inactive = physical.iter().filter(|slot| !slot.active).map(|slot| slot.slot_name.clone());
+        let missing = facts
+            .nodes
+            .iter()
+            .filter(|node| node.row.active && node.row.node_type == NodeType::Standby)
+            .filter(|node| node.row.upstream_node_id == Some(node_id))
+            .filter_map(|node| node.row.slot_name.clone())
+            .filter(|name| server.slot(name).is_none());
+        Self { count: physical.len(), inactive: inactive.collect(), missing: missing.collect() }
+    }
+
+    /// Returns what is wrong with them.
+    fn issues(&self, config: &Config) -> Vec<Issue> {
+        let whom = format!("node \"{}\"", config.node_name);
+        let inactive = match self.inactive.as_slice() {
+            [] => None,
+            [one] => Some(format!("{whom} has an inactive physical replication slot \"{one}\"")),
+            several => Some(format!("{whom} has {} inactive physical replication slots", several.len())),
+        };
+        let inactive = inactive.map(|message| Issue {
+            detail: Some(format!("They retain WAL that no client consumes: {}.", self.inactive.join(", "))),
+            hint: Some(
                 "If no client needs it any more, drop it with SELECT pg_drop_replication_slot('NAME')."
                     .into(),
             ),
-        ));
-    }
-    if !missing.is_empty() {
-        issues.push(found(
-            "slot_missing",
-            match missing.as_slice() {
-                [one] => format!("replication slot \"{one}\" of a registered standby is missing on {whom}"),
-                several => {
-                    format!(
-                        "{} replication slots of registered standbys are missing on {whom}",
-                        several.len()
-                    )
-                }
-            },
-            Some(format!(
-                "WAL is not retained for a standby while it is disconnected: {}.",
-                missing.join(", ")
+            ..issue(config, "slot_inactive", message)
+        });
+        let missing = match self.missing.as_slice() {
+            [] => None,
+            [one] => Some(format!("replication slot \"{one}\" of a registered standby is missing on {whom}")),
+            several => Some(format!(
+                "{} replication slots of registered standbys are missing on {whom}",
+                several.len()
             )),
-            Some("Create it with SELECT pg_create_physical_replication_slot('NAME').".into()),
-        ));
+        };
+        let missing = missing.map(|message| Issue {
+            detail: Some(format!(
+                "WAL is not retained for a standby while it is disconnected: {}.",
+                self.missing.join(", ")
+            )),
+            hint: Some("Create it with SELECT pg_create_physical_replication_slot('NAME').".into()),
+            ..issue(config, "slot_missing", message)
+        });
+        inactive.into_iter().chain(missing).collect()
     }
-    if let Some(id) = &unfinished {
-        issues.push(found(
-            "operation_unfinished",
-            format!("operation {id} is unfinished on this node"),
-            None,
-            Some(format!("Run \"pgbaton operation show {id}\".")),
-        ));
+}
+
+/// A warning about the local node.
+fn issue(config: &Config, code: &'static str, message: String) -> Issue {
+    let node_id = Some(config.node_id);
+    Issue { severity: Severity::Warning, code, node_id, message, detail: None, hint: None }
+}
+
+fn wrong_server(config: &Config, why: String) -> Issue {
+    Issue {
+        severity: Severity::Error,
+        detail: Some(why),
+        hint: Some("Correct conninfo or data_directory in the configuration.".into()),
+        ..issue(
+            config,
+            "wrong_server",
+            format!("conninfo of node \"{}\" reaches another server", config.node_name),
+        )
     }
-    let status = NodeStatus {
+}
+
+fn not_registered(config: &Config, server: &ServerFacts) -> Issue {
+    let noun = if server.in_recovery { "standby" } else { "primary" };
+    let message = format!("node \"{}\" (ID {}) is not registered", config.node_name, config.node_id);
+    Issue {
+        hint: Some(format!("Run \"pgbaton {noun} register\".")),
+        ..issue(config, "not_registered", message)
+    }
+}
+
+fn unfinished_here(config: &Config, id: &str) -> Issue {
+    Issue {
+        hint: Some(format!("Run \"pgbaton operation show {id}\".")),
+        ..issue(config, "operation_unfinished", format!("operation {id} is unfinished on this node"))
+    }
+}
+
+/// Puts the answer together; `own` is the node as the cluster has it.
+fn status(
+    config: &Config,
+    asked: Asked,
+    own: Option<&NodeView>,
+    slots: Slots,
+    unfinished_operation: Option<String>,
+) -> NodeStatus {
+    let Asked { server, more, total_data_bytes, archive_ready_files } = asked;
+    NodeStatus {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
         server_version: more.version,
@@ -177,27 +230,20 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         },
         // Without archiving, the server shows "(disabled)" instead.
         archive_command: more.archive_command.filter(|_| more.archive_mode != "off"),
-        archive_ready_files: ready,
+        archive_ready_files,
         replication_connections: i64::try_from(server.senders.len()).unwrap_or(i64::MAX),
         max_wal_senders: server.max_wal_senders,
-        physical_slots: i64::try_from(physical.len()).unwrap_or(i64::MAX),
+        physical_slots: i64::try_from(slots.count).unwrap_or(i64::MAX),
         max_replication_slots: server.max_replication_slots,
-        inactive_slots: inactive,
-        missing_slots: missing,
+        inactive_slots: slots.inactive,
+        missing_slots: slots.missing,
         upstream_node_id: own.and_then(|node| node.upstream_node_id),
         upstream_node_name: own.and_then(|node| node.upstream_node_name.clone()),
         replication_lag_s: own.and_then(|node| node.replay_lag_s).filter(|_| server.in_recovery),
         receive_lsn: server.receive_lsn,
         replay_lsn: server.replay_lsn,
-        unfinished_operation: unfinished,
-    };
-    let clean = issues.iter().all(|issue| issue.severity == Severity::Notice);
-    Ok(Report {
-        exit: if clean { Exit::Done } else { Exit::Issues },
-        changed: false,
-        data: Data::NodeStatus(Box::new(status)),
-        issues,
-    })
+        unfinished_operation,
+    }
 }
 
 const MORE: &str = "SELECT json_build_object('version', split_part(current_setting('server_version'), ' ', 1), \

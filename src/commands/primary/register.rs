@@ -6,7 +6,7 @@ use crate::facts::cluster::{ClusterFacts, gather};
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
 use crate::pg::client::SqlError;
@@ -60,29 +60,25 @@ pub async fn run(context: &Context) -> Result<Report> {
     let plan = primary(&facts, &row, &on, options);
     let made = facts.present.verdict() == Verdict::Missing;
     known.extend(secrets(config, &row));
-    let result = carry_out::carry_out(context, &plan, known).await;
-    let acted = match &result {
-        Ok(done) => done.acted,
-        Err(error) => error.changed,
-    };
-    if acted {
-        if made && result.is_ok() {
+    let done = carry_out(context, &plan, How::new(context, known)).await;
+    if done.acted {
+        if made && done.report.is_ok() {
             let event = Happening { event: "cluster_created", successful: true, ..Happening::default() };
             notify(context, Some(&session), &event).await;
         }
-        let details = match &result {
+        let details = match &done.report {
             Ok(_) => format!("node \"{}\" (ID {}) registered as primary", row.node_name, row.node_id),
             Err(error) => error.to_string(),
         };
         let event = Happening {
             event: "primary_register",
-            successful: result.is_ok(),
+            successful: done.report.is_ok(),
             details,
             ..Happening::default()
         };
         notify(context, Some(&session), &event).await;
     }
-    let done = result?;
+    let report = done.report?;
     if done.acted {
         context.ui.say(
             Level::Notice,
@@ -100,5 +96,5 @@ pub async fn run(context: &Context) -> Result<Report> {
             ),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }

@@ -10,12 +10,12 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::{Contents, look};
 use crate::facts::places;
+use crate::journal::Header;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{self, Held, hold};
-use crate::observe::{discovery, open_operations, replication_login, unfinished};
-use crate::operation::announce::{Ending, error_of};
-use crate::operation::carry_out;
-use crate::operation::resume::{TakenUp, resume};
+use crate::observe::{discovery, open_operations, replication_login};
+use crate::operation::carry_out::How;
+use crate::operation::change_roles::{After, change_roles, take_up};
 use crate::output::Report;
 use crate::pg::tools;
 use crate::plan::follow::{FollowFacts, plan};
@@ -36,10 +36,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
     let wanted = target_words(&context.command_line);
-    if let Some(entry) =
-        unfinished::own_unfinished(context, |header| target_words(&header.command_line) == wanted)?
-        && let TakenUp::Over(report) = resume(context, &entry, &context.command_line).await?
-    {
+    let same_target = |header: &Header| target_words(&header.command_line) == wanted;
+    if let Some(report) = take_up(context, same_target).await? {
         return Ok(report);
     }
     let name = &config.node_name;
@@ -74,28 +72,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     if let Some((primary, _)) = held.facts.primaries().next() {
         announce::prepare(&mut plan, open_operations::metadata(&held, primary.row.node_id).await.as_ref());
     }
-    let mut result = carry_out::carry_out_holding(context, &plan, secrets_of(&held.facts), &held).await;
-    carry_out::add_data(
-        &mut result,
+    let how = How::new(context, secrets_of(&held.facts)).holding(&held);
+    let mut changed = change_roles(context, &plan, how).await;
+    changed.done.add_data(
         json!({ "node_id": config.node_id, "upstream_node_id": target_id, "wall_s": begun.elapsed().as_secs_f64() }),
     );
     let target = held.facts.node(target_id).map(|node| node.row.clone());
     let target_name = target.as_ref().map_or_else(|| target_id.to_string(), |row| row.node_name.clone());
-    let acted =
-        result.as_ref().map_or_else(|error| error.changed || error.exit == Exit::Follow, |done| done.acted);
-    if acted {
-        let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
-        let ending = Ending {
-            notifications: &plan.notifications,
-            error: error_of(&result),
-            sent: false,
-            taking_writes: &[],
-            primary,
-            seen_by: primary,
-        };
-        ending.send(context).await;
-    }
-    let done = result?;
+    let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
+    let done = changed.announced(context, After { primary_id: None, primary, seen_by: primary }).await;
+    let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" streams from \"{target_name}\""));
     } else if !context.global.dry_run {
@@ -104,7 +90,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             &format!("node \"{name}\" follows \"{target_name}\" already; nothing was changed"),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Finds the cluster, and if it was asked to wait, until there is a node to follow.

@@ -13,13 +13,14 @@ use crate::facts::paused::advice;
 use crate::facts::server;
 use crate::observe::discovery;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
 use crate::pg::client::Session;
 use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
 use crate::registry::{NodeRow, NodeType};
 use crate::ui::Level;
+use crate::verb::Verb;
 
 /// Registers the local server as a standby.
 ///
@@ -43,7 +44,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         .hint("If it is to be the primary, run \"pgbaton primary register\"."));
     }
     // A clone that registers at its end was given its source, which need not have the metadata.
-    let given = context.given_conninfo()?.filter(|_| context.command == "standby register");
+    let given = context.given_conninfo()?.filter(|_| context.verb == Verb::StandbyRegister);
     let cluster = match given {
         Some(conninfo) => {
             let named = conninfo.redacted();
@@ -74,21 +75,22 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts =
         StandbyFacts { local, cluster, primary: primary_id, leftover: leftover(&config.data_directory) };
     let plan = standby(&facts, &row, &here, &on, options);
-    let mut result = carry_out::carry_out_as(context, "standby register", &plan, known).await;
-    if let Err(error) = &mut result
+    let how = How::new(context, known).named(Verb::StandbyRegister);
+    let mut done = carry_out(context, &plan, how).await;
+    if let Err(error) = &mut done.report
         && error.exit == Exit::RegistrationSync
     {
         not_seen(error, &row.node_name, &session, &primary_row, context).await;
     }
-    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    if acted {
+    if done.acted {
         let to_primary =
             ask_node(&primary_row.conninfo, &context.environment, context.node_deadline()).await.ok();
         let to_primary = to_primary.as_ref().map(|(session, _)| session);
         let upstream = Some((primary_id, primary_row.node_name.as_str(), primary_row.conninfo.as_str()));
-        let synced = result.is_ok();
-        let registered = synced || result.as_ref().is_err_and(|error| error.exit == Exit::RegistrationSync);
-        let details = match &result {
+        let synced = done.report.is_ok();
+        let registered =
+            synced || done.report.as_ref().is_err_and(|error| error.exit == Exit::RegistrationSync);
+        let details = match &done.report {
             Ok(_) => format!("node \"{}\" (ID {}) registered as standby", row.node_name, row.node_id),
             Err(error) => error.to_string(),
         };
@@ -110,7 +112,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             discovery::remember(context, &facts, crate::system::clock::now());
         }
     }
-    let done = result?;
+    let report = done.report?;
     let (name, id) = (&row.node_name, row.node_id);
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as standby"));
@@ -120,7 +122,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             &format!("node \"{name}\" (ID {id}) is registered as standby already; nothing was changed"),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Adds why a record has not arrived, as far as the standby knows.

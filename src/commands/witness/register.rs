@@ -1,18 +1,19 @@
 //! `witness register`: record the local server as a witness, and give it a copy of the metadata.
 
 use crate::config::Config;
-use crate::context::{Context, state_directory};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::{ClusterFacts, Silence, ask_node, gather};
+use crate::facts::cluster::{Silence, ask_node};
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
+use crate::observe::witness::{contact, look_around, strangers};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
-use crate::pg::client::{Session, SqlError};
+use crate::pg::client::SqlError;
 use crate::pg::conninfo::Conninfo;
-use crate::plan::register::{Contact, Here, Options, There, WitnessFacts, wants_extension, witness};
+use crate::plan::register::{Contact, Here, Options, WitnessFacts, wants_extension, witness};
 use crate::registry::schema::{self, Verdict};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::Secrets;
@@ -95,9 +96,8 @@ async fn finish(
     known: Secrets,
 ) -> Result<Report> {
     let (name, id) = (&config.node_name, config.node_id);
-    let result = carry_out::carry_out(context, plan, known).await;
-    let acted = result.as_ref().map_or_else(|error| error.changed, |done| done.acted);
-    if acted
+    let done = carry_out(context, plan, How::new(context, known)).await;
+    if done.acted
         && let Contact::Asked(there) = &facts.primary
         && let Some((primary, _)) = there.cluster.primaries().next()
     {
@@ -107,8 +107,8 @@ async fn finish(
         let event = Happening {
             node_id: None,
             event: "witness_register",
-            successful: result.is_ok(),
-            details: match &result {
+            successful: done.report.is_ok(),
+            details: match &done.report {
                 Ok(_) => format!("node \"{name}\" (ID {id}) registered as witness"),
                 Err(error) => error.to_string(),
             },
@@ -121,7 +121,7 @@ async fn finish(
             discovery::remember(context, &facts, crate::system::clock::now());
         }
     }
-    let done = result?;
+    let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as witness"));
     } else if !context.global.dry_run {
@@ -130,7 +130,7 @@ async fn finish(
             &format!("node \"{name}\" (ID {id}) is registered as witness already; nothing was changed"),
         );
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Returns the row that the configuration describes: a witness has no slot, and is never promoted.
@@ -148,70 +148,4 @@ fn completed(mut given: Conninfo, own: &Conninfo) -> Conninfo {
         }
     }
     given
-}
-
-/// Asks the server that is said to be the primary, and all nodes that it knows.
-async fn contact(context: &Context, conninfo: &Conninfo) -> Contact {
-    let session = match context.connect(conninfo).await {
-        Ok(session) => session,
-        Err(error) => {
-            let host = conninfo.get("host").or_else(|| conninfo.get("hostaddr"));
-            let whom = match host {
-                Some(host) => format!("the primary at \"{host}\""),
-                None => "the primary".to_string(),
-            };
-            return Contact::Silent { whom, why: error.into() };
-        }
-    };
-    let whom = format!("the {}", session.server_name());
-    match asked(context, &session, &whom).await {
-        Ok(there) => Contact::Asked(Box::new(there)),
-        Err(error) => Contact::Unreadable(error),
-    }
-}
-
-async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There> {
-    let broken = |error: SqlError| {
-        Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
-    };
-    let (server, present) = tokio::join!(server::ask(session), schema::look(session));
-    let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);
-    let cluster = discovery::from_session(context, session, whom).await?;
-    Ok(There { whom: whom.to_string(), server, present, cluster })
-}
-
-/// Looks for the primary among the nodes of the saved topology, and those that a copy of the metadata on the witness names.
-async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
-    let seen = state_directory::saved_topology(context).ok().flatten();
-    let mut rows: Vec<NodeRow> = Vec::new();
-    for row in seen.iter().flat_map(|seen| &seen.nodes).map(|node| &node.row).chain(copy) {
-        if row.node_type != NodeType::Witness && rows.iter().all(|other| other.conninfo != row.conninfo) {
-            rows.push(row.clone());
-        }
-    }
-    let found = gather(&rows, &[], &context.environment, context.node_deadline()).await;
-    let primary = found
-        .nodes
-        .iter()
-        .filter_map(|node| Some((node, node.facts()?)))
-        .filter(|(_, server)| {
-            !server.in_recovery && Some(server.system_identifier.as_str()) != own_identifier
-        })
-        .max_by_key(|(_, server)| server.timeline);
-    match primary.and_then(|(node, _)| Conninfo::parse(&node.row.conninfo).ok()) {
-        Some(conninfo) => contact(context, &conninfo).await,
-        None => {
-            let mut names: Vec<String> = rows.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
-            names.dedup();
-            Contact::Unknown { asked: names }
-        }
-    }
-}
-
-/// Asks the nodes in the witness's own table that the primary does not know: this server may be one of them.
-async fn strangers(context: &Context, rows: &[NodeRow], cluster: Option<&ClusterFacts>) -> ClusterFacts {
-    let Some(cluster) = cluster else { return ClusterFacts::default() };
-    let is_known = |row: &NodeRow| cluster.nodes.iter().any(|node| node.row.conninfo == row.conninfo);
-    let rows: Vec<NodeRow> = rows.iter().filter(|row| !is_known(row)).cloned().collect();
-    gather(&rows, &[], &context.environment, context.node_deadline()).await
 }

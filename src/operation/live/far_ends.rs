@@ -205,7 +205,7 @@ async fn ready(context: &Context, far_end: &FarEnd, opened: Option<Remote>) -> R
             remote
         }
     };
-    let lock = Call::Lock { command: context.command.clone() };
+    let lock = Call::Lock { command: context.verb.to_string() };
     match remote.done(&lock, ANSWER, Mode::Fail).await {
         Ok(_) => Ok(remote),
         Err(error) => Err(Absent { busy: error.exit == Exit::Busy, error }),

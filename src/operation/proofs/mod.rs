@@ -27,6 +27,7 @@ use crate::plan::{
     Verify,
 };
 use crate::system::command::Command;
+use crate::verb::Verb;
 
 /// Steps before the point of no return, in order; then the point itself; then the rest.
 const BEFORE: [&str; 9] = [
@@ -161,6 +162,8 @@ fn switchover() -> Plan {
         far_ends: Vec::new(),
         notifications: Vec::new(),
         settled: Vec::new(),
+        locks: None,
+        unfinished: None,
     }
 }
 
@@ -236,7 +239,7 @@ fn seen(world: &ScriptedWorld) -> ClusterFacts {
 /// Says what becomes of an operation that was left.
 fn course_of(world: &ScriptedWorld, plan: &Plan) -> Course {
     let (past, cluster) = (world.past(plan), seen(world));
-    course(&Left { command: "standby switchover", plan, past: &past, node_id: 2, cluster: &cluster })
+    course(&Left { verb: Some(Verb::StandbySwitchover), plan, past: &past, node_id: 2, cluster: &cluster })
 }
 
 /// What the same command, typed again, or `operation resume` makes of an operation that was left. None if the process died.

@@ -20,9 +20,10 @@ use crate::plan::switchover::{self, Bounds, Host, SwitchoverFacts, SwitchoverOpt
 use crate::plan::{Check, Plan};
 use crate::registry::schema::Present;
 use crate::system::command::Command;
+use crate::verb::Verb;
 
-pub(crate) const SWITCHOVER: &str = "standby switchover";
-pub(crate) const PROMOTE: &str = "standby promote";
+pub(crate) const SWITCHOVER: Verb = Verb::StandbySwitchover;
+pub(crate) const PROMOTE: Verb = Verb::StandbyPromote;
 
 /// What is consented to when nothing is: the options of a command without `--force` and `--accept-data-loss`.
 pub(crate) const NOTHING: PromoteOptions =
@@ -42,7 +43,7 @@ pub(crate) enum Said {
 /// A cluster in which one command is typed on node 2, again and again.
 pub(crate) struct Node2 {
     world: ScriptedWorld<Servers>,
-    command: &'static str,
+    verb: Verb,
     /// The plan of the operation that was begun last.
     plan: RefCell<Option<Plan>>,
 }
@@ -56,8 +57,8 @@ impl Deref for Node2 {
 }
 
 impl Node2 {
-    pub(crate) fn new(world: ScriptedWorld<Servers>, command: &'static str) -> Self {
-        Self { world, command, plan: RefCell::default() }
+    pub(crate) fn new(world: ScriptedWorld<Servers>, verb: Verb) -> Self {
+        Self { world, verb, plan: RefCell::default() }
     }
 
     /// Returns the plan of the operation that is unfinished.
@@ -93,7 +94,7 @@ impl Node2 {
     /// What `take_up::resume` does.
     async fn takes_up(&self, plan: &Plan, today: PromoteOptions) -> Said {
         let (past, cluster) = (self.past(plan), self.cluster());
-        let left = Left { command: self.command, plan, past: &past, node_id: OWN, cluster: &cluster };
+        let left = Left { verb: Some(self.verb), plan, past: &past, node_id: OWN, cluster: &cluster };
         match course(&left) {
             Course::Unclear(_) => Said::Refused,
             Course::Overtaken(_) => said(self.undo(plan, true, "overtaken").await.is_some()),
@@ -122,7 +123,7 @@ impl Node2 {
 
     /// A switchover has a way to the host of the old primary: what is down there starts as a standby only. False if it runs as a primary.
     fn secures_host(&self) -> bool {
-        if self.command == SWITCHOVER {
+        if self.verb == SWITCHOVER {
             self.with(1, |server| server.signal |= server.state == State::Down);
             return !matches!(self.server(1).state, State::Primary | State::Hung);
         }
@@ -131,7 +132,7 @@ impl Node2 {
 
     /// What is planned today; None where there is nothing to plan.
     fn planned(&self, today: PromoteOptions) -> Option<Plan> {
-        if self.command == PROMOTE {
+        if self.verb == PROMOTE {
             return Some(promote::plan(&self.promote_facts(), today).plan);
         }
         let options = SwitchoverOptions { force: today.force, siblings_follow: true };

@@ -10,6 +10,7 @@ use crate::plan::parts::following::QUERY_S;
 use crate::plan::{Check, OnFailure, Op, Order, Origin, Phase, Plan, Probe, Scope, Step, Waiver};
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::Present;
+use crate::verb::Verb;
 
 /// How the operation is recorded on a primary: the step, if it can be; a check, if it cannot.
 #[derive(Debug, Default)]
@@ -174,11 +175,9 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
 
 /// What an operation that is still open may be doing.
 fn at_this_moment(row: &OpenOperation, name: &str) -> String {
-    match row.command.as_str() {
-        "standby switchover" | "standby promote" => {
-            format!(" It may be promoting \"{name}\" at this moment.")
-        }
-        _ => String::new(),
+    match Verb::parse(&row.command).is_some_and(|verb| verb.traits().promotes) {
+        true => format!(" It may be promoting \"{name}\" at this moment."),
+        false => String::new(),
     }
 }
 

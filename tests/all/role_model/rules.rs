@@ -119,7 +119,8 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::RequestIsRemembered,
         says: "a requested promotion counts as one that has happened, until it has or its server is down",
-        kept_by: "plan/promote.rs: requested_elsewhere; assess/start/mod.rs: of_a_node; operation/resume.rs: refuse_while_requested",
+        kept_by: "plan/promote/other_primary.rs: requested_elsewhere; assess/start/mod.rs: of_a_node; \
+                  operation/resume.rs: refuse_while_requested",
         needed_in: OVERRIDDEN,
     },
     Entry {
@@ -184,13 +185,13 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::NodeStartIsJudged,
         says: "node start asks whether another node is the primary, or is to become one",
-        kept_by: "commands/node/permission.rs: to_start; assess/start/decide.rs: decide",
+        kept_by: "operation/start_permission.rs: to_start; assess/start/decide.rs: decide",
         needed_in: START_AND_PROMOTE,
     },
     Entry {
         rule: Rule::NodeStartHoldsLocks,
         says: "node start holds the locks of all nodes that answer, from its look until it has looked once more",
-        kept_by: "commands/node/permission.rs: to_start; operation/carry_out.rs: carry_out_holding",
+        kept_by: "operation/start_permission.rs: to_start; operation/carry_out.rs: carry_out",
         needed_in: START_AND_PROMOTE,
     },
 ];

@@ -15,7 +15,7 @@ use crate::facts::role;
 use crate::facts::server::ServerFacts;
 use crate::observe::next_start;
 use crate::observe::own_node::{own_row, secrets_of};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::parse_history;
@@ -40,7 +40,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
         }
         None => None,
     };
-    let done = carry_out(context, judged, &cluster, to).await?;
+    let done = demote(context, judged, &cluster, to).await?;
     let name = &judged.own.node_name;
     let failed = done.failed.as_ref().map(Error::to_string).map(|text| sentence(&text));
     let (level, text, detail, hint) = match (primary, &relation, failed) {
@@ -97,8 +97,10 @@ pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
     let next = next_start::look(&config.data_directory, context.config_directory(config).as_deref());
     let row = own_row(config, NodeType::Standby, None, None);
     let Some(plan) = stay(&row, &config.data_directory, &next) else { return Ok(()) };
-    let failed =
-        if args.demote { carry_out::carry_out(context, &plan, Secrets::new()).await.err() } else { None };
+    let failed = match args.demote {
+        true => carry_out(context, &plan, How::new(context, Secrets::new())).await.report.err(),
+        false => None,
+    };
     if args.demote && failed.is_none() {
         return Ok(());
     }
@@ -125,7 +127,7 @@ pub(super) async fn without_primary(
     reason: &str,
     detail: &str,
 ) -> Result<Report> {
-    let done = carry_out(context, judged, &judged.cluster(), None).await?;
+    let done = demote(context, judged, &judged.cluster(), None).await?;
     if !context.global.dry_run {
         context.ui.message(
             Level::Warning,
@@ -203,17 +205,17 @@ async fn new_primary(
 }
 
 /// What became of it. With `standby.signal` in place the server may start, whatever else has failed.
-struct Done {
+struct Demoted {
     report: Report,
     failed: Option<Error>,
 }
 
-async fn carry_out(
+async fn demote(
     context: &Context,
     judged: &Judged,
     cluster: &ClusterFacts,
     to: Option<NewPrimary>,
-) -> Result<Done> {
+) -> Result<Demoted> {
     let config = context.config()?;
     let recorded = cluster.node(config.node_id).map(|node| node.row.clone());
     let demotion = Demotion {
@@ -223,12 +225,12 @@ async fn carry_out(
         to,
     };
     let secrets: Secrets = secrets_of(cluster);
-    match carry_out::carry_out(context, &plan(&demotion), secrets).await {
-        Ok(done) => Ok(Done { report: done.report, failed: None }),
+    match carry_out(context, &plan(&demotion), How::new(context, secrets)).await.report {
+        Ok(report) => Ok(Demoted { report, failed: None }),
         Err(error) if config.data_directory.join(STANDBY_SIGNAL).exists() => {
             let data = error.data.clone();
             let report = Report { changed: true, ..Report::new(Data::Done(data)) };
-            Ok(Done { report, failed: Some(error) })
+            Ok(Demoted { report, failed: Some(error) })
         }
         Err(mut error) => {
             // The question was answered: only nothing could be done about it.
@@ -245,7 +247,7 @@ async fn carry_out(
     }
 }
 
-impl Done {
+impl Demoted {
     fn report(self, judged: &Judged, reason: &str, more: Value) -> Report {
         let mut data = judged.data("demote", reason);
         join(&mut data, &more);

@@ -11,7 +11,6 @@ use crate::assess::start::{
     Count, Opinion, PeerAnswer, Stance, StartVerdict, Why, hear, judge as by_words, strongest,
 };
 use crate::cli::node::Guard as Args;
-use crate::commands::node::permission::COPIED;
 use crate::config::Config;
 use crate::config::value::GuardOnUnknown;
 use crate::context::Context;
@@ -25,6 +24,7 @@ use crate::observe::discovery;
 use crate::observe::own_node::own_row;
 use crate::observe::peers::inquiry::{Inquiry, OwnAddresses};
 use crate::observe::peers::{self, known};
+use crate::operation::start_permission::COPIED;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::{NodeRow, NodeType};
@@ -32,6 +32,7 @@ use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::system::signals::Signals;
 use crate::ui::Level;
+use crate::verb::Verb;
 
 /// The longest time that one attempt to ask a node may take.
 const EACH: Duration = Duration::from_millis(2500);
@@ -327,10 +328,10 @@ fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> 
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let holder = LocalLock::holder(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not check the lock", &error))?;
-    let is_switchover = |command: &str| match command {
-        "standby switchover" => true,
+    let is_switchover = |command: &str| match Verb::parse(command) {
+        Some(Verb::StandbySwitchover) => true,
         // Of an operation whose journal is on the host of the candidate.
-        "operation resume" | "operation abandon" => !unfinished_here,
+        Some(Verb::OperationResume | Verb::OperationAbandon) => !unfinished_here,
         _ => false,
     };
     Ok(holder.map(|holder| holder.command).filter(|command| is_switchover(command)))

@@ -6,7 +6,7 @@ use crate::cli;
 use crate::context::Context;
 use crate::error::{Exit, Issue, Result, Severity};
 use crate::observe::prepare;
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::output::prepare::Preparation;
 use crate::output::{Data, Report};
 use crate::plan::Verdict;
@@ -50,14 +50,13 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     }
     let mut secrets = seen.secrets;
     secrets.extend(made.secrets);
-    let mut done = carry_out::carry_out(context, &made.plan, secrets).await;
-    let pending = json!({ "requirements": requirements, "pending_restart": restarts });
-    carry_out::add_data(&mut done, pending);
-    let mut done = done?;
+    let mut done = carry_out(context, &made.plan, How::new(context, secrets)).await;
+    done.add_data(json!({ "requirements": requirements, "pending_restart": restarts }));
+    let mut report = done.report?;
     if context.global.dry_run {
         let preparation =
             Preparation { requirements, plan: Some(made.plan), files: made.files, printed: None };
-        return Ok(Report { data: Data::Preparation(Box::new(preparation)), ..done.report });
+        return Ok(Report { data: Data::Preparation(Box::new(preparation)), ..report });
     }
     let name = &seen.wanted.node_name;
     let cannot = made.plan.checks.iter().any(|check| check.verdict == Verdict::Warning)
@@ -77,12 +76,12 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
             detail: None,
             hint: Some("Run \"pgbaton node restart\" in a maintenance window.".into()),
         };
-        done.report.issues.push(issue);
+        report.issues.push(issue);
     }
     if cannot {
-        done.report.exit = Exit::Issues;
+        report.exit = Exit::Issues;
     }
-    Ok(done.report)
+    Ok(report)
 }
 
 /// Says below the table what to type.

@@ -14,8 +14,9 @@ use crate::facts::cluster::ask_node;
 use crate::facts::directory::Contents;
 use crate::observe::clone::{Asked, connect, prepare, source_conninfo};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
+use crate::operation::outcome::Done;
 use crate::output::Report;
 use crate::plan::clone::{CloneFacts, CloneOptions, plan};
 use crate::secret::Secrets;
@@ -39,17 +40,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
-    let result = carry_out::carry_out(context, &plan, secrets).await;
-    let acted = result
-        .as_ref()
-        .map_or_else(|error| error.changed || error.exit == Exit::BaseBackup, |done| done.acted);
-    let result = result.map_err(|error| tell_loss(error, &facts, &options));
-    if acted && !options.conf_only {
-        report_event(context, &facts, &result).await;
+    let mut done = carry_out(context, &plan, How::new(context, secrets)).await;
+    tell_loss(&mut done, &facts, &options);
+    if done.acted && !options.conf_only {
+        report_event(context, &facts, &done).await;
     }
-    let done = result?;
+    let mut report = done.report?;
     if !done.acted {
-        return Ok(done.report);
+        return Ok(report);
     }
     let (name, path) = (&options.node_name, options.data_directory.display());
     if options.conf_only {
@@ -71,7 +69,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             None,
             Some(&format!("Run \"pgbaton node start\"{then}.")),
         );
-        return Ok(done.report);
+        return Ok(report);
     }
     let copied = |left: &str| format!("The copy in \"{path}\" is complete. {left}");
     node_commands::service::run(context, Action::Start, Checkpoint::default())
@@ -86,7 +84,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 .hint("Then run \"pgbaton standby register\".")
         })?;
     }
-    let mut report = done.report;
     if let Some(issue) = wait_until_it_streams(context).await? {
         context.ui.issue(&issue);
         report.issues.push(issue);
@@ -131,20 +128,12 @@ async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
 }
 
 /// Says of a failed clone that what it was to replace is gone already.
-fn tell_loss(mut error: Error, facts: &CloneFacts, options: &CloneOptions) -> Error {
-    let steps = error.data.get("steps").and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
-    let begun = |id: &str| {
-        let is = |step: &serde_json::Value, key: &str, text: &str| {
-            step.get(key).and_then(serde_json::Value::as_str) == Some(text)
-        };
-        steps.iter().any(|step| is(step, "id", id) && !is(step, "status", "not_done"))
-    };
-    if matches!(facts.directory, Contents::DataDirectory { .. }) && begun("take_control_file") {
-        error.changed = true;
-        return error
-            .detail(format!("What \"{}\" held before was removed.", options.data_directory.display()));
+fn tell_loss(done: &mut Done, facts: &CloneFacts, options: &CloneOptions) {
+    if !matches!(facts.directory, Contents::DataDirectory { .. }) || !done.begun("take_control_file") {
+        return;
     }
-    error
+    let removed = format!("What \"{}\" held before was removed.", options.data_directory.display());
+    done.map_error(|error| error.detail(removed).changed());
 }
 
 fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
@@ -166,20 +155,24 @@ fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
 }
 
 /// Records the event on the primary and runs the hook.
-async fn report_event(context: &Context, facts: &CloneFacts, result: &Result<carry_out::Done>) {
+async fn report_event(context: &Context, facts: &CloneFacts, done: &Done) {
     let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.clone());
     let session = match &primary {
         Some(row) => ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok(),
         None => None,
     };
-    let details = match result {
+    let details = match &done.report {
         Ok(_) => format!("cloned from \"{}\"", facts.source_name),
         Err(error) => error.to_string(),
     };
-    let event =
-        Happening { event: "standby_clone", successful: result.is_ok(), details, ..Happening::default() };
+    let event = Happening {
+        event: "standby_clone",
+        successful: done.report.is_ok(),
+        details,
+        ..Happening::default()
+    };
     notify(context, session.as_ref().map(|(session, _)| session), &event).await;
-    if result.is_ok() {
+    if done.report.is_ok() {
         discovery::remember(context, &facts.cluster, crate::system::clock::now());
     }
 }

@@ -12,7 +12,7 @@ use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::observe::peers::{self, Judged, Past, WITHIN};
 use crate::observe::under_locks::{self, Held};
-use crate::operation::carry_out;
+use crate::operation::carry_out::{How, carry_out};
 use crate::pg::wal;
 use crate::plan::service::{self, Action, ServiceFacts};
 use crate::plan::{Check, Waiver};
@@ -23,13 +23,13 @@ use crate::secret::Secrets;
 const ENDED: Duration = Duration::from_secs(30);
 
 /// What to do where another server is this node, too.
-pub(super) const COPIED: &str = "Keep one of the two, and make sure that no client writes to the other: stop the other one with \
+pub const COPIED: &str = "Keep one of the two, and make sure that no client writes to the other: stop the other one with \
     \"pgbaton node stop\" on its host. The transactions of the two cannot be merged. If the one at the registered address is removed, \
     register this one: \"pgbaton primary register --force\".";
 
 /// What was found out.
 #[derive(Debug)]
-pub(super) struct Permission {
+pub struct Permission {
     /// What the command goes by.
     pub checks: Vec<Check>,
     /// The locks on all nodes that answer, kept until the second look.
@@ -48,7 +48,7 @@ impl Permission {
 ///
 /// # Errors
 /// Exit code 30 if another command is at work on a node that answers; 1 if the data directory cannot be read.
-pub(super) async fn ask(context: &Context, facts: &ServiceFacts, action: Action) -> Result<Permission> {
+pub async fn ask(context: &Context, facts: &ServiceFacts, action: Action) -> Result<Permission> {
     let is_standby = facts.data_directory.join(STANDBY_SIGNAL).exists();
     match action {
         Action::Start if facts.running.is_none() && !is_standby => to_start(context, facts).await,
@@ -233,11 +233,7 @@ fn answering(judged: &Judged) -> Vec<NodeRow> {
 ///
 /// # Errors
 /// Exit code 4 if there is another primary.
-pub(super) async fn look_again(
-    context: &Context,
-    facts: &ServiceFacts,
-    permission: &Permission,
-) -> Result<()> {
+pub async fn look_again(context: &Context, facts: &ServiceFacts, permission: &Permission) -> Result<()> {
     let data = &facts.data_directory;
     let Some(pid) = running_postmaster(data).filter(|_| permission.asked) else { return Ok(()) };
     let judged = peers::here(context, Asker::Restart, WITHIN).await?;
@@ -251,10 +247,12 @@ pub(super) async fn look_again(
             .detail(judged.judgement.evidence())
             .changed();
     let plan = service::take_back(facts);
+    let how = How::new(context, Secrets::new());
     let undone = match &permission.held {
-        Some(held) => carry_out::carry_out_holding(context, &plan, Secrets::new(), held).await,
-        None => carry_out::carry_out(context, &plan, Secrets::new()).await,
-    };
+        Some(held) => carry_out(context, &plan, how.holding(held)).await,
+        None => carry_out(context, &plan, how).await,
+    }
+    .report;
     let begun = Instant::now();
     while undone.is_ok() && running_postmaster(data) == Some(pid) && begun.elapsed() < ENDED {
         tokio::time::sleep(Duration::from_millis(20)).await;

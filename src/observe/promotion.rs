@@ -1,0 +1,58 @@
+//! What a promotion is decided from, besides the cluster: where the WAL of the primary before ends, and the program that promotes.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::Result;
+use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::rejoin;
+use crate::facts::role::RoleFacts;
+use crate::observe::node_location::{self, Whereabouts};
+use crate::pg::lsn::Lsn;
+use crate::pg::tools;
+use crate::registry::NodeType;
+use crate::system::command::Command;
+
+/// How long a promotion waits to learn where the WAL of a crashed primary ends.
+const END_OF_WAL: Duration = Duration::from_millis(200);
+
+/// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.
+pub async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
+    let was_primary = |node: &&NodeFacts| {
+        node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
+    };
+    let former = cluster.nodes.iter().filter(|node| node.server.is_err()).find(was_primary)?;
+    let known = Whereabouts {
+        row: &former.row,
+        server: None,
+        system_identifier: cluster.system_identifier(),
+        ssh_host: None,
+    };
+    let data = node_location::data_directory_here(context, &known).await?;
+    if running_postmaster(&data).is_some() {
+        return None;
+    }
+    // After a crash all WAL since the last checkpoint is read, which may be much, while no client can write.
+    let read = tokio::task::spawn_blocking(move || rejoin::end_of_wal(&data));
+    tokio::time::timeout(END_OF_WAL, read).await.ok()?.ok()?.ok()?
+}
+
+/// Returns the program that promotes, where it is not to be `pg_promote()`.
+///
+/// # Errors
+/// Exit code 1 if the configured one is not to be run.
+pub fn promote_command(config: &Config, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+    if let Some(line) = config.command("service_promote_command", &config.service_promote_command)? {
+        return Ok(Some(Command::new("/bin/sh", ["-c", line])));
+    }
+    if role.is_none_or(|role| role.may_promote) {
+        return Ok(None);
+    }
+    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
+    let Ok(program) = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl") else { return Ok(None) };
+    let directory = format!("--pgdata={}", config.data_directory.display());
+    let words = ["promote".to_string(), "--no-wait".into(), directory];
+    Ok(Some(Command::new(program.display().to_string(), words)))
+}

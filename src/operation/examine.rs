@@ -1,0 +1,99 @@
+//! What the checks of a plan found, before anything is done: warnings, overridden checks, and the error of those that stop it.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::plan::{Check, Plan, Verdict};
+use crate::ui::Level;
+
+/// Reports warnings and overridden checks, and fails if any check stops the operation.
+///
+/// # Errors
+/// That of the check that matters most.
+pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
+    for check in &plan.checks {
+        match check.verdict {
+            Verdict::Pass => context.debug(&format!("check passed: {}", check.message)),
+            Verdict::Warning => {
+                context.ui.message(
+                    Level::Warning,
+                    &check.message,
+                    check.detail.as_deref(),
+                    check.hint.as_deref(),
+                );
+            }
+            Verdict::Fail if check.waived => context.ui.message(
+                Level::Warning,
+                &format!(
+                    "overridden by {}: {}",
+                    check.waiver.map_or("", crate::plan::Waiver::option),
+                    check.message
+                ),
+                check.detail.as_deref(),
+                None,
+            ),
+            Verdict::Fail => {}
+        }
+    }
+    let failed: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
+    let Some(first) = failed.first() else { return Ok(()) };
+    // What matters most decides the code: a second primary, then lost data, then who is busy, then connections.
+    let rank = |exit: Exit| match exit {
+        Exit::SecondPrimary => 0,
+        Exit::DataLoss => 1,
+        Exit::Busy => 2,
+        Exit::Connection => 3,
+        Exit::Remote => 4,
+        _ => 5,
+    };
+    let exit = failed.iter().map(|check| check.exit).min_by_key(|exit| rank(*exit)).unwrap_or(Exit::Failed);
+    let mut error = if failed.len() == 1 {
+        let mut error = Error::new(exit, format!("could not {}: {}", plan.title, first.message));
+        error.detail.clone_from(&first.detail);
+        error.hint = told_hint(first);
+        error
+    } else {
+        let issues = failed
+            .iter()
+            .map(|check| Issue {
+                severity: Severity::Error,
+                code: "check_failed",
+                node_id: check.node_id,
+                message: check.message.clone(),
+                detail: check.detail.clone(),
+                hint: told_hint(check),
+            })
+            .collect();
+        Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
+    };
+    error.issues.extend(warnings(plan));
+    error = error.detail("Nothing was changed.");
+    error.data = json!({ "checks": crate::output::plan::checks(&plan.checks) });
+    Err(error)
+}
+
+/// Returns a check's hint, with the option that would override it.
+fn told_hint(check: &Check) -> Option<String> {
+    let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
+    match (&check.hint, waiver) {
+        (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
+        (hint, waiver) => hint.clone().or(waiver),
+    }
+}
+
+/// Returns the warnings and overridden checks of a plan, for the answer.
+pub fn warnings(plan: &Plan) -> Vec<Issue> {
+    plan.checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Warning || check.waived)
+        .map(|check| Issue {
+            severity: Severity::Warning,
+            code: if check.waived { "check_waived" } else { "check_warning" },
+            node_id: check.node_id,
+            message: check.message.clone(),
+            detail: check.detail.clone(),
+            hint: check.hint.clone(),
+        })
+        .collect()
+}
