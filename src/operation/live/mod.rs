@@ -43,7 +43,6 @@ use crate::system::files;
 use crate::system::process::{self, Stream};
 use crate::system::signals::Signals;
 use crate::ui::Level;
-use crate::units::size;
 
 pub use far_ends::FarEnds;
 
@@ -319,14 +318,15 @@ impl<'a> Live<'a> {
         self.context.debug(&command.to_string());
         let last_news = RefCell::new(Instant::now());
         let progress = RefCell::new(Progress::default());
-        let ui = &self.context.ui;
+        let transfer = command.silent_at_most_s.map(|_| self.context.ui.transfer());
         let running = process::run_watched(command, &setting, |stream, line| {
             if stream == Stream::Stderr
-                && command.silent_at_most_s.is_some()
+                && let Some(transfer) = &transfer
                 && progress.borrow_mut().take(line)
             {
                 *last_news.borrow_mut() = Instant::now();
-                ui.progress(&progress.borrow().to_string());
+                let Progress { done_kb, total_kb } = *progress.borrow();
+                transfer.advance(done_kb * 1024, total_kb * 1024);
             }
         });
         let finished = match (command.silent_at_most_s, &command.starts) {
@@ -854,9 +854,6 @@ fn sql_failed(on: &Endpoint, error: SqlError) -> Error {
 struct Progress {
     done_kb: u64,
     total_kb: u64,
-    began: Option<Instant>,
-    /// Bytes and time of the news before, for the rate.
-    tail: String,
 }
 
 impl Progress {
@@ -876,45 +873,13 @@ impl Progress {
     fn take(&mut self, line: &str) -> bool {
         match Self::read(line) {
             Some((done, total)) => {
-                let news = done != self.done_kb || self.began.is_none();
-                self.began.get_or_insert_with(Instant::now);
+                let news = done != self.done_kb || self.total_kb == 0;
                 (self.done_kb, self.total_kb) = (done, total);
                 news
             }
             // Any other line, such as what it waits for, is news as well.
-            None => {
-                self.tail = line.trim().chars().take(60).collect();
-                !line.trim().is_empty()
-            }
+            None => !line.trim().is_empty(),
         }
-    }
-}
-
-impl std::fmt::Display for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const WIDTH: u64 = 24;
-        let total = self.total_kb.max(self.done_kb).max(1);
-        let filled = usize::try_from(self.done_kb * WIDTH / total).unwrap_or(0);
-        let bar: String =
-            (0..usize::try_from(WIDTH).unwrap_or(0)).map(|i| if i < filled { '#' } else { '.' }).collect();
-        write!(
-            f,
-            "[{bar}] {:>3}%  {} of {}",
-            self.done_kb * 100 / total,
-            size(self.done_kb * 1024),
-            size(total * 1024)
-        )?;
-        let elapsed = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-        if elapsed > 0.5 && self.done_kb > 0 {
-            #[expect(clippy::cast_precision_loss, reason = "for people")]
-            let rate = self.done_kb as f64 / elapsed;
-            #[expect(clippy::cast_precision_loss, reason = "for people")]
-            let left = (total - self.done_kb) as f64 / rate.max(1.0);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
-            let (rate, left) = (rate as u64, left.ceil() as u64);
-            write!(f, ", {}/s, {}:{:02} left", size(rate * 1024), left / 60, left % 60)?;
-        }
-        Ok(())
     }
 }
 

@@ -8,6 +8,6 @@ fn progress_is_read_from_pg_basebackup() {
     assert!(progress.take("    0/350000 kB (0%), 0/1 tablespace"));
     assert!(!progress.take("    0/350000 kB (0%), 0/1 tablespace"));
     assert!(progress.take("175000/350000 kB (50%), 0/1 tablespace (...base/5/1234)"));
-    assert!(progress.to_string().starts_with("[############............]  50%  171 MB of 342 MB"));
+    assert_eq!((progress.done_kb, progress.total_kb), (175_000, 350_000));
     assert!(!Progress::is_one("pg_basebackup: error: something"));
 }
