@@ -305,7 +305,7 @@ impl Ui {
 
     fn write(&self, text: &str) {
         if let Some(file) = self.log.borrow_mut().as_mut() {
-            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+            let now = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
             for line in text.lines() {
                 // repmgr's form of a log line.
                 let line = match line.split_once(": ") {
