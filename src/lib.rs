@@ -16,7 +16,7 @@
 //! | [`observe`] | finds out what is true now, of the cluster and for each operation | all that follow |
 //! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | context, plan, assess, facts, registry, config, pg, system, secret, verb, error |
 //! | [`context`] | what every command needs: options, configuration, streams, the state directory | ui, output, journal, facts, registry, config, pg, system, cli, verb, error |
-//! | [`ui`] | standard error and the terminal | output, assess, secret, error |
+//! | [`ui`] | standard error and the terminal | output, assess, units, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
 //! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, verb, error |
 //! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`, and one pure planner per operation | assess, facts, registry, pg, system, units, secret, verb, error |

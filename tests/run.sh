@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [--all] [--only PART]... [--list-parts] [ARGUMENTS FOR cargo test ...]
 #
-#   --all           slow tests too, and every supported version of PostgreSQL, with repmgr 5.5 for 17 and 18
+#   --all           slow tests too, every supported version of PostgreSQL, with repmgr 5.5 for 17 and 18, and the crates
+#                   that pgbaton is built from (part deny)
 #   --only PART     only this part (again for more parts)
 #   --list-parts    name the parts
 #
@@ -19,14 +20,14 @@
 set -euo pipefail
 umask 022
 
-parts=(packages postgresql fmt clippy scripts doc test bare doctest)
+parts=(packages postgresql fmt clippy scripts deny doc test bare doctest)
 chosen=()
 while [ $# -gt 0 ]; do
     case $1 in
         --all) export PGBATON_TEST_SLOW=1 ;;
         --only) chosen+=("${2:?--only needs the name of a part}"); shift ;;
         --list-parts) printf '%s\n' "${parts[@]}"; exit ;;
-        -h | --help) sed -n '2,18s/^# \{0,1\}//p' "$0"; exit ;;
+        -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit ;;
         *) break ;;
     esac
     shift
@@ -157,6 +158,32 @@ do_scripts() {
     else
         echo "shellcheck is not installed: only the syntax is checked"
         printf '%s\n' "${scripts[@]}" | xargs -n1 bash -n
+    fi
+}
+
+# What pgbaton is built from, against deny.toml: licences, origins, crates that are not wanted or there twice. Known weaknesses
+# only where there is a database of them, which comes from elsewhere: `cargo deny fetch db`.
+do_deny() {
+    if [ -z "$slow" ] && [[ " ${chosen[*]} " != *" deny "* ]]; then
+        echo "only with --all, or by name"
+        return
+    fi
+    local version=0.20.2 tools=$store/tools
+    local deny=$tools/bin/cargo-deny
+    if [ "$("$deny" --version 2>/dev/null)" != "cargo-deny $version" ]; then
+        # Unoptimized: it is built in half the time, and runs for a moment.
+        if ! cargo install --quiet --locked --debug --root "$tools" "cargo-deny@$version"; then
+            [ -z "$required" ] || die "cargo-deny $version could not be installed"
+            echo "cargo-deny $version could not be installed: the crates are not checked"
+            return
+        fi
+    fi
+    "$deny" --locked check bans licenses sources
+    local database=${CARGO_HOME:-$HOME/.cargo}/advisory-dbs
+    if [ -d "$database" ]; then
+        "$deny" --locked --offline check advisories
+    else
+        echo "no database of advisories in $database: known weaknesses are not checked"
     fi
 }
 

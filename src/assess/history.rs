@@ -10,7 +10,7 @@ use crate::facts::lineage::{FirstRecord, Milestone};
 use crate::facts::server::ServerFacts;
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
-use crate::pg::wal::{crc32c, is_timed};
+use crate::pg::wal::{is_intact, is_timed};
 
 /// How the history of one server relates to that of a reference server, usually the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,9 +288,7 @@ fn whole_record(wal: &[u8], near: Lsn, segment_bytes: u64) -> Option<&[u8]> {
     let record = wal.get(..length).filter(|record| record.len() >= 24)?;
     let previous = u64::from_le_bytes(record.get(8..16)?.try_into().ok()?);
     let is_near = previous < near.0 + FAR && previous + segment_bytes > near.0;
-    let checksum = u32::from_le_bytes(record.get(20..24)?.try_into().ok()?);
-    // The data first and the header after it, as the server does.
-    (is_near && checksum == !crc32c(crc32c(!0, record.get(24..)?), record.get(..20)?)).then_some(record)
+    (is_near && is_intact(record)).then_some(record)
 }
 
 /// Returns the bytes that were read as one piece of WAL: the page headers, 24 bytes or at the start of a segment 40, are taken out.

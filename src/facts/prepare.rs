@@ -1,13 +1,13 @@
 //! What a server has of all that replication requires: settings, roles, privileges, a database, allowed connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 use crate::pg::client::{Session, SqlError};
-use crate::pg::hba::{Network, Rule};
+use crate::pg::hba::{self, Rule};
 use crate::secret::Secret;
 use crate::system::files;
 
@@ -312,35 +312,33 @@ fn way(text: &str, data: &Path) -> Option<LocalWay> {
 }
 
 /// Returns the networks that this host is in, loopback among them.
-pub fn networks() -> Vec<Network> {
+pub fn networks() -> Vec<IpNet> {
     let text = |path: &str| files::text(path).unwrap_or_default();
-    let mut out: Vec<Network> = Network::parse("127.0.0.0/8").into_iter().collect();
+    let mut out: Vec<IpNet> = hba::network("127.0.0.0/8").into_iter().collect();
     out.extend(routes(&text("/proc/net/route")));
     out.extend(interfaces(&text("/proc/net/if_inet6")));
     out
 }
 
 /// Reads the networks without a gateway out of `/proc/net/route`, where numbers are in the byte order of the machine.
-fn routes(text: &str) -> Vec<Network> {
+fn routes(text: &str) -> Vec<IpNet> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| u32::from_str_radix(words.get(at)?, 16).ok().map(u32::from_be);
         let (to, gateway, mask) = (number(1)?, number(2)?, number(7)?);
-        (gateway == 0 && mask != 0).then(|| Network {
-            address: IpAddr::V4(to.into()),
-            bits: u8::try_from(mask.leading_ones()).unwrap_or(32),
-        })
+        (gateway == 0 && mask != 0).then_some(())?;
+        Ipv4Net::with_netmask(to.into(), mask.into()).ok().map(IpNet::V4)
     };
     text.lines().skip(1).filter_map(line).collect()
 }
 
 /// Reads the networks of the interfaces out of `/proc/net/if_inet6`.
-fn interfaces(text: &str) -> Vec<Network> {
+fn interfaces(text: &str) -> Vec<IpNet> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let address = u128::from_str_radix(words.first()?, 16).ok()?;
         let bits = u8::from_str_radix(words.get(2)?, 16).ok()?;
-        Some(Network { address: IpAddr::V6(address.into()), bits })
+        Ipv6Net::new(address.into(), bits).ok().map(IpNet::V6)
     };
     text.lines().filter_map(line).collect()
 }
@@ -371,10 +369,10 @@ mod tests {
                     eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\n\
                     eth0\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n";
         if cfg!(target_endian = "little") {
-            assert_eq!(routes(text), vec![Network::parse("192.168.1.0/24").unwrap()]);
+            assert_eq!(routes(text), vec![hba::network("192.168.1.0/24").unwrap()]);
         }
         let text = "fe800000000000000000000000000001 02 40 20 80     eth0\n";
-        assert_eq!(interfaces(text), vec![Network::parse("fe80::1/64").unwrap()]);
-        assert!(networks().contains(&Network::parse("127.0.0.0/8").unwrap()));
+        assert_eq!(interfaces(text), vec![hba::network("fe80::1/64").unwrap()]);
+        assert!(networks().contains(&hba::network("127.0.0.0/8").unwrap()));
     }
 }

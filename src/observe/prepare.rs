@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -22,7 +23,7 @@ use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file;
 use crate::pg::endpoint::endpoint_to;
-use crate::pg::hba::{Network, Source, Surroundings, Tls};
+use crate::pg::hba::{Source, Surroundings, Tls, network};
 use crate::pg::resolve::{Host, resolve};
 use crate::pg::tls::SslMode;
 use crate::plan::prepare::{Facts, FileNow, Node, Places, Wanted, Work, included_directory};
@@ -387,9 +388,9 @@ fn host_and_port(text: &str, port: &str) -> Result<(String, String)> {
     if sound { Ok((host.to_string(), port.to_string())) } else { Err(wrong()) }
 }
 
-fn networks(args: &cli::node::Prepare) -> Result<Vec<Network>> {
+fn networks(args: &cli::node::Prepare) -> Result<Vec<IpNet>> {
     let read = |text: &String| {
-        Network::parse(text).ok_or_else(|| {
+        network(text).ok_or_else(|| {
             Error::failed(format!("invalid value \"{text}\" for option \"--network\""))
                 .hint("It is an address with the number of bits that count: 10.0.0.0/24.")
         })
@@ -445,7 +446,7 @@ fn source(address: IpAddr) -> Source {
         IpAddr::V4(v4) if v4.is_loopback() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
         other => other,
     };
-    Source::Net(Network::single(address))
+    Source::Net(address.into())
 }
 
 /// Returns the hosts that the server has to listen on, by name and by address; none for sockets.
@@ -462,7 +463,7 @@ fn own_hosts(targets: &[crate::pg::resolve::Target], own: Option<&Node>) -> Vec<
     }
     for from in own.iter().flat_map(|node| node.sources.iter().flatten()) {
         if let Source::Net(network) = from {
-            out.push(network.address.to_string());
+            out.push(network.addr().to_string());
         }
     }
     out
@@ -549,7 +550,7 @@ async fn around(set_up: &SetUp, wanted: &Wanted) -> Surroundings {
     let hosts = join_all(looked).await.into_iter().collect();
     let ours =
         wanted.nodes.iter().flat_map(|node| node.sources.iter().flatten()).filter_map(|from| match from {
-            Source::Net(network) => Some(network.address),
+            Source::Net(network) => Some(network.addr()),
             Source::Socket => None,
         });
     Surroundings {

@@ -82,7 +82,7 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         ('e', "EVENT", happening.event.to_string()),
         ('s', "SUCCESS", if happening.successful { "1" } else { "0" }.to_string()),
         // As PostgreSQL writes it, which is what repmgr hands on.
-        ('t', "TIMESTAMP", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.6f%:::z").to_string()),
+        ('t', "TIMESTAMP", jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S%.6f%:::z").to_string()),
         ('d', "DETAILS", happening.details.clone()),
         ('p', "UPSTREAM_ID", id),
         ('a', "UPSTREAM_NAME", name),

@@ -467,7 +467,7 @@ fn check_owner(socket: &UnixStream, wanted: Option<&str>, watch: &Watch) -> Resu
         Some(name) => Err(failed(format!(
             "requirepeer specifies \"{wanted}\", but actual peer user name is \"{name}\""
         ))),
-        None => Err(failed(format!("local user with ID {} does not exist in /etc/passwd", peer.uid()))),
+        None => Err(failed(format!("local user with ID {} does not exist", peer.uid()))),
     }
 }
 

@@ -11,6 +11,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use crc32c::{crc32c, crc32c_append};
 use jiff::{SignedDuration, Timestamp};
 
 use super::history::{Switch, TimelineId};
@@ -94,10 +95,7 @@ pub fn last_timed(bytes: &[u8], from: Lsn, upto: Lsn) -> Option<Lsn> {
         if place(at + length - 1).is_none_or(|end| end >= upto.0) {
             break;
         }
-        let checksum =
-            record.get(20..24).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
-        let (data, header) = (record.get(HEADER..)?, record.get(..20)?);
-        if checksum != Some(!crc32c(crc32c(!0, data), header)) {
+        if !is_intact(record) {
             break;
         }
         let (info, manager) = (*record.get(16)?, *record.get(17)?);
@@ -463,13 +461,11 @@ impl Record {
     /// Makes sense of header and data, without page headers; None if it is no record that was written there.
     fn read(start: u64, end: u64, bytes: &[u8], previous: Option<Lsn>, checked: bool) -> Option<Self> {
         let before = Lsn(u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?));
-        let checksum = u32::from_ne_bytes(bytes.get(20..24)?.try_into().ok()?);
         let (info, manager) = (*bytes.get(16)?, *bytes.get(17)?);
         if previous.is_some_and(|previous| previous != before) || before.0 >= start {
             return None;
         }
-        // The data first and the header after it, as the server does.
-        if checked && checksum != !crc32c(crc32c(!0, bytes.get(HEADER..)?), bytes.get(..20)?) {
+        if checked && !is_intact(bytes) {
             return None;
         }
         let number = || <[u8; 8]>::try_from(data(bytes)?.get(..8)?).ok();
@@ -570,51 +566,17 @@ pub fn real_start(path: &Path) -> Option<Lsn> {
     Some(Lsn(u64::from_ne_bytes(header.get(8..16)?.try_into().ok()?)))
 }
 
-/// The tables of CRC-32C for four bytes at a time.
-#[expect(clippy::indexing_slicing, reason = "worked out while compiling")]
-const TABLES: [[u32; 256]; 4] = {
-    let mut tables = [[0_u32; 256]; 4];
-    let mut n = 0;
-    while n < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let mut crc = n as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x82F6_3B78 };
-            bit += 1;
-        }
-        tables[0][n] = crc;
-        n += 1;
-    }
-    let mut n = 0;
-    while n < 256 {
-        let mut table = 1;
-        while table < 4 {
-            let before = tables[table - 1][n];
-            tables[table][n] = before >> 8 ^ tables[0][(before & 0xFF) as usize];
-            table += 1;
-        }
-        n += 1;
-    }
-    tables
-};
+/// Says whether a record, its header included, is one that was written so: its checksum is the CRC-32C of the data and after it of the header,
+/// in the order in which the server computes it.
+pub fn is_intact(record: &[u8]) -> bool {
+    let stated = record.get(20..HEADER).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
+    let computed = record.get(HEADER..).zip(record.get(..20)).map(|(data, header)| checksum(data, header));
+    stated.is_some() && stated == computed
+}
 
-/// CRC-32C, from `start` on.
-#[expect(clippy::indexing_slicing, reason = "a byte is always within 256 entries")]
-pub fn crc32c(start: u32, bytes: &[u8]) -> u32 {
-    let mut crc = start;
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        crc ^= u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        crc = TABLES[3][(crc & 0xFF) as usize]
-            ^ TABLES[2][(crc >> 8 & 0xFF) as usize]
-            ^ TABLES[1][(crc >> 16 & 0xFF) as usize]
-            ^ TABLES[0][(crc >> 24) as usize];
-    }
-    words
-        .remainder()
-        .iter()
-        .fold(crc, |crc, byte| crc >> 8 ^ TABLES[0][((crc ^ u32::from(*byte)) & 0xFF) as usize])
+/// Returns the checksum of a record: of its data, and of its header up to the checksum.
+pub(crate) fn checksum(data: &[u8], header: &[u8]) -> u32 {
+    crc32c_append(crc32c(data), header)
 }
 
 #[cfg(test)]

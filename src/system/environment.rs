@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::system::files;
+use nix::unistd::{Uid, User};
 
 /// Environment variables, and who runs the program.
 ///
@@ -49,11 +49,11 @@ impl Environment {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let uid = rustix::process::geteuid().as_raw();
-        let entry = passwd_entry(&files::text("/etc/passwd").unwrap_or_default(), uid);
+        let user = user(uid);
         let home = variables.get("HOME").filter(|home| !home.is_empty()).cloned();
         Self {
-            user: entry.as_ref().map(|(name, _)| name.clone()).or_else(|| variables.get("USER").cloned()),
-            home: home.or(entry.map(|(_, home)| home)).map(PathBuf::from),
+            user: user.as_ref().map(|user| user.name.clone()).or_else(|| variables.get("USER").cloned()),
+            home: home.map(PathBuf::from).or(user.map(|user| user.dir)),
             uid,
             variables,
             said: Arc::default(),
@@ -114,25 +114,19 @@ pub fn is_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Returns the name of a user id, if the local user database knows it.
+/// Returns the name of a user id, if the system knows it.
 pub fn user_name(uid: u32) -> Option<String> {
-    Some(passwd_entry(&files::text("/etc/passwd").ok()?, uid)?.0)
+    user(uid).map(|user| user.name)
 }
 
-/// Returns the home directory of a user id, if the local user database knows it.
+/// Returns the home directory of a user id, if the system knows it.
 pub fn home_of(uid: u32) -> Option<PathBuf> {
-    Some(PathBuf::from(passwd_entry(&files::text("/etc/passwd").ok()?, uid)?.1))
+    user(uid).map(|user| user.dir)
 }
 
-/// Finds the name and home directory of a user id in the text of a passwd file.
-fn passwd_entry(text: &str, uid: u32) -> Option<(String, String)> {
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let id = fields.nth(1)?;
-        let home = fields.nth(2)?;
-        (id.parse() == Ok(uid)).then(|| (name.to_string(), home.to_string()))
-    })
+/// Finds a user where the system looks for users, as nsswitch.conf says: in `/etc/passwd`, in a directory service.
+fn user(uid: u32) -> Option<User> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten()
 }
 
 #[cfg(test)]
@@ -141,8 +135,8 @@ mod tests {
 
     #[test]
     fn finds_a_user_by_id() {
-        let text = "root:x:0:0:root:/root:/bin/bash\npostgres:x:113:121:x,,,:/var/lib/postgresql:/bin/bash\n";
-        assert_eq!(passwd_entry(text, 113), Some(("postgres".into(), "/var/lib/postgresql".into())));
-        assert_eq!(passwd_entry(text, 4), None);
+        assert_eq!(user_name(0).as_deref(), Some("root"));
+        assert!(home_of(0).is_some_and(|home| home.is_absolute()));
+        assert_eq!(user_name(3_999_999_999), None);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::system::environment::user_name;
 use crate::system::files;
 
 /// Says whether a process is stopped, as by Ctrl-Z or SIGSTOP: the third field of `/proc/PID/stat`, after the name in parentheses.
@@ -15,13 +16,7 @@ pub fn is_stopped(pid: u32) -> bool {
 
 /// Returns the name of the user that owns a file; None where it does not exist or the user has no name.
 pub fn owner(path: &Path) -> Option<String> {
-    let uid = std::fs::metadata(path).ok()?.uid();
-    let users = files::text("/etc/passwd").ok()?;
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
-    })
+    user_name(owner_id(path)?)
 }
 
 /// Returns the ID of the user that owns a file; None where it does not exist.

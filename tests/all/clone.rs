@@ -1538,7 +1538,7 @@ fn progress_is_shown_on_a_terminal_and_steps_elsewhere() {
     // A terminal that is a program's.
     let on_terminal = |node: &TestServer| {
         let mut script = support::clean_command(Path::new("/usr/bin/script"));
-        script.args(["-qec", &command(node), "/dev/null"]).env("HOME", cluster.dir());
+        script.args(["-qec", &command(node), "/dev/null"]).env("HOME", cluster.dir()).env("TERM", "xterm");
         Running::start(script)
     };
     let shown = on_terminal(&node2).wait(Duration::from_secs(90));
@@ -1549,7 +1549,7 @@ fn progress_is_shown_on_a_terminal_and_steps_elsewhere() {
     assert!(bars.iter().any(|bar| bar.contains("/s") && bar.contains("left")), "{text}");
     // Before each message that follows, the line is wiped.
     let after = text.rsplit_once(bars.last().unwrap()).unwrap().1;
-    assert!(after.starts_with("\r\u{1b}[K"), "{after:?}");
+    assert!(after.starts_with("\r\u{1b}[2K"), "{after:?}");
     streams(&node2);
     node2.stop(StopMode::Fast);
     let node3 = cluster.empty("node3");

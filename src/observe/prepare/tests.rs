@@ -41,6 +41,6 @@ fn a_server_is_this_one_by_path_cluster_and_start() {
 #[test]
 fn a_loopback_address_comes_from_the_first_one() {
     let debian = source("127.0.1.1".parse().unwrap());
-    assert_eq!(debian, Source::Net(Network::parse("127.0.0.1").unwrap()));
-    assert_eq!(source("10.0.0.1".parse().unwrap()), Source::Net(Network::parse("10.0.0.1").unwrap()));
+    assert_eq!(debian, Source::Net(network("127.0.0.1").unwrap()));
+    assert_eq!(source("10.0.0.1".parse().unwrap()), Source::Net(network("10.0.0.1").unwrap()));
 }

@@ -58,14 +58,15 @@ impl Live<'_> {
         self.context.debug(&command.to_string());
         let last_news = RefCell::new(Instant::now());
         let progress = RefCell::new(Progress::default());
-        let ui = &self.context.ui;
+        let transfer = command.silent_at_most_s.map(|_| self.context.ui.transfer());
         let running = process::run_watched(command, &setting, |stream, line| {
             if stream == Stream::Stderr
-                && command.silent_at_most_s.is_some()
+                && let Some(transfer) = &transfer
                 && progress.borrow_mut().take(line)
             {
                 *last_news.borrow_mut() = Instant::now();
-                ui.progress(&progress.borrow().to_string());
+                let Progress { done_kb, total_kb } = *progress.borrow();
+                transfer.advance(done_kb * 1024, total_kb * 1024);
             }
         });
         let finished = match (command.silent_at_most_s, &command.starts) {

@@ -1,17 +1,12 @@
 //! How far pg_basebackup is, as it prints it.
 
-use tokio::time::Instant;
-
-use crate::units::size;
-
 /// How far pg_basebackup is: `12345/350000 kB (3%), 0/1 tablespace`.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    done_kb: u64,
-    total_kb: u64,
-    began: Option<Instant>,
-    /// Bytes and time of the news before, for the rate.
-    tail: String,
+    /// Kilobytes copied so far.
+    pub(super) done_kb: u64,
+    /// Kilobytes in all.
+    pub(super) total_kb: u64,
 }
 
 impl Progress {
@@ -31,45 +26,13 @@ impl Progress {
     pub(super) fn take(&mut self, line: &str) -> bool {
         match Self::read(line) {
             Some((done, total)) => {
-                let news = done != self.done_kb || self.began.is_none();
-                self.began.get_or_insert_with(Instant::now);
+                let news = done != self.done_kb || self.total_kb == 0;
                 (self.done_kb, self.total_kb) = (done, total);
                 news
             }
             // Any other line, such as what it waits for, is news as well.
-            None => {
-                self.tail = line.trim().chars().take(60).collect();
-                !line.trim().is_empty()
-            }
+            None => !line.trim().is_empty(),
         }
-    }
-}
-
-impl std::fmt::Display for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const WIDTH: u64 = 24;
-        let total = self.total_kb.max(self.done_kb).max(1);
-        let filled = usize::try_from(self.done_kb * WIDTH / total).unwrap_or(0);
-        let bar: String =
-            (0..usize::try_from(WIDTH).unwrap_or(0)).map(|i| if i < filled { '#' } else { '.' }).collect();
-        write!(
-            f,
-            "[{bar}] {:>3}%  {} of {}",
-            self.done_kb * 100 / total,
-            size(self.done_kb * 1024),
-            size(total * 1024)
-        )?;
-        let elapsed = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-        if elapsed > 0.5 && self.done_kb > 0 {
-            #[expect(clippy::cast_precision_loss, reason = "for people")]
-            let rate = self.done_kb as f64 / elapsed;
-            #[expect(clippy::cast_precision_loss, reason = "for people")]
-            let left = (total - self.done_kb) as f64 / rate.max(1.0);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
-            let (rate, left) = (rate as u64, left.ceil() as u64);
-            write!(f, ", {}/s, {}:{:02} left", size(rate * 1024), left / 60, left % 60)?;
-        }
-        Ok(())
     }
 }
 
@@ -83,7 +46,7 @@ mod tests {
         assert!(progress.take("    0/350000 kB (0%), 0/1 tablespace"));
         assert!(!progress.take("    0/350000 kB (0%), 0/1 tablespace"));
         assert!(progress.take("175000/350000 kB (50%), 0/1 tablespace (...base/5/1234)"));
-        assert!(progress.to_string().starts_with("[############............]  50%  171 MB of 342 MB"));
+        assert_eq!((progress.done_kb, progress.total_kb), (175_000, 350_000));
         assert!(!Progress::is_one("pg_basebackup: error: something"));
     }
 }

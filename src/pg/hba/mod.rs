@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::quote::quote_hba;
@@ -52,9 +53,7 @@ impl Rule {
         let rejects = self.auth_method.as_deref() == Some("reject");
         let everybody = match (self.address.as_deref(), self.netmask.as_deref()) {
             (None | Some("all"), _) => true,
-            (Some(address), Some(mask)) => {
-                Network::with_mask(address, mask).is_some_and(|network| network.bits == 0)
-            }
+            (Some(_), Some(mask)) => mask.parse().is_ok_and(|mask: IpAddr| mask.is_unspecified()),
             _ => false,
         };
         names_role || (rejects && !everybody)
@@ -67,70 +66,12 @@ pub enum Source {
     /// A Unix socket.
     Socket,
     /// An address, or all addresses of a network.
-    Net(Network),
+    Net(IpNet),
 }
 
-/// A network; a single address is one of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Network {
-    /// Its first address, or any.
-    pub address: IpAddr,
-    /// How many bits of it count.
-    pub bits: u8,
-}
-
-impl Network {
-    /// A single address.
-    pub fn single(address: IpAddr) -> Self {
-        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
-    }
-
-    /// Reads `10.0.0.0/8`, or an address alone.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address.parse::<IpAddr>().ok()?, Some(bits.parse::<u8>().ok()?)),
-            None => (text.parse::<IpAddr>().ok()?, None),
-        };
-        let whole = Self::single(address);
-        let bits = bits.unwrap_or(whole.bits);
-        (bits <= whole.bits).then_some(Self { bits, ..whole })
-    }
-
-    /// Reads an address with its mask: `10.0.0.0` and `255.0.0.0`.
-    fn with_mask(address: &str, mask: &str) -> Option<Self> {
-        let (address, mask) = (address.parse::<IpAddr>().ok()?, mask.parse::<IpAddr>().ok()?);
-        let ones = match mask {
-            IpAddr::V4(mask) => u32::from(mask).leading_ones(),
-            IpAddr::V6(mask) => u128::from(mask).leading_ones(),
-        };
-        (address.is_ipv4() == mask.is_ipv4())
-            .then_some(Self { address, bits: u8::try_from(ones).unwrap_or(u8::MAX) })
-    }
-
-    /// Says whether all of another network lies in this one.
-    pub fn contains(self, other: Self) -> bool {
-        self.bits <= other.bits && self.meets(other)
-    }
-
-    /// Says whether the two have an address in common.
-    fn meets(self, other: Self) -> bool {
-        let bits = u32::from(self.bits.min(other.bits));
-        match (self.address, other.address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                (u32::from(a) ^ u32::from(b)).checked_shr(32 - bits).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                (u128::from(a) ^ u128::from(b)).checked_shr(128 - bits).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
+/// Reads `10.0.0.0/8`, or an address alone, which is a network of its own.
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 impl fmt::Display for Source {
@@ -138,7 +79,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket => f.write_str("local"),
-            Self::Net(network) if *network == Network::single(network.address) => network.address.fmt(f),
+            Self::Net(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
             Self::Net(network) => network.fmt(f),
         }
     }
@@ -191,7 +132,7 @@ pub struct Surroundings {
     /// This host's own addresses, among those of the connections.
     pub own: BTreeSet<IpAddr>,
     /// The networks that this host is in.
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
     /// Regular expressions, `/` and all, and what they match of our names.
     pub matches: BTreeSet<(String, String)>,
 }
@@ -292,8 +233,8 @@ fn fits(rule: &Rule, connection: &Connection, around: &Surroundings, encrypted: 
 }
 
 /// Says how much of a network a rule's address stands for.
-fn covers(rule: &Rule, network: Network, around: &Surroundings) -> Fit {
-    let fit = |ruled: Network| match (ruled.contains(network), ruled.meets(network)) {
+fn covers(rule: &Rule, network: IpNet, around: &Surroundings) -> Fit {
+    let fit = |ruled: IpNet| match (ruled.contains(&network), network.contains(&ruled)) {
         (true, _) => Fit::Whole,
         (false, true) => Fit::Part,
         (false, false) => Fit::No,
@@ -307,14 +248,18 @@ fn covers(rule: &Rule, network: Network, around: &Surroundings) -> Fit {
     };
     match (rule.address.as_deref(), rule.netmask.as_deref()) {
         (Some("all"), _) => Fit::Whole,
-        (Some("samehost"), _) => best(&mut around.own.iter().map(|own| fit(Network::single(*own)))),
+        (Some("samehost"), _) => best(&mut around.own.iter().map(|own| fit(IpNet::from(*own)))),
         (Some("samenet"), _) => best(&mut around.networks.iter().map(|own| fit(*own))),
-        (Some(address), Some(mask)) => Network::with_mask(address, mask).map_or(Fit::No, fit),
+        (Some(address), Some(mask)) => match (address.parse(), mask.parse()) {
+            // A mask with gaps: some addresses go by this rule, and which ones is not worked out.
+            (Ok(address), Ok(mask)) => IpNet::with_netmask(address, mask).map_or(Fit::Part, fit),
+            _ => Fit::No,
+        },
         (Some(address), None) => match address.parse::<IpAddr>() {
-            Ok(address) => fit(Network::single(address)),
+            Ok(address) => fit(address.into()),
             Err(_) => {
                 let known = around.hosts.get(address).map(Vec::as_slice).unwrap_or_default();
-                best(&mut known.iter().map(|own| fit(Network::single(*own))))
+                best(&mut known.iter().map(|own| fit(IpNet::from(*own))))
             }
         },
         (None, _) => Fit::No,

@@ -11,12 +11,13 @@ mod settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::facts::prepare::SetUp;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::hba::edit::Line;
-use crate::pg::hba::{Connection, Decision, Network, Source, Surroundings, Tls, decide, needs_password};
+use crate::pg::hba::{Connection, Decision, Source, Surroundings, Tls, decide, needs_password};
 use crate::pg::passfile::Entry;
 use crate::plan::Check;
 use crate::secret::Secret;
@@ -206,7 +207,7 @@ pub struct Wanted {
     /// All nodes, this one first.
     pub nodes: Vec<Node>,
     /// Networks that may connect instead of the addresses of nodes.
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
     /// How new lines authenticate.
     pub method: String,
     /// The archive command, if it is to be set.

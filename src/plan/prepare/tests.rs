@@ -1,6 +1,6 @@
 use super::*;
 use crate::facts::prepare::{DatabaseNow, FileValue, RoleNow, SettingNow};
-use crate::pg::hba::Rule;
+use crate::pg::hba::{self, Rule};
 use crate::plan::{FileOp, Op};
 
 fn setting(value: &str, context: &str) -> SettingNow {
@@ -68,7 +68,7 @@ fn node(name: &str, address: &str) -> Node {
         name: name.into(),
         host: name.into(),
         port: "5432".into(),
-        sources: Ok(vec![Source::Net(Network::parse(address).unwrap())]),
+        sources: Ok(vec![Source::Net(hba::network(address).unwrap())]),
         tls: Tls::Either,
         is_here: false,
     }
@@ -287,7 +287,7 @@ fn lines_are_written_once_for_all_nodes_and_taken_back_if_the_server_refuses_the
     assert!(!shown.contains("hunter") && !shown.contains("SCRAM-SHA-256$"), "{shown}");
     assert!(made.plan.steps().all(|step| !matches!(step.op, Op::File(FileOp::WriteFile { .. }))));
     // A network stands for the nodes.
-    let network = Wanted { networks: vec![Network::parse("10.0.0.0/8").unwrap()], ..asked };
+    let network = Wanted { networks: vec![hba::network("10.0.0.0/8").unwrap()], ..asked };
     let made = Work::of(&work_facts, &network).printed();
     assert_eq!(made.pg_hba.len(), 2, "{made:?}");
 }

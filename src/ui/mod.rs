@@ -3,18 +3,22 @@
 //! The only place that prints. A stream that is gone (a closed terminal, a pipe whose reader has left) is no error: an operation that
 //! has begun must not stop because nothing reads its messages.
 
-use std::cell::{Cell, RefCell};
+pub mod progress;
+
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::assess::checks::Finding;
 use crate::assess::cluster::{ClusterReport, State};
 use crate::error::{Error, Issue, Severity};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::visible::{document, one_line, paragraph};
+use progress::Transfer;
 
 /// How important a message is; repmgr's levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,14 +77,14 @@ pub struct Ui {
     terse: bool,
     colour: bool,
     log: RefCell<Option<File>>,
-    /// A progress line stands on the terminal and has to be wiped before the next message.
-    progress_shown: Cell<bool>,
+    /// The bar that stands on the terminal and gives way to every message.
+    bar: RefCell<Option<ProgressBar>>,
 }
 
 impl Ui {
     /// Prepares the streams.
     pub fn new(level: Level, terse: bool, colour: bool) -> Self {
-        Self { level, terse, colour, log: RefCell::new(None), progress_shown: Cell::new(false) }
+        Self { level, terse, colour, log: RefCell::default(), bar: RefCell::default() }
     }
 
     /// Returns streams of the same kind for a command that is carried out within another one.
@@ -140,7 +144,6 @@ impl Ui {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return false;
         }
-        self.wipe_progress();
         rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush).is_ok()
     }
 
@@ -154,7 +157,6 @@ impl Ui {
         if level < self.level {
             return;
         }
-        self.wipe_progress();
         let mut out = String::new();
         let mut line = |label: &str, colour: &str, text: &str| {
             if self.colour && self.log.borrow().is_none() && !colour.is_empty() {
@@ -266,23 +268,11 @@ impl Ui {
         self.message(Level::Error, &error.primary, error.detail.as_deref(), error.hint.as_deref());
     }
 
-    /// Shows progress: on a terminal in one line that changes, elsewhere not at all.
-    pub fn progress(&self, text: &str) {
-        if self.shows_progress() {
-            self.progress_shown.set(true);
-            self.write(&format!("\r\x1b[K{}", one_line(text)));
-        }
-    }
-
-    /// Returns whether progress can be seen.
-    pub fn shows_progress(&self) -> bool {
-        self.level <= Level::Notice && self.log.borrow().is_none() && std::io::stderr().is_terminal()
-    }
-
-    fn wipe_progress(&self) {
-        if self.progress_shown.replace(false) {
-            self.write("\r\x1b[K");
-        }
+    /// Begins to show the progress of a copy: on a terminal by a bar, elsewhere, and in a log file, by lines at level INFO.
+    pub fn transfer(&self) -> Transfer<'_> {
+        let wanted = self.level <= Level::Notice && self.log.borrow().is_none();
+        let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Transfer::new(self, target)
     }
 
     /// Returns whether the answer goes to a terminal.
@@ -295,7 +285,6 @@ impl Ui {
     /// # Errors
     /// Those of writing: the disk is full, or the reader has closed the pipe.
     pub fn answer(&self, text: &str) -> std::io::Result<()> {
-        self.wipe_progress();
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(document(text).as_bytes())?;
         stdout.flush()
@@ -316,7 +305,7 @@ impl Ui {
 
     fn write(&self, text: &str) {
         if let Some(file) = self.log.borrow_mut().as_mut() {
-            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+            let now = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
             for line in text.lines() {
                 // repmgr's form of a log line.
                 let line = match line.split_once(": ") {
@@ -329,8 +318,12 @@ impl Ui {
             }
             return;
         }
-        let mut stderr = std::io::stderr().lock();
-        let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        let write = || {
+            let mut stderr = std::io::stderr().lock();
+            let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        };
+        let bar = self.bar.borrow().clone();
+        bar.map_or_else(write, |bar| bar.suspend(write));
     }
 }
 
