@@ -4,6 +4,7 @@ use super::{Judge, newest_timeline, typed_on};
 use crate::error::Severity;
 use crate::registry::NodeRow;
 use crate::registry::operation::OpenOperation;
+use crate::units::utc;
 
 impl Judge<'_> {
     /// Reports the operations that are open on the current timeline, and returns what to type about them.
@@ -37,8 +38,11 @@ impl Judge<'_> {
             });
             // Any role with the privilege on the table may have written the row: the id is quoted as one shell word.
             let id = shell_words::quote(&row.operation_id);
-            let began =
-                format!("It began at {:.0} (operation {id}).{}", row.started_at, changes.unwrap_or_default());
+            let began = format!(
+                "It began at {} (operation {id}).{}",
+                utc(row.started_at),
+                changes.unwrap_or_default()
+            );
             let (message, detail) = match self.runs_here(row) {
                 Some(process) => {
                     (format!("\"{}\" of node \"{name}\" is running (process {process})", row.command), began)

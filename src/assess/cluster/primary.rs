@@ -11,6 +11,7 @@ use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
+use crate::units::utc;
 
 impl Judge<'_> {
     /// Whether the only primary is a former one: another node has seen a newer one.
@@ -366,8 +367,10 @@ fn transactions(server: &ServerFacts) -> String {
     match (written.commits, written.last) {
         (0, _) if written.more => "of which the first 16 MB hold no transaction".to_string(),
         (0, _) | (_, None) => "with no transaction".to_string(),
-        (1, Some(last)) => format!("with {at_least}1 transaction, of {last}"),
-        (commits, Some(last)) => format!("with {at_least}{commits} transactions, the last one of {last}"),
+        (1, Some(last)) => format!("with {at_least}1 transaction, committed at {}", utc(last)),
+        (commits, Some(last)) => {
+            format!("with {at_least}{commits} transactions, the last one committed at {}", utc(last))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::plan::parts::following::QUERY_S;
 use crate::plan::{Check, OnFailure, Op, Order, Origin, Phase, Plan, Probe, Scope, Step, Waiver};
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::Present;
+use crate::units::utc;
 
 /// How the operation is recorded on a primary: the step, if it can be; a check, if it cannot.
 #[derive(Debug, Default)]
@@ -141,7 +142,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
             continue;
         }
         let message = format!("\"{}\" of node \"{}\" has not reported its end", row.command, other.node_name);
-        let began = format!("It began at {} (operation {}).", row.started_at, row.operation_id);
+        let began = format!("It began at {} (operation {}).", utc(row.started_at), row.operation_id);
         if row.timeline != Some(timeline) {
             // There was a promotion since, or that is unknown: it must not block anything.
             out.push(

@@ -11,7 +11,7 @@ use crate::pg::quote::quote_ident;
 use crate::plan::service::{Action, refusal, start_checks, writable};
 use crate::plan::{Check, Waiver};
 use crate::registry::node;
-use crate::units::size;
+use crate::units::{size, utc};
 
 /// Decides what is to be done and whether it can be done.
 pub(super) fn judge(
@@ -544,7 +544,7 @@ pub(super) fn discarded(loss: &Loss, name: &str, kept: &str, consent: bool) -> (
     );
     let mut detail = format!("This is the WAL from {} to {}", loss.fork, loss.end);
     if let Some((first, last)) = loss.between {
-        detail.push_str(&format!(", committed between {first:.0} and {last:.0}"));
+        detail.push_str(&format!(", committed between {} and {}", utc(first), utc(last)));
     }
     detail.push_str(&format!(". The WAL will be kept in \"{kept}\"."));
     (message, detail)
