@@ -29,7 +29,7 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s D -l pgdata -d 'Data di
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -71,7 +71,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -104,7 +104,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -134,7 +134,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -167,7 +167,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -200,7 +200,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -230,7 +230,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -263,7 +263,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -308,7 +308,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -349,7 +349,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -379,7 +379,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -409,7 +409,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -444,7 +444,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -475,7 +475,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -514,7 +514,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -555,7 +555,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -588,7 +588,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -618,7 +618,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -651,7 +651,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -696,7 +696,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -730,7 +730,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -765,7 +765,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -824,7 +824,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -854,7 +854,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -885,7 +885,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -916,7 +916,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -951,7 +951,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -987,7 +987,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1022,7 +1022,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1064,7 +1064,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1104,7 +1104,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1134,7 +1134,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1173,7 +1173,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1205,7 +1205,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1238,7 +1238,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1269,7 +1269,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1299,7 +1299,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1330,7 +1330,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1368,7 +1368,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fis
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1405,7 +1405,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1435,7 +1435,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1465,7 +1465,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1495,7 +1495,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1527,7 +1527,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1558,7 +1558,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1595,7 +1595,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1628,7 +1628,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1658,7 +1658,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1691,7 +1691,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s D -l pgd
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1722,7 +1722,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s D -l pgdata -d '
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-id -d 'ID of the node to act on (default: the local node)' -r

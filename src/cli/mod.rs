@@ -69,7 +69,7 @@ pub struct Global {
     #[arg(short = 'p', long, value_name = "PORT", global = true, help_heading = "Connection")]
     pub port: Option<String>,
 
-    /// Role to connect as
+    /// Role to connect as (default: that of conninfo in the configuration)
     #[arg(
         short = 'U',
         long,

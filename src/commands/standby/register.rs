@@ -43,7 +43,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         .hint("If it is to be the primary, run \"pgbaton primary register\"."));
     }
     // A clone that registers at its end was given its source, which need not have the metadata.
-    let given = context.given_conninfo()?.filter(|_| context.command == "standby register");
+    let given = context.named_server()?.filter(|_| context.command == "standby register");
     let cluster = match given {
         Some(conninfo) => {
             let named = conninfo.redacted();

@@ -218,7 +218,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
         })?);
     }
     out.iter().for_each(|conninfo| context.own(conninfo));
-    out.extend(context.given_conninfo()?);
+    out.extend(context.named_server()?);
     out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
 }
 
