@@ -82,12 +82,12 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         );
         return plan;
     };
-    plan.checks.push(if server.in_recovery {
-        Check::pass("server_is_standby", format!("node \"{name}\" is a standby"))
-    } else {
-        Check::fail("server_is_standby", format!("node \"{name}\" is a primary"))
-            .hint(format!("To make it a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."))
-    });
+    if !server.in_recovery {
+        // Of its target nothing more has to be said: a primary follows none.
+        plan.checks.push(not_a_standby(facts, &name, target));
+        return plan;
+    }
+    plan.checks.push(Check::pass("server_is_standby", format!("node \"{name}\" is a standby")));
     plan.notifications.extend(target.map(|target| events::follow(facts.node_id, &target.row)));
     let (Some(target), checks) = target_checks(facts, &target_name) else {
         unreachable_target(&mut plan, facts);
@@ -242,6 +242,21 @@ fn past_switch(server: &ServerFacts, there: &ServerFacts) -> Option<Past> {
     let switches = parse_history(history).ok()?;
     let switch = switches.iter().find(|switch| switch.timeline >= server.timeline)?;
     Some(Past { at: Some(switch.switch), flushed: replays_late(server) })
+}
+
+/// The check of a primary, which cannot follow: what it is to do instead depends on whether the node that it was to follow is a primary.
+fn not_a_standby(facts: &FollowFacts, name: &str, target: Option<&NodeFacts>) -> Check {
+    let hint = match target.filter(|target| target.row.node_id != facts.node_id) {
+        Some(target) if target.facts().is_some_and(|there| !there.in_recovery) => {
+            "If the other one is the valid primary, run \"pgbaton node rejoin\" on this node to make it a standby.".to_string()
+        }
+        Some(target) if target.row.node_type == NodeType::Standby => format!(
+            "To make \"{0}\" the primary and this node its standby, run \"pgbaton standby switchover\" on \"{0}\".",
+            target.row.node_name
+        ),
+        _ => "To make another node the primary, run \"pgbaton standby switchover\" on that node.".into(),
+    };
+    Check::fail("server_is_standby", format!("node \"{name}\" is a primary")).hint(hint)
 }
 
 fn unreachable_target(plan: &mut Plan, facts: &FollowFacts) {
@@ -563,6 +578,29 @@ mod tests {
         let mut silent = super::tests::facts();
         silent.cluster.nodes[2].server.as_mut().unwrap().receiver = None;
         assert_eq!(super::plan(&silent, false).back.len(), 6);
+    }
+
+    #[test]
+    fn a_primary_that_is_to_follow_is_refused_for_one_reason() {
+        let refused = |target_id: i32, change: &dyn Fn(&mut FollowFacts)| {
+            let mut facts = FollowFacts { node_id: 1, target_id, ..facts() };
+            change(&mut facts);
+            let plan = super::plan(&facts, false);
+            let stops: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
+            assert_eq!(stops.len(), 1, "{stops:?}");
+            assert_eq!(
+                (stops[0].exit, stops[0].message.as_str()),
+                (Exit::Failed, "node \"node1\" is a primary")
+            );
+            stops[0].hint.clone().unwrap()
+        };
+        assert!(refused(2, &|_| ()).contains("\"pgbaton standby switchover\" on \"node2\""));
+        // Without --upstream-node-id it is the only primary itself that would be followed.
+        assert!(refused(1, &|_| ()).contains("switchover\" on that node"));
+        let second = refused(2, &|facts| {
+            facts.cluster.nodes[1].server.as_mut().unwrap().in_recovery = false;
+        });
+        assert!(second.contains("node rejoin"), "{second}");
     }
 
     #[test]

@@ -160,7 +160,11 @@ fn impossible_upstreams_are_refused() {
         .run()
         .code(1)
         .says("node 9 is not registered");
-    one.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(1).says("is a primary");
+    one.pgbaton(["standby", "follow", "--upstream-node-id=2"])
+        .run()
+        .code(1)
+        .says("is a primary")
+        .says("standby switchover\" on \"node2\"");
     three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(0);
     let circle = two.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run();
     circle.code(1).says("receives its WAL from this node");
