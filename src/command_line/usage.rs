@@ -247,6 +247,12 @@ pub fn explain(error: &clap::Error, command: &str, words: &[OsString]) -> Error 
             let out = Error::failed(format!("invalid value \"{value}\" for {what}"));
             match std::error::Error::source(error) {
                 Some(cause) => match cause.to_string().as_str() {
+                    "invalid digit found in string" if plain(&argument) == "--node-id" => {
+                        out.detail("It is a number.").hint("To name the node by its name, use --node-name.")
+                    }
+                    "invalid digit found in string" if plain(&argument).ends_with("-node-id") => out
+                        .detail("It is a number.")
+                        .hint("\"pgbaton cluster show\" lists the IDs of the nodes."),
                     "invalid digit found in string" | "invalid float literal" => {
                         out.detail("It is a number.")
                     }
@@ -386,6 +392,19 @@ mod tests {
         );
         assert_eq!(label("node check", "pgbaton node check --role=primary"), None);
         assert_eq!(label("cluster show", "pgbaton cluster show --nagios"), None);
+    }
+
+    #[test]
+    fn a_name_in_place_of_an_id_is_answered_with_the_option_for_names() {
+        let hint = |text: &str, command: &str| {
+            let error = cli::tree().try_get_matches_from(words(text)).unwrap_err();
+            explain(&error, command, &words(text)).hint.unwrap()
+        };
+        let node = hint("pgbaton node restart --node-id node2", "node restart");
+        assert!(node.starts_with("To name the node by its name, use --node-name."), "{node}");
+        let upstream = hint("pgbaton standby follow --upstream-node-id=node2", "standby follow");
+        assert!(upstream.contains("lists the IDs of the nodes"), "{upstream}");
+        assert!(!hint("pgbaton node restart --timeout x", "node restart").contains("ID"));
     }
 
     #[test]
