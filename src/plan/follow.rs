@@ -333,7 +333,7 @@ fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force:
             .exit(Exit::DataLoss)
     };
     let mut checks = Vec::new();
-    checks.push(match relation(ours, theirs) {
+    checks.push(match relation(ours, theirs).naming(target_name) {
         Relation::Forked { evidence, .. } => forked(evidence),
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Unknown(why) => Check::fail(

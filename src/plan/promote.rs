@@ -570,11 +570,11 @@ fn none_has_more(
             )));
             continue;
         }
-        if let Relation::Forked { evidence, .. } = relation(theirs, server) {
+        if let Relation::Forked { evidence, .. } = relation(theirs, server).naming(&candidate.row.node_name) {
             checks.push(
                 Check::warning(
                     "history_parted",
-                    format!("node \"{name}\" has diverged from this node"),
+                    format!("node \"{name}\" has diverged from \"{}\"", candidate.row.node_name),
                 )
                 .node(id)
                 .detail(evidence)

@@ -314,9 +314,9 @@ fn a_checkpoint_that_the_other_node_never_had_decides_too() {
     std::fs::write(three.data.join("standby.signal"), "").unwrap();
     three.start();
     let output = three.pgbaton(["standby", "follow", "--force"]).run();
-    output.code(32).says("has WAL that \"node2\" never had").says("is not in the WAL of the reference");
+    output.code(32).says("has WAL that \"node2\" never had").says("is not in the WAL of \"node2\"");
     let output = three.pgbaton(["node", "rejoin", "--force"]).run();
-    output.code(32).says("is not in the WAL of the reference").says("--reclone");
+    output.code(32).says("is not in the WAL of \"node2\"").says("--reclone");
     assert_eq!(two.psql("SELECT count(*) FROM pg_stat_replication"), "0");
 }
 

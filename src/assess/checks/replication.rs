@@ -292,7 +292,7 @@ impl Judge<'_> {
             }
             Some((primary, there)) => {
                 let name = &primary.row.node_name;
-                match relation(server, there) {
+                match relation(server, there).naming(name) {
                     Relation::Forked { evidence, .. } => Finding::new(
                         NAME,
                         Status::Critical,

@@ -115,7 +115,7 @@ impl Judge<'_> {
             (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
             return;
         }
-        match relation(server, primary) {
+        match relation(server, primary).naming(&chief.row.node_name) {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
                 if server.in_recovery {

@@ -56,8 +56,9 @@ pub fn standby(
         options,
     ));
     if let Some(server) = primary_server {
-        checks.push(same_cluster(&facts.local, server, primary.map_or("", |node| &node.row.node_name)));
-        checks.extend(same_history(&facts.local, server));
+        let primary_name = primary.map_or("", |node| &node.row.node_name);
+        checks.push(same_cluster(&facts.local, server, primary_name));
+        checks.extend(same_history(&facts.local, server, primary_name));
     }
 
     let observed = facts.cluster.observed_upstream(&name).filter(|node| node.row.node_id != row.node_id);
@@ -70,7 +71,16 @@ pub fn standby(
     if is_new {
         steps.push(Step::new(
             "record_node",
-            format!("register node \"{name}\" (ID {}) as a standby of node {upstream_id}", row.node_id),
+            match facts.cluster.node(upstream_id) {
+                Some(up) => format!(
+                    "register node \"{name}\" (ID {}) as a standby of \"{}\"",
+                    row.node_id, up.row.node_name
+                ),
+                None => format!(
+                    "register node \"{name}\" (ID {}) as a standby of node {upstream_id}",
+                    row.node_id
+                ),
+            },
             Op::Sql { on: on.clone(), statements: vec![row.upsert()] },
             QUERY_S,
             Exit::Query,
@@ -129,9 +139,9 @@ pub fn same_cluster(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) 
 }
 
 /// Checks that a standby has no WAL that the primary never had.
-pub fn same_history(ours: &ServerFacts, theirs: &ServerFacts) -> Option<Check> {
+pub fn same_history(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) -> Option<Check> {
     const NAME: &str = "same_history";
-    Some(match relation(ours, theirs) {
+    Some(match relation(ours, theirs).naming(their_name) {
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Forked { evidence, .. } => Check::fail(NAME, "this server has diverged from the primary")
             .detail(evidence)

@@ -37,7 +37,7 @@ pub(super) fn ends(
         );
     }
     checks.push(crate::plan::register::same_cluster(server, old, from));
-    match relation(server, old) {
+    match relation(server, old).naming(from) {
         Relation::Same => {}
         Relation::Forked { evidence, .. } => checks.push(
             Check::fail("same_history", format!("node \"{to}\" has diverged from \"{from}\""))
