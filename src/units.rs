@@ -33,7 +33,7 @@ pub fn utc(at: Timestamp) -> String {
 
 /// Writes a time that PostgreSQL has written, in the same way; as it is where it is none.
 pub fn utc_of(text: &str) -> String {
-    text.parse().map_or_else(|_| text.to_string(), utc)
+    text.parse::<Timestamp>().map_or_else(|_| text.to_string(), utc)
 }
 
 #[cfg(test)]

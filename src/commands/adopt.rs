@@ -75,10 +75,15 @@ pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
         })?;
     }
     let count = old.len();
+    let journals =
+        if count == 1 { "journal of a finished operation" } else { "journals of finished operations" };
     let text = match (dry, count) {
-        (true, _) => format!("this is a dry run: nothing was changed; {count} journals would be removed"),
+        (true, _) => {
+            format!("this is a dry run: nothing was changed; {count} {journals} would be removed")
+        }
         (false, 0) => "there are no journals to remove".into(),
-        (false, _) => format!("{count} journals of finished operations were removed"),
+        (false, 1) => "1 journal of a finished operation was removed".into(),
+        (false, _) => format!("{count} {journals} were removed"),
     };
     context.ui.say(Level::Notice, &text);
     let ids: Vec<&str> = old.iter().map(|entry| entry.operation_id.as_str()).collect();

@@ -249,7 +249,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     };
     let exit = failed.iter().map(|check| check.exit).min_by_key(|exit| rank(*exit)).unwrap_or(Exit::Failed);
     let mut error = if failed.len() == 1 {
-        let mut error = Error::new(exit, format!("could not {}: {}", plan.title, first.message));
+        let mut error = Error::new(exit, format!("cannot {}: {}", plan.title, first.message));
         error.detail.clone_from(&first.detail);
         error.hint = told_hint(first);
         error
@@ -265,7 +265,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
                 hint: told_hint(check),
             })
             .collect();
-        Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
+        Error::new(exit, format!("cannot {}: {} checks failed", plan.title, failed.len())).issues(issues)
     };
     error.issues.extend(warnings(plan));
     error = error.detail("Nothing was changed.");
@@ -275,7 +275,9 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
 
 /// Returns a check's hint, with the option that would override it.
 fn told_hint(check: &Check) -> Option<String> {
-    let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
+    let waiver = check
+        .waiver
+        .map(|waiver| format!("To do it nevertheless, repeat the command with {}.", waiver.option()));
     match (&check.hint, waiver) {
         (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
         (hint, waiver) => hint.clone().or(waiver),
@@ -358,14 +360,14 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
     let state = match outcome.ended {
         Ended::WentBack if plan.back.is_empty() && outcome.changed => {
             if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
-                "The steps before it stay done."
+                "The steps before it are not undone."
             } else {
                 ""
             }
         }
         Ended::WentBack if plan.back.is_empty() => "Nothing was changed.",
-        Ended::WentBack if outcome.changed => "All other changes were rolled back.",
-        Ended::WentBack => "What had been changed was undone.",
+        Ended::WentBack if outcome.changed => "All other changes have been undone.",
+        Ended::WentBack => "All changes have been undone.",
         Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
             "The rollback failed in part; there may be no writable primary. Run \"pgbaton cluster show\"."
         }
@@ -373,9 +375,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
-            "The operation is unfinished: not all steps were run. There may be no primary until the operation is resumed."
+            "The promotion may still take place at any time: do not promote another node. Not all steps of the operation were run."
         }
-        Ended::Unfinished => "The operation is unfinished: not all steps were run.",
+        Ended::Unfinished => "The operation is unfinished: not all of its steps were run.",
         Ended::Done | Ended::NothingToDo => "",
     };
     // What the rollback leaves on purpose.
@@ -445,9 +447,15 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: Outcome) -> Result<Rep
         error = error.detail(state);
     }
     if outcome.resumable {
-        error = error.hint(format!(
-            "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
-        ));
+        error = error.hint(match outcome.ended == Ended::Unfinished && outcome.exit == Exit::Promotion {
+            true => format!(
+                "To wait for the promotion and do the rest, run \"pgbaton operation resume {operation_id}\". To cancel it, \
+                 run \"pgbaton node stop\", then \"pgbaton operation abandon {operation_id}\"."
+            ),
+            false => format!(
+                "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
+            ),
+        });
     }
     error.issues = left;
     error.issues.extend(failures.map(|failure| Issue {

@@ -26,6 +26,7 @@ use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
+use crate::units::utc;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -151,7 +152,9 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         let undone: Vec<&str> = plan.back.iter().filter(begun).map(|back| back.step.title.as_str()).collect();
         let detail = match undone.is_empty() {
             true => "Its journal would be closed; there is nothing to undo.".to_string(),
-            false => format!("Where it is still needed, this would be done: {}.", undone.join("; ")),
+            false => {
+                format!("These steps would be run, as far as they are still needed: {}.", undone.join("; "))
+            }
         };
         context.ui.message(Level::Notice, "this is a dry run: nothing was changed", Some(&detail), None);
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
@@ -287,7 +290,8 @@ async fn go_on(
         Way::Back(_) | Way::Gone => &confirmed(&loaded.header.plan),
         Way::Needed(_) | Way::IfThere => &loaded.header.plan,
     };
-    context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
+    let primary = format!("{} is resumed", interrupted(loaded));
+    context.ui.message(Level::Notice, &primary, Some("The options of that run apply."), None);
     if context.global.dry_run {
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
@@ -367,6 +371,12 @@ async fn overtaken(
         .hint("Run \"pgbaton cluster show\"."))
 }
 
+/// Names an operation that an earlier run has left: `operation 20261201T120000.000Z-0001 ("node rejoin", begun 2026-12-01 12:00:00 UTC)`.
+fn interrupted(loaded: &Loaded) -> String {
+    let header = &loaded.header;
+    format!("operation {} (\"{}\", begun {})", header.operation_id, header.command, utc(header.started_at))
+}
+
 /// Undoes what an operation has left, and closes it, if the command would be carried out today.
 async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String]) -> Result<TakenUp> {
     let (header, id) = (&loaded.header, &loaded.header.operation_id);
@@ -380,11 +390,10 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         context.supersede(id);
         return Ok(TakenUp::Anew);
     }
-    let name = &header.plan.title;
     context.ui.message(
         Level::Notice,
-        &format!("an earlier run was left unfinished before its point of no return: {name}"),
-        Some("What it left is undone; the command is planned anew."),
+        &format!("{} was interrupted, and is run again from the beginning", interrupted(loaded)),
+        Some("First, the changes that it made are undone, unless the new run needs them."),
         None,
     );
     let held = held(context, &header.command).await?;

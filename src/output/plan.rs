@@ -28,7 +28,7 @@ pub fn text(plan: &Plan) -> String {
             continue;
         }
         let together =
-            if phase.order == Order::AllAtOnce && phase.steps.len() > 1 { " (all at once)" } else { "" };
+            if phase.order == Order::AllAtOnce && phase.steps.len() > 1 { " (in parallel)" } else { "" };
         out.push_str(&format!("{}{together}\n", phase.title));
         for step in &phase.steps {
             number += 1;
@@ -39,8 +39,10 @@ pub fn text(plan: &Plan) -> String {
             out.push_str(&format!("     {}\n", shortened(&step.op.to_string())));
         }
     }
+    let turns = plan.steps().any(|step| step.no_return);
+    let fails = if turns { "If a step before the point of no return fails" } else { "If a step fails" };
     for (heading, steps) in [
-        ("If a step fails", plan.back.iter().map(|back| &back.step).collect::<Vec<_>>()),
+        (fails, plan.back.iter().map(|back| &back.step).collect::<Vec<_>>()),
         ("In every case", plan.always.iter().collect()),
     ] {
         if !steps.is_empty() {

@@ -199,7 +199,7 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
             Exit::Follow,
         )
         .hint(format!(
-            "See the server log of \"{name}\" for why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the nodes have diverged."
+            "See the server log of \"{name}\" for why it cannot stream. To see whether it has diverged, run on it: pgbaton node rejoin --dry-run"
         )),
     );
     plan.phases.push(phase(format!("follow \"{target_name}\""), OnFailure::Stop, steps));
@@ -287,7 +287,7 @@ fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&'a NodeFact
                 if let Some(chain) = comes_back_to(&facts.cluster, facts.target_id, facts.node_id) {
                     checks.push(fail(format!("node \"{name}\" receives its WAL from this node")).detail(
                         format!(
-                            "It does so through {chain}: none of these nodes would receive WAL any more."
+                            "The upstreams would form a circle of {chain} and this node: none of them would receive WAL any more."
                         ),
                     ));
                 }

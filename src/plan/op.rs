@@ -307,7 +307,9 @@ impl fmt::Display for Op {
             Self::DropKeptSlot { on, slot, .. } => {
                 write!(f, "{}: SELECT pg_drop_replication_slot({})", on.name, quote_literal(slot))
             }
-            Self::MakeDirectory { path, mode } => write!(f, "mkdir -p -m {mode:04o} {}", path.display()),
+            Self::MakeDirectory { path, mode } => {
+                write!(f, "mkdir -p {0} && chmod {mode:04o} {0}", path.display())
+            }
             Self::ClearDirectory { path, .. } => write!(f, "empty {}", path.display()),
             Self::RemoveDirectory { path } => write!(f, "rm -r {}", path.display()),
             Self::WriteFile { path, .. } | Self::WriteSecretFile { path, .. } => {
@@ -362,7 +364,14 @@ impl fmt::Display for Op {
                 write!(f, "primary_conninfo to {} ({way}), primary_slot_name = '{slot}'", upstream.name)
             }
             Self::CopyFiles { from, to, files } => {
-                write!(f, "copy {} files from {} to {}", files.len(), from.display(), to.display())
+                write!(
+                    f,
+                    "copy {} file{} from {} to {}",
+                    files.len(),
+                    if files.len() == 1 { "" } else { "s" },
+                    from.display(),
+                    to.display()
+                )
             }
             Self::PutBack { from, data_directory, .. } => {
                 write!(f, "copy {}/* to {}/", from.display(), data_directory.display())

@@ -140,7 +140,7 @@ impl Judge<'_> {
             _ => {
                 let drop = (!useless.is_empty()).then(|| {
                     format!(
-                        "Start the standby that uses the slot; if it is gone for good, run: {}",
+                        "Start the standby that uses the slot; if it is gone for good, run in psql on this node: {}",
                         drop_slots(&useless)
                     )
                 });

@@ -48,7 +48,7 @@ impl Judge<'_> {
                     (format!("\"{}\" of node \"{name}\" is running (process {process})", row.command), began)
                 }
                 None => (
-                    format!("\"{}\" of node \"{name}\" has not reported its end", row.command),
+                    format!("\"{}\" begun on node \"{name}\" has not reported its end", row.command),
                     format!("{began} It may still be running, or it was interrupted."),
                 ),
             };

@@ -141,8 +141,9 @@ impl Judge<'_> {
             let can_start = self.silent_primary().map(|row| row.node_name.clone());
             let issue_hint = match &can_start {
                 Some(primary) => format!(
-                    "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is gone \
-                    for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton node rejoin\"."
+                    "If \"{primary}\" can be started soon, start it: then a promotion loses no transaction. If it stays down for longer than you can wait, or is gone \
+                    for good, promote \"{name}\": transactions that \"{name}\" has not received are lost. If \"{primary}\" comes back later, run \
+                    \"pgbaton node rejoin\" on it."
                 ),
                 None => format!(
                     "If the primary can be started, start it. If it is gone for good, promote \"{name}\"."
@@ -266,9 +267,9 @@ impl Judge<'_> {
         );
         issue.detail = Some(format!("They are {}.{sides}", all.join(", ")));
         issue.hint = Some(if names.is_empty() {
-            "No recorded promotion says which one is the valid primary. Decide whose data you keep, and disconnect clients from all others; \
-            then stop each other one with \"pgbaton node stop\" and re-attach it with \"pgbaton node rejoin\", which shows what would be \
-            discarded."
+            "No recorded promotion says which one is the valid primary. Decide which node to keep, and disconnect clients from the others. Then run on \
+            each of the others: \"pgbaton node stop\", \"pgbaton node rejoin --dry-run\", which shows what would be discarded, and \"pgbaton node \
+            rejoin\"."
                 .into()
         } else {
             let why = match older {

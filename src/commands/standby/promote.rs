@@ -161,9 +161,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 Level::Notice,
                 &state,
                 None,
-                Some(&format!(
-                    "When its host is back, run \"pgbaton node rejoin\" on it: it re-attaches \"{name}\" as a standby."
-                )),
+                Some(&format!("Run on \"{name}\", when its host is up: pgbaton node rejoin")),
             );
         }
     }

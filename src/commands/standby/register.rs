@@ -36,7 +36,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     context.is_of_cluster(&local.system_identifier)?;
     if !local.in_recovery {
         return Err(Error::failed(format!(
-            "could not register standby \"{}\": the server accepts writes",
+            "cannot register standby \"{}\": the server accepts writes",
             config.node_name
         ))
         .detail("It is not a standby. Nothing was changed.")
@@ -117,7 +117,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" (ID {id}) is registered as standby already; nothing was changed"),
+            &format!("node \"{name}\" (ID {id}) is already registered as standby; nothing was changed"),
         );
     }
     Ok(done.report)

@@ -127,7 +127,7 @@ async fn finish(
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" (ID {id}) is registered as witness already; nothing was changed"),
+            &format!("node \"{name}\" (ID {id}) is already registered as witness; nothing was changed"),
         );
     }
     Ok(done.report)

@@ -458,7 +458,7 @@ fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
         steps.push(local(
             "clear_data_directory",
-            format!("remove everything else in \"{}\"", data.display()),
+            format!("remove all other contents of \"{}\"", data.display()),
             Op::ClearDirectory { path: data.clone(), keep: vec![STAGING.into()] },
             3600,
         ));
@@ -516,7 +516,7 @@ fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
         path: path.to_path_buf(),
         keep: keep.iter().map(ToString::to_string).collect(),
     };
-    let title = |path: &Path| format!("empty \"{}\" again", path.display());
+    let title = |path: &Path| format!("delete what was copied to \"{}\"", path.display());
     let back = |if_started: Vec<String>, id: String, title: String, op: Op| Back {
         if_started,
         step: Step::new(id, title, op, 3600, Exit::LocalCommand),
@@ -667,13 +667,13 @@ fn configuration(
     let remove = source::removed().map(str::to_string).collect();
     steps.push(local(
         "write_settings",
-        "write the replication settings".into(),
+        "write primary_conninfo and the other settings of a standby".into(),
         Op::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode },
     ));
     if !options.conf_only {
         steps.push(local(
             "remove_copied_mark",
-            "remove the marker that an interrupted clone has left in the source".into(),
+            "remove the marker of an interrupted clone from the copy, if it has one".into(),
             Op::RemoveDirectory { path: directory.join(STAGING) },
         ));
     }

@@ -141,7 +141,8 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
         if !changes {
             continue;
         }
-        let message = format!("\"{}\" of node \"{}\" has not reported its end", row.command, other.node_name);
+        let message =
+            format!("\"{}\" begun on node \"{}\" has not reported its end", row.command, other.node_name);
         let began = format!("It began at {} (operation {}).", utc(row.started_at), row.operation_id);
         if row.timeline != Some(timeline) {
             // There was a promotion since, or that is unknown: it must not block anything.

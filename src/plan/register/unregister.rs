@@ -53,7 +53,10 @@ pub fn unregister(
             Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
                 .node(row.node_id)
                 .detail("The metadata would have no primary.")
-                .hint("Make another node the primary first, unless you decommission the cluster.")
+                .hint(
+                    "To make another node the primary first, run \"pgbaton standby switchover\" on it. \
+                       With --force the cluster is decommissioned.",
+                )
                 .waivable(Waiver::Force, options.force),
         );
     } else if wanted == &NodeType::Primary && row.active {
@@ -136,7 +139,7 @@ pub fn unregister(
             checks.push(
                 Check::warning("slot_in_use", format!("slot \"{slot_name}\" of node \"{name}\" is in use and is kept"))
                     .node(upstream.row.node_id)
-                    .detail(format!("It keeps WAL on \"{}\" for as long as it exists.", upstream.row.node_name))
+                    .detail(format!("It retains WAL on \"{}\" for as long as it exists.", upstream.row.node_name))
                     .hint(format!(
                         "When the node has stopped for good, run in psql on \"{}\": SELECT pg_drop_replication_slot('{slot_name}');",
                         upstream.row.node_name

@@ -143,7 +143,7 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
     if here.rows != rows {
         steps.push(Step::new(
             "copy_nodes",
-            format!("copy the records of all {} nodes to \"{name}\"", rows.len()),
+            format!("copy the records of {} nodes to \"{name}\"", rows.len()),
             Op::Sql { on: on.clone(), statements: node::replace_all(&rows) },
             QUERY_S,
             Exit::Query,

@@ -11,6 +11,7 @@ use crate::pg::quote::quote_ident;
 use crate::plan::service::{Action, refusal, start_checks, writable};
 use crate::plan::{Check, Waiver};
 use crate::registry::node;
+use crate::system::command::quote_shell;
 use crate::units::{size, utc};
 
 /// Decides what is to be done and whether it can be done.
@@ -494,6 +495,17 @@ impl Ladder<'_> {
         })
     }
 
+    /// Says how to see what would be discarded.
+    fn examined(&self, lost: &Loss) -> String {
+        if lost.end.0 == 0 {
+            return "Make sure first that they are not needed.".into();
+        }
+        let wal = self.facts.local.data_directory.join("pg_wal");
+        let wal = quote_shell(&wal.display().to_string());
+        let (timeline, Loss { fork, end, .. }) = (self.facts.local.timeline, lost);
+        format!("To list them, run: pg_waldump -p {wal} -t {timeline} -s {fork} -e {end} -r Transaction.")
+    }
+
     /// Transactions that only this node has are discarded only with consent.
     fn consent(&self) -> Option<Check> {
         const NAME: &str = "discarded_wal";
@@ -514,7 +526,7 @@ impl Ladder<'_> {
         } else {
             Check::fail(NAME, message)
                 .detail(detail)
-                .hint("Examine it first; then confirm with --yes, --force-rewind or --accept-data-loss.")
+                .hint(self.examined(lost))
                 .exit(Exit::DataLoss)
                 .waivable(Waiver::AcceptDataLoss, false)
         })

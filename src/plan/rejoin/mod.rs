@@ -419,7 +419,11 @@ impl Nodes<'_> {
             }
         }
         steps.push(self.standby_signal());
-        plan.phases.push(phase("stop the server", OnFailure::Stop, steps));
+        let title = match self.facts.local.running {
+            Some(_) => "stop the server",
+            None => "let it start as a standby only",
+        };
+        plan.phases.push(phase(title, OnFailure::Stop, steps));
     }
 
     /// Stops a server that runs.
@@ -603,7 +607,14 @@ impl Nodes<'_> {
         }
         steps.extend([
             begin,
-            set_mode("block", format!("prevent a server start on \"{}\"", data.display()), mode | BLOCKED),
+            set_mode(
+                "block",
+                format!(
+                    "prevent a server start on \"{}\", by a mode that PostgreSQL rejects",
+                    data.display()
+                ),
+                mode | BLOCKED,
+            ),
         ]);
         if let Some(Needed::There { fetched, .. }) = &self.facts.needed
             && !fetched.is_empty()

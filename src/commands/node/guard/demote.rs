@@ -75,7 +75,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
             Level::Notice,
             format!("node \"{name}\" will start as a standby of \"{}\"", primary.row.node_name),
             judged.evidence(),
-            None,
+            Some("If it does not stream after its start, run \"pgbaton node rejoin\" on it."),
         ),
     };
     if !context.global.dry_run {
