@@ -143,7 +143,10 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let plan = undo(&header.plan, was_past);
     let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
     let mut plan = plan;
-    plan.back.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    // A dry run opens no way to another host.
+    if !context.global.dry_run {
+        plan.back.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    }
     if context.global.dry_run {
         let begun = |back: &&Back| {
             let names = &back.if_started;
