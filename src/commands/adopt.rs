@@ -31,10 +31,12 @@ pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
     let shown = path.display();
     let would = if context.global.dry_run { "would be" } else { "was" };
     let say = |text: String| context.ui.say(Level::Notice, &text);
-    if let Some(aside) = &aside {
+    // Done, the moves have been reported.
+    if let Some(aside) = aside.as_ref().filter(|_| context.global.dry_run) {
         say(format!("what was in \"{shown}\" {would} moved to \"{}\"", aside.display()));
     }
     match &from {
+        Some(_) if !context.global.dry_run => {}
         Some(from) => say(format!("state directory \"{}\" {would} moved to \"{shown}\"", from.display())),
         None if already => say(format!("state directory \"{shown}\" is this node's already")),
         None => say(format!("state directory \"{shown}\" {would} taken over for this node")),

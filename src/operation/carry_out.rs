@@ -15,7 +15,7 @@ use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus, explana
 use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
-use crate::plan::{Check, Op, Plan, Verdict, could_not};
+use crate::plan::{Check, Op, Plan, Verdict, Waiver, could_not};
 use crate::registry;
 use crate::secret::Secrets;
 use crate::ui::Level;
@@ -273,11 +273,12 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     Err(error)
 }
 
-/// Returns a check's hint, with the option that would override it.
+/// Returns a check's hint, with the option that would override it, unless it names that itself.
 fn told_hint(check: &Check) -> Option<String> {
-    let waiver = check
-        .waiver
-        .map(|waiver| format!("To do it nevertheless, repeat the command with {}.", waiver.option()));
+    let with = |waiver: Waiver| format!("with {}", waiver.option());
+    let named = |waiver: &Waiver| check.hint.as_ref().is_some_and(|hint| hint.contains(&with(*waiver)));
+    let waiver = check.waiver.filter(|waiver| !named(waiver));
+    let waiver = waiver.map(|waiver| format!("To do it nevertheless, repeat the command {}.", with(waiver)));
     match (&check.hint, waiver) {
         (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
         (hint, waiver) => hint.clone().or(waiver),

@@ -341,7 +341,7 @@ fn histories(ours: &ServerFacts, theirs: &ServerFacts, target_name: &str, force:
             format!("cannot determine whether this node has diverged from \"{target_name}\""),
         )
         .detail(why)
-        .hint("If it has never been a primary, nor followed another one since, override this check with --force.")
+        .hint("If it has never been a primary, nor followed another one since, repeat the command with --force.")
         .waivable(Waiver::Force, force),
     });
     checks

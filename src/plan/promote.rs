@@ -447,7 +447,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
             Alive::CannotTell(why) if was_primary => checks.push(
                 fail(format!("cannot determine whether the primary \"{name}\" is alive"))
                     .detail(why)
-                    .hint("Make sure that it is stopped, and run the command again; or override this check with --force.")
+                    .hint("Make sure that it is stopped, and run the command again; or repeat the command with --force.")
                     .waivable(Waiver::Force, options.force),
             ),
             Alive::Yes(why) | Alive::CannotTell(why) | Alive::NotSeen(why) => silent.push((other, why)),

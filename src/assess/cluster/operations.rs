@@ -99,7 +99,7 @@ mod tests {
             let (report, issues) =
                 assess(&facts, &Viewpoint { operations: &rows, local_node_id: local, ..view(None) });
             let issue = issues.iter().find(|issue| issue.code == "operation_open").unwrap();
-            assert!(issue.message.contains("\"standby switchover\" of node \"n2\""), "{issue:?}");
+            assert!(issue.message.contains("\"standby switchover\" begun on node \"n2\""), "{issue:?}");
             assert!(issue.detail.as_ref().unwrap().contains("\"n1\", \"n2\", ID 9"), "{issue:?}");
             // Nothing that it may be doing at this moment is advised.
             assert_eq!(report.cluster.next, ["pgbaton operation show x1  # on \"n2\""]);

@@ -188,7 +188,7 @@ impl Future<'_> {
                 )
                 .detail(next.get("hot_standby").map(|set| format!("{set}.")).unwrap_or_default())
                 .hint(format!(
-                    "Turn it on in the configuration of \"{name}\", or override this check with --force."
+                    "Turn it on in the configuration of \"{name}\", or repeat the command with --force."
                 ))
                 .waivable(Waiver::Force, force),
             );

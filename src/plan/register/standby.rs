@@ -189,7 +189,7 @@ fn upstream(
             NAME,
             format!("node \"{name}\" streams from \"{}\", not from \"{up_name}\"", node.row.node_name),
         )
-        .hint("Leave out --upstream-node-id to register the actual upstream, or override this check with --force.")
+        .hint("Leave out --upstream-node-id to register the actual upstream, or repeat the command with --force.")
         .waivable(Waiver::Force, options.force),
         (None, Some(server)) => {
             let seen: Vec<String> =
@@ -203,7 +203,7 @@ fn upstream(
                 .detail(seen)
                 .hint(format!(
                     "Its primary_conninfo must lead to \"{up_name}\" with application_name={}; see its server log for why it \
-                    cannot stream. Or override this check with --force.",
+                    cannot stream. Or repeat the command with --force.",
                     crate::pg::conninfo::quote_value(name)
                 ))
                 .waivable(Waiver::Force, options.force)

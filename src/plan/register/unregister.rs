@@ -55,7 +55,7 @@ pub fn unregister(
                 .detail("The metadata would have no primary.")
                 .hint(
                     "To make another node the primary first, run \"pgbaton standby switchover\" on it. \
-                       With --force the cluster is decommissioned.",
+                       To decommission the cluster, repeat the command with --force.",
                 )
                 .waivable(Waiver::Force, options.force),
         );
@@ -63,7 +63,7 @@ pub fn unregister(
         checks.push(
             Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
                 .node(row.node_id)
-                .hint("If it is gone for good, override this check with --force.")
+                .hint("If it is gone for good, repeat the command with --force.")
                 .waivable(Waiver::Force, options.force),
         );
     }
@@ -175,7 +175,7 @@ fn empty_copy(
             let check = Check::fail(NAME, format!("could not connect to witness \"{name}\""))
                 .node(id)
                 .detail(format!("{} Its copy of the metadata would stay.", sentence(&why.message)))
-                .hint("Start its server, so that the copy can be emptied; if it is gone for good, override this check with --force.")
+                .hint("Start its server, so that the copy can be emptied; if it is gone for good, repeat the command with --force.")
                 .exit(Exit::Connection)
                 .waivable(Waiver::Force, options.force);
             return (None, Some(check));

@@ -140,7 +140,7 @@ impl Ladder<'_> {
                     format!("cannot determine whether node \"{name}\" has diverged from \"{primary}\""),
                 )
                 .detail(why.clone())
-                .hint("If it has never accepted writes since it followed a primary, override this check with --force.")
+                .hint("If it has never accepted writes since it followed a primary, repeat the command with --force.")
                 .waivable(Waiver::Force, self.options.force);
                 let streams = local.running.is_some() && self.there.sender_of(name).is_some();
                 if self.options.reclone && check.stops() && !streams {

@@ -173,7 +173,7 @@ pub(super) fn backups_and_archive(
             Check::fail("backup_running", format!("a base backup of \"{name}\" is running"))
                 .node(facts.primary)
                 .detail("Stopping the server would abort it.")
-                .hint("Wait for its end, or override this check with --force.")
+                .hint("Wait for its end, or repeat the command with --force.")
                 .waivable(Waiver::Force, force),
         );
     }
