@@ -279,7 +279,7 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     steps.extend(checkpoint(facts.roles.get(&facts.node_id), &on));
     steps.extend(update_witnesses(&facts.cluster, &record(None)));
     plan.phases.push(Phase {
-        title: "update the other nodes".into(),
+        title: "repoint the other standbys, send event notifications".into(),
         order: Order::AllAtOnce,
         on_failure: OnFailure::Continue,
         outage: false,

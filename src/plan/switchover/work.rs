@@ -343,7 +343,7 @@ impl Work<'_> {
             self.facts.bounds.shutdown_s,
         ));
         plan.phases.push(phase(
-            "repoint the other standbys",
+            "repoint the other standbys, wait for the old primary",
             Order::AllAtOnce,
             OnFailure::Continue,
             false,
@@ -375,7 +375,7 @@ impl Work<'_> {
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
         steps.extend(update_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(
-            "start the old primary as a standby",
+            "start the old primary as a standby, send event notifications",
             Order::AllAtOnce,
             OnFailure::Continue,
             false,
