@@ -29,7 +29,7 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s D -l pgdata -d 'Data di
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -41,11 +41,11 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s L -l log-level -d 'Mini
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -l compact -d 'Narrower tables'
@@ -57,7 +57,7 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -s ? -l help -d 'Print hel
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -s V -l version -d 'Print version'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "primary" -d 'Register or unregister a primary'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "master" -d 'Register or unregister a primary'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "standby" -d 'Clone, register or unregister a standby'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "standby" -d 'Clone, register, promote, switch over, repoint or rewind a standby'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "witness" -d 'Register or unregister a witness'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "node" -d 'Prepare, inspect, start, stop and re-attach the local node'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "cluster" -d 'Inspect the whole cluster'
@@ -71,7 +71,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -83,11 +83,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and not __fish_seen_subcommand_from register unregister help" -l compact -d 'Narrower tables'
@@ -104,7 +104,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -116,11 +116,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
@@ -134,7 +134,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -146,11 +146,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand primary; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
@@ -167,7 +167,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -179,11 +179,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and not __fish_seen_subcommand_from register unregister help" -l compact -d 'Narrower tables'
@@ -200,7 +200,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -212,11 +212,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
@@ -230,7 +230,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -242,11 +242,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand master; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
@@ -263,7 +263,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -275,11 +275,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and not __fish_seen_subcommand_from clone register unregister promote follow switchover rewind help" -l compact -d 'Narrower tables'
@@ -308,7 +308,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -320,7 +320,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s c -l fast-checkpoint -d 'Start with an immediate checkpoint; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l spread-checkpoint -d 'Start with a spread checkpoint, which puts less load on the source and takes minutes'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l verify-backup -d 'Check the copy against its manifest with pg_verifybackup'
@@ -329,10 +329,10 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l register -d 'Start the server afterwards and register it'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l without-barman -d 'Accepted for compatibility with repmgr: pgbaton does not use Barman'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l no-upstream-connection -d 'Option of repmgr for Barman; refused'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l compact -d 'Narrower tables'
@@ -342,14 +342,14 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from clone" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l upstream-node-id -d 'Node that this standby follows' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-start -d 'Wait this many seconds for the local server to accept connections' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-sync -d 'Wait this many seconds until the record has been replicated to this standby' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-start -d 'Wait at most this many seconds for the local server to accept connections' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l wait-sync -d 'Wait at most this many seconds until the record has been replicated to this standby' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -361,11 +361,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
@@ -379,7 +379,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -391,11 +391,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
@@ -409,7 +409,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -421,14 +421,14 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l no-siblings-follow -d 'Do not repoint the other standbys'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l siblings-follow -d 'The other standbys follow; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l compact -d 'Narrower tables'
@@ -444,7 +444,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -456,11 +456,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from follow" -l compact -d 'Narrower tables'
@@ -475,7 +475,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -487,16 +487,16 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l no-siblings-follow -d 'Do not repoint the other standbys: they stay attached to the old primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l siblings-follow -d 'The other standbys follow; this is the default'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-no-pause -d 'Do not pause repmgrd where it runs'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l repmgrd-force-unpause -d 'Unpause repmgrd afterwards even where it was paused before'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l always-promote -d 'Accepted for compatibility with repmgr: if the last WAL does not arrive, the old primary becomes primary again'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l compact -d 'Narrower tables'
@@ -505,7 +505,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from switchover" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l force-rewind -d 'Agree to a rewind, if one is needed; with PATH, use that pg_rewind' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l force-rewind -d 'Agree to a rewind, if one is needed, and to discard transactions that only this node has; with PATH, use that pg_rewind' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-files -d 'Configuration files in the data directory to keep; all are kept anyway, so this only checks that they exist' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l config-archive-dir -d 'Directory to keep configuration files in during a rewind, instead of the state directory' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s w -l wait -d 'Wait until the node streams; this is the default. As in repmgr, a number has no effect: node_rejoin_timeout is the limit' -r
@@ -514,7 +514,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -526,14 +526,14 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l reclone -d 'Clone the node again if nothing else works; the old data directory is moved aside'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l no-check-wal -d 'Do not check whether the WAL that a rewind has to read exists, and do not fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s W -l no-wait -d 'Do not wait until the node streams'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from rewind" -l compact -d 'Narrower tables'
@@ -555,7 +555,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -567,11 +567,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and not __fish_seen_subcommand_from register unregister help" -l compact -d 'Narrower tables'
@@ -588,7 +588,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -600,11 +600,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from register" -l compact -d 'Narrower tables'
@@ -618,7 +618,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -630,11 +630,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand witness; and __fish_seen_subcommand_from unregister" -l compact -d 'Narrower tables'
@@ -651,7 +651,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -663,11 +663,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -l compact -d 'Narrower tables'
@@ -683,7 +683,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "restart" -d 'Stop and start the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "reload" -d 'Reload the configuration of the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "service" -d 'Start, stop, restart, reload or promote the local server, with the action as an option, as in repmgr'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and not __fish_seen_subcommand_from prepare status check start stop restart reload service rejoin guard help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -696,7 +696,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -708,15 +708,15 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l apply -d 'Do what is missing'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l print -d 'Print statements to run and lines to write, for an administrator'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l generate-password -d 'Generate a password and store it in the password file'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l no-password -d 'Use no password: for trust, peer, ident and certificates'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from prepare" -l compact -d 'Narrower tables'
@@ -730,7 +730,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -742,12 +742,12 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l is-shutdown-cleanly -d 'Print one line that says whether the server was shut down cleanly; needs no connection'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l compact -d 'Narrower tables'
@@ -756,7 +756,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from status" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l role -d 'Its role is the registered one, and a primary is the only one; with ROLE, its role is this one' -r -f -a "primary\t'The only node that accepts writes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l role -d 'Its role is the registered one, or ROLE; a primary is the only one' -r -f -a "primary\t'The only node that accepts writes'
 standby\t'Follows another node'
 witness\t'Holds no data of the cluster'"
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l remote-node-id -d 'That node' -r
@@ -765,7 +765,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -777,7 +777,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-lag -d 'How far a standby lags behind the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l archive-ready -d 'Number of WAL files waiting to be archived'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l upstream -d 'A standby streams from its registered upstream'
@@ -807,10 +807,10 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l has-passfile -d 'Whether passwords can come from a password file'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-connection -d 'Whether the WAL receiver could log in to one node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l replication-config-owner -d 'Whether the configuration that ALTER SYSTEM writes belongs to the user that runs the server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
@@ -824,7 +824,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -836,11 +836,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from start" -l compact -d 'Narrower tables'
@@ -854,7 +854,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -866,12 +866,12 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from stop" -l compact -d 'Narrower tables'
@@ -885,7 +885,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -897,12 +897,12 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from restart" -l compact -d 'Narrower tables'
@@ -916,7 +916,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -928,11 +928,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from reload" -l compact -d 'Narrower tables'
@@ -951,7 +951,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -963,13 +963,13 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l list-actions -d 'Print the command of the action, or of all actions, and run none'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l checkpoint -d 'Write a checkpoint first, while clients are still served, so that the stop itself is short'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l compact -d 'Narrower tables'
@@ -978,7 +978,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from service" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l force-rewind -d 'Agree to a rewind, if one is needed; with PATH, use that pg_rewind' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l force-rewind -d 'Agree to a rewind, if one is needed, and to discard transactions that only this node has; with PATH, use that pg_rewind' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-files -d 'Configuration files in the data directory to keep; all are kept anyway, so this only checks that they exist' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l config-archive-dir -d 'Directory to keep configuration files in during a rewind, instead of the state directory' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s w -l wait -d 'Wait until the node streams; this is the default. As in repmgr, a number has no effect: node_rejoin_timeout is the limit' -r
@@ -987,7 +987,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -999,14 +999,14 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l reclone -d 'Clone the node again if nothing else works; the old data directory is moved aside'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l no-check-wal -d 'Do not check whether the WAL that a rewind has to read exists, and do not fetch it from the archive'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s W -l no-wait -d 'Do not wait until the node streams'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from rejoin" -l compact -d 'Narrower tables'
@@ -1022,7 +1022,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1034,12 +1034,12 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l demote -d 'If there is a newer primary, make the server a standby of it, and exit with 0'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from guard" -l compact -d 'Narrower tables'
@@ -1055,7 +1055,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "restart" -d 'Stop and start the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "reload" -d 'Reload the configuration of the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "service" -d 'Start, stop, restart, reload or promote the local server, with the action as an option, as in repmgr'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -1064,7 +1064,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1076,11 +1076,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and not __fish_seen_subcommand_from show check uri event events matrix crosscheck cleanup help" -l compact -d 'Narrower tables'
@@ -1104,7 +1104,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1116,11 +1116,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from show" -l compact -d 'Narrower tables'
@@ -1134,7 +1134,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1146,13 +1146,13 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l no-ssh -d 'Do not use ssh: checks that need another host are then unknown'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l nagios -d 'Print one line for Nagios, with performance data'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
@@ -1173,7 +1173,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1185,11 +1185,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from uri" -l compact -d 'Narrower tables'
@@ -1205,7 +1205,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1217,12 +1217,12 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l all -d 'Show all events'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from event" -l compact -d 'Narrower tables'
@@ -1238,7 +1238,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1250,12 +1250,12 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l all -d 'Show all events'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from events" -l compact -d 'Narrower tables'
@@ -1269,7 +1269,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1281,11 +1281,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from matrix" -l compact -d 'Narrower tables'
@@ -1299,7 +1299,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1311,11 +1311,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from crosscheck" -l compact -d 'Narrower tables'
@@ -1330,7 +1330,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1342,11 +1342,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand cluster; and __fish_seen_subcommand_from cleanup" -l compact -d 'Narrower tables'
@@ -1368,7 +1368,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fis
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1380,11 +1380,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fis
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and not __fish_seen_subcommand_from list show resume abandon cleanup adopt-state help" -l compact -d 'Narrower tables'
@@ -1405,7 +1405,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1417,11 +1417,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from list" -l compact -d 'Narrower tables'
@@ -1435,7 +1435,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1447,11 +1447,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from show" -l compact -d 'Narrower tables'
@@ -1465,7 +1465,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1477,11 +1477,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from resume" -l compact -d 'Narrower tables'
@@ -1495,7 +1495,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1507,11 +1507,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l compact -d 'Narrower tables'
@@ -1520,14 +1520,14 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from abandon" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l newest -d 'Keep the newest finished operations, this many' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l newest -d 'Keep this many of the newest finished operations' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l older-than -d 'Remove only operations that began more than this many days ago' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1539,11 +1539,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from cleanup" -l compact -d 'Narrower tables'
@@ -1558,7 +1558,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1570,11 +1570,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_se
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand operation; and __fish_seen_subcommand_from adopt-state" -l compact -d 'Narrower tables'
@@ -1595,7 +1595,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1607,11 +1607,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_s
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and not __fish_seen_subcommand_from check show help" -l compact -d 'Narrower tables'
@@ -1628,7 +1628,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1640,11 +1640,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from check" -l compact -d 'Narrower tables'
@@ -1658,7 +1658,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1670,11 +1670,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from show" -l compact -d 'Narrower tables'
@@ -1691,7 +1691,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s D -l pgd
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1703,11 +1703,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s L -l log
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -l compact -d 'Narrower tables'
@@ -1722,7 +1722,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s D -l pgdata -d '
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s U -l username -d 'Role to connect as' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l node-id -d 'ID of the node to act on (default: the local node)' -r
@@ -1734,11 +1734,11 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s L -l log-level -
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l timeout -d 'Seconds to wait for a server to respond; a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s F -l force -d 'Override checks that are reported as overridable (never a second primary, never data loss)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l accept-data-loss -d 'Continue although committed transactions could be lost'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s y -l yes -d 'Answer yes to all questions'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l json -d 'The same as --format json'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l csv -d 'The same as --format csv'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l compact -d 'Narrower tables'
@@ -1748,7 +1748,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s v -l verbose -d 
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "primary" -d 'Register or unregister a primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "standby" -d 'Clone, register or unregister a standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "standby" -d 'Clone, register, promote, switch over, repoint or rewind a standby'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "witness" -d 'Register or unregister a witness'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "node" -d 'Prepare, inspect, start, stop and re-attach the local node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "cluster" -d 'Inspect the whole cluster'
@@ -1775,7 +1775,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "stop" -d 'Stop the local server, disconnecting its clients'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "restart" -d 'Stop and start the local server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "reload" -d 'Reload the configuration of the local server'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "service" -d 'Run one of the actions above by name, as repmgr does'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "service" -d 'Start, stop, restart, reload or promote the local server, with the action as an option, as in repmgr'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "rejoin" -d 'Re-attach a failed or diverged node as a standby of the current primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "guard" -d 'Check whether it is safe to start the local server (exit code 0: yes)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from cluster" -f -a "show" -d 'Show all nodes, their roles and the state of replication'

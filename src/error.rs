@@ -127,7 +127,9 @@ impl Exit {
             Self::LocalCommand => "a local command failed",
             Self::Connection => "a needed connection failed; nothing was changed",
             Self::Query => "a query on the metadata failed",
-            Self::Promotion => "the promotion failed",
+            Self::Promotion => {
+                "the promotion failed, or has not finished in time and may still take place: see operation list"
+            }
             Self::Remote => "a remote host was not reachable; nothing was changed",
             Self::BaseBackup => "the base backup failed",
             Self::Internal => "a defect in pgbaton",
@@ -137,12 +139,14 @@ impl Exit {
             Self::Follow => "the standby does not follow",
             Self::Rejoin => "the node did not rejoin",
             Self::Issues => {
-                "problems were found (cluster show, cluster uri, cluster matrix, node status, node check, node prepare)"
+                "issues were found (cluster show, cluster uri, cluster matrix, node status, node check, node prepare)"
             }
-            Self::Pause => "not every daemon could be paused or unpaused",
-            Self::Daemon => "the daemon could not be started or stopped",
+            Self::Pause => "not every repmgrd could be paused or unpaused",
+            Self::Daemon => "repmgrd could not be started or stopped",
             Self::Busy => "another operation is running or unfinished; nothing was changed",
-            Self::SecondPrimary => "refused: it would make a second primary; nothing was changed",
+            Self::SecondPrimary => {
+                "refused: there would be a second primary, or could be; nothing was changed"
+            }
             Self::DataLoss => "refused: data could be lost; nothing was changed",
             Self::NoPrimary => "no primary: the rollback failed too",
             Self::Interrupted => "interrupted by SIGINT, after the rollback",
@@ -392,7 +396,8 @@ impl std::error::Error for Error {}
 fn append(to: &mut Option<String>, text: &str) {
     match to {
         Some(old) => {
-            old.push(' ');
+            // What follows several lines, which are another program's, begins a line.
+            old.push(if old.contains('\n') { '\n' } else { ' ' });
             old.push_str(text);
         }
         None => *to = Some(text.to_string()),

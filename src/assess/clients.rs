@@ -135,7 +135,10 @@ fn usable(
     let register =
         |what: &str| format!("Register \"{}\" again with --force and a conninfo {what}.", row.node_name);
     if let NodeType::Other(_) = row.node_type {
-        let hint = format!("Register \"{}\" again with its actual type, with --force.", row.node_name);
+        let hint = format!(
+            "Run on \"{}\" the command for its actual type: \"pgbaton standby register --force\" or \"pgbaton primary register --force\".",
+            row.node_name
+        );
         return Err(left_out(Severity::Warning, "It is registered with an unrecognized type.", hint));
     }
     if let Some(stranger) = facts.stranger(node) {

@@ -28,6 +28,19 @@ pub enum Relation {
     Unknown(String),
 }
 
+impl Relation {
+    /// Has the evidence name the reference: the sentences of a comparison know it only as such.
+    #[must_use]
+    pub fn naming(self, reference: &str) -> Self {
+        match self {
+            Self::Forked { evidence, at } => {
+                Self::Forked { evidence: evidence.replace("the reference", &format!("\"{reference}\"")), at }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Compares a server with a reference.
 pub fn relation(server: &ServerFacts, reference: &ServerFacts) -> Relation {
     relation_of(&server.into(), &reference.into())
@@ -111,7 +124,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     if let Some((a, b)) = ours.iter().zip(&shared).find(|(a, b)| a.switch != b.switch) {
         return Relation::Forked {
             evidence: format!(
-                "The history files differ: timeline {} ended at {} on this node and at {} on the reference.",
+                "The history files differ: timeline {} ended at {} in its history and at {} in that of the reference.",
                 a.timeline, a.switch, b.switch
             ),
             at: Some(a.switch.min(b.switch)),
@@ -216,8 +229,8 @@ fn halves(milestone: &Milestone, segment_bytes: u64) -> Option<(&str, FirstRecor
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
     Relation::Forked {
         evidence: format!(
-            "The history files differ: timeline {timeline} comes from timeline {ours} on this node and from timeline {theirs} on the \
-            reference."
+            "The history files differ: timeline {timeline} comes from timeline {ours} in its history and from timeline {theirs} in that \
+            of the reference."
         ),
         at: None,
     }

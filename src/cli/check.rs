@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// What is checked on a node, and how it is reported.
 #[derive(Args, Debug, Default)]
 pub struct NodeCheck {
-    /// Its role is the registered one, and a primary is the only one; with ROLE, its role is this one
+    /// Its role is the registered one, or ROLE; a primary is the only one
     #[arg(long, value_enum, ignore_case = true, value_name = "ROLE", num_args = 0..=1, require_equals = true, help_heading = "Checks")]
     pub role: Option<Option<Role>>,
 

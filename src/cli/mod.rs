@@ -71,7 +71,7 @@ pub struct Global {
     #[arg(short = 'p', long, value_name = "PORT", global = true, help_heading = "Connection")]
     pub port: Option<String>,
 
-    /// Role to connect as
+    /// Role to connect as (default: that of conninfo in the configuration)
     #[arg(
         short = 'U',
         long,
@@ -98,7 +98,8 @@ pub struct Global {
     #[arg(long, value_name = "NAME", global = true, help_heading = "Node")]
     pub node_name: Option<String>,
 
-    /// Override checks that are reported as overridable (never a second primary, never data loss)
+    /// Override checks that are reported as overridable: never a second primary, and never data loss, except that
+    /// "standby clone" deletes an existing data directory
     #[arg(short = 'F', long, global = true, help_heading = "Safety")]
     pub force: bool,
 
@@ -110,7 +111,7 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Safety")]
     pub dry_run: bool,
 
-    /// Answer yes to all questions
+    /// Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has
     #[arg(short = 'y', long, global = true, help_heading = "Safety")]
     pub yes: bool,
 
@@ -161,7 +162,7 @@ pub struct Global {
     #[arg(long, value_enum, value_name = "WHEN", global = true, help_heading = "Output")]
     pub color: Option<Color>,
 
-    /// Seconds to wait for a server to respond; a command that only reads gives up then
+    /// Seconds to wait for each server to respond (default: 10); a command that only reads gives up then
     #[arg(long, value_name = "SECONDS", global = true, help_heading = "Output")]
     pub timeout: Option<u32>,
 
@@ -200,7 +201,7 @@ pub enum Noun {
     /// Register or unregister a primary
     #[command(visible_alias = "master", subcommand)]
     Primary(primary::Primary),
-    /// Clone, register or unregister a standby
+    /// Clone, register, promote, switch over, repoint or rewind a standby
     #[command(subcommand)]
     Standby(standby::Standby),
     /// Register or unregister a witness

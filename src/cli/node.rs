@@ -31,7 +31,7 @@ pub enum Node {
     Restart(Checkpoint),
     /// Reload the configuration of the local server
     Reload,
-    /// Run one of the actions above by name, as repmgr does
+    /// Start, stop, restart, reload or promote the local server, with the action as an option, as in repmgr
     Service(Service),
     /// Re-attach a failed or diverged node as a standby of the current primary
     ///
@@ -43,9 +43,9 @@ pub enum Node {
     /// Check whether it is safe to start the local server (exit code 0: yes)
     ///
     /// For ExecStartPre= of a systemd unit and for the entrypoint of a container: it needs no running server. A standby, and a node that is
-    /// the only registered one, may start at once. For a former primary all registered nodes are queried repeatedly for up to guard_wait: one
-    /// node that is, follows or knows a newer primary is enough to refuse (31); starting (0) requires a majority, including this node, that
-    /// confirms this node as the primary. If that cannot be determined (3), guard_on_unknown decides.
+    /// the only registered one, may start at once. For a former primary all registered nodes are queried repeatedly for up to guard_wait.
+    /// Exit code 31, do not start: a node is a newer primary, follows one, or knows of one. 0, start: a majority of the nodes, including this
+    /// one, confirms this node as the primary. 3: neither within guard_wait; then guard_on_unknown decides, which is "refuse", "start" or "demote".
     Guard(Guard),
 }
 
@@ -104,7 +104,7 @@ pub struct Prepare {
 /// How a node is re-attached.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Rejoin {
-    /// Agree to a rewind, if one is needed; with PATH, use that pg_rewind
+    /// Agree to a rewind, if one is needed, and to discard transactions that only this node has; with PATH, use that pg_rewind
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub force_rewind: Option<String>,
 

@@ -11,17 +11,22 @@ pub enum Operation {
     List,
     /// Show one operation with every step
     Show {
-        /// Its id; the newest one if left out
+        /// Its ID (default: the newest one)
         id: Option<String>,
     },
     /// Resume an unfinished operation
+    ///
+    /// After the point of no return the remaining steps are run. Before it, what was changed is undone and the whole command is run again, with
+    /// its original options.
     Resume {
-        /// Its id; the unfinished one if left out
+        /// Its ID (default: the unfinished one)
         id: Option<String>,
     },
     /// Undo what can be undone of an unfinished operation, and close it
+    ///
+    /// After the point of no return the change itself is not undone: a promoted node stays the primary.
     Abandon {
-        /// Its id; the unfinished one if left out
+        /// Its ID (default: the unfinished one)
         id: Option<String>,
     },
     /// Remove the journals of finished operations
@@ -38,7 +43,7 @@ pub enum Operation {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = true)]
 pub struct Cleanup {
-    /// Keep the newest finished operations, this many
+    /// Keep this many of the newest finished operations
     #[arg(long, value_name = "COUNT")]
     pub newest: Option<u32>,
     /// Remove only operations that began more than this many days ago

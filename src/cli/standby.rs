@@ -4,13 +4,14 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::node::Rejoin;
 
-/// Clone, register, promote, repoint or unregister a standby.
+/// Clone, register, promote, switch over, repoint or rewind a standby.
 #[derive(Debug, Subcommand)]
 pub enum Standby {
     /// Copy a running server into an empty data directory, as its standby
     ///
-    /// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made next to its final location and
-    /// cannot be started before it is complete and a standby; the next clone takes over an interrupted one.
+    /// The server to copy is named by -h (with -p, -U, -d) or as the first argument. The copy is made in the subdirectory
+    /// pgbaton_clone of the data directory and moved up when it is complete; until then no server starts on it. The next clone takes over an
+    /// interrupted one.
     Clone(Clone),
     /// Register this standby in the metadata
     ///
@@ -36,7 +37,7 @@ pub enum Standby {
     Switchover(Switchover),
     /// Rewind a failed or diverged node, and re-attach it as a standby of the current primary
     ///
-    /// The same as "node rejoin", except that it rewinds also where following would do.
+    /// The same as "node rejoin", but it also rewinds a node that could simply follow the primary.
     Rewind(Rejoin),
 }
 
@@ -153,11 +154,11 @@ pub struct Register {
     #[arg(long, value_name = "N")]
     pub upstream_node_id: Option<i32>,
 
-    /// Wait this many seconds for the local server to accept connections
+    /// Wait at most this many seconds for the local server to accept connections
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
     pub wait_start: Option<u32>,
 
-    /// Wait this many seconds until the record has been replicated to this standby
+    /// Wait at most this many seconds until the record has been replicated to this standby
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
     pub wait_sync: Option<u32>,
 }

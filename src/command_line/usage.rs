@@ -331,6 +331,14 @@ impl Complaint<'_> {
         }
         match std::error::Error::source(self.error) {
             Some(cause) => match cause.to_string().as_str() {
+                "invalid digit found in string" if plain(&self.argument) == "--node-id" => invalid
+                    .detail("It is a number.")
+                    .hint("To name the node by its name, use --node-name.")
+                    .into(),
+                "invalid digit found in string" if plain(&self.argument).ends_with("-node-id") => invalid
+                    .detail("It is a number.")
+                    .hint("\"pgbaton cluster show\" lists the IDs of the nodes.")
+                    .into(),
                 "invalid digit found in string" | "invalid float literal" => {
                     invalid.detail("It is a number.").into()
                 }
@@ -429,6 +437,19 @@ mod tests {
         );
         assert_eq!(label("node check", "pgbaton node check --role=primary"), None);
         assert_eq!(label("cluster show", "pgbaton cluster show --nagios"), None);
+    }
+
+    #[test]
+    fn a_name_in_place_of_an_id_is_answered_with_the_option_for_names() {
+        let hint = |text: &str, command: &str| {
+            let error = cli::tree().try_get_matches_from(words(text)).unwrap_err();
+            explain(&error, command, &words(text)).hint.unwrap()
+        };
+        let node = hint("pgbaton node restart --node-id node2", "node restart");
+        assert!(node.starts_with("To name the node by its name, use --node-name."), "{node}");
+        let upstream = hint("pgbaton standby follow --upstream-node-id=node2", "standby follow");
+        assert!(upstream.contains("lists the IDs of the nodes"), "{upstream}");
+        assert!(!hint("pgbaton node restart --timeout x", "node restart").contains("ID"));
     }
 
     #[test]

@@ -32,10 +32,12 @@ pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
     let shown = path.display();
     let would = if context.global.dry_run { "would be" } else { "was" };
     let say = |text: String| context.ui.say(Level::Notice, &text);
-    if let Some(aside) = &aside {
+    // Done, the moves have been reported.
+    if let Some(aside) = aside.as_ref().filter(|_| context.global.dry_run) {
         say(format!("what was in \"{shown}\" {would} moved to \"{}\"", aside.display()));
     }
     match &from {
+        Some(_) if !context.global.dry_run => {}
         Some(from) => say(format!("state directory \"{}\" {would} moved to \"{shown}\"", from.display())),
         None if already => say(format!("state directory \"{shown}\" is this node's already")),
         None => say(format!("state directory \"{shown}\" {would} taken over for this node")),
@@ -76,10 +78,15 @@ pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
         })?;
     }
     let count = old.len();
+    let journals =
+        if count == 1 { "journal of a finished operation" } else { "journals of finished operations" };
     let text = match (dry, count) {
-        (true, _) => format!("this is a dry run: nothing was changed; {count} journals would be removed"),
+        (true, _) => {
+            format!("this is a dry run: nothing was changed; {count} {journals} would be removed")
+        }
         (false, 0) => "there are no journals to remove".into(),
-        (false, _) => format!("{count} journals of finished operations were removed"),
+        (false, 1) => "1 journal of a finished operation was removed".into(),
+        (false, _) => format!("{count} {journals} were removed"),
     };
     context.ui.say(Level::Notice, &text);
     let ids: Vec<&str> = old.iter().map(|entry| entry.operation_id.as_str()).collect();

@@ -205,6 +205,29 @@ impl Context {
         Ok(Some(conninfo))
     }
 
+    /// Returns the server that `-h`, `-p`, `-U` and `-d` name; None if none of them was given. Role and database are those of conninfo in
+    /// the configuration, if there is one, where the command line does not say.
+    ///
+    /// # Errors
+    /// Those of [`Self::given_conninfo`] and of the configuration.
+    pub fn named_server(&self) -> Result<Option<Conninfo>> {
+        let Some(given) = self.given_conninfo()? else { return Ok(None) };
+        match self.config_if_any()? {
+            Some(_) => Ok(Some(self.with_own_role(given)?)),
+            None => Ok(Some(given)),
+        }
+    }
+
+    /// Adds role and database of the local node's conninfo to a connection string that names a server without them, as repmgr does.
+    ///
+    /// # Errors
+    /// Exit code 1 without a configuration.
+    pub fn with_own_role(&self, given: Conninfo) -> Result<Conninfo> {
+        let named = with_role_of(given, &self.local_conninfo()?);
+        self.own(&named);
+        Ok(named)
+    }
+
     /// Notes a connection string that the user has given to this command.
     pub fn own(&self, conninfo: &Conninfo) {
         let text = conninfo.to_string();
@@ -281,6 +304,18 @@ pub fn not_connected(whom: &str, error: ConnectError) -> Error {
     }
 }
 
+/// Adds role and database of one connection string to another one that has none, unless a service may name them.
+fn with_role_of(mut given: Conninfo, own: &Conninfo) -> Conninfo {
+    if given.get("service").is_none() {
+        for keyword in ["user", "dbname"] {
+            if let Some(value) = own.get(keyword).filter(|_| given.get(keyword).is_none()) {
+                given.set(keyword, value);
+            }
+        }
+    }
+    given
+}
+
 /// Says what is wrong with a connection string, without repeating a password.
 fn check_conninfo(text: &str) -> std::result::Result<(), String> {
     let conninfo = Conninfo::parse(text).map_err(|error| error.to_string())?;
@@ -294,3 +329,18 @@ fn check_conninfo(text: &str) -> std::result::Result<(), String> {
 }
 
 pub mod state_directory;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_named_by_its_host_is_asked_as_the_role_of_conninfo() {
+        let own = Conninfo::parse("host=h1 port=5433 user=repmgr dbname=meta password=secret").unwrap();
+        let named = |text: &str| with_role_of(Conninfo::parse(text).unwrap(), &own).to_string();
+        assert_eq!(named("host=h2"), "host=h2 user=repmgr dbname=meta");
+        assert_eq!(named("host=h2 user=other"), "host=h2 user=other dbname=meta");
+        assert_eq!(named("dbname=x"), "dbname=x user=repmgr");
+        assert_eq!(named("service=s"), "service=s");
+    }
+}

@@ -573,18 +573,7 @@ pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
         return Err(Error::failed("no source server was given")
             .hint("Give it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
     }
-    // As in repmgr: role and database are those of this node's own conninfo where the command line does not say.
-    let own = context.local_conninfo()?;
-    for keyword in ["user", "dbname"] {
-        if given.get(keyword).is_none()
-            && given.get("service").is_none()
-            && let Some(value) = own.get(keyword)
-        {
-            given.set(keyword, value);
-        }
-    }
-    context.own(&given);
-    Ok(given)
+    context.with_own_role(given)
 }
 
 /// Seconds that a server may need to come up before it can be copied.

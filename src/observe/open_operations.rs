@@ -19,6 +19,7 @@ use crate::registry::node::ssh_hosts;
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::{self, Present};
 use crate::ui::Level;
+use crate::units::utc;
 
 /// How long another host may take to say what its journals hold.
 const ASK: Duration = Duration::from_secs(10);
@@ -149,7 +150,7 @@ pub async fn close(context: &Context, id: &str, journal: &str) -> Result<Report>
         context.ui.message(
             Level::Notice,
             &format!("the record of operation \"{id}\" is closed"),
-            Some(&format!("It was \"{}\", begun at {}.{journal}", row.command, row.started_at)),
+            Some(&format!("It was \"{}\", begun at {}.{journal}", row.command, utc(row.started_at))),
             None,
         );
     } else {

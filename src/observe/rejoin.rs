@@ -116,7 +116,7 @@ pub(crate) async fn gather(
     if !local.is_half_rewound() {
         local.find_end(fork).map_err(unreadable)?;
     }
-    let mut relation = relation_to(&local, &there, &config.node_name);
+    let mut relation = relation_to(&local, &there, &config.node_name).naming(&primary.row.node_name);
     if matches!(relation, Relation::Unknown(_)) && !local.is_half_rewound() {
         // The checkpoint is older than what the primary still has. What was written last may be there.
         let shared_until =
@@ -124,7 +124,7 @@ pub(crate) async fn gather(
         for place in local.find_last_places(shared_until) {
             history::read_there(session, &mut there, place).await;
         }
-        relation = relation_to(&local, &there, &config.node_name);
+        relation = relation_to(&local, &there, &config.node_name).naming(&primary.row.node_name);
     }
     let there = &there;
 

@@ -116,7 +116,7 @@ pub async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
 
 /// Returns the primary that the command line names, if it names one.
 async fn named(context: &Context, facts: &ClusterFacts) -> Option<i32> {
-    let given = context.given_conninfo().ok()??;
+    let given = context.named_server().ok()??;
     let (_, server) =
         ask_node(&given.to_string(), &context.environment, context.node_deadline()).await.ok()?;
     let mut primaries = facts.primaries();

@@ -45,9 +45,15 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: &mut Outcome) -> Resul
         error = error.detail(state);
     }
     if outcome.resumable {
-        error = error.hint(format!(
-            "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
-        ));
+        error = error.hint(match outcome.ended == Ended::Unfinished && outcome.exit == Exit::Promotion {
+            true => format!(
+                "To wait for the promotion and do the rest, run \"pgbaton operation resume {operation_id}\". To cancel it, \
+                 run \"pgbaton node stop\", then \"pgbaton operation abandon {operation_id}\"."
+            ),
+            false => format!(
+                "Run \"pgbaton operation resume {operation_id}\" to continue, or \"pgbaton operation abandon {operation_id}\"."
+            ),
+        });
     }
     error.issues = left;
     error.issues.extend(failures.map(|failure| Issue {
@@ -68,14 +74,14 @@ fn state(plan: &Plan, outcome: &Outcome) -> &'static str {
     match outcome.ended {
         Ended::WentBack if plan.rollback.is_empty() && outcome.changed => {
             if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
-                "The steps before it stay done."
+                "The steps before it are not undone."
             } else {
                 ""
             }
         }
         Ended::WentBack if plan.rollback.is_empty() => "Nothing was changed.",
-        Ended::WentBack if outcome.changed => "All other changes were rolled back.",
-        Ended::WentBack => "What had been changed was undone.",
+        Ended::WentBack if outcome.changed => "All other changes have been undone.",
+        Ended::WentBack => "All changes have been undone.",
         Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
             "The rollback failed in part; there may be no writable primary. Run \"pgbaton cluster show\"."
         }
@@ -83,9 +89,9 @@ fn state(plan: &Plan, outcome: &Outcome) -> &'static str {
         Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
-            "The operation is unfinished: not all steps were run. There may be no primary until the operation is resumed."
+            "The promotion may still take place at any time: do not promote another node. Not all steps of the operation were run."
         }
-        Ended::Unfinished => "The operation is unfinished: not all steps were run.",
+        Ended::Unfinished => "The operation is unfinished: not all of its steps were run.",
         Ended::Done | Ended::NothingToDo => "",
     }
 }

@@ -104,18 +104,22 @@ fn without_promotion(left: &Left<'_>) -> Course {
     // A rewind that was begun has to be ended with the same source: its data directory is neither the old one nor a new one.
     let Some(origin) = &left.plan.origin else { return Course::Finish };
     let Some(source) = origin.primary else { return Course::Finish };
+    let from = left
+        .cluster
+        .node(source)
+        .map_or_else(|| format!("node {source}"), |node| format!("node \"{}\"", node.row.node_name));
     match left.cluster.node(source).and_then(NodeFacts::facts) {
         Some(server) if server.in_recovery => Course::Unclear(format!(
-            "The data directory is half rewound from node {source}, which is a standby now, on timeline {}.",
+            "The data directory is half rewound from {from}, which is a standby now, on timeline {}.",
             server.timeline
         )),
         Some(server) if server.timeline > origin.scope.timeline => Course::Unclear(format!(
-            "The data directory is half rewound from node {source} on timeline {}, which is on timeline {} now.",
+            "The data directory is half rewound from {from} on timeline {}, which is on timeline {} now.",
             origin.scope.timeline, server.timeline
         )),
         _ => match left.cluster.primaries().find(|(node, _)| node.row.node_id != source) {
             Some((other, server)) if server.timeline >= origin.scope.timeline => Course::Unclear(format!(
-                "The data directory is half rewound from node {source}, and node \"{}\" is a primary now.",
+                "The data directory is half rewound from {from}, and node \"{}\" is a primary now.",
                 other.row.node_name
             )),
             _ => Course::Finish,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity};
-use crate::plan::{Check, Plan, Verdict};
+use crate::plan::{Check, Plan, Verdict, Waiver};
 use crate::ui::Level;
 
 /// Reports warnings and overridden checks, and fails if any check stops the operation.
@@ -49,7 +49,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     };
     let exit = failed.iter().map(|check| check.exit).min_by_key(|exit| rank(*exit)).unwrap_or(Exit::Failed);
     let mut error = if failed.len() == 1 {
-        let mut error = Error::new(exit, format!("could not {}: {}", plan.title, first.message));
+        let mut error = Error::new(exit, format!("cannot {}: {}", plan.title, first.message));
         error.detail.clone_from(&first.detail);
         error.hint = told_hint(first);
         error
@@ -65,7 +65,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
                 hint: told_hint(check),
             })
             .collect();
-        Error::new(exit, format!("could not {}: {} checks failed", plan.title, failed.len())).issues(issues)
+        Error::new(exit, format!("cannot {}: {} checks failed", plan.title, failed.len())).issues(issues)
     };
     error.issues.extend(warnings(plan));
     error = error.detail("Nothing was changed.");
@@ -73,9 +73,12 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     Err(error)
 }
 
-/// Returns a check's hint, with the option that would override it.
+/// Returns a check's hint, with the option that would override it, unless it names that itself.
 fn told_hint(check: &Check) -> Option<String> {
-    let waiver = check.waiver.map(|waiver| format!("This check is overridden by {}.", waiver.option()));
+    let with = |waiver: Waiver| format!("with {}", waiver.option());
+    let named = |waiver: &Waiver| check.hint.as_ref().is_some_and(|hint| hint.contains(&with(*waiver)));
+    let waiver = check.waiver.filter(|waiver| !named(waiver));
+    let waiver = waiver.map(|waiver| format!("To do it nevertheless, repeat the command {}.", with(waiver)));
     match (&check.hint, waiver) {
         (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
         (hint, waiver) => hint.clone().or(waiver),

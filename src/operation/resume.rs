@@ -28,6 +28,7 @@ use crate::secret::{Secret, Secrets};
 use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
+use crate::units::utc;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -144,7 +145,10 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let plan = undo(&header.plan, was_past);
     let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
     let mut plan = plan;
-    plan.rollback.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    // A dry run opens no way to another host.
+    if !context.global.dry_run {
+        plan.rollback.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    }
     if context.global.dry_run {
         let begun = |back: &&Back| {
             let names = &back.if_started;
@@ -154,7 +158,9 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
             plan.rollback.iter().filter(begun).map(|back| back.step.title.as_str()).collect();
         let detail = match undone.is_empty() {
             true => "Its journal would be closed; there is nothing to undo.".to_string(),
-            false => format!("Where it is still needed, this would be done: {}.", undone.join("; ")),
+            false => {
+                format!("These steps would be run, as far as they are still needed: {}.", undone.join("; "))
+            }
         };
         context.ui.message(Level::Notice, "this is a dry run: nothing was changed", Some(&detail), None);
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
@@ -289,7 +295,8 @@ async fn go_on(
         Way::Back(_) | Way::Gone => &confirmed(&loaded.header.plan),
         Way::Needed(_) | Way::IfThere => &loaded.header.plan,
     };
-    context.ui.say(Level::Notice, "an earlier run was left unfinished, and is resumed");
+    let primary = format!("{} is resumed", interrupted(loaded));
+    context.ui.message(Level::Notice, &primary, Some("The options of that run apply."), None);
     if context.global.dry_run {
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
@@ -370,6 +377,12 @@ async fn overtaken(
         .hint("Run \"pgbaton cluster show\"."))
 }
 
+/// Names an operation that an earlier run has left: `operation 20261201T120000.000Z-0001 ("node rejoin", begun 2026-12-01 12:00:00 UTC)`.
+fn interrupted(loaded: &Loaded) -> String {
+    let header = &loaded.header;
+    format!("operation {} (\"{}\", begun {})", header.operation_id, header.command, utc(header.started_at))
+}
+
 /// Undoes what an operation has left, and closes it, if the command would be carried out today.
 async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String]) -> Result<TakenUp> {
     let (header, id) = (&loaded.header, &loaded.header.operation_id);
@@ -383,11 +396,10 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         context.supersede(id);
         return Ok(TakenUp::Anew);
     }
-    let name = &header.plan.title;
     context.ui.message(
         Level::Notice,
-        &format!("an earlier run was left unfinished before its point of no return: {name}"),
-        Some("What it left is undone; the command is planned anew."),
+        &format!("{} was interrupted, and is run again from the beginning", interrupted(loaded)),
+        Some("First, the changes that it made are undone, unless the new run needs them."),
         None,
     );
     let held = held(context, header).await?;

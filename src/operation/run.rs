@@ -454,13 +454,14 @@ impl<'a, W: World> Run<'a, W> {
             self.warn(format!("could not record that the rollback begins: {cause:#}"));
         }
         let mut restored = true;
-        let of = self.plan.rollback.len();
-        for (i, back) in self.plan.rollback.iter().enumerate() {
-            let named = |step: &Step| back.if_started.contains(&step.id);
-            if !back.if_started.is_empty() && !self.plan.steps().any(|step| named(step) && self.started(step))
-            {
-                continue;
-            }
+        let needed: Vec<_> = (self.plan.rollback.iter())
+            .filter(|back| {
+                let named = |step: &Step| back.if_started.contains(&step.id);
+                back.if_started.is_empty() || self.plan.steps().any(|step| named(step) && self.started(step))
+            })
+            .collect();
+        let of = needed.len();
+        for (i, back) in needed.into_iter().enumerate() {
             if self.past.done(Stage::Back, &back.step.id) {
                 self.world.narrate(Narration::StepSkipped(&back.step));
                 self.report(Stage::Back, &back.step, StepStatus::AlreadyDone, None);

@@ -87,7 +87,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
         }
         May::No { overridable: true } if judgement.seen_newer.is_some() => {
             refusal(name, &judgement.everything()).waivable(Waiver::Force, force).hint(
-                "Start the other nodes first, or run \"pgbaton node rejoin\" on this node. If what was seen there is lost for good, override it.",
+                "Start the other nodes first, or run \"pgbaton node rejoin\" on this node. If what was seen there is lost for good, repeat the command with --force.",
             )
         }
         May::No { overridable: true } | May::Unknown => {
@@ -198,7 +198,7 @@ fn undetermined(name: &str, judged: &Judged) -> Check {
         );
         return check.detail(detail.join(" ")).hint(
             "Run \"pgbaton cluster show -h HOST\" with the host of another node, so that this host knows the cluster, and then run this \
-             command again. If there is no other node, or none was the primary since this server was stopped, override it.",
+             command again. If there is no other node, or none was the primary since this server was stopped, repeat the command with --force.",
         );
     }
     let Count { named, of } = judged.judgement.count;
@@ -208,7 +208,7 @@ fn undetermined(name: &str, judged: &Judged) -> Check {
     ));
     check.detail(detail.join(" ")).hint(
         "Start the other nodes first, or find out why they do not respond. If you are certain that none of them is, or was, the primary \
-         since this server was stopped, override it.",
+         since this server was stopped, repeat the command with --force.",
     )
 }
 

@@ -72,7 +72,7 @@ pub(crate) async fn poll<W: World>(
     if let Ok(answered) = answered.await {
         return answered;
     }
-    let message = format!("this was not true within {} s: {probe}", within.as_secs());
+    let message = format!("timed out after {} s; waited for this: {probe}", within.as_secs());
     Err(match last.into_inner() {
         Some(cause) => cause.context(message),
         None => anyhow::anyhow!(message),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::output::table::draw;
+use crate::units::utc;
 
 /// An operation of this node, as its journal says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,7 +60,7 @@ pub fn table(list: &[OperationView]) -> String {
             vec![
                 operation.operation_id.clone(),
                 operation.command.clone(),
-                operation.started_at.map_or_else(String::new, |at| format!("{at:.0}")),
+                operation.started_at.map_or_else(String::new, utc),
                 operation.state.to_string(),
                 operation.exit_code.map_or_else(String::new, |code| code.to_string()),
             ]
@@ -75,7 +76,7 @@ pub fn text(operation: &OperationView) -> String {
         out.push_str(&format!("\tPlan: {title}\n"));
     }
     if let Some(at) = operation.started_at {
-        out.push_str(&format!("\tStarted: {at:.0}\n"));
+        out.push_str(&format!("\tStarted: {}\n", utc(at)));
     }
     out.push_str(&format!("\tState: {}", operation.state));
     if let Some(process) = operation.process {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::{Check, Order, Plan, Verdict};
+use crate::plan::{Check, Order, Plan, Step, Verdict};
 
 /// Writes a plan as `--dry-run` shows it.
 pub fn text(plan: &Plan) -> String {
@@ -28,7 +28,7 @@ pub fn text(plan: &Plan) -> String {
             continue;
         }
         let together =
-            if phase.order == Order::AllAtOnce && phase.steps.len() > 1 { " (all at once)" } else { "" };
+            if phase.order == Order::AllAtOnce && phase.steps.len() > 1 { " (in parallel)" } else { "" };
         out.push_str(&format!("{}{together}\n", phase.title));
         for step in &phase.steps {
             number += 1;
@@ -36,11 +36,13 @@ pub fn text(plan: &Plan) -> String {
                 out.push_str("     -- point of no return --\n");
             }
             out.push_str(&format!("{number:>3}  {}\n", step.title));
-            out.push_str(&format!("     {}\n", shortened(&step.op.to_string())));
+            out.push_str(&format!("     {}{}\n", host_of(plan, step), shortened(&step.op.to_string())));
         }
     }
+    let turns = plan.steps().any(|step| step.no_return);
+    let fails = if turns { "If a step before the point of no return fails" } else { "If a step fails" };
     for (heading, steps) in [
-        ("If a step fails", plan.rollback.iter().map(|back| &back.step).collect::<Vec<_>>()),
+        (fails, plan.rollback.iter().map(|back| &back.step).collect::<Vec<_>>()),
         ("In every case", plan.always.iter().collect()),
     ] {
         if !steps.is_empty() {
@@ -109,6 +111,12 @@ pub fn checks(checks: &[Check]) -> Value {
         .collect()
 }
 
+/// Says on which host a step is run, if that is another node's: its paths are those of that host.
+fn host_of(plan: &Plan, step: &Step) -> String {
+    let far_end = step.at.and_then(|id| plan.far_ends.iter().find(|far_end| far_end.node_id == id));
+    far_end.map_or_else(String::new, |far_end| format!("host of \"{}\": ", far_end.node_name))
+}
+
 /// Cuts what is too long to read; JSON has all of it.
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 600;
@@ -120,4 +128,38 @@ fn shortened(text: &str) -> String {
 
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+    use crate::plan::far_end::Reached;
+    use crate::plan::{Back, FarEnd, FileOp, OnFailure, Op, Phase};
+
+    #[test]
+    fn a_step_on_another_host_names_it_and_the_rollback_ends_at_the_point_of_no_return() {
+        let remove = |id: &str| {
+            let op = Op::File(FileOp::RemoveFile { path: format!("/data/{id}").into() });
+            Step::new(id, format!("remove {id}"), op, 5, Exit::Switchover)
+        };
+        let mut plan = Plan::nothing("switch over".to_string());
+        let steps = vec![remove("a"), remove("b").at(1)];
+        plan.phases.push(Phase {
+            title: "remove files".into(),
+            order: Order::AllAtOnce,
+            on_failure: OnFailure::Stop,
+            outage: false,
+            steps,
+        });
+        plan.rollback.push(Back { if_started: Vec::new(), step: remove("c") });
+        let reached = Reached::Local { program: "pgbaton".into(), config_file: String::new() };
+        plan.far_ends.push(FarEnd { node_id: 1, node_name: "node1".into(), reached });
+        let shown = text(&plan);
+        assert!(shown.contains("remove files (in parallel)\n  1  remove a\n     rm /data/a\n"), "{shown}");
+        assert!(shown.contains("     host of \"node1\": rm /data/b\n"), "{shown}");
+        assert!(shown.contains("\nIf a step fails\n     remove c\n"), "{shown}");
+        plan.phases[0].steps[1].no_return = true;
+        assert!(text(&plan).contains("\nIf a step before the point of no return fails\n"));
+    }
 }

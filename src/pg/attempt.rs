@@ -434,7 +434,8 @@ fn not_connected(watch: &Watch, error: &io::Error) -> Failure {
     };
     let mut failure = Failure::new(kind, watch, Next::Address, text);
     if failure.error.kind == Kind::Refused {
-        let hint = "Check that the server is running there, and its listen_addresses, unix_socket_directories and port.";
+        let hint = "If the server is not running there, start it: \"pgbaton node start\" on its host. If it is, \
+                     check its listen_addresses, unix_socket_directories and port.";
         failure.error.hint = Some(hint.into());
     }
     // An earlier try, with other encryption, may have heard more.

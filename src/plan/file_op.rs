@@ -157,7 +157,9 @@ impl fmt::Display for FileOp {
     /// Writes what is done, in one line, without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MakeDirectory { path, mode } => write!(f, "mkdir -p -m {mode:04o} {}", path.display()),
+            Self::MakeDirectory { path, mode } => {
+                write!(f, "mkdir -p {0} && chmod {mode:04o} {0}", path.display())
+            }
             Self::ClearDirectory { path, .. } => write!(f, "empty {}", path.display()),
             Self::RemoveDirectory { path } => write!(f, "rm -r {}", path.display()),
             Self::WriteFile { path, .. } | Self::WriteSecretFile { path, .. } => {
@@ -173,7 +175,14 @@ impl fmt::Display for FileOp {
             }
             Self::MoveEntries { from, to, .. } => write!(f, "mv {}/* {}/", from.display(), to.display()),
             Self::CopyFiles { from, to, files } => {
-                write!(f, "copy {} files from {} to {}", files.len(), from.display(), to.display())
+                write!(
+                    f,
+                    "copy {} file{} from {} to {}",
+                    files.len(),
+                    if files.len() == 1 { "" } else { "s" },
+                    from.display(),
+                    to.display()
+                )
             }
             Self::RestoreFiles { from, data_directory, .. } => {
                 write!(f, "copy {}/* to {}/", from.display(), data_directory.display())

@@ -36,7 +36,8 @@ impl fmt::Display for Holder {
     /// Writes a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, command, started_at } = self;
-        write!(f, "Process {pid} has been running \"pgbaton {command}\" since {started_at}.")
+        let since = started_at.strftime("%Y-%m-%d %H:%M:%S UTC");
+        write!(f, "Process {pid} has been running \"pgbaton {command}\" since {since}.")
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(error.exit, Exit::Busy);
         let detail = error.detail.unwrap();
         let expected = format!(
-            "Process {} has been running \"pgbaton standby switchover\" since 2026-11-21T10:00:00Z.",
+            "Process {} has been running \"pgbaton standby switchover\" since 2026-11-21 10:00:00 UTC.",
             std::process::id()
         );
         assert_eq!(detail, expected);

@@ -235,9 +235,9 @@ impl Ui {
         let primary = report.nodes.iter().find(|node| Some(node.node_id) == cluster.primary_node_id);
         let name = primary.map_or("", |node| &node.node_name);
         let (level, text) = match cluster.state {
-            State::Healthy => (Level::Info, format!("the cluster is healthy, \"{name}\" is the primary")),
+            State::Healthy => (Level::Info, format!("the cluster is healthy; \"{name}\" is the primary")),
             State::Degraded => {
-                (Level::Warning, format!("the cluster is degraded, \"{name}\" is the primary"))
+                (Level::Warning, format!("the cluster is degraded; \"{name}\" is the primary"))
             }
             // One that rejects the connection may be the primary.
             State::NoPrimary if report.nodes.iter().any(|node| node.answered && !node.reachable) => {

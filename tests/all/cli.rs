@@ -329,7 +329,7 @@ HINT: Try "pgbaton cluster cleanup --help".
 $ pgbaton --node-id one node status
 ERROR: invalid value "one" for option "--node-id"
 DETAIL: It is a number.
-HINT: Try "pgbaton node status --help".
+HINT: To name the node by its name, use --node-name. Try "pgbaton node status --help".
 $ pgbaton --log-level loud config show
 ERROR: invalid value "loud" for option "--log-level"
 DETAIL: It is one of DEBUG, INFO, NOTICE, WARNING, ERROR.

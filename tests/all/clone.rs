@@ -1338,7 +1338,7 @@ fn a_copy_that_fails_restores_the_old_state() {
     copies(&node2);
     proxy.set(Fault::Refuse);
     let failed = running.wait(Duration::from_secs(60));
-    failed.code(14).says("pg_basebackup").says("What had been changed was undone");
+    failed.code(14).says("pg_basebackup").says("All changes have been undone");
     assert_eq!((entries(&node2.data), entries(&new)), (0, 0));
     assert_eq!(slots(&node1), "");
     // Killed, the tablespace's directory is ours as well.

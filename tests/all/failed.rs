@@ -19,7 +19,7 @@ fn claims_nothing(output: &Output) -> bool {
     let document = output.json();
     let text = document["error"].to_string();
     let said =
-        ["othing was changed", "What had been changed was undone."].iter().any(|words| text.contains(words));
+        ["othing was changed", "All changes have been undone."].iter().any(|words| text.contains(words));
     let code = UNCHANGED.contains(&output.status.code().unwrap());
     assert!(!(code || said) || document["changed"] == false, "it claims both: {output:?}");
     code || said || document["changed"] == false
@@ -352,7 +352,7 @@ fn a_failed_registration_changes_nothing() {
     note(&nodes);
     let output = fails(&nodes, &witness, &at_primary, 7, || {});
     assert!(!claims_nothing(&output), "{output:?}");
-    assert!(output.json()["error"].to_string().contains("The steps before it stay done."), "{output:?}");
+    assert!(output.json()["error"].to_string().contains("The steps before it are not undone."), "{output:?}");
     assert_eq!(witness.psql_as("repmgr", "repmgr", "SELECT count(*) FROM repmgr.nodes"), "0");
     one.psql_as("postgres", "repmgr", "DROP FUNCTION no() CASCADE");
     // A server that is down.
@@ -565,7 +565,7 @@ const FULL: [Full; 9] = [
         node: 2,
         step: None,
         code: 7,
-        says: "What had been changed was undone.",
+        says: "All changes have been undone.",
         primary: None,
         fix: &[(2, &PROMOTE, 0), (1, &["node", "rejoin", "--yes"], 0)],
         primary_after: "node2",

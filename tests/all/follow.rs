@@ -35,7 +35,7 @@ fn tour(pg: &Pg) {
     let now = three.psql("SHOW primary_conninfo");
     assert!(now.contains("keepalives_idle=77") && now.contains(&format!("port={}", two.port)), "{now}");
     let again = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
-    again.code(0).says("follows \"node2\" already; nothing was changed");
+    again.code(0).says("already follows \"node2\"; nothing was changed");
 
     three.pgbaton(["standby", "follow"]).run().code(0);
     one.wait_until(SLOTS, "repmgr_slot_2 true, repmgr_slot_3 true", SOON);
@@ -160,7 +160,11 @@ fn impossible_upstreams_are_refused() {
         .run()
         .code(1)
         .says("node 9 is not registered");
-    one.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(1).says("is a primary");
+    one.pgbaton(["standby", "follow", "--upstream-node-id=2"])
+        .run()
+        .code(1)
+        .says("is a primary")
+        .says("standby switchover\" on \"node2\"");
     three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run().code(0);
     let circle = two.pgbaton(["standby", "follow", "--upstream-node-id=3"]).run();
     circle.code(1).says("receives its WAL from this node");
@@ -310,9 +314,9 @@ fn a_checkpoint_that_the_other_node_never_had_decides_too() {
     std::fs::write(three.data.join("standby.signal"), "").unwrap();
     three.start();
     let output = three.pgbaton(["standby", "follow", "--force"]).run();
-    output.code(32).says("has WAL that \"node2\" never had").says("is not in the WAL of the reference");
+    output.code(32).says("has WAL that \"node2\" never had").says("is not in the WAL of \"node2\"");
     let output = three.pgbaton(["node", "rejoin", "--force"]).run();
-    output.code(32).says("is not in the WAL of the reference").says("--reclone");
+    output.code(32).says("is not in the WAL of \"node2\"").says("--reclone");
     assert_eq!(two.psql("SELECT count(*) FROM pg_stat_replication"), "0");
 }
 
@@ -343,7 +347,7 @@ fn a_standby_that_does_not_stream_in_time_returns_to_its_upstream() {
     support::send(startup, Signal::STOP);
     let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
     support::send(startup, Signal::CONT);
-    output.code(23).says("What had been changed was undone.");
+    output.code(23).says("All changes have been undone.");
     let back = three.psql("SHOW primary_conninfo");
     assert!(back.contains(&format!("port={}", one.port)), "{back}");
     one.wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2", SOON);

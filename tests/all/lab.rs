@@ -203,7 +203,7 @@ fn a_primary_isolated_for_good_while_it_is_down_can_be_restarted_later() {
     assert!(cluster["next"][0].as_str().unwrap().starts_with("pgbaton operation show"), "{shown:?}");
     two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(12).says("Nothing was changed.");
     hosts.heal();
-    two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(18).says("was undone");
+    two.pgbaton(["operation", "resume"]).deadline(LONG).run().code(18).says("have been undone");
     hosts.assert_as_before();
 }
 

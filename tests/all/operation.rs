@@ -328,7 +328,7 @@ fn an_operation_that_is_open_elsewhere_is_reported_everywhere_and_blocks_others(
         assert_eq!(shown["data"]["cluster"]["next"], serde_json::json!([look]));
         assert_eq!(shown["issues"][0]["code"], "operation_open");
         let checked = server.pgbaton(["cluster", "check", "--no-ssh"]).run();
-        checked.says("\"standby switchover\" of node \"node2\" has not reported its end");
+        checked.says("\"standby switchover\" begun on node \"node2\" has not reported its end");
     }
     let before = Fingerprint::of(&[one, two], &[]);
     for words in [["standby", "follow"].as_slice(), &["node", "rejoin"], &["standby", "switchover"]] {

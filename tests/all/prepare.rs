@@ -101,7 +101,7 @@ fn from_nothing_to_a_primary() {
     assert_eq!(node1.psql(RIGHTS), "f|t|t|f|f|f");
     let again = prepare(&node1, &["--apply", "--json"]);
     envelope(&again, "node prepare", 0, false);
-    prepare(&node1, &["--apply"]).code(0).says("prepared already; nothing was changed");
+    prepare(&node1, &["--apply"]).code(0).says("already prepared; nothing was changed");
     envelope(&prepare(&node1, &["--json"]), "node prepare", 0, false);
     assert_eq!(
         node1.psql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'keeper'"),
@@ -433,7 +433,7 @@ fn lines_that_the_server_rejects_are_undone() {
         .says("has no errors")
         .says("--auth-method")
         .says("Role \"keeper\" keeps its new privileges.");
-    failed.says("All other changes were rolled back.");
+    failed.says("All other changes have been undone.");
     assert_eq!(hba(&node1), old);
     // Carried on, in another way.
     prepare(&node1, &["--apply", "--auth-method", "trust"]).code(0);
@@ -582,8 +582,8 @@ fn without_a_superuser_it_only_inspects_and_says_which_roles_were_tried() {
         .says("role \"keeper\" is not a superuser")
         .says("as \"postgres\"");
     // By name, and only to this very server.
-    prepare(&node1, &["--apply", "-S", "repmgr"]).code(0).says("prepared already");
-    prepare(&node1, &["--apply", "-U", "repmgr"]).code(0).says("prepared already");
+    prepare(&node1, &["--apply", "-S", "repmgr"]).code(0).says("already prepared");
+    prepare(&node1, &["--apply", "-U", "repmgr"]).code(0).says("already prepared");
     let other = cluster.foreign("other");
     let port = other.port.to_string();
     let wrong = prepare(&node1, &["--apply", "-h", "127.0.0.1", "-p", &port, "-U", "postgres"]);

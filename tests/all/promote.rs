@@ -103,9 +103,9 @@ fn a_promotion_is_refused_while_the_primary_is_alive() {
         assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
         assert!(!output.stderr.contains("missing on this node"), "{output:?}");
     };
-    refused("is a primary and alive", &["standby", "promote"]);
-    refused("is a primary and alive", &["standby", "promote", "--force", "--accept-data-loss"]);
-    refused("is a primary and alive", &["standby", "promote", "--dry-run"]);
+    refused("is a primary and accepts writes", &["standby", "promote"]);
+    refused("is a primary and accepts writes", &["standby", "promote", "--force", "--accept-data-loss"]);
+    refused("is a primary and accepts writes", &["standby", "promote", "--dry-run"]);
 
     // All connections are rejected, but it is there.
     one.set_hba(

@@ -189,7 +189,7 @@ fn nothing_is_discarded_without_consent_and_a_dry_run_says_what_will_be_done() {
     let refused = rejoin(&nodes, &[]);
     refused.code(32).says("with 2 committed transactions would be discarded").says("Nothing was changed.");
     refused.says("committed between 20").says("WAL of node \"node1\" ends at").says("left that timeline at");
-    refused.says("--yes, --force-rewind or --accept-data-loss");
+    refused.says("run: pg_waldump -p").says("repeat the command with --accept-data-loss");
     rejoin(&nodes, &["--force"]).code(32);
     rejoin(&nodes, &["--dry-run"]).code(32);
     let dry = rejoin(&nodes, &["--dry-run", "--yes"]);
@@ -337,8 +337,11 @@ fn a_failed_start_reports_what_remains() {
     take_over(two);
     one.append_conf("shared_preload_libraries = 'nowhere'");
     let output = rejoin(&nodes, &[]);
-    output.code(4).says("nowhere").says("Node \"node1\" starts as a standby only: its standby.signal stays.");
-    output.says("All other changes were rolled back.");
+    output
+        .code(4)
+        .says("nowhere")
+        .says("Node \"node1\" will start as a standby only: standby.signal was written and stays.");
+    output.says("All other changes have been undone.");
     assert!(output.json()["changed"] == true && one.data.join("standby.signal").exists());
     assert_eq!(two.psql("SELECT count(*) FROM pg_replication_slots"), "0");
     one.append_conf("shared_preload_libraries = ''");
@@ -776,7 +779,7 @@ fn a_standby_that_was_recovered_as_a_primary_is_detected() {
             .run()
     };
     two.with_configuration("standby_follow_timeout = 1", || {
-        two.pgbaton(["standby", "follow"]).run().code(23).says("\"pgbaton node rejoin\" on it finds out");
+        two.pgbaton(["standby", "follow"]).run().code(23).says("run on it: pgbaton node rejoin --dry-run");
     });
     let refused = |running: bool| {
         let output = rejoin(&[]);

@@ -112,7 +112,7 @@ fn the_older_branch_is_not_promoted_without_confirmation() {
     // What it has seen says only that something may be missing; what node2 has is unknown while it is down.
     two.start();
     let output = three.pgbaton(["standby", "promote", "--force", "--accept-data-loss"]).run();
-    output.code(31).says("node \"node2\" is a primary and alive");
+    output.code(31).says("node \"node2\" is a primary and accepts writes");
     three.pgbaton(["standby", "follow"]).run().code(0);
     three.wait_for_replay_of(two);
     assert_eq!(nodes.primaries(), ["node2"]);
@@ -444,7 +444,7 @@ fn a_standby_that_was_promoted_by_hand_is_detected_and_attached_again() {
     }
     one.kill9();
     let output = two.pgbaton(["standby", "promote", "--force"]).run();
-    output.code(31).says("node \"node3\" is a primary and alive");
+    output.code(31).says("node \"node3\" is a primary and accepts writes");
     // The choice is the operator's: it is stopped, and the other lineage goes on.
     three.stop(StopMode::Fast);
     let output = two.pgbaton(["standby", "promote", "--force"]).run();

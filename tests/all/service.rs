@@ -139,7 +139,7 @@ fn a_server_starts_as_a_primary_only_where_there_is_no_other_one() {
     one.stop(StopMode::Fast);
     two.stop(StopMode::Fast);
     no_second_primary(one, &["node", "start"], "1 of 3 nodes, including itself");
-    no_second_primary(one, &["node", "start", "--dry-run"], "This check is overridden by --force.");
+    no_second_primary(one, &["node", "start", "--dry-run"], "repeat the command with --force.");
     no_second_primary(one, &["node", "service", "--action=start"], "cannot be determined");
     no_second_primary(one, &["node", "restart"], "cannot be determined");
     start(&["--force"]).code(0).says("overridden by --force");

@@ -272,7 +272,7 @@ fn finished_journals_are_cleaned_up_and_no_others() {
     node1.pgbaton(["operation", "cleanup"]).run().code(1);
     let before = Fingerprint::of(&[&node1], &[]);
     let dry = node1.pgbaton(["operation", "cleanup", "--newest", "1", "--dry-run"]).run();
-    dry.code(0).says("2 journals would be removed");
+    dry.code(0).says("2 journals of finished operations would be removed");
     before.assert_same(&Fingerprint::of(&[&node1], &[]));
     let young = node1.pgbaton(["operation", "cleanup", "--older-than", "36500", "--json"]).run();
     envelope(&young, "operation cleanup", 0, false);

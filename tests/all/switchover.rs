@@ -105,7 +105,7 @@ fn if_the_last_wal_does_not_arrive_the_old_primary_is_primary_again() {
     });
     support::send(receiver, Signal::CONT);
     output.code(18);
-    assert!(output.json()["error"]["detail"].as_str().unwrap().contains("What had been changed was undone."));
+    assert!(output.json()["error"]["detail"].as_str().unwrap().contains("All changes have been undone."));
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
     one.psql("CREATE TABLE after_the_rollback ()");
@@ -197,7 +197,7 @@ fn a_candidate_that_has_no_receiver_any_more_is_not_waited_for() {
     let answer = switchover_after(&nodes, &cut).code(18).json();
     let detail = answer["error"]["detail"].as_str().unwrap();
     assert!(detail.contains("node \"node2\" has no WAL receiver"), "{detail}");
-    assert!(detail.contains("What had been changed was undone."), "{detail}");
+    assert!(detail.contains("All changes have been undone."), "{detail}");
     assert_eq!(nodes.primaries(), ["node1"]);
     one.psql("CREATE TABLE after_the_rollback ()");
     assert_eq!(two.psql(SLOTS), "");
@@ -654,7 +654,7 @@ fn configured_commands_are_used_on_both_sides() {
     // The stop is refused: nothing has happened, and the output of the command is shown.
     std::fs::write(one.dir.join("broken-stop"), "").unwrap();
     let output = two.pgbaton(["standby", "switchover"]).run();
-    output.code(18).says("no stop today").says("What had been changed was undone.");
+    output.code(18).says("no stop today").says("All changes have been undone.");
     assert_eq!(nodes.primaries(), ["node1"]);
     assert!(!one.data.join("standby.signal").exists());
     std::fs::remove_file(one.dir.join("broken-stop")).unwrap();

@@ -12,7 +12,8 @@ fn run(server: &TestServer, args: &[&str]) -> Output {
     output.code(0);
     // The servers of the tests keep their ports in a file next to the data directory.
     let warnings = output.stderr.lines().filter(|line| {
-        line.starts_with("WARNING") && !line.contains("configuration files outside its data directory")
+        line.starts_with("WARNING")
+            && !line.contains("configuration files of the source are outside its data directory")
     });
     assert_eq!(warnings.count(), 0, "{output:?}");
     output

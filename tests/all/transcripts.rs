@@ -8,7 +8,8 @@ use regex::Regex;
 use rustix::process::Signal;
 
 use crate::support::{
-    self, Nodes, Output, Pgbaton, SOON, Side, Stepped, StopMode, TestServer, postgres, wait_for,
+    self, Nodes, Output, Pgbaton, Running, SOON, Side, Stepped, StopMode, TestServer, clean_command,
+    metadata, postgres, wait_for,
 };
 
 /// One transcript: what is typed on the hosts of a cluster, and what is printed.
@@ -143,6 +144,27 @@ fn free(nodes: &Nodes) {
         .for_each(|server| server.wait_until(locks, "0", SOON));
 }
 
+/// Waits until the sessions of a command that was killed hold no lock on these servers.
+fn unlocked(servers: &[&TestServer]) {
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    servers.iter().for_each(|server| server.wait_until(locks, "0", SOON));
+}
+
+/// While this runs, no record of a node can be written on a server, as on a full disk.
+fn without_space<T>(server: &TestServer, run: impl FnOnce() -> T) -> T {
+    server.psql_as(
+        "postgres",
+        "repmgr",
+        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           RAISE 'could not extend file \"base/5/1249\": No space left on device' USING ERRCODE = 'disk_full', \
+             HINT = 'Check free disk space.'; END $$; \
+         CREATE TRIGGER no_space BEFORE INSERT OR UPDATE OR DELETE ON repmgr.nodes EXECUTE FUNCTION no_space()",
+    );
+    let out = run();
+    server.psql_as("postgres", "repmgr", "DROP FUNCTION no_space() CASCADE");
+    out
+}
+
 const SWITCHOVER: [&str; 2] = ["standby", "switchover"];
 const PROMOTE: [&str; 2] = ["standby", "promote"];
 
@@ -230,6 +252,23 @@ fn follow() {
     transcript.types("success", three, &words, 0);
     streaming(two, "1");
     transcript.types("again", three, &words, 0);
+    let back = ["standby", "follow", "--upstream-node-id=1"];
+    without_space(one, || {
+        transcript.types("it streams, but cannot be recorded", three, &back, 7);
+    });
+    streaming(one, "2");
+    transcript.types("again: it is recorded", three, &back, 0);
+    stopped_at(three, &words, "\"step\":\"follow\"").kill().wait(SOON);
+    free(&nodes);
+    transcript.types(
+        "the next one was killed while the node was repointed",
+        three,
+        &["operation", "list"],
+        0,
+    );
+    transcript.types("its steps", three, &["operation", "show"], 0);
+    transcript.types("resume", three, &["operation", "resume"], 0);
+    streaming(two, "1");
     transcript.end();
 }
 
@@ -319,13 +358,101 @@ fn register() {
     transcript.types("success", &one, &register, 0);
     transcript.types("again", &one, &["primary", "register"], 0);
     transcript.types("refused: the primary is running", &one, &["primary", "unregister"], 1);
-    let witness = cluster.foreign("node9");
-    witness.node_config(9, "");
-    let port = one.port.to_string();
+    one.with_configuration("location = \"cellar\"", || {
+        without_space(&one, || {
+            transcript.types("it cannot be recorded", &one, &["primary", "register", "--force"], 7);
+        });
+        transcript.types("a new location", &one, &["primary", "register", "--force"], 0);
+    });
+    transcript.end();
+}
+
+#[test]
+fn register_a_standby() {
+    let nodes = cluster(1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let words = ["standby", "register", "--force"];
+    let mut transcript = Transcript::new("register-a-standby");
+    transcript.types("refused on the primary", one, &["standby", "register"], 1);
+    transcript.types("refused as a primary", two, &["primary", "register"], 1);
+    let unknown = ["standby", "register", "--upstream-node-id=7"];
+    transcript.types("refused: no such upstream", two, &unknown, 1);
+    two.with_configuration("priority = 50", || {
+        transcript.types("a new priority, dry run", two, &[&words[..], &["--dry-run"]].concat(), 0);
+        without_space(one, || {
+            two.wait_for_replay_of(one);
+            transcript.types("it cannot be recorded", two, &words, 7);
+        });
+        two.wait_for_replay_of(one);
+        stopped_at(two, &words, "\"step\":\"record_node\"").kill().wait(SOON);
+        free(&nodes);
+        transcript.types("the next one was killed", two, &["operation", "list"], 0);
+        transcript.types("resume", two, &["operation", "resume"], 0);
+    });
+    transcript.end();
+}
+
+#[test]
+fn unregister() {
+    let nodes = cluster(2);
+    let (one, two, three) = (nodes.node(1), nodes.node(2), nodes.node(3));
+    let standby = ["standby", "unregister", "--node-id=3"];
+    let mut transcript = Transcript::new("unregister");
+    transcript.types("refused: it is a standby", one, &["primary", "unregister", "--node-id=3"], 1);
+    three.stop(StopMode::Fast);
+    one.wait_until("SELECT count(*) FROM pg_replication_slots WHERE active", "1", SOON);
+    transcript.types("a standby, dry run", one, &[&standby[..], &["--dry-run"]].concat(), 0);
+    without_space(one, || {
+        transcript.types("its record cannot be removed", one, &standby, 7);
+    });
+    stopped_at(one, &standby, "\"step\":\"remove_record\"").kill().wait(SOON);
+    free(&nodes);
+    transcript.types("the next one was killed", one, &["operation", "list"], 0);
+    transcript.types("resume", one, &["operation", "resume"], 0);
+    transcript.types("again", one, &standby, 1);
+    one.stop(StopMode::Immediate);
+    two.pgbaton(PROMOTE).run().code(0);
+    let primary = ["primary", "unregister", "--node-id=1"];
+    transcript.types("a former primary, dry run", two, &[&primary[..], &["--dry-run"]].concat(), 0);
+    transcript.types("a former primary", two, &primary, 0);
+    transcript.types("refused: the primary is running", two, &["primary", "unregister"], 1);
+    transcript.types("the cluster is decommissioned", two, &["primary", "unregister", "--force"], 0);
+    transcript.end();
+}
+
+#[test]
+fn witness() {
+    let nodes = cluster(1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let witness = nodes.cluster.foreign("node9");
+    witness.node_config(9, "free_space_warning = 1\nfree_space_critical = 0");
+    let [port, other_port] = [one, two].map(|server| server.port.to_string());
     let words = ["witness", "register", "-h", "127.0.0.1", "-p", &port];
-    transcript.types("a witness, dry run", &witness, &[&words[..], &["--dry-run"]].concat(), 0);
-    transcript.types("a witness", &witness, &words, 0);
-    transcript.types("and away again", &witness, &["witness", "unregister"], 0);
+    let of_a_standby = ["witness", "register", "-h", "127.0.0.1", "-p", &other_port];
+    let remove = ["witness", "unregister"];
+    let mut transcript = Transcript::new("witness");
+    transcript.types("dry run", &witness, &[&words[..], &["--dry-run"]].concat(), 0);
+    transcript.types("refused: a standby is named", &witness, &of_a_standby, 1);
+    transcript.types("refused on a standby", two, &words, 1);
+    without_space(one, || {
+        transcript.types("it cannot be recorded", &witness, &words, 7);
+    });
+    stopped_at(&witness, &words, "\"step\":\"copy_nodes\"").kill().wait(SOON);
+    unlocked(&[one, two, &witness]);
+    transcript.types("the next one was killed", &witness, &["operation", "list"], 0);
+    transcript.types("resume: it has its record by now", &witness, &["operation", "resume"], 1);
+    transcript.types("typed again", &witness, &[&words[..], &["--force"]].concat(), 0);
+    transcript.types("again", &witness, &words, 1);
+    transcript.types("unregister, dry run", &witness, &[&remove[..], &["--dry-run"]].concat(), 0);
+    transcript.types("refused: this is no witness", two, &remove, 1);
+    witness.stop(StopMode::Fast);
+    transcript.types("refused: its server is down", one, &["witness", "unregister", "--node-id=9"], 6);
+    witness.start();
+    transcript.types("unregister", &witness, &remove, 0);
+    transcript.types("success", &witness, &words, 0);
+    without_space(&witness, || {
+        transcript.types("its copy cannot be emptied", &witness, &remove, 7);
+    });
     transcript.end();
 }
 
@@ -337,15 +464,23 @@ fn service() {
     transcript.types("stop, dry run", two, &["node", "stop", "--dry-run"], 0);
     transcript.types("stop", two, &["node", "stop"], 0);
     transcript.types("stop again", two, &["node", "stop"], 0);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", two.port)).unwrap();
+    transcript.types("another process has its port", two, &["node", "start"], 4);
+    drop(taken);
+    transcript.types("start, dry run", two, &["node", "start", "--dry-run"], 0);
     transcript.types("start", two, &["node", "start"], 0);
+    transcript.types("restart, dry run", two, &["node", "restart", "--dry-run"], 0);
     transcript.types("restart", two, &["node", "restart"], 0);
     streaming(one, "1");
+    transcript.types("reload, dry run", two, &["node", "reload", "--dry-run"], 0);
     transcript.types("reload", two, &["node", "reload"], 0);
+    transcript.types("stop the primary, dry run", one, &["node", "stop", "--dry-run"], 0);
     one.stop(StopMode::Immediate);
     two.pgbaton(PROMOTE).run().code(0);
     std::fs::remove_file(one.data.join("standby.signal")).unwrap();
     transcript.types("refused: the old primary", one, &["node", "start"], 31);
     transcript.types("guard", one, &["node", "guard"], 31);
+    transcript.types("guard --demote, dry run", one, &["node", "guard", "--demote", "--dry-run"], 31);
     transcript.types("guard --demote", one, &["node", "guard", "--demote"], 0);
     transcript.end();
 }
@@ -358,6 +493,19 @@ fn prepare() {
     let mut transcript = Transcript::new("prepare");
     transcript.types_in_terminal("what is missing", &one, &["node", "prepare"], 80, 25);
     transcript.types("dry run", &one, &["node", "prepare", "--apply", "--dry-run"], 0);
+    let apply = ["node", "prepare", "--apply", "--yes"];
+    transcript.types("refused: no superuser", &one, &[&apply[..], &["-S", "nobody"]].concat(), 6);
+    // A database with open sessions cannot be copied.
+    let mut psql = clean_command(&one.pg.tool("psql"));
+    psql.args(["-XAtq", "-h"]).arg(&one.socket_dir).args(["-p", &one.port.to_string(), "-U", "postgres"]);
+    psql.args(["-d", "template1", "-c", "SELECT pg_sleep(100)"]);
+    let blocker = Running::start(psql);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'template1'";
+    one.wait_until(sessions, "1", SOON);
+    transcript.types("a step fails", &one, &apply, 7);
+    one.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'template1'");
+    blocker.wait(SOON);
+    one.wait_until(sessions, "0", SOON);
     transcript.types("success", &one, &["node", "prepare", "--apply", "--yes"], 0);
     transcript.types("again", &one, &["node", "prepare", "--apply", "--yes"], 0);
     transcript.end();
@@ -382,6 +530,43 @@ fn operation() {
     transcript.types("abandon", one, &["operation", "abandon"], 0);
     transcript.types("cleanup, dry run", one, &["operation", "cleanup", "--newest=1", "--dry-run"], 0);
     transcript.types("cleanup", one, &["operation", "cleanup", "--newest=1"], 0);
+    transcript.end();
+}
+
+#[test]
+fn adopt_state() {
+    let nodes = cluster(1);
+    let two = nodes.node(2);
+    let moved = two.dir.join("old-state");
+    std::fs::rename(two.dir.join("state"), &moved).unwrap();
+    let moved = moved.to_string_lossy();
+    let words = ["operation", "adopt-state", "--from", &*moved];
+    let mut transcript = Transcript::new("adopt-state");
+    let nowhere = two.dir.join("nowhere").to_string_lossy().into_owned();
+    let wrong = ["operation", "adopt-state", "--from", &nowhere];
+    transcript.types("refused: there is no state", two, &wrong, 1);
+    transcript.types("dry run", two, &[&words[..], &["--dry-run"]].concat(), 0);
+    transcript.types("success", two, &words, 0);
+    transcript.types("again", two, &["operation", "adopt-state"], 0);
+    transcript.end();
+}
+
+#[test]
+fn cleanup() {
+    let nodes = cluster(1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    metadata(
+        one,
+        "INSERT INTO repmgr.monitoring_history SELECT 1, 2, now() - make_interval(hours => hour),
+           now() - make_interval(hours => hour), '0/5000000', '0/4000000', 16777216, 4096 FROM generate_series(1, 240) hour",
+    );
+    let words = ["cluster", "cleanup", "--keep-history=7"];
+    let mut transcript = Transcript::new("cleanup");
+    transcript.types("dry run", two, &[&words[..], &["--dry-run"]].concat(), 0);
+    transcript.types("success", two, &words, 0);
+    transcript.types("again", two, &words, 0);
+    one.stop(StopMode::Fast);
+    transcript.types("refused: there is no primary", two, &words, 6);
     transcript.end();
 }
 

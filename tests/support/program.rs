@@ -23,7 +23,7 @@ static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (form(r"\b\d+ bytes (of WAL|more)\b"), "[BYTES] $1"),
         // The server itself has some, at times of its own.
         (
-            form(r"with (no transaction|\d+ transactions?, (the last one )?of \[TIME\])"),
+            form(r"with (no transaction|\d+ transactions?, (the last one )?committed at \[TIME\])"),
             "with [TRANSACTIONS]",
         ),
         (form(r#"("[a-z_]*_s": ?)\d+(\.\d+)?"#), "${1}[DURATION]"),

@@ -156,7 +156,7 @@ impl Judge<'_> {
                 Finding::unknown(NAME, format!("the login to {} timed out", late.join(", ")))
                     .detail("The server did not respond to the login in time.")
             }
-            [] if tried == 0 => Finding::ok(NAME, "there is no other node to log in to"),
+            [] if tried == 0 => Finding::ok(NAME, "no other node to log in to responds"),
             [] => Finding::ok(NAME, format!("login works to {tried} of {tried} other nodes that respond")),
             failed => {
                 let names: Vec<String> = failed.iter().map(|(name, _)| format!("\"{name}\"")).collect();

@@ -91,7 +91,10 @@ impl Judge<'_> {
     /// Whether its conninfo leads to a server of its own in this cluster; `assess` reports it if not.
     pub(crate) fn identity(&self) -> Finding {
         let server = self.node.facts().map_or("", |server| server.system_identifier.as_str());
-        Finding::ok(Name::Identity, format!("a server of its own, system identifier {server}"))
+        Finding::ok(
+            Name::Identity,
+            format!("system identifier {server}; no other node is registered with this server"),
+        )
     }
 
     /// Whether it has the primary's major version; `assess` reports it if not.
@@ -250,7 +253,7 @@ impl Judge<'_> {
                     gone.join(", ")
                 ),
             )
-            .hint("See the server log of each of them for why it cannot stream."),
+            .hint("The server logs of the missing nodes show why they do not stream."),
         };
         let found = if why.is_empty() { found } else { found.detail(why.join(" ")) };
         found.value(count(missing.len()), "nodes").figures(Figures::Downstream { attached: there, missing })
@@ -293,7 +296,7 @@ impl Judge<'_> {
             }
             Some((primary, there)) => {
                 let name = &primary.row.node_name;
-                match relation(server, there) {
+                match relation(server, there).naming(name) {
                     Relation::Forked { evidence, .. } => Finding::new(
                         NAME,
                         Status::Critical,

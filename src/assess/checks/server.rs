@@ -6,7 +6,7 @@ use crate::facts::rejoin::grants_to_rewind;
 use crate::facts::server::{ServerFacts, Slot};
 use crate::pg::quote::quote_literal;
 use crate::registry::{NodeRow, NodeType, node};
-use crate::units::size;
+use crate::units::{size, utc_of};
 
 /// How many names a message has; more would be no line any more.
 const SHOWN: usize = 5;
@@ -92,13 +92,13 @@ impl Judge<'_> {
         }
         let file = archiver.failed_wal.as_deref().unwrap_or("?");
         let since = match &archiver.archived_at {
-            Some(at) => format!("The last file was archived at {at}."),
+            Some(at) => format!("The last file was archived at {}.", utc_of(at)),
             None => "No file has been archived since the statistics were reset.".to_string(),
         };
         Finding::new(NAME, Status::Critical, format!("archiving fails, last for {file}"))
             .detail(format!(
                 "It failed at {}. {since} Until it succeeds, WAL accumulates in pg_wal.",
-                archiver.failed_at.as_deref().unwrap_or("an unknown time")
+                archiver.failed_at.as_deref().map_or_else(|| "an unknown time".into(), utc_of)
             ))
             .hint("See the server log for the output of archive_command.")
     }
@@ -140,7 +140,7 @@ impl Judge<'_> {
             _ => {
                 let drop = (!useless.is_empty()).then(|| {
                     format!(
-                        "Start the standby that uses the slot; if it is gone for good, run: {}",
+                        "Start the standby that uses the slot; if it is gone for good, run in psql on this node: {}",
                         drop_slots(&useless)
                     )
                 });

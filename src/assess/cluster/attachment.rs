@@ -182,7 +182,9 @@ impl Judge<'_> {
         issue.detail =
             Some(format!("It has no WAL receiver, and \"{upstream}\" does not respond. It falls behind."));
         issue.hint = Some(if up.node_type == NodeType::Primary {
-            format!("Make \"{name}\" follow the primary; \"{upstream}\" must not be started as a primary.")
+            format!(
+                "Run \"pgbaton standby follow\" on \"{name}\"; \"{upstream}\" must not be started as a primary."
+            )
         } else {
             format!("Start \"{upstream}\", or make \"{name}\" follow another node.")
         });

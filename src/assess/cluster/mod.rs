@@ -25,6 +25,7 @@ use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_ident;
 use crate::registry::operation::OpenOperation;
 use crate::registry::{NodeRow, NodeType};
+use crate::units::utc;
 
 /// Everything that a verdict depends on besides the facts.
 #[derive(Clone, Debug)]
@@ -216,7 +217,7 @@ fn roles<'a>(servers: impl Iterator<Item = &'a ServerFacts>) -> String {
     roles.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Says how long ago something was: `12 seconds ago (2026-11-21T10:00:00Z)`.
+/// Says how long ago something was: `12 seconds ago (2026-11-21 10:00:00 UTC)`.
 pub fn ago(now: Timestamp, then: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
     let (count, unit) = match seconds {
@@ -226,7 +227,7 @@ pub fn ago(now: Timestamp, then: Timestamp) -> String {
         _ => (seconds / 86_400, "day"),
     };
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural} ago ({then:.0})")
+    format!("{count} {unit}{plural} ago ({})", utc(then))
 }
 
 #[cfg(test)]

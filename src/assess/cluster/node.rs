@@ -291,8 +291,10 @@ impl Judge<'_> {
                 format!("node \"{}\" is registered as witness but belongs to the cluster", row.node_name);
             let issue = self.issue(Severity::Error, "witness_in_cluster", Some(row), message);
             issue.detail = Some("A witness is a server of its own, with no data of the cluster.".into());
-            issue.hint =
-                Some(format!("Register \"{}\" again with its actual type, with --force.", row.node_name));
+            issue.hint = Some(format!(
+                "Run on \"{}\" the command for its actual type: \"pgbaton standby register --force\" or \"pgbaton primary register --force\".",
+                row.node_name
+            ));
         }
     }
 

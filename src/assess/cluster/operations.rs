@@ -4,6 +4,7 @@ use super::{Judge, newest_timeline, typed_on};
 use crate::error::Severity;
 use crate::registry::NodeRow;
 use crate::registry::operation::OpenOperation;
+use crate::units::utc;
 
 impl Judge<'_> {
     /// Reports the operations that are open on the current timeline, and returns what to type about them.
@@ -37,14 +38,17 @@ impl Judge<'_> {
             });
             // Any role with the privilege on the table may have written the row: the id is quoted as one shell word.
             let id = shell_words::quote(&row.operation_id);
-            let began =
-                format!("It began at {:.0} (operation {id}).{}", row.started_at, changes.unwrap_or_default());
+            let began = format!(
+                "It began at {} (operation {id}).{}",
+                utc(row.started_at),
+                changes.unwrap_or_default()
+            );
             let (message, detail) = match self.runs_here(row) {
                 Some(process) => {
                     (format!("\"{}\" of node \"{name}\" is running (process {process})", row.command), began)
                 }
                 None => (
-                    format!("\"{}\" of node \"{name}\" has not reported its end", row.command),
+                    format!("\"{}\" begun on node \"{name}\" has not reported its end", row.command),
                     format!("{began} It may still be running, or it was interrupted."),
                 ),
             };
@@ -95,7 +99,7 @@ mod tests {
             let (report, issues) =
                 assess(&facts, &Viewpoint { operations: &rows, local_node_id: local, ..view(None) });
             let issue = issues.iter().find(|issue| issue.code == "operation_open").unwrap();
-            assert!(issue.message.contains("\"standby switchover\" of node \"n2\""), "{issue:?}");
+            assert!(issue.message.contains("\"standby switchover\" begun on node \"n2\""), "{issue:?}");
             assert!(issue.detail.as_ref().unwrap().contains("\"n1\", \"n2\", ID 9"), "{issue:?}");
             // Nothing that it may be doing at this moment is advised.
             assert_eq!(report.cluster.next, ["pgbaton operation show x1  # on \"n2\""]);

@@ -11,6 +11,7 @@ use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
+use crate::units::utc;
 
 impl<'a> Judge<'a> {
     /// Whether the only primary is a former one: another node has seen a newer one.
@@ -162,9 +163,9 @@ impl<'a> Judge<'a> {
         let can_start = self.silent_primary().map(|row| row.node_name.clone());
         let hint = match &can_start {
             Some(primary) => format!(
-                "If \"{primary}\" can be started soon, start it: nothing is lost. If it stays down for longer than you can wait, or is \
-                gone for good, promote \"{name}\": WAL that \"{name}\" has not received is lost, and \"{primary}\" rejoins with \"pgbaton \
-                node rejoin\"."
+                "If \"{primary}\" can be started soon, start it: then a promotion loses no transaction. If it stays down for longer than you \
+                can wait, or is gone for good, promote \"{name}\": transactions that \"{name}\" has not received are lost. If \"{primary}\" comes \
+                back later, run \"pgbaton node rejoin\" on it."
             ),
             None => {
                 format!(
@@ -288,9 +289,9 @@ impl<'a> Judge<'a> {
         );
         issue.detail = Some(format!("They are {}.{sides}", all.join(", ")));
         issue.hint = Some(if names.is_empty() {
-            "No recorded promotion says which one is the valid primary. Decide whose data you keep, and disconnect clients from all \
-            others; then stop each other one with \"pgbaton node stop\" and re-attach it with \"pgbaton node rejoin\", which shows what \
-            would be discarded."
+            "No recorded promotion says which one is the valid primary. Decide which node to keep, and disconnect clients from the \
+            others. Then run on each of the others: \"pgbaton node stop\", \"pgbaton node rejoin --dry-run\", which shows what would be \
+            discarded, and \"pgbaton node rejoin\"."
                 .into()
         } else {
             let why = match older {
@@ -389,8 +390,10 @@ fn transactions(server: &ServerFacts) -> String {
     match (written.commits, written.last) {
         (0, _) if written.more => "of which the first 16 MB hold no transaction".to_string(),
         (0, _) | (_, None) => "with no transaction".to_string(),
-        (1, Some(last)) => format!("with {at_least}1 transaction, of {last}"),
-        (commits, Some(last)) => format!("with {at_least}{commits} transactions, the last one of {last}"),
+        (1, Some(last)) => format!("with {at_least}1 transaction, committed at {}", utc(last)),
+        (commits, Some(last)) => {
+            format!("with {at_least}{commits} transactions, the last one committed at {}", utc(last))
+        }
     }
 }
 

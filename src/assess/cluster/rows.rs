@@ -39,8 +39,10 @@ impl Judge<'_> {
                 );
                 let issue = self.issue(Severity::Warning, "unrecognized_type", Some(row), message);
                 issue.detail = Some("Valid types are primary, standby and witness.".into());
-                issue.hint =
-                    Some(format!("Register \"{}\" again with its actual type, with --force.", row.node_name));
+                issue.hint = Some(format!(
+                    "Run on \"{}\" the command for its actual type: \"pgbaton standby register --force\" or \"pgbaton primary register --force\".",
+                    row.node_name
+                ));
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::facts::server::ServerFacts;
 use crate::facts::slots;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::lsn::Lsn;
+use crate::pg::quote::quote_literal;
 use crate::registry::{NodeRow, NodeType};
 
 /// Seconds without a status message of a standby, which sends one every ten unless `wal_receiver_status_interval` is changed.
@@ -88,7 +89,13 @@ impl Judge<'_> {
         let issue = self.issue(Severity::Warning, "slot_inactive", Some(&node.row), message);
         issue.detail =
             Some(format!("They retain WAL, but no standby streams from them: {}.", names.join(", ")));
-        issue.hint = Some(format!("\"{command}\" on \"{name}\" drops them."));
+        let drops: Vec<String> = (stale.iter())
+            .map(|slot| format!("SELECT pg_drop_replication_slot({});", quote_literal(slot)))
+            .collect();
+        issue.hint = Some(format!(
+            "If no operation is unfinished, \"{command}\" on \"{name}\" drops them; or run in psql there: {}",
+            drops.join(" ")
+        ));
         self.type_on(&command, &node.row);
     }
 
@@ -115,7 +122,7 @@ impl Judge<'_> {
             (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
             return;
         }
-        match relation(server, primary) {
+        match relation(server, primary).naming(&chief.row.node_name) {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
                 if server.in_recovery {
@@ -283,7 +290,7 @@ impl Judge<'_> {
             issue.detail =
                 Some("The WAL that the node needs next was removed (max_slot_wal_keep_size).".into());
             issue.hint = Some(format!(
-                "If the archive does not have it, clone \"{name}\" again: \"pgbaton node rejoin --reclone\" there."
+                "If the archive does not have it, clone the node again: run \"pgbaton node rejoin --reclone\" on \"{name}\"."
             ));
             // To follow would be refused.
             let advised = primary.map(|primary| typed_on(&follow(&upstream.row, primary), row));

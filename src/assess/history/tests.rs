@@ -169,7 +169,7 @@ fn relations_on_one_later_timeline() {
     let elsewhere = with(second(true, SWITCH + 8, 1), "1\t0/3000000\tx\n", Vec::new());
     let differs = evidence(&elsewhere, &primary);
     assert!(
-        differs.contains("ended at 0/3000000 on this node and at 0/3000148 on the reference"),
+        differs.contains("ended at 0/3000000 in its history and at 0/3000148 in that of the reference"),
         "{differs}"
     );
     // Other ancestors: one more, or another one.
@@ -179,9 +179,9 @@ fn relations_on_one_later_timeline() {
         evidence(&server, &primary)
     };
     let more = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n");
-    assert!(more.contains("timeline 4 comes from timeline 2 on this node and from timeline 1"), "{more}");
+    assert!(more.contains("timeline 4 comes from timeline 2 in its history and from timeline 1"), "{more}");
     let other = own("1\t0/1\tx\n2\t0/2\tx\n", "1\t0/1\tx\n3\t0/2\tx\n");
-    assert!(other.contains("comes from timeline 2 on this node and from timeline 3"), "{other}");
+    assert!(other.contains("comes from timeline 2 in its history and from timeline 3"), "{other}");
 }
 
 #[test]
@@ -288,4 +288,13 @@ fn what_cannot_be_read_is_unknown() {
     // That both accept writes shows without any file.
     let blind = ServerFacts { lineage: None, ..second(false, SWITCH + 8, 1) };
     assert!(evidence(&blind, &primary).contains("Both accept writes on timeline 2"));
+}
+
+#[test]
+fn the_evidence_names_the_node_that_was_compared_with() {
+    let primary = second(false, SWITCH + 1000, 1);
+    let forked = relation(&ServerFacts::example(true, 1, SWITCH + 8), &primary).naming("node2");
+    let Relation::Forked { evidence, .. } = forked else { panic!("{forked:?}") };
+    assert_eq!(evidence, "It has WAL up to 0/3000150 on timeline 1, which \"node2\" left at 0/3000148.");
+    assert_eq!(Relation::Same.naming("node2"), Relation::Same);
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::assess::start::{LocalNode, Opinion};
 use crate::facts::topology::{SeenNode, Topology};
 use crate::registry::{NodeType, node};
+use crate::units::utc;
 
 /// A server that has run for so long after the cluster was last seen may have got standbys that the file does not know, and that have no
 /// slot.
@@ -112,7 +113,7 @@ fn not_believed(
     if age.is_some_and(|age| age.unsigned_abs() > old && age.is_positive()) {
         return Some(format!(
             "It was saved at {}, and the server ran after that for more than {limit}.",
-            topology.observed_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+            utc(topology.observed_at)
         ));
     }
     None

@@ -152,7 +152,7 @@ fn another_history_is_against_us_if_it_is_as_new() {
     says(2, &forked("1\t0/3000000\tx\n"), Stance::Supports, "");
     says(2, &forked("1\t0/2800000\tx\n"), Stance::Opposes, "The history files differ");
     // One that was left behind has no say.
-    says(2, &standby(2, 1), Stance::Unclear, "timeline 1, which the reference left at");
+    says(2, &standby(2, 1), Stance::Unclear, "timeline 1, which \"node1\" left at");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::ui::Level;
 /// # Errors
 /// Exit code 6 without a connection, 7 if the query fails.
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
-    let session = match context.given_conninfo()? {
+    let session = match context.named_server()? {
         Some(given) => context
             .connect(&given)
             .await

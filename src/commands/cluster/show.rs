@@ -78,7 +78,7 @@ fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
         let _gone = context.ui.answer(&text);
         return Ok(());
     }
-    let stamp = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let stamp = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
     // On a terminal the newest picture is the only one.
     context.ui.clear();
     let _gone = context.ui.answer(&format!("{stamp}, every {seconds} s\n\n{text}\n"));

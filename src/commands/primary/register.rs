@@ -91,7 +91,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         context.ui.say(
             Level::Notice,
             &format!(
-                "node \"{}\" (ID {}) is registered as primary already; nothing was changed",
+                "node \"{}\" (ID {}) is already registered as primary; nothing was changed",
                 row.node_name, row.node_id
             ),
         );

@@ -87,7 +87,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" follows \"{target_name}\" already; nothing was changed"),
+            &format!("node \"{name}\" already follows \"{target_name}\"; nothing was changed"),
         );
     }
     Ok(report)

@@ -154,9 +154,7 @@ impl Promoting<'_> {
             ),
             false => format!("the old primary \"{name}\" must not be started as a primary"),
         };
-        let hint = format!(
-            "When its host is back, run \"pgbaton node rejoin\" on it: it re-attaches \"{name}\" as a standby."
-        );
+        let hint = format!("Run on \"{name}\", when its host is up: pgbaton node rejoin");
         context.ui.message(Level::Notice, &state, None, Some(&hint));
     }
 }

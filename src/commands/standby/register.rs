@@ -37,14 +37,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     context.is_of_cluster(&local.system_identifier)?;
     if !local.in_recovery {
         return Err(Error::failed(format!(
-            "could not register standby \"{}\": the server accepts writes",
+            "cannot register standby \"{}\": the server accepts writes",
             config.node_name
         ))
         .detail("It is not a standby. Nothing was changed.")
         .hint("If it is to be the primary, run \"pgbaton primary register\"."));
     }
     // A clone that registers at its end was given its source, which need not have the metadata.
-    let given = context.given_conninfo()?.filter(|_| context.verb == Verb::StandbyRegister);
+    let given = context.named_server()?.filter(|_| context.verb == Verb::StandbyRegister);
     let cluster = match given {
         Some(conninfo) => {
             let named = conninfo.redacted();
@@ -119,7 +119,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" (ID {id}) is registered as standby already; nothing was changed"),
+            &format!("node \"{name}\" (ID {id}) is already registered as standby; nothing was changed"),
         );
     }
     Ok(report)

@@ -12,7 +12,6 @@ use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
 use crate::output::Report;
 use crate::pg::client::SqlError;
-use crate::pg::conninfo::Conninfo;
 use crate::plan::register::{Contact, Here, Options, WitnessFacts, wants_extension, witness};
 use crate::registry::schema::{self, Verdict};
 use crate::registry::{NodeRow, NodeType, node};
@@ -31,7 +30,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     let broken = |error: SqlError| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
-    let named = context.given_conninfo()?.map(|given| completed(given, &own));
+    let named = context.named_server()?;
     let (local, mut primary) = tokio::join!(context.connect(&own), async {
         match &named {
             Some(conninfo) => Some(contact(context, conninfo).await),
@@ -127,7 +126,7 @@ async fn finish(
     } else if !context.global.dry_run {
         context.ui.say(
             Level::Notice,
-            &format!("node \"{name}\" (ID {id}) is registered as witness already; nothing was changed"),
+            &format!("node \"{name}\" (ID {id}) is already registered as witness; nothing was changed"),
         );
     }
     Ok(report)
@@ -136,16 +135,4 @@ async fn finish(
 /// Returns the row that the configuration describes: a witness has no slot, and is never promoted.
 fn row(config: &Config) -> NodeRow {
     NodeRow { priority: 0, slot_name: None, ..own_row(config, NodeType::Witness, None, None) }
-}
-
-/// Fills in what repmgr would: role and database are the same on all nodes, unless something else is said.
-fn completed(mut given: Conninfo, own: &Conninfo) -> Conninfo {
-    if given.get("service").is_none() {
-        for keyword in ["user", "dbname"] {
-            if let Some(value) = own.get(keyword).filter(|_| given.get(keyword).is_none()) {
-                given.set(keyword, value);
-            }
-        }
-    }
-    given
 }

@@ -94,7 +94,7 @@ async fn find(
 ) -> Result<(Found, More)> {
     let config = context.config_if_any()?;
     let now = crate::system::clock::now();
-    let given = context.given_conninfo()?;
+    let given = context.named_server()?;
     let topology = config.and_then(|_| last_seen(context));
     // A server that was named is the one that is meant, and no other.
     let seeds = topology.as_ref().filter(|_| given.is_none());

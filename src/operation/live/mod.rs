@@ -260,7 +260,10 @@ impl World for Live<'_> {
                 ui.say(Level::Notice, "rolling back");
             }
             Narration::Undoing => self.far_ends.go_back(),
-            Narration::Expecting(verify) => ui.say(Level::Info, &format!("waiting until {}", verify.title)),
+            Narration::Expecting(verify) => ui.say(
+                Level::Info,
+                &format!("waiting until {} (within {} s)", verify.title, verify.timeout_s),
+            ),
             Narration::Met(verify) => ui.say(Level::Debug, &format!("condition met: {}", verify.title)),
             Narration::NotMet { error, .. } => {
                 ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);

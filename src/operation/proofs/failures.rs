@@ -30,7 +30,7 @@ async fn a_wait_that_is_not_answered_with_yes_in_time_is_a_failure() {
     assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
     let failure = &outcome.failures[0];
     assert_eq!(failure.id, "wait-down");
-    assert!(failure.error.to_string().contains("was not true within 30 s"), "{}", failure.error);
+    assert!(failure.error.to_string().contains("Timed out after 30 s"), "{}", failure.error);
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,13 +52,13 @@ pub(super) fn configuration(
     let remove = source::removed().map(str::to_string).collect();
     steps.push(local(
         "write_settings",
-        "write the replication settings".into(),
+        "write primary_conninfo and the other settings of a standby".into(),
         Op::File(FileOp::WriteSettings { path: directory.join("postgresql.auto.conf"), remove, set, mode }),
     ));
     if !options.conf_only {
         steps.push(local(
             "remove_copied_mark",
-            "remove the marker that an interrupted clone has left in the source".into(),
+            "remove the marker of an interrupted clone from the copy, if it has one".into(),
             Op::File(FileOp::RemoveDirectory { path: directory.join(STAGING) }),
         ));
     }

@@ -61,7 +61,7 @@ pub(super) fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
     if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
         steps.push(local(
             "clear_data_directory",
-            format!("remove everything else in \"{}\"", data.display()),
+            format!("remove all other contents of \"{}\"", data.display()),
             Op::File(FileOp::ClearDirectory { path: data.clone(), keep: vec![STAGING.into()] }),
             3600,
         ));
@@ -121,7 +121,7 @@ pub(super) fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<B
             keep: keep.iter().map(ToString::to_string).collect(),
         })
     };
-    let title = |path: &Path| format!("empty \"{}\" again", path.display());
+    let title = |path: &Path| format!("delete what was copied to \"{}\"", path.display());
     let back = |if_started: Vec<String>, id: String, title: String, op: Op| Back {
         if_started,
         step: Step::new(id, title, op, 3600, Exit::LocalCommand),

@@ -52,7 +52,7 @@ pub(super) fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&
                 if let Some(chain) = comes_back_to(&facts.cluster, facts.target_id, facts.node_id) {
                     checks.push(fail(format!("node \"{name}\" receives its WAL from this node")).detail(
                         format!(
-                            "It does so through {chain}: none of these nodes would receive WAL any more."
+                            "The upstreams would form a circle of {chain} and this node: none of them would receive WAL any more."
                         ),
                     ));
                 }
@@ -103,7 +103,7 @@ pub(super) fn histories(
             .exit(Exit::DataLoss)
     };
     let mut checks = Vec::new();
-    checks.push(match relation(ours, theirs) {
+    checks.push(match relation(ours, theirs).naming(target_name) {
         Relation::Forked { evidence, .. } => forked(evidence),
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Unknown(why) => Check::fail(
@@ -111,7 +111,7 @@ pub(super) fn histories(
             format!("cannot determine whether this node has diverged from \"{target_name}\""),
         )
         .detail(why)
-        .hint("If it has never been a primary, nor followed another one since, override this check with --force.")
+        .hint("If it has never been a primary, nor followed another one since, repeat the command with --force.")
         .waivable(Waiver::Force, force),
     });
     checks
@@ -163,13 +163,19 @@ pub(super) fn sender_and_slot_capacity(
     checks
 }
 
-/// Checks that the local server is a standby.
-pub(super) fn is_standby(server: &ServerFacts, name: &str, target_name: &str) -> Check {
-    if server.in_recovery {
-        return Check::pass("server_is_standby", format!("node \"{name}\" is a standby"));
-    }
-    Check::fail("server_is_standby", format!("node \"{name}\" is a primary"))
-        .hint(format!("To make it a standby of \"{target_name}\", run \"pgbaton node rejoin\" on it."))
+/// The check of a primary, which cannot follow: what it is to do instead depends on whether the node that it was to follow is a primary.
+pub(super) fn not_a_standby(facts: &FollowFacts, name: &str, target: Option<&NodeFacts>) -> Check {
+    let hint = match target.filter(|target| target.row.node_id != facts.node_id) {
+        Some(target) if target.facts().is_some_and(|there| !there.in_recovery) => {
+            "If the other one is the valid primary, run \"pgbaton node rejoin\" on this node to make it a standby.".to_string()
+        }
+        Some(target) if target.row.node_type == NodeType::Standby => format!(
+            "To make \"{0}\" the primary and this node its standby, run \"pgbaton standby switchover\" on \"{0}\".",
+            target.row.node_name
+        ),
+        _ => "To make another node the primary, run \"pgbaton standby switchover\" on that node.".into(),
+    };
+    Check::fail("server_is_standby", format!("node \"{name}\" is a primary")).hint(hint)
 }
 
 /// Reports why a replication connection to the target cannot be opened, if it cannot.

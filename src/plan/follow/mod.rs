@@ -19,7 +19,7 @@ use crate::plan::register::{endpoint, same_cluster};
 use crate::plan::service::writable;
 use crate::plan::{Check, Plan, Scope};
 
-use checks::{histories, is_standby, login_refused, stays_a_standby, target_checks, unreachable_target};
+use checks::{histories, login_refused, not_a_standby, stays_a_standby, target_checks, unreachable_target};
 use steps::{Work, stale_slots};
 
 /// What the plan depends on.
@@ -73,7 +73,12 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         );
         return plan;
     };
-    plan.checks.push(is_standby(server, &name, &target_name));
+    if !server.in_recovery {
+        // Of its target nothing more has to be said: a primary follows none.
+        plan.checks.push(not_a_standby(facts, &name, target));
+        return plan;
+    }
+    plan.checks.push(Check::pass("server_is_standby", format!("node \"{name}\" is a standby")));
     plan.notifications.extend(target.map(|target| events::follow(facts.node_id, &target.row)));
     let (Some(target), checks) = target_checks(facts, &target_name) else {
         unreachable_target(&mut plan, facts);

@@ -105,8 +105,8 @@ impl Work<'_> {
                 Exit::Follow,
             )
             .hint(format!(
-                "See the server log of \"{name}\" for why it cannot stream; \"pgbaton node rejoin\" on it finds out whether the nodes have \
-                diverged."
+                "See the server log of \"{name}\" for why it cannot stream. To see whether it has diverged, run on it: pgbaton \
+                node rejoin --dry-run"
             )),
         );
         let records = records(facts, local, self.slot.clone());

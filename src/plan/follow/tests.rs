@@ -85,6 +85,26 @@ fn the_rollback_creates_the_old_slot_and_the_old_record_again() {
 }
 
 #[test]
+fn a_primary_that_is_to_follow_is_refused_for_one_reason() {
+    let refused = |target_id: i32, change: &dyn Fn(&mut FollowFacts)| {
+        let mut facts = FollowFacts { node_id: 1, target_id, ..facts() };
+        change(&mut facts);
+        let plan = super::plan(&facts, false);
+        let stops: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
+        assert_eq!(stops.len(), 1, "{stops:?}");
+        assert_eq!((stops[0].exit, stops[0].message.as_str()), (Exit::Failed, "node \"node1\" is a primary"));
+        stops[0].hint.clone().unwrap()
+    };
+    assert!(refused(2, &|_| ()).contains("\"pgbaton standby switchover\" on \"node2\""));
+    // Without --upstream-node-id it is the only primary itself that would be followed.
+    assert!(refused(1, &|_| ()).contains("switchover\" on that node"));
+    let second = refused(2, &|facts| {
+        facts.cluster.nodes[1].server.as_mut().unwrap().in_recovery = false;
+    });
+    assert!(second.contains("node rejoin"), "{second}");
+}
+
+#[test]
 fn what_a_standby_has_received_since_its_target_was_asked_is_no_fork() {
     let mut facts = facts();
     (facts.target_id, facts.cluster.nodes[2].row.upstream_node_id) = (1, Some(2));

@@ -10,6 +10,7 @@ use crate::plan::parts::following::QUERY_S;
 use crate::plan::{Check, OnFailure, Op, Order, Origin, Phase, Plan, Probe, Scope, Step, Waiver};
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::Present;
+use crate::units::utc;
 use crate::verb::Verb;
 
 /// How the operation is recorded on a primary: the step, if it can be; a check, if it cannot.
@@ -143,8 +144,9 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
         if !changes {
             continue;
         }
-        let message = format!("\"{}\" of node \"{}\" has not reported its end", row.command, other.node_name);
-        let began = format!("It began at {} (operation {}).", row.started_at, row.operation_id);
+        let message =
+            format!("\"{}\" begun on node \"{}\" has not reported its end", row.command, other.node_name);
+        let began = format!("It began at {} (operation {}).", utc(row.started_at), row.operation_id);
         if row.timeline != Some(timeline) {
             // There was a promotion since, or that is unknown: it must not block anything.
             out.push(

@@ -60,8 +60,8 @@ pub fn for_former(
             .to_string()
     };
     let keeps = match setting("wal_keep_size", 0) {
-        Some(megabytes) => format!("wal_keep_size is {megabytes} MB there."),
-        None => "wal_keep_size there is unknown.".to_string(),
+        Some(megabytes) => format!("wal_keep_size is {megabytes} MB on \"{name}\"."),
+        None => format!("wal_keep_size of \"{name}\" is unknown."),
     };
     let check = Check::warning(
         NAME,
@@ -69,8 +69,8 @@ pub fn for_former(
     )
     .detail(format!("{why} {keeps} Without that WAL \"{was}\" has to be cloned again, unless the archive has it."))
     .hint(format!(
-        "Until \"{was}\" is back, keep as much as the disk of \"{name}\" can hold, for example: ALTER SYSTEM SET wal_keep_size = '8GB'; \
-         SELECT pg_reload_conf();"
+        "After the promotion run in psql on \"{name}\", with a size well below its free disk space: ALTER SYSTEM SET wal_keep_size = '8GB'; \
+         SELECT pg_reload_conf(); when \"{was}\" is back: ALTER SYSTEM RESET wal_keep_size; SELECT pg_reload_conf();"
     ));
     kept(check, None)
 }

@@ -26,12 +26,12 @@ const FAR_BEHIND: u64 = 64 << 20;
 
 /// Says what a failed command leaves of a step that writes `standby.signal`.
 pub fn signal_stays(node: &str) -> String {
-    format!("Node \"{node}\" starts as a standby only: its standby.signal stays.")
+    format!("Node \"{node}\" will start as a standby only: standby.signal was written and stays.")
 }
 
 /// Says what a failed command leaves of a step that points a stopped server at its upstream.
 pub fn settings_stay(upstream: &str) -> String {
-    format!("Its replication settings stay those of a standby of \"{upstream}\".")
+    format!("Its replication settings remain those of a standby of \"{upstream}\".")
 }
 
 /// Returns the assignments that keep a standby in recovery forever: those of the settings that end a recovery, with the value that does
@@ -188,7 +188,7 @@ impl Future<'_> {
                 )
                 .detail(next.get("hot_standby").map(|set| format!("{set}.")).unwrap_or_default())
                 .hint(format!(
-                    "Turn it on in the configuration of \"{name}\", or override this check with --force."
+                    "Turn it on in the configuration of \"{name}\", or repeat the command with --force."
                 ))
                 .waivable(Waiver::Force, force),
             );

@@ -266,7 +266,11 @@ impl Making<'_> {
         let server = self.places.server.clone();
         if !statements.is_empty() {
             let op = Op::Sql { on: server.clone(), statements: sql(&statements) };
-            let step = self.step("role", &format!("grant role \"{role}\" its privileges"), op);
+            let title = match statements.iter().any(|text| text.starts_with("CREATE ROLE")) {
+                true => format!("create role \"{role}\" and grant its privileges"),
+                false => format!("grant role \"{role}\" its privileges"),
+            };
+            let step = self.step("role", &title, op);
             step.left_in_place = Some(format!("Role \"{role}\" keeps its new privileges."));
         }
         if let Some(statement) = made {
@@ -284,7 +288,10 @@ impl Making<'_> {
         }
         if !inside.is_empty() {
             let op = Op::Sql { on: self.places.database.clone(), statements: sql(&inside) };
-            let title = format!("grant role \"{role}\" functions in database \"{}\"", work.wanted.database);
+            let title = format!(
+                "grant role \"{role}\" EXECUTE on functions in database \"{}\"",
+                work.wanted.database
+            );
             self.step("execute", &title, op).left_in_place =
                 Some("It keeps the privilege to call these functions.".into());
         }

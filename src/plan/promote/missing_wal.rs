@@ -40,11 +40,11 @@ pub(super) fn none_has_more(
             )));
             continue;
         }
-        if let Relation::Forked { evidence, .. } = relation(theirs, server) {
+        if let Relation::Forked { evidence, .. } = relation(theirs, server).naming(&candidate.row.node_name) {
             checks.push(
                 Check::warning(
                     "history_parted",
-                    format!("node \"{name}\" has diverged from this node"),
+                    format!("node \"{name}\" has diverged from \"{}\"", candidate.row.node_name),
                 )
                 .node(id)
                 .detail(evidence)

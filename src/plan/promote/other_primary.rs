@@ -49,9 +49,12 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
         if let Some(server) = other.facts() {
             if !server.in_recovery && facts.cluster.twin_of(other).is_none() {
                 checks.push(
-                    fail(format!("node \"{name}\" is a primary and alive"))
-                        .detail(format!("It accepts writes on timeline {}.", server.timeline))
-                        .hint("While it is alive, use \"pgbaton standby switchover\"."),
+                    fail(format!("node \"{name}\" is a primary and accepts writes"))
+                        .detail(format!("It is on timeline {}.", server.timeline))
+                        .hint(
+                            "For a planned change of the primary, run \"pgbaton standby switchover\"; \
+                              to attach this node to it, \"pgbaton standby follow\".",
+                        ),
                 );
             }
             continue;
@@ -88,7 +91,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
             Alive::CannotTell(why) if was_primary => checks.push(
                 fail(format!("cannot determine whether the primary \"{name}\" is alive"))
                     .detail(why)
-                    .hint("Make sure that it is stopped, and run the command again; or override this check with --force.")
+                    .hint("Make sure that it is stopped, and run the command again; or repeat the command with --force.")
                     .waivable(Waiver::Force, options.force),
             ),
             Alive::Yes(why) | Alive::CannotTell(why) | Alive::NotSeen(why) => silent.push((other, why)),

@@ -58,7 +58,7 @@ impl Work<'_> {
             steps: vec![self.record()],
         });
         plan.phases.push(Phase {
-            title: "update the other nodes".into(),
+            title: "repoint the other standbys, send event notifications".into(),
             order: Order::AllAtOnce,
             on_failure: OnFailure::Continue,
             outage: false,

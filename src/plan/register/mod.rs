@@ -53,7 +53,9 @@ fn names<'a>(
                         format!("node ID {} belongs to node \"{}\"", row.node_id, other.node_name),
                     )
                     .detail(format!("The configuration says that it is \"{}\".", row.node_name))
-                    .hint("Choose another node_id, or override this check with --force if the node was renamed.")
+                    .hint(
+                        "Choose another node_id, or repeat the command with --force if the node was renamed.",
+                    )
                     .waivable(Waiver::Force, options.force),
                 );
             }
@@ -72,7 +74,7 @@ fn names<'a>(
                         "It is registered as \"{}\" and responds at its registered address.",
                         other.node_name
                     ))
-                    .hint("Choose another node_id, or override this check with --force if this server replaces that one.")
+                    .hint("Choose another node_id, or repeat the command with --force if this server replaces that one.")
                     .waivable(Waiver::Force, options.force),
                 );
             }

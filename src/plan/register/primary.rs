@@ -195,7 +195,7 @@ fn other_primaries(
                     .detail("The connection string in its record is invalid, so it could not be queried.")
                     .hint(format!(
                         "Correct it on this server with UPDATE repmgr.nodes SET conninfo = '...' WHERE node_id = {}; or make \
-                        sure that its server is stopped, and override this check with --force.",
+                        sure that its server is stopped, and repeat the command with --force.",
                         other.row.node_id
                     ))
                     .exit(Exit::SecondPrimary)
@@ -213,7 +213,7 @@ fn other_primaries(
                     Check::fail(NAME, format!("cannot determine whether the registered primary \"{name}\" is alive"))
                         .node(other.row.node_id)
                         .detail(why)
-                        .hint("Make sure that it is stopped, and run the command again; or override this check with --force.")
+                        .hint("Make sure that it is stopped, and run the command again; or repeat the command with --force.")
                         .exit(Exit::SecondPrimary)
                         .waivable(Waiver::Force, options.force),
                 ),

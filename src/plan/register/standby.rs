@@ -56,8 +56,9 @@ pub fn standby(
         options,
     ));
     if let Some(server) = primary_server {
-        checks.push(same_cluster(&facts.local, server, primary.map_or("", |node| &node.row.node_name)));
-        checks.extend(same_history(&facts.local, server));
+        let primary_name = primary.map_or("", |node| &node.row.node_name);
+        checks.push(same_cluster(&facts.local, server, primary_name));
+        checks.extend(same_history(&facts.local, server, primary_name));
     }
 
     let observed = facts.cluster.observed_upstream(&name).filter(|node| node.row.node_id != row.node_id);
@@ -70,7 +71,16 @@ pub fn standby(
     if is_new {
         steps.push(Step::new(
             "record_node",
-            format!("register node \"{name}\" (ID {}) as a standby of node {upstream_id}", row.node_id),
+            match facts.cluster.node(upstream_id) {
+                Some(up) => format!(
+                    "register node \"{name}\" (ID {}) as a standby of \"{}\"",
+                    row.node_id, up.row.node_name
+                ),
+                None => format!(
+                    "register node \"{name}\" (ID {}) as a standby of node {upstream_id}",
+                    row.node_id
+                ),
+            },
             Op::Sql { on: on.clone(), statements: vec![row.upsert()] },
             QUERY_S,
             Exit::Query,
@@ -129,9 +139,9 @@ pub fn same_cluster(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) 
 }
 
 /// Checks that a standby has no WAL that the primary never had.
-pub fn same_history(ours: &ServerFacts, theirs: &ServerFacts) -> Option<Check> {
+pub fn same_history(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) -> Option<Check> {
     const NAME: &str = "same_history";
-    Some(match relation(ours, theirs) {
+    Some(match relation(ours, theirs).naming(their_name) {
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Forked { evidence, .. } => Check::fail(NAME, "this server has diverged from the primary")
             .detail(evidence)
@@ -179,7 +189,7 @@ fn upstream(
             NAME,
             format!("node \"{name}\" streams from \"{}\", not from \"{up_name}\"", node.row.node_name),
         )
-        .hint("Leave out --upstream-node-id to register the actual upstream, or override this check with --force.")
+        .hint("Leave out --upstream-node-id to register the actual upstream, or repeat the command with --force.")
         .waivable(Waiver::Force, options.force),
         (None, Some(server)) => {
             let seen: Vec<String> =
@@ -193,7 +203,7 @@ fn upstream(
                 .detail(seen)
                 .hint(format!(
                     "Its primary_conninfo must lead to \"{up_name}\" with application_name={}; see its server log for why it \
-                    cannot stream. Or override this check with --force.",
+                    cannot stream. Or repeat the command with --force.",
                     crate::pg::conninfo::quote_value(name)
                 ))
                 .waivable(Waiver::Force, options.force)

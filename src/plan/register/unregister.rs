@@ -93,10 +93,13 @@ fn in_use(row: &NodeRow, wanted: &NodeType, primary: &NodeFacts, force: bool) ->
     let check = if row.node_id == primary.row.node_id {
         Check::fail("not_in_use", format!("node \"{name}\" is the current primary"))
             .detail("The metadata would have no primary.")
-            .hint("Make another node the primary first, unless you decommission the cluster.")
+            .hint(
+                "To make another node the primary first, run \"pgbaton standby switchover\" on it. \
+                   To decommission the cluster, repeat the command with --force.",
+            )
     } else if wanted == &NodeType::Primary && row.active {
         Check::fail("not_in_use", format!("node \"{name}\" is registered as the active primary"))
-            .hint("If it is gone for good, override this check with --force.")
+            .hint("If it is gone for good, repeat the command with --force.")
     } else {
         return None;
     };
@@ -148,7 +151,7 @@ fn slot_on_upstream(cluster: &ClusterFacts, row: &NodeRow) -> (Option<Step>, Opt
     let message = format!("slot \"{slot_name}\" of node \"{name}\" is in use and is kept");
     let check = Check::warning("slot_in_use", message)
         .node(upstream.row.node_id)
-        .detail(format!("It keeps WAL on \"{on}\" for as long as it exists."))
+        .detail(format!("It retains WAL on \"{on}\" for as long as it exists."))
         .hint(format!(
             "When the node has stopped for good, run in psql on \"{on}\": SELECT pg_drop_replication_slot('{slot_name}');"
         ));
@@ -169,7 +172,7 @@ fn empty_copy(
             let check = Check::fail(NAME, format!("could not connect to witness \"{name}\""))
                 .node(id)
                 .detail(format!("{} Its copy of the metadata would stay.", sentence(&why.message)))
-                .hint("Start its server, so that the copy can be emptied; if it is gone for good, override this check with --force.")
+                .hint("Start its server, so that the copy can be emptied; if it is gone for good, repeat the command with --force.")
                 .exit(Exit::Connection)
                 .waivable(Waiver::Force, options.force);
             return (None, Some(check));

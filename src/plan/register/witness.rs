@@ -143,7 +143,7 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
     if here.rows != rows {
         steps.push(Step::new(
             "copy_nodes",
-            format!("copy the records of all {} nodes to \"{name}\"", rows.len()),
+            format!("copy the records of {} nodes to \"{name}\"", rows.len()),
             Op::Sql { on: on.clone(), statements: node::replace_all(&rows) },
             QUERY_S,
             Exit::Query,
@@ -319,7 +319,7 @@ fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Chec
         }
         Some(_) => Check::fail(NAME, format!("node \"{name}\" (ID {}) is registered already", row.node_id))
             .node(row.node_id)
-            .hint("To update its record and its copy of the metadata, override this check with --force.")
+            .hint("To update its record and its copy of the metadata, repeat the command with --force.")
             .waivable(Waiver::Force, options.force),
         // A problem with a server of the cluster itself has been reported.
         None if !here.rows.is_empty() && here.server.system_identifier != there.server.system_identifier => {
@@ -330,7 +330,7 @@ fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Chec
                     known.join(", "),
                     here.present.database
                 ))
-                .hint("If they are no longer needed, override this check with --force: they are replaced.")
+                .hint("If they are no longer needed, repeat the command with --force: they are replaced.")
                 .waivable(Waiver::Force, options.force)
         }
         None => Check::pass(NAME, "the node is not registered yet"),

@@ -12,7 +12,8 @@ use crate::pg::quote::quote_ident;
 use crate::plan::service::{Action, refusal, start_checks, writable};
 use crate::plan::{Check, Waiver};
 use crate::registry::node;
-use crate::units::size;
+use crate::system::command::quote_shell;
+use crate::units::{size, utc};
 
 /// Decides what is to be done and whether it can be done.
 pub(super) fn judge(
@@ -140,7 +141,7 @@ impl Ladder<'_> {
                     format!("cannot determine whether node \"{name}\" has diverged from \"{primary}\""),
                 )
                 .detail(why.clone())
-                .hint("If it has never accepted writes since it followed a primary, override this check with --force.")
+                .hint("If it has never accepted writes since it followed a primary, repeat the command with --force.")
                 .waivable(Waiver::Force, self.options.force);
                 let streams = local.running.is_some() && self.there.sender_of(name).is_some();
                 if self.options.reclone && check.stops() && !streams {
@@ -496,6 +497,17 @@ impl Ladder<'_> {
         })
     }
 
+    /// Says how to see what would be discarded.
+    fn examined(&self, lost: &Loss) -> String {
+        if lost.end.0 == 0 {
+            return "Make sure first that they are not needed.".into();
+        }
+        let wal = self.facts.local.data_directory.join("pg_wal");
+        let wal = quote_shell(&wal.display().to_string());
+        let (timeline, Loss { fork, end, .. }) = (self.facts.local.timeline, lost);
+        format!("To list them, run: pg_waldump -p {wal} -t {timeline} -s {fork} -e {end} -r Transaction.")
+    }
+
     /// Transactions that only this node has are discarded only with consent.
     fn consent(&self) -> Option<Check> {
         const NAME: &str = "discarded_wal";
@@ -516,7 +528,7 @@ impl Ladder<'_> {
         } else {
             Check::fail(NAME, message)
                 .detail(detail)
-                .hint("Examine it first; then confirm with --yes, --force-rewind or --accept-data-loss.")
+                .hint(self.examined(lost))
                 .exit(Exit::DataLoss)
                 .waivable(Waiver::AcceptDataLoss, false)
         })
@@ -546,7 +558,7 @@ pub(super) fn discarded(loss: &Loss, name: &str, kept: &str, consent: bool) -> (
     );
     let mut detail = format!("This is the WAL from {} to {}", loss.fork, loss.end);
     if let Some((first, last)) = loss.between {
-        detail.push_str(&format!(", committed between {first:.0} and {last:.0}"));
+        detail.push_str(&format!(", committed between {} and {}", utc(first), utc(last)));
     }
     detail.push_str(&format!(". The WAL will be kept in \"{kept}\"."));
     (message, detail)

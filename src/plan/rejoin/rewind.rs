@@ -180,7 +180,14 @@ impl Nodes<'_> {
         }
         steps.extend([
             begin,
-            self.set_mode("block", format!("prevent a server start on \"{}\"", data.display()), BLOCKED),
+            self.set_mode(
+                "block",
+                format!(
+                    "prevent a server start on \"{}\", by a mode that PostgreSQL rejects",
+                    data.display()
+                ),
+                BLOCKED,
+            ),
         ]);
         if let Some(Needed::There { fetched, .. }) = &self.facts.needed
             && !fetched.is_empty()

@@ -84,7 +84,11 @@ impl Nodes<'_> {
             }
         }
         steps.push(self.standby_signal());
-        plan.phases.push(phase("stop the server", OnFailure::Stop, steps));
+        let title = match self.facts.local.running {
+            Some(_) => "stop the server",
+            None => "let it start as a standby only",
+        };
+        plan.phases.push(phase(title, OnFailure::Stop, steps));
     }
 
     /// Stops a server that runs.

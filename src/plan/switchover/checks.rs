@@ -37,7 +37,7 @@ pub(super) fn ends(
         );
     }
     checks.push(crate::plan::register::same_cluster(server, old, from));
-    match relation(server, old) {
+    match relation(server, old).naming(from) {
         Relation::Same => {}
         Relation::Forked { evidence, .. } => checks.push(
             Check::fail("same_history", format!("node \"{to}\" has diverged from \"{from}\""))
@@ -173,7 +173,7 @@ pub(super) fn backups_and_archive(
             Check::fail("backup_running", format!("a base backup of \"{name}\" is running"))
                 .node(facts.primary)
                 .detail("Stopping the server would abort it.")
-                .hint("Wait for its end, or override this check with --force.")
+                .hint("Wait for its end, or repeat the command with --force.")
                 .waivable(Waiver::Force, force),
         );
     }

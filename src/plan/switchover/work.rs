@@ -278,7 +278,7 @@ impl Work<'_> {
                 // A far end that was left alone has gone back, and what a resumed run would wait for does not come.
                 self.step(
                     "wait_until_down",
-                    format!("wait until \"{}\" has written its last WAL", self.from()),
+                    format!("wait until \"{}\" has written its shutdown checkpoint", self.from()),
                     Op::Wait(self.at_primary(is_down)),
                     self.facts.bounds.shutdown_s,
                 )
@@ -338,12 +338,12 @@ impl Work<'_> {
             .collect();
         steps.push(self.step(
             "wait_until_gone",
-            format!("wait until the server of \"{}\" has shut down", self.from()),
+            format!("wait until the processes of \"{}\" have ended", self.from()),
             Op::Wait(Probe::Not(Box::new(runs(false)))),
             self.facts.bounds.shutdown_s,
         ));
         plan.phases.push(phase(
-            "repoint the other standbys",
+            "repoint the other standbys, wait for the old primary",
             Order::AllAtOnce,
             OnFailure::Continue,
             false,
@@ -375,7 +375,7 @@ impl Work<'_> {
         steps.extend(checkpoint(self.facts.roles.get(&self.facts.candidate), &self.on));
         steps.extend(update_witnesses(&self.facts.cluster, &self.record(false)));
         plan.phases.push(phase(
-            "start the old primary as a standby",
+            "start the old primary as a standby, send event notifications",
             Order::AllAtOnce,
             OnFailure::Continue,
             false,
@@ -405,7 +405,7 @@ impl Work<'_> {
             signalled(),
             self.may_go_back(self.there(
                 "revive",
-                format!("restore \"{}\" as the primary", self.from()),
+                format!("make sure that \"{}\" runs as the primary", self.from()),
                 Op::RestartAsPrimary {
                     data_directory: self.host.data_directory.clone(),
                     start: self.host.start.clone(),
@@ -430,7 +430,7 @@ impl Work<'_> {
             stopped(),
             self.step(
                 "write_again",
-                format!("write on \"{}\"", self.from()),
+                format!("check that \"{}\" accepts writes", self.from()),
                 Op::Sql {
                     on: self.was.clone(),
                     statements: vec![Statement::new(touch).bind(self.facts.primary)],

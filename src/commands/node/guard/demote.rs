@@ -29,8 +29,8 @@ use crate::ui::Level;
 pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Report> {
     let cluster = judged.cluster();
     let primary = newer_primary(judged, &cluster);
-    let relation = match primary.and_then(NodeFacts::facts) {
-        Some(server) => Some(relation(judged, server).await),
+    let relation = match primary.and_then(|node| Some((node, node.facts()?))) {
+        Some((node, server)) => Some(relation(judged, server).await.naming(&node.row.node_name)),
         None => None,
     };
     let to = match primary {
@@ -75,7 +75,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
             Level::Notice,
             format!("node \"{name}\" will start as a standby of \"{}\"", primary.row.node_name),
             judged.evidence(),
-            None,
+            Some("If it does not stream after its start, run \"pgbaton node rejoin\" on it."),
         ),
     };
     if !context.global.dry_run {

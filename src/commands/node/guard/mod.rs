@@ -222,7 +222,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
         })?);
     }
     out.iter().for_each(|conninfo| context.own(conninfo));
-    out.extend(context.given_conninfo()?);
+    out.extend(context.named_server()?);
     out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
 }
 
@@ -433,8 +433,8 @@ impl Judged {
                 "Node \"{old}\" is on an older timeline than this node. Stop it first if this node is the right primary."
             )),
             None => error.hint(
-                "Run \"pgbaton node rejoin\": it re-attaches the node as a standby. Or \"pgbaton node guard --demote\", and start it: it \
-                 starts as a standby.",
+                "Run \"pgbaton node rejoin\": it re-attaches the node as a standby. If it has not diverged, \"pgbaton node guard --demote\" and then \
+                 \"pgbaton node start\" do the same.",
             ),
         };
         error.data = self.data("refuse", "newer_primary");

@@ -64,7 +64,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     let text = match (done.acted, cannot) {
         (_, true) => format!("node \"{name}\" is prepared, except for the problems above"),
         (true, false) => format!("node \"{name}\" is prepared"),
-        (false, false) => format!("node \"{name}\" is prepared already; nothing was changed"),
+        (false, false) => format!("node \"{name}\" is already prepared; nothing was changed"),
     };
     context.ui.say(Level::Notice, &text);
     if !restarts.is_empty() {

@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
         && !context.global.dry_run
         && let Some(entry) = unfinished::own_unfinished(context, |_| true)?
     {
-        context.ui.say(Level::Notice, "an earlier run was left unfinished, and is abandoned for a new clone");
+        context.ui.say(Level::Notice, "an interrupted rejoin is abandoned for a new clone");
         // After the rewind has begun this is no success, and need not be one.
         let _ = finish(context, &entry, false).await;
         let afresh = afresh(context, args, forced).await;
@@ -67,7 +67,13 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     let (facts, mut options) = observe::rejoin::gather(context, args, forced, &held, primary_id).await?;
     let mut rejoin = plan(&facts, &options);
     if let Some(decision) = &rejoin.decision {
-        context.ui.say(Level::Notice, &decision.why);
+        let follows = match decision.rung {
+            Rung::None | Rung::Follow => "no rewind is needed",
+            Rung::Rewind => "it is rewound",
+            Rung::RewindArchive => "it is rewound, with WAL from the archive",
+            Rung::Reclone => "it is cloned again",
+        };
+        context.ui.say(Level::Notice, &format!("{}: {follows}", decision.why));
     }
     if let Some(question) = question(&rejoin)
         && !context.global.dry_run

@@ -56,7 +56,7 @@ pub(super) fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
         {
             Check::fail(NAME, format!("\"{path}\" is already a data directory of this cluster"))
                 .detail("It may be a former primary with transactions that no other node has.")
-                .hint("Make sure that its contents are not needed: the clone removes them.")
+                .hint("To keep its transactions, move the directory away first: the clone deletes its contents.")
                 .waivable(Waiver::Force, options.force)
         }
         Contents::DataDirectory { .. } => foreign(facts, &path.to_string()),

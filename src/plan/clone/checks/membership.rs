@@ -93,7 +93,7 @@ fn conflicts(facts: &CloneFacts, options: &CloneOptions, node: &NodeFacts) -> Ve
                 format!("node ID {} belongs to node \"{}\"", row.node_id, row.node_name),
             )
             .node(row.node_id)
-            .hint("Choose another node_id, or override this check with --force if the node was renamed.")
+            .hint("Choose another node_id, or repeat the command with --force if the node was renamed.")
             .waivable(Waiver::Force, options.force),
         );
     }

@@ -137,9 +137,9 @@ pub(super) fn external(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check>
     if !options.copy_external {
         let names: Vec<String> = facts.external.iter().map(|file| file.from.clone()).collect();
         checks.push(
-            Check::warning("external_files", "the source has configuration files outside its data directory")
-                .detail(format!("They are {}; they are not copied.", quoted(&names)))
-                .hint("Create them for this node, or use --copy-external-config-files."),
+            Check::warning("external_files", "configuration files of the source are outside its data directory and are not copied")
+                .detail(format!("These are not copied: {}.", quoted(&names)))
+                .hint("To copy them, repeat the command with --copy-external-config-files. Without them the server may not start."),
         );
         return checks;
     }
