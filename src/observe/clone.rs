@@ -28,7 +28,7 @@ use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::{Endpoint, endpoint_to};
 use crate::pg::failure::Kind;
-use crate::pg::tools;
+use crate::pg::{control_file, tools};
 use crate::plan::Check;
 use crate::plan::clone::{CloneFacts, CloneOptions, ExternalCopy, FileRead, NotRead, Room, TablespaceTarget};
 use crate::registry::node;
@@ -165,22 +165,23 @@ pub(crate) async fn prepare(
     )?;
     let primary_conninfo = receiver.primary_conninfo(secrets);
 
-    let tool = |program: &str| tools::find(config.pg_bindir.as_deref(), &major.to_string(), program);
-    let pg_basebackup = tool("pg_basebackup").map(|path| path.display().to_string());
+    let installation = context.installation_of(config, major);
+    let pg_basebackup = installation.tool("pg_basebackup");
     let tools_major = match &pg_basebackup {
         Ok(path) => version_of(context, path).await,
         Err(error) => Err(sentence(&format!("{error:#}"))),
     };
-    let psql = tool("psql").map(|path| path.display().to_string()).unwrap_or_else(|_| "psql".into());
+    let psql = installation.tool("psql").unwrap_or_else(|_| "psql".into());
     // One after the other: at once they would need two WAL senders, and there may be one.
     let backup_login = login.attempt(context, &psql, secrets, true).await.map_err(|no| no.why);
     let receiver_login = receiver.attempt(context, &psql).await.map_err(|no| no.why);
 
     let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
     let directory_identifier = match &directory {
-        Contents::DataDirectory { major, .. } => identifier(context, config, data, major).await,
+        Contents::DataDirectory { .. } => control_file::read(data).ok(),
         _ => None,
-    };
+    }
+    .map(|control| control.system_identifier.to_string());
     let source_is_local = given.is_this_host();
     let external = external_files(context, args, &asked, source_is_local, data, secrets).await;
     let extra_options =
@@ -214,9 +215,9 @@ pub(crate) async fn prepare(
         data_directory: data.clone(),
         use_slot: config.use_replication_slots,
         pg_basebackup: pg_basebackup.unwrap_or_default(),
-        pg_verifybackup: match (args.verify_backup, tool("pg_verifybackup")) {
+        pg_verifybackup: match (args.verify_backup, installation.tool("pg_verifybackup")) {
             (false, _) => None,
-            (true, Ok(path)) => Some(path.display().to_string()),
+            (true, Ok(path)) => Some(path),
             (true, Err(error)) => {
                 return Err(Error::from_cause(Exit::Failed, "could not find pg_verifybackup", &error));
             }
@@ -294,16 +295,6 @@ async fn version_of(context: &Context, program: &str) -> std::result::Result<u32
         .map_err(|error| sentence(&format!("{error:#}")))?;
     tools::major_of(&finished.stdout)
         .ok_or_else(|| format!("\"{program} --version\" said \"{}\".", finished.stdout.trim()))
-}
-
-/// Reads the system identifier of a data directory with pg_controldata of its own version.
-async fn identifier(context: &Context, config: &Config, data: &Path, major: &str) -> Option<String> {
-    let program = tools::find(config.pg_bindir.as_deref(), major, "pg_controldata").ok()?;
-    let setting =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
-    let command = Command::new(program.display().to_string(), [data.display().to_string()]);
-    let finished = process::run(&command, &setting).await.ok()?.success().ok()?;
-    tools::control_value(&finished.stdout, "Database system identifier").map(str::to_string)
 }
 
 /// Reads the configuration files outside the source's data directory, if they are to be copied: over SQL where the role may, on this host

@@ -30,8 +30,8 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
 use crate::pg::history::{TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
+use crate::pg::provenance;
 use crate::pg::wal::Wal;
-use crate::pg::{provenance, tools};
 use crate::plan::clone::plan as clone_plan;
 use crate::plan::follow::FollowFacts;
 use crate::plan::rejoin::{Anew, Aside, RejoinFacts, RejoinOptions};
@@ -76,18 +76,10 @@ pub(crate) async fn gather(
     let mut start = service::facts(context, Action::Start).map_err(unusable)?;
     let stop = service::facts(context, Action::Stop).map_err(unusable)?;
     start.config_directory = context.config_directory(config);
-    let major = files::text(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
-    let tool = |program: &str| {
-        tools::find(config.pg_bindir.as_deref(), &major, program)
-            .map(|path| path.display().to_string())
-            .map_err(|error| {
-                Error::from_cause(Exit::Failed, format!("could not find the program \"{program}\""), &error)
-                    .hint("Set pg_bindir in the configuration.")
-            })
-    };
+    let installation = context.installation_if_any(config);
     let pg_rewind = match args.force_rewind.as_deref() {
         Some(path) if !path.is_empty() => path.to_string(),
-        _ => tool("pg_rewind")?,
+        _ => installation.required_tool("pg_rewind")?,
     };
     let unreadable = |error: anyhow::Error| {
         Error::from_cause(
@@ -98,15 +90,16 @@ pub(crate) async fn gather(
         .detail("Nothing was changed.")
         .hint(clone_instead.clone())
     };
-    let said =
-        run(context, &tool("pg_controldata")?, &[data.display().to_string()]).await.map_err(unreadable)?;
-    let mut local = look(data, major.parse().unwrap_or(0), stop.running, &said).map_err(unreadable)?;
+    installation.required_tool("pg_controldata")?;
+    let control_data = installation.control_data().await.map_err(unreadable)?;
+    let mut local =
+        look(data, installation.major_number(), stop.running, &control_data).map_err(unreadable)?;
 
     let mut target = ask_target(session).await.map_err(broken)?;
     let mut there = there.clone();
     if there.lineage.as_ref().is_none_or(|lineage| lineage.history.is_none()) {
         // The role may not read files there. A replication connection returns as much.
-        let history = history(context, &tool("psql")?, primary, there.timeline).await;
+        let history = history(context, &installation.required_tool("psql")?, primary, there.timeline).await;
         let promotions = there.lineage.map(|lineage| lineage.promotions).unwrap_or_default();
         there.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
     }
@@ -132,7 +125,7 @@ pub(crate) async fn gather(
     let state = context.state_directory()?;
     let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let kept = state.join("kept").join(name);
-    let postgres = tool("postgres")?;
+    let postgres = installation.required_tool("postgres")?;
     let mut options = RejoinOptions {
         on: local_endpoint(config),
         use_slot: config.use_replication_slots,
@@ -361,19 +354,16 @@ async fn archive_command(context: &Context, options: &RejoinOptions, local: &Loc
     if local.unarchived.is_empty() {
         return None;
     }
-    let mode = setting(context, options, &local.data_directory, "archive_mode").await?;
-    let library =
-        setting(context, options, &local.data_directory, "archive_library").await.unwrap_or_default();
-    let command = setting(context, options, &local.data_directory, "archive_command").await?;
+    let mode = setting(context, options, "archive_mode").await?;
+    let library = setting(context, options, "archive_library").await.unwrap_or_default();
+    let command = setting(context, options, "archive_command").await?;
     (mode != "off" && library.is_empty() && !command.is_empty()).then_some(command)
 }
 
 /// Asks the program `postgres` for a setting in the files of the local server.
-async fn setting(context: &Context, options: &RejoinOptions, data: &Path, name: &str) -> Option<String> {
-    let directory = options.config_directory.as_deref().unwrap_or(data);
-    let args = ["-D".to_string(), directory.display().to_string(), "-C".into(), name.to_string()];
-    let said = run(context, &options.postgres, &args).await.ok()?;
-    Some(said.trim_end_matches('\n').to_string())
+async fn setting(context: &Context, options: &RejoinOptions, name: &str) -> Option<String> {
+    let installation = context.installation(context.config().ok()?).ok()?;
+    installation.setting(name, options.config_directory.as_deref()).await.ok()
 }
 
 async fn run(context: &Context, program: &str, args: &[String]) -> anyhow::Result<String> {
@@ -401,16 +391,11 @@ impl Fetch<'_> {
             let configured = self.context.config().ok().and_then(own);
             let command = match configured {
                 Some(command) => Some(command),
-                None => self.of_the_server().await,
+                None => setting(self.context, self.options, "restore_command").await,
             };
             let _ = self.command.set(command.filter(|command| !command.is_empty()));
         }
         self.command.get()?.as_deref()
-    }
-
-    async fn of_the_server(&self) -> Option<String> {
-        let data = self.context.config().ok().map(|config| config.data_directory.clone())?;
-        setting(self.context, self.options, &data, "restore_command").await
     }
 
     /// Fetches a segment; false if the archive does not have it.

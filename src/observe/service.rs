@@ -12,7 +12,7 @@ use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::{places, start_log};
 use crate::observe::next_start;
 use crate::pg::control::{self, Manager};
-use crate::pg::{last_start, tools};
+use crate::pg::last_start;
 use crate::plan::service::{Action, ServiceFacts};
 use crate::ui::Level;
 use crate::units::seconds;
@@ -73,7 +73,8 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
                 .hint("Check data_directory in the configuration."));
         }
     };
-    let pg_ctl = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl").map_err(|error| {
+    let installation = context.installation_of(config, &major);
+    let pg_ctl = installation.tool("pg_ctl").map_err(|error| {
         Error::from_cause(Exit::Failed, format!("could not find pg_ctl of PostgreSQL {major}"), &error)
             .hint("Set pg_bindir in the configuration.")
     })?;
@@ -105,7 +106,7 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
         config_directory,
         leftover: leftover(data),
         running,
-        pg_ctl: pg_ctl.display().to_string(),
+        pg_ctl,
         pg_ctl_options: words(&config.pg_ctl_options)?,
         last_start: last_start::read(data, config.config_directory.as_deref()),
         log: match manager {

@@ -17,7 +17,6 @@ use crate::operation::announce::{Ending, error_of};
 use crate::operation::carry_out;
 use crate::operation::resume::{TakenUp, resume};
 use crate::output::Report;
-use crate::pg::tools;
 use crate::plan::follow::{FollowFacts, plan};
 use crate::plan::parts::announce;
 use crate::plan::parts::following::upstream;
@@ -150,11 +149,7 @@ fn postgres(context: &Context) -> Result<String> {
         .detail("Nothing was changed.")
         .hint("Correct data_directory in the configuration."));
     };
-    let path = tools::find(config.pg_bindir.as_deref(), &major, "postgres").map_err(|error| {
-        Error::from_cause(Exit::Failed, "could not find the program \"postgres\"", &error)
-            .hint("Set pg_bindir in the configuration.")
-    })?;
-    Ok(path.display().to_string())
+    context.installation_of(config, major).required_tool("postgres")
 }
 
 /// Tries the connection that the WAL receiver will make; where it makes no sense to try, other checks say why.

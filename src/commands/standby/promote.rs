@@ -8,7 +8,6 @@ use futures_util::future::maybe_done;
 use serde_json::json;
 
 use crate::cli::standby::Promote as Args;
-use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -25,7 +24,6 @@ use crate::operation::old_primary_host::{Early, Hosts, Known};
 use crate::operation::resume::{TakenUp, resume};
 use crate::output::Report;
 use crate::pg::lsn::Lsn;
-use crate::pg::tools;
 use crate::plan::parts::events;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, plan};
@@ -91,7 +89,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         repmgr_activity: RepmgrActivity { no_pause: args.repmgrd_no_pause, ..repmgr_activity },
         topology: rest.found.topology,
         former_end,
-        command: command(config, held.roles.get(&config.node_id))?,
+        command: command(context, held.roles.get(&config.node_id))?,
         use_slots: config.use_replication_slots,
         timeout_s: seconds(config.promote_check_timeout),
         now: rest.found.now,
@@ -195,7 +193,8 @@ async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> 
 ///
 /// # Errors
 /// Exit code 1 if the configured one is not to be run.
-pub(super) fn command(config: &Config, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+pub(super) fn command(context: &Context, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+    let config = context.config()?;
     if let Some(line) = config.command("service_promote_command", &config.service_promote_command)? {
         return Ok(Some(Command::new("/bin/sh", ["-c", line])));
     }
@@ -203,8 +202,8 @@ pub(super) fn command(config: &Config, role: Option<&RoleFacts>) -> Result<Optio
         return Ok(None);
     }
     let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
-    let Ok(program) = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl") else { return Ok(None) };
+    let Ok(pg_ctl) = context.installation_of(config, major).tool("pg_ctl") else { return Ok(None) };
     let directory = format!("--pgdata={}", config.data_directory.display());
     let words = ["promote".to_string(), "--no-wait".into(), directory];
-    Ok(Some(Command::new(program.display().to_string(), words)))
+    Ok(Some(Command::new(pg_ctl, words)))
 }
