@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::facts::directory::{Contents, look, nearest_existing, running_postmaster};
+use crate::config::Config;
+use crate::error::sentence;
+use crate::facts::directory::{Contents, Marker, look, nearest_existing, running_postmaster};
 use crate::facts::source::Source;
-use crate::plan::clone::{Filled, Foreign, TablespaceTarget};
-use crate::system::{files, inspect};
+use crate::plan::clone::{Filled, Foreign, Room, TablespaceTarget};
+use crate::system::{files, inspect, trial};
 
 /// Returns where a path leads, whether it is there or not.
 fn real(path: &Path) -> PathBuf {
@@ -95,6 +97,107 @@ pub(crate) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Sour
         }
     }
     out
+}
+
+/// Looks at where the tablespaces go.
+pub(super) fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<TablespaceTarget> {
+    let ours = match directory {
+        Contents::UnfinishedClone(Marker { tablespaces, .. }) => tablespaces.as_slice(),
+        _ => &[],
+    };
+    details
+        .tablespaces
+        .iter()
+        .map(|tablespace| {
+            let mapped = config
+                .tablespace_mapping
+                .iter()
+                .find(|mapping| mapping.old == Path::new(&tablespace.location));
+            let to =
+                mapped.map_or_else(|| PathBuf::from(&tablespace.location), |mapping| mapping.new.clone());
+            let contents = look(&to);
+            TablespaceTarget {
+                from: tablespace.location.clone(),
+                ours: ours.contains(&to),
+                room: room(&to, &contents),
+                to,
+                contents,
+                bytes: tablespace.bytes,
+            }
+        })
+        .collect()
+}
+
+/// Returns where `--waldir` puts the WAL, if it is among the options for pg_basebackup.
+pub(super) fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
+    let mut words = extra_options.iter();
+    loop {
+        let word = words.next()?;
+        match word.strip_prefix("--waldir") {
+            Some("") => return Some(PathBuf::from(words.next()?)),
+            Some(rest) if rest.starts_with('=') => return Some(PathBuf::from(rest.trim_start_matches('='))),
+            _ => {}
+        }
+    }
+}
+
+/// Returns where the WAL of the data directory lies that the clone replaces, or of the unfinished clone that it takes over, if `pg_wal` is
+/// a symbolic link.
+pub(super) fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf> {
+    match directory {
+        // Where a server runs on it, it is stopped and moved aside, or nothing is cloned.
+        Contents::DataDirectory { .. } => {
+            let link = std::fs::read_link(data.join("pg_wal")).ok()?;
+            Some(data.join(link))
+        }
+        Contents::UnfinishedClone(Marker { waldir, .. }) => waldir.clone(),
+        _ => None,
+    }
+}
+
+/// Looks at where the WAL is put, if that is not the data directory.
+pub(super) fn waldir(
+    data: &Path,
+    extra_options: &[String],
+    directory: &Contents,
+) -> Option<TablespaceTarget> {
+    let to = named_waldir(extra_options)?;
+    let marked = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    // It goes with the data directory that it belongs to.
+    let ours = marked || linked_waldir(data, directory).is_some_and(|linked| linked == to);
+    let contents = look(&to);
+    Some(TablespaceTarget {
+        from: String::new(),
+        room: room(&to, &contents),
+        contents,
+        bytes: None,
+        to,
+        ours,
+    })
+}
+
+/// Measures the room in a directory, or where it would be created; none if it cannot be determined.
+pub(super) fn room(path: &Path, contents: &Contents) -> Room {
+    Room {
+        device: inspect::device(nearest_existing(path)),
+        free_bytes: files::free_space(path).unwrap_or(0),
+        reclaimable_bytes: match contents {
+            Contents::Missing | Contents::Empty | Contents::Unreadable(_) => 0,
+            _ => inspect::bytes_in(path),
+        },
+    }
+}
+
+/// Says why a data directory cannot be used, or another place that the clone fills, if one cannot.
+pub(super) fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
+    let unwritable = [data].iter().chain(others).find_map(|path| trial::directory(path).err());
+    if let Some(error) = unwritable {
+        return Some(sentence(&format!("{error:#}")));
+    }
+    if data.exists() && !inspect::is_own(data) {
+        return Some(format!("\"{}\" belongs to another user; the server would refuse it.", data.display()));
+    }
+    None
 }
 
 #[cfg(test)]
