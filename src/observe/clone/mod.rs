@@ -9,15 +9,16 @@ mod source;
 use std::path::Path;
 
 use self::external_files::external_files;
-use self::places::{directory_problem, linked_waldir, named_waldir, room, tablespaces, waldir};
+use self::places::Places;
 use self::receiver::Receiver;
 use self::settings::{own_port, settings};
 pub use self::source::{connect, source_conninfo};
 use crate::cli::standby::Clone as Args;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
-use crate::facts::directory::{COPY, Contents, STAGING, leftover, look, look_past_mark};
+use crate::facts::directory::{COPY, Contents, STAGING, leftover};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::source::{Source, ask, ask_role};
 use crate::observe::own_node::secrets_of;
@@ -26,10 +27,11 @@ use crate::observe::superuser::{self, Superuser};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::{Endpoint, endpoint_to};
+use crate::pg::installation::Installation;
 use crate::pg::{control_file, tools};
-use crate::plan::clone::{CloneFacts, CloneOptions, Room};
-use crate::registry::node;
+use crate::plan::clone::{CloneFacts, CloneOptions};
 use crate::registry::schema::{self, Verdict};
+use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::Secrets;
 use crate::system::command::Command;
 use crate::system::{inspect, process};
@@ -78,6 +80,20 @@ impl Asked {
         &self.server.system_identifier
     }
 
+    /// Returns the name of the source: that of its node, if it is one.
+    fn source_name(&self) -> String {
+        self.source_node().map_or_else(|| self.session.server_name(), |node| node.row.node_name.clone())
+    }
+
+    /// Returns the primary: the one that runs, else the one that is registered.
+    fn primary_id(&self) -> Option<i32> {
+        let registered = |row: &&NodeRow| row.active && row.node_type == NodeType::Primary;
+        let running = self.cluster.primaries().next().map(|(node, _)| node.row.node_id);
+        running.or_else(|| {
+            self.cluster.nodes.iter().map(|node| &node.row).find(registered).map(|row| row.node_id)
+        })
+    }
+
     /// Finds the source among the registered nodes: the running server with the same start.
     fn source_node(&self) -> Option<&NodeFacts> {
         self.cluster.nodes.iter().find(|node| {
@@ -99,62 +115,19 @@ pub(crate) async fn prepare(
 ) -> Result<(CloneFacts, CloneOptions)> {
     let config = context.config()?;
     let data = &config.data_directory;
-    let source_node = asked.source_node();
-    let source_id = source_node.map(|node| node.row.node_id);
-    let source_name =
-        source_node.map_or_else(|| asked.session.server_name(), |node| node.row.node_name.clone());
-    let primary_id = asked.cluster.primaries().next().map(|(node, _)| node.row.node_id).or_else(|| {
-        let rows = asked.cluster.nodes.iter().map(|node| &node.row);
-        rows.filter(|row| row.active && row.node_type == crate::registry::NodeType::Primary)
-            .map(|row| row.node_id)
-            .next()
-    });
-    let upstream_id = args.upstream_node_id.or(primary_id);
+    let upstream_id = args.upstream_node_id.or_else(|| asked.primary_id());
     let upstream = upstream_id.and_then(|id| asked.cluster.node(id));
     let major = asked.server.version_num / 10_000;
+    let source_is_local = given.is_this_host();
     secrets.extend(secrets_of(&asked.cluster));
 
-    // How pg_basebackup connects: as the command line says, but as the role for replication.
-    let role = args
-        .replication_user
-        .clone()
-        .or_else(|| config.replication_user.clone())
-        .or_else(|| upstream.map(|node| node.row.repluser.clone()))
-        .unwrap_or_else(|| asked.details.role.clone());
-    let mut backup = given.clone();
-    let same_role = given.get("user") == Some(role.as_str());
-    backup.set("user", &role);
-    let state_directory = context.state_directory()?;
-    let login = Login::new(&backup, same_role, secrets, &state_directory)?;
+    let role = replication_role(config, args, &asked, upstream);
+    let state = context.state_directory()?;
+    let login = backup_login(given, &role, secrets, &state)?;
+    let source_name = asked.source_name();
     let source = endpoint_to(given, format!("\"{source_name}\""), SOURCE_CONNINFO, secrets);
     let slot_on = slot_as_superuser(context, &asked, upstream, secrets).await?;
-
-    // How the WAL receiver connects.
-    let upstream_conninfo = match (&args.upstream_conninfo, upstream) {
-        (Some(text), _) => Conninfo::parse(text).map_err(|error| {
-            Error::failed("invalid connection string in --upstream-conninfo")
-                .detail(sentence(&error.to_string()))
-        })?,
-        (None, Some(node)) => Conninfo::parse(&node.row.conninfo).map_err(|error| {
-            Error::failed(format!(
-                "invalid connection string in the record of node \"{}\"",
-                node.row.node_name
-            ))
-            .detail(sentence(&error.to_string()))
-        })?,
-        (None, None) => given.clone(),
-    };
-    // The role that was named there is meant, unless one was named by itself.
-    let of_upstream = upstream_conninfo
-        .get("user")
-        .filter(|_| args.upstream_conninfo.is_some() && args.replication_user.is_none());
-    let receiver = Receiver::new(
-        context,
-        &upstream_conninfo,
-        args.upstream_conninfo.is_some(),
-        of_upstream.unwrap_or(&role),
-        major,
-    )?;
+    let receiver = receiver(context, args, given, upstream, &role, major)?;
     let primary_conninfo = receiver.primary_conninfo(secrets);
 
     let installation = context.installation_of(config, major);
@@ -168,38 +141,10 @@ pub(crate) async fn prepare(
     let backup_login = login.attempt(context, &psql, secrets, true).await.map_err(|no| no.why);
     let receiver_login = receiver.attempt(context, &psql).await.map_err(|no| no.why);
 
-    let directory = if args.replication_conf_only { look_past_mark(data) } else { look(data) };
-    let directory_identifier = match &directory {
-        Contents::DataDirectory { .. } => control_file::read(data).ok(),
-        _ => None,
-    }
-    .map(|control| control.system_identifier.to_string());
-    let source_is_local = given.is_this_host();
+    let local_source = source_is_local.then_some(&asked.details);
     let external = external_files(context, args, &asked, source_is_local, data, secrets).await;
-    let extra_options =
-        shell_words::split(config.pg_basebackup_options.as_deref().unwrap_or("")).map_err(|error| {
-            Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
-        })?;
-    // Where nothing is copied no room is needed, and counting what is there would take long.
-    let mut extra_options = extra_options;
-    let (room, tablespaces, waldir) = if args.replication_conf_only {
-        (Room::default(), Vec::new(), None)
-    } else {
-        let tablespaces = tablespaces(config, &asked.details, &directory);
-        if let (None, Some(linked)) = (named_waldir(&extra_options), linked_waldir(data, &directory)) {
-            // WAL stays on the disk that it was put on.
-            extra_options.push(format!("--waldir={}", linked.display()));
-        }
-        (room(data, &directory), tablespaces, waldir(data, &extra_options, &directory))
-    };
-    let state = context.state_directory()?;
-    let others: Vec<&Path> = tablespaces.iter().chain(&waldir).map(|target| target.to.as_path()).collect();
-    let directory_problem =
-        directory_problem(data, &others.into_iter().chain([state.as_path()]).collect::<Vec<_>>());
-    let filled = places::filled(data, &tablespaces, waldir.as_ref());
-    let foreign = places::foreign(data, &filled, source_is_local.then_some(&asked.details));
-    let writers =
-        inspect::processes_with_argument(&format!("--pgdata={}", data.join(STAGING).join(COPY).display()));
+    let places = Places::look(config, &asked.details, args.replication_conf_only)?;
+    let filled = places.filled(data);
     let options = CloneOptions {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
@@ -207,20 +152,14 @@ pub(crate) async fn prepare(
         data_directory: data.clone(),
         use_slot: config.use_replication_slots,
         pg_basebackup: pg_basebackup.unwrap_or_default(),
-        pg_verifybackup: match (args.verify_backup, installation.tool("pg_verifybackup")) {
-            (false, _) => None,
-            (true, Ok(path)) => Some(path),
-            (true, Err(error)) => {
-                return Err(Error::from_cause(Exit::Failed, "could not find pg_verifybackup", &error));
-            }
-        },
+        pg_verifybackup: pg_verifybackup(&installation, args.verify_backup)?,
         source,
         slot_on,
         backup_conninfo: login.conninfo,
         backup_secrets: login.secrets,
         service_file: login.service_file,
         spread_checkpoint: args.spread_checkpoint,
-        extra_options,
+        extra_options: places.extra_options.clone(),
         primary_conninfo,
         settings: settings(config, args)?,
         port: own_port(&context.local_conninfo()?, &asked.details, args.replication_conf_only),
@@ -229,30 +168,97 @@ pub(crate) async fn prepare(
         force: context.global.force,
     };
     let facts = CloneFacts {
-        source: asked.server,
-        details: asked.details,
+        source_id: asked.source_node().map(|node| node.row.node_id),
         source_name,
-        source_id,
-        present: asked.present,
-        cluster: asked.cluster,
         upstream_id,
-        directory,
         leftover: leftover(data),
-        directory_identifier,
-        directory_problem,
-        room,
-        tablespaces,
-        waldir,
-        writers,
+        directory_identifier: match &places.directory {
+            Contents::DataDirectory { .. } => control_file::read(data).ok(),
+            _ => None,
+        }
+        .map(|control| control.system_identifier.to_string()),
+        directory_problem: places.problem(data, &state),
+        writers: inspect::processes_with_argument(&format!(
+            "--pgdata={}",
+            data.join(STAGING).join(COPY).display()
+        )),
         tools_major,
         backup_login,
         receiver_login,
         external,
         source_is_local,
+        foreign: places::foreign(data, &filled, local_source),
         filled,
-        foreign,
+        directory: places.directory,
+        room: places.room,
+        tablespaces: places.tablespaces,
+        waldir: places.waldir,
+        source: asked.server,
+        details: asked.details,
+        present: asked.present,
+        cluster: asked.cluster,
     };
     Ok((facts, options))
+}
+
+/// Returns the role that pg_basebackup and the WAL receiver connect as.
+fn replication_role(config: &Config, args: &Args, asked: &Asked, upstream: Option<&NodeFacts>) -> String {
+    args.replication_user
+        .clone()
+        .or_else(|| config.replication_user.clone())
+        .or_else(|| upstream.map(|node| node.row.repluser.clone()))
+        .unwrap_or_else(|| asked.details.role.clone())
+}
+
+/// Returns how pg_basebackup connects: as the command line says, but as the role for replication.
+fn backup_login(
+    given: &Conninfo,
+    role: &str,
+    secrets: &mut Secrets,
+    state_directory: &Path,
+) -> Result<Login> {
+    let mut backup = given.clone();
+    let same_role = given.get("user") == Some(role);
+    backup.set("user", role);
+    Login::new(&backup, same_role, secrets, state_directory)
+}
+
+/// Returns how the WAL receiver connects. `role` is that for replication, where the command line names no other one.
+fn receiver(
+    context: &Context,
+    args: &Args,
+    given: &Conninfo,
+    upstream: Option<&NodeFacts>,
+    role: &str,
+    major: u32,
+) -> Result<Receiver> {
+    let conninfo = match (&args.upstream_conninfo, upstream) {
+        (Some(text), _) => Conninfo::parse(text).map_err(|error| {
+            Error::failed("invalid connection string in --upstream-conninfo")
+                .detail(sentence(&error.to_string()))
+        })?,
+        (None, Some(node)) => Conninfo::parse(&node.row.conninfo).map_err(|error| {
+            Error::failed(format!(
+                "invalid connection string in the record of node \"{}\"",
+                node.row.node_name
+            ))
+            .detail(sentence(&error.to_string()))
+        })?,
+        (None, None) => given.clone(),
+    };
+    let asked_for = args.upstream_conninfo.is_some();
+    // The role that was named there is meant, unless one was named by itself.
+    let named = conninfo.get("user").filter(|_| asked_for && args.replication_user.is_none());
+    Receiver::new(context, &conninfo, asked_for, named.unwrap_or(role), major)
+}
+
+/// Finds pg_verifybackup, if it is `wanted`.
+fn pg_verifybackup(installation: &Installation<'_>, wanted: bool) -> Result<Option<String>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let found = installation.tool("pg_verifybackup");
+    found.map(Some).map_err(|error| Error::from_cause(Exit::Failed, "could not find pg_verifybackup", &error))
 }
 
 /// Returns where the named superuser makes the slot, if the role itself may not.

@@ -3,11 +3,56 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::error::sentence;
-use crate::facts::directory::{Contents, Marker, look, nearest_existing, running_postmaster};
+use crate::error::{Error, Result, sentence};
+use crate::facts::directory::{Contents, Marker, look, look_past_mark, nearest_existing, running_postmaster};
 use crate::facts::source::Source;
 use crate::plan::clone::{Filled, Foreign, Room, TablespaceTarget};
 use crate::system::{files, inspect, trial};
+
+/// Where a clone puts things.
+pub(super) struct Places {
+    /// What is in the data directory.
+    pub(super) directory: Contents,
+    /// The options for pg_basebackup, with where WAL stays.
+    pub(super) extra_options: Vec<String>,
+    pub(super) room: Room,
+    pub(super) tablespaces: Vec<TablespaceTarget>,
+    pub(super) waldir: Option<TablespaceTarget>,
+}
+
+impl Places {
+    /// Looks at them. Where nothing is copied no room is needed, and counting what is there would take long.
+    pub(super) fn look(config: &Config, source: &Source, conf_only: bool) -> Result<Self> {
+        let data = &config.data_directory;
+        let directory = if conf_only { look_past_mark(data) } else { look(data) };
+        let given = config.pg_basebackup_options.as_deref().unwrap_or("");
+        let mut extra_options = shell_words::split(given).map_err(|error| {
+            Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
+        })?;
+        if conf_only {
+            let (room, tablespaces) = (Room::default(), Vec::new());
+            return Ok(Self { directory, extra_options, room, tablespaces, waldir: None });
+        }
+        let tablespaces = tablespaces(config, source, &directory);
+        if let (None, Some(linked)) = (named_waldir(&extra_options), linked_waldir(data, &directory)) {
+            // WAL stays on the disk that it was put on.
+            extra_options.push(format!("--waldir={}", linked.display()));
+        }
+        let waldir = waldir(data, &extra_options, &directory);
+        Ok(Self { room: room(data, &directory), directory, extra_options, tablespaces, waldir })
+    }
+
+    /// Returns the directories that the clone fills.
+    pub(super) fn filled(&self, data: &Path) -> Vec<Filled> {
+        filled(data, &self.tablespaces, self.waldir.as_ref())
+    }
+
+    /// Says why one of them, or the state directory, cannot be used, if one cannot.
+    pub(super) fn problem(&self, data: &Path, state_directory: &Path) -> Option<String> {
+        let targets = self.tablespaces.iter().chain(&self.waldir).map(|target| target.to.as_path());
+        directory_problem(data, &targets.chain([state_directory]).collect::<Vec<_>>())
+    }
+}
 
 /// Returns where a path leads, whether it is there or not.
 fn real(path: &Path) -> PathBuf {
@@ -18,11 +63,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// Returns the directories that the clone fills.
-pub(crate) fn filled(
-    data: &Path,
-    tablespaces: &[TablespaceTarget],
-    waldir: Option<&TablespaceTarget>,
-) -> Vec<Filled> {
+fn filled(data: &Path, tablespaces: &[TablespaceTarget], waldir: Option<&TablespaceTarget>) -> Vec<Filled> {
     let place = |what, path: &Path, from: Option<&String>| Filled {
         what,
         given: path.to_path_buf(),
@@ -39,7 +80,7 @@ pub(crate) fn filled(
 
 /// Returns the directories of other servers: of the source, if it is on this host; of servers that run here, as far as this user sees them;
 /// and data directories that one of the directories lies in.
-pub(crate) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Source>) -> Vec<Foreign> {
+pub(super) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Source>) -> Vec<Foreign> {
     let own = real(data);
     let mut out: Vec<Foreign> = Vec::new();
     let mut add = |what: String, path: &Path| {
@@ -100,7 +141,7 @@ pub(crate) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Sour
 }
 
 /// Looks at where the tablespaces go.
-pub(super) fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<TablespaceTarget> {
+fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<TablespaceTarget> {
     let ours = match directory {
         Contents::UnfinishedClone(Marker { tablespaces, .. }) => tablespaces.as_slice(),
         _ => &[],
@@ -129,7 +170,7 @@ pub(super) fn tablespaces(config: &Config, details: &Source, directory: &Content
 }
 
 /// Returns where `--waldir` puts the WAL, if it is among the options for pg_basebackup.
-pub(super) fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
+fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
     let mut words = extra_options.iter();
     loop {
         let word = words.next()?;
@@ -143,7 +184,7 @@ pub(super) fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
 
 /// Returns where the WAL of the data directory lies that the clone replaces, or of the unfinished clone that it takes over, if `pg_wal` is
 /// a symbolic link.
-pub(super) fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf> {
+fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf> {
     match directory {
         // Where a server runs on it, it is stopped and moved aside, or nothing is cloned.
         Contents::DataDirectory { .. } => {
@@ -156,11 +197,7 @@ pub(super) fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf
 }
 
 /// Looks at where the WAL is put, if that is not the data directory.
-pub(super) fn waldir(
-    data: &Path,
-    extra_options: &[String],
-    directory: &Contents,
-) -> Option<TablespaceTarget> {
+fn waldir(data: &Path, extra_options: &[String], directory: &Contents) -> Option<TablespaceTarget> {
     let to = named_waldir(extra_options)?;
     let marked = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
     // It goes with the data directory that it belongs to.
@@ -177,7 +214,7 @@ pub(super) fn waldir(
 }
 
 /// Measures the room in a directory, or where it would be created; none if it cannot be determined.
-pub(super) fn room(path: &Path, contents: &Contents) -> Room {
+fn room(path: &Path, contents: &Contents) -> Room {
     Room {
         device: inspect::device(nearest_existing(path)),
         free_bytes: files::free_space(path).unwrap_or(0),
@@ -189,7 +226,7 @@ pub(super) fn room(path: &Path, contents: &Contents) -> Room {
 }
 
 /// Says why a data directory cannot be used, or another place that the clone fills, if one cannot.
-pub(super) fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
+fn directory_problem(data: &Path, others: &[&Path]) -> Option<String> {
     let unwritable = [data].iter().chain(others).find_map(|path| trial::directory(path).err());
     if let Some(error) = unwritable {
         return Some(sentence(&format!("{error:#}")));

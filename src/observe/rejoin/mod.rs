@@ -4,31 +4,27 @@ mod anew;
 mod relation;
 mod wal;
 
-use std::cell::OnceCell;
+use std::path::Path;
 
 pub(crate) use self::anew::anew;
-use self::relation::{primary_history, relation_to};
-use self::wal::{Fetch, archive_command, gone, keep_bytes, needed};
-use crate::assess::history::Relation;
+use self::relation::{Comparison, compare, with_history};
+use self::wal::WalSearch;
 use crate::cli::node::Rejoin as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::branch::Fork;
-use crate::facts::lineage::{self, Lineage};
+use crate::facts::cluster::NodeFacts;
 use crate::facts::places::Place;
-use crate::facts::rejoin::{Local, Loss, Needed, ask_target, look};
+use crate::facts::rejoin::{Local, Loss, ask_target, look};
 use crate::facts::role::RoleFacts;
 use crate::journal;
 use crate::observe::own_node::local_endpoint;
 use crate::observe::under_locks::Held;
-use crate::observe::{history, next_start, open_operations, service};
+use crate::observe::{next_start, open_operations, service};
 use crate::pg::client::SqlError;
 use crate::pg::conninfo::Conninfo;
-use crate::pg::history::parse_history;
-use crate::pg::lsn::Lsn;
 use crate::plan::follow::FollowFacts;
 use crate::plan::rejoin::{RejoinFacts, RejoinOptions};
-use crate::plan::service::Action;
+use crate::plan::service::{Action, ServiceFacts};
 use crate::system::files;
 use crate::ui::Level;
 use crate::units::seconds;
@@ -48,21 +44,13 @@ pub(crate) async fn gather(
     else {
         return Err(Error::new(Exit::Connection, "the primary no longer responds"));
     };
-    let broken = |error: SqlError| {
-        Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
-    };
     let data = &config.data_directory;
     if !context.global.dry_run {
         service::wait_until_reaped(context, data).await?;
     }
-    let instead =
-        Conninfo::parse(&primary.row.conninfo).map(|conninfo| conninfo.without_secrets().to_string());
-    let clone_instead = format!(
-        "If the data directory is no longer needed, move it aside and clone the node again: \"pgbaton standby clone -d {} --start \
-         --register --force\".",
-        shell_words::quote(&instead.unwrap_or_default())
-    );
+    let clone_instead = clone_instead(primary);
     let unusable = |error: Error| error.hint(clone_instead.clone());
+    let unreadable = |error: anyhow::Error| unreadable(data, &clone_instead, &error);
     let mut start = service::facts(context, Action::Start).map_err(unusable)?;
     let stop = service::facts(context, Action::Stop).map_err(unusable)?;
     start.config_directory = context.config_directory(config);
@@ -71,82 +59,19 @@ pub(crate) async fn gather(
         Some(path) if !path.is_empty() => path.to_string(),
         _ => installation.required_tool("pg_rewind")?,
     };
-    let unreadable = |error: anyhow::Error| {
-        Error::from_cause(
-            Exit::Failed,
-            format!("could not read data directory \"{}\"", data.display()),
-            &error,
-        )
-        .detail("Nothing was changed.")
-        .hint(clone_instead.clone())
-    };
     installation.required_tool("pg_controldata")?;
     let control_data = installation.control_data().await.map_err(unreadable)?;
-    let mut local =
-        look(data, installation.major_number(), stop.running, &control_data).map_err(unreadable)?;
+    let local = look(data, installation.major_number(), stop.running, &control_data).map_err(unreadable)?;
+    let mut target = ask_target(session).await.map_err(|error: SqlError| {
+        Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
+    })?;
+    let there = with_history(context, &installation, primary, there.clone()).await?;
+    let Comparison { local, there, switches, fork, relation } =
+        compare(session, local, there, &config.node_name).await.map_err(unreadable)?;
+    target.switches = switches;
 
-    let mut target = ask_target(session).await.map_err(broken)?;
-    let mut there = there.clone();
-    if there.lineage.as_ref().is_none_or(|lineage| lineage.history.is_none()) {
-        // The role may not read files there. A replication connection returns as much.
-        let history =
-            primary_history(context, &installation.required_tool("psql")?, primary, there.timeline).await;
-        let promotions = there.lineage.map(|lineage| lineage.promotions).unwrap_or_default();
-        there.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
-    }
-    history::read_there(session, &mut there, (local.control.timeline, local.control.checkpoint)).await;
-    let history = there.lineage.as_ref().and_then(|lineage| lineage.history.as_deref());
-    target.switches = history.and_then(|text| parse_history(text).ok()).unwrap_or_default();
-    let fork = local.fork_from(&target.switches, there.timeline);
-    if !local.is_half_rewound() {
-        local.find_end(fork).map_err(unreadable)?;
-    }
-    let mut relation = relation_to(&local, &there, &config.node_name);
-    if matches!(relation, Relation::Unknown(_)) && !local.is_half_rewound() {
-        // The checkpoint is older than what the primary still has. What was written last may be there.
-        let shared_until =
-            there.lineage.as_ref().and_then(|theirs| lineage::shared_until(theirs, local.timeline));
-        for place in local.find_last_places(shared_until) {
-            history::read_there(session, &mut there, place).await;
-        }
-        relation = relation_to(&local, &there, &config.node_name);
-    }
-    let there = &there;
-
-    let state = context.state_directory()?;
-    let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let kept = state.join("kept").join(name);
-    let postgres = installation.required_tool("postgres")?;
-    let mut options = RejoinOptions {
-        on: local_endpoint(config),
-        use_slot: config.use_replication_slots,
-        forced,
-        consent: context.global.yes || context.global.accept_data_loss || args.force_rewind.is_some(),
-        asked: false,
-        accept_data_loss: context.global.accept_data_loss,
-        force: context.global.force,
-        reclone: args.reclone,
-        no_wait: args.no_wait,
-        kept_files: kept.join("files"),
-        fetched: kept.join("fetched"),
-        kept,
-        pg_rewind,
-        postgres,
-        config_directory: start.config_directory.clone(),
-        timeout_s: seconds(config.node_rejoin_timeout),
-    };
-    if let Some(directory) = &args.config_archive_dir {
-        options.kept_files = directory.join(format!("pgbaton-config-archive-{}", config.node_name));
-    }
-    for missing in args.config_files.iter().filter(|name| !data.join(name).exists()) {
-        context.ui.message(
-            Level::Warning,
-            &format!("there is no file \"{missing}\" in the data directory"),
-            Some("It was named by --config-files."),
-            None,
-        );
-    }
-
+    let options = options(context, args, forced, pg_rewind, &start)?;
+    warn_of_missing_files(context, &args.config_files, data);
     start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
@@ -170,60 +95,76 @@ pub(crate) async fn gather(
         relation,
         others: open_operations::others(context, held).await,
     };
-    if facts.local.overwritten {
-        // Where it has diverged can no longer be read.
-        return Ok((facts, options));
-    }
-    let diverged = matches!(facts.relation, Relation::Forked { .. });
-    // It diverges when it is stopped.
-    let writes = facts.local.running.is_some() && facts.local.was_primary();
-    let fork = match (fork, &facts.relation) {
-        (Fork::At(fork), _) if diverged || forced || writes => fork,
-        (_, Relation::Forked { at: Some(at), .. }) => {
-            facts.loss = facts.local.loss(*at, None).ok();
-            return Ok((facts, options));
-        }
-        _ => {
-            // The segment that is written, and none after it, is never gone, though it may not be there yet.
-            let segment = |at: Lsn| at.0 / there.wal_segment_bytes;
-            let is_behind = |end: &Lsn| there.current_lsn.is_some_and(|at| segment(*end) < segment(at));
-            let looks = !args.no_check_wal && !facts.local.is_half_rewound();
-            if let Some(end) = facts.local.end.filter(|end| looks && is_behind(end)) {
-                facts.gone = gone(session, there, &facts.target, end).await;
-            }
-            if !facts.gone.is_empty() {
-                let fetch = Fetch { context, options: &options, command: OnceCell::new() };
-                facts.restores = fetch.command().await.is_some();
-            }
-            return Ok((facts, options));
-        }
-    };
-    facts.parts_at = Some(fork).filter(|_| diverged || writes);
-    let fetch = Fetch { context, options: &options, command: OnceCell::new() };
-    let fetched = options.fetched.clone();
-    if !args.no_check_wal {
-        facts.needed = Some(needed(&facts.local, fork, &fetch, &fetched).await.map_err(unreadable)?);
-    }
-    if diverged {
-        facts.loss = Some(facts.local.loss(fork, Some(&fetched)).map_err(unreadable)?);
-    }
-    let from = match &facts.needed {
-        Some(Needed::There { checkpoint, .. }) => {
-            facts.gone = gone(session, there, &facts.target, fork).await;
-            checkpoint.redo
-        }
-        _ => fork,
-    };
-    if !facts.gone.is_empty() || matches!(facts.needed, Some(Needed::Missing(_))) {
-        facts.restores = fetch.command().await.is_some();
-    }
-    facts.keep_bytes = keep_bytes(&facts.local, from);
-    facts.archive_command = archive_command(context, &options, &facts.local).await;
-    if context.global.dry_run {
-        // What was fetched was fetched to look at it.
-        files::remove_tree(&options.kept).map_err(unreadable)?;
+    // Where it has diverged can no longer be read in WAL that was overwritten.
+    if !facts.local.overwritten {
+        let search =
+            WalSearch { context, session, there: &there, options: &options, no_check: args.no_check_wal };
+        search.fill(&mut facts, fork).await.map_err(unreadable)?;
     }
     Ok((facts, options))
+}
+
+/// Returns the way out where the data directory cannot be used.
+fn clone_instead(primary: &NodeFacts) -> String {
+    let conninfo =
+        Conninfo::parse(&primary.row.conninfo).map(|conninfo| conninfo.without_secrets().to_string());
+    format!(
+        "If the data directory is no longer needed, move it aside and clone the node again: \"pgbaton standby clone -d {} --start \
+         --register --force\".",
+        shell_words::quote(&conninfo.unwrap_or_default())
+    )
+}
+
+fn unreadable(data: &Path, hint: &str, error: &anyhow::Error) -> Error {
+    Error::from_cause(Exit::Failed, format!("could not read data directory \"{}\"", data.display()), error)
+        .detail("Nothing was changed.")
+        .hint(hint)
+}
+
+/// Returns what the operation depends on beside the facts.
+fn options(
+    context: &Context,
+    args: &Args,
+    forced: bool,
+    pg_rewind: String,
+    start: &ServiceFacts,
+) -> Result<RejoinOptions> {
+    let config = context.config()?;
+    let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let kept = context.state_directory()?.join("kept").join(name);
+    let global = &context.global;
+    Ok(RejoinOptions {
+        on: local_endpoint(config),
+        use_slot: config.use_replication_slots,
+        forced,
+        consent: global.yes || global.accept_data_loss || args.force_rewind.is_some(),
+        asked: false,
+        accept_data_loss: global.accept_data_loss,
+        force: global.force,
+        reclone: args.reclone,
+        no_wait: args.no_wait,
+        kept_files: match &args.config_archive_dir {
+            Some(directory) => directory.join(format!("pgbaton-config-archive-{}", config.node_name)),
+            None => kept.join("files"),
+        },
+        fetched: kept.join("fetched"),
+        kept,
+        pg_rewind,
+        postgres: context.installation_if_any(config).required_tool("postgres")?,
+        config_directory: start.config_directory.clone(),
+        timeout_s: seconds(config.node_rejoin_timeout),
+    })
+}
+
+fn warn_of_missing_files(context: &Context, names: &[String], data: &Path) {
+    for missing in names.iter().filter(|name| !data.join(name).exists()) {
+        context.ui.message(
+            Level::Warning,
+            &format!("there is no file \"{missing}\" in the data directory"),
+            Some("It was named by --config-files."),
+            None,
+        );
+    }
 }
 
 /// Says again what was discarded, from what was kept: a server that ran went on writing until it was stopped.
