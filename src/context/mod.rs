@@ -16,10 +16,9 @@ use crate::output::{Report, Style};
 use crate::pg::client::Session;
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::control;
 use crate::pg::failure::ConnectError;
+use crate::pg::installation::Installation;
 use crate::system::environment::Environment;
-use crate::system::files;
 use crate::ui::{Level, Ui};
 use crate::verb::Verb;
 
@@ -165,11 +164,25 @@ impl Context {
 
     /// Returns where the configuration files of the local server are, if not in its data directory.
     pub fn config_directory(&self, config: &Config) -> Option<PathBuf> {
-        let data = &config.data_directory;
-        let major = files::text(data.join("PG_VERSION")).unwrap_or_default();
-        let conf_root = self.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
-        let found = || control::config_directory(data, major.trim(), conf_root, Path::new("/"));
-        config.config_directory.clone().or_else(found)
+        config.config_directory.clone().or_else(|| self.installation_if_any(config).config_directory())
+    }
+
+    /// Returns the PostgreSQL installation of the local data directory.
+    ///
+    /// # Errors
+    /// Fails where its PG_VERSION cannot be read.
+    pub fn installation<'a>(&'a self, config: &'a Config) -> std::io::Result<Installation<'a>> {
+        Installation::read(&config.data_directory, config.pg_bindir.as_deref(), &self.environment)
+    }
+
+    /// Does the same where the data directory need not be there: then its major version is empty.
+    pub fn installation_if_any<'a>(&'a self, config: &'a Config) -> Installation<'a> {
+        self.installation(config).unwrap_or_else(|_| self.installation_of(config, ""))
+    }
+
+    /// Returns the PostgreSQL installation of a major version for the local data directory.
+    pub fn installation_of<'a>(&'a self, config: &'a Config, major: impl ToString) -> Installation<'a> {
+        Installation::of_major(major, &config.data_directory, config.pg_bindir.as_deref(), &self.environment)
     }
 
     /// Returns the time within which one server must have answered everything.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::pg::control_file::{self, ControlState};
+use crate::pg::installation::major_of;
 use crate::system::files;
 
 /// Where a clone is made before it is moved to its place, inside the data directory so that both are on one file system.
@@ -69,7 +70,7 @@ pub fn look(path: &Path) -> Contents {
         return Contents::Empty;
     }
     let running = running_postmaster(path);
-    let version = major_of(path);
+    let version = major_of(path).ok();
     if running.is_none()
         && (version.is_none() || !path.join("global/pg_control").exists() || never_started(path))
         && let Some(marker) = read_marker(path).or_else(|| barely_begun(path, &names))
@@ -82,12 +83,6 @@ pub fn look(path: &Path) -> Contents {
     names.sort();
     names.truncate(5);
     Contents::Other(names)
-}
-
-/// Returns the first line of PG_VERSION, if there is one.
-fn major_of(path: &Path) -> Option<String> {
-    let text = files::text(path.join("PG_VERSION")).ok()?;
-    Some(text.trim().to_string())
 }
 
 fn read_marker(path: &Path) -> Option<Marker> {

@@ -2,8 +2,6 @@
 //! locks and the journals of this node. May use `far_end`, `context` and what is below them; types of `plan`.
 
 pub mod clone;
-pub mod clone_places;
-pub mod clone_receiver;
 pub mod discovery;
 pub mod history;
 pub mod hosts;

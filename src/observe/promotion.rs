@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::context::Context;
 use crate::error::Result;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -11,7 +10,6 @@ use crate::facts::rejoin;
 use crate::facts::role::RoleFacts;
 use crate::observe::node_location::{self, Whereabouts};
 use crate::pg::lsn::Lsn;
-use crate::pg::tools;
 use crate::registry::NodeType;
 use crate::system::command::Command;
 
@@ -43,7 +41,8 @@ pub async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32)
 ///
 /// # Errors
 /// Exit code 1 if the configured one is not to be run.
-pub fn promote_command(config: &Config, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+pub fn promote_command(context: &Context, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+    let config = context.config()?;
     if let Some(line) = config.command("service_promote_command", &config.service_promote_command)? {
         return Ok(Some(Command::new("/bin/sh", ["-c", line])));
     }
@@ -51,8 +50,8 @@ pub fn promote_command(config: &Config, role: Option<&RoleFacts>) -> Result<Opti
         return Ok(None);
     }
     let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
-    let Ok(program) = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl") else { return Ok(None) };
+    let Ok(pg_ctl) = context.installation_of(config, major).tool("pg_ctl") else { return Ok(None) };
     let directory = format!("--pgdata={}", config.data_directory.display());
     let words = ["promote".to_string(), "--no-wait".into(), directory];
-    Ok(Some(Command::new(program.display().to_string(), words)))
+    Ok(Some(Command::new(pg_ctl, words)))
 }

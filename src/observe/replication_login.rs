@@ -10,11 +10,11 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Upstream;
-use crate::pg::{provenance, tools};
+use crate::pg::provenance;
 use crate::secret::{Secret, Secrets};
 use crate::system::command::Command;
 use crate::system::files;
-use crate::system::process::{self, Surroundings};
+use crate::system::process;
 
 /// The name of the password that replication connections to the source need.
 const SOURCE_PASSWORD: &str = "password for the source";
@@ -130,20 +130,13 @@ impl ReceiverLogin<'_> {
 /// Why it does not work.
 pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), NoLogin> {
     let config = context.config().map_err(|error| error.to_string())?;
-    let data = &config.data_directory;
-    let major = files::text(data.join("PG_VERSION")).map_err(|error| error.to_string())?;
-    let tool = |name: &str| {
-        let path = tools::find(config.pg_bindir.as_deref(), major.trim(), name);
-        path.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))
-    };
-    let place = context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
-    let program = Command::new(tool("postgres")?, ["-D", &place, "-C", "primary_conninfo"]);
-    let setting = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
-    let said = process::run(&program, &setting).await.and_then(process::Finished::success);
-    let present = said.map_err(|error| format!("{error:#}"))?.stdout;
-    let conninfo = receiver_conninfo(config, present.trim_end_matches('\n'), upstream, None)?;
+    let why = |error: anyhow::Error| format!("{error:#}");
+    let installation = context.installation(config).map_err(|error| error.to_string())?;
+    let config_directory = context.config_directory(config);
+    let present = installation.setting("primary_conninfo", config_directory.as_deref()).await.map_err(why)?;
+    let conninfo = receiver_conninfo(config, &present, upstream, None)?;
     let login = ReceiverLogin { conninfo: &conninfo, password: conninfo.get("password") };
-    login.attempt(context, &tool("psql")?).await
+    login.attempt(context, &installation.tool("psql").map_err(why)?).await
 }
 
 /// Works out how a server connects to another upstream: of what it has, the way and its own name are replaced; one that has nothing gets

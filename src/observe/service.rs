@@ -13,7 +13,7 @@ use crate::facts::{places, start_log};
 use crate::observe::own_node::local_endpoint;
 use crate::observe::{next_start, superuser};
 use crate::pg::control::{self, Manager};
-use crate::pg::{last_start, tools};
+use crate::pg::last_start;
 use crate::plan::service::{Action, Checkpoint, ServiceFacts};
 use crate::secret::Secrets;
 use crate::ui::Level;
@@ -75,7 +75,8 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
                 .hint("Check data_directory in the configuration."));
         }
     };
-    let pg_ctl = tools::find(config.pg_bindir.as_deref(), &major, "pg_ctl").map_err(|error| {
+    let installation = context.installation_of(config, &major);
+    let pg_ctl = installation.tool("pg_ctl").map_err(|error| {
         Error::from_cause(Exit::Failed, format!("could not find pg_ctl of PostgreSQL {major}"), &error)
             .hint("Set pg_bindir in the configuration.")
     })?;
@@ -107,7 +108,7 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
         config_directory,
         leftover: leftover(data),
         running,
-        pg_ctl: pg_ctl.display().to_string(),
+        pg_ctl,
         pg_ctl_options: words(&config.pg_ctl_options)?,
         last_start: last_start::read(data, config.config_directory.as_deref()),
         log: match manager {

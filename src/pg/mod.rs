@@ -16,6 +16,7 @@ pub mod failure;
 mod frames;
 pub mod hba;
 pub mod history;
+pub mod installation;
 pub mod last_start;
 pub mod lsn;
 pub mod passfile;

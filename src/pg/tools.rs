@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 ///
 /// # Errors
 /// Fails where it is in none of these places, naming them.
-pub fn find(pg_bindir: Option<&Path>, major: &str, program: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn find(pg_bindir: Option<&Path>, major: &str, program: &str) -> anyhow::Result<PathBuf> {
     if let Some(directory) = pg_bindir {
         let path = directory.join(program);
         return if path.is_file() { Ok(path) } else { bail!("there is no \"{}\"", path.display()) };
@@ -38,7 +38,7 @@ pub fn major_of(version_line: &str) -> Option<u32> {
 }
 
 /// Finds a value in the output of pg_controldata, which must have run with `LC_ALL=C`: its labels are the same from 13 to 18.
-pub fn control_value<'a>(output: &'a str, label: &str) -> Option<&'a str> {
+pub(super) fn control_value<'a>(output: &'a str, label: &str) -> Option<&'a str> {
     output.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         (name == label).then(|| value.trim())

@@ -1,6 +1,6 @@
 //! The answer to `hello`: what this host and its node are like, without a question to the server.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -11,12 +11,10 @@ use crate::facts::directory::running_postmaster;
 use crate::far_end::protocol::{Control, Hello, ServiceCommands};
 use crate::journal::{self, unfinished};
 use crate::observe::{next_start, service};
-use crate::pg::{control_file, tools};
+use crate::pg::control_file;
 use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
-use crate::system::command::Command;
+use crate::system::inspect;
 use crate::system::lock::LocalLock;
-use crate::system::process::{self, Surroundings};
-use crate::system::{files, inspect};
 
 /// Says who we are. It is waited for while there may be no primary: no program is run for what a file contains.
 pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
@@ -28,13 +26,17 @@ pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
         state: control.state,
         timeline: control.timeline,
     });
-    let major = files::text(data.join("PG_VERSION")).ok().map(|text| text.trim().to_string());
-    let tool = |name: &str| tools::find(config.pg_bindir.as_deref(), major.as_deref()?, name).ok();
-    let bindir = tool("pg_ctl").and_then(|path| path.parent().map(Path::to_path_buf));
+    let installation = context.installation(config).ok();
+    let pg_ctl = installation.as_ref().and_then(|installation| installation.tool("pg_ctl").ok());
+    let bindir = pg_ctl.and_then(|path| Path::new(&path).parent().map(Path::to_path_buf));
     let config_directory = context.config_directory(config);
-    let data_name = data.display().to_string();
-    let in_control = look(tool("pg_controldata"), ["-D", &data_name]).await;
-    let in_control = |label| tools::control_value(in_control.as_deref()?, label);
+    let control_data = match &installation {
+        Some(installation) => {
+            timeout(LOOK, installation.control_data()).await.ok().and_then(std::result::Result::ok)
+        }
+        None => None,
+    };
+    let control_data = control_data.unwrap_or_default();
     let unfinished = journal::unfinished(state_directory).ok().and_then(|entries| {
         let entry = unfinished::blocking(&entries)?;
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
@@ -59,7 +61,7 @@ pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
         owner: inspect::owner(data),
         control: control.map_err(|error| format!("{error:#}")),
         postmaster: running_postmaster(data),
-        major,
+        major: installation.map(|installation| installation.major().to_string()),
         bindir,
         service: service_commands(start, stop).map_err(|error| sentence(&error.to_string())),
         unfinished,
@@ -67,8 +69,8 @@ pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
         archive_ready: inspect::names_ending(&data.join("pg_wal/archive_status"), ".ready"),
         has_upstream,
         // One of the two is needed by pg_rewind.
-        wal_log_hints: in_control("wal_log_hints setting").map(|word| word == "on"),
-        checksums: in_control("Data page checksum version").map(|version| version != "0"),
+        wal_log_hints: control_data.wal_log_hints,
+        checksums: control_data.checksums,
         start_checks,
         next,
         ..Hello::unknown()
@@ -86,13 +88,6 @@ fn service_commands(start: Result<ServiceFacts>, stop: Result<ServiceFacts>) -> 
         starter: start.manager,
         stopper: stop.manager,
     })
-}
-
-/// Returns what a program says that only looks.
-async fn look<const N: usize>(program: Option<PathBuf>, args: [&str; N]) -> Option<String> {
-    let command = Command::new(program?.display().to_string(), args);
-    let said = timeout(LOOK, process::run(&command, &Surroundings::default())).await.ok()?.ok()?;
-    said.status.success().then_some(said.stdout)
 }
 
 /// How long a program may take that only looks.

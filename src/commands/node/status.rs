@@ -16,10 +16,8 @@ use crate::output::node::NodeStatus;
 use crate::output::{Data, Report};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::tools;
+use crate::pg::control_file;
 use crate::registry::NodeType;
-use crate::system::command::Command;
-use crate::system::process;
 
 /// What only this command asks.
 #[derive(Debug, Deserialize)]
@@ -255,8 +253,13 @@ const MORE: &str = "SELECT json_build_object('version', split_part(current_setti
 async fn is_shutdown_cleanly(context: &Context) -> Result<Report> {
     let config = context.config()?;
     let data = &config.data_directory;
-    let (state, lsn) = control_state(context, data).await;
-    let line = match (running_postmaster(data).is_some(), state.as_str()) {
+    let control = match look(data) {
+        Contents::DataDirectory { .. } => control_file::read(data).ok(),
+        _ => None,
+    };
+    let (state, lsn) =
+        control.map(|control| (control.state.as_str(), control.checkpoint.to_string())).unwrap_or_default();
+    let line = match (running_postmaster(data).is_some(), state) {
         (true, "shutting down" | "shut down" | "shut down in recovery") => {
             "--state=SHUTTING_DOWN".to_string()
         }
@@ -268,22 +271,4 @@ async fn is_shutdown_cleanly(context: &Context) -> Result<Report> {
         (false, _) => "--state=UNCLEAN_SHUTDOWN".to_string(),
     };
     Ok(Report::new(Data::Text(format!("{line}\n"))))
-}
-
-/// Reads state and checkpoint position from the control file.
-async fn control_state(context: &Context, data: &std::path::Path) -> (String, String) {
-    let read = async {
-        let Contents::DataDirectory { major, .. } = look(data) else { return None };
-        let config = context.config().ok()?;
-        let program = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").ok()?;
-        let setting = process::Surroundings {
-            environment: Some(&context.environment),
-            ..process::Surroundings::default()
-        };
-        let command = Command::new(program.display().to_string(), [data.display().to_string()]);
-        let finished = process::run(&command, &setting).await.ok()?.success().ok()?;
-        let value = |label: &str| tools::control_value(&finished.stdout, label).map(str::to_string);
-        Some((value("Database cluster state")?, value("Latest checkpoint location")?))
-    };
-    read.await.unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::cli::standby::Follow as Args;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::facts::directory::{Contents, look};
 use crate::facts::places;
 use crate::journal::Header;
@@ -17,7 +17,6 @@ use crate::observe::{discovery, open_operations, replication_login};
 use crate::operation::carry_out::How;
 use crate::operation::change_roles::{After, change_roles, take_up};
 use crate::output::Report;
-use crate::pg::tools;
 use crate::plan::follow::{FollowFacts, plan};
 use crate::plan::parts::announce;
 use crate::plan::parts::following::upstream;
@@ -136,11 +135,7 @@ fn postgres(context: &Context) -> Result<String> {
         .detail("Nothing was changed.")
         .hint("Correct data_directory in the configuration."));
     };
-    let path = tools::find(config.pg_bindir.as_deref(), &major, "postgres").map_err(|error| {
-        Error::from_cause(Exit::Failed, "could not find the program \"postgres\"", &error)
-            .hint("Set pg_bindir in the configuration.")
-    })?;
-    Ok(path.display().to_string())
+    context.installation_of(config, major).required_tool("postgres")
 }
 
 /// Tries the connection that the WAL receiver will make; where it makes no sense to try, other checks say why.

@@ -72,7 +72,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         repmgr_activity: RepmgrActivity { no_pause: args.repmgrd_no_pause, ..repmgr_activity },
         topology: rest.found.topology,
         former_end,
-        command: promote_command(config, held.roles.get(&config.node_id))?,
+        command: promote_command(context, held.roles.get(&config.node_id))?,
         use_slots: config.use_replication_slots,
         timeout_s: seconds(config.promote_check_timeout),
         now: rest.found.now,

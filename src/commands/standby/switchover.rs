@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             force_unpause: args.repmgrd_force_unpause,
             ..repmgr_activity
         },
-        command: promote_command(config, held.roles.get(&config.node_id))?,
+        command: promote_command(context, held.roles.get(&config.node_id))?,
         bounds: Bounds {
             shutdown_s: seconds(config.shutdown_check_timeout),
             receive_s: seconds(config.wal_receive_check_timeout),

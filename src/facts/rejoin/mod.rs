@@ -15,8 +15,8 @@ use crate::facts::branch::{Branch, Fork, fork};
 use crate::facts::lineage::{FirstRecord, Lineage, Milestone};
 use crate::pg::control_file::{self, ControlFile, ControlState};
 use crate::pg::history::{Switch, TimelineId, parse_history};
+use crate::pg::installation::ControlData;
 use crate::pg::lsn::Lsn;
-use crate::pg::tools::control_value;
 use crate::pg::wal::{self, Checkpoint, Found, Wal};
 use crate::system::{custody, files, inspect};
 
@@ -147,12 +147,17 @@ pub enum Needed {
     Missing(String),
 }
 
-/// Reads what the files of a data directory say. `controldata` is what pg_controldata prints.
+/// Reads what the files of a data directory say. `control_data` is what pg_controldata says.
 ///
 /// # Errors
 /// Fails where the control file cannot be read.
-pub fn look(data: &Path, major: u32, running: Option<i32>, controldata: &str) -> anyhow::Result<Local> {
-    let mut local = look_at_history(data, major, running, controldata)?;
+pub fn look(
+    data: &Path,
+    major: u32,
+    running: Option<i32>,
+    control_data: &ControlData,
+) -> anyhow::Result<Local> {
+    let mut local = look_at_history(data, major, running, control_data)?;
     if !local.is_half_rewound() {
         local.find_files();
     }
@@ -167,30 +172,24 @@ pub fn look_at_history(
     data: &Path,
     major: u32,
     running: Option<i32>,
-    controldata: &str,
+    control_data: &ControlData,
 ) -> anyhow::Result<Local> {
     let control = control_file::read(data)?;
-    let value = |label: &str| control_value(controldata, label);
-    let checksums = value("Data page checksum version").is_some_and(|version| version != "0");
     // A server that was just promoted has written the new timeline there, and not yet into a checkpoint.
-    let recovered: u32 =
-        value("Min recovery ending loc's timeline").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut timeline = control.timeline.max(TimelineId(recovered));
+    let mut timeline = control.timeline.max(control_data.minimum_recovery_timeline.unwrap_or(TimelineId(0)));
     if matches!(control.state, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery) {
         timeline = received(data, timeline);
     }
-    let minimum: Lsn =
-        value("Minimum recovery ending location").and_then(|text| text.parse().ok()).unwrap_or_default();
     let (history, switches) = history_of(data, timeline)?;
     let mut local = Local {
         data_directory: data.to_path_buf(),
         mode: mode(data)?,
         major,
         running,
-        wal_log_hints: value("wal_log_hints setting") == Some("on"),
-        checksums,
+        wal_log_hints: control_data.wal_log_hints == Some(true),
+        checksums: control_data.checksums == Some(true),
         timeline,
-        end: (minimum > Lsn(0)).then_some(minimum),
+        end: control_data.minimum_recovery_end.filter(|end| *end > Lsn(0)),
         counted: None,
         overwritten: false,
         lineage: Lineage { history, ..Lineage::default() },

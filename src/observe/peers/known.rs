@@ -10,10 +10,9 @@ use crate::facts::cluster::{ClusterFacts, ask_node};
 use crate::observe::discovery;
 use crate::observe::own_node::own_row;
 use crate::pg::conninfo::Conninfo;
-use crate::pg::{passfile, tools};
+use crate::pg::passfile;
 use crate::registry::{NodeRow, NodeType};
-use crate::system::command::Command;
-use crate::system::{files, process};
+use crate::system::files;
 
 /// The most places of a file of passwords that are asked: it may be one for a hundred databases.
 const PLACES: usize = 16;
@@ -129,13 +128,8 @@ fn passfile_places(context: &Context, own: &Conninfo) -> Vec<(String, String)> {
 /// Returns where the local server streams from by its files, as `postgres -C` reports it.
 async fn upstream_of_files(context: &Context) -> Option<Conninfo> {
     let config = context.config().ok()?;
-    let data = &config.data_directory;
-    let major = files::text(data.join("PG_VERSION")).ok()?;
-    let postgres = tools::find(config.pg_bindir.as_deref(), major.trim(), "postgres").ok()?;
-    let place = context.config_directory(config).unwrap_or_else(|| data.clone()).display().to_string();
-    let program = Command::new(postgres.display().to_string(), ["-D", &place, "-C", "primary_conninfo"]);
-    let around =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
-    let said = process::run(&program, &around).await.and_then(process::Finished::success).ok()?;
-    Conninfo::parse(said.stdout.trim_end_matches('\n')).ok().filter(|upstream| !upstream.is_empty())
+    let config_directory = context.config_directory(config);
+    let installation = context.installation(config).ok()?;
+    let said = installation.setting("primary_conninfo", config_directory.as_deref()).await.ok()?;
+    Conninfo::parse(&said).ok().filter(|upstream| !upstream.is_empty())
 }

@@ -18,7 +18,7 @@ use crate::assess::start::{
     Asker, Heard, Judgement, LocalNode, May, Members, Opinion, PeerAnswer, Stance, decide, hear, strongest,
 };
 use crate::context::{Context, state_directory};
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Result, sentence};
 use crate::facts::branch::{Branch, Fork};
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::running_postmaster;
@@ -29,10 +29,7 @@ use crate::observe::own_node::own_row;
 use crate::observe::own_server;
 use crate::pg::client::Session;
 use crate::pg::lsn::Lsn;
-use crate::pg::tools;
 use crate::registry::{NodeRow, NodeType, node};
-use crate::system::command::Command;
-use crate::system::{files, process};
 use crate::ui::Level;
 
 /// The longest time that a command asks.
@@ -289,21 +286,14 @@ pub(crate) fn ours<'a>(
 pub(crate) async fn read(context: &Context) -> Result<Local> {
     let config = context.config()?;
     let data = &config.data_directory;
-    let major = files::text(data.join("PG_VERSION")).unwrap_or_default().trim().to_string();
-    let tool = tools::find(config.pg_bindir.as_deref(), &major, "pg_controldata").map_err(|error| {
-        Error::from_cause(Exit::Failed, "could not find the program \"pg_controldata\"", &error)
-            .hint("Set pg_bindir in the configuration.")
-    })?;
+    let installation = context.installation_if_any(config);
+    installation.required_tool("pg_controldata")?;
     let unreadable = |error: anyhow::Error| {
         Error::failed(format!("could not read data directory \"{}\"", data.display()))
             .detail(sentence(&format!("{error:#}")))
     };
-    let around =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
-    let command = Command::new(tool.display().to_string(), [data.display().to_string()]);
-    let said = process::run(&command, &around).await.and_then(process::Finished::success);
-    let said = said.map_err(unreadable)?.stdout;
-    look_at_history(data, major.parse().unwrap_or(0), None, &said).map_err(unreadable)
+    let control_data = installation.control_data().await.map_err(unreadable)?;
+    look_at_history(data, installation.major_number(), None, &control_data).map_err(unreadable)
 }
 
 /// Reads the saved topology and adds the nodes that it names.

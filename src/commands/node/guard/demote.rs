@@ -19,7 +19,6 @@ use crate::operation::carry_out::{How, carry_out};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::parse_history;
-use crate::pg::tools;
 use crate::plan::guard::{Demotion, NewPrimary, plan, stay};
 use crate::registry::NodeType;
 use crate::secret::Secrets;
@@ -188,17 +187,15 @@ async fn new_primary(
         role::ask(&session).await.ok()
     };
     let role = role.await;
-    let major = judged.local.major.to_string();
-    let postgres = tools::find(config.pg_bindir.as_deref(), &major, "postgres").map_err(|error| {
-        Error::from_cause(Exit::CannotTell, "could not find the program \"postgres\"", &error)
-            .hint("Set pg_bindir in the configuration.")
-    })?;
+    let installation = context.installation_of(config, judged.local.major);
+    let postgres =
+        installation.required_tool("postgres").map_err(|error| Error { exit: Exit::CannotTell, ..error })?;
     Ok(NewPrimary {
         use_slot: config.use_replication_slots,
         may_make_slot: role.as_ref().is_some_and(|role| role.may_replicate),
         settings: role.map(|role| role.settings),
         diverged,
-        postgres: postgres.display().to_string(),
+        postgres,
         config_directory: context.config_directory(config),
         node: primary.clone(),
     })

@@ -1,0 +1,206 @@
+//! What a rejoin is decided from.
+
+mod anew;
+mod relation;
+mod wal;
+
+use std::path::Path;
+
+pub(crate) use self::anew::anew;
+use self::relation::{Comparison, compare, with_history};
+use self::wal::WalSearch;
+use crate::cli::node::Rejoin as Args;
+use crate::context::Context;
+use crate::error::{Error, Exit, Result, sentence};
+use crate::facts::cluster::NodeFacts;
+use crate::facts::places::Place;
+use crate::facts::rejoin::{Local, Loss, ask_target, look};
+use crate::facts::role::RoleFacts;
+use crate::observe::own_node::local_endpoint;
+use crate::observe::under_locks::Held;
+use crate::observe::{next_start, open_operations, service};
+use crate::pg::client::SqlError;
+use crate::pg::conninfo::Conninfo;
+use crate::plan::follow::FollowFacts;
+use crate::plan::rejoin::{RejoinFacts, RejoinOptions};
+use crate::plan::service::{Action, ServiceFacts};
+use crate::system::files;
+use crate::ui::Level;
+use crate::units::seconds;
+
+/// Puts together what the plan depends on.
+pub(crate) async fn gather(
+    context: &Context,
+    args: &Args,
+    forced: bool,
+    held: &Held,
+    primary_id: i32,
+) -> Result<(RejoinFacts, RejoinOptions)> {
+    let config = context.config()?;
+    let primary = held.facts.node(primary_id);
+    let (Some(primary), Some(there), Some(session)) =
+        (primary, primary.and_then(|node| node.facts()), held.session(primary_id))
+    else {
+        return Err(Error::new(Exit::Connection, "the primary no longer responds"));
+    };
+    let data = &config.data_directory;
+    if !context.global.dry_run {
+        service::wait_until_reaped(context, data).await?;
+    }
+    let clone_instead = clone_instead(primary);
+    let unusable = |error: Error| error.hint(clone_instead.clone());
+    let unreadable = |error: anyhow::Error| unreadable(data, &clone_instead, &error);
+    let mut start = service::facts(context, Action::Start).map_err(unusable)?;
+    let stop = service::facts(context, Action::Stop).map_err(unusable)?;
+    start.config_directory = context.config_directory(config);
+    let installation = context.installation_if_any(config);
+    let pg_rewind = match args.force_rewind.as_deref() {
+        Some(path) if !path.is_empty() => path.to_string(),
+        _ => installation.required_tool("pg_rewind")?,
+    };
+    installation.required_tool("pg_controldata")?;
+    let control_data = installation.control_data().await.map_err(unreadable)?;
+    let local = look(data, installation.major_number(), stop.running, &control_data).map_err(unreadable)?;
+    let mut target = ask_target(session).await.map_err(|error: SqlError| {
+        Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
+    })?;
+    let there = with_history(context, &installation, primary, there.clone()).await?;
+    let Comparison { local, there, switches, fork, relation } =
+        compare(session, local, there, &config.node_name).await.map_err(unreadable)?;
+    let relation = relation.naming(&primary.row.node_name);
+    target.switches = switches;
+
+    let options = options(context, args, forced, pg_rewind, &start)?;
+    warn_of_missing_files(context, &args.config_files, data);
+    start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
+    let mut facts = RejoinFacts {
+        cluster: held.facts.clone(),
+        node_id: config.node_id,
+        primary_id,
+        loss: None,
+        parts_at: None,
+        needed: None,
+        gone: Vec::new(),
+        restores: false,
+        archive_command: None,
+        next: next_start::look(data, start.config_directory.as_deref()),
+        running: held.roles.get(&config.node_id).map(|role| role.settings.clone()),
+        in_force: held.roles.get(&primary_id).map(|role| role.settings.clone()),
+        keep_bytes: 0,
+        free_bytes: files::free_space(&options.kept).unwrap_or(0),
+        start,
+        stop,
+        local,
+        target,
+        relation,
+        others: open_operations::others(context, held).await,
+    };
+    // Where it has diverged can no longer be read in WAL that was overwritten.
+    if !facts.local.overwritten {
+        let search =
+            WalSearch { context, session, there: &there, options: &options, no_check: args.no_check_wal };
+        search.fill(&mut facts, fork).await.map_err(unreadable)?;
+    }
+    Ok((facts, options))
+}
+
+/// Returns the way out where the data directory cannot be used.
+fn clone_instead(primary: &NodeFacts) -> String {
+    let conninfo =
+        Conninfo::parse(&primary.row.conninfo).map(|conninfo| conninfo.without_secrets().to_string());
+    format!(
+        "If the data directory is no longer needed, move it aside and clone the node again: \"pgbaton standby clone -d {} --start \
+         --register --force\".",
+        shell_words::quote(&conninfo.unwrap_or_default())
+    )
+}
+
+fn unreadable(data: &Path, hint: &str, error: &anyhow::Error) -> Error {
+    Error::from_cause(Exit::Failed, format!("could not read data directory \"{}\"", data.display()), error)
+        .detail("Nothing was changed.")
+        .hint(hint)
+}
+
+/// Returns what the operation depends on beside the facts.
+fn options(
+    context: &Context,
+    args: &Args,
+    forced: bool,
+    pg_rewind: String,
+    start: &ServiceFacts,
+) -> Result<RejoinOptions> {
+    let config = context.config()?;
+    let name = crate::system::clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let kept = context.state_directory()?.join("kept").join(name);
+    let global = &context.global;
+    Ok(RejoinOptions {
+        on: local_endpoint(config),
+        use_slot: config.use_replication_slots,
+        forced,
+        consent: global.yes || global.accept_data_loss || args.force_rewind.is_some(),
+        asked: false,
+        accept_data_loss: global.accept_data_loss,
+        force: global.force,
+        reclone: args.reclone,
+        no_wait: args.no_wait,
+        kept_files: match &args.config_archive_dir {
+            Some(directory) => directory.join(format!("pgbaton-config-archive-{}", config.node_name)),
+            None => kept.join("files"),
+        },
+        fetched: kept.join("fetched"),
+        kept,
+        pg_rewind,
+        postgres: context.installation_if_any(config).required_tool("postgres")?,
+        config_directory: start.config_directory.clone(),
+        timeout_s: seconds(config.node_rejoin_timeout),
+    })
+}
+
+fn warn_of_missing_files(context: &Context, names: &[String], data: &Path) {
+    for missing in names.iter().filter(|name| !data.join(name).exists()) {
+        context.ui.message(
+            Level::Warning,
+            &format!("there is no file \"{missing}\" in the data directory"),
+            Some("It was named by --config-files."),
+            None,
+        );
+    }
+}
+
+/// Says again what was discarded, from what was kept: a server that ran went on writing until it was stopped.
+pub(crate) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Loss> {
+    let fork = facts.parts_at.filter(|_| facts.local.running.is_some())?;
+    let kept =
+        Local { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
+    let lost = kept.loss(fork, None).ok()?;
+    match facts.loss {
+        Some(reported) => (lost.end >= reported.end).then_some(lost),
+        // Of its own it has only the record of its shutdown, unless another client was faster.
+        None => lost.commits.filter(|commits| *commits > 0).map(|_| lost),
+    }
+}
+
+/// Returns the facts for the planner of `standby follow`.
+pub(crate) fn follow_facts(
+    facts: &RejoinFacts,
+    options: &RejoinOptions,
+    role: Option<RoleFacts>,
+) -> FollowFacts {
+    FollowFacts {
+        cluster: facts.cluster.clone(),
+        role,
+        primary: facts.in_force.clone(),
+        node_id: facts.node_id,
+        target_id: facts.primary_id,
+        data_directory: facts.local.data_directory.clone(),
+        postgres: options.postgres.clone(),
+        kept: options.kept.with_extension("settings"),
+        // They are checked already.
+        places: Vec::new(),
+        login: Ok(()),
+        use_slot: options.use_slot,
+        timeout_s: options.timeout_s,
+        // Heeded already.
+        others: Vec::new(),
+    }
+}
