@@ -89,17 +89,7 @@ fn run(
             fail(&Ui::new(Level::Info, false, false), &command, &words, error, style)
         });
     }
-    let result = guarded(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::from_cause(Exit::Internal, "could not start", &error.into()))?;
-        let result = runtime.block_on(dispatch(&context, &cli.noun));
-        // The end of the process closes all connections: sooner, and the servers' sessions, which have much to clear away, would take the
-        // processors from the answer. And a resolver that hangs must not keep the program from ending.
-        std::mem::forget(runtime);
-        result
-    });
+    let result = guarded(|| carry_out(&context, &cli));
     signals::answer();
     let rendered = result.and_then(|mut report| {
         if style.format == output::Format::Json {
@@ -145,6 +135,19 @@ fn run(
             answer_error(&context.ui, command, words, &error, style)
         }
     }
+}
+
+/// Runs the command to its answer.
+fn carry_out(context: &Context, cli: &Cli) -> Result<Report, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::from_cause(Exit::Internal, "could not start", &error.into()))?;
+    let result = runtime.block_on(dispatch(context, &cli.noun));
+    // The end of the process closes all connections: sooner, and the servers' sessions, which have much to clear away, would take the
+    // processors from the answer. And a resolver that hangs must not keep the program from ending.
+    std::mem::forget(runtime);
+    result
 }
 
 fn is_far_end(words: &[OsString]) -> bool {

@@ -7,6 +7,7 @@ use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::journal::Entry;
 use crate::observe::operation_view::view;
+use crate::operation::abandon::abandon;
 use crate::operation::resume::{self, TakenUp};
 use crate::output::{Data, Report};
 use crate::system::files;
@@ -50,7 +51,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     let words = loaded.header.command_line.clone();
     drop(_lock);
     if !resume {
-        return resume::abandon(context, entry).await;
+        return abandon(context, entry).await;
     }
     match resume::resume(context, entry, &words).await? {
         TakenUp::Over(report) => Ok(report),

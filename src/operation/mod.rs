@@ -1,6 +1,7 @@
 //! Carrying out what a plan says: the run and its journal, resuming and giving up, rollback, what is announced. May use everything but
 //! the commands.
 
+pub mod abandon;
 pub mod announce;
 pub mod carry_out;
 pub mod change_roles;

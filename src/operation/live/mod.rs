@@ -184,7 +184,7 @@ impl World for Live<'_> {
             Op::Sql { on, statements } => self.sql(on, statements, step.timeout_s).await?,
             Op::Spawn(command) => self.spawn(command)?,
             Op::RestartAsPrimary { data_directory, start } => {
-                self.restart_as_primary(data_directory, start).await?
+                self.restart_as_primary(data_directory, start).await?;
             }
             Op::Promote { on, command, look } => {
                 return self.promote(on, command.as_ref(), look.as_ref()).await;

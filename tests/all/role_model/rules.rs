@@ -138,7 +138,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::AbandonSecuresTheHost,
         says: "abandon ends the far ends of the old primary, and lets it come back as a standby only, before it closes anything",
-        kept_by: "operation/resume.rs: abandoned_ends",
+        kept_by: "operation/abandon.rs: abandoned_ends",
         needed_in: Config {
             commands: Some(3),
             commands_are_killed: true,
