@@ -118,7 +118,7 @@ impl<W: World> Run<'_, W> {
     ///
     /// If its probe does not say so, and it is the point of no return, the operation is left as it is: going back could make a second
     /// primary, and going on needs a first one.
-    pub(super) async fn doubtful(&self, step: &Step, error: Error, begun: Instant) -> End {
+    async fn doubtful(&self, step: &Step, error: Error, begun: Instant) -> End {
         let settles = if step.no_return { SETTLE } else { SOON };
         if !error.no_effect
             && let OnResume::AgainUnless(probe) = &step.on_resume
@@ -156,14 +156,14 @@ impl<W: World> Run<'_, W> {
     }
 
     /// Takes note of a step that turned out to be done.
-    pub(super) async fn skipped(&self, stage: Stage, step: &Step, flush: Flush, begun: Instant) -> End {
+    async fn skipped(&self, stage: Stage, step: &Step, flush: Flush, begun: Instant) -> End {
         self.mark(stage, &step.id, Mark::Skipped, flush).await;
         self.world.narrate(Narration::StepSkipped(step));
         self.report(stage, step, StepStatus::AlreadyDone, Some(begun));
         End::Done
     }
 
-    pub(super) async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
+    async fn failed(&self, stage: Stage, step: &Step, error: Error, begun: Instant) -> End {
         // Nothing that follows relies on this mark; the rollback has its own record.
         self.mark(stage, &step.id, Mark::Failed { error: error.to_string() }, Flush::Later).await;
         self.fail(stage, step, error, begun);
@@ -193,7 +193,7 @@ impl<W: World> Run<'_, W> {
         }
     }
 
-    pub(super) fn warn_unrecorded(&self, step: &str, cause: &anyhow::Error) {
+    fn warn_unrecorded(&self, step: &str, cause: &anyhow::Error) {
         self.warn(format!("could not record the state of step \"{step}\": {cause:#}"));
     }
 
