@@ -33,6 +33,7 @@ use crate::plan::clone::{CloneFacts, CloneOptions};
 use crate::registry::schema::{self, Verdict};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::Secrets;
+use crate::site::Site;
 use crate::system::command::Command;
 use crate::system::{inspect, process};
 
@@ -51,11 +52,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Asks; what the role may not see the superuser is asked for, if one was named.
-    pub(crate) async fn all(
-        context: &Context,
-        session: Session,
-        superuser: Option<Superuser>,
-    ) -> Result<Self> {
+    pub(crate) async fn all(site: &Site, session: Session, superuser: Option<Superuser>) -> Result<Self> {
         let broken = |error: SqlError| {
             Error::new(Exit::Query, "could not query the source server").detail(sentence(&error.to_string()))
         };
@@ -68,7 +65,7 @@ impl Asked {
         let cluster = match present.verdict() {
             Verdict::Complete | Verdict::OwnMissing => {
                 let rows = node::read_all(&session).await.map_err(broken)?;
-                gather(&rows, &[], &context.environment, context.node_deadline()).await
+                gather(&rows, &[], &site.environment, site.node_deadline()).await
             }
             _ => ClusterFacts::default(),
         };
@@ -165,7 +162,7 @@ pub(crate) async fn prepare(
         port: own_port(&context.local_conninfo()?, &asked.details, args.replication_conf_only),
         copy_external: args.copy_external_config_files.is_some(),
         conf_only: args.replication_conf_only,
-        force: context.global.force,
+        force: context.options.force,
     };
     let facts = CloneFacts {
         source_id: asked.source_node().map(|node| node.row.node_id),
@@ -225,7 +222,7 @@ fn backup_login(
 
 /// Returns how the WAL receiver connects. `role` is that for replication, where the command line names no other one.
 fn receiver(
-    context: &Context,
+    site: &Site,
     args: &Args,
     given: &Conninfo,
     upstream: Option<&NodeFacts>,
@@ -249,7 +246,7 @@ fn receiver(
     let asked_for = args.upstream_conninfo.is_some();
     // The role that was named there is meant, unless one was named by itself.
     let named = conninfo.get("user").filter(|_| asked_for && args.replication_user.is_none());
-    Receiver::new(context, &conninfo, asked_for, named.unwrap_or(role), major)
+    Receiver::new(site, &conninfo, asked_for, named.unwrap_or(role), major)
 }
 
 /// Finds pg_verifybackup, if it is `wanted`.
@@ -263,12 +260,12 @@ fn pg_verifybackup(installation: &Installation<'_>, wanted: bool) -> Result<Opti
 
 /// Returns where the named superuser makes the slot, if the role itself may not.
 async fn slot_as_superuser(
-    context: &Context,
+    site: &Site,
     asked: &Asked,
     upstream: Option<&NodeFacts>,
     secrets: &mut Secrets,
 ) -> Result<Option<Endpoint>> {
-    if asked.details.role_replicates || !context.config()?.use_replication_slots {
+    if asked.details.role_replicates || !site.config()?.use_replication_slots {
         return Ok(None);
     }
     let row = match upstream {
@@ -280,13 +277,13 @@ async fn slot_as_superuser(
     // An invalid one does not answer either.
     let conninfo = Conninfo::parse(&row.conninfo).unwrap_or_default();
     let server = format!("node \"{}\"", row.node_name);
-    Ok(superuser::connect(context, &conninfo, &server, secrets).await?.map(|superuser| superuser.on))
+    Ok(superuser::connect(site, &conninfo, &server, secrets).await?.map(|superuser| superuser.on))
 }
 
 /// Asks a program for its major version.
-async fn version_of(context: &Context, program: &str) -> std::result::Result<u32, String> {
+async fn version_of(site: &Site, program: &str) -> std::result::Result<u32, String> {
     let setting =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+        process::Surroundings { environment: Some(&site.environment), ..process::Surroundings::default() };
     let finished = process::run(&Command::new(program, ["--version"]), &setting)
         .await
         .and_then(process::Finished::success)

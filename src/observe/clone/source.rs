@@ -5,16 +5,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::standby::Clone as Args;
-use crate::context::{Context, not_connected};
 use crate::error::{Error, Result};
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Kind;
-use crate::ui::Level;
+use crate::site::{Site, not_connected};
 
 /// Returns how the server that is to be copied is reached.
-pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
-    let mut given = context.given_conninfo()?.unwrap_or_default();
+pub fn source_conninfo(site: &Site, args: &Args) -> Result<Conninfo> {
+    let mut given = site.given_conninfo()?.unwrap_or_default();
     if let Some(host) = &args.source_host {
         if given.get("host").is_some() {
             return Err(Error::failed("the source was given twice")
@@ -27,7 +26,7 @@ pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
             .hint("Give it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
     }
     // As in repmgr: role and database are those of this node's own conninfo where the command line does not say.
-    let own = context.local_conninfo()?;
+    let own = site.local_conninfo()?;
     for keyword in ["user", "dbname"] {
         if given.get(keyword).is_none()
             && given.get("service").is_none()
@@ -36,7 +35,7 @@ pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
             given.set(keyword, value);
         }
     }
-    context.own(&given);
+    site.own(&given);
     Ok(given)
 }
 
@@ -44,19 +43,18 @@ pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
 const STARTING_UP_S: u64 = 60;
 
 /// Connects to the source; one that still starts up is waited for.
-pub async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
-    let seconds = context.global.timeout.map_or(STARTING_UP_S, u64::from);
+pub async fn connect(site: &Site, given: &Conninfo) -> Result<Session> {
+    let seconds = site.options.timeout.map_or(STARTING_UP_S, u64::from);
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut reported = false;
     loop {
-        match context.connect(given).await {
+        match site.connect(given).await {
             Ok(session) => return Ok(session),
             Err(error) if error.kind == Kind::StartingUp && Instant::now() < until => {
                 if !reported {
-                    context.ui.say(
-                        Level::Notice,
-                        &format!("the source is still starting up; waiting at most {seconds} seconds"),
-                    );
+                    site.notice(&format!(
+                        "the source is still starting up; waiting at most {seconds} seconds"
+                    ));
                     reported = true;
                 }
                 sleep(Duration::from_millis(250)).await;

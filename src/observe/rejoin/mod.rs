@@ -25,8 +25,8 @@ use crate::pg::conninfo::Conninfo;
 use crate::plan::follow::FollowFacts;
 use crate::plan::rejoin::{RejoinFacts, RejoinOptions};
 use crate::plan::service::{Action, ServiceFacts};
+use crate::site::Site;
 use crate::system::files;
-use crate::ui::Level;
 use crate::units::seconds;
 
 /// Puts together what the plan depends on.
@@ -45,7 +45,7 @@ pub(crate) async fn gather(
         return Err(Error::new(Exit::Connection, "the primary no longer responds"));
     };
     let data = &config.data_directory;
-    if !context.global.dry_run {
+    if !context.options.dry_run {
         service::wait_until_reaped(context, data).await?;
     }
     let clone_instead = clone_instead(primary);
@@ -97,8 +97,13 @@ pub(crate) async fn gather(
     };
     // Where it has diverged can no longer be read in WAL that was overwritten.
     if !facts.local.overwritten {
-        let search =
-            WalSearch { context, session, there: &there, options: &options, no_check: args.no_check_wal };
+        let search = WalSearch {
+            site: context,
+            session,
+            there: &there,
+            options: &options,
+            no_check: args.no_check_wal,
+        };
         search.fill(&mut facts, fork).await.map_err(unreadable)?;
     }
     Ok((facts, options))
@@ -132,15 +137,15 @@ fn options(
     let config = context.config()?;
     let name = journal::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let kept = context.state_directory()?.join("kept").join(name);
-    let global = &context.global;
+    let asked = &context.options;
     Ok(RejoinOptions {
         on: local_endpoint(config),
         use_slot: config.use_replication_slots,
         forced,
-        consent: global.yes || global.accept_data_loss || args.force_rewind.is_some(),
+        consent: asked.yes || asked.accept_data_loss || args.force_rewind.is_some(),
         asked: false,
-        accept_data_loss: global.accept_data_loss,
-        force: global.force,
+        accept_data_loss: asked.accept_data_loss,
+        force: asked.force,
         reclone: args.reclone,
         no_wait: args.no_wait,
         kept_files: match &args.config_archive_dir {
@@ -156,10 +161,9 @@ fn options(
     })
 }
 
-fn warn_of_missing_files(context: &Context, names: &[String], data: &Path) {
+fn warn_of_missing_files(site: &Site, names: &[String], data: &Path) {
     for missing in names.iter().filter(|name| !data.join(name).exists()) {
-        context.ui.message(
-            Level::Warning,
+        site.messages.warning(
             &format!("there is no file \"{missing}\" in the data directory"),
             Some("It was named by --config-files."),
             None,
