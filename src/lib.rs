@@ -13,7 +13,7 @@
 //! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
 //! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
 //! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, error |
-//! | [`observe`] | finds out what is true now, of the cluster and for each operation | all that follow |
+//! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, context, site, ui, output, journal, plan, assess, facts, registry, config, pg, system, units, secret, error |
 //! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | site, plan, assess, facts, registry, config, pg, system, secret, error |
 //! | [`context`] | what every command needs: this node, the options as typed, streams, the state directory | site, ui, output, journal, facts, registry, config, pg, system, cli, error |
 //! | [`site`] | this node as a command finds it: what was asked for, configuration, environment, deadlines, connections | facts, config, pg, system, error |

@@ -9,7 +9,6 @@ use futures_util::future::join_all;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, look_past_mark, running_postmaster};
@@ -47,13 +46,32 @@ struct Entered {
     conninfo: Conninfo,
 }
 
-/// Looks at everything. `apply` asks for a password that is missing.
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Request {
+    /// The requirements are printed for another administrator.
+    pub(crate) print: bool,
+    /// Nodes that are not registered yet, as HOST or HOST:PORT.
+    pub(crate) nodes: Vec<String>,
+    /// Networks that nodes connect from, as address and number of bits.
+    pub(crate) networks: Vec<String>,
+    /// The method of the lines in `pg_hba.conf`.
+    pub(crate) auth_method: String,
+    /// A password that is missing is made up.
+    pub(crate) generate_password: bool,
+    /// The roles need no password.
+    pub(crate) no_password: bool,
+    /// A value of `archive_command`.
+    pub(crate) archive_command: Option<String>,
+}
+
+/// Looks at everything. `apply` asks for a password that is missing, by `ask`, which returns None where nobody can answer.
 ///
 /// # Errors
 /// Exit code 6 without a connection, 1 for what was asked for wrongly.
 pub(crate) async fn look(
     site: &Site,
-    args: &cli::node::Prepare,
+    request: &Request,
     apply: bool,
     ask: &dyn Fn(&str) -> Option<Secret>,
 ) -> Result<Seen> {
@@ -63,7 +81,7 @@ pub(crate) async fn look(
     let (role, database) = (resolved.user.clone(), resolved.dbname.clone());
     let replication_role = config.replication_user.clone().unwrap_or_else(|| role.clone());
     let names = Names { role: &role, replication_role: &replication_role, database: &database };
-    let entered = enter(site, config, apply || args.print).await?;
+    let entered = enter(site, config, apply || request.print).await?;
     let mut known = secrets(config, &own_row(config, NodeType::Primary, None, None));
     let mut places = Places {
         server: local_endpoint(config),
@@ -92,7 +110,7 @@ pub(crate) async fn look(
         }
         set_up = Some(now);
     }
-    let nodes = nodes(site, config, args, &rows).await?;
+    let nodes = nodes(site, config, request, &rows).await?;
     let own_hosts = own_hosts(&resolved.targets, nodes.first());
     let mut wanted = Wanted {
         node_name: config.node_name.clone(),
@@ -101,27 +119,27 @@ pub(crate) async fn look(
         replication_role: replication_role.clone(),
         database: database.clone(),
         nodes,
-        networks: networks(args)?,
-        method: args.auth_method.clone(),
-        archive_command: args.archive_command.clone(),
+        networks: networks(request)?,
+        method: request.auth_method.clone(),
+        archive_command: request.archive_command.clone(),
         restore_command: config.restore_command.clone(),
         slots: config.use_replication_slots,
         passwords: BTreeMap::new(),
         force: site.options.force,
     };
-    if !args.auth_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        || args.auth_method == "reject"
+    if !request.auth_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        || request.auth_method == "reject"
     {
         return Err(Error::failed(format!(
             "invalid value \"{}\" for option \"--auth-method\"",
-            args.auth_method
+            request.auth_method
         ))
         .hint(
             "It must be an authentication method of pg_hba.conf other than reject, such as scram-sha-256.",
         ));
     }
     let facts = facts(site, config, set_up, &rows, &wanted).await;
-    wanted.passwords = prepare_passwords::find(site, args, &wanted, &facts.passfiles)?;
+    wanted.passwords = prepare_passwords::find(site, request, &wanted, &facts.passfiles)?;
     if apply && wanted.lacks_password() {
         // Only a rule that asks for a password is a reason to ask for one.
         let needed = Work::of(&facts, &wanted).lacks_password();
@@ -317,19 +335,14 @@ async fn registered(session: &Session) -> std::result::Result<Vec<NodeRow>, crat
 }
 
 /// Returns all nodes with their addresses: this one, the registered ones, and those that were named.
-async fn nodes(
-    site: &Site,
-    config: &Config,
-    args: &cli::node::Prepare,
-    rows: &[NodeRow],
-) -> Result<Vec<Node>> {
+async fn nodes(site: &Site, config: &Config, request: &Request, rows: &[NodeRow]) -> Result<Vec<Node>> {
     let mut texts = vec![(config.node_name.clone(), config.conninfo.clone())];
     let others =
         rows.iter().filter(|row| row.node_id != config.node_id && row.node_type != NodeType::Witness);
     texts.extend(others.map(|row| (row.node_name.clone(), row.conninfo.clone())));
     let own_port = site.local_conninfo()?.get("port").unwrap_or("5432").to_string();
     let own_port = own_port.split(',').next().unwrap_or("5432").to_string();
-    for named in &args.node {
+    for named in &request.nodes {
         let (host, port) = host_and_port(named, &own_port)?;
         let mut conninfo = Conninfo::default();
         conninfo.set("host", &host);
@@ -391,14 +404,14 @@ fn host_and_port(text: &str, port: &str) -> Result<(String, String)> {
     if sound { Ok((host.to_string(), port.to_string())) } else { Err(wrong()) }
 }
 
-fn networks(args: &cli::node::Prepare) -> Result<Vec<Network>> {
+fn networks(request: &Request) -> Result<Vec<Network>> {
     let read = |text: &String| {
         Network::parse(text).ok_or_else(|| {
             Error::failed(format!("invalid value \"{text}\" for option \"--network\""))
                 .hint("It is an address with the number of bits that count: 10.0.0.0/24.")
         })
     };
-    args.network.iter().map(read).collect()
+    request.networks.iter().map(read).collect()
 }
 
 /// Returns what a password file calls a host, and whether it is a place on this host only.

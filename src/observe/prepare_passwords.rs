@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli;
 use crate::error::{Error, Exit, Result};
+use crate::observe::prepare::Request;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::passfile::{self, Wanted as Place};
 use crate::pg::verifier;
@@ -19,7 +19,7 @@ use crate::site::Site;
 /// Exit code 1 if the system has no random numbers.
 pub(crate) fn find(
     site: &Site,
-    args: &cli::node::Prepare,
+    request: &Request,
     wanted: &Wanted,
     files: &[FileNow],
 ) -> Result<BTreeMap<String, Password>> {
@@ -36,12 +36,14 @@ pub(crate) fn find(
         let given = in_conninfo(&own).or_else(|| by_variable.clone()).filter(|_| is_own);
         let found = given.or_else(|| in_files(files, wanted, role, dbname));
         let password = match found {
-            _ if args.no_password => Password::Unwanted,
+            _ if request.no_password => Password::Unwanted,
             Some(password) => Password::Known(password),
-            None if args.generate_password => Password::Generated(verifier::generate().map_err(|error| {
-                Error::from_cause(Exit::Failed, "could not generate a password", &error)
-                    .detail("Nothing was changed.")
-            })?),
+            None if request.generate_password => {
+                Password::Generated(verifier::generate().map_err(|error| {
+                    Error::from_cause(Exit::Failed, "could not generate a password", &error)
+                        .detail("Nothing was changed.")
+                })?)
+            }
             None => Password::Missing,
         };
         out.entry(role.clone()).or_insert(password);

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Asked;
-use crate::cli::standby::{Clone as Args, ExternalFiles};
+use super::{Asked, ExternalPlace, Request};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::source;
 use crate::far_end::checks::{Expected, checks};
@@ -20,7 +19,7 @@ use crate::system::{files, trial};
 /// if it is the source's, or else by pgbaton on that host.
 pub(super) async fn external_files(
     site: &Site,
-    args: &Args,
+    request: &Request,
     asked: &Asked,
     source_is_local: bool,
     data: &Path,
@@ -30,15 +29,15 @@ pub(super) async fn external_files(
     let mut host = None;
     let mut out = Vec::new();
     for file in &asked.details.external_files {
-        let to = match args.copy_external_config_files {
-            Some(ExternalFiles::Pgdata) => PathBuf::from(&file.file_name),
+        let to = match request.external_files {
+            Some(ExternalPlace::DataDirectory) => PathBuf::from(&file.file_name),
             _ => PathBuf::from(&file.path),
         };
         let is_here = source_is_local && Path::new(&file.path).exists();
-        let read = match args.copy_external_config_files {
+        let read = match request.external_files {
             None => Err(NotRead { why: "It is not asked for.".into(), hint: None }),
             // On the source's own host "the same path" is the same file.
-            Some(ExternalFiles::Samepath) if is_here => Err(NotRead {
+            Some(ExternalPlace::SamePath) if is_here => Err(NotRead {
                 why: "Source and clone are on one host, and it is there already; use =pgdata.".into(),
                 hint: None,
             }),

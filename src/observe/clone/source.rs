@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cli::standby::Clone as Args;
+use super::Request;
 use crate::error::{Error, Result};
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
@@ -12,9 +12,9 @@ use crate::pg::failure::Kind;
 use crate::site::{Site, not_connected};
 
 /// Returns how the server that is to be copied is reached.
-pub fn source_conninfo(site: &Site, args: &Args) -> Result<Conninfo> {
+pub fn source_conninfo(site: &Site, request: &Request) -> Result<Conninfo> {
     let mut given = site.given_conninfo()?.unwrap_or_default();
-    if let Some(host) = &args.source_host {
+    if let Some(host) = &request.source_host {
         if given.get("host").is_some() {
             return Err(Error::failed("the source was given twice")
                 .hint("Give it with -h or as the first argument, not both."));

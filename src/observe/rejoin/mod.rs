@@ -4,12 +4,11 @@ mod anew;
 mod relation;
 mod wal;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use self::anew::anew;
 use self::relation::{Comparison, compare, with_history};
 use self::wal::WalSearch;
-use crate::cli::node::Rejoin as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
@@ -29,11 +28,29 @@ use crate::site::Site;
 use crate::system::files;
 use crate::units::seconds;
 
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The node is rewound whatever its history says.
+    pub forced: bool,
+    /// A rewind is agreed to; the pg_rewind to use, if it is not empty.
+    pub rewind: Option<String>,
+    /// The node is cloned anew where nothing else will do.
+    pub reclone: bool,
+    /// Files of the data directory that were named; one that is missing is reported.
+    pub config_files: Vec<String>,
+    /// Where the node's own files are kept, if not in the state directory.
+    pub config_archive_directory: Option<PathBuf>,
+    /// WAL that is needed is not looked for.
+    pub no_check_wal: bool,
+    /// The node is not waited for.
+    pub no_wait: bool,
+}
+
 /// Puts together what the plan depends on.
 pub(crate) async fn gather(
     context: &Context,
-    args: &Args,
-    forced: bool,
+    request: &Request,
     held: &Held,
     primary_id: i32,
 ) -> Result<(RejoinFacts, RejoinOptions)> {
@@ -55,7 +72,7 @@ pub(crate) async fn gather(
     let stop = service::facts(context, Action::Stop).map_err(unusable)?;
     start.config_directory = context.config_directory(config);
     let installation = context.installation_if_any(config);
-    let pg_rewind = match args.force_rewind.as_deref() {
+    let pg_rewind = match request.rewind.as_deref() {
         Some(path) if !path.is_empty() => path.to_string(),
         _ => installation.required_tool("pg_rewind")?,
     };
@@ -70,8 +87,8 @@ pub(crate) async fn gather(
         compare(session, local, there, &config.node_name).await.map_err(unreadable)?;
     target.switches = switches;
 
-    let options = options(context, args, forced, pg_rewind, &start)?;
-    warn_of_missing_files(context, &args.config_files, data);
+    let options = options(context, request, pg_rewind, &start)?;
+    warn_of_missing_files(context, &request.config_files, data);
     start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
@@ -102,7 +119,7 @@ pub(crate) async fn gather(
             session,
             there: &there,
             options: &options,
-            no_check: args.no_check_wal,
+            no_check: request.no_check_wal,
         };
         search.fill(&mut facts, fork).await.map_err(unreadable)?;
     }
@@ -129,8 +146,7 @@ fn unreadable(data: &Path, hint: &str, error: &anyhow::Error) -> Error {
 /// Returns what the operation depends on beside the facts.
 fn options(
     context: &Context,
-    args: &Args,
-    forced: bool,
+    request: &Request,
     pg_rewind: String,
     start: &ServiceFacts,
 ) -> Result<RejoinOptions> {
@@ -141,14 +157,14 @@ fn options(
     Ok(RejoinOptions {
         on: local_endpoint(config),
         use_slot: config.use_replication_slots,
-        forced,
-        consent: asked.yes || asked.accept_data_loss || args.force_rewind.is_some(),
+        forced: request.forced,
+        consent: asked.yes || asked.accept_data_loss || request.rewind.is_some(),
         asked: false,
         accept_data_loss: asked.accept_data_loss,
         force: asked.force,
-        reclone: args.reclone,
-        no_wait: args.no_wait,
-        kept_files: match &args.config_archive_dir {
+        reclone: request.reclone,
+        no_wait: request.no_wait,
+        kept_files: match &request.config_archive_directory {
             Some(directory) => directory.join(format!("pgbaton-config-archive-{}", config.node_name)),
             None => kept.join("files"),
         },

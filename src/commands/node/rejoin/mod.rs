@@ -15,6 +15,7 @@ use crate::facts::server::ServerFacts;
 use crate::journal;
 use crate::observe::own_node::secrets_of;
 use crate::observe::peers::known;
+use crate::observe::rejoin::Request;
 use crate::observe::under_locks::{self, Held, hold};
 use crate::observe::{self, discovery, open_operations, unfinished};
 use crate::operation::announce::{Ending, error_of};
@@ -68,7 +69,16 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
         )
         .detail("Nothing was changed."));
     }
-    let (facts, mut options) = observe::rejoin::gather(context, args, forced, &held, primary_id).await?;
+    let request = Request {
+        forced,
+        rewind: args.force_rewind.clone(),
+        reclone: args.reclone,
+        config_files: args.config_files.clone(),
+        config_archive_directory: args.config_archive_dir.clone(),
+        no_check_wal: args.no_check_wal,
+        no_wait: args.no_wait,
+    };
+    let (facts, mut options) = observe::rejoin::gather(context, &request, &held, primary_id).await?;
     let mut rejoin = plan(&facts, &options);
     if let Some(decision) = &rejoin.decision {
         context.ui.say(Level::Notice, &decision.why);
